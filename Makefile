@@ -1,0 +1,34 @@
+# `make demo` and `make test` need Linux, Python 3.11 or newer and make; everything else they fetch.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(shell cd protos && find headrace -name '*.proto' | sort)
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check protos bench wheels clean
+
+help: ## Shows the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.ready ## Makes the development environment in .venv
+
+$(VENV)/.ready: constraints.txt client/pyproject.toml $(wildcard services/*/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "headrace needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; name another with PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
+	touch $@
+
+check: setup ## Lint, types, import rules, contract, drift of generated stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/python scripts/check_breaking.py
+	$(BIN)/python scripts/generate_protos.py --check
+
+protos: setup ## Generates the Python stubs from protos/
+	$(BIN)/python scripts/generate_protos.py
+
+clean: ## Removes all that make has made
+	rm -rf .venv .venv-* dist .pytest_cache .ruff_cache .hypothesis .cache

@@ -1,0 +1,1 @@
+"""Your own Dask clusters on a shared platform."""

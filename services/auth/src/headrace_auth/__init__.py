@@ -1,0 +1,1 @@
+"""The auth service: who is this, and may they."""

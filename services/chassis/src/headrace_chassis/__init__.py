@@ -1,0 +1,1 @@
+"""What every headrace service runs on, and the embedded mode."""

@@ -1,0 +1,1 @@
+"""The proxy: the control plane of Envoy."""
