@@ -51,6 +51,22 @@ class EndReason(StrEnum):
     BACKEND_ERROR = "BACKEND_ERROR"
     WORKERS_FAILED = "WORKERS_FAILED"
 
+    @property
+    def failure(self) -> bool:
+        """Whether a cluster that ends so has FAILED rather than STOPPED."""
+        return self in _FAILURES
+
+
+_FAILURES = frozenset(
+    {
+        EndReason.START_TIMEOUT,
+        EndReason.SCHEDULER_LOST,
+        EndReason.OUT_OF_MEMORY,
+        EndReason.BACKEND_ERROR,
+        EndReason.WORKERS_FAILED,
+    }
+)
+
 
 class WorkerState(StrEnum):
     """Where a worker is in its life."""
@@ -91,6 +107,13 @@ class Group:
     size: int = 0
     adapt: AdaptRange | None = None
     options: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
+
+    @property
+    def wanted(self) -> int:
+        """Number of workers to have: `size`, within the adapt range where there is one."""
+        if self.adapt is None:
+            return self.size
+        return max(self.adapt.minimum, min(self.size, self.adapt.maximum))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +162,7 @@ class WorkerRecord:
     state: WorkerState = WorkerState.PENDING
     address: str = ""
     created: float = 0.0
+    since: float = 0.0  # when `state` last changed
     joined: bool = False  # whether it ever was RUNNING
     message: str = ""
 
@@ -163,7 +187,7 @@ class Status:
     conditions: tuple[Condition, ...] = ()
     workers: Mapping[WorkerId, WorkerRecord] = field(default_factory=dict[WorkerId, WorkerRecord])
     workers_made: int = 0  # numbers the ids of workers
-    failures: int = 0  # workers in a row that ended without having joined
+    failures: int = 0  # starts in a row whose workers ended without having joined
     retry_at: float = 0.0  # no worker is started before, after failures
     scheduler_created: float | None = None  # when the scheduler's start was decided
     started: float | None = None  # when the cluster first was RUNNING

@@ -1,0 +1,91 @@
+"""What goes into a plan and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from headrace_controller.backends.base import ProcessStatus
+from headrace_controller.model import Event, Status, WorkerId
+
+NewWorkerId = Callable[[str, int], WorkerId]
+"""Makes the id of the n-th worker of a cluster from the name of its group and n."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What is seen of a cluster now.
+
+    Attributes
+    ----------
+    processes
+        The backend's processes of this cluster by name ("scheduler" or the id of a worker), ended ones included.
+    routed
+        Whether all live proxies have acknowledged the route.
+    watching_since
+        Since when some controller has looked after this cluster; time before it counts against nothing.
+    log_tail
+        Last lines of a process's log, of those that a :class:`FetchLogTail` asked for; "" if there are none.
+    """
+
+    processes: Mapping[str, ProcessStatus] = field(default_factory=dict[str, ProcessStatus])
+    routed: bool = False
+    watching_since: float = 0.0
+    log_tail: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Numbers that the rules go by, set for a deployment. Times in seconds."""
+
+    start_timeout: float = 60.0
+    worker_start_timeout: float = 60.0
+    scheduler_lost: float = 30.0
+    worker_failure_limit: int = 3
+    retry_first: float = 0.5
+    retry_longest: float = 30.0
+    ended_workers_kept: int = 50
+    log_tail_bytes: int = 8192
+    stop_again: float = 5.0  # between two attempts to stop what will not end
+
+
+@dataclass(frozen=True, slots=True)
+class StartProcesses:
+    """Start these; those that run already are left alone."""
+
+    processes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopProcesses:
+    """End these."""
+
+    processes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopAll:
+    """End every process of the cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLogTail:
+    """Read the end of this process's log and plan again at once, with it in `Seen.log_tail`."""
+
+    process: str
+
+
+Action = StartProcesses | StopProcesses | StopAll | FetchLogTail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Save `status` with `events` first (if either says anything new), then carry out `actions`.
+
+    `look_again` is the time, by the clock of `now`, at which to plan again although nothing has changed; None: never.
+    """
+
+    status: Status
+    actions: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = ()
+    look_again: float | None = None

@@ -1,0 +1,27 @@
+"""All that was promised, in Redis: records of clusters, their events and routes, what is used of the limits."""
+
+from headrace_controller.store.store import Store
+from headrace_controller.store.values import (
+    DEPLOYMENT,
+    Acknowledgement,
+    Change,
+    ChangeKind,
+    Fence,
+    Page,
+    RouteChange,
+    RouteRecord,
+    reaches,
+)
+
+__all__ = [
+    "DEPLOYMENT",
+    "Acknowledgement",
+    "Change",
+    "ChangeKind",
+    "Fence",
+    "Page",
+    "RouteChange",
+    "RouteRecord",
+    "Store",
+    "reaches",
+]
