@@ -1,0 +1,48 @@
+"""Addresses as settings spell them: ``unix:/path`` or ``host:port``."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+# sun_path holds 108 bytes on Linux and 104 on macOS, with a zero at the end.
+UNIX_PATH_BYTES = 100
+
+
+def unix_path(address: str) -> Path | None:
+    """Returns the path of a ``unix:`` address, None for any other."""
+    if not address.startswith("unix:"):
+        return None
+    rest = address.removeprefix("unix:")
+    return Path(rest.removeprefix("//"))
+
+
+def host_port(address: str) -> tuple[str, int]:
+    """Splits ``host:port``; an IPv6 host stands in brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a ``host:port`` is reached from this machine only."""
+    host, _ = host_port(address)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_address(address: str) -> str:
+    """Returns the address, or raises ValueError that says what is wrong with it."""
+    if (path := unix_path(address)) is not None:
+        if not path.is_absolute():
+            raise ValueError(
+                f"{address!r}: the path of a unix socket must be absolute, as in unix:/run/headrace/auth.sock"
+            )
+        if len(bytes(path)) >= UNIX_PATH_BYTES:
+            raise ValueError(f"{address!r}: the path of a unix socket must be shorter than {UNIX_PATH_BYTES} bytes")
+        return address
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{address!r} is neither unix:/path nor host:port")
+    return address

@@ -1,0 +1,41 @@
+"""Keys in Redis that the chassis itself writes.
+
+==================  ======  =========================  =============  ==================
+key                 type    content                    expiry         written by
+==================  ======  =========================  =============  ==================
+``lease:<shard>``   hash    ``holder``, ``fence``      lease's ttl    ``leases.py``
+``lease-fence``     string  newest fencing number      permanent      ``leases.py``
+``lease-replicas``  zset    replica -> ms it lives to  lease's ttl    ``leases.py``
+==================  ======  =========================  =============  ==================
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+
+class Prefix(str):
+    """What all keys of a deployment begin with; in braces, so that they share a slot."""
+
+    __slots__ = ()
+
+    def __new__(cls, deployment: str) -> Self:
+        return super().__new__(cls, f"{{{deployment}}}:")
+
+    def key(self, *parts: object) -> str:
+        return self + ":".join(map(str, parts))
+
+
+def lease(prefix: Prefix, shard: int) -> str:
+    """Key of a shard's lease; store scripts compare its field ``fence`` with the writer's."""
+    return prefix.key("lease", shard)
+
+
+def lease_fence(prefix: Prefix) -> str:
+    """Key of the counter that fencing numbers come from."""
+    return prefix.key("lease-fence")
+
+
+def lease_replicas(prefix: Prefix) -> str:
+    """Key of the replicas that live."""
+    return prefix.key("lease-replicas")

