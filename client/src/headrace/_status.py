@@ -107,13 +107,19 @@ def from_rpc_error(error: grpc.RpcError, doing: str = "") -> errors.HeadraceErro
     return cls(f"{doing}: {text} ({error.code().name})" if doing else f"{text} ({error.code().name})")
 
 
+def has_details(error: grpc.RpcError) -> bool:
+    """Whether headrace itself sent this, not gRPC or something on the way."""
+    assert isinstance(error, grpc.aio.AioRpcError | grpc.Call)
+    return any(key == DETAILS_KEY for key, _ in error.trailing_metadata() or ())
+
+
 def _from_details(status: status_pb2.Status, code: grpc.StatusCode) -> errors.HeadraceError:
     info = error_details_pb2.ErrorInfo()
     bad_request = error_details_pb2.BadRequest()
     for detail in status.details:
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+        if detail.TypeName() == info.DESCRIPTOR.full_name:
             detail.Unpack(info)
-        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+        elif detail.TypeName() == bad_request.DESCRIPTOR.full_name:
             detail.Unpack(bad_request)
     cls = _BY_REASON.get(info.reason) or _BY_CODE.get(code, errors.InternalError)
     if cls is errors.InvalidRequest:

@@ -10,10 +10,13 @@
     │   ├── StoreUnavailable           its store is away: repeat
     │   ├── Draining                   this replica is shutting down: repeat
     │   ├── Unreachable                nothing answers at the address: see `headrace doctor`
+    │   │   └── NotHeadrace            what answers there is not headrace, or its certificate is not trusted
     │   ├── DeadlineExceeded           not done in time
     │   ├── FencedOff                  the writer has lost its lease
     │   └── InternalError              a fault of headrace
     ├── InvalidRequest (ValueError)    fields are wrong; names each
+    │   ├── WrongType (TypeError)      a value is of the wrong type
+    │   └── UnknownOption              there is no such option (AttributeError, KeyError)
     ├── NotFound (ValueError)
     │   ├── ClusterNotFound, GroupNotFound, WorkerNotFound, ApiTokenNotFound
     ├── Unauthenticated
@@ -31,6 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 
 class HeadraceError(Exception):
@@ -100,6 +104,10 @@ class Unreachable(GatewayServerError):
     """Nothing that speaks headrace's protocol answers at the address."""
 
 
+class NotHeadrace(Unreachable):
+    """The address cannot be right: unknown, refused, not TLS, not trusted, or something else. Repeating cannot help."""
+
+
 class DeadlineExceeded(GatewayServerError):
     """It was not done before the call's deadline."""
 
@@ -130,9 +138,20 @@ class InvalidRequest(HeadraceError, ValueError):
         self.violations = tuple(violations)
 
     @classmethod
-    def of(cls, *violations: Violation) -> InvalidRequest:
+    def of(cls, *violations: Violation) -> Self:
         """Makes the error from the wrong fields alone."""
         return cls("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class WrongType(InvalidRequest, TypeError):
+    """A value is of the wrong type. Nothing was changed."""
+
+
+class UnknownOption(InvalidRequest, AttributeError, KeyError):
+    """There is no such option. Nothing was changed."""
 
 
 class NotFound(HeadraceError, ValueError):

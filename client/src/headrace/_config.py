@@ -1,0 +1,92 @@
+"""Settings of the client: Dask's configuration below ``headrace``, or the environment alone where Dask is missing."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import re
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import cast
+
+import yaml
+
+from headrace.errors import InvalidRequest, Violation
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def get(key: str) -> object:
+    """Value of ``headrace.<key>``; text is filled in from the environment."""
+    return fill_in(_lookup()(key), f"headrace.{key}")
+
+
+def get_text(key: str) -> str | None:
+    """Value of ``headrace.<key>`` as text, or None where nothing is set."""
+    value = get(key)
+    return None if value is None else str(value)
+
+
+def get_mapping(key: str) -> dict[str, object]:
+    """Value of ``headrace.<key>`` as a mapping whose texts are filled in."""
+    value = get(key) or {}
+    if not isinstance(value, Mapping):
+        raise _wrong(key, f"is {value!r} and must be a mapping")
+    items = cast("Mapping[str, object]", value)
+    return {str(name): fill_in(item, f"headrace.{key}.{name}") for name, item in items.items()}
+
+
+def get_seconds(key: str) -> float:
+    """Value of ``headrace.<key>``, such as 30, "30s" or "300ms", in seconds."""
+    text = str(get(key)).strip().lower()
+    match = re.fullmatch(r"([\d.]+)\s*(ms|s|min|m|h)?", text)
+    try:
+        assert match is not None
+        return float(match[1]) * _SECONDS[match[2] or "s"]
+    except (AssertionError, ValueError):
+        raise _wrong(key, f"is {text!r} and must be a time such as '30s' or '300ms'") from None
+
+
+def fill_in(value: object, what: str) -> object:
+    """Replaces ``{NAME}`` in text by the environment variable NAME; leaves everything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return value.format(**os.environ)
+    except KeyError as error:
+        message = f"is the template {value!r}, but the environment variable {error.args[0]} is not set"
+        raise InvalidRequest.of(Violation(what, message)) from None
+    except (ValueError, IndexError) as error:
+        raise InvalidRequest.of(Violation(what, f"is {value!r}, which is no template: {error}")) from None
+
+
+def _wrong(key: str, description: str) -> InvalidRequest:
+    return InvalidRequest.of(Violation(f"headrace.{key}", description))
+
+
+@functools.cache
+def _lookup() -> Callable[[str], object]:
+    defaults = cast(
+        "dict[str, object]", yaml.safe_load(resources.files("headrace").joinpath("headrace.yaml").read_text("utf-8"))
+    )
+    try:
+        import dask.config as dask_config
+    except ImportError:
+        return functools.partial(_without_dask, defaults)
+    dask_config.update_defaults(defaults)
+    return lambda key: dask_config.get(f"headrace.{key}", default=None)
+
+
+def _without_dask(defaults: Mapping[str, object], key: str) -> object:
+    variable = "DASK_HEADRACE__" + key.replace(".", "__").replace("-", "_").upper()
+    if variable in os.environ:
+        text = os.environ[variable]
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return text
+    value: object = defaults
+    for part in ("headrace", *key.split(".")):
+        value = cast("dict[str, object]", value)[part]
+    return value
