@@ -1,0 +1,19 @@
+"""What `headrace up` was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpOptions:
+    """Options of `headrace up`."""
+
+    data: Path
+    port: int = 8790
+    keep_clusters: bool = False
+    users_file: Path | None = None
+    development: bool = False
+    standby: int | None = None
+    quiet: bool = False

@@ -1,0 +1,31 @@
+"""Stands for a service of ours: says that it is ready, then waits for SIGTERM."""
+
+import os
+import signal
+import subprocess
+import sys
+
+
+def stop(number: int, frame: object) -> None:
+    sys.exit(0)
+
+
+def main(behaviour: str) -> None:
+    print(f"behaving as {behaviour}", flush=True)
+    if behaviour == "dies":
+        sys.exit("the settings are wrong")
+    if behaviour == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGTERM, stop)
+    if behaviour == "leaves-a-child":
+        subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    with os.fdopen(int(os.environ["HEADRACE_READY_FD"]), "w") as ready:
+        ready.write("ready\n")
+    if behaviour == "dies-later":
+        sys.exit(3)
+    while True:
+        signal.pause()
+
+
+main(sys.argv[1])
