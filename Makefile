@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(shell cd protos && find headrace -name '*.proto' | sort)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check protos bench wheels clean
+.PHONY: help setup demo test test-compat check protos bench wheels clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -16,6 +16,15 @@ $(VENV)/.ready: constraints.txt client/pyproject.toml $(wildcard services/*/pypr
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
 	touch $@
+
+demo: setup ## Starts everything, answers real questions on real data, shows it, cleans up
+	$(BIN)/python demo/flights.py
+
+test: setup ## All tests that need nothing but wheels
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-compat: setup ## Client and agent beside older and newer Dask, grpcio, protobuf and Python
+	$(BIN)/python scripts/test_compat.py
 
 check: setup ## Lint, types, import rules, contract, drift of generated stubs
 	$(BIN)/ruff check .
@@ -29,6 +38,15 @@ check: setup ## Lint, types, import rules, contract, drift of generated stubs
 
 protos: setup ## Generates the Python stubs from protos/
 	$(BIN)/python scripts/generate_protos.py
+
+bench: setup ## Speed, beside dask-gateway in one interleaved run
+	$(BIN)/python benchmarks/run.py
+
+wheels: setup ## Builds the five distributions into dist/
+	rm -rf dist
+	for project in client services/chassis services/auth services/controller services/proxy; do \
+	  $(BIN)/python -m build --no-isolation --wheel --outdir dist $$project >/dev/null || exit 1; done
+	ls dist
 
 clean: ## Removes all that make has made
 	rm -rf .venv .venv-* dist .pytest_cache .ruff_cache .hypothesis .cache

