@@ -1,7 +1,7 @@
 """What a cluster is to the controller: plain values and their rules; no I/O.
 
-A record has three parts, each with one writer: the `spec` (users, through the API), the `report` (whichever replica holds
-the agent's session) and the `status` (the replica that holds the lease of the cluster's shard).
+A record has three parts, each with one writer: the `spec` (users, through the API), the `report` (whichever replica
+holds the agent's session) and the `status` (the replica that holds the lease of the cluster's shard).
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ class Spec:
 class Report:
     """What the scheduler's agent told last.
 
-    `session` and `sequence` order the messages: an older one never overwrites a newer one. `retired` are workers whose data
-    has moved away; they stay here until the status calls them closed.
+    `session` and `sequence` order the messages: an older one never overwrites a newer one. `retired` are workers whose
+    data has moved away; they stay here until the status calls them closed.
     """
 
     session: int = 0
