@@ -1,0 +1,73 @@
+"""The command line of a service: ``serve`` and ``check-config``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from headrace_chassis import logs
+from headrace_chassis.listener import AddressInUse
+from headrace_chassis.seal import DeploymentKeyError
+from headrace_chassis.server import App, serve
+from headrace_chassis.settings import ServiceSettings
+
+S = TypeVar("S", bound=ServiceSettings)
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="HEADRACE_CONFIG", help="YAML file of settings; the environment wins over it."),
+]
+# What an administrator can put right, told in a sentence; all else is told with a traceback.
+_EXPLAINED = (AddressInUse, DeploymentKeyError)
+
+
+def service_command(
+    name: str, settings_class: type[S], build: Callable[[S, AsyncExitStack], Awaitable[App]]
+) -> typer.Typer:
+    """Makes the command line of the service `name`."""
+    command = typer.Typer(help=f"headrace's {name} service.", no_args_is_help=True, add_completion=False)
+
+    @command.command("serve")
+    def run(config: ConfigFile = None) -> None:
+        """Run the service until SIGTERM or Ctrl-C."""
+        settings = _load(settings_class, config)
+        logs.configure(settings.log_format, settings.log_level, service=name)
+        try:
+            asyncio.run(serve(settings, build))
+        except* _EXPLAINED as group:
+            for error in group.exceptions:
+                typer.echo(f"headrace {name}: {error}", err=True)
+            raise typer.Exit(1) from None
+
+    @command.command("check-config")
+    def check_config(config: ConfigFile = None) -> None:
+        """Read and check the settings, print them, start nothing."""
+        settings = _load(settings_class, config)
+        typer.echo(settings.model_dump_json(indent=2))
+
+    _ = run, check_config
+    return command
+
+
+def _load(settings_class: type[S], config: Path | None) -> S:
+    try:
+        return settings_class.load(config)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            where = ".".join(map(str, problem["loc"]))
+            typer.echo(f"{_spelled(settings_class, where)}: {problem['msg']}".removeprefix(": "), err=True)
+    except (ValueError, TypeError) as error:
+        typer.echo(str(error), err=True)
+    raise typer.Exit(2)
+
+
+def _spelled(settings_class: type[ServiceSettings], field: str) -> str:
+    """Names a setting in both spellings, so that whoever reads it knows where to set it."""
+    variable = f"{settings_class.model_config.get('env_prefix', '')}{field.replace('.', '__')}".upper()
+    return f"{field} ({variable})" if field else ""

@@ -1,0 +1,69 @@
+"""gRPC health, driven by a real check."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from grpc_health.v1 import health_pb2
+from grpc_health.v1._async import HealthServicer
+
+from headrace_chassis import metrics
+from headrace_chassis.logs import get_logger
+
+Check = Callable[[], Awaitable[object]]
+CHECK_SECONDS = 2.0
+# Until the first success somebody waits for us.
+FIRST_CHECK_SECONDS = 0.05
+
+log = get_logger()
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Health:
+    """Keeps the health of all services of this process; one check stands for all of them."""
+
+    def __init__(self, check: Check) -> None:
+        self.servicer = HealthServicer()
+        self.passed_once = asyncio.Event()
+        self._check = check
+        self._services: list[str] = [""]
+        self._serving: bool | None = None
+        self._draining = False
+
+    async def register(self, services: Sequence[str]) -> None:
+        self._services += services
+        await self._set(serving=False)
+
+    async def run(self) -> None:
+        """Checks for ever."""
+        while True:
+            await self._look()
+            await asyncio.sleep(CHECK_SECONDS if self.passed_once.is_set() else FIRST_CHECK_SECONDS)
+
+    async def drain(self) -> None:
+        """Says NOT_SERVING from now on, whatever the check says."""
+        self._draining = True
+        await self._set(serving=False)
+
+    async def _look(self) -> None:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._check()
+        except Exception as error:  # noqa: BLE001 any failure means: not healthy
+            if self._serving is not False or not self.passed_once.is_set():
+                log.warning("not healthy", error=str(error) or type(error).__name__)
+            await self._set(serving=False)
+        else:
+            if not self._draining:
+                await self._set(serving=True)
+                self.passed_once.set()
+
+    async def _set(self, *, serving: bool) -> None:
+        if serving is self._serving:
+            return
+        self._serving = serving
+        metrics.HEALTHY.set(serving)
+        for service in self._services:
+            await self.servicer.set(service, _SERVING if serving else _NOT_SERVING)

@@ -1,0 +1,155 @@
+"""One `serve()` for all services: start, health, readiness, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from headrace_chassis import logs, metrics
+from headrace_chassis.agent_tokens import AgentTokens
+from headrace_chassis.channels import open_channel
+from headrace_chassis.health import Check, Health
+from headrace_chassis.interceptors.authenticate import authenticate
+from headrace_chassis.interceptors.deadline import Deadlines
+from headrace_chassis.interceptors.errors import errors
+from headrace_chassis.interceptors.lift import lift
+from headrace_chassis.interceptors.observe import observe
+from headrace_chassis.listener import bind, new_server
+from headrace_chassis.readiness import report_ready
+from headrace_chassis.seal import read_deployment_keys
+from headrace_chassis.settings import ServiceSettings
+from headrace_chassis.tokens import TokenVerifier, keys_from_auth, no_keys
+
+S = TypeVar("S", bound=ServiceSettings)
+Registration = Callable[[grpc.aio.Server], str]
+Task = Callable[[], Awaitable[None]]
+
+HEALTH_SERVICE = "grpc.health.v1.Health"
+
+log = logs.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """What a service is, to the chassis.
+
+    Attributes
+    ----------
+    public, internal
+        Add a servicer each and return its full name; the internal ones are for headrace's own services.
+    check
+        Raises while the service is not healthy.
+    tasks
+        Run for the service's life; one that ends or fails ends the service.
+    draining
+        Called once, when the service begins to drain.
+    verifier
+        Verifies access tokens. Default: with the keys of the auth service.
+    """
+
+    public: Sequence[Registration]
+    internal: Sequence[Registration] = ()
+    check: Check
+    tasks: Sequence[Task] = ()
+    draining: Callable[[], None] | None = None
+    verifier: TokenVerifier | None = None
+
+
+async def serve(settings: S, build: Callable[[S, AsyncExitStack], Awaitable[App]]) -> None:
+    """Runs a service until SIGTERM or SIGINT."""
+    with metrics.metrics_page(settings.metrics_listen):
+        async with AsyncExitStack() as stack:
+            app = await build(settings, stack)
+            verifier = app.verifier or await _verifier(settings, stack)
+            await _Service(settings, app, verifier).run()
+    log.info("stopped")
+
+
+async def _verifier(settings: ServiceSettings, stack: AsyncExitStack) -> TokenVerifier:
+    if not settings.auth_address:
+        return TokenVerifier(no_keys, settings.deployment)
+    channel = await stack.enter_async_context(open_channel(settings.auth_address, settings))
+    return TokenVerifier(keys_from_auth(channel), settings.deployment)
+
+
+class _Service:
+    """A service on its way from start to stop."""
+
+    def __init__(self, settings: ServiceSettings, app: App, verifier: TokenVerifier) -> None:
+        self._settings = settings
+        self._app = app
+        self._verifier = verifier
+        self._agent_tokens = AgentTokens(read_deployment_keys(settings.deployment_key_file), settings.deployment)
+        self._health = Health(app.check)
+        self._deadlines = Deadlines(settings.default_deadline_seconds)
+        self._servers: list[grpc.aio.Server] = []
+
+    async def run(self) -> None:
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        tasks = (self._verifier.run, self._health.run, self._tell_ready, *self._app.tasks)
+        async with asyncio.TaskGroup() as group:
+            running: list[asyncio.Task[None]] = []
+            try:
+                await self._start()
+                running += [group.create_task(_for_life(task)) for task in tasks]
+                await stopping.wait()
+                await self._drain()
+            finally:
+                await self._stop(0)
+                for task in running:
+                    task.cancel()
+
+    async def _start(self) -> None:
+        settings = self._settings
+        await self._listen(settings.listen, self._app.public, internal=False)
+        if settings.internal_listen:
+            await self._listen(settings.internal_listen, self._app.internal, internal=True)
+        for server in self._servers:
+            await server.start()
+
+    async def _listen(self, address: str, registrations: Sequence[Registration], *, internal: bool) -> None:
+        server = new_server(self._interceptor(internal=internal))
+        self._servers.append(server)
+        services = [register(server) for register in registrations]
+        await self._health.register(services)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
+        reflection.enable_server_reflection([*services, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
+        bound = await bind(server, address, self._settings, internal=internal)
+        log.info("listening", address=bound, services=services, internal=internal)
+
+    def _interceptor(self, *, internal: bool) -> grpc.aio.ServerInterceptor:
+        who = authenticate(self._verifier, self._agent_tokens, internal=internal)
+        return lift(observe, errors, who, self._deadlines.deadline)
+
+    async def _tell_ready(self) -> None:
+        await self._health.passed_once.wait()
+        log.info("ready", replica=self._settings.replica)
+        report_ready()
+        await asyncio.Event().wait()
+
+    async def _drain(self) -> None:
+        log.info("draining", seconds=self._settings.drain_seconds)
+        await self._health.drain()
+        if self._app.draining is not None:
+            self._app.draining()
+        self._deadlines.drain()
+        await self._stop(self._settings.drain_seconds)
+
+    async def _stop(self, grace: float) -> None:
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
+
+
+async def _for_life(task: Task) -> None:
+    await task()
+    name = getattr(task, "__qualname__", repr(task))
+    raise RuntimeError(f"{name} has ended, which it never should while the service lives")
