@@ -1,0 +1,131 @@
+"""A proxy with a real Envoy between fakes of its neighbours."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from headrace_chassis.certificates import Authority
+
+from tests.proxy.fake_authz import FakeAuthz
+from tests.proxy.fake_controller import FakeController
+from tests.proxy.fake_scheduler import FakeScheduler
+from tests.proxy.fake_services import FakeServices
+from tests.proxy.running_proxy import RunningProxy
+
+SUFFIX = "clusters.headrace.internal"
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory whose path is short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="hrp-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """Who vouches for the public port."""
+    return Authority.create("test gateway", timedelta(hours=1))
+
+
+@pytest.fixture
+def settings(directory: Path, authority: Authority) -> dict[str, str]:
+    """Settings of a proxy on a free port, with its certificate and key written."""
+    leaf = authority.issue("gateway", timedelta(hours=1), dns_names=("localhost",), ip_addresses=("127.0.0.1",))
+    (directory / "tls").mkdir()
+    (directory / "tls" / "public.pem").write_bytes(leaf.cert_pem)
+    (directory / "tls" / "public.key").write_bytes(leaf.key_pem)
+    (directory / "deployment.key").write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    sockets = ("listen", "route_address", "xds_listen", "auth_target", "authz_target", "controller_target")
+    return {name: f"unix:{directory}/{name}" for name in sockets} | {
+        "state_directory": str(directory / "state"),
+        "deployment_key_file": str(directory / "deployment.key"),
+        "public_listen": f"127.0.0.1:{port}",
+        "public_certificate_file": str(directory / "tls" / "public.pem"),
+        "public_key_file": str(directory / "tls" / "public.key"),
+        "hello_timeout_seconds": "0.5",
+        "handshake_timeout_seconds": "1",
+        "drain_seconds": "0",
+    }
+
+
+@pytest.fixture
+async def controller(settings: dict[str, str]) -> AsyncIterator[FakeController]:
+    """Where the routes come from."""
+    controller = FakeController(settings["route_address"])
+    await controller.start()
+    yield controller
+    await controller.stop()
+
+
+@pytest.fixture
+async def idle_proxy(settings: dict[str, str]) -> AsyncIterator[RunningProxy]:
+    """A proxy that has not been started."""
+    proxy = RunningProxy(settings, Path(settings["state_directory"]))
+    yield proxy
+    await proxy.end()
+
+
+@pytest.fixture
+async def proxy(idle_proxy: RunningProxy, controller: FakeController) -> RunningProxy:
+    """A proxy that is ready."""
+    await idle_proxy.start()
+    return idle_proxy
+
+
+@pytest.fixture
+async def start_scheduler(directory: Path) -> AsyncIterator[Callable[[str], Awaitable[FakeScheduler]]]:
+    """Starts schedulers."""
+    schedulers: list[FakeScheduler] = []
+
+    async def start(name: str) -> FakeScheduler:
+        scheduler = FakeScheduler(name, directory)
+        schedulers.append(scheduler)
+        await scheduler.start()
+        return scheduler
+
+    yield start
+    for scheduler in schedulers:
+        await scheduler.stop()
+
+
+@pytest.fixture
+async def authz(settings: dict[str, str]) -> AsyncIterator[FakeAuthz]:
+    """Who may see which dashboard."""
+    authz = FakeAuthz(settings["authz_target"])
+    await authz.start()
+    yield authz
+    await authz.stop()
+
+
+@pytest.fixture
+async def services(settings: dict[str, str]) -> AsyncIterator[dict[str, FakeServices]]:
+    """auth and the controller, as callers reach them."""
+    services = {name: FakeServices(settings[f"{name}_target"]) for name in ("auth", "controller")}
+    for service in services.values():
+        await service.start()
+    yield services
+    for service in services.values():
+        await service.stop()
+
+
+@pytest.fixture
+async def channel(proxy: RunningProxy, authority: Authority) -> AsyncIterator[grpc.aio.Channel]:
+    """A client's channel to the public port."""
+    credentials = grpc.ssl_channel_credentials(authority.cert_pem)
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    async with grpc.aio.secure_channel(proxy.public, credentials, options=options) as channel:
+        yield channel

@@ -1,0 +1,46 @@
+"""A Dask dashboard as the proxy knows it: HTTP and a websocket on a port of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler
+
+
+class _Page(RequestHandler):
+    def get(self) -> None:
+        self.set_header("set-cookie", "of=the-tenant")
+        headers = {name.lower(): value for name, value in self.request.headers.get_all()}
+        self.write(json.dumps({"uri": self.request.uri, "headers": headers}))
+
+
+class _Socket(WebSocketHandler):
+    def check_origin(self, origin: str) -> bool:
+        return True
+
+    def on_message(self, message: str | bytes) -> None:
+        self.write_message(message)
+
+
+@dataclass(eq=False)
+class FakeDashboard:
+    """Answers with what it was asked; echoes on `/ws`."""
+
+    address: str = ""
+    _server: HTTPServer | None = None
+
+    def start(self) -> None:
+        server = HTTPServer(Application([("/ws", _Socket), ("/.*", _Page)]))
+        socket, port = bind_unused_port()
+        server.add_socket(socket)
+        self._server = server
+        self.address = f"127.0.0.1:{port}"
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.stop()
+        await self._server.close_all_connections()

@@ -1,0 +1,91 @@
+"""The proxy as a process of its own, as it runs in production, with an Envoy of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrace_proxy import envoy_process
+
+
+@dataclass(eq=False)
+class RunningProxy:
+    """`python -m headrace_proxy serve` with settings in its environment."""
+
+    settings: dict[str, str]
+    state_directory: Path
+    log: list[str] = field(default_factory=list[str])
+    _process: Process | None = None
+    _reading: asyncio.Task[None] | None = None
+
+    @property
+    def public(self) -> str:
+        return self.settings["public_listen"]
+
+    async def start(self, **changes: str) -> None:
+        """Starts it and waits until it says that it is ready."""
+        read, write = os.pipe()
+        try:
+            await self.spawn(ready_fd=write, **changes)
+        finally:
+            os.close(write)
+        said = await asyncio.to_thread(_read_all, read)
+        assert said == b"ready\n", "".join(self.log)
+
+    async def spawn(self, ready_fd: int | None = None, **changes: str) -> None:
+        """Starts it."""
+        self.settings |= changes
+        environment = dict(os.environ) | {f"HEADRACE_PROXY_{k.upper()}": v for k, v in self.settings.items()}
+        if ready_fd is not None:
+            environment["HEADRACE_READY_FD"] = str(ready_fd)
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "headrace_proxy", "serve",
+            env=environment, pass_fds=[ready_fd] if ready_fd else [], stdout=PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        self._reading = asyncio.create_task(self._read_log(self._process))
+
+    async def wait(self) -> int:
+        """Waits for its end; returns the exit code."""
+        assert self._process
+        assert self._reading
+        code = await self._process.wait()
+        await self._reading
+        return code
+
+    async def stop(self) -> int:
+        """SIGTERM."""
+        assert self._process
+        self._process.terminate()
+        return await self.wait()
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process
+        self._process.kill()
+        await self.wait()
+
+    async def end(self) -> None:
+        """Leaves nothing behind, whatever the test did."""
+        if self._process and self._process.returncode is None:
+            await self.kill()
+        for pid in self.envoys():
+            os.kill(pid, signal.SIGKILL)
+
+    def envoys(self) -> list[int]:
+        """Process ids of the Envoys that run for it."""
+        return envoy_process.pids(self.state_directory)
+
+    async def _read_log(self, process: Process) -> None:
+        assert process.stdout
+        async for line in process.stdout:
+            self.log.append(line.decode())
+
+
+def _read_all(descriptor: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as pipe:
+        return pipe.read()
