@@ -24,7 +24,7 @@ test: setup ## All tests that need nothing but wheels
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-compat: setup ## Client and agent beside older and newer Dask, grpcio, protobuf and Python
-	$(BIN)/python scripts/test_compat.py
+	$(BIN)/python scripts/compat_environments.py
 
 check: setup ## Lint, types, import rules, contract, drift of generated stubs
 	$(BIN)/ruff check .

@@ -1,0 +1,98 @@
+"""What a user does, with the client and the agent both in an environment of pinned versions.
+
+Run by `make test-compat`, once with the interpreter of each environment, against a headrace that runs elsewhere. A
+cluster is started with `conda_prefix` set to this environment, so that its scheduler and workers run here too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+
+import distributed
+import google.protobuf
+import grpc
+import headrace
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    "HEADRACE_COMPAT" not in os.environ, reason="runs in environments of its own: make test-compat"
+)
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[headrace.Gateway]:
+    with headrace.Gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def cluster(gateway: headrace.Gateway) -> Iterator[headrace.GatewayCluster]:
+    with gateway.new_cluster(conda_prefix=sys.prefix) as cluster:
+        yield cluster
+
+
+def test_the_environment_has_the_pinned_versions() -> None:
+    found = {"distributed": distributed, "grpcio": grpc, "protobuf": google.protobuf}
+    wanted = dict(pin.split("==") for pin in os.environ["HEADRACE_COMPAT"].split())
+    assert {name: found[name].__version__ for name in wanted} == wanted
+
+
+def test_the_cluster_runs_the_versions_of_this_environment(cluster: headrace.GatewayCluster) -> None:
+    with cluster.get_client() as client:
+        assert client.run_on_scheduler(_versions) == _versions()
+
+
+def test_workers_join_compute_and_restart(cluster: headrace.GatewayCluster) -> None:
+    cluster.scale(2)
+    with cluster.get_client() as client:
+        client.wait_for_workers(2, timeout=60)
+        assert client.submit(sum, range(100)).result(timeout=30) == 4950
+        client.restart(timeout=60)
+        assert client.submit(sum, range(10)).result(timeout=30) == 45
+
+
+def test_workers_are_retired_when_scaled_down(cluster: headrace.GatewayCluster) -> None:
+    cluster.scale(1)
+    with cluster.get_client() as client:
+        futures = client.map(_square, range(20))
+        assert sum(client.gather(futures)) == 2470
+
+
+def test_adaptive_scaling_brings_workers(cluster: headrace.GatewayCluster) -> None:
+    cluster.adapt(minimum=0, maximum=2)
+    with cluster.get_client() as client:
+        assert client.submit(_square, 7).result(timeout=60) == 49
+
+
+def test_logs_and_events_are_there(cluster: headrace.GatewayCluster) -> None:
+    assert "Scheduler at" in str(cluster.logs("scheduler"))
+    assert any(event.type == "Running" for event in cluster.events())
+
+
+def test_the_asynchronous_face_works() -> None:
+    async def compute() -> int:
+        async with (
+            headrace.Gateway(asynchronous=True) as gateway,
+            await gateway.new_cluster() as cluster,
+            await cluster.get_client() as client,
+        ):
+            await cluster.scale(1)
+            return await client.submit(_square, 5)
+
+    assert asyncio.run(compute()) == 25
+
+
+def test_a_wrong_option_is_named(gateway: headrace.Gateway) -> None:
+    with pytest.raises(ValueError, match="worker_memroy"):
+        gateway.new_cluster(worker_memroy="1 GiB")
+
+
+def _square(x: int) -> int:
+    return x * x
+
+
+def _versions() -> tuple[str, str]:
+    return sys.prefix, distributed.__version__

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import dask
+import pytest
+from headrace import Gateway
+
+from tests.e2e.running import Running, running
+
+USERS = {"ann": "correct horse", "bob": "battery staple"}
+
+
+@pytest.fixture(scope="session")
+def headrace() -> Iterator[Running]:
+    """One headrace for all tests that leave it as they found it; ann and bob may log in with passwords."""
+    with tempfile.TemporaryDirectory(prefix="hr-e2e-") as name:
+        users = Path(name) / "users"
+        write_users(users)
+        with running(Path(name), "--users-file", str(users)) as headrace:
+            yield headrace
+
+
+@pytest.fixture
+def own_headrace() -> Iterator[Running]:
+    """A headrace for one test that breaks it."""
+    with tempfile.TemporaryDirectory(prefix="hr-e2e-") as name, running(Path(name)) as headrace:
+        yield headrace
+
+
+@pytest.fixture
+def gateway(headrace: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    """What `Gateway()` gives beside a running headrace; leaves no cluster."""
+    monkeypatch.setenv("HEADRACE_DATA_DIR", str(headrace.data))
+    with Gateway() as gateway:
+        yield gateway
+        gateway.stop_all()
+
+
+@pytest.fixture(params=["direct", "proxied"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each way to a scheduler."""
+    with dask.config.set({"headrace.connect": request.param}):
+        yield request.param
+
+
+def write_users(path: Path) -> None:
+    """Writes a users file with the passwords of USERS."""
+    from headrace_auth.users import add_user
+
+    for user, password in USERS.items():
+        add_user(path, user, password)

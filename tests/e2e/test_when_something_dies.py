@@ -1,0 +1,91 @@
+"""Each process is killed once with a computation running (the table in the design: "When something dies")."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from distributed import Client
+from headrace import Gateway, GatewayCluster, errors
+
+from tests.e2e.running import Running, wait_until
+
+
+@pytest.fixture
+def gateway(own_headrace: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    monkeypatch.setenv("HEADRACE_DATA_DIR", str(own_headrace.data))
+    with Gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def cluster(gateway: Gateway) -> Iterator[GatewayCluster]:
+    with gateway.new_cluster() as cluster:
+        cluster.scale(2)
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: GatewayCluster) -> Iterator[Client]:
+    with cluster.get_client() as client:
+        client.wait_for_workers(2, timeout=30)
+        yield client
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("headrace_auth",),
+        ("headrace_controller", "serve"),
+        ("headrace_proxy", "serve"),
+        ("envoy",),
+        ("valkey",),
+        ("nursery",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_clusters_compute_on_and_new_ones_start(
+    own_headrace: Running, gateway: Gateway, client: Client, words: tuple[str, ...]
+) -> None:
+    futures = client.map(_slow, range(60))
+    own_headrace.find(*words).kill()
+    assert sum(client.gather(futures)) == 1770
+    with _create_with_patience(gateway) as second, second.get_client() as other:
+        second.scale(1)
+        assert other.submit(_slow, 8).result(timeout=30) == 8
+    assert len(gateway.list_clusters()) == 1
+
+
+def test_a_killed_scheduler_fails_its_cluster_with_the_reason(gateway: Gateway, cluster: GatewayCluster) -> None:
+    with cluster.get_client() as client:
+        pid = client.run_on_scheduler(os.getpid)
+    os.kill(pid, 9)
+    wait_until(lambda: not gateway.list_clusters(), within=10)
+    report = gateway.get_cluster(cluster.name)
+    assert report.status.name == "FAILED"
+    assert "SchedulerLost" in {event.type for event in gateway.events(cluster.name)} or "signal 9" in str(report)
+
+
+def test_a_killed_nanny_is_replaced(client: Client) -> None:
+    nanny = next(iter(client.run(os.getpid, nanny=True).values()))
+    os.kill(nanny, 9)
+    wait_until(lambda: nanny not in client.run(os.getpid, nanny=True).values(), within=20)
+    client.wait_for_workers(2, timeout=30)
+    assert client.submit(_slow, 2).result(timeout=30) == 2
+
+
+def _create_with_patience(gateway: Gateway, within: float = 20) -> GatewayCluster:
+    end = time.monotonic() + within
+    while True:
+        try:
+            return gateway.new_cluster()
+        except errors.GatewayServerError:
+            if time.monotonic() > end:
+                raise
+
+
+def _slow(x: int) -> int:
+    time.sleep(0.05)
+    return x
