@@ -1,0 +1,45 @@
+"""The agent's one connection to the controller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import grpc
+import grpc.aio
+
+from headrace.agent.identity import Identity
+from headrace.internal.v1 import agent_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from headrace.internal.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
+
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    # The controller is found again soon after it was away.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # A half-open connection is noticed within half a minute.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # A user's proxy for the internet leads nowhere here.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class ControllerChannel:
+    """A channel with the agent's credentials."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._channel = _open(identity)
+        self.metadata = (("authorization", f"Agent {identity.token}"),)
+        self.stub = cast("AgentServiceAsyncStub", agent_service_pb2_grpc.AgentServiceStub(self._channel))
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def _open(identity: Identity) -> grpc.aio.Channel:
+    if identity.endpoint.startswith(("unix:", "unix-abstract:")):
+        return grpc.aio.insecure_channel(identity.endpoint, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(identity.ca_pem.encode() or None)
+    return grpc.aio.secure_channel(identity.endpoint, credentials, options=_OPTIONS)

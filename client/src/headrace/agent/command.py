@@ -1,0 +1,89 @@
+"""Runs a command of the user's choice, such as ``dask cuda worker``, in place of Dask's own scheduler or worker.
+
+Enrolment reaches it as every Dask command takes settings: through the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+import dask.config
+from distributed.compatibility import asyncio_run
+from distributed.config import get_loop_factory
+
+from headrace.agent.channel import ControllerChannel
+from headrace.agent.enroll import enroll
+from headrace.agent.identity import SCHEDULER, Identity
+from headrace.agent.settings import dask_config
+from headrace.internal.v1 import agent_service_pb2 as pb
+
+
+def run_command(identity: Identity, command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Enrols, runs the command until it ends, and returns its exit code."""
+    enrollment = asyncio_run(_enroll(identity), loop_factory=get_loop_factory())
+    with _certificate_files(enrollment) as files:
+        environment = {**environ, **enrollment.environment, **command_environment(identity, enrollment, files)}
+        return _run(command, environment)
+
+
+def command_environment(identity: Identity, enrollment: pb.EnrollResponse, files: Mapping[str, str]) -> dict[str, str]:
+    """What Dask reads of enrolment, as variables of the environment."""
+    variables = {
+        "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+        "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": "tls",
+        "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": files["ca"],
+    }
+    for role in ("scheduler", "worker", "client"):
+        variables[f"DASK_DISTRIBUTED__COMM__TLS__{role.upper()}__CERT"] = files["cert"]
+        variables[f"DASK_DISTRIBUTED__COMM__TLS__{role.upper()}__KEY"] = files["key"]
+    if enrollment.dask_config:
+        # The whole of it, as Dask hands configuration to its own subprocesses.
+        variables["DASK_INTERNAL_INHERIT_CONFIG"] = dask.config.serialize(dask_config(enrollment.dask_config))
+    if identity.role != SCHEDULER:
+        variables["DASK_SCHEDULER_ADDRESS"] = enrollment.scheduler_address
+    return variables
+
+
+async def _enroll(identity: Identity) -> pb.EnrollResponse:
+    channel = ControllerChannel(identity)
+    try:
+        return await enroll(channel, identity)
+    finally:
+        await channel.close()
+
+
+@contextlib.contextmanager
+def _certificate_files(enrollment: pb.EnrollResponse) -> Generator[dict[str, str]]:
+    """Writes the PEM texts where only this user reads them, and removes them in the end."""
+    with tempfile.TemporaryDirectory(prefix="headrace-agent-") as directory:
+        pems = {"ca": enrollment.ca_pem, "cert": enrollment.certificate_pem, "key": enrollment.private_key_pem}
+        files = {name: Path(directory) / f"{name}.pem" for name in pems}
+        for name, file in files.items():
+            file.touch(mode=0o600)
+            file.write_text(pems[name])
+        yield {name: str(file) for name, file in files.items()}
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    try:
+        process = subprocess.Popen(command, env=environment)
+    except OSError as error:
+        raise CommandFailed(f"cannot run {command[0]!r}: {error.strerror}") from error
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+class CommandFailed(Exception):
+    """The command could not be run."""

@@ -1,0 +1,69 @@
+"""The scheduler's dashboard, built when somebody first looks at it.
+
+Its HTTP server listens from the start. The fifty Bokeh applications behind it cost a third of a scheduler's start and
+of its memory, and most dashboards are never opened. Nobody need know: an instance stands in for the Bokeh application
+until the first request that nothing else answers.
+
+Links, static files and websockets of the pages are relative to the page's own URL, so a proxy that strips a prefix
+needs nothing from here, less one thing: the redirect from "/" is absolute in Dask, and is made relative.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from bokeh.server.tornado import BokehTornado
+from distributed.dashboard import scheduler as dask_dashboard
+from tornado import web
+
+if TYPE_CHECKING:
+    from distributed import Scheduler
+    from distributed.http.routing import RoutingApplication
+    from tornado.httputil import HTTPServerRequest
+    from tornado.web import _HandlerDelegate  # pyright: ignore[reportPrivateUsage]
+
+logger = logging.getLogger("headrace.agent")
+
+
+def connect(scheduler: Scheduler) -> None:
+    """Gives a scheduler, made with ``dashboard=False``, its dashboard."""
+    application: RoutingApplication = scheduler.http_application
+    application.add_handlers(r".*", [(r"/", web.RedirectHandler, {"url": "status", "permanent": False})])
+    application.add_application(cast("web.Application", LazyDashboard(scheduler)))
+
+
+class LazyDashboard(BokehTornado):
+    """Stands in for a scheduler's Bokeh application; what asks for anything of it, gets the real one built.
+
+    It passes for a `BokehTornado`, as Dask looks for one among its applications to list the plots.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: object) -> _HandlerDelegate:
+        return self._build().find_handler(request, **kwargs)
+
+    @property
+    def app_paths(self) -> set[str]:
+        return self._build().app_paths
+
+    def stop(self, wait: bool = True) -> None:
+        """Nothing has been started."""
+
+    async def stop_async(self, wait: bool = True) -> None:
+        """Nothing has been started."""
+
+    def __repr__(self) -> str:
+        # Dask tells a Bokeh application among the others by this word.
+        return "<bokeh application, not yet built>"
+
+    def _build(self) -> BokehTornado:
+        logger.info("building the dashboard, which is looked at for the first time")
+        application: RoutingApplication = self._scheduler.http_application
+        dask_dashboard.connect(application, self._scheduler.http_server, self._scheduler, prefix="")
+        applications: list[web.Application] = application.applications
+        built = cast("BokehTornado", applications.pop())
+        applications[applications.index(self)] = built
+        return built

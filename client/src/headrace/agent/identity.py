@@ -1,0 +1,84 @@
+"""Who a process is, as it is told by whatever starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+
+SCHEDULER = "scheduler"
+WORKER = "worker"
+
+_TOKEN = "HEADRACE_AGENT_TOKEN"  # noqa: S105 the variable's name
+
+
+class IdentityMissing(Exception):
+    """The environment does not say who this process is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a process must know before it can ask for the rest.
+
+    Attributes
+    ----------
+    deployment, cluster, process, role, generation
+        Whose process it is: "scheduler" or the id of a worker, started for a generation of the cluster's spec.
+    endpoint
+        gRPC target of the controller, such as "unix:/run/agents.sock" or "controller:8443".
+    ca_pem
+        Certificate authority of the endpoint; empty: the system's own, or none for a unix socket.
+    token
+        What the agent shows there.
+    """
+
+    deployment: str
+    cluster: str
+    process: str
+    role: str
+    generation: int
+    endpoint: str
+    ca_pem: str = ""
+    token: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.role not in (SCHEDULER, WORKER):
+            raise IdentityMissing(f"the role of a process is {SCHEDULER!r} or {WORKER!r}, not {self.role!r}")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Identity:
+        """Reads the variables that `to_environment` writes."""
+        try:
+            return cls(
+                deployment=environ["HEADRACE_DEPLOYMENT"],
+                cluster=environ["HEADRACE_CLUSTER"],
+                process=environ["HEADRACE_PROCESS"],
+                role=environ["HEADRACE_ROLE"],
+                generation=int(environ["HEADRACE_GENERATION"]),
+                endpoint=environ["HEADRACE_AGENT_ENDPOINT"],
+                ca_pem=environ.get("HEADRACE_AGENT_CA_PEM", ""),
+                token=environ[_TOKEN],
+            )
+        except KeyError as error:
+            raise IdentityMissing(
+                f"{error.args[0]} is not set: only headrace starts its agent, with all of it"
+            ) from None
+        except ValueError:
+            raise IdentityMissing("HEADRACE_GENERATION is not a number") from None
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables of a process with this identity."""
+        return {
+            "HEADRACE_DEPLOYMENT": self.deployment,
+            "HEADRACE_CLUSTER": self.cluster,
+            "HEADRACE_PROCESS": self.process,
+            "HEADRACE_ROLE": self.role,
+            "HEADRACE_GENERATION": str(self.generation),
+            "HEADRACE_AGENT_ENDPOINT": self.endpoint,
+            "HEADRACE_AGENT_CA_PEM": self.ca_pem,
+            _TOKEN: self.token,
+        }
+
+
+def forget_token(environ: MutableMapping[str, str]) -> None:
+    """Takes the token out of an environment, so that no code of a user finds it there."""
+    environ.pop(_TOKEN, None)

@@ -1,0 +1,93 @@
+"""A cluster's scheduler: Dask's own, with the agent beside it on its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import dask.config
+from distributed import Scheduler
+from distributed.proctitle import enable_proctitle_on_children, enable_proctitle_on_current
+
+from headrace.agent import signals
+from headrace.agent.channel import ControllerChannel
+from headrace.agent.enroll import enroll
+from headrace.agent.identity import Identity
+from headrace.agent.renewal import keep_renewed
+from headrace.agent.scheduler_agent import SchedulerAgent
+from headrace.agent.settings import apply
+from headrace.agent.tls import Certificates, RenewableSecurity, certificates_of
+from headrace.internal.v1 import agent_service_pb2 as pb
+
+logger = logging.getLogger("headrace.agent")
+
+
+async def run_scheduler(identity: Identity) -> int:
+    """Runs the scheduler until it ends; returns the exit code."""
+    channel = ControllerChannel(identity)
+    try:
+        enrollment = await enroll(channel, identity)
+        apply(enrollment)
+        security = RenewableSecurity(certificates_of(enrollment))
+        scheduler = make_scheduler(enrollment, security)
+        agent = SchedulerAgent(scheduler, channel, enrollment)
+        await scheduler
+        async with agent.at_work():
+            renewing = asyncio.create_task(
+                keep_renewed(identity, channel, enrollment, lambda new: _install(security, new))
+            )
+            await _until_end(scheduler, agent)
+            renewing.cancel()
+        logger.info("scheduler of cluster %s ended", identity.cluster)
+        return 0
+    finally:
+        await channel.close()
+
+
+def make_scheduler(enrollment: pb.EnrollResponse, security: RenewableSecurity) -> Scheduler:
+    """What `dask scheduler` makes, with settings from enrolment and a dashboard that is built when it is needed."""
+    enable_proctitle_on_current()
+    enable_proctitle_on_children()
+    host = enrollment.listen_host
+    scheduler = Scheduler(
+        security=security,
+        protocol="tls",
+        host=host or None,
+        port=0,
+        dashboard=False,
+        dashboard_address=f"{_bracketed(host)}:0",
+        jupyter=False,
+    )
+    if dask.config.get("headrace.dashboard", default=True):
+        _connect_dashboard(scheduler)
+    return scheduler
+
+
+def _connect_dashboard(scheduler: Scheduler) -> None:
+    try:
+        from headrace.agent import dashboard
+    except ImportError as error:
+        logger.warning("no dashboard: %s", error)
+    else:
+        dashboard.connect(scheduler)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+async def _install(security: RenewableSecurity, certificates: Certificates) -> None:
+    security.renew(certificates)
+
+
+async def _until_end(scheduler: Scheduler, agent: SchedulerAgent) -> None:
+    ended = asyncio.create_task(scheduler.finished())
+    signalled = asyncio.create_task(signals.wait_for_end())
+    gone = asyncio.create_task(agent.gone())
+    try:
+        await asyncio.wait((ended, signalled, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            await scheduler.close(reason=signalled.result() if signalled.done() else "headrace-cluster-gone")
+    finally:
+        for task in (ended, signalled, gone):
+            task.cancel()

@@ -1,0 +1,34 @@
+"""Signals: what a forked process inherits of them, and waiting for one."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+
+def reset() -> None:
+    """Forgets the handlers of the process that this one was forked from."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+async def wait_for_end() -> str:
+    """Waits for SIGINT or SIGTERM and returns its name; the same signal again ends the process at once."""
+    loop = asyncio.get_running_loop()
+    caught: asyncio.Future[str] = loop.create_future()
+
+    def handle(number: signal.Signals) -> None:
+        loop.remove_signal_handler(number)
+        if not caught.done():
+            caught.set_result(number.name)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, handle, number)
+    try:
+        return await caught
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,99 @@
+"""What is done once, before it is known for whom: in the nursery, and in a process in standby."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import ssl
+import sys
+from collections.abc import Sequence
+
+import dask.config
+from distributed import Scheduler
+from distributed.compatibility import asyncio_run
+from distributed.config import get_loop_factory
+
+from headrace.agent.enroll import versions
+from headrace.agent.forkserver import pre_spawn_environment
+
+# What a scheduler, a nanny and a worker import, partly as late as on their first task.
+_NEEDED = (
+    "distributed.scheduler",
+    "distributed.nanny",
+    "distributed.worker",
+    "distributed.comm.tcp",
+    "distributed.deploy.adaptive",
+    "distributed.protocol.pickle",
+    "headrace.agent.process",
+    "headrace.agent.preload",
+    "multiprocessing.popen_forkserver",
+    "multiprocessing.queues",
+    "multiprocessing.synchronize",
+)
+# What users' tasks need first, where it is installed.
+_LIKELY = (
+    "headrace.agent.dashboard",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "xarray",
+    "dask.array",
+    "dask.dataframe",
+    "dask.bag",
+    "dask.delayed",
+    "lz4.frame",
+    "setproctitle",
+    "bokeh.models",
+)
+
+
+def settle_environment() -> None:
+    """Starts this program again if its environment lacks what Dask sets before it starts a worker process.
+
+    Some variables count only when a process is executed. Whatever forks workers must have been started with them.
+    """
+    needed = pre_spawn_environment()
+    if any(os.environ.get(name) != value for name, value in needed.items()):
+        os.environ.update(needed)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 it is this program again
+
+
+def preload(extra_modules: Sequence[str] = ()) -> None:
+    """Imports all that the processes of a cluster need. Starts no thread, no event loop, and nothing of gRPC."""
+    for name in _NEEDED:
+        importlib.import_module(name)
+    for name in (*_LIKELY, *extra_modules):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    versions()
+    _compile_routes()
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+
+def standby() -> None:
+    """Runs a scheduler for a moment, so that the next one finds its memory its own and its caches filled.
+
+    After a fork, memory is shared until it is written to; nearly all of it that a scheduler writes to is copied here.
+    """
+    logging.disable(logging.CRITICAL)
+    try:
+        asyncio_run(_rehearse(), loop_factory=get_loop_factory())
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+async def _rehearse() -> None:
+    scheduler = Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0")
+    async with scheduler:
+        pass
+
+
+def _compile_routes() -> None:
+    """Python keeps compiled patterns: those of the HTTP routes take a tenth of a scheduler's start."""
+    from distributed.http.routing import RoutingApplication
+    from distributed.http.utils import get_handlers
+
+    for role in ("scheduler", "worker"):
+        RoutingApplication(get_handlers(None, dask.config.get(f"distributed.{role}.http.routes"), prefix="/"))
