@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
 from headrace_chassis.rights import Right
 
-Context = grpc.aio.ServicerContext[Any, Any]  # one interceptor serves all messages
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # one interceptor serves all messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +36,4 @@ class Call:
     right: Right | None
 
 
-Interceptor = Callable[[Call, Context], AbstractAsyncContextManager[None]]
+Interceptor: TypeAlias = "Callable[[Call, Context], AbstractAsyncContextManager[None]]"

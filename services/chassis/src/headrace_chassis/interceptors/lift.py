@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -13,8 +13,8 @@ from headrace.errors import InvalidRequest
 from headrace_chassis.interceptors.call import Call, Context, Interceptor
 from headrace_chassis.rights import right_of
 
-Handler = grpc.RpcMethodHandler[Any, Any]  # one interceptor serves all messages
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # one interceptor serves all messages
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 
 class _Lifted(grpc.aio.ServerInterceptor):
