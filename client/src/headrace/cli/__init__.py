@@ -1,0 +1,38 @@
+"""The command `headrace`: what is known before any of its commands is loaded."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from headrace.cli.lazy_group import LazyGroup
+from headrace.errors import HeadraceError
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="headrace",
+    help="Your own Dask clusters on a shared platform.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"auto_envvar_prefix": "HEADRACE", "help_option_names": ["-h", "--help"]},
+    epilog="HEADRACE_DEBUG=1 shows where an error comes from.",
+)
+
+
+@app.callback()
+def root() -> None:
+    """Takes no options of its own."""
+
+
+def main() -> None:
+    """Runs the command line: exit code 0 done, 1 failed, 2 wrong usage; never a traceback."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("HEADRACE_DEBUG"):
+            raise
+        told = error if isinstance(error, HeadraceError | OSError) else f"{type(error).__name__}: {error}"
+        print(f"headrace: {told}", file=sys.stderr)
+        sys.exit(1)

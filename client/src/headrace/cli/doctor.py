@@ -1,0 +1,133 @@
+"""`headrace doctor`: walks the way to a cluster hop by hop and says which one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from headrace import _diagnosis
+from headrace._connection import Connection
+from headrace._diagnosis import Hop
+from headrace._target import Target
+from headrace.cli import doctor_clusters
+from headrace.cli.options import Address, CaFile, Json
+from headrace.cli.version import versions
+from headrace.cli.whoami import who_am_i
+from headrace.errors import HeadraceError
+from headrace.v1 import auth_service_pb2, cluster_service_pb2
+
+app = typer.Typer(add_completion=False)
+
+CALL_SECONDS = 5.0
+
+
+@app.command()
+def doctor(
+    cluster: Annotated[
+        str, typer.Argument(help="Id or alias of a cluster to reach. By default the newest that runs.")
+    ] = "",
+    *,
+    address: Address = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Find out which part of the way to your clusters fails, and what to do."""
+
+    async def examine() -> list[Hop]:
+        found: list[Hop] = []
+        async for hop in walk(address, str(ca_file) if ca_file else None, cluster):
+            found.append(hop)
+            if not as_json:
+                print(f"{'ok  ' if hop.works else 'FAIL'}  {hop.name:<13} {hop.message}", flush=True)
+        return found
+
+    hops = asyncio.run(examine())
+    if as_json:
+        print(json.dumps([asdict(hop) for hop in hops], indent=2))
+    raise typer.Exit(0 if all(hop.works for hop in hops) else 1)
+
+
+async def walk(address: str | None, ca_file: str | None, cluster: str) -> AsyncIterator[Hop]:
+    """Yields each hop; ends with the first that everything behind it needs."""
+    installed = ", ".join(f"{name} {number}" for name, number in versions().items() if number)
+    yield Hop("versions", works=True, message=installed)
+    try:
+        target = Target.resolve(address=address, ca_file=ca_file)
+    except HeadraceError as error:
+        yield Hop("configuration", works=False, message=f"{error}")
+        return
+    yield _configuration(target)
+    async for hop in _diagnosis.hops(target):
+        yield hop
+        if not hop.works:
+            return
+    connection = Connection(target)
+    try:
+        async for hop in _services(connection, cluster):
+            yield hop
+    finally:
+        await connection.close()
+
+
+def _configuration(target: Target) -> Hop:
+    if target.local is None:
+        return Hop("configuration", works=True, message=f"{target.address}, login by {target.auth!r}")
+    local = target.local
+    if not local.running:
+        message = f"the `headrace up` of process {local.pid} has ended; start it again with `headrace up`"
+        return Hop("configuration", works=False, message=message)
+    message = f"{target.address}, the `headrace up` of process {local.pid} (version {local.version})"
+    return Hop("configuration", works=True, message=message)
+
+
+async def _services(connection: Connection, cluster: str) -> AsyncIterator[Hop]:
+    for step in (_edge, _login, _controller):
+        hop = await step(connection)
+        yield hop
+        if not hop.works:
+            return
+    async for hop in doctor_clusters.reach(connection, cluster):
+        yield hop
+
+
+async def _edge(connection: Connection) -> Hop:
+    """Asks for what needs no login: it shows whether Envoy answers and finds auth."""
+    try:
+        request = auth_service_pb2.ListSigningKeysRequest()
+        answer = await connection.auth.ListSigningKeys(request, timeout=CALL_SECONDS)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        message = f"auth does not answer through {connection.target.address} ({_brief(error)}); look into its log"
+        return Hop("auth", works=False, message=message)
+    return Hop("auth", works=True, message=f"answers, signs with {len(answer.signing_keys)} keys")
+
+
+async def _login(connection: Connection) -> Hop:
+    try:
+        await connection.login(timeout=CALL_SECONDS)
+        user = await who_am_i(connection)
+    except HeadraceError as error:
+        message = f"{error.message}; `headrace login` gets you a new token"
+        return Hop("login", works=False, message=message)
+    return Hop("login", works=True, message=f"you are {user.name.removeprefix('users/')}, by {user.method}")
+
+
+async def _controller(connection: Connection) -> Hop:
+    request = cluster_service_pb2.ListClustersRequest(page_size=1)
+    try:
+        await connection.call(
+            connection.clusters.ListClusters, request, doing="asking the controller", timeout=CALL_SECONDS
+        )
+    except HeadraceError as error:
+        message = f"{error.message}; the controller's log says more"
+        return Hop("controller", works=False, message=message)
+    return Hop("controller", works=True, message="answers")
+
+
+def _brief(error: Exception) -> str:
+    details = getattr(error, "details", None)
+    return str(details()) if callable(details) else str(error)

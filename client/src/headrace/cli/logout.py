@@ -1,0 +1,25 @@
+"""`headrace logout`: forgets what `headrace login` has kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headrace._saved_login import SavedLogin
+from headrace._target import join_host_port, parse_address
+from headrace.errors import NotFound
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def logout(
+    address: Annotated[str, typer.Argument(help="Where you are logged in.", envvar="DASK_HEADRACE__ADDRESS")],
+) -> None:
+    """Forget the login at an address. The token stays good until `headrace tokens revoke`."""
+    host, port, tls = parse_address(address)
+    address = f"{'https' if tls else 'http'}://{join_host_port(host, port)}"
+    if not SavedLogin.remove(address):
+        raise NotFound(f"there is no saved login at {address}")
+    print(f"Forgot the login at {address}")

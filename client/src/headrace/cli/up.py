@@ -1,0 +1,62 @@
+"""`headrace up`: the whole system on this machine."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headrace._local_gateway import data_directory
+from headrace.errors import HeadraceError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def up(
+    *,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1. 0: any free one.", min=0, max=65535)] = 8790,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="HEADRACE_DATA_DIR",
+            help="Where all is kept. By default ~/.local/share/headrace.",
+            file_okay=False,
+        ),
+    ] = None,
+    keep_clusters: Annotated[
+        bool, typer.Option("--keep-clusters", help="At the end leave clusters running; the next `up` adopts them.")
+    ] = False,
+    users_file: Annotated[Path | None, typer.Option(help="File of further users with password hashes.")] = None,
+    development: Annotated[
+        bool,
+        typer.Option("--development", help="Let anybody on this machine log in as anybody."),
+    ] = False,
+    standby: Annotated[
+        int | None, typer.Option(help="How many schedulers wait warm for the next cluster.", min=0, max=64)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say only what goes wrong.")] = False,
+) -> None:
+    """Run the whole system on this machine until Ctrl-C.
+
+    Everything listens on 127.0.0.1 only and speaks TLS; `Gateway()` on this machine finds it by itself.
+    """
+    try:
+        from headrace_chassis.embedded.options import UpOptions
+        from headrace_chassis.embedded.up import up as run
+    except ImportError as error:
+        raise HeadraceError(
+            f"the server is not installed here (no module {error.name}): pip install 'headrace[server]'"
+        ) from error
+    options = UpOptions(
+        data=data_dir or data_directory(),
+        port=port,
+        keep_clusters=keep_clusters,
+        users_file=users_file,
+        development=development,
+        standby=standby,
+        quiet=quiet,
+    )
+    raise typer.Exit(run(options, metadata.version("headrace")))
