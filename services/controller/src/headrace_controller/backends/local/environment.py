@@ -1,0 +1,35 @@
+"""What of the server's environment the processes of users see, and which variables a forked process is too late for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+# An allow-list: the services' own settings, with their secrets, are never passed on.
+_INHERITED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|PYTHONPATH|VIRTUAL_ENV|LD_LIBRARY_PATH"
+    r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|CUDA_\w+|NVIDIA_\w+"
+    r"|HEADRACE_EMBEDDED"  # no secret: by it, embedded mode finds all that runs for it
+)
+# Read when the interpreter or a library is loaded, and so before a fork.
+_READ_EARLY = re.compile(
+    r"(LD|LC|DASK|OMP|GOMP|KMP|MKL|OPENBLAS|GOTO|BLIS|NUMEXPR|NUMBA|VECLIB|MALLOC|GLIBC|ARROW)_\w*"
+    r"|LANG|LANGUAGE|PYTHON\w*"
+)
+# What Dask itself sets before it starts a worker.
+WORKER_DEFAULTS = {
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns what processes of users may see of the server's environment."""
+    return {name: value for name, value in environ.items() if _INHERITED.fullmatch(name)}
+
+
+def needs_fresh_interpreter(names: Iterable[str]) -> bool:
+    """Whether one of these variables has no effect on a process that is forked with everything imported."""
+    return any(_READ_EARLY.fullmatch(name) for name in names)

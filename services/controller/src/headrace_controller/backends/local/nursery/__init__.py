@@ -1,0 +1,1 @@
+"""The nursery: the daemon that starts the processes of clusters and looks after them."""

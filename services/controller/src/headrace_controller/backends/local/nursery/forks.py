@@ -1,0 +1,121 @@
+"""Processes forked from the nursery, with everything imported: at once, or in standby for whom it may be."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from setproctitle import setproctitle
+
+from headrace_controller.backends.local import protocol
+from headrace_controller.backends.local.nursery.agent import Agent
+from headrace_controller.backends.local.nursery.child import Child
+from headrace_controller.backends.local.nursery.loop import Loop
+
+log = logging.getLogger("headrace.nursery")
+
+
+def fork(loop: Loop, body: Callable[[], int]) -> Child:
+    """Forks a process that runs `body`, leads a process group and has nothing of the nursery open."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    if (pid := os.fork()) == 0:
+        _run_forked(loop, body)
+    with contextlib.suppress(OSError):  # it does so itself; whoever is first
+        os.setpgid(pid, pid)
+    return Child(pid)
+
+
+def become(agent: Agent, order: protocol.Order) -> int:
+    """Turns this process into the one ordered and runs it to its end."""
+    setproctitle(order.title)
+    output = os.open(order.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    os.chdir(order.directory)
+    os.environ.update(order.environment)
+    time.tzset()
+    return agent.run()
+
+
+class Standby:
+    """A process that waits to be told what it is."""
+
+    def __init__(self, loop: Loop, agent: Agent, title: str) -> None:
+        self._loop = loop
+        self._ours, theirs = socket.socketpair()
+        ours = self._ours
+
+        def body() -> int:
+            ours.close()
+            return _stand_by(agent, theirs, title)
+
+        self.child = fork(loop, body)
+        theirs.close()
+        self.ready = False
+        loop.watch(self._ours, self._on_readable)
+
+    def assign(self, order: protocol.Order) -> bool:
+        """Tells it what it is; False if it can no longer be told."""
+        try:
+            self._ours.sendall(protocol.encode(order))
+        except OSError:
+            return False
+        finally:
+            self._loop.release(self._ours)
+        return True
+
+    def dismiss(self) -> None:
+        """Lets it go, unused."""
+        self._loop.release(self._ours)
+
+    def _on_readable(self) -> None:
+        self.ready = True
+        if not self._ours.recv(16):
+            # It has died; the pool hears of that from its descriptor. An end of file would be readable for ever.
+            self._loop.watch(self._ours, lambda: None)
+
+
+def _stand_by(agent: Agent, told: socket.socket, title: str) -> int:
+    setproctitle(title)
+    agent.standby()
+    gc.freeze()
+    told.sendall(b"ready")
+    with told.makefile("rb") as stream:
+        line = stream.readline()
+    told.close()
+    if not line.endswith(b"\n"):  # the nursery has died, or has no use for it
+        return 0
+    return become(agent, protocol.decode_order(line))
+
+
+def _run_forked(loop: Loop, body: Callable[[], int]) -> NoReturn:
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        loop.abandon()
+        log.handlers.clear()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = body()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 - it must not return into the nursery's loop, whatever happens
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code & 0xFF)

@@ -1,0 +1,69 @@
+"""Everything imported, once: what makes a fork a start."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from headrace_controller.backends.local.nursery.agent import Agent
+from headrace_controller.backends.local.nursery.child import Child
+from headrace_controller.backends.local.nursery.forks import Standby, become, fork
+from headrace_controller.backends.local.nursery.loop import Loop
+from headrace_controller.backends.local.nursery.pool import Pool
+from headrace_controller.backends.local.nursery.spawns import CannotStart
+from headrace_controller.backends.local.protocol import Order
+
+log = logging.getLogger("headrace.nursery")
+
+
+class Warmth:
+    """Forks processes that need to import nothing."""
+
+    def __init__(self, loop: Loop, agent: Agent, site: str, is_quiet: Callable[[], bool]) -> None:
+        self._loop = loop
+        self._agent = agent
+        self._loaded = False
+        self._pool = Pool(loop, lambda: Standby(loop, agent, f"dask standby headrace={site}"), is_quiet)
+
+    def keep(self, standbys: int) -> None:
+        """Keeps so many processes in standby from now on."""
+        if standbys and not self._loaded:
+            self._loop.call_later(0.0, self._load_quietly)
+        self._pool.resize(standbys)
+
+    def fork(self, order: Order, *, standby: bool) -> Child:
+        """Starts what is ordered; gives a process from standby to it if there is one."""
+        self._load()
+        ready = self._pool.take() if standby else None
+        if ready and ready.assign(order):
+            return ready.child
+        return fork(self._loop, lambda: become(self._agent, order))
+
+    def end(self) -> None:
+        """Lets those in standby go."""
+        self._pool.resize(0)
+
+    def _load_quietly(self) -> None:
+        try:
+            self._load()
+        except CannotStart as failure:
+            log.warning("%s", failure)
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        began = time.monotonic()
+        try:
+            self._agent.preload()
+        except Exception as error:
+            log.exception("preloading failed")
+            raise CannotStart(f"what the process consists of cannot be imported: {error!r}", 1) from error
+        self._loaded = True
+        gc.collect()
+        gc.freeze()
+        log.info("everything is imported, after %.2f s", time.monotonic() - began)
+        if (threads := len(list(Path("/proc/self/task").iterdir()))) > 1:
+            log.warning("importing has started %s threads: forked processes may hang", threads - 1)
