@@ -32,20 +32,26 @@ def get_mapping(key: str) -> dict[str, object]:
     """Value of ``headrace.<key>`` as a mapping whose texts are filled in."""
     value = get(key) or {}
     if not isinstance(value, Mapping):
-        raise _wrong(key, f"is {value!r} and must be a mapping")
+        raise InvalidRequest.of(Violation(f"headrace.{key}", f"is {value!r} and must be a mapping"))
     items = cast("Mapping[str, object]", value)
     return {str(name): fill_in(item, f"headrace.{key}.{name}") for name, item in items.items()}
 
 
 def get_seconds(key: str) -> float:
-    """Value of ``headrace.<key>``, such as 30, "30s" or "300ms", in seconds."""
-    text = str(get(key)).strip().lower()
+    """Value of ``headrace.<key>`` in seconds."""
+    return seconds(get(key), f"headrace.{key}")
+
+
+def seconds(value: object, what: str) -> float:
+    """Turns 30, "30s" or "300ms" into seconds; errors name `what`."""
+    text = str(value).strip().lower()
     match = re.fullmatch(r"([\d.]+)\s*(ms|s|min|m|h)?", text)
     try:
         assert match is not None
         return float(match[1]) * _SECONDS[match[2] or "s"]
     except (AssertionError, ValueError):
-        raise _wrong(key, f"is {text!r} and must be a time such as '30s' or '300ms'") from None
+        description = f"is {text!r} and must be a time such as 30, '30s' or '300ms'"
+        raise InvalidRequest.of(Violation(what, description)) from None
 
 
 def fill_in(value: object, what: str) -> object:
@@ -59,10 +65,6 @@ def fill_in(value: object, what: str) -> object:
         raise InvalidRequest.of(Violation(what, message)) from None
     except (ValueError, IndexError) as error:
         raise InvalidRequest.of(Violation(what, f"is {value!r}, which is no template: {error}")) from None
-
-
-def _wrong(key: str, description: str) -> InvalidRequest:
-    return InvalidRequest.of(Violation(f"headrace.{key}", description))
 
 
 @functools.cache

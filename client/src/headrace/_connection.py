@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc
@@ -49,6 +49,7 @@ class Connection:
         self._login_lock = asyncio.Lock()
         self._pid = os.getpid()
         self.closed = False
+        self.server_version = ""
 
     @property
     def auth(self) -> AuthServiceAsyncStub:
@@ -123,7 +124,7 @@ class Connection:
         *,
         doing: str,
         timeout: float | None = None,
-    ) -> AsyncIterator[Response]:
+    ) -> AsyncGenerator[Response, None]:
         """Make a call that answers in a stream, logged in; not repeated when it breaks.
 
         Parameters
@@ -137,13 +138,16 @@ class Connection:
         for attempt in range(2):
             token = await self._token(deadline)
             begun = False
+            answers = method(request, timeout=timeout, metadata=_metadata(token))
             try:
-                async for response in method(request, timeout=timeout, metadata=_metadata(token)):
+                async for response in answers:
                     begun = self._has_answered = True
                     yield response
                 return  # noqa: TRY300 - the else of a try would come after the yield
             except grpc.aio.AioRpcError as status:
                 error = await self._explain(status, doing, timeout)
+            finally:
+                answers.cancel()
             if begun or attempt or not isinstance(error, errors.TokenExpired | errors.TokenInvalid):
                 raise error
             _tokens.forget(self._token_key, token)
@@ -199,7 +203,10 @@ class Connection:
         # Until something has answered here, the address itself is in doubt: do not wait for it as long as for work.
         limit = left if self._has_answered else min(left, max(_config.get_seconds("timeouts.connect"), 0.1))
         try:
-            response = await method(request, timeout=limit, metadata=_metadata(token))
+            call = method(request, timeout=limit, metadata=_metadata(token))
+            response = await call
+            if not self.server_version:
+                self.server_version = _text(await call.initial_metadata(), "headrace-version")
         except grpc.aio.AioRpcError as status:
             raise await self._explain(status, doing, limit) from None
         self._has_answered = True
@@ -239,6 +246,10 @@ class _Deadline:
 
     def left(self) -> float:
         return max(0.001, self._end - asyncio.get_running_loop().time())
+
+
+def _text(metadata: grpc.aio.Metadata, key: str) -> str:
+    return next((str(value) for name, value in metadata if name == key), "")
 
 
 def _metadata(token: str | None) -> tuple[tuple[str, Any], ...]:

@@ -1,0 +1,488 @@
+"""`Gateway`: what users talk to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from distributed.utils import LoopRunner, SyncMethodMixin
+from tornado.ioloop import IOLoop
+
+from headrace import _calls, _config, _creation, _logs, _pool
+from headrace._auth import GatewayAuth
+from headrace._connection import Connection
+from headrace._options import Options
+from headrace._report import ClusterStatus
+from headrace._target import Target
+
+if TYPE_CHECKING:
+    from headrace._cluster import GatewayCluster
+
+DEFAULT_GROUP = "default"
+
+
+class Gateway(SyncMethodMixin):
+    """A client of headrace.
+
+    Everything that is not given comes from Dask's configuration below ``headrace``, and from the `headrace up` that
+    runs on this machine where nothing is configured. With ``asynchronous=True`` each method returns an awaitable of
+    what it says.
+
+    Parameters
+    ----------
+    address
+        Where headrace answers: ``"https://host:port"``.
+    proxy_address
+        Where schedulers are reached through the proxy: ``"host:port"``, or a port of the same host. Default: `address`.
+    public_address
+        `address` as a web browser sees it. Default: `address`.
+    auth
+        How to log in: an object, a class or a name (see `get_auth`).
+    asynchronous
+        Whether to use it in coroutines, on the running event loop.
+    loop
+        Event loop of Tornado to use; a background one by default.
+
+    Raises
+    ------
+    InvalidRequest
+        There is no address, or what is configured is wrong. Whether the address is right shows with the first call.
+
+    Examples
+    --------
+    >>> gateway = Gateway()  # doctest: +SKIP
+    >>> with gateway.new_cluster(worker_memory="8 GiB") as cluster:  # doctest: +SKIP
+    ...     cluster.adapt(minimum=0, maximum=40)
+    ...     client = cluster.get_client()
+    """
+
+    _loop_runner: LoopRunner
+
+    def __init__(
+        self,
+        address: str | None = None,
+        proxy_address: str | int | None = None,
+        public_address: str | None = None,
+        auth: GatewayAuth | str | type[GatewayAuth] | None = None,
+        asynchronous: bool = False,
+        loop: IOLoop | None = None,
+    ) -> None:
+        self._begin(Target.resolve(address, proxy_address, public_address, auth), loop, asynchronous=asynchronous)
+
+    def _begin(self, target: Target, loop: IOLoop | None, *, asynchronous: bool) -> None:
+        self._target = target
+        self._asynchronous = asynchronous
+        self._loop_runner = _pool.start_loop(loop, asynchronous=asynchronous)
+        self._connection: Connection | None = None
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """Where headrace answers."""
+        return self._target.address
+
+    @property
+    def proxy_address(self) -> str:
+        """Where schedulers are reached through the proxy, as ``gateway://host:port``."""
+        return self._target.proxy_address
+
+    @property
+    def public_address(self) -> str:
+        """`address` as a web browser sees it."""
+        return self._target.public_address
+
+    @property
+    def auth(self) -> GatewayAuth:
+        """How to log in."""
+        return self._target.auth
+
+    @property
+    def loop(self) -> IOLoop:
+        """The event loop that the calls are made on."""
+        return self._loop_runner.loop
+
+    def __repr__(self) -> str:
+        return f"Gateway<{self.address}>"
+
+    # Clusters
+
+    def list_clusters(
+        self, status: str | ClusterStatus | Sequence[str | ClusterStatus] | None = None, **kwargs: Any
+    ) -> Any:
+        """List your clusters, newest first.
+
+        Parameters
+        ----------
+        status
+            Only those that are "pending", "running", "stopping", "stopped" or "failed"; one or several.
+            Default: pending and running.
+
+        Returns
+        -------
+        list of ClusterReport
+        """
+        return self._do(_calls.list_clusters, status, **kwargs)
+
+    def get_cluster(self, cluster_name: str, **kwargs: Any) -> Any:
+        """Report on one cluster, also for some time after its end.
+
+        Parameters
+        ----------
+        cluster_name
+            Its id, or the name that you gave to a living one.
+
+        Returns
+        -------
+        ClusterReport
+
+        Raises
+        ------
+        ClusterNotFound
+            You have no such cluster.
+        """
+        return self._do(_calls.get_cluster, cluster_name, **kwargs)
+
+    def submit(
+        self,
+        cluster_options: Options | Mapping[str, object] | None = None,
+        *,
+        name: str | None = None,
+        worker_groups: _creation.WorkerGroups | None = None,
+        tags: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Ask for a new cluster and do not wait for it; `connect` to it later.
+
+        Parameters are those of `new_cluster`.
+
+        Returns
+        -------
+        str
+            Id of the cluster.
+        """
+        spec = _creation.specification(cluster_options, kwargs, name=name, worker_groups=worker_groups, tags=tags)
+
+        async def submit(connection: Connection) -> str:
+            return (await _calls.create(connection, spec)).name.partition("/")[2]
+
+        return self._do(submit)
+
+    def new_cluster(
+        self,
+        cluster_options: Options | Mapping[str, object] | None = None,
+        shutdown_on_close: bool | None = None,
+        *,
+        name: str | None = None,
+        worker_groups: _creation.WorkerGroups | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: float | str | None = None,
+        **kwargs: Any,
+    ) -> GatewayCluster:
+        """Start a new cluster and wait until it can be used.
+
+        Ctrl-C while waiting stops it.
+
+        Parameters
+        ----------
+        cluster_options
+            Options from `cluster_options`. Default: what ``headrace.cluster.options`` configures.
+        shutdown_on_close
+            Whether the cluster ends with the returned object, at the latest with this process. Default: True if this
+            call made the cluster, False if it found one of this `name`.
+        name
+            A name of your own, 1 to 63 of a-z, 0-9 and "-". If you have a living cluster of that name, it is returned.
+        worker_groups
+            Groups of workers with different shapes: from name to a number of workers, or to a mapping with ``size``,
+            ``adapt`` (minimum, maximum) and options that are different for this group. Default: one group, "default",
+            of no workers.
+        tags
+            Marks for cost reports.
+        timeout
+            Seconds to wait, or text such as "5m". Default: ``headrace.timeouts.start``.
+        **kwargs
+            Options by name, such as ``worker_memory="8 GiB"``; they come before `cluster_options`.
+
+        Returns
+        -------
+        GatewayCluster
+            With ``asynchronous=True`` to be awaited, or used in ``async with``.
+
+        Raises
+        ------
+        InvalidRequest
+            An option is unknown or has a wrong value. Nothing was started.
+        QuotaExceeded
+            More than you may have. Nothing was started.
+        ClusterFailed
+            It did not start; says why, with the tail of its log.
+        DeadlineExceeded
+            It did not start in time, and was stopped.
+        """
+        from headrace._cluster import GatewayCluster, New
+
+        spec = _creation.specification(cluster_options, kwargs, name=name, worker_groups=worker_groups, tags=tags)
+        return GatewayCluster._made_by(self, New(spec), shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage] - one API in two classes
+
+    def connect(
+        self, cluster_name: str, shutdown_on_close: bool = False, timeout: float | str | None = None
+    ) -> GatewayCluster:
+        """Connect to a cluster that runs or is starting.
+
+        Parameters
+        ----------
+        cluster_name
+            Its id, or the name that you gave it.
+        shutdown_on_close
+            Whether the cluster ends with the returned object.
+        timeout
+            As for `new_cluster`.
+
+        Returns
+        -------
+        GatewayCluster
+        """
+        from headrace._cluster import Existing, GatewayCluster
+
+        return GatewayCluster._made_by(self, Existing(cluster_name), shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage] - one API in two classes
+
+    def stop_cluster(self, cluster_name: str, **kwargs: Any) -> Any:
+        """Stop a cluster; one that has ended already stays as it is."""
+        return self._do(_calls.stop, cluster_name, **kwargs)
+
+    def stop_all(self) -> Any:
+        """Stop all your clusters.
+
+        Returns
+        -------
+        list of str
+            Ids of those that were alive.
+        """
+        return self._do(_calls.stop_all)
+
+    def scale_cluster(self, cluster_name: str, n: int, group: str = DEFAULT_GROUP, **kwargs: Any) -> Any:
+        """Ask for `n` workers in a group of a cluster, and end its adaptive scaling. Returns before they run.
+
+        Raises
+        ------
+        QuotaExceeded
+            More than you may have. Nothing was changed.
+        """
+        return self._do(_calls.scale, cluster_name, _creation.worker_count("n", n), group, **kwargs)
+
+    def adapt_cluster(
+        self,
+        cluster_name: str,
+        minimum: int | None = None,
+        maximum: int | None = None,
+        active: bool = True,
+        group: str = DEFAULT_GROUP,
+        **kwargs: Any,
+    ) -> Any:
+        """Let the number of workers in a group of a cluster follow the load.
+
+        Parameters
+        ----------
+        cluster_name
+            Id or name of the cluster.
+        minimum
+            Never fewer workers than this. Default: 0.
+        maximum
+            Never more workers than this. Default: as many as your limits allow.
+        active
+            False ends it; the group keeps the size it has.
+        group
+            Group of workers.
+        """
+        bounds = _creation.adapt_range(minimum, maximum) if active else None
+        return self._do(_calls.adapt, cluster_name, bounds, group, **kwargs)
+
+    # What there is to know
+
+    def cluster_options(self, use_local_defaults: bool = True, **kwargs: Any) -> Any:
+        """Get the options that you may set for a new cluster.
+
+        Parameters
+        ----------
+        use_local_defaults
+            Whether to fill in what ``headrace.cluster.options`` configures.
+
+        Returns
+        -------
+        Options
+        """
+        return self._do(_calls.options, use_local_defaults=use_local_defaults, **kwargs)
+
+    def events(self, cluster_name: str) -> Any:
+        """Tell what happened to a cluster, also after its end.
+
+        Returns
+        -------
+        list of ClusterEvent
+        """
+        return self._do(_calls.events, cluster_name)
+
+    def workers(self, cluster_name: str) -> Any:
+        """List the workers of a cluster.
+
+        Returns
+        -------
+        list of Worker
+        """
+        return self._do(_calls.workers, cluster_name)
+
+    def logs(self, cluster_name: str, process: str | None = None, tail: int | None = None, follow: bool = False) -> Any:
+        """Read the logs of a cluster's processes, also after their end.
+
+        Parameters
+        ----------
+        cluster_name
+            Id or name of the cluster.
+        process
+            "scheduler" or the name of a worker. Default: all.
+        tail
+            Only so many last lines of each process. Default: all that is kept.
+        follow
+            Whether to go on with what is written later, until the cluster has ended.
+
+        Returns
+        -------
+        Logs
+            From process to text. With `follow` an iterator (asynchronous: an asynchronous one) of (process, lines).
+        """
+        if follow:
+            lines = self._follow_logs(cluster_name, process, tail)
+            return lines if self.asynchronous else self._iterate(lines)
+        return self._do(self._read_logs, cluster_name, process, tail)
+
+    def whoami(self) -> Any:
+        """Tell who you are.
+
+        Returns
+        -------
+        User
+        """
+        return self._do(_calls.whoami)
+
+    def get_versions(self) -> Any:
+        """Return the versions of this client and of the server.
+
+        Returns
+        -------
+        dict
+            ``{"server": {"version": ...}, "client": {"version": ...}}``
+        """
+        return self._do(_versions)
+
+    # Life
+
+    def close(self) -> Any:
+        """Let go of the connection. Clusters live on; `GatewayCluster` objects have connections of their own."""
+        if self._closed:
+            return _nothing() if self._asynchronous else None
+        self._closed = True
+        if self.asynchronous:
+            return self._cleanup()
+        if self.loop.asyncio_loop.is_running():
+            self.sync(self._cleanup, callback_timeout=5)
+        self._loop_runner.stop()
+        return None
+
+    def __enter__(self) -> Self:
+        if self._asynchronous:
+            raise TypeError("a Gateway with asynchronous=True is used in `async with`")
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self.__aenter__().__await__()
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True) or self._asynchronous or sys.is_finalizing():
+            return
+        with suppress(RuntimeError, TimeoutError):  # at the end of a process its loop may be gone
+            loop = self.loop.asyncio_loop
+            if not self.asynchronous:
+                self.close()
+            else:  # the garbage collector runs on the loop itself, which must not wait for itself
+                self._closed = True
+                loop.create_task(self._cleanup())
+
+    # Inside
+
+    def _twin(self) -> Gateway:
+        """Another Gateway for the same, to be closed on its own; shares connection and login."""
+        twin = Gateway.__new__(Gateway)
+        twin._begin(self._target, self.loop, asynchronous=self._asynchronous)
+        return twin
+
+    def _connected(self) -> Connection:
+        """The connection; on the loop only."""
+        if self._connection is None:
+            self._connection = _pool.acquire(self._target)
+            if self._closed:
+                self._connection.closed = True
+        return self._connection
+
+    def _do(self, call: Callable[..., Awaitable[Any]], *args: object, **kwargs: Any) -> Any:
+        """Makes a call with the connection as its first argument, and waits for it or not as `asynchronous` says."""
+        asynchronous = kwargs.pop("asynchronous", None)
+
+        async def with_connection() -> Any:
+            return await call(self._connected(), *args, **kwargs)
+
+        return self.sync(with_connection, asynchronous=asynchronous)
+
+    async def _cleanup(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await _pool.release(connection)
+
+    async def _read_logs(self, connection: Connection, name: str, process: str | None, tail: int | None) -> Any:
+        cluster = (await _calls.resource(connection, name)).partition("/")[2]
+        return await _logs.read(connection, cluster, process, tail)
+
+    async def _follow_logs(
+        self, name: str, process: str | None, tail: int | None
+    ) -> AsyncGenerator[tuple[str, str], None]:
+        connection = self._connected()
+        cluster = (await _calls.resource(connection, name)).partition("/")[2]
+        async for piece in _logs.stream(connection, cluster, process, tail, follow=True):
+            yield piece
+
+    def _iterate(self, items: AsyncGenerator[tuple[str, str], None]) -> Iterator[tuple[str, str]]:
+        """Iterates in this thread over what is generated on the loop."""
+        try:
+            while True:
+                try:
+                    yield self.sync(items.__anext__)
+                except StopAsyncIteration:
+                    return
+        finally:
+            with suppress(RuntimeError):
+                self.sync(items.aclose)
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def _versions(connection: Connection) -> dict[str, dict[str, str]]:
+    from headrace import __version__
+
+    await _calls.whoami(connection)
+    return {"server": {"version": connection.server_version}, "client": {"version": __version__}}
+
+
+def start_timeout(timeout: float | str | None) -> float:
+    """Seconds to wait for a cluster."""
+    return _config.get_seconds("timeouts.start") if timeout is None else _config.seconds(timeout, "timeout")
