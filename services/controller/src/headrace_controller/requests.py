@@ -71,6 +71,11 @@ def owner(name: str, own: str) -> str | None:
     return None if name == "users/-" else last_part(name, "users", "owner")
 
 
+def one_owner(name: str, own: str) -> str:
+    """The user of ``users/{user}``, the caller's own if empty."""
+    return last_part(name, "users", "owner") if name else own
+
+
 def tail_lines(request: pb.ReadLogsRequest) -> int | None:
     """How many last lines; None for all."""
     _raise(_at_least_zero("tail_lines", request.tail_lines))

@@ -39,9 +39,14 @@ def shape(spec: Spec, group: Group) -> Shape:
     )
 
 
+def environment(spec: Spec, group: Group | None) -> Mapping[str, str]:
+    """The environment variables of a group's workers; of the scheduler without one."""
+    return _mapping(effective(spec, group).get("environment"))
+
+
 def demand(spec: Spec) -> Demand:
     """What a cluster of this spec is promised with the sizes that its groups have now."""
-    shapes = [(group.size, shape(spec, group)) for group in spec.groups]
+    shapes = [(group.wanted, shape(spec, group)) for group in spec.groups]
     return Demand(
         clusters=1,
         workers=sum(size for size, _ in shapes),

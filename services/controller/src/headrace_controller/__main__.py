@@ -1,0 +1,11 @@
+"""``python -m headrace_controller serve`` and ``check-config``."""
+
+from __future__ import annotations
+
+from headrace_chassis.command import service_command
+
+from headrace_controller.app import build
+from headrace_controller.config import Settings
+
+if __name__ == "__main__":
+    service_command("controller", Settings, build)()

@@ -1,0 +1,45 @@
+"""What is kept with a scheduler so that its cluster is found again with the store empty; sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+from headrace_chassis.seal import Seal
+
+from headrace_controller.model import Cluster, ClusterId, Spec, UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The essentials of a record."""
+
+    cluster: ClusterId
+    owner: UserId
+    created: float
+    generation: int
+    spec: Spec
+    secrets: bytes
+
+
+class Manifests:
+    """Seals and opens manifests."""
+
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
+
+    def make(self, cluster: Cluster, secrets: bytes) -> bytes:
+        """The manifest of a cluster, sealed."""
+        manifest = Manifest(
+            cluster=cluster.id,
+            owner=cluster.owner,
+            created=cluster.created,
+            generation=cluster.generation,
+            spec=cluster.spec,
+            secrets=secrets,
+        )
+        return self._seal.seal(msgspec.msgpack.encode(manifest))
+
+    def open(self, sealed: bytes) -> Manifest:
+        """Raises `ValueError` if it cannot be opened or read."""
+        return msgspec.msgpack.decode(self._seal.open(sealed), type=Manifest)

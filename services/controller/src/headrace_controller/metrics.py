@@ -1,0 +1,20 @@
+"""All metrics of the controller."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+RECONCILES = Counter("headrace_controller_reconciles", "Steps of reconciling by outcome.", ["outcome"])
+RECONCILE_SECONDS = Histogram("headrace_controller_reconcile_seconds", "Duration of one step.", buckets=_SECONDS)
+QUEUE = Gauge("headrace_controller_queue", "Clusters that wait for a step.")
+SESSIONS = Gauge("headrace_controller_sessions", "Agents whose session this replica holds.")
+WATCHES = Gauge("headrace_controller_watches", "Watches of clusters that this replica serves.")
+ROUTE_READERS = Gauge("headrace_controller_route_readers", "Readers of routes that this replica serves.")
+START_SECONDS = Histogram(
+    "headrace_controller_start_seconds", "From the record of a cluster to RUNNING.", buckets=_SECONDS
+)
+ADOPTED = Counter("headrace_controller_adopted", "Clusters adopted because the store did not know them.")
+ORPHANS = Counter("headrace_controller_orphans", "Clusters whose processes were stopped because nobody knew them.")
+PROCESSES = Gauge("headrace_controller_processes", "Processes that the backend runs.", ["role"])

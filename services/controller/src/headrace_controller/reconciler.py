@@ -1,0 +1,223 @@
+"""Reconciling: one level-triggered step for one cluster, safe to repeat, and the queue that asks for steps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from headrace.errors import ClusterEnded, ClusterNotFound, FencedOff, HeadraceError, StaleEtag, StoreUnavailable
+from headrace_chassis import logs
+from headrace_chassis.backoff import delays
+from headrace_chassis.leases import ShardLeases, shard_of
+
+from headrace_controller import metrics, shapes
+from headrace_controller.backends.base import BackendError
+from headrace_controller.carrying_out import CarryingOut
+from headrace_controller.identifiers import new_worker_id
+from headrace_controller.model import Cluster, ClusterId, EndReason, Event, Phase, Severity
+from headrace_controller.plan import Decision, FetchLogTail, Policy, Seen, plan
+from headrace_controller.processes import Processes
+from headrace_controller.queue import WorkQueue
+from headrace_controller.routing import RouteState, Routing
+from headrace_controller.store import Change, ChangeKind, Fence, Store
+
+log = logs.get_logger()
+_RECORD = {ChangeKind.SPEC, ChangeKind.STATUS, ChangeKind.REPORT}
+_MOST_PLANS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """Whom the reconciler asks and tells."""
+
+    store: Store
+    processes: Processes
+    routing: Routing
+    leases: ShardLeases
+    carrying_out: CarryingOut
+    changed: Callable[[Cluster], None]
+    unknown: Callable[[ClusterId], None]
+
+
+class Reconciler:
+    """Works on the clusters whose shards this replica holds."""
+
+    def __init__(
+        self, with_: Neighbours, *, policy: Policy, shards: int, parallelism: int, clock: Callable[[], float]
+    ) -> None:
+        self._with = with_
+        self._policy = policy
+        self._shards = shards
+        self._parallelism = parallelism
+        self._clock = clock
+        self._queue: WorkQueue[ClusterId] = WorkQueue()
+        self._planned: dict[ClusterId, int] = {}
+        self._watching_since: dict[int, float] = {}
+        self._pauses: dict[ClusterId, Iterator[float]] = {}
+        with_.leases.on_gain(self._gained)
+        with_.leases.on_lose(self._lost)
+
+    def fence(self, cluster: ClusterId) -> Fence | None:
+        """The proof that this replica may write a cluster's status; None: another one may."""
+        shard = shard_of(cluster, self._shards)
+        number = self._with.leases.held.get(shard)
+        return None if number is None else Fence(shard, number)
+
+    def wake(self, cluster: ClusterId) -> None:
+        """Asks for a step as soon as possible."""
+        if self.fence(cluster) is not None:
+            self._queue.add(cluster)
+
+    def on_change(self, change: Change) -> None:
+        """Takes an entry of the change stream; what this replica has planned with already is no news."""
+        if change.kind is ChangeKind.REMOVED:
+            self._forget(change.cluster)
+        elif change.kind in _RECORD and change.revision > self._planned.get(change.cluster, 0):
+            self.wake(change.cluster)
+
+    def take(self, cluster: Cluster) -> None:
+        """The record has changed at this replica."""
+        if cluster.revision > self._planned.get(cluster.id, 0):
+            self.wake(cluster.id)
+
+    async def run(self) -> None:
+        """Works for ever."""
+        await self._with.processes.known.wait()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._parallelism):
+                group.create_task(self._work())
+
+    async def decide(self, cluster: Cluster, routes: RouteState | None = None) -> Decision:
+        """Plans for a cluster as it is and as it is seen."""
+        routes = routes or await self._with.routing.state(cluster)
+        log_tail: dict[str, str] = {}
+        for _ in range(_MOST_PLANS):
+            seen = Seen(
+                processes=self._with.processes.of(cluster.id),
+                routed=routes.routed,
+                watching_since=self._watching_since.get(shard_of(cluster.id, self._shards), self._clock()),
+                log_tail=log_tail,
+            )
+            decision = plan(cluster, seen, self._clock(), self._policy, new_worker_id)
+            wanted = [action.process for action in decision.actions if isinstance(action, FetchLogTail)]
+            if not wanted:
+                return decision
+            for process in wanted:
+                log_tail[process] = await self._with.carrying_out.log_tail(
+                    cluster.id, process, self._policy.log_tail_bytes
+                )
+        raise AssertionError(f"the plan for {cluster.id} asks for the same logs again and again")
+
+    async def look(self, cluster: Cluster) -> None:
+        """Asks for a step if a plan would change anything, or for a later one if it says so."""
+        decision = await self.decide(cluster)
+        if decision.status != cluster.status or decision.actions or decision.events:
+            self.wake(cluster.id)
+        elif decision.look_again is not None:
+            self._queue.add_after(cluster.id, max(0.0, decision.look_again - self._clock()))
+
+    async def step(self, cluster_id: ClusterId) -> float | None:
+        """One step; returns in how many seconds to look again, or None for "when it changes"."""
+        if (fence := self.fence(cluster_id)) is None:
+            return None
+        cluster = await self._with.store.get(cluster_id)
+        routes = await self._with.routing.state(cluster)
+        if routes.rejected_by and cluster.spec.stop is None:
+            cluster = await self._reject(cluster, routes)
+        decision = await self.decide(cluster, routes)
+        if decision.status != cluster.status or decision.events:
+            before = cluster.status.phase
+            changed = replace(cluster, status=decision.status)
+            cluster = await self._with.store.save_status(changed, fence=fence, events=decision.events)
+            self._count(before, cluster)
+        self._planned[cluster_id] = cluster.revision
+        self._with.changed(cluster)
+        await self._with.carrying_out.carry_out(cluster, decision.actions)
+        if cluster.status.phase.ended:
+            self._planned.pop(cluster_id, None)
+        return None if decision.look_again is None else max(0.0, decision.look_again - self._clock())
+
+    async def _work(self) -> None:
+        while True:
+            cluster = await self._queue.take()
+            metrics.QUEUE.set(len(self._queue))
+            try:
+                with metrics.RECONCILE_SECONDS.time():
+                    outcome = await self._attempt(cluster)
+                metrics.RECONCILES.labels(outcome).inc()
+            finally:
+                self._queue.done(cluster)
+
+    async def _attempt(self, cluster: ClusterId) -> str:
+        """One step, and what its outcome means for the next one."""
+        try:
+            again = await self.step(cluster)
+        except StaleEtag:
+            self._queue.add(cluster)
+            return "stale"
+        except FencedOff:
+            log.warning("not this replica's cluster any more", cluster=cluster)
+            return "fenced"
+        except ClusterNotFound:
+            self._forget(cluster)
+            self._with.unknown(cluster)
+            return "unknown"
+        except (StoreUnavailable, BackendError) as error:
+            await self._trouble(cluster, error)
+            return "trouble"
+        except Exception:  # one cluster's fault must not stop the others; logged in full
+            log.exception("reconciling failed", cluster=cluster)
+            self._pause(cluster)
+            return "failed"
+        self._pauses.pop(cluster, None)
+        if again is not None:
+            self._queue.add_after(cluster, again)
+        return "done"
+
+    async def _trouble(self, cluster: ClusterId, error: Exception) -> None:
+        first = cluster not in self._pauses
+        log.warning("will try again", cluster=cluster, error=str(error))
+        self._pause(cluster)
+        if first and isinstance(error, BackendError):
+            event = Event(type="BackendTrouble", message=str(error), severity=Severity.WARNING, time=self._clock())
+            try:
+                record = await self._with.store.get(cluster)
+                await self._with.store.add_event(cluster, record.owner, event)
+            except HeadraceError as another:
+                log.warning("cannot tell of the trouble", cluster=cluster, error=str(another))
+
+    def _pause(self, cluster: ClusterId) -> None:
+        pauses = self._pauses.setdefault(cluster, delays(0.1, 10.0))
+        self._queue.add_after(cluster, next(pauses))
+
+    async def _reject(self, cluster: Cluster, routes: RouteState) -> Cluster:
+        """Ends a cluster that a proxy refuses to route to."""
+        who = ", ".join(routes.rejected_by)
+        message = f"The proxy refused the route to this cluster ({who}); the proxy's log says why."
+        event = Event(type="RouteRejected", message=message, severity=Severity.ERROR, time=self._clock())
+        try:
+            return await self._with.store.change_spec(
+                cluster.id,
+                lambda spec: replace(spec, stop=spec.stop or EndReason.BACKEND_ERROR),
+                demand=shapes.demand,
+                limits={},
+                event=event,
+            )
+        except ClusterEnded:
+            return await self._with.store.get(cluster.id)
+
+    def _count(self, before: Phase, cluster: Cluster) -> None:
+        if before is Phase.STARTING and cluster.status.phase is Phase.RUNNING:
+            metrics.START_SECONDS.observe(self._clock() - cluster.created)
+
+    def _gained(self, shard: int) -> None:
+        self._watching_since[shard] = self._clock()
+
+    def _lost(self, shard: int) -> None:
+        self._watching_since.pop(shard, None)
+
+    def _forget(self, cluster: ClusterId) -> None:
+        self._planned.pop(cluster, None)
+        self._pauses.pop(cluster, None)
+        self._queue.forget(cluster)
