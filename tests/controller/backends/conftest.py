@@ -1,0 +1,87 @@
+"""A place for a local backend that must be empty of processes when a test ends."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from headrace_controller.backends.local import marks
+from headrace_controller.backends.local.backend import LocalBackend
+from headrace_controller.backends.local.launch import shut_down
+
+
+@dataclass(frozen=True)
+class Place:
+    """A deployment with its local directory."""
+
+    deployment: str
+    directory: Path
+
+    @property
+    def site(self) -> str:
+        return marks.site(self.deployment, self.directory)
+
+    @property
+    def nursery(self) -> int:
+        """The pid of the nursery."""
+        [pid] = [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"headrace nursery")]
+        return pid
+
+    def processes(self) -> list[int]:
+        """Pids of all that runs for it."""
+        site = self.site.encode()
+        return [
+            pid
+            for pid in (int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit())
+            if site in _read(pid, "cmdline") or site in _read(pid, "environ")
+        ]
+
+    def backend(self, *, standby: int = 0, agent: str = "fake_agent") -> LocalBackend:
+        return LocalBackend(self.deployment, self.directory, standby=standby, agent=agent)
+
+
+def _read(pid: int, what: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{what}").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture
+def make_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Place]]:
+    """Makes places; afterwards nothing may run there."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("SECRET_OF_THE_SERVICES", "key")
+    places: list[Place] = []
+
+    def make() -> Place:
+        name = f"test-{secrets.token_hex(4)}"
+        places.append(Place(name, tmp_path / name))
+        return places[-1]
+
+    yield make
+    left = [pid for place in places for pid in _left(place)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+
+
+@pytest.fixture
+def place(make_place: Callable[[], Place]) -> Place:
+    return make_place()
+
+
+def _left(place: Place) -> list[int]:
+    if place.directory.exists():
+        shut_down(place.directory)
+    deadline = time.monotonic() + 2
+    while (left := place.processes()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
