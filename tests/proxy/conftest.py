@@ -6,6 +6,7 @@ import base64
 import os
 import shutil
 import socket
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -15,8 +16,10 @@ import grpc
 import pytest
 from headrace_chassis.certificates import Authority
 
+from tests.proxy.browser import Browser
 from tests.proxy.fake_authz import FakeAuthz
 from tests.proxy.fake_controller import FakeController
+from tests.proxy.fake_dashboard import FakeDashboard
 from tests.proxy.fake_scheduler import FakeScheduler
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy
@@ -129,3 +132,19 @@ async def channel(proxy: RunningProxy, authority: Authority) -> AsyncIterator[gr
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     async with grpc.aio.secure_channel(proxy.public, credentials, options=options) as channel:
         yield channel
+
+
+@pytest.fixture
+def browser(proxy: RunningProxy, authority: Authority) -> Browser:
+    """A browser that trusts the public port."""
+    return Browser(proxy.public, ssl.create_default_context(cadata=authority.cert_pem.decode()))
+
+
+@pytest.fixture
+async def dashboard(authz: FakeAuthz) -> AsyncIterator[FakeDashboard]:
+    """The dashboard of cluster `ca1`, open to whoever has the token."""
+    dashboard = FakeDashboard()
+    dashboard.start()
+    authz.dashboards["ca1"] = dashboard.address
+    yield dashboard
+    await dashboard.stop()

@@ -46,7 +46,7 @@ class FakeAuthz:
         check = grpc.unary_unary_rpc_method_handler(
             self.check,
             request_deserializer=lambda data: cast("CheckRequest", _Request.FromString(data)),
-            response_serializer=Message.SerializeToString,
+            response_serializer=lambda message: message.SerializeToString(),
         )
         handler = grpc.method_handlers_generic_handler("envoy.service.auth.v3.Authorization", {"Check": check})
         self._server = grpc.aio.server()

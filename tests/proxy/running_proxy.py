@@ -34,7 +34,8 @@ class RunningProxy:
             await self.spawn(ready_fd=write, **changes)
         finally:
             os.close(write)
-        said = await asyncio.to_thread(_read_all, read)
+        async with asyncio.timeout(20):
+            said = await asyncio.to_thread(_read_all, read)
         assert said == b"ready\n", "".join(self.log)
 
     async def spawn(self, ready_fd: int | None = None, **changes: str) -> None:

@@ -64,6 +64,7 @@ class EnvoyProcess:
 
 def start(binary: Path, bootstrap_file: Path, arguments: Sequence[str], log_file: Path) -> EnvoyProcess:
     """Starts Envoy in a session of its own, out of reach of Ctrl-C and of this process's end."""
+    _keep_descriptors()
     argv = [str(binary), _CONFIG.decode(), str(bootstrap_file), *arguments]
     pid = os.posix_spawn(
         binary,
@@ -80,6 +81,14 @@ def start(binary: Path, bootstrap_file: Path, arguments: Sequence[str], log_file
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
     )
     return EnvoyProcess(pid, bootstrap_file, os.pidfd_open(pid))
+
+
+def _keep_descriptors() -> None:
+    # Descriptors that this process inherited, such as the one it reports ready on, would stay open in Envoy for ever.
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if int(descriptor.name) > 2:
+                os.set_inheritable(int(descriptor.name), False)
 
 
 def bootstrap_path(state_directory: Path, digest: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace_proxy.envoy_config import Config, typed
-from headrace_proxy.service_upstreams import AUTH, CONTROLLER, DASHBOARDS, ORIGINAL_DESTINATION_HEADER
+from headrace_proxy.service_upstreams import AUTH, CONTROLLER, DASHBOARDS
 
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
 CLUSTER_PATH = "/clusters/[a-z0-9-]+"
@@ -49,7 +49,7 @@ def _dashboard() -> Config:
             "idle_timeout": "3600s",
             "upgrade_configs": [{"upgrade_type": "websocket"}],
         },
-        "request_headers_to_remove": [ORIGINAL_DESTINATION_HEADER, "authorization", "cookie"],
+        "request_headers_to_remove": ["authorization", "cookie", "x-envoy-external-address"],
         "response_headers_to_remove": ["set-cookie"],
     }
 
@@ -71,7 +71,7 @@ def _grpc(service: str, upstream: str) -> Config:
             "timeout": "0s",
             "idle_timeout": "0s",
             # Safe to repeat, as nothing has reached the service yet.
-            "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 2},
+            "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2},
         },
         **_without_authz(),
     }

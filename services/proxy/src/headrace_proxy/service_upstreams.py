@@ -57,7 +57,7 @@ def _dashboards(settings: Settings) -> Config:
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "circuit_breakers": _caps(connections=settings.max_connections, requests=settings.max_connections),
         "upstream_connection_options": upstream_keepalive(),
-        "typed_extension_protocol_options": _http_options({"http_protocol_options": {}}),
+        "typed_extension_protocol_options": _http_options({"http_protocol_options": {}}, _hide_destination()),
     }
 
 
@@ -71,9 +71,21 @@ def _caps(*, connections: int, requests: int) -> Config:
     return {"thresholds": [threshold]}
 
 
-def _http_options(explicit: Config) -> Config:
+def _hide_destination() -> list[Config]:
+    # A route removes headers before the destination is chosen by this one; the upstream's filters come after.
+    return [
+        extension(
+            "envoy.filters.http.header_mutation",
+            "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+            {"mutations": {"request_mutations": [{"remove": ORIGINAL_DESTINATION_HEADER}]}},
+        ),
+        extension("envoy.filters.http.upstream_codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"),
+    ]
+
+
+def _http_options(explicit: Config, filters: list[Config] | None = None) -> Config:
     message = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    return {message: typed(message, {"explicit_http_config": explicit})}
+    return {message: typed(message, {"explicit_http_config": explicit, "http_filters": filters or []})}
 
 
 def _address(target: str) -> tuple[Config, bool]:

@@ -1,0 +1,71 @@
+"""What a public port has to bear."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from time import monotonic
+
+import pytest
+from headrace_chassis.certificates import Authority
+
+from tests.proxy.browser import Browser
+from tests.proxy.running_proxy import RunningProxy
+
+HALF_A_HELLO = bytes.fromhex("16030100f8010000f40303")
+
+
+@pytest.mark.parametrize("sent", [b"", HALF_A_HELLO], ids=["nothing", "half a hello"])
+async def test_a_hello_that_does_not_arrive_is_given_up(proxy: RunningProxy, sent: bytes) -> None:
+    begun = monotonic()
+    assert await _answer(proxy, sent) == b""
+    assert 0.4 < monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"\x00" * 64, b"SSH-2.0-x\r\n"])
+async def test_what_is_not_tls_is_closed_at_once(proxy: RunningProxy, sent: bytes) -> None:
+    begun = monotonic()
+    await _answer(proxy, sent)
+    assert monotonic() - begun < 0.4
+
+
+async def test_a_handshake_that_stops_midway_is_given_up(proxy: RunningProxy, authority: Authority) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context(cadata=authority.cert_pem.decode())
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    reader, writer = await _open(proxy)
+    writer.write(outgoing.read())
+    begun = monotonic()
+    await reader.read()
+    assert 0.8 < monotonic() - begun < 3
+    writer.close()
+
+
+async def test_many_silent_connections_keep_nobody_out(proxy: RunningProxy, browser: Browser) -> None:
+    silent = [await _open(proxy) for _ in range(300)]
+    assert (await browser.get("/")).code == 404
+    for _, writer in silent:
+        writer.close()
+
+
+async def test_an_endless_header_is_refused(browser: Browser) -> None:
+    assert (await browser.get("/", {"x-long": "x" * (100 << 10)})).code == 431
+
+
+async def _open(proxy: RunningProxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = proxy.public.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def _answer(proxy: RunningProxy, sent: bytes) -> bytes:
+    reader, writer = await _open(proxy)
+    writer.write(sent)
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()

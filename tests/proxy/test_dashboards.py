@@ -1,0 +1,86 @@
+"""Dashboards through a real Envoy: who gets in, where to, and what comes along."""
+
+from __future__ import annotations
+
+import pytest
+from tornado.httpclient import HTTPClientError
+
+from tests.proxy.browser import TOKEN, Browser, asked
+from tests.proxy.fake_authz import FakeAuthz
+from tests.proxy.fake_dashboard import FakeDashboard
+
+
+async def test_a_dashboard_is_served_below_its_prefix(browser: Browser, dashboard: FakeDashboard) -> None:
+    assert asked(await browser.get("/clusters/ca1/status?x=1&y=a%2Fb")).uri == "/status?x=1&y=a%2Fb"
+    assert asked(await browser.get("/clusters/ca1/")).uri == "/"
+
+
+async def test_a_dashboard_without_its_last_slash_is_found(browser: Browser, dashboard: FakeDashboard) -> None:
+    response = await browser.get("/clusters/ca1?link=abc")
+    assert response.code == 308
+    assert response.headers["location"] == f"https://{browser.public}/clusters/ca1/?link=abc"
+
+
+async def test_websockets_pass(browser: Browser, dashboard: FakeDashboard) -> None:
+    socket = await browser.open_socket("/clusters/ca1/ws")
+    await socket.write_message("hello")
+    assert await socket.read_message() == "hello"
+    socket.close()
+
+
+async def test_who_has_no_right_is_refused_with_auths_own_words(browser: Browser, dashboard: FakeDashboard) -> None:
+    response = await browser.get("/clusters/ca1/status", headers={})
+    assert (response.code, response.body) == (403, b"this dashboard is not yours\n")
+    with pytest.raises(HTTPClientError, match="403"):
+        await browser.open_socket("/clusters/ca1/ws", headers={})
+
+
+async def test_without_auth_nobody_gets_in_and_is_told_why(
+    browser: Browser, dashboard: FakeDashboard, authz: FakeAuthz
+) -> None:
+    await authz.stop()
+    response = await browser.get("/clusters/ca1/status")
+    assert response.code == 503
+    assert response.body == b"headrace's auth service does not answer; try again in a moment.\n"
+
+
+async def test_a_dashboard_that_is_gone_is_told_as_such(browser: Browser, authz: FakeAuthz) -> None:
+    authz.dashboards["ca1"] = "127.0.0.1:9"
+    response = await browser.get("/clusters/ca1/status")
+    assert response.code == 503
+    assert response.body.startswith(b"The dashboard of this cluster does not answer.")
+
+
+async def test_nobody_outside_chooses_the_destination(
+    browser: Browser, dashboard: FakeDashboard, authz: FakeAuthz
+) -> None:
+    spoofed = {"x-envoy-original-dst-host": "127.0.0.1:1", "x-headrace-user": "admin", "X-Envoy-Foo": "1"}
+    headers = asked(await browser.get("/clusters/ca1/status", TOKEN | spoofed)).headers
+    assert not set(authz.seen[-1]) & {name.lower() for name in spoofed}
+    assert not [name for name in headers if name.startswith(("x-envoy-", "x-headrace-"))]
+
+
+async def test_what_proves_the_user_stays_at_the_gateway(browser: Browser, dashboard: FakeDashboard) -> None:
+    response = await browser.get("/clusters/ca1/status", TOKEN | {"cookie": "headrace_session=secret"})
+    assert not {"authorization", "cookie"} & set(asked(response).headers)
+    assert response.headers.get_list("set-cookie") == ["headrace_session=secret"]
+
+
+@pytest.mark.parametrize("path", ["/clusters/ca1/..%2fca2/status", "/clusters%2fca1/", "/clusters/ca1/%5c..%5cx"])
+async def test_escaped_slashes_are_refused(browser: Browser, dashboard: FakeDashboard, path: str) -> None:
+    assert (await browser.get(path)).code == 400
+
+
+async def test_dots_are_resolved_before_anybody_is_asked(
+    browser: Browser, dashboard: FakeDashboard, authz: FakeAuthz
+) -> None:
+    assert (await browser.get("/clusters/ca1/../ca2/status")).code == 403
+    assert authz.seen[-1][":path"] == "/clusters/ca2/status"
+    assert asked(await browser.get("/clusters//ca1///status")).uri == "/status"
+
+
+@pytest.mark.parametrize("path", ["/", "/clusters", "/clusters/", "/metrics", "/clusters/CA1/status", "/ready"])
+async def test_anything_else_is_told_what_lives_here(browser: Browser, dashboard: FakeDashboard, path: str) -> None:
+    response = await browser.get(path)
+    assert response.code == 404
+    assert b"This is a headrace gateway" in response.body

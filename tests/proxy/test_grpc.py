@@ -1,0 +1,129 @@
+"""gRPC through a real Envoy: all kinds of calls, errors with their details, what is not reachable, services away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from headrace import errors
+from headrace._status import from_rpc_error
+
+from tests.proxy.browser import Browser
+from tests.proxy.fake_services import FakeServices
+from tests.proxy.running_proxy import RunningProxy
+
+Services = dict[str, FakeServices]
+CLUSTERS, AUTH = "/headrace.v1.ClusterService/", "/headrace.v1.AuthService/"
+
+
+@pytest.mark.parametrize(
+    ("service", "goes_to"),
+    [
+        ("headrace.v1.AuthService", "auth"),
+        ("headrace.v1.ClusterService", "controller"),
+        ("headrace.v1.OptionsService", "controller"),
+        ("headrace.internal.v1.AgentService", "controller"),
+        ("grpc.health.v1.Health", "controller"),
+        ("grpc.reflection.v1.ServerReflection", "controller"),
+        ("grpc.reflection.v1alpha.ServerReflection", "controller"),
+    ],
+)
+async def test_each_service_goes_where_it_lives(
+    channel: grpc.aio.Channel, services: Services, service: str, goes_to: str
+) -> None:
+    assert await _unary(channel, f"/{service}/Echo", b"hello") == b"hello"
+    assert services[goes_to].calls == [f"/{service}/Echo"]
+
+
+async def test_streams_pass_in_both_directions_as_they_come(channel: grpc.aio.Channel, services: Services) -> None:
+    counting = channel.unary_stream(CLUSTERS + "Count")(b"500")
+    assert [int(n) async for n in _answers(counting)] == list(range(500))
+    echo = channel.stream_stream(CLUSTERS + "EchoStream")()
+    for number in range(20):
+        await echo.write(str(number).encode())
+        assert await echo.read() == str(number).encode()
+    await echo.done_writing()
+    assert await echo.read() is grpc.aio.EOF
+
+
+async def test_errors_arrive_as_the_class_that_was_raised(channel: grpc.aio.Channel, services: Services) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await _unary(channel, CLUSTERS + "Fail", b"")
+    error = from_rpc_error(caught.value)
+    assert type(error) is errors.QuotaExceeded
+    assert error.details["limit"] == "3"
+
+
+async def test_nobody_outside_sets_internal_headers(channel: grpc.aio.Channel, services: Services) -> None:
+    spoofed = [("x-envoy-retry-on", "5xx"), ("x-headrace-user", "admin"), ("x-mine", "1")]
+    await channel.unary_unary(CLUSTERS + "Echo")(b"", metadata=spoofed)
+    seen = services["controller"].metadata
+    assert seen["x-mine"] == "1"
+    assert not [name for name in seen if name.startswith(("x-envoy-retry", "x-headrace-", "x-envoy-original"))]
+
+
+@pytest.mark.parametrize("method", ["/headrace.internal.v1.RouteService/WatchRoutes", "/headrace.v1.Nothing/Echo"])
+async def test_what_is_not_public_is_not_reachable(channel: grpc.aio.Channel, services: Services, method: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await _unary(channel, method, b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "This is a headrace gateway" in (caught.value.details() or "")
+    assert not services["controller"].calls
+
+
+async def test_a_service_that_is_away_is_named_and_the_call_may_be_repeated(
+    channel: grpc.aio.Channel, services: Services
+) -> None:
+    for service in services.values():
+        await service.stop()
+    for method, name in ((CLUSTERS, "controller"), (AUTH, "auth")):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _unary(channel, method + "Echo", b"")
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert f"headrace's {name} service does not answer" in (caught.value.details() or "")
+
+
+async def test_a_service_that_is_back_is_used_at_once(channel: grpc.aio.Channel, services: Services) -> None:
+    await _unary(channel, CLUSTERS + "Echo", b"1")
+    await services["controller"].stop()
+    await services["controller"].start()
+    assert await _unary(channel, CLUSTERS + "Echo", b"2") == b"2"
+
+
+async def test_large_messages_are_passed_on_as_they_come(
+    channel: grpc.aio.Channel, services: Services, proxy: RunningProxy
+) -> None:
+    (envoy,) = proxy.envoys()
+    before = _peak_memory(envoy)
+    large = bytes(200 << 20)
+    assert len(await _unary(channel, CLUSTERS + "Echo", large)) == len(large)
+    assert _peak_memory(envoy) - before < 40 << 20
+
+
+async def test_a_client_that_does_not_read_holds_up_nobody(channel: grpc.aio.Channel, services: Services) -> None:
+    stalled = channel.unary_stream(CLUSTERS + "Count")(b"1000000")
+    await anext(_answers(stalled))
+    async with asyncio.timeout(5):
+        assert await _unary(channel, CLUSTERS + "Echo", b"quick") == b"quick"
+    stalled.cancel()
+
+
+async def test_grpc_paths_without_grpc_are_not_found(browser: Browser, services: Services) -> None:
+    assert (await browser.get(CLUSTERS + "Echo")).code == 404
+    assert not services["controller"].calls
+
+
+async def _unary(channel: grpc.aio.Channel, method: str, request: bytes) -> bytes:
+    return await channel.unary_unary(method)(request, timeout=20)
+
+
+def _answers(call: grpc.aio.UnaryStreamCall[bytes, bytes]) -> AsyncIterator[bytes]:
+    return aiter(call)
+
+
+def _peak_memory(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
