@@ -14,8 +14,10 @@ from headrace._options import Options
 from headrace.errors import InvalidRequest, Violation, WrongType
 from headrace.v1 import cluster_pb2
 
-MOST_WORKERS = 2**31 - 1
-WorkerGroups = Mapping[str, "int | Mapping[str, object]"]
+# Ten times what a whole deployment is built for: more is a slip of the pen.
+MOST_WORKERS = 1_000_000
+UNBOUNDED = 2**31 - 1
+WorkerGroups = Mapping[str, "int | Mapping[str, object]"] | Sequence[Mapping[str, object]]
 
 
 def specification(
@@ -30,7 +32,7 @@ def specification(
     return cluster_pb2.ClusterSpec(
         alias=name or "",
         options=to_struct(_chosen(options, overrides)),
-        worker_groups=[_group(*item) for item in (worker_groups or {}).items()],
+        worker_groups=[_group(*item) for item in _named(worker_groups)],
         tags=dict(tags or {}),
     )
 
@@ -39,7 +41,7 @@ def worker_count(what: str, value: object) -> int:
     """Returns a number of workers, or raises an error that names `what`."""
     count = _option_types.whole_number(what, value)
     if not 0 <= count <= MOST_WORKERS:
-        raise InvalidRequest.of(Violation(what, f"must be 0 or more, and less than 2**31, is {count}"))
+        raise InvalidRequest.of(Violation(what, f"must be 0 to {MOST_WORKERS:,}, is {count}"))
     return count
 
 
@@ -47,7 +49,7 @@ def adapt_range(minimum: object, maximum: object) -> cluster_pb2.AdaptRange:
     """Returns bounds of adaptive scaling; None is no bound."""
     low = worker_count("minimum", 0 if minimum is None else minimum)
     unbounded = maximum is None or maximum == math.inf
-    high = MOST_WORKERS if unbounded else worker_count("maximum", maximum)
+    high = UNBOUNDED if unbounded else worker_count("maximum", maximum)
     if high < low:
         raise InvalidRequest.of(Violation("maximum", f"must be at least minimum {low}, is {high}"))
     return cluster_pb2.AdaptRange(minimum=low, maximum=high)
@@ -74,6 +76,14 @@ def _chosen(options: Options | Mapping[str, object] | None, overrides: Mapping[s
     raise WrongType.of(Violation("cluster_options", f"must be an Options object, is {type(options).__name__}"))
 
 
+def _named(groups: WorkerGroups | None) -> list[tuple[str, int | Mapping[str, object]]]:
+    if groups is None:
+        return []
+    if isinstance(groups, Mapping):
+        return list(groups.items())
+    return [(str(group.get("name", "")), {k: v for k, v in group.items() if k != "name"}) for group in groups]
+
+
 def _group(name: str, given: int | Mapping[str, object]) -> cluster_pb2.WorkerGroup:
     what = f"worker_groups[{name!r}]"
     if not isinstance(given, Mapping):
@@ -82,7 +92,8 @@ def _group(name: str, given: int | Mapping[str, object]) -> cluster_pb2.WorkerGr
     group = cluster_pb2.WorkerGroup(name=name, size=worker_count(f"{what}['size']", values.pop("size", 0)))
     if (adapt := values.pop("adapt", None)) is not None:
         group.adapt.CopyFrom(_adapt(what, adapt))
-    group.options.CopyFrom(to_struct(values))
+    inner = values.pop("options", {})
+    group.options.CopyFrom(to_struct({**values, **cast("Mapping[str, object]", inner)}))
     return group
 
 

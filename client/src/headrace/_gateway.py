@@ -44,6 +44,8 @@ class Gateway(SyncMethodMixin):
         Whether to use it in coroutines, on the running event loop.
     loop
         Event loop of Tornado to use; a background one by default.
+    tls_ca_file
+        Certificate authority that signed the certificate of `address`, as a PEM file.
 
     Raises
     ------
@@ -68,8 +70,11 @@ class Gateway(SyncMethodMixin):
         auth: GatewayAuth | str | type[GatewayAuth] | None = None,
         asynchronous: bool = False,
         loop: IOLoop | None = None,
+        *,
+        tls_ca_file: str | None = None,
     ) -> None:
-        self._begin(Target.resolve(address, proxy_address, public_address, auth), loop, asynchronous=asynchronous)
+        target = Target.resolve(address, proxy_address, public_address, auth, tls_ca_file)
+        self._begin(target, loop, asynchronous=asynchronous)
 
     def _begin(self, target: Target, loop: IOLoop | None, *, asynchronous: bool) -> None:
         self._target = target

@@ -52,3 +52,8 @@ def forget(key: object, token: str) -> None:
     kept = _tokens.get(key)
     if kept is not None and kept.text == token:
         _tokens.pop(key, None)
+
+
+def forget_all() -> None:
+    """Drops all tokens."""
+    _tokens.clear()

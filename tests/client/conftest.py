@@ -1,0 +1,63 @@
+"""A fake headrace with real gRPC, TLS and Dask, and Gateways of both faces for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import dask
+import pytest
+from headrace import Gateway, TokenAuth, _tokens
+
+from tests.client.fake_headrace import FakeHeadrace
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeHeadrace]:
+    fake = FakeHeadrace(tmp_path)
+    try:
+        yield fake
+    finally:
+        fake.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing of the machine that the tests run on plays a part."""
+    monkeypatch.setenv("HEADRACE_DATA_DIR", str(tmp_path / "none"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    _tokens.forget_all()
+    with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
+        yield
+
+
+@pytest.fixture
+def configured(fake: FakeHeadrace) -> Iterator[None]:
+    """Dask's configuration says where the fake headrace is."""
+    settings = {
+        "headrace.address": fake.address,
+        "headrace.proxy-address": fake.proxy.port,
+        "headrace.tls.ca-file": str(fake.ca_file),
+        "headrace.auth.type": "token",
+        "headrace.auth.kwargs": {"token": "ann-secret"},
+    }
+    with dask.config.set(settings):
+        yield
+
+
+@pytest.fixture
+def gateway(configured: None) -> Iterator[Gateway]:
+    with Gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def agateway(configured: None) -> AsyncIterator[Gateway]:
+    async with Gateway(asynchronous=True) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def bob(fake: FakeHeadrace, configured: None) -> Iterator[Gateway]:
+    with Gateway(auth=TokenAuth("bob-secret")) as gateway:
+        yield gateway

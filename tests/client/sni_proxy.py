@@ -1,0 +1,72 @@
+"""What Envoy does for schedulers, in miniature: passes a TLS connection on by the server name in its hello."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Mapping
+
+
+class SniProxy:
+    """Listens on a port of its own; `routes` is server name -> port, and may change at any time."""
+
+    def __init__(self, routes: Mapping[str, int]) -> None:
+        self._routes = routes
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.passed: list[str] = []
+        self._threads: list[threading.Thread] = []
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._start(self._accept)
+
+    def cut(self) -> None:
+        """Breaks all connections that pass through."""
+        for pair in self._pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _start(self, target: object, *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)  # pyright: ignore[reportArgumentType]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._start(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        hello = connection.recv(4096, socket.MSG_PEEK)
+        name = next((name for name in list(self._routes) if name.encode() in hello), None)
+        with connection:
+            if name is None:
+                return
+            self.passed.append(name)
+            with socket.create_connection(("127.0.0.1", self._routes[name])) as scheduler:
+                self._pairs.append((connection, scheduler))
+                _pump(connection, scheduler)
+
+
+def _pump(one: socket.socket, other: socket.socket) -> None:
+    while True:
+        for source in select.select([one, other], [], [])[0]:
+            try:
+                data = source.recv(1 << 16)
+                (other if source is one else one).sendall(data)
+            except OSError:
+                return
+            if not data:
+                return
