@@ -97,7 +97,7 @@ class System:
 
     def _greet(self) -> None:
         say = self._console.say
-        say(f"Ready after {self._console.elapsed():.1f} s.")
+        say(f"headrace is ready after {self._console.elapsed():.1f} s.")
         say()
         say(f"  address  {self.address}")
         say(f"  data     {self._layout.data}")

@@ -1,0 +1,95 @@
+"""What holds for all commands: help, completion, speed, errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from importlib import metadata
+
+import pytest
+from headrace.cli.lazy_group import COMMANDS
+
+from .conftest import Cli, FakeGateway
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "headrace.cli", *arguments]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+
+
+def test_help_loads_neither_dask_nor_grpc_nor_any_command():
+    code = "import sys\nfrom headrace.cli import main\ntry: main()\nexcept SystemExit: print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    modules = done.stdout.splitlines()[-1]
+    assert "'headrace.cli.lazy_group'" in modules
+    for heavy in ("dask", "distributed", "grpc", "google.protobuf", "asyncio", "headrace.cli.clusters"):
+        assert f"'{heavy}'" not in modules
+
+
+def test_help_answers_in_under_a_third_of_a_second():
+    def once() -> float:
+        started = time.perf_counter()
+        assert run("--help").returncode == 0
+        return time.perf_counter() - started
+
+    assert min(once() for _ in range(5)) < 0.3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_every_option_a_variable(cli: Cli, command: str):
+    done = cli(command, "--help")
+    assert done.code == 0
+    first_words = COMMANDS[command].split(".")[0].split(",")[0][:30]
+    assert first_words in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize("arguments", [["clusters", "create"], ["up"], ["tokens", "create"], ["doctor"]])
+def test_every_option_has_a_variable(cli: Cli, arguments: list[str]):
+    lines = cli(*arguments, "--help").out.splitlines()
+    options = [line for line in lines if line.startswith("│ --") and "--help" not in line]
+    assert options
+    assert sum(line.count("[env var:") for line in lines) >= len(options)
+
+
+def test_an_option_is_read_from_its_variable(cli: Cli, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEADRACE_JSON", "1")
+    assert cli("clusters", "list").out.startswith("[")
+
+
+@pytest.mark.parametrize("word", ["cl", "do"])
+def test_a_shell_completes_commands(word: str):
+    done = run(_HEADRACE_COMPLETE="complete_bash", COMP_WORDS=f"headrace {word}", COMP_CWORD="1")
+    assert any(name in done.stdout for name in COMMANDS), done.stderr
+
+
+def test_a_shell_completes_commands_of_a_group():
+    done = run(_HEADRACE_COMPLETE="complete_bash", COMP_WORDS="headrace clusters sc", COMP_CWORD="2")
+    assert "scale" in done.stdout
+
+
+def test_version_names_what_it_works_with(cli: Cli):
+    out = cli("version").out
+    assert metadata.version("headrace") in out
+    assert metadata.version("grpcio") in out
+
+
+def test_an_unknown_command_is_wrong_usage():
+    assert run("nonsense").returncode == 2
+
+
+def test_no_command_is_help():
+    assert "clusters" in run().stdout + run().stderr
+
+
+def test_errors_are_a_line_and_never_a_traceback():
+    done = run("clusters", "list", "--address", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert done.stderr.startswith("headrace: ")
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_debugging_shows_the_traceback():
+    assert "Traceback" in run("clusters", "list", "--address", "nonsense://x", HEADRACE_DEBUG="1").stderr
