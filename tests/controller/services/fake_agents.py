@@ -1,0 +1,163 @@
+"""Agents without Dask: for each process that the fake machine starts, one that enrols and reports over real gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import grpc
+import grpc.aio
+
+from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.internal.v1 import agent_service_pb2_grpc as pb_grpc
+from headrace_controller.backends.base import ProcessKey, ProcessSpec, Role
+from tests.controller.services.fake_backend import FakeMachine
+
+
+@dataclass
+class FakeAgents:
+    """Starts an agent for each process; `endpoints` may be changed when controllers move."""
+
+    machine: FakeMachine
+    endpoints: list[str]
+    automatic: bool = True
+    schedulers: dict[str, SchedulerAgent] = field(default_factory=dict[str, "SchedulerAgent"])
+    enrolled: dict[tuple[str, str], pb.EnrollResponse] = field(
+        default_factory=dict[tuple[str, str], pb.EnrollResponse]
+    )
+    tasks: dict[tuple[str, str], asyncio.Task[None]] = field(
+        default_factory=dict[tuple[str, str], "asyncio.Task[None]"]
+    )
+
+    def __post_init__(self) -> None:
+        self.machine.on_start = self.started
+        self.machine.on_exit = self.exited
+
+    def started(self, spec: ProcessSpec) -> None:
+        if self.automatic:
+            run = self._scheduler if spec.role is Role.SCHEDULER else self._worker
+            self.tasks[spec.key.cluster, spec.key.process] = asyncio.create_task(run(spec))
+
+    def exited(self, key: ProcessKey) -> None:
+        if task := self.tasks.pop((key.cluster, key.process), None):
+            task.cancel()
+        if scheduler := self.schedulers.get(key.cluster):
+            scheduler.left(key.process)
+
+    async def close(self) -> None:
+        tasks = list(self.tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def enrol(self, spec: ProcessSpec) -> pb.EnrollResponse:
+        role = pb.PROCESS_ROLE_SCHEDULER if spec.role is Role.SCHEDULER else pb.PROCESS_ROLE_WORKER
+        request = pb.EnrollRequest(role=role, process=spec.key.process)
+        while True:
+            try:
+                async with grpc.aio.insecure_channel(self.endpoints[0]) as channel:
+                    stub = pb_grpc.AgentServiceStub(channel)
+                    answer = await stub.Enroll(request, metadata=credentials(spec), timeout=5, wait_for_ready=True)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+            else:
+                self.enrolled[spec.key.cluster, spec.key.process] = answer
+                return answer
+
+    async def _scheduler(self, spec: ProcessSpec) -> None:
+        await self.enrol(spec)
+        scheduler = self.schedulers[spec.key.cluster] = SchedulerAgent(self, spec)
+        await scheduler.run()
+
+    async def _worker(self, spec: ProcessSpec) -> None:
+        answer = await self.enrol(spec)
+        assert answer.scheduler_address == self.schedulers[spec.key.cluster].address
+        self.schedulers[spec.key.cluster].joined(spec.key.process)
+
+
+def credentials(spec: ProcessSpec) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Agent {spec.agent_token}"),)
+
+
+class SchedulerAgent:
+    """Holds a session, opens it anew when it breaks, retires what it is told to."""
+
+    def __init__(self, agents: FakeAgents, spec: ProcessSpec) -> None:
+        self._agents = agents
+        self._spec = spec
+        self.address = f"tls://127.0.0.1:{40000 + len(agents.schedulers)}"
+        self.workers: dict[str, str] = {}
+        self.instructions = pb.SessionResponse()
+        self.sessions = 0
+        self.ended_with: grpc.StatusCode | None = None
+        self._outbox: asyncio.Queue[pb.SessionRequest] = asyncio.Queue()
+
+    def joined(self, worker: str) -> None:
+        self.workers[worker] = f"tls://127.0.0.1:{50000 + len(self.workers)}"
+        change = pb.SchedulerChange(joined=[pb.JoinedWorker(process=worker, address=self.workers[worker])])
+        self.say(pb.SessionRequest(change=change))
+
+    def left(self, worker: str) -> None:
+        if self.workers.pop(worker, None):
+            self.say(pb.SessionRequest(change=pb.SchedulerChange(left=[worker])))
+
+    def say(self, request: pb.SessionRequest) -> None:
+        self._outbox.put_nowait(request)
+
+    def wish(self, size: int, group: str = "default") -> None:
+        self.say(pb.SessionRequest(adaptive_wish=pb.AdaptiveWish(group=group, size=size)))
+
+    async def run(self) -> None:
+        while self.ended_with not in {grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND}:
+            try:
+                await self._session()
+            except grpc.aio.AioRpcError as error:
+                self.ended_with = error.code()
+                await asyncio.sleep(0.05)
+
+    async def _session(self) -> None:
+        self.sessions += 1
+        async with grpc.aio.insecure_channel(self._agents.endpoints[0]) as channel:
+            stub = pb_grpc.AgentServiceStub(channel)
+            call = stub.Session(self._requests(), metadata=credentials(self._spec))
+            async for instructions in call:
+                self._follow(instructions)
+
+    async def _requests(self) -> AsyncIterator[pb.SessionRequest]:
+        self._outbox = asyncio.Queue()
+        yield pb.SessionRequest(sequence=1, hello=self.hello())
+        sequence = 1
+        while True:
+            request = await self._outbox.get()
+            sequence += 1
+            request.sequence = sequence
+            yield request
+
+    def hello(self) -> pb.SchedulerHello:
+        return pb.SchedulerHello(
+            session=time.time_ns(),
+            scheduler_address=self.address,
+            dashboard_address="127.0.0.1:8787",
+            versions={"distributed": "fake"},
+            workers=[pb.JoinedWorker(process=worker, address=address) for worker, address in self.workers.items()],
+        )
+
+    def _follow(self, instructions: pb.SessionResponse) -> None:
+        self.instructions = instructions
+        for order in instructions.retire:
+            mine = [worker for worker in self.workers if worker.startswith(f"{order.group}-")]
+            retired = mine[order.keep :]
+            for worker in retired:
+                self.workers.pop(worker)
+            if retired:
+                self.say(pb.SessionRequest(change=pb.SchedulerChange(left=retired, retired=retired)))
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

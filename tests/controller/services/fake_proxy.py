@@ -1,0 +1,60 @@
+"""A proxy without Envoy: takes up every route at once and acknowledges it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc.aio
+
+from headrace.internal.v1 import route_service_pb2 as pb
+from headrace.internal.v1 import route_service_pb2_grpc as pb_grpc
+
+
+class FakeProxy:
+    """Reads routes, acknowledges all of them but those that it is told to refuse."""
+
+    def __init__(self, reader: str = "proxy-0", *, acknowledges: bool = True) -> None:
+        self._reader = reader
+        self._acknowledges = acknowledges
+        self.silent = False
+        self.refuse_all = False
+        self.routes: dict[str, pb.Route] = {}
+        self.snapshots = 0
+        self._said: asyncio.Queue[pb.WatchRoutesRequest] = asyncio.Queue()
+
+    async def run(self, endpoint: str) -> None:
+        while True:
+            try:
+                await self._watch(endpoint)
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.05)
+
+    def acknowledge(self, version: str) -> None:
+        rejected = list(self.routes) if self.refuse_all else []
+        self._said.put_nowait(
+            pb.WatchRoutesRequest(acknowledgement=pb.Acknowledgement(version=version, rejected=rejected))
+        )
+
+    async def _watch(self, endpoint: str) -> None:
+        async with grpc.aio.insecure_channel(endpoint) as channel:
+            async for response in pb_grpc.RouteServiceStub(channel).WatchRoutes(self._requests()):
+                self._take(response)
+
+    async def _requests(self) -> AsyncIterator[pb.WatchRoutesRequest]:
+        self._said = asyncio.Queue()
+        subscription = pb.Subscription(reader=self._reader, acknowledges=self._acknowledges)
+        yield pb.WatchRoutesRequest(subscription=subscription)
+        while True:
+            yield await self._said.get()
+
+    def _take(self, response: pb.WatchRoutesResponse) -> None:
+        if response.snapshot:
+            self.snapshots += 1
+            self.routes = {}
+        self.routes |= {route.cluster: route for route in response.routes}
+        for cluster in response.removed:
+            self.routes.pop(cluster, None)
+        self.last_version = response.version
+        if self._acknowledges and not self.silent:
+            self.acknowledge(response.version)

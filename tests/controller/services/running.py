@@ -1,0 +1,200 @@
+"""A whole controller in this process: the real server of the chassis on unix sockets, with a fake backend."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf.struct_pb2 import Struct
+
+from headrace.v1 import cluster_pb2, cluster_service_pb2 as pb, cluster_service_pb2_grpc as pb_grpc
+from headrace.v1 import options_service_pb2_grpc
+from headrace_chassis.seal import new_deployment_key
+from headrace_chassis.server import App, serve
+from headrace_chassis.tokens import Keys, TokenVerifier
+from headrace_controller.app import build_with
+from headrace_controller.config import Settings
+from tests.controller.services.fake_agents import FakeAgents
+from tests.controller.services.fake_backend import FakeBackend, FakeMachine
+from tests.controller.services.fake_proxy import FakeProxy
+
+DEPLOYMENT = "test"
+_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def token(user: str, *roles: str) -> str:
+    """An access token as auth signs it."""
+    claims = {
+        "sub": user,
+        "groups": [],
+        "roles": list(roles) or ["owner"],
+        "iss": DEPLOYMENT,
+        "aud": "headrace",
+        "exp": int(time.time()) + 900,
+    }
+    return jwt.encode(claims, _KEY, algorithm="ES256", headers={"kid": "k1"})
+
+
+async def _keys() -> Keys:
+    jwk = jwt.algorithms.ECAlgorithm.to_jwk(_KEY.public_key(), as_dict=True)
+    return {"k1": jwt.PyJWK(jwk, "ES256")}
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody with a stub."""
+
+    name: str
+    stub: pb_grpc.ClusterServiceStub
+    options_stub: options_service_pb2_grpc.OptionsServiceStub
+    metadata: tuple[tuple[str, str], ...]
+
+    async def call(self, method: str, request: Any, **arguments: Any) -> Any:
+        return await getattr(self.stub, method)(request, metadata=self.metadata, timeout=10, **arguments)
+
+    def stream(self, method: str, request: Any) -> Any:
+        return getattr(self.stub, method)(request, metadata=self.metadata)
+
+    async def create(self, options: dict[str, Any] | None = None, **spec: Any) -> cluster_pb2.Cluster:
+        struct = Struct()
+        struct.update(options or {})
+        request = pb.CreateClusterRequest(spec=cluster_pb2.ClusterSpec(options=struct, **spec))
+        return await self.call("CreateCluster", request)
+
+    async def get(self, name: str) -> cluster_pb2.Cluster:
+        return await self.call("GetCluster", pb.GetClusterRequest(name=name))
+
+    async def scale(self, name: str, size: int, **more: Any) -> cluster_pb2.Cluster:
+        return await self.call("ScaleCluster", pb.ScaleClusterRequest(name=name, size=size, **more))
+
+    async def stop(self, name: str) -> cluster_pb2.Cluster:
+        return await self.call("StopCluster", pb.StopClusterRequest(name=name))
+
+    async def until(self, name: str, phase: str, *, running: int | None = None, within: float = 10) -> cluster_pb2.Cluster:
+        """Watches the cluster until it is in the phase, and has so many running workers."""
+        wanted = cluster_pb2.Phase.Value(f"PHASE_{phase}")
+        seen = cluster_pb2.Cluster()
+        call = self.stream("WatchClusters", pb.WatchClustersRequest(name=name))
+        try:
+            async with asyncio.timeout(within):
+                async for step in call:
+                    seen = step.cluster if step.HasField("cluster") else seen
+                    counts = sum(group.running for group in seen.status.worker_groups)
+                    if seen.status.phase == wanted and running in {None, counts}:
+                        return seen
+        except TimeoutError:
+            raise AssertionError(f"not {phase} with {running} workers within {within} s: {seen}") from None
+        finally:
+            call.cancel()
+        raise AssertionError("the watch has ended")
+
+
+class Replica:
+    """A running controller."""
+
+    def __init__(self, settings: Settings, machine: FakeMachine) -> None:
+        self.settings = settings
+        self.machine = machine
+        self.endpoint = settings.listen
+        self.task: asyncio.Task[None] | None = None
+        self._channels = AsyncExitStack()
+
+    async def start(self) -> None:
+        self.task = asyncio.create_task(serve(self.settings, self._build))
+        async with grpc.aio.insecure_channel(self.endpoint) as channel:
+            async with asyncio.timeout(10):
+                await channel.channel_ready()
+
+    async def _build(self, settings: Settings, stack: AsyncExitStack) -> App:
+        app = await build_with(settings, stack, FakeBackend(self.machine))
+        return replace(app, verifier=TokenVerifier(_keys, DEPLOYMENT))
+
+    async def stop(self) -> None:
+        await self._channels.aclose()
+        if self.task is not None:
+            self.task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self.task
+
+    async def user(self, name: str, *roles: str) -> User:
+        channel = await self._channels.enter_async_context(grpc.aio.insecure_channel(self.endpoint))
+        metadata = (("authorization", f"Bearer {token(name, *roles)}"),)
+        stub = pb_grpc.ClusterServiceStub(channel)
+        return User(name, stub, options_service_pb2_grpc.OptionsServiceStub(channel), metadata)
+
+
+class Site:
+    """A deployment: a machine, a store, and controllers that come and go."""
+
+    def __init__(self, directory: Path, redis_url: str) -> None:
+        self.directory = directory
+        self.redis_url = redis_url
+        self.machine = FakeMachine()
+        self.agents = FakeAgents(self.machine, [])
+        self.proxy = FakeProxy()
+        self.replicas: list[Replica] = []
+        self._proxy_task: asyncio.Task[None] | None = None
+        self._key_file = directory / "key"
+        self._key_file.write_text(new_deployment_key() + "\n")
+
+    def settings(self, name: str, **changes: Any) -> Settings:
+        values: dict[str, Any] = {
+            "deployment": DEPLOYMENT,
+            "replica": name,
+            "listen": f"unix:{self.directory}/{name}",
+            "internal_listen": f"unix:{self.directory}/{name}i",
+            "redis_url": self.redis_url,
+            "deployment_key_file": self._key_file,
+            "drain_seconds": 0,
+            "shards": 4,
+            **changes,
+        }
+        return Settings(**values)
+
+    async def replica(self, name: str = "a", **changes: Any) -> Replica:
+        """Starts a controller; agents and the proxy use the first one."""
+        made = Replica(self.settings(name, **changes), self.machine)
+        await made.start()
+        self.replicas.append(made)
+        self.agents.endpoints.append(made.endpoint)
+        if self._proxy_task is None:
+            self._proxy_task = asyncio.create_task(self.proxy.run(made.settings.internal_listen))
+        return made
+
+    async def stop(self, replica: Replica) -> None:
+        self.replicas.remove(replica)
+        self.agents.endpoints.remove(replica.endpoint)
+        await replica.stop()
+
+    def cut_proxy(self) -> None:
+        if self._proxy_task is not None:
+            self._proxy_task.cancel()
+            self._proxy_task = None
+
+    def connect_proxy(self, replica: Replica) -> None:
+        self.cut_proxy()
+        self._proxy_task = asyncio.create_task(self.proxy.run(replica.settings.internal_listen))
+
+    async def close(self) -> None:
+        self.cut_proxy()
+        await self.agents.close()
+        for replica in self.replicas:
+            await replica.stop()
+
+
+@asynccontextmanager
+async def site(directory: Path, redis_url: str) -> AsyncGenerator[Site]:
+    made = Site(directory, redis_url)
+    try:
+        yield made
+    finally:
+        await made.close()

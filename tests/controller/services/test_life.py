@@ -1,0 +1,33 @@
+"""A cluster's life through the public API."""
+
+from __future__ import annotations
+
+from headrace.v1 import cluster_pb2, cluster_service_pb2 as pb
+from tests.controller.services.running import Site, User
+
+
+async def test_a_cluster_is_created_scaled_and_stopped(ann: User, site: Site) -> None:
+    created = await ann.create()
+    assert created.owner == "users/ann"
+    assert created.status.phase == cluster_pb2.PHASE_STARTING
+
+    running = await ann.until(created.name, "RUNNING")
+    assert running.status.dashboard_path == f"/{created.name}/status"
+    assert running.status.versions == {"distributed": "fake"}
+
+    await ann.scale(created.name, 4)
+    scaled = await ann.until(created.name, "RUNNING", running=4)
+    assert scaled.status.observed_generation == scaled.generation == 2
+    assert len(site.machine.running()) == 5
+
+    await ann.scale(created.name, 1)
+    await ann.until(created.name, "RUNNING", running=1)
+
+    await ann.stop(created.name)
+    ended = await ann.until(created.name, "STOPPED")
+    assert ended.status.reason == cluster_pb2.END_REASON_USER
+    assert ended.HasField("end_time")
+    assert site.machine.running() == []
+
+    events = await ann.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=created.name))
+    print([(event.time.ToMicroseconds() % 10**9 / 1000, event.type, event.message) for event in events.events])
