@@ -1,0 +1,57 @@
+"""A headrace of the demo's own: `headrace up` in a temporary directory, on a free port."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from screen import say
+
+STOP_SECONDS = 10
+
+
+@contextmanager
+def own_headrace(directory: Path) -> Generator[None]:
+    """Runs headrace for the length of the block; `Gateway()` finds it."""
+    data = directory / "headrace"
+    os.environ["HEADRACE_DATA_DIR"] = str(data)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headrace.cli", "up", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Ctrl-C is for the demo, which stops headrace in order.
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        _show_until_ready(process.stdout)
+        threading.Thread(target=_show_the_rest, args=(process.stdout,), daemon=True).start()
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        finally:
+            process.kill()
+
+
+def _show_until_ready(output: IO[str]) -> None:
+    for line in output:
+        say(f"   {line.rstrip()}")
+        if line.startswith("headrace is ready"):
+            return
+    raise SystemExit("headrace did not start; what it said is above")
+
+
+def _show_the_rest(output: IO[str]) -> None:
+    """Shows warnings only: what else `headrace up` tells is for people who type it themselves."""
+    for line in output:
+        if line[:2].isdigit():
+            say(f"   headrace: {line.rstrip()}")
