@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import logging
 import sys
 import traceback
@@ -25,10 +26,12 @@ from headrace import _calls, _creation, _watch, _workers
 from headrace._auth import GatewayAuth
 from headrace._connection import Connection
 from headrace._dashboard import DashboardLink
-from headrace._gateway import DEFAULT_GROUP, Gateway, start_timeout
+from headrace._gateway import DEFAULT_GROUP, Gateway, gateway_of, start_timeout
 from headrace._options import Options
 from headrace._progress import Progress
 from headrace._security import GatewaySecurity, SchedulerAccess
+from headrace._session import Session
+from headrace._target import Target
 from headrace.errors import GatewayWarning, HeadraceError
 from headrace.v1 import cluster_pb2
 
@@ -82,7 +85,7 @@ class GatewayCluster(Cluster):
     security: GatewaySecurity | None
     shutdown_on_close: bool | None
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the order of dask-gateway's arguments
         self,
         address: str | None = None,
         proxy_address: str | int | None = None,
@@ -100,11 +103,11 @@ class GatewayCluster(Cluster):
         **kwargs: Any,
     ) -> None:
         spec = _creation.specification(cluster_options, kwargs, name=name, worker_groups=worker_groups, tags=tags)
-        gateway = Gateway(address, proxy_address, public_address, auth, asynchronous, loop)
-        self._begin(gateway, New(spec), shutdown_on_close, timeout)
+        target = Target.resolve(address, proxy_address, public_address, auth)
+        self._begin(Session(target, loop, asynchronous=asynchronous), New(spec), shutdown_on_close, timeout)
 
     @classmethod
-    def from_name(
+    def from_name(  # noqa: PLR0917 - the order of dask-gateway's arguments
         cls,
         cluster_name: str,
         shutdown_on_close: bool = False,
@@ -129,25 +132,19 @@ class GatewayCluster(Cluster):
         timeout
             As for `Gateway.new_cluster`.
         """
-        gateway = Gateway(address, proxy_address, public_address, auth, asynchronous, loop)
+        target = Target.resolve(address, proxy_address, public_address, auth)
+        session = Session(target, loop, asynchronous=asynchronous)
         self = cls.__new__(cls)
-        self._begin(gateway, Existing(cluster_name), shutdown_on_close, timeout)
-        return self
-
-    @classmethod
-    def _made_by(
-        cls, gateway: Gateway, origin: New | Existing, shutdown_on_close: bool | None, timeout: float | str | None
-    ) -> Self:
-        self = cls.__new__(cls)
-        self._begin(gateway._twin(), origin, shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage] - one API in two classes
+        self._begin(session, Existing(cluster_name), shutdown_on_close, timeout)
         return self
 
     def _begin(
-        self, gateway: Gateway, origin: New | Existing, shutdown_on_close: bool | None, timeout: float | str | None
+        self, session: Session, origin: New | Existing, shutdown_on_close: bool | None, timeout: float | str | None
     ) -> None:
-        self.gateway = gateway
-        self._asynchronous = gateway._asynchronous  # pyright: ignore[reportPrivateUsage]
-        super().__init__(asynchronous=self._asynchronous, loop=gateway.loop, quiet=True, name="?")
+        self.gateway = gateway_of(session)
+        self._session = session
+        self._asynchronous = session.asynchronous
+        super().__init__(asynchronous=self._asynchronous, loop=session.loop, quiet=True, name="?")
         self._origin = origin
         self._timeout = start_timeout(timeout)
         self.shutdown_on_close = shutdown_on_close
@@ -169,8 +166,7 @@ class GatewayCluster(Cluster):
 
     def _start_and_wait(self) -> None:
         """Starts it from a thread that may wait, and shows there what is going on."""
-        loop = self.gateway.loop.asyncio_loop
-        future = asyncio.run_coroutine_threadsafe(self._start(), loop)
+        future = asyncio.run_coroutine_threadsafe(self._start(), self._session.asyncio_loop)
         try:
             self._progress.wait_for(future)
         except KeyboardInterrupt:
@@ -181,7 +177,7 @@ class GatewayCluster(Cluster):
                 self.sync(self._give_up, callback_timeout=_STOP_SECONDS)
             raise
         except BaseException:
-            self.gateway.close()
+            self._session.stop_loop()
             raise
 
     async def _start(self) -> None:
@@ -195,7 +191,7 @@ class GatewayCluster(Cluster):
 
     async def _start_once(self) -> None:
         self.status = Status.starting
-        connection = self.gateway._connected()  # pyright: ignore[reportPrivateUsage]
+        connection = self._session.connection
         cluster = await self._find_or_make(connection)
         self.name = cluster.name.partition("/")[2]
         access = SchedulerAccess(connection, self.name)
@@ -266,21 +262,23 @@ class GatewayCluster(Cluster):
             if task is not None and task is not asyncio.current_task() and not task.done():
                 task.cancel()
         for client in list(self._clients):
-            await client._close(fast=True)
+            closing: object = client.close()
+            if inspect.isawaitable(closing):
+                await closing
         for callback in self.periodic_callbacks.values():
             callback.stop()
-        if self.scheduler_comm is not None:
+        if self.security is not None:
             await self.scheduler_comm.close_rpc()
         if (self.shutdown_on_close if shutdown is None else shutdown) and self.name != "?":
             await self._stop_cluster()
         self.status = Status.closed
-        await self.gateway._cleanup()  # pyright: ignore[reportPrivateUsage]
+        await self._session.cleanup()
 
     async def _stop_cluster(self) -> None:
         try:
-            await _calls.stop(self.gateway._connected(), self.name, _STOP_SECONDS)  # pyright: ignore[reportPrivateUsage]
+            await _calls.stop(self._session.connection, self.name, _STOP_SECONDS)
         except HeadraceError as error:
-            logger.error("cluster %s could not be stopped and may still run: %s", self.name, error)
+            logger.warning("cluster %s could not be stopped and may still run: %s", self.name, error)
 
     def close(self, shutdown: bool | None = None, timeout: float | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - dask-gateway's argument comes first
         """Let go of the cluster.
@@ -298,9 +296,9 @@ class GatewayCluster(Cluster):
             return self._close(shutdown)
         for client in list(self._clients):
             client.close()
-        if self.gateway.loop.asyncio_loop.is_running():
+        if self._session.asyncio_loop.is_running():
             self.sync(self._close, shutdown, callback_timeout=timeout)
-        self.gateway.close()
+        self._session.stop_loop()
         return None
 
     def shutdown(self) -> Any:
@@ -337,7 +335,7 @@ class GatewayCluster(Cluster):
             if not self.asynchronous:
                 self.close(timeout=_STOP_SECONDS)
             else:  # the garbage collector runs on the loop itself, which must not wait for itself
-                self.gateway.loop.asyncio_loop.create_task(self._close())
+                self._session.asyncio_loop.create_task(self._close())
 
     # Work
 
@@ -454,7 +452,7 @@ class GatewayCluster(Cluster):
             return ""
         if not link.fresh:
             if self.asynchronous or self._asynchronous:
-                asyncio.run_coroutine_threadsafe(link.refresh(), self.gateway.loop.asyncio_loop)
+                asyncio.run_coroutine_threadsafe(link.refresh(), self._session.asyncio_loop)
             else:
                 self.sync(link.refresh)
         return link.url
@@ -468,6 +466,15 @@ class GatewayCluster(Cluster):
         workers = self.scheduler_info["workers"].values()
         threads = sum(worker["nthreads"] for worker in workers)
         return f"GatewayCluster<{self.name}, {self.status.name}, workers={len(workers)}, threads={threads}>"
+
+
+def make(
+    session: Session, origin: New | Existing, shutdown_on_close: bool | None, timeout: float | str | None
+) -> GatewayCluster:
+    """Makes the object on a session of its own."""
+    cluster = GatewayCluster.__new__(GatewayCluster)
+    cluster._begin(session, origin, shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage] - a constructor that users need not see
+    return cluster
 
 
 def _is_new(cluster: cluster_pb2.Cluster) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 from google.protobuf.struct_pb2 import Struct
 
 from headrace import _config, _option_types
-from headrace._options import Options
+from headrace._options import Options, changed, checked
 from headrace.errors import InvalidRequest, Violation, WrongType
 from headrace.v1 import cluster_pb2
 
@@ -60,19 +60,19 @@ def to_struct(values: Mapping[str, object]) -> Struct:
     struct = Struct()
     for key, value in values.items():
         try:
-            struct.update({key: _plain(value)})
+            struct.update({key: cast("Any", _plain(value))})
         except (ValueError, TypeError):
             raise WrongType.of(Violation(key, f"{value!r:.80} cannot be sent ({type(value).__name__})")) from None
     return struct
 
 
-def _chosen(options: Options | Mapping[str, object] | None, overrides: Mapping[str, object]) -> Mapping[str, object]:
+def _chosen(options: object, overrides: Mapping[str, object]) -> Mapping[str, object]:
     if options is None:
         return {**_config.get_mapping("cluster.options"), **overrides}
     if isinstance(options, Options):
-        return {**options._changed(), **options._checked(overrides)}  # pyright: ignore[reportPrivateUsage] - public names in there are options
+        return {**changed(options), **checked(options, overrides)}
     if isinstance(options, Mapping):
-        return {**options, **overrides}
+        return {**cast("Mapping[str, object]", options), **overrides}
     raise WrongType.of(Violation("cluster_options", f"must be an Options object, is {type(options).__name__}"))
 
 

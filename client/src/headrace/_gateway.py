@@ -7,14 +7,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from distributed.utils import LoopRunner, SyncMethodMixin
+from distributed.utils import SyncMethodMixin
 from tornado.ioloop import IOLoop
 
-from headrace import _calls, _config, _creation, _logs, _pool
+from headrace import _calls, _config, _creation, _logs
 from headrace._auth import GatewayAuth
 from headrace._connection import Connection
 from headrace._options import Options
 from headrace._report import ClusterStatus
+from headrace._session import Session
 from headrace._target import Target
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ class Gateway(SyncMethodMixin):
     ...     client = cluster.get_client()
     """
 
-    _loop_runner: LoopRunner
-
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the order of dask-gateway's arguments
         self,
         address: str | None = None,
         proxy_address: str | int | None = None,
@@ -74,39 +73,36 @@ class Gateway(SyncMethodMixin):
         tls_ca_file: str | None = None,
     ) -> None:
         target = Target.resolve(address, proxy_address, public_address, auth, tls_ca_file)
-        self._begin(target, loop, asynchronous=asynchronous)
+        self._begin(Session(target, loop, asynchronous=asynchronous))
 
-    def _begin(self, target: Target, loop: IOLoop | None, *, asynchronous: bool) -> None:
-        self._target = target
-        self._asynchronous = asynchronous
-        self._loop_runner = _pool.start_loop(loop, asynchronous=asynchronous)
-        self._connection: Connection | None = None
-        self._closed = False
+    def _begin(self, session: Session) -> None:
+        self._session = session
+        self._asynchronous = session.asynchronous
 
     @property
     def address(self) -> str:
         """Where headrace answers."""
-        return self._target.address
+        return self._session.target.address
 
     @property
     def proxy_address(self) -> str:
         """Where schedulers are reached through the proxy, as ``gateway://host:port``."""
-        return self._target.proxy_address
+        return self._session.target.proxy_address
 
     @property
     def public_address(self) -> str:
         """`address` as a web browser sees it."""
-        return self._target.public_address
+        return self._session.target.public_address
 
     @property
     def auth(self) -> GatewayAuth:
         """How to log in."""
-        return self._target.auth
+        return self._session.target.auth
 
     @property
     def loop(self) -> IOLoop:
         """The event loop that the calls are made on."""
-        return self._loop_runner.loop
+        return self._session.loop
 
     def __repr__(self) -> str:
         return f"Gateway<{self.address}>"
@@ -225,10 +221,10 @@ class Gateway(SyncMethodMixin):
         DeadlineExceeded
             It did not start in time, and was stopped.
         """
-        from headrace._cluster import GatewayCluster, New
+        from headrace._cluster import New, make
 
         spec = _creation.specification(cluster_options, kwargs, name=name, worker_groups=worker_groups, tags=tags)
-        return GatewayCluster._made_by(self, New(spec), shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage] - one API in two classes
+        return make(self._session.twin(), New(spec), shutdown_on_close, timeout)
 
     def connect(
         self, cluster_name: str, shutdown_on_close: bool = False, timeout: float | str | None = None
@@ -248,9 +244,9 @@ class Gateway(SyncMethodMixin):
         -------
         GatewayCluster
         """
-        from headrace._cluster import Existing, GatewayCluster
+        from headrace._cluster import Existing, make
 
-        return GatewayCluster._made_by(self, Existing(cluster_name), shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage] - one API in two classes
+        return make(self._session.twin(), Existing(cluster_name), shutdown_on_close, timeout)
 
     def stop_cluster(self, cluster_name: str, **kwargs: Any) -> Any:
         """Stop a cluster; one that has ended already stays as it is."""
@@ -384,14 +380,13 @@ class Gateway(SyncMethodMixin):
 
     def close(self) -> Any:
         """Let go of the connection. Clusters live on; `GatewayCluster` objects have connections of their own."""
-        if self._closed:
+        if self._session.closed:
             return _nothing() if self._asynchronous else None
-        self._closed = True
         if self.asynchronous:
-            return self._cleanup()
-        if self.loop.asyncio_loop.is_running():
-            self.sync(self._cleanup, callback_timeout=5)
-        self._loop_runner.stop()
+            return self._session.cleanup()
+        if self._session.asyncio_loop.is_running():
+            self.sync(self._session.cleanup, callback_timeout=5)
+        self._session.stop_loop()
         return None
 
     def __enter__(self) -> Self:
@@ -412,45 +407,25 @@ class Gateway(SyncMethodMixin):
         return self.__aenter__().__await__()
 
     def __del__(self) -> None:
-        if getattr(self, "_closed", True) or self._asynchronous or sys.is_finalizing():
+        session: Session | None = getattr(self, "_session", None)
+        if session is None or session.closed or session.asynchronous or sys.is_finalizing():
             return
         with suppress(RuntimeError, TimeoutError):  # at the end of a process its loop may be gone
-            loop = self.loop.asyncio_loop
-            if not self.asynchronous:
+            if self.asynchronous:  # the garbage collector runs on the loop, which must not wait for itself
+                session.asyncio_loop.create_task(session.cleanup())
+            else:
                 self.close()
-            else:  # the garbage collector runs on the loop itself, which must not wait for itself
-                self._closed = True
-                loop.create_task(self._cleanup())
 
     # Inside
-
-    def _twin(self) -> Gateway:
-        """Another Gateway for the same, to be closed on its own; shares connection and login."""
-        twin = Gateway.__new__(Gateway)
-        twin._begin(self._target, self.loop, asynchronous=self._asynchronous)
-        return twin
-
-    def _connected(self) -> Connection:
-        """The connection; on the loop only."""
-        if self._connection is None:
-            self._connection = _pool.acquire(self._target)
-            if self._closed:
-                self._connection.closed = True
-        return self._connection
 
     def _do(self, call: Callable[..., Awaitable[Any]], *args: object, **kwargs: Any) -> Any:
         """Makes a call with the connection as its first argument, and waits for it or not as `asynchronous` says."""
         asynchronous = kwargs.pop("asynchronous", None)
 
         async def with_connection() -> Any:
-            return await call(self._connected(), *args, **kwargs)
+            return await call(self._session.connection, *args, **kwargs)
 
         return self.sync(with_connection, asynchronous=asynchronous)
-
-    async def _cleanup(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await _pool.release(connection)
 
     async def _read_logs(self, connection: Connection, name: str, process: str | None, tail: int | None) -> Any:
         cluster = (await _calls.resource(connection, name)).partition("/")[2]
@@ -459,12 +434,12 @@ class Gateway(SyncMethodMixin):
     async def _follow_logs(
         self, name: str, process: str | None, tail: int | None
     ) -> AsyncGenerator[tuple[str, str], None]:
-        connection = self._connected()
+        connection = self._session.connection
         cluster = (await _calls.resource(connection, name)).partition("/")[2]
         async for piece in _logs.stream(connection, cluster, process, tail, follow=True):
             yield piece
 
-    def _iterate(self, items: AsyncGenerator[tuple[str, str], None]) -> Iterator[tuple[str, str]]:
+    def _iterate(self, items: AsyncGenerator[tuple[str, str], None]) -> Iterator[Any]:
         """Iterates in this thread over what is generated on the loop."""
         try:
             while True:
@@ -475,6 +450,13 @@ class Gateway(SyncMethodMixin):
         finally:
             with suppress(RuntimeError):
                 self.sync(items.aclose)
+
+
+def gateway_of(session: Session) -> Gateway:
+    """A Gateway that uses this session."""
+    gateway = Gateway.__new__(Gateway)
+    gateway._begin(session)  # pyright: ignore[reportPrivateUsage] - a constructor that users need not see
+    return gateway
 
 
 async def _nothing() -> None:

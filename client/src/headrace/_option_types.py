@@ -5,18 +5,10 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, cast
+from typing import cast
 
 from headrace.errors import InvalidRequest, Violation, WrongType
 from headrace.v1 import options_service_pb2
-
-
-class _Bounds(Protocol):
-    def HasField(self, field_name: str, /) -> bool: ...  # noqa: N802 - protobuf's name
-    @property
-    def minimum(self) -> float: ...
-    @property
-    def maximum(self) -> float: ...
 
 
 def check(option: options_service_pb2.Option, value: object) -> object:
@@ -131,7 +123,11 @@ def _list(option: options_service_pb2.Option, value: object) -> list[str]:
     return cast("list[str]", list(items))
 
 
-def _check_bounds(key: str, bounds: _Bounds, number: float) -> None:
+def _check_bounds(
+    key: str,
+    bounds: options_service_pb2.IntType | options_service_pb2.FloatType | options_service_pb2.BytesType,
+    number: float,
+) -> None:
     if bounds.HasField("minimum") and number < bounds.minimum:
         raise _wrong(key, f"must be at least {bounds.minimum:g}, is {number:g}")
     if bounds.HasField("maximum") and number > bounds.maximum:

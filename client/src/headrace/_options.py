@@ -100,14 +100,6 @@ class Options(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return f"Options<{', '.join(f'{key}={value!r}' for key, value in self.items())}>"
 
-    def _changed(self) -> dict[str, object]:
-        """What was set, as opposed to what is the default."""
-        return {key: option.value for key, option in self._options.items() if option.changed}
-
-    def _checked(self, values: Mapping[str, object]) -> dict[str, object]:
-        """Other values for some options, checked; the options stay as they are."""
-        return {key: _option_types.check(self._option(key).facts, value) for key, value in values.items()}
-
     def _option(self, key: str) -> Option:
         try:
             return self._options[key]
@@ -134,3 +126,15 @@ class Options(MutableMapping[str, Any]):
         bundle = {"text/plain": repr(self), "text/html": self._repr_html_()}
         widget = form(self._options.values())
         return {**widget._repr_mimebundle_(**kwargs), **bundle} if widget is not None else bundle
+
+
+def changed(options: Options) -> dict[str, object]:
+    """What was set, as opposed to what is the default."""
+    return {key: option.value for key, option in vars(options)["_options"].items() if option.changed}
+
+
+def checked(options: Options, values: Mapping[str, object]) -> dict[str, object]:
+    """Other values for some of the options, checked; the options stay as they are."""
+    copy = Options(option.facts for option in vars(options)["_options"].values())
+    copy.update(values)
+    return changed(copy)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import weakref
 from dataclasses import dataclass
+from typing import Any, cast
 
 from distributed.utils import LoopRunner
 from tornado.ioloop import IOLoop
@@ -57,10 +58,10 @@ def start_loop(loop: IOLoop | None, *, asynchronous: bool) -> LoopRunner:
     with _loop_lock:
         runner = LoopRunner(loop=_running_loop())
         runner.start()
-        _loop = weakref.ref(runner.loop)
+        _loop = weakref.ref(cast("IOLoop", runner.loop))
         return runner
 
 
 def _running_loop() -> IOLoop | None:
     loop = _loop() if _loop is not None else None
-    return loop if loop is not None and loop.asyncio_loop.is_running() else None
+    return loop if loop is not None and cast("Any", loop).asyncio_loop.is_running() else None

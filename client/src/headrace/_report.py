@@ -40,12 +40,12 @@ class ClusterStatus(enum.IntEnum):
             raise InvalidRequest.of(Violation("status", f"{name!r} is none of {known}")) from None
 
     @property
-    def phases(self) -> tuple[cluster_pb2.Phase, ...]:
+    def phases(self) -> tuple[cluster_pb2.Phase.ValueType, ...]:
         """The phases of the API that it stands for."""
         return tuple(phase for phase, status in _BY_PHASE.items() if status is self)
 
 
-_BY_PHASE: Mapping[cluster_pb2.Phase, ClusterStatus] = {
+_BY_PHASE: Mapping[cluster_pb2.Phase.ValueType, ClusterStatus] = {
     cluster_pb2.PHASE_QUEUED: ClusterStatus.PENDING,
     cluster_pb2.PHASE_STARTING: ClusterStatus.PENDING,
     cluster_pb2.PHASE_RUNNING: ClusterStatus.RUNNING,

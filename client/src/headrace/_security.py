@@ -7,7 +7,7 @@ import os
 import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def _connect_mode() -> str:
 
 
 @contextmanager
-def _as_file(text: str) -> Iterator[str]:
+def _as_file(text: str) -> Generator[str, None, None]:
     """Names a file with this text, for OpenSSL, which reads private keys from files only; in memory where possible."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("headrace")

@@ -29,17 +29,24 @@ async def wait_until_running(
         It does not run in time. It is left as it is.
     """
     say(cluster.status.message)
-    if cluster.status.phase == _RUNNING:
-        return cluster
     if cluster.status.phase in _ENDED:
         raise _has_ended(cluster)
+    if cluster.status.phase != _RUNNING:
+        cluster = await _follow(connection, cluster, say, timeout)
+    if cluster.status.phase != _RUNNING:
+        raise _end_of(cluster)
+    return cluster
+
+
+async def _follow(
+    connection: Connection, cluster: cluster_pb2.Cluster, say: Callable[[str], None], timeout: float
+) -> cluster_pb2.Cluster:
+    """Returns the cluster when it runs, or when it is certain that it will not."""
     last = cluster
     try:
         async with asyncio.timeout(timeout) as limit, aclosing(_changes(connection, cluster, say)) as changes:
             async for last in changes:
-                if last.status.phase == _RUNNING:
-                    return last
-                if last.status.phase in _ENDED:
+                if last.status.phase == _RUNNING or last.status.phase in _ENDED:
                     break
                 if last.status.phase == cluster_pb2.PHASE_STOPPING:
                     # Its end is certain; the tail of the log that says why comes with the very end.
@@ -47,7 +54,7 @@ async def wait_until_running(
     except TimeoutError:
         if last.status.phase != cluster_pb2.PHASE_STOPPING:
             raise errors.DeadlineExceeded(_too_late(last, timeout)) from None
-    raise _end_of(last)
+    return last
 
 
 async def _changes(

@@ -20,6 +20,7 @@ from headrace._security import ClusterContext, SchedulerAccess
 from headrace._target import join_host_port
 
 DEFAULT_SNI_SUFFIX = "clusters.headrace.internal"
+_NO_DIRECT_ADDRESS = "headrace gives no direct address for cluster {}; set headrace.connect to auto or proxied"
 _TRANSIENT = (errors.StoreUnavailable, errors.Draining, errors.Unreachable, errors.DeadlineExceeded)
 
 
@@ -35,13 +36,17 @@ def parse_address(location: str) -> tuple[str, int, str]:
 class GatewayConnector(Connector):
     """Connects to the scheduler of a cluster."""
 
-    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
+    async def connect(  # pyright: ignore[reportIncompatibleMethodOverride] - the base's methods have only docstrings
+        self, address: str, deserialize: bool = True, **connection_args: Any
+    ) -> Comm:
         host, port, cluster = parse_address(address)
         context = connection_args.get("ssl_context")
         server_name = connection_args.get("server_hostname") or f"{cluster}.{DEFAULT_SNI_SUFFIX}"
         if isinstance(context, ClusterContext):
             access = context.access
             await _get_ready(access)
+            if access.mode == "direct" and not access.direct_address:
+                raise FatalCommClosedError(_NO_DIRECT_ADDRESS.format(cluster))
             if access.direct() and (comm := await _try_direct(access, deserialize)) is not None:
                 return comm
             server_name = access.server_name
@@ -75,21 +80,21 @@ async def _try_direct(access: SchedulerAccess, deserialize: bool) -> Comm | None
 class GatewayBackend(Backend):
     """Tells `distributed` how to handle ``gateway://`` addresses."""
 
-    def get_connector(self) -> GatewayConnector:
+    def get_connector(self) -> GatewayConnector:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
         return GatewayConnector()
 
     def get_listener(self, loc: str, handle_comm: object, deserialize: bool, **connection_args: Any) -> Any:
         raise NotImplementedError("nothing listens at gateway:// addresses; schedulers listen at tls://")
 
-    def get_address_host(self, loc: str) -> str:
+    def get_address_host(self, loc: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
         return parse_address(loc)[0]
 
     def get_address_host_port(self, loc: str) -> tuple[str, int]:
         return parse_address(loc)[:2]
 
-    def resolve_address(self, loc: str) -> str:
+    def resolve_address(self, loc: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
         return loc
 
-    def get_local_address_for(self, loc: str) -> str:
+    def get_local_address_for(self, loc: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
         host, port, cluster = parse_address(loc)
         return f"{get_ip(host)}:{port}/{cluster}"
