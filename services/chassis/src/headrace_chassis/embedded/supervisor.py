@@ -42,6 +42,7 @@ class Supervisor:
             self._raise_failure()
         finally:
             everything.cancel()
+            await asyncio.gather(everything, return_exceptions=True)
 
     async def watch(self) -> None:
         """Returns never; raises GaveUp when a child cannot be kept up."""
