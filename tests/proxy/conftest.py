@@ -27,6 +27,13 @@ from tests.proxy.running_proxy import RunningProxy
 SUFFIX = "clusters.headrace.internal"
 
 
+def replace(path: Path, content: bytes) -> None:
+    """Moves new content into a file's place."""
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(path)
+
+
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """A directory whose path is short enough for sockets."""

@@ -33,6 +33,10 @@ class CheckRequest(Protocol):
     attributes: _Attributes
 
 
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
 @dataclass(eq=False)
 class FakeAuthz:
     """Allows `Bearer good`, sends it to the dashboard that the path names, and sets a session cookie."""
@@ -46,7 +50,7 @@ class FakeAuthz:
         check = grpc.unary_unary_rpc_method_handler(
             self.check,
             request_deserializer=lambda data: cast("CheckRequest", _Request.FromString(data)),
-            response_serializer=lambda message: message.SerializeToString(),
+            response_serializer=_serialize,
         )
         handler = grpc.method_handlers_generic_handler("envoy.service.auth.v3.Authorization", {"Check": check})
         self._server = grpc.aio.server()

@@ -50,7 +50,7 @@ class FakeController(rpc.RouteServiceServicer):
             cluster=name, owner="users/ann", scheduler_address=scheduler_address, dashboard_address=dashboard_address
         )
         self.routes[name] = route
-        return self._tell(quiet=quiet, routes=[route])
+        return self._tell(routes=[route])
 
     def remove(self, cluster: str) -> int:
         """Removes a route; returns the version without it."""
@@ -58,12 +58,10 @@ class FakeController(rpc.RouteServiceServicer):
         del self.routes[name]
         return self._tell(removed=[name])
 
-    def _tell(
-        self, *, quiet: bool = False, routes: list[pb.Route] | None = None, removed: list[str] | None = None
-    ) -> int:
+    def _tell(self, *, routes: list[pb.Route] | None = None, removed: list[str] | None = None) -> int:
         self._version += 1
         step = pb.WatchRoutesResponse(version=self._name(self._version), routes=routes or [], removed=removed or [])
-        for queue in () if quiet else self._readers:
+        for queue in self._readers:
             queue.put_nowait(step)
         return self._version
 

@@ -27,6 +27,15 @@ class RunningProxy:
     def public(self) -> str:
         return self.settings["public_listen"]
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def said(self) -> str:
+        """Its log, without line breaks."""
+        return " ".join("".join(self.log).split())
+
     async def start(self, **changes: str) -> None:
         """Starts it and waits until it says that it is ready."""
         read, write = os.pipe()
@@ -80,6 +89,14 @@ class RunningProxy:
     def envoys(self) -> list[int]:
         """Process ids of the Envoys that run for it."""
         return envoy_process.pids(self.state_directory)
+
+    async def statistic(self, name: str) -> int:
+        """One of Envoy's counters, from its admin socket."""
+        reader, writer = await asyncio.open_unix_connection(self.state_directory / "envoy-admin.sock")
+        writer.write(f"GET /stats?filter=^{name}$ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+        writer.close()
+        return int(answer.rpartition(f"{name}: ")[2].split()[0])
 
     async def _read_log(self, process: Process) -> None:
         assert process.stdout

@@ -28,7 +28,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     shape = Shape.of(settings.sni_suffix, settings.cluster_connections)
     book = RouteBook(shape, RouteFile(settings.state_directory))
     if (last := book.restore()) is not None:
-        distribution.publish(last)
+        distribution.publish(last, remembered=True)
     server = await start_xds_server(settings, DeltaDiscovery(distribution))
     stack.push_async_callback(server.stop, None)
     channel = await stack.enter_async_context(open_channel(settings.route_address, settings))

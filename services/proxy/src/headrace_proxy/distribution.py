@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,13 +31,13 @@ class Distribution:
     progress: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever `in_use` may have changed; whoever waits for it clears it."""
     _subscribers: set[Subscriber] = field(default_factory=set[Subscriber])
-    _published_at: dict[int, float] = field(default_factory=dict[int, float])
+    _waiting: deque[tuple[int, float]] = field(default_factory=lambda: deque[tuple[int, float]](maxlen=1000))
 
-    def publish(self, snapshot: Snapshot) -> int:
+    def publish(self, snapshot: Snapshot, *, remembered: bool = False) -> int:
         """Makes a snapshot the one in force; returns its serial."""
         serial = self.published.serial + 1 if self.published else 1
-        self.published = Published(serial, snapshot)
-        self._published_at[serial] = monotonic()
+        self.published = Published(serial, snapshot, remembered)
+        self._waiting.append((serial, monotonic()))
         metrics.ROUTES.set(len(snapshot.resources))
         for subscriber in self._subscribers:
             subscriber.wake.set()
@@ -77,6 +78,7 @@ class Distribution:
     def advanced(self) -> None:
         """An Envoy has come further, or has gone."""
         now, in_use = monotonic(), self.in_use
-        for serial in [s for s in self._published_at if s <= in_use]:
-            metrics.ACKNOWLEDGE_SECONDS.observe(now - self._published_at.pop(serial))
+        while self._waiting and self._waiting[0][0] <= in_use:
+            _, published_at = self._waiting.popleft()
+            metrics.ACKNOWLEDGE_SECONDS.observe(now - published_at)
         self.progress.set()

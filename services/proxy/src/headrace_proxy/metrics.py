@@ -7,7 +7,6 @@ from prometheus_client import Counter, Gauge, Histogram
 ROUTES = Gauge("headrace_proxy_routes", "Clusters that Envoy is to reach.")
 NODES = Gauge("headrace_proxy_nodes", "Envoys connected.")
 REFUSALS = Counter("headrace_proxy_refusals_total", "Responses that an Envoy refused in part or whole.")
-RESOURCES_SENT = Counter("headrace_proxy_resources_sent_total", "Upstreams sent to Envoys, added or changed.")
 ACKNOWLEDGE_SECONDS = Histogram(
     "headrace_proxy_acknowledge_seconds",
     "From a change of the routes until all Envoys have it in use.",

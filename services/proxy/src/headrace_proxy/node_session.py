@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -16,10 +17,14 @@ CHUNK = 1000  # resources in one response; larger ones hold up Envoy's main thre
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A snapshot and its place in the order of publishing."""
+    """A snapshot and its place in the order of publishing.
+
+    One that is `remembered` from an earlier run may be behind what Envoys have: it only adds what they lack.
+    """
 
     serial: int
     snapshot: Snapshot
+    remembered: bool = False
 
 
 @dataclass(slots=True)
@@ -54,10 +59,8 @@ class NodeSession:
             return [self._response([resource], (), "") for resource in again]
         if self._under_way or published.serial <= self.in_use:
             return []
-        wanted = published.snapshot.resources
-        changed = [r for r in wanted.values() if self.told.get(r.name) != r.version]
-        removed = [name for name in self.told if name not in wanted]
-        self._forget(changed, removed)
+        changed, removed = self._differences(published)
+        self._tell(changed, removed)
         # The first answer is sent even if empty: until it has one, a starting Envoy does not listen.
         if not (changed or removed or not self._greeted):
             self.in_use = published.serial
@@ -81,14 +84,21 @@ class NodeSession:
         resources = self._under_way.pop(nonce, None)
         if resources is None:
             return []
-        offenders = resources if len(resources) == 1 else [r for r in resources if r.name in reason]
+        offenders = resources if len(resources) == 1 else [r for r in resources if _names(reason, r.name)]
         self.refused.update((r.name, r.version) for r in offenders)
         if not offenders:
             self._again.extend(resources)
         self._finish()
         return [r.name for r in offenders]
 
-    def _forget(self, changed: Sequence[Resource], removed: Sequence[str]) -> None:
+    def _differences(self, published: Published) -> tuple[list[Resource], list[str]]:
+        wanted = published.snapshot.resources
+        if published.remembered:
+            return [r for r in wanted.values() if r.name not in self.told], []
+        changed = [r for r in wanted.values() if self.told.get(r.name) != r.version]
+        return changed, [name for name in self.told if name not in wanted]
+
+    def _tell(self, changed: Sequence[Resource], removed: Sequence[str]) -> None:
         for name in removed:
             del self.told[name]
             self.refused.pop(name, None)
@@ -110,6 +120,10 @@ class NodeSession:
     def _finish(self) -> None:
         if not self._under_way and not self._again:
             self.in_use = self._batch
+
+
+def _names(reason: str, name: str) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", reason) is not None
 
 
 def open_session(initial_resource_versions: Mapping[str, str]) -> NodeSession:

@@ -48,7 +48,8 @@ class RouteReader:
     async def _watch(self) -> str:
         """Follows one stream until it ends; returns why it did."""
         call = self._stub.WatchRoutes()
-        versions: Versions = deque()
+        # A later acknowledgement stands for all before it, so that the oldest may be dropped.
+        versions: Versions = deque(maxlen=1000)
         acknowledging = asyncio.create_task(self._acknowledge(call, versions))
         try:
             await call.write(convert.subscription(self._reader))

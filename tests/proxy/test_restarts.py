@@ -1,0 +1,211 @@
+"""Each part dies once, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import ssl
+import sys
+from asyncio import create_subprocess_exec
+from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from headrace_chassis.certificates import Authority
+
+from tests.proxy.conftest import SUFFIX, replace
+from tests.proxy.fake_controller import FakeController
+from tests.proxy.fake_scheduler import Connection, FakeScheduler, connect
+from tests.proxy.running_proxy import RunningProxy
+
+Eventually = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+async def scheduler(
+    proxy: RunningProxy,
+    controller: FakeController,
+    start_scheduler: Callable[[str], Awaitable[FakeScheduler]],
+    eventually: Eventually,
+) -> FakeScheduler:
+    """The scheduler of cluster `ca1`, which has a route like 20 others."""
+    scheduler = await start_scheduler("ca1")
+    for number in range(20):
+        controller.set(f"c{number}", "127.0.0.1:9")
+    version = controller.set("ca1", scheduler.address)
+    await eventually(lambda: controller.acknowledged == version)
+    return scheduler
+
+
+async def _works(proxy: RunningProxy, scheduler: FakeScheduler) -> bool:
+    try:
+        connection = await connect(proxy.public, scheduler, f"ca1.{SUFFIX}")
+    except OSError:
+        return False
+    answer = await connection.say("x")
+    connection.close()
+    return answer == "ca1: x"
+
+
+async def _live(proxy: RunningProxy, scheduler: FakeScheduler) -> Connection:
+    connection = await connect(proxy.public, scheduler, f"ca1.{SUFFIX}")
+    assert await connection.say("1") == "ca1: 1"
+    return connection
+
+
+async def test_routes_come_and_go_while_connections_of_others_live(
+    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+) -> None:
+    live = await _live(proxy, scheduler)
+    for number in range(20, 60):
+        controller.set(f"c{number}", "127.0.0.1:9")
+    for number in range(59):
+        controller.remove(f"c{number}")
+    version = controller.set("c59", "127.0.0.1:8")
+    await eventually(lambda: controller.acknowledged == version)
+    assert await live.say("2") == "ca1: 2"
+    live.close()
+
+
+async def test_a_removed_route_is_closed_to_new_connections_only(
+    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+) -> None:
+    live = await _live(proxy, scheduler)
+    version = controller.remove("ca1")
+    await eventually(lambda: controller.acknowledged == version)
+    assert not await _works(proxy, scheduler)
+    assert await live.say("2") == "ca1: 2"
+    live.close()
+
+
+async def test_a_scheduler_that_moved_is_found_at_its_new_address(
+    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+) -> None:
+    controller.set("ca1", "127.0.0.1:9")
+    version = controller.set("ca1", scheduler.address)
+    await eventually(lambda: controller.acknowledged == version)
+    assert await _works(proxy, scheduler)
+
+
+async def test_the_controller_dies_and_nobody_notices(
+    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+) -> None:
+    live = await _live(proxy, scheduler)
+    await controller.stop()
+    assert await live.say("2") == "ca1: 2"
+    assert await _works(proxy, scheduler)
+    removed = controller.remove("c0")
+    controller.acknowledged = 0
+    await controller.start()
+    await eventually(lambda: controller.acknowledged == removed, within=3)
+    assert await _works(proxy, scheduler)
+    assert (controller.subscriptions[-1].reader, controller.subscriptions[-1].acknowledges) == ("proxy-0", True)
+    live.close()
+
+
+async def test_the_proxy_is_killed_and_envoy_serves_on(
+    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+) -> None:
+    live = await _live(proxy, scheduler)
+    (envoy,) = proxy.envoys()
+    await proxy.kill()
+    assert await _works(proxy, scheduler)
+    added = await proxy.statistic("cluster_manager.cluster_added")
+    modified = await proxy.statistic("cluster_manager.cluster_modified")
+
+    controller.acknowledged = 0
+    await proxy.start()
+    assert proxy.envoys() == [envoy], "the Envoy that runs is adopted"
+    await eventually(lambda: controller.acknowledged > 0)
+    assert await proxy.statistic("cluster_manager.cluster_added") == added, "a restart resends nothing"
+    assert await proxy.statistic("cluster_manager.cluster_modified") == modified
+    version = controller.set("c99", scheduler.address)
+    await eventually(lambda: controller.acknowledged == version)
+    assert await live.say("2") == "ca1: 2"
+    live.close()
+    assert await proxy.stop() == 0
+    assert proxy.envoys() == [], "an adopted Envoy ends with its proxy"
+
+
+async def test_the_proxy_starts_without_the_controller(
+    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+) -> None:
+    await eventually(lambda: b"ca1" in (proxy.state_directory / "routes.binpb").read_bytes())
+    assert await proxy.stop() == 0
+    await controller.stop()
+    await proxy.start()
+    assert await _works(proxy, scheduler)
+
+
+async def test_envoy_is_killed_and_all_routes_are_back_within_a_second(
+    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+) -> None:
+    (before,) = proxy.envoys()
+    os.kill(before, signal.SIGKILL)
+    await eventually(lambda: before not in proxy.envoys())
+    await eventually(lambda: _works(proxy, scheduler), within=1.5)
+    version = controller.set("c99", "127.0.0.1:9")
+    await eventually(lambda: controller.acknowledged == version)
+    await eventually(lambda: any("was killed by SIGKILL" in line for line in proxy.log))
+
+
+async def test_an_adopted_envoy_is_watched_too(
+    proxy: RunningProxy, scheduler: FakeScheduler, eventually: Eventually
+) -> None:
+    await proxy.kill()
+    await proxy.start()
+    (before,) = proxy.envoys()
+    os.kill(before, signal.SIGKILL)
+    await eventually(lambda: before not in proxy.envoys())
+    await eventually(lambda: _works(proxy, scheduler), within=1.5)
+
+
+async def test_envoy_with_other_settings_is_replaced(proxy: RunningProxy, scheduler: FakeScheduler) -> None:
+    (before,) = proxy.envoys()
+    await proxy.kill()
+    await proxy.start(max_connections="1234")
+    (after,) = proxy.envoys()
+    assert before != after
+    assert await _works(proxy, scheduler)
+
+
+async def test_an_envoy_that_was_left_behind_can_be_ended(proxy: RunningProxy) -> None:
+    await proxy.kill()
+    assert len(proxy.envoys()) == 1
+    arguments = ("-m", "headrace_proxy", "stop-envoy", "--state-directory", str(proxy.state_directory))
+    for says in (b"ended 1 Envoy\n", b"no Envoy runs here\n"):
+        command = await create_subprocess_exec(sys.executable, *arguments, stdout=PIPE)
+        assert await command.communicate() == (says, None)
+        assert proxy.envoys() == []
+
+
+async def test_a_new_certificate_is_used_without_a_restart(
+    proxy: RunningProxy,
+    settings: dict[str, str],
+    scheduler: FakeScheduler,
+    authority: Authority,
+    eventually: Eventually,
+) -> None:
+    live = await _live(proxy, scheduler)
+    key, certificate = Path(settings["public_key_file"]), Path(settings["public_certificate_file"])
+    before = await _served_certificate(proxy)
+    leaf = authority.issue("renewed", timedelta(hours=1), dns_names=("localhost",))
+    replace(key, b"not a key")
+    assert await _served_certificate(proxy) == before, "a bad key changes nothing"
+    replace(certificate, leaf.cert_pem)
+    replace(key, leaf.key_pem)
+
+    async def renewed() -> bool:
+        return await _served_certificate(proxy) != before
+
+    await eventually(renewed)
+    assert await live.say("2") == "ca1: 2"
+    live.close()
+
+
+async def _served_certificate(proxy: RunningProxy) -> str:
+    host, _, port = proxy.public.rpartition(":")
+    return await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
