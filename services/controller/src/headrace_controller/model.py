@@ -82,6 +82,11 @@ class WorkerState(StrEnum):
         """Whether it counts as one of its group's workers."""
         return self in {WorkerState.PENDING, WorkerState.RUNNING}
 
+    @property
+    def ended(self) -> bool:
+        """Whether its process is to be gone."""
+        return self in {WorkerState.CLOSED, WorkerState.FAILED}
+
 
 class Severity(StrEnum):
     """How bad an event is."""

@@ -36,7 +36,7 @@ def finish(draft: Draft) -> None:
         return
     reason = draft.status.reason or draft.spec.stop or EndReason.USER
     for worker in draft.workers.values():
-        if worker.state not in {WorkerState.CLOSED, WorkerState.FAILED}:
+        if not worker.state.ended:
             draft.workers[worker.id] = replace(worker, state=WorkerState.CLOSED, since=draft.now, message="")
     if reason.failure:
         phase, message = Phase.FAILED, draft.status.message

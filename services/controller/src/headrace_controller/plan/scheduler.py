@@ -64,7 +64,8 @@ def _starting(draft: Draft, process: ProcessStatus | None) -> Failure | None:
     waits_for = _waits_for(draft, process)
     draft.status = replace(draft.status, message=waits_for)
     timeout = draft.policy.start_timeout
-    deadline = max(draft.status.scheduler_created or draft.now, draft.seen.watching_since) + timeout
+    created = draft.status.scheduler_created
+    deadline = max(draft.now if created is None else created, draft.seen.watching_since) + timeout
     draft.look_at(deadline)
     if draft.now < deadline:
         return None

@@ -12,7 +12,7 @@ from headrace_controller.plan.sentences import how_it_ended
 
 def settled(draft: Draft, worker: WorkerRecord) -> WorkerRecord:
     """Returns the record as it is now."""
-    if not worker.state.alive:
+    if worker.state.ended:
         return worker
     process = draft.seen.processes.get(worker.id)
     if worker.id in draft.report.retired:
@@ -26,7 +26,7 @@ def settled(draft: Draft, worker: WorkerRecord) -> WorkerRecord:
         return worker
     if worker.joined and process is None:
         return _turned(draft, worker, WorkerState.FAILED, "Its process is gone.")
-    if worker.state is WorkerState.RUNNING:
+    if worker.state is not WorkerState.PENDING:
         return _turned(draft, worker, WorkerState.PENDING, "Left the scheduler; waiting for its nanny to restart it.")
     return _in_time(draft, worker, process)
 

@@ -12,8 +12,6 @@ from headrace_controller.plan.draft import Draft, Failure
 from headrace_controller.plan.sentences import count
 from headrace_controller.plan.worker_life import settled
 
-_ENDED = (WorkerState.CLOSED, WorkerState.FAILED)
-
 
 def look_after_workers(draft: Draft) -> Failure | None:
     """Follows, starts and stops workers; returns why the cluster cannot go on, if so."""
@@ -95,7 +93,7 @@ def _may_start(draft: Draft) -> bool:
 
 
 def _start_and_stop(draft: Draft) -> None:
-    alive = {worker.id for worker in draft.workers.values() if worker.state.alive}
+    wanted = {worker.id for worker in draft.workers.values() if not worker.state.ended}
     starting = [
         worker.id
         for worker in draft.workers.values()
@@ -103,13 +101,13 @@ def _start_and_stop(draft: Draft) -> None:
     ]
     if starting and _may_start(draft):
         draft.actions.append(StartProcesses(tuple(starting)))
-    stopping = [process for process in draft.running_processes() if process != SCHEDULER and process not in alive]
+    stopping = [process for process in draft.running_processes() if process != SCHEDULER and process not in wanted]
     if stopping:
         draft.actions.append(StopProcesses(tuple(stopping)))
 
 
 def _forget_ended(draft: Draft) -> None:
-    ended = [worker.id for worker in draft.workers.values() if worker.state in _ENDED]
+    ended = [worker.id for worker in draft.workers.values() if worker.state.ended]
     for worker in ended[: -draft.policy.ended_workers_kept]:
         del draft.workers[worker]
 

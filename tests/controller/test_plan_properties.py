@@ -1,0 +1,335 @@
+"""Whatever happens to a cluster, the plan brings it to what is wanted, and never does what it must not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from headrace_controller.backends.base import SCHEDULER, ExitCause, ProcessKey, ProcessState, ProcessStatus, Role
+from headrace_controller.model import (
+    AdaptRange,
+    Cluster,
+    ClusterId,
+    EndReason,
+    Group,
+    Phase,
+    Report,
+    Spec,
+    Status,
+    UserId,
+    WorkerId,
+    WorkerRecord,
+    WorkerState,
+)
+from headrace_controller.plan import (
+    Action,
+    Decision,
+    FetchLogTail,
+    Policy,
+    Seen,
+    StartProcesses,
+    StopAll,
+    StopProcesses,
+    plan,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+POLICY = Policy(start_timeout=60, worker_start_timeout=20, scheduler_lost=30, ended_workers_kept=5)
+ENOUGH_STEPS = 60
+LIVE = {Phase.STARTING, Phase.RUNNING}
+
+
+def new_id(group: str, n: int) -> WorkerId:
+    return WorkerId(f"{group}-{n}-abcdef")
+
+
+def process(name: str, state: ProcessState = ProcessState.RUNNING, code: int | None = None) -> ProcessStatus:
+    role = Role.SCHEDULER if name == SCHEDULER else Role.WORKER
+    cause = ExitCause.EXITED if state is ProcessState.EXITED else ExitCause.NONE
+    key = ProcessKey("c1", name)
+    return ProcessStatus(key=key, role=role, generation=1, state=state, exit_code=code, cause=cause)
+
+
+class World:
+    """A backend that starts what it is told and an agent that does as instructed, with the plan between them."""
+
+    def __init__(self, cluster: Cluster, processes: dict[str, ProcessStatus] | None = None) -> None:
+        self.now = 1000.0
+        self.cluster = cluster
+        self.processes = processes or {}
+        self.log_tail: dict[str, str] = {}
+
+    # What the plan must never do, whatever is seen.
+
+    def plan(self) -> Decision:
+        seen = Seen(
+            processes=dict(self.processes),
+            routed=bool(self.cluster.report.scheduler_address),
+            log_tail=self.log_tail,
+        )
+        before = self.cluster
+        decision = plan(before, seen, self.now, POLICY, new_id)
+        self.check(before, decision)
+        again = plan(replace(before, status=decision.status), seen, self.now, POLICY, new_id)
+        assert again.status == decision.status
+        assert started(again.actions) <= started(decision.actions)
+        assert stopped(again.actions) <= stopped(decision.actions)
+        assert again.events == ()
+        self.cluster = replace(before, status=decision.status)
+        self.carry_out(decision.actions)
+        return decision
+
+    def check(self, before: Cluster, decision: Decision) -> None:
+        workers = decision.status.workers
+        if before.spec.stop is not None or before.status.phase not in LIVE:
+            assert not started(decision.actions)
+        if decision.status.phase not in LIVE or any(isinstance(action, FetchLogTail) for action in decision.actions):
+            return
+        for group in before.spec.groups:
+            alive = [w for w in workers.values() if w.group == group.name and w.state.alive]
+            running = [w for w in alive if w.state is WorkerState.RUNNING]
+            assert len(alive) <= max(group.wanted, len(running))
+        for worker in stopped(decision.actions) & set(before.report.joined):
+            if (record := before.status.workers.get(WorkerId(worker))) and record.state is WorkerState.RUNNING:
+                assert worker in before.report.retired
+        ended = [w for w in workers.values() if w.state.ended]
+        assert len(ended) <= POLICY.ended_workers_kept
+
+    def carry_out(self, actions: tuple[Action, ...]) -> None:
+        for name in started(actions):
+            self.processes.setdefault(name, process(name))
+        for name in self.processes if StopAll() in actions else stopped(actions):
+            self.exit(name, 0)
+        for action in actions:
+            if isinstance(action, FetchLogTail):
+                self.log_tail[action.process] = "the end"
+
+    # What happens outside.
+
+    def report(self, **changes: Any) -> None:
+        report: Report = replace(self.cluster.report, **changes)
+        self.cluster = replace(self.cluster, report=report)
+
+    def alive(self, name: str) -> bool:
+        return name in self.processes and self.processes[name].state is not ProcessState.EXITED
+
+    def exit(self, name: str, code: int) -> None:
+        self.processes[name] = process(name, ProcessState.EXITED, code)
+        self.notice(name)
+
+    def notice(self, name: str) -> None:
+        joined = {worker: address for worker, address in self.cluster.report.joined.items() if worker != name}
+        self.report(joined=joined)
+        if name == SCHEDULER and self.cluster.report.connected:
+            self.report(connected=False, changed=self.now)
+
+    def connect(self) -> None:
+        session = self.cluster.report.session + 1
+        joined = {name: address for name, address in self.cluster.report.joined.items() if self.alive(name)}
+        self.report(
+            joined=joined, session=session, connected=True, changed=self.now, scheduler_address="tls://127.0.0.1:1"
+        )
+
+    def join(self, worker: str) -> None:
+        self.report(joined={**self.cluster.report.joined, WorkerId(worker): "tls://127.0.0.1:2"})
+
+    def retire(self, worker: WorkerId) -> None:
+        self.notice(worker)
+        self.report(retired=self.cluster.report.retired | {worker})
+
+    def behave(self) -> None:
+        """Lets all go well for a moment: processes get ready, the agent does as instructed."""
+        self.now += 3
+        if not self.alive(SCHEDULER):
+            return
+        if not self.cluster.report.connected:
+            self.connect()
+        for name in self.processes:
+            if name != SCHEDULER and self.alive(name) and name not in self.cluster.report.retired:
+                self.join(name)
+        for group in self.cluster.spec.groups:
+            running = [
+                w.id
+                for w in self.cluster.status.workers.values()
+                if w.group == group.name and w.state is WorkerState.RUNNING and w.id in self.cluster.report.joined
+            ]
+            for worker in running[group.wanted :]:
+                self.retire(worker)
+
+    def settle(self) -> None:
+        """All goes well for long enough: what is wanted must come true."""
+        decision, quiet = self.plan(), 0
+        for _ in range(ENOUGH_STEPS):
+            before = self.cluster
+            self.behave()
+            decision = self.plan()
+            quiet = quiet + 1 if self.cluster == before and not decision.actions else 0
+            if quiet == 2 and decision.look_again is None:
+                break
+        status = self.cluster.status
+        alive = {name for name in self.processes if self.alive(name)}
+        if self.cluster.spec.stop is not None:
+            assert status.phase.ended
+        if status.phase.ended:
+            assert not alive
+            assert status.ended is not None
+            assert status.reason is not None
+            return
+        assert status.phase is Phase.RUNNING
+        assert not decision.actions
+        assert decision.look_again is None
+        for group in self.cluster.spec.groups:
+            running = {w.id for w in status.workers.values() if w.group == group.name and w.state.alive}
+            assert len(running) == group.wanted
+            assert running <= alive
+        assert len(alive) == 1 + sum(group.wanted for group in self.cluster.spec.groups)
+        assert {condition.type: condition.holds for condition in status.conditions} == {
+            "Reachable": True,
+            "Routed": True,
+            "WorkersReady": True,
+        }
+
+
+def started(actions: tuple[Action, ...]) -> set[str]:
+    return {name for action in actions if isinstance(action, StartProcesses) for name in action.processes}
+
+
+def stopped(actions: tuple[Action, ...]) -> set[str]:
+    return {name for action in actions if isinstance(action, StopProcesses) for name in action.processes}
+
+
+sizes = st.integers(0, 6)
+
+
+@st.composite
+def adapt_ranges(draw: st.DrawFn) -> AdaptRange:
+    minimum, maximum = sorted((draw(sizes), draw(sizes)))
+    return AdaptRange(minimum=minimum, maximum=maximum)
+
+
+class PlanMachine(RuleBasedStateMachine):
+    """Anything may go wrong at any time, for as long as it likes; then all goes well and the plan has to settle."""
+
+    @initialize(size=sizes, small=sizes)
+    def new(self, size: int, small: int) -> None:
+        spec = Spec(groups=(Group(size=size), Group(name="small", size=small)))
+        self.world = World(Cluster(id=ClusterId("c1"), owner=UserId("ann"), created=1000.0, spec=spec))
+
+    @rule()
+    def plan_is_made(self) -> None:
+        self.world.plan()
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 25.0, 40.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.now += seconds
+
+    @rule()
+    def all_goes_well_for_a_moment(self) -> None:
+        self.world.behave()
+
+    @rule(size=sizes, adapt=st.none() | adapt_ranges())
+    def user_scales(self, size: int, adapt: AdaptRange | None) -> None:
+        cluster = self.world.cluster
+        spec = replace(cluster.spec, groups=(Group(size=size, adapt=adapt), *cluster.spec.groups[1:]))
+        if cluster.spec.stop is None:
+            self.world.cluster = replace(cluster, spec=spec, generation=cluster.generation + 1)
+
+    @precondition(lambda self: self.world.cluster.status.workers_made > 8)
+    @rule()
+    def user_stops(self) -> None:
+        cluster = self.world.cluster
+        self.world.cluster = replace(cluster, spec=replace(cluster.spec, stop=EndReason.USER))
+
+    @precondition(lambda self: bool(self.world.processes))
+    @rule(data=st.data(), code=st.sampled_from([0, 1, -9]))
+    def process_ends(self, data: st.DataObject, code: int) -> None:
+        self.world.exit(data.draw(st.sampled_from(sorted(self.world.processes))), code)
+
+    @precondition(lambda self: bool(set(self.world.processes) - {SCHEDULER}))
+    @rule(data=st.data())
+    def backend_forgets_a_worker(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(set(self.world.processes) - {SCHEDULER})))
+        del self.world.processes[name]
+        self.world.notice(name)
+
+    @precondition(lambda self: bool(self.world.cluster.report.joined))
+    @rule(data=st.data(), retired=st.booleans())
+    def worker_leaves(self, data: st.DataObject, retired: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.cluster.report.joined)))
+        if retired:
+            self.world.retire(name)
+        else:
+            self.world.notice(name)
+
+    @rule(name=st.sampled_from([f"default-{n}-abcdef" for n in range(1, 5)]))
+    def a_process_appears_that_nobody_wants(self, name: str) -> None:
+        self.world.processes.setdefault(f"old-{name}", process(f"old-{name}"))
+
+    @rule()
+    def agent_goes_away(self) -> None:
+        self.world.report(connected=False, changed=self.world.now)
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.settle()
+
+
+TestPlanMachine = PlanMachine.TestCase
+TestPlanMachine.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+
+names = st.sampled_from([new_id("default", n) for n in range(1, 9)])
+records = st.builds(
+    WorkerRecord,
+    id=st.none(),
+    group=st.just("default"),
+    state=st.sampled_from(WorkerState),
+    created=st.floats(0, 2000),
+    since=st.floats(0, 2000),
+    joined=st.booleans(),
+)
+statuses = st.builds(
+    Status,
+    phase=st.sampled_from([Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.STOPPED, Phase.FAILED]),
+    workers=st.dictionaries(names, records).map(lambda found: {n: replace(r, id=n) for n, r in found.items()}),
+    workers_made=st.just(8),
+    failures=st.integers(0, 4),
+    retry_at=st.floats(0, 1030),
+    scheduler_created=st.none() | st.floats(0, 1000),
+    started=st.none() | st.floats(0, 1000),
+    ended=st.just(900.0),
+    reason=st.sampled_from(EndReason),
+)
+reports = st.builds(
+    Report,
+    session=st.integers(0, 2),
+    connected=st.booleans(),
+    changed=st.floats(0, 1000),
+    scheduler_address=st.sampled_from(["", "tls://127.0.0.1:1"]),
+    joined=st.dictionaries(names, st.just("tls://127.0.0.1:2")),
+    retired=st.frozensets(names),
+)
+states = st.sampled_from(ProcessState)
+process_tables = st.dictionaries(st.just(SCHEDULER) | names, states).map(
+    lambda found: {n: process(n, s, 1 if s is ProcessState.EXITED else None) for n, s in found.items()}
+)
+
+
+@given(
+    status=statuses, report=reports, processes=process_tables, size=sizes, stop=st.none() | st.sampled_from(EndReason)
+)
+@settings(max_examples=200, deadline=None)
+def test_from_any_state_it_comes_to_what_is_wanted(
+    status: Status, report: Report, processes: dict[str, ProcessStatus], size: int, stop: EndReason | None
+) -> None:
+    spec = Spec(groups=(Group(size=size),), stop=stop)
+    cluster = Cluster(
+        id=ClusterId("c1"), owner=UserId("ann"), created=0.0, spec=spec, status=status, report=report, generation=3
+    )
+    world = World(cluster, processes)
+    if not world.alive(SCHEDULER) or not report.session or not report.scheduler_address:
+        world.report(connected=False)
+    else:
+        world.report(joined={name: address for name, address in report.joined.items() if world.alive(name)})
+    world.settle()
