@@ -33,15 +33,31 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 64 << 20),
 )
+# Without a host name in the address, gRPC would send the path as authority, which servers refuse.
+_UNIX_OPTIONS = (*OPTIONS, ("grpc.default_authority", "localhost"))
+
+
+def open_threads_channel(address: str, tls: TlsFiles) -> grpc.Channel:
+    """Opens a channel for code that runs in threads, apart from any event loop."""
+    if unix_path(address) is not None:
+        return grpc.insecure_channel(address, options=_UNIX_OPTIONS)
+    if (credentials := _credentials(tls)) is None:
+        return grpc.insecure_channel(address, options=OPTIONS)
+    return grpc.secure_channel(address, credentials, options=OPTIONS)
 
 
 def open_channel(address: str, tls: TlsFiles) -> grpc.aio.Channel:
     """Opens a channel: plain over a unix socket, mutual TLS over TCP where the service has a certificate."""
     if unix_path(address) is not None:
-        return grpc.aio.insecure_channel(address, options=[*OPTIONS, ("grpc.default_authority", "localhost")])
-    if tls.tls_ca_file is None or tls.tls_key_file is None or tls.tls_certificate_file is None:
+        return grpc.aio.insecure_channel(address, options=_UNIX_OPTIONS)
+    if (credentials := _credentials(tls)) is None:
         return grpc.aio.insecure_channel(address, options=OPTIONS)
-    credentials = grpc.ssl_channel_credentials(
+    return grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+
+
+def _credentials(tls: TlsFiles) -> grpc.ChannelCredentials | None:
+    if tls.tls_ca_file is None or tls.tls_key_file is None or tls.tls_certificate_file is None:
+        return None
+    return grpc.ssl_channel_credentials(
         tls.tls_ca_file.read_bytes(), tls.tls_key_file.read_bytes(), tls.tls_certificate_file.read_bytes()
     )
-    return grpc.aio.secure_channel(address, credentials, options=OPTIONS)

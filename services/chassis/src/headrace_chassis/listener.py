@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 
@@ -24,6 +24,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
+AnyServer: TypeAlias = "grpc.Server | grpc.aio.Server"
+
 log = get_logger()
 
 
@@ -36,24 +38,24 @@ def new_server(interceptor: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
     return grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
 
 
-async def bind(server: grpc.aio.Server, address: str, settings: ServiceSettings, *, internal: bool) -> str:
+def bind(server: AnyServer, address: str, settings: ServiceSettings, *, internal: bool) -> str:
     """Binds the server: plain on a unix socket, TLS on TCP where the service has a certificate.
 
     Returns the address, with the port that was chosen for port 0.
     """
     if (path := unix_path(address)) is not None:
-        await asyncio.to_thread(_clear, path)
+        _clear(path)
         _add(server, address, None)
         path.chmod(0o600)
         return address
-    credentials = await asyncio.to_thread(_credentials, settings, internal=internal) if settings.has_tls else None
+    credentials = _credentials(settings, internal=internal) if settings.has_tls else None
     if credentials is None and not is_loopback(address):
         log.warning("listens without TLS beyond this machine: leave that to a service mesh only", address=address)
     port = _add(server, address, credentials)
     return f"{address.rpartition(':')[0]}:{port}"
 
 
-def _add(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+def _add(server: AnyServer, address: str, credentials: grpc.ServerCredentials | None) -> int:
     try:
         if credentials is None:
             return server.add_insecure_port(address)

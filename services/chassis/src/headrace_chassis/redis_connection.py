@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import redis.asyncio
 from headrace.errors import StoreUnavailable
@@ -47,6 +47,12 @@ def connect(url: str) -> redis.asyncio.Redis:
         ),
     )
     return redis.asyncio.Redis.from_pool(pool)
+
+
+async def ping(connection: redis.asyncio.Redis) -> None:
+    """Raises StoreUnavailable unless Redis answers; what a service's health depends on."""
+    with store_errors():
+        await cast("Awaitable[object]", connection.ping())
 
 
 def as_store_unavailable(error: BaseException) -> StoreUnavailable | None:

@@ -124,7 +124,7 @@ class _Service:
         await self._health.register(services)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         reflection.enable_server_reflection([*services, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
-        bound = await bind(server, address, self._settings, internal=internal)
+        bound = bind(server, address, self._settings, internal=internal)
         log.info("listening", address=bound, services=services, internal=internal)
 
     def _interceptor(self, *, internal: bool) -> grpc.aio.ServerInterceptor:

@@ -1,0 +1,143 @@
+"""Stores API tokens; of the secret only its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import redis.asyncio
+from headrace.errors import ApiTokenNotFound, BadCredentials, InvalidRequest, TokenRevoked
+from headrace_chassis import scripts
+from headrace_chassis.keys import Prefix
+from headrace_chassis.redis_connection import store_errors
+
+from headrace_auth import keys
+from headrace_auth.model import ApiToken
+
+MOST_TOKENS = 1000
+# So long whoever comes with an old secret hears what became of it.
+EXPIRED_KEPT = timedelta(days=7)
+REVOKED_KEPT = timedelta(days=30)
+LAST_USED_STEP = timedelta(minutes=1)
+REVOKED = b"revoked"
+
+_save = scripts.load("headrace_auth", "api_token_save")
+_revoke = scripts.load("headrace_auth", "api_token_revoke")
+_used = scripts.load("headrace_auth", "api_token_used")
+
+
+def digest_of(secret: str) -> str:
+    """Returns what is stored of a secret; 256 random bits need no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ApiTokenStore:
+    """API tokens in Redis."""
+
+    redis: redis.asyncio.Redis
+    prefix: Prefix
+
+    async def save(self, token: ApiToken, secret: str) -> None:
+        digest = digest_of(secret)
+        forget = int((token.expires + EXPIRED_KEPT).timestamp()) if token.expires else 0
+        fields = [part for pair in _encode(token, digest).items() for part in pair]
+        arguments = [token.id, token.created.timestamp(), forget, MOST_TOKENS, *fields]
+        if not await _save(self.redis, self._keys(token.id, digest, token.owner), arguments):
+            raise InvalidRequest(f"{token.owner} has {MOST_TOKENS} API tokens, which is the most: delete some first")
+
+    async def by_secret(self, secret: str) -> ApiToken:
+        """Returns the token that a secret stands for; raises BadCredentials or TokenRevoked."""
+        with store_errors():
+            found = await self.redis.get(keys.api_token_of(self.prefix, digest_of(secret)))
+        token_id = cast("bytes | None", found)
+        if token_id == REVOKED:
+            raise TokenRevoked("this API token was revoked: make another one, or log in with a password")
+        token = await self._get(token_id.decode()) if token_id else None
+        if token is None:
+            raise BadCredentials("this API token is not known here: check that it is complete and for this deployment")
+        return token
+
+    async def get(self, token_id: str) -> ApiToken:
+        if (token := await self._get(token_id)) is None:
+            raise ApiTokenNotFound(f"there is no API token apiTokens/{token_id} that you may see")
+        return token
+
+    async def list(self, owner: str) -> Sequence[ApiToken]:
+        """Returns all tokens of an owner, newest first."""
+        index = keys.api_tokens(self.prefix, owner)
+        with store_errors():
+            ids = [found.decode() for found in cast("list[bytes]", await self.redis.zrevrange(index, 0, -1))]
+            pipeline = self.redis.pipeline(transaction=False)
+            for token_id in ids:
+                pipeline.hgetall(keys.api_token(self.prefix, token_id))
+            records = cast("list[dict[bytes, bytes]]", await pipeline.execute())
+            gone = [token_id for token_id, record in zip(ids, records, strict=True) if not record]
+            if gone:
+                await self.redis.zrem(index, *gone)
+        return [_decode(token_id, record) for token_id, record in zip(ids, records, strict=True) if record]
+
+    async def revoke(self, token: ApiToken) -> None:
+        with store_errors():
+            digest = await cast("Any", self.redis.hget(keys.api_token(self.prefix, token.id), "digest"))
+        if digest is not None:
+            arguments = [token.id, int(REVOKED_KEPT.total_seconds())]
+            await _revoke(self.redis, self._keys(token.id, digest.decode(), token.owner), arguments)
+
+    async def used(self, token: ApiToken, now: datetime) -> None:
+        """Notes the use of a token, to the minute."""
+        if token.last_used is None or now - token.last_used >= LAST_USED_STEP:
+            await _used(self.redis, [keys.api_token(self.prefix, token.id)], [_seconds(now)])
+
+    async def _get(self, token_id: str) -> ApiToken | None:
+        with store_errors():
+            record = await cast("Any", self.redis.hgetall(keys.api_token(self.prefix, token_id)))
+        return _decode(token_id, record) if record else None
+
+    def _keys(self, token_id: str, digest: str, owner: str) -> list[str]:
+        return [
+            keys.api_token(self.prefix, token_id),
+            keys.api_token_of(self.prefix, digest),
+            keys.api_tokens(self.prefix, owner),
+        ]
+
+
+def _seconds(moment: datetime | None) -> str:
+    return repr(moment.timestamp()) if moment else ""
+
+
+def _moment(text: bytes) -> datetime | None:
+    return datetime.fromtimestamp(float(text), UTC) if text else None
+
+
+def _encode(token: ApiToken, digest: str) -> Mapping[str, str]:
+    return {
+        "digest": digest,
+        "owner": token.owner,
+        "roles": json.dumps(sorted(token.roles)),
+        "groups": json.dumps(token.groups),
+        "note": token.note,
+        "vouched_by": token.vouched_by,
+        "created": _seconds(token.created),
+        "expires": _seconds(token.expires),
+    }
+
+
+def _decode(token_id: str, record: Mapping[bytes, bytes]) -> ApiToken:
+    created = _moment(record[b"created"])
+    assert created is not None
+    return ApiToken(
+        id=token_id,
+        owner=record[b"owner"].decode(),
+        roles=frozenset(json.loads(record[b"roles"])),
+        groups=tuple(json.loads(record[b"groups"])),
+        note=record[b"note"].decode(),
+        vouched_by=record[b"vouched_by"].decode(),
+        created=created,
+        expires=_moment(record[b"expires"]),
+        last_used=_moment(record.get(b"used", b"")),
+    )

@@ -1,0 +1,101 @@
+"""AuthService: converts, calls, converts back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from headrace.errors import InvalidRequest, Violation
+from headrace.resource_names import last_part
+from headrace.v1 import auth_service_pb2 as pb
+from headrace.v1 import auth_service_pb2_grpc
+from headrace_chassis.caller import Caller, current_caller
+from typing_extensions import override
+
+from headrace_auth import convert
+from headrace_auth.api_tokens import ApiTokens
+from headrace_auth.authenticators import development
+from headrace_auth.dashboard_links import DashboardLinks
+from headrace_auth.login import Login
+from headrace_auth.signed import Signer
+from headrace_auth.signing_keys import SigningKeys
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+WARNING_KEY = "x-headrace-warning"
+
+
+@dataclass(frozen=True)
+class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
+    """Serves `headrace.v1.AuthService`."""
+
+    login: Login
+    signer: Signer
+    keys: SigningKeys
+    api_tokens: ApiTokens
+    links: DashboardLinks
+    token_seconds: int
+    session_seconds: int
+
+    @override
+    async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
+        caller = await self._log_in(request)
+        if caller.method == development.METHOD:
+            context.set_trailing_metadata(((WARNING_KEY, development.WARNING),))
+        token, expires = self.signer.access_token(caller, self.token_seconds)
+        return pb.LoginResponse(access_token=token, expire_time=convert.timestamp(expires), user=convert.user(caller))
+
+    async def _log_in(self, request: pb.LoginRequest) -> Caller:
+        match request.WhichOneof("credential"):
+            case "password":
+                return await self.login.with_password(request.password.username, request.password.password)
+            case "token":
+                return await self.login.with_token(request.token.method, request.token.token)
+            case None:
+                raise InvalidRequest.of(Violation("credential", "none was sent: set password or token"))
+
+    @override
+    async def WhoAmI(self, request: pb.WhoAmIRequest, context: Context) -> pb.User:
+        return convert.user(current_caller())
+
+    @override
+    async def CreateApiToken(self, request: pb.CreateApiTokenRequest, context: Context) -> pb.CreateApiTokenResponse:
+        asked = request.api_token
+        token, secret = await self.api_tokens.create(
+            current_caller(), note=asked.note, roles=convert.roles(asked), expires=convert.expires(asked)
+        )
+        return pb.CreateApiTokenResponse(api_token=convert.api_token(token), secret=secret)
+
+    @override
+    async def ListApiTokens(self, request: pb.ListApiTokensRequest, context: Context) -> pb.ListApiTokensResponse:
+        page, next_page_token = await self.api_tokens.page(
+            current_caller(),
+            owner=last_part(request.owner, "users", "owner") if request.owner else "",
+            size=convert.page_size(request.page_size),
+            page_token=request.page_token,
+        )
+        return pb.ListApiTokensResponse(
+            api_tokens=[convert.api_token(token) for token in page], next_page_token=next_page_token
+        )
+
+    @override
+    async def DeleteApiToken(self, request: pb.DeleteApiTokenRequest, context: Context) -> pb.DeleteApiTokenResponse:
+        await self.api_tokens.revoke(current_caller(), last_part(request.name, "apiTokens"))
+        return pb.DeleteApiTokenResponse()
+
+    @override
+    async def CreateDashboardLink(
+        self, request: pb.CreateDashboardLinkRequest, context: Context
+    ) -> pb.CreateDashboardLinkResponse:
+        cluster = last_part(request.name, "clusters")
+        path, expires = self.links.create(current_caller(), cluster, request.page)
+        response = pb.CreateDashboardLinkResponse(path=path, expire_time=convert.timestamp(expires))
+        response.session_duration.FromSeconds(self.session_seconds)
+        return response
+
+    @override
+    async def ListSigningKeys(self, request: pb.ListSigningKeysRequest, context: Context) -> pb.ListSigningKeysResponse:
+        await self.keys.refresh()
+        return pb.ListSigningKeysResponse(signing_keys=[convert.signing_key(key) for key in self.keys.at_hand])

@@ -1,0 +1,163 @@
+"""The keys that tokens are signed with: sealed in Redis, the same in all replicas, replaced in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import cast
+
+import jwt
+import redis.asyncio
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from headrace.errors import StoreUnavailable
+from headrace_chassis import backoff, scripts
+from headrace_chassis.keys import Prefix
+from headrace_chassis.logs import get_logger
+from headrace_chassis.redis_connection import store_errors
+from headrace_chassis.seal import Seal
+from headrace_chassis.tokens import ALGORITHM
+from jwt.algorithms import ECAlgorithm
+
+from headrace_auth import keys
+
+RELOAD_SECONDS = 30.0
+# Replicas' clocks differ, and a replica may sign with a key for a moment longer.
+MARGIN_SECONDS = 120
+
+log = get_logger()
+_save = scripts.load("headrace_auth", "signing_keys_save")
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A private key with its life: it signs until the next one is made, and verifies until it expires."""
+
+    key_id: str
+    private_pem: str = field(repr=False)
+    created: float
+    expires: float
+
+    @classmethod
+    def create(cls, created: float, expires: float) -> SigningKey:
+        pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return cls(os.urandom(8).hex(), pem.decode(), created, expires)
+
+    @cached_property
+    def private_key(self) -> ec.EllipticCurvePrivateKey:
+        key = serialization.load_pem_private_key(self.private_pem.encode(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
+
+    @cached_property
+    def jwk_json(self) -> str:
+        """The public half, as a JSON Web Key."""
+        return ECAlgorithm.to_jwk(self.private_key.public_key(), as_dict=False)
+
+    @cached_property
+    def public(self) -> jwt.PyJWK:
+        return jwt.PyJWK(json.loads(self.jwk_json), ALGORITHM)
+
+
+class SigningKeys:
+    """The keys at hand, newest first; `run` keeps them current."""
+
+    def __init__(
+        self,
+        redis: redis.asyncio.Redis,
+        prefix: Prefix,
+        seal: Seal,
+        *,
+        rotation_seconds: float,
+        longest_token_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._redis = redis
+        self._key = keys.signing_keys(prefix)
+        self._seal = seal
+        self._rotation_seconds = rotation_seconds
+        self._life_seconds = rotation_seconds + longest_token_seconds + MARGIN_SECONDS
+        self._clock = clock
+        self._revision = ""
+        self._keys: tuple[SigningKey, ...] = ()
+
+    @property
+    def at_hand(self) -> Sequence[SigningKey]:
+        """Keys that verify, newest first; may be read from any thread."""
+        now = self._clock()
+        return [key for key in self._keys if key.expires > now]
+
+    def newest(self) -> SigningKey:
+        """The key to sign with."""
+        if not self._keys:
+            raise StoreUnavailable("auth has not read its signing keys yet; repeat the call in a moment")
+        return self._keys[0]
+
+    def find(self, key_id: str) -> SigningKey | None:
+        return next((key for key in self.at_hand if key.key_id == key_id), None)
+
+    async def run(self) -> None:
+        """Looks for other replicas' keys, and replaces the newest when its time has come."""
+        tries = backoff.delays()
+        while True:
+            try:
+                await self.ensure()
+            except StoreUnavailable as error:
+                log.warning("signing keys not read", error=str(error), keys_at_hand=len(self._keys))
+                await asyncio.sleep(next(tries))
+            else:
+                tries = backoff.delays()
+                await asyncio.sleep(min(RELOAD_SECONDS, self._rotation_seconds / 4))
+
+    async def ensure(self) -> None:
+        """Reads the keys; makes one if the newest has signed long enough. Of two replicas one wins."""
+        await self.reload()
+        while not self._keys or self._keys[0].created + self._rotation_seconds <= self._clock():
+            now = self._clock()
+            fresh = await asyncio.to_thread(SigningKey.create, now, now + self._life_seconds)
+            if await self._write((fresh, *self.at_hand)):
+                log.info("new signing key", key_id=fresh.key_id)
+            else:
+                await self.reload()
+
+    async def refresh(self) -> None:
+        """Looks for keys that another replica has made; those at hand do while the store is away."""
+        try:
+            await self.reload()
+        except StoreUnavailable:
+            if not self._keys:
+                raise
+
+    async def reload(self) -> None:
+        """Reads the keys if they have changed; with the store emptied, writes those at hand back."""
+        with store_errors():
+            revision = cast("bytes | None", await self._redis.hget(self._key, "revision"))
+        if revision is None:
+            self._revision = ""
+            if self._keys:
+                await self._write(tuple(self.at_hand))
+        elif revision.decode() != self._revision:
+            await self._read()
+
+    async def _read(self) -> None:
+        with store_errors():
+            found = await self._redis.hmget(self._key, ["revision", "sealed"])
+        revision, sealed = cast("list[bytes | None]", found)
+        if revision is not None and sealed is not None:
+            self._keys = tuple(SigningKey(**key) for key in json.loads(self._seal.open(sealed)))
+            self._revision = revision.decode()
+
+    async def _write(self, new: tuple[SigningKey, ...]) -> bool:
+        revision = os.urandom(8).hex()
+        sealed = self._seal.seal(json.dumps([asdict(key) for key in new]).encode())
+        if not await _save(self._redis, [self._key], [self._revision, revision, sealed]):
+            return False
+        self._keys, self._revision = new, revision
+        return True

@@ -1,0 +1,38 @@
+"""Bounds how often a password may be tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis.asyncio
+from headrace.errors import BadCredentials
+from headrace_chassis import scripts
+from headrace_chassis.keys import Prefix
+from headrace_chassis.redis_connection import store_errors
+
+from headrace_auth import keys
+
+ATTEMPTS = 10
+WINDOW_SECONDS = 60
+
+_attempt = scripts.load("headrace_auth", "attempt")
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """Counts attempts per user name, over all replicas."""
+
+    redis: redis.asyncio.Redis
+    prefix: Prefix
+
+    async def attempt(self, username: str) -> None:
+        """Counts one; raises BadCredentials, whatever the password, when there were too many."""
+        attempts, seconds = await _attempt(self.redis, [keys.attempts(self.prefix, username)], [WINDOW_SECONDS])
+        if attempts > ATTEMPTS:
+            raise BadCredentials(
+                f"too many failed logins of this user: wait {seconds} s", {"retry_after_seconds": str(seconds)}
+            )
+
+    async def succeeded(self, username: str) -> None:
+        with store_errors():
+            await self.redis.delete(keys.attempts(self.prefix, username))
