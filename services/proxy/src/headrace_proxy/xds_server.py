@@ -24,6 +24,6 @@ async def start_xds_server(settings: Settings, discovery: DeltaDiscovery) -> grp
     """Starts the server at `xds_listen`."""
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers([discovery.handler()])
-    await bind(server, settings.xds_listen, settings, internal=True)
+    bind(server, settings.xds_listen, settings, internal=True)
     await server.start()
     return server
