@@ -23,6 +23,16 @@ WORKER_DEFAULTS = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+# A process that changes its title leaves its environment, with the mark, legible.
+TITLE_DEFAULTS = {"SPT_NOENV": "1"}
+# Worker processes forked from the nursery must find what Dask would have set; the seed is the one that it uses.
+NURSERY_DEFAULTS = {
+    **WORKER_DEFAULTS,
+    **TITLE_DEFAULTS,
+    "PYTHONHASHSEED": "6640",
+    # Arrow's allocator would have a thread, which no fork inherits.
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:

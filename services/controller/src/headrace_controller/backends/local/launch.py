@@ -10,7 +10,8 @@ from pathlib import Path
 
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.local import places, protocol
-from headrace_controller.backends.local.environment import WORKER_DEFAULTS, inherited
+from headrace_controller.backends.local.environment import NURSERY_DEFAULTS, inherited
+from headrace_controller.backends.local.marks import room_for_mark, site
 
 _START_SECONDS = 15
 AGENT = "headrace_controller.backends.local.nursery.agent"
@@ -32,7 +33,7 @@ def launch(deployment: str, directory: Path, agent: str = AGENT) -> None:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={**WORKER_DEFAULTS, **inherited(os.environ), "SPT_NOENV": "1"},
+            env={**NURSERY_DEFAULTS, **inherited(os.environ), **room_for_mark(site(deployment, directory))},
             start_new_session=True,
             timeout=_START_SECONDS,
             check=False,

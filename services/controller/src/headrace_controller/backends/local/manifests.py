@@ -13,7 +13,6 @@ from headrace_controller.backends.local import places
 def write(directory: Path, cluster: str, manifest: bytes) -> None:
     """Keeps a manifest; survives the machine going down right afterwards."""
     path = places.manifest(directory, cluster)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.parent / f".{cluster}.{os.getpid()}"
     with open(draft, "wb", opener=_private) as file:
         file.write(manifest)

@@ -1,11 +1,12 @@
 """The mark that every process of the backend carries, so that it can be found by looking at the machine alone.
 
-A forked process carries it in its title, `dask scheduler headrace=<site>/<cluster>/<generation>/<process>`; a spawned
-one, and whatever either starts, in the environment.
+It stands in the environment that /proc shows, where neither the process itself nor what it starts is likely to change
+it. A forked process has the nursery's there, so the nursery is started with room for a mark, and the fork writes it in.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import re
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from headrace_controller.backends.base import SCHEDULER, ProcessKey, Role
 VARIABLE = "HEADRACE_MARK"
 
 _MARK = re.compile(r"headrace=([^/\s]+)/([^/\s]+)/(\d+)/([^/\s]+)\Z")
-_TITLE = re.compile(r"dask (?:scheduler|worker) (\S+)\Z")
+_ROOM = 384
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
@@ -49,17 +50,28 @@ class Mark:
 
     @property
     def title(self) -> str:
-        """The title of a forked process."""
+        """What a forked process is called, until it calls itself something else."""
         return f"dask {self.role} {self}"
 
     @classmethod
     def parse(cls, text: str) -> Mark | None:
         """Reads a mark back."""
-        if (found := _MARK.match(text)) is None:
+        if (found := _MARK.match(text.rstrip())) is None:
             return None
         return cls(found[1], ProcessKey(found[2], found[4]), int(found[3]))
 
-    @classmethod
-    def from_title(cls, title: str) -> Mark | None:
-        """Reads a mark from the title of a process."""
-        return cls.parse(found[1]) if (found := _TITLE.match(title)) else None
+
+def room_for_mark(site: str) -> dict[str, str]:
+    """Returns what the nursery's environment must have for the processes that are forked from it to be marked."""
+    return {VARIABLE: f"headrace={site}".ljust(_ROOM)}
+
+
+def mark_this_process(mark: str) -> None:
+    """Writes a mark over the room that this process was started with."""
+    text = mark.encode()
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])  # env_start and env_end of proc(5)
+    found = ctypes.string_at(start, end - start).find(f"{VARIABLE}=headrace=".encode())
+    if found < 0 or len(text) > _ROOM:
+        raise ValueError(f"there is no room for the mark {mark}")
+    ctypes.memmove(start + found + len(VARIABLE) + 1, text.ljust(_ROOM), _ROOM)

@@ -12,7 +12,12 @@ from headrace.agent.identity import Identity
 
 from headrace_controller.backends.base import ProcessSpec
 from headrace_controller.backends.local import places
-from headrace_controller.backends.local.environment import WORKER_DEFAULTS, inherited, needs_fresh_interpreter
+from headrace_controller.backends.local.environment import (
+    TITLE_DEFAULTS,
+    WORKER_DEFAULTS,
+    inherited,
+    needs_fresh_interpreter,
+)
 from headrace_controller.backends.local.marks import VARIABLE, Mark, is_name, site
 from headrace_controller.backends.local.protocol import Order
 
@@ -73,8 +78,7 @@ class Orders:
             "DASK_TEMPORARY_DIRECTORY": str(places.work(self.directory, spec.key.cluster)),
             **asked,
             **own,
-            # A process that changes its title leaves the mark in its environment legible.
-            "SPT_NOENV": "1",
+            **TITLE_DEFAULTS,
         }
         if prefix:
             environment = _in_conda(environment, prefix, asked)

@@ -20,6 +20,13 @@ from headrace_controller.backends.base import ProcessKey
 SOCKET, LOCK, LOG = "socket", "lock", "log"
 
 
+def make(directory: Path) -> None:
+    """Makes the local directory, closed to others."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("nursery", "logs", "manifests", "work"):
+        (directory / name).mkdir(mode=0o700, exist_ok=True)
+
+
 def nursery(directory: Path) -> Path:
     """Where the nursery keeps its own things."""
     return directory / "nursery"

@@ -30,6 +30,7 @@ log = logging.getLogger("headrace.nursery")
 
 _LOOK_AFTER_SECONDS = 2.0
 _IDLE_SECONDS = 60.0
+_HELPERS_END_SECONDS = 0.3
 _LOG_LIMIT = 1024 * 1024
 
 
@@ -83,7 +84,7 @@ class Nursery:
         Path(places.SOCKET).unlink(missing_ok=True)
         self._keeper.warmth.end()
         if not self._keeper.has_children:
-            _end_session()
+            self._end_helpers()
         log.info("ended")
 
     def _handle(self, connection: Connection, request: Request) -> None:
@@ -113,6 +114,22 @@ class Nursery:
         self._keeper.look_after()
         self._loop.call_later(_LOOK_AFTER_SECONDS, self._look_after)
 
+    def _end_helpers(self) -> None:
+        """Ends what the agent has started beside the nursery: told by the end of what it keeps open, else killed."""
+        with os.scandir("/proc/self/fd") as entries:
+            descriptors = [int(entry.name) for entry in entries]
+        for descriptor in descriptors:
+            if descriptor > 2 and not self._loop.is_mine(descriptor):
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        deadline = time.monotonic() + _HELPERS_END_SECONDS
+        while (helpers := _session()) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        for pid in helpers:
+            log.warning("pid %s does not end by itself: killed", pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def _pick_up_signals(self) -> None:
         ours, pythons = socket.socketpair()
         ours.setblocking(False)
@@ -130,8 +147,8 @@ def _wake(_number: int, _frame: FrameType | None) -> None:
 
 
 def _home(directory: Path) -> Path:
+    places.make(directory)
     home = places.nursery(directory)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     seen = home.stat()
     if seen.st_uid != os.getuid() or seen.st_mode & 0o077:
         raise SystemExit(f"{home} must belong to this user and be closed to others: chmod 700 {home}")
@@ -174,10 +191,7 @@ def _redirect() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 1 << 16)), hard))
 
 
-def _end_session() -> None:
-    """Kills what is left in this session: what the nursery has forked for itself."""
+def _session() -> list[int]:
+    """Returns what else is in this session."""
     session = os.getsid(0)
-    for process in procfs.processes():
-        if process.session == session and process.pid != os.getpid():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+    return [p.pid for p in procfs.processes() if p.session == session and p.pid != os.getpid()]

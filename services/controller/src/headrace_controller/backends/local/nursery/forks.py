@@ -17,6 +17,7 @@ from typing import NoReturn
 from setproctitle import setproctitle
 
 from headrace_controller.backends.local import protocol
+from headrace_controller.backends.local.marks import mark_this_process
 from headrace_controller.backends.local.nursery.agent import Agent
 from headrace_controller.backends.local.nursery.child import Child
 from headrace_controller.backends.local.nursery.loop import Loop
@@ -24,12 +25,12 @@ from headrace_controller.backends.local.nursery.loop import Loop
 log = logging.getLogger("headrace.nursery")
 
 
-def fork(loop: Loop, body: Callable[[], int]) -> Child:
+def fork(body: Callable[[], int]) -> Child:
     """Forks a process that runs `body`, leads a process group and has nothing of the nursery open."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     if (pid := os.fork()) == 0:
-        _run_forked(loop, body)
+        _run_forked(body)
     with contextlib.suppress(OSError):  # it does so itself; whoever is first
         os.setpgid(pid, pid)
     return Child(pid)
@@ -37,6 +38,7 @@ def fork(loop: Loop, body: Callable[[], int]) -> Child:
 
 def become(agent: Agent, order: protocol.Order) -> int:
     """Turns this process into the one ordered and runs it to its end."""
+    mark_this_process(order.mark)
     setproctitle(order.title)
     output = os.open(order.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.dup2(output, 1)
@@ -60,7 +62,7 @@ class Standby:
             ours.close()
             return _stand_by(agent, theirs, title)
 
-        self.child = fork(loop, body)
+        self.child = fork(body)
         theirs.close()
         self.ready = False
         loop.watch(self._ours, self._on_readable)
@@ -89,6 +91,7 @@ class Standby:
 def _stand_by(agent: Agent, told: socket.socket, title: str) -> int:
     setproctitle(title)
     agent.standby()
+    gc.collect()
     gc.freeze()
     told.sendall(b"ready")
     with told.makefile("rb") as stream:
@@ -99,12 +102,11 @@ def _stand_by(agent: Agent, told: socket.socket, title: str) -> int:
     return become(agent, protocol.decode_order(line))
 
 
-def _run_forked(loop: Loop, body: Callable[[], int]) -> NoReturn:
+def _run_forked(body: Callable[[], int]) -> NoReturn:
     code = 1
     try:
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
-        loop.abandon()
         log.handlers.clear()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -110,7 +110,7 @@ class Keeper:
             raise CannotStart(order.refusal, 2)
         try:
             for directory in (Path(order.directory), Path(order.log).parent):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                directory.mkdir(mode=0o700, exist_ok=True)
             if order.command:
                 return spawn(order)
             return self.warmth.fork(order, standby=order.role is Role.SCHEDULER)

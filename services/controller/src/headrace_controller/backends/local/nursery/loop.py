@@ -40,6 +40,7 @@ class Loop:
         self._numbers = itertools.count()
         self._running = True
         self._kept: list[int] = []
+        os.register_at_fork(after_in_child=self._abandon)
 
     def watch(self, file: int | socket.socket, on_readable: Callback, on_writable: Callback | None = None) -> None:
         """Calls back when `file` is readable, or with `on_writable` given, writable; replaces what was asked before."""
@@ -76,11 +77,17 @@ class Loop:
         """Ends `run` after the current callback."""
         self._running = False
 
-    def abandon(self) -> None:
-        """Closes all descriptors, in a forked process: they are the nursery's."""
-        for file in [*self._kept, *(key.fileobj for key in self._selector.get_map().values())]:
-            _close(file)
-        self._selector.close()
+    def is_mine(self, descriptor: int) -> bool:
+        """Whether the nursery itself needs a descriptor."""
+        return descriptor in self._kept or descriptor in self._selector.get_map()
+
+    def _abandon(self) -> None:
+        """Closes all descriptors in a forked process: they are the nursery's. What that one forks has none left."""
+        if self._running:
+            self._running = False
+            for file in [*self._kept, *(key.fileobj for key in self._selector.get_map().values())]:
+                _close(file)
+            self._selector.close()
 
     def _until_next_timer(self) -> float | None:
         while self._timers and self._timers[0].cancelled:

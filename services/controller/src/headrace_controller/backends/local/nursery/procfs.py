@@ -64,9 +64,6 @@ def processes() -> Iterator[Process]:
 def mark(pid: int) -> Mark | None:
     """Returns the mark that a process carries."""
     try:
-        title = (_PROC / str(pid) / "cmdline").read_bytes()
-        if found := Mark.from_title(title.rstrip(b"\0").decode(errors="replace")):
-            return found
         environment = (_PROC / str(pid) / "environ").read_bytes()
     except OSError:
         return None

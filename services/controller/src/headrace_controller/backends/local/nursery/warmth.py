@@ -40,7 +40,7 @@ class Warmth:
         ready = self._pool.take() if standby else None
         if ready and ready.assign(order):
             return ready.child
-        return fork(self._loop, lambda: become(self._agent, order))
+        return fork(lambda: become(self._agent, order))
 
     def end(self) -> None:
         """Lets those in standby go."""
@@ -65,5 +65,6 @@ class Warmth:
         gc.collect()
         gc.freeze()
         log.info("everything is imported, after %.2f s", time.monotonic() - began)
-        if (threads := len(list(Path("/proc/self/task").iterdir()))) > 1:
-            log.warning("importing has started %s threads: forked processes may hang", threads - 1)
+        names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+        if len(names) > 1:
+            log.warning("importing has started threads, which forked processes will miss: %s", ", ".join(names))
