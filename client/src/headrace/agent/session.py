@@ -54,13 +54,13 @@ class Session:
         self._obey = obey
         self._gone_seconds = gone_seconds
         self._gone_since: float | None = None
-        self._number = 0
+        self.number = 0
         self._waits = delays()
         self._last_problem = ""
 
     async def run(self) -> None:
         """Keeps a session open; returns only when the cluster's record is gone for good."""
-        self._number = time.time_ns()
+        self.number = time.time_ns()
         while True:
             try:
                 await self._speak()
@@ -85,7 +85,7 @@ class Session:
 
     async def _write(self, call: Call) -> None:
         request = self._outbox.begin(self._hello)
-        request.hello.session = self._number
+        request.hello.session = self.number
         request.sequence = sequence = 1
         await call.write(request)
         while True:
@@ -106,7 +106,7 @@ class Session:
         self._log_problem(code, from_rpc_error(error).message if error is not None else "it closed the session")
         if code is not grpc.StatusCode.ABORTED:
             # After ABORTED the number stays: with a newer one, two schedulers would take the cluster from one another.
-            self._number = time.time_ns()
+            self.number = time.time_ns()
         if code is not grpc.StatusCode.NOT_FOUND:
             self._gone_since = None
             return _LEFTOVER_SECONDS if code is grpc.StatusCode.ABORTED else next(self._waits)

@@ -27,7 +27,7 @@ _NEEDED = (
     "distributed.deploy.adaptive",
     "distributed.protocol.pickle",
     "headrace.agent.process",
-    "headrace.agent.preload",
+    "headrace.agent.takeover",
     "multiprocessing.popen_forkserver",
     "multiprocessing.queues",
     "multiprocessing.synchronize",

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client.agent.fake_controller import FakeController
+from tests.client.agent.running import Cluster, Nursery
+from tests.conftest import Eventually
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Short, as sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="hr-agent-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+@pytest.fixture
+async def controller(directory: Path) -> AsyncIterator[FakeController]:
+    controller = FakeController(str(directory / "s"))
+    await controller.start()
+    yield controller
+    await controller.stop()
+
+
+@pytest.fixture
+async def cluster(
+    controller: FakeController, nursery: Nursery, directory: Path, eventually: Eventually
+) -> AsyncIterator[Cluster]:
+    cluster = Cluster(controller, nursery, directory, eventually)
+    yield cluster
+    await cluster.close()

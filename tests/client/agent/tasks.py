@@ -1,0 +1,56 @@
+"""What tests compute on workers."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+
+import dask.config
+import distributed
+from distributed.diagnostics.plugin import NannyPlugin
+
+
+def settings() -> tuple[str | None, float, int, str | None]:
+    config = dask.config
+    token = os.environ.get("HEADRACE_AGENT_TOKEN")
+    return os.environ.get("MY_VARIABLE"), config.get("distributed.worker.memory.target"), config.get("my.number"), token
+
+
+def pid_and_group() -> tuple[int, int]:
+    return os.getpid(), os.getpgrp()
+
+
+def sleep(seconds: float, result: int = 0) -> int:
+    time.sleep(seconds)
+    return result
+
+
+def take_memory(size: int) -> None:
+    block = bytearray(size)
+    block[:] = b"x" * size
+    time.sleep(30)
+
+
+def block(size: int) -> bytes:
+    return os.urandom(size)
+
+
+class Marks(NannyPlugin):
+    name = "marks"
+    restart = True
+
+    def setup(self, nanny: distributed.Nanny) -> None:
+        nanny.env["MARKED"] = "yes"
+
+
+def marked_answer() -> tuple[str | None, int]:
+    return os.environ.get("MARKED"), importlib.import_module("their_module").answer
+
+
+def nanny_status(dask_worker: distributed.Nanny) -> str:
+    return dask_worker.status.name
+
+
+def shout(word: str) -> None:
+    print(word, flush=True)

@@ -1,0 +1,124 @@
+"""A scheduler and its workers, as a user's client meets them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from datetime import timedelta
+
+import distributed
+import pytest
+from distributed.security import Security
+from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace_chassis.certificates import Authority
+
+from tests.client.agent import tasks
+from tests.client.agent.fake_controller import TOKEN
+from tests.client.agent.running import Cluster
+
+
+async def test_a_client_computes_on_workers_that_joined_over_tls(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    await cluster.start_workers(2)
+    async with cluster.connect() as client:
+        assert await client.submit(sum, [1, 2, 3]) == 6
+        assert sorted(w["name"] for w in (await client.scheduler.identity())["workers"].values()) == [
+            "default-1-abc234",
+            "default-2-abc234",
+        ]
+
+
+async def test_the_hello_tells_where_scheduler_and_dashboard_listen(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    hello = cluster.controller.state.hellos[0]
+    assert hello.scheduler_address.startswith("tls://127.0.0.1:")
+    assert hello.dashboard_address.startswith("127.0.0.1:")
+    assert hello.versions["distributed"] == distributed.__version__
+    assert hello.activity.HasField("idle_since")
+
+
+async def test_a_client_with_a_certificate_of_another_cluster_is_refused(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    leaf = Authority.create("another", timedelta(hours=1)).issue("client", timedelta(hours=1))
+    security = Security(
+        require_encryption=True,
+        tls_ca_file=cluster.controller.authority.cert_pem.decode(),
+        tls_client_cert=leaf.cert_pem.decode(),
+        tls_client_key=leaf.key_pem.decode(),
+    )
+    with pytest.raises(OSError, match=r"[Tt]imed out|SSL|TLS"):
+        await distributed.Client(cluster.scheduler_address, security=security, asynchronous=True, timeout="1s")
+
+
+async def test_settings_of_the_enrolment_reach_scheduler_and_tasks(cluster: Cluster) -> None:
+    enrollment = cluster.controller.enrollment
+    enrollment.dask_config.update({"distributed": {"worker": {"memory": {"target": 0.51}}}, "my": {"number": 7}})
+    enrollment.environment["MY_VARIABLE"] = "here"
+    enrollment.worker_resources["GPU"] = 2
+    await cluster.start_scheduler()
+    await cluster.start_workers()
+    async with cluster.connect() as client:
+        assert await client.submit(tasks.settings, resources={"GPU": 1}) == ("here", 0.51, 7, None)
+        assert await client.run_on_scheduler(tasks.settings) == ("here", 0.51, 7, None)
+
+
+async def test_stop_ends_the_scheduler_and_its_workers_quickly(cluster: Cluster) -> None:
+    scheduler = await cluster.start_scheduler()
+    workers = await cluster.start_workers(2)
+    await cluster.settled()
+    cluster.controller.instruct(pb.SessionResponse(stop=True))
+    await cluster.eventually(lambda: scheduler.code == 0, within=1)
+    await cluster.eventually(lambda: [w.code for w in workers] == [0, 0], within=1)
+
+
+async def test_a_scheduler_ends_gracefully_on_sigterm(cluster: Cluster) -> None:
+    scheduler = await cluster.start_scheduler()
+    workers = await cluster.start_workers()
+    await cluster.settled()
+    scheduler.kill(signal.SIGTERM)
+    await cluster.eventually(lambda: scheduler.code == 0, within=1)
+    await cluster.eventually(lambda: workers[0].code == 0, within=1)
+
+
+async def test_a_worker_ends_within_a_second_of_sigterm_whatever_it_computes(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    [worker] = await cluster.start_workers()
+    async with cluster.connect() as client:
+        future = client.submit(tasks.sleep, 60)
+        await cluster.eventually(lambda: _processing(client))
+        worker.kill(signal.SIGTERM)
+        await cluster.eventually(lambda: worker.code is not None, within=2)
+        del future
+
+
+async def _processing(client: distributed.Client) -> bool:
+    return any((await client.processing()).values())
+
+
+async def test_nothing_secret_is_in_the_logs(cluster: Cluster) -> None:
+    scheduler = await cluster.start_scheduler()
+    [worker] = await cluster.start_workers()
+    for log in (scheduler.log, worker.log):
+        assert log
+        assert TOKEN not in log
+        assert "PRIVATE KEY" not in log
+
+
+async def test_clients_and_idleness_are_reported(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    await cluster.start_workers()
+    state = cluster.controller.state
+    async with cluster.connect() as client:
+        await cluster.eventually(lambda: state.activity.clients == 1, within=1)
+        future = client.submit(tasks.sleep, 0.5)
+        await cluster.eventually(lambda: not state.activity.HasField("idle_since"), within=1)
+        await future
+        await cluster.eventually(lambda: state.activity.HasField("idle_since"), within=5)
+    await cluster.eventually(lambda: state.activity.clients == 0, within=2)
+
+
+async def test_a_scheduler_from_standby_is_like_any_other(cluster: Cluster) -> None:
+    await cluster.start_scheduler(standby=True)
+    await cluster.start_workers()
+    async with cluster.connect() as client:
+        assert await asyncio.wait_for(client.submit(sum, [1, 2]).result(), 10) == 3

@@ -1,0 +1,137 @@
+"""The stream to the controller: controllers come and go, the scheduler stays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from headrace.agent.channel import ControllerChannel
+from headrace.agent.identity import Identity
+from headrace.agent.outbox import Outbox
+from headrace.agent.session import Session
+from headrace.errors import ClusterNotFound
+from headrace.internal.v1 import agent_service_pb2 as pb
+
+from tests.client.agent import tasks
+from tests.client.agent.fake_controller import TOKEN, FakeController
+from tests.client.agent.running import Cluster
+from tests.conftest import Eventually
+
+
+async def test_work_goes_on_while_no_controller_answers(cluster: Cluster) -> None:
+    scheduler = await cluster.start_scheduler()
+    await cluster.start_workers()
+    state = cluster.controller.state
+    async with cluster.connect() as client:
+        future = client.submit(tasks.sleep, 1.5, 7)
+        await cluster.controller.stop()
+        assert await future == 7
+        state.workers.clear()
+        await cluster.controller.start()
+        await cluster.eventually(lambda: len(state.hellos) == 2)
+        assert list(state.workers) == ["default-1-abc234"]
+        assert state.hellos[1].session > state.hellos[0].session
+    assert scheduler.code is None
+
+
+async def test_what_happened_while_no_controller_answered_is_told_afterwards(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    [agent] = await cluster.start_workers()
+    state = cluster.controller.state
+    await cluster.controller.stop()
+    agent.kill()
+    await cluster.eventually(lambda: agent.code is not None)
+    await cluster.controller.start()
+    await cluster.eventually(lambda: len(state.hellos) == 2)
+    await cluster.eventually(lambda: not state.workers)
+
+
+@pytest.fixture
+async def channel(controller: FakeController) -> AsyncIterator[ControllerChannel]:
+    channel = ControllerChannel(
+        Identity(
+            deployment="test",
+            cluster="c1",
+            process="scheduler",
+            role="scheduler",
+            generation=1,
+            endpoint=controller.endpoint,
+            token=TOKEN,
+        )
+    )
+    yield channel
+    await channel.close()
+
+
+@contextlib.asynccontextmanager
+async def _running(session: Session) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(session.run())
+    yield task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _session(channel: ControllerChannel, outbox: Outbox, gone_seconds: float = 60) -> Session:
+    hello = pb.SchedulerHello(scheduler_address="tls://127.0.0.1:1")
+    return Session(channel, outbox, lambda: hello, lambda _: None, gone_seconds=gone_seconds)
+
+
+async def test_messages_are_numbered_from_one(
+    controller: FakeController, channel: ControllerChannel, eventually: Eventually
+) -> None:
+    outbox = Outbox()
+    async with _running(_session(channel, outbox)):
+        await eventually(lambda: controller.state.hellos)
+        outbox.joined("default-1-abc234", "tls://127.0.0.1:2")
+        outbox.event("SOMETHING", "happened")
+        await eventually(lambda: controller.state.events)
+    assert controller.state.sequences == [1, 2, 3]
+
+
+async def test_a_record_that_is_gone_for_good_ends_the_session(
+    controller: FakeController, channel: ControllerChannel
+) -> None:
+    controller.session_refusal = ClusterNotFound("no cluster c1")
+    async with _running(_session(channel, Outbox(), gone_seconds=0.3)) as task:
+        await asyncio.wait_for(asyncio.shield(task), 5)
+
+
+async def test_a_record_that_comes_back_in_time_is_served_on(
+    controller: FakeController, channel: ControllerChannel, eventually: Eventually
+) -> None:
+    controller.session_refusal = ClusterNotFound("no cluster c1")
+    async with _running(_session(channel, Outbox(), gone_seconds=5)) as task:
+        await eventually(lambda: controller.refused >= 2)
+        controller.session_refusal = None
+        await eventually(lambda: controller.state.hellos)
+        assert not task.done()
+
+
+async def test_a_leftover_does_not_take_the_cluster_from_its_newer_scheduler(
+    controller: FakeController, channel: ControllerChannel, eventually: Eventually
+) -> None:
+    controller.session_refusal = grpc.StatusCode.ABORTED
+    session = _session(channel, Outbox())
+    async with _running(session) as task:
+        await eventually(lambda: controller.refused)
+        number = session.number
+        await eventually(lambda: controller.refused)
+        assert session.number == number
+        assert not task.done()
+
+
+async def test_retirements_are_told_again_after_a_reconnect(
+    controller: FakeController, channel: ControllerChannel, eventually: Eventually
+) -> None:
+    outbox = Outbox()
+    async with _running(_session(channel, outbox)):
+        await eventually(lambda: controller.state.hellos)
+        outbox.left("default-1-abc234", retired=True)
+        await eventually(lambda: controller.state.retired)
+        controller.state.retired.clear()
+        await controller.stop()
+        await controller.start()
+        await eventually(lambda: controller.state.retired == {"default-1-abc234"})

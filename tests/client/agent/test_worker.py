@@ -1,0 +1,132 @@
+"""Workers behave as `dask worker` with its nanny does."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import distributed
+from headrace.errors import ClusterEnded
+
+from tests.client.agent import tasks
+from tests.client.agent.running import Cluster
+
+
+async def test_client_restart_brings_workers_back_under_their_names(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    [agent] = await cluster.start_workers()
+    async with cluster.connect() as client:
+        before = await client.submit(os.getpid)
+        await client.restart(timeout=20)
+        assert await client.submit(os.getpid, pure=False) != before
+    assert agent.process in cluster.controller.state.workers
+    assert agent.code is None
+
+
+async def test_a_killed_worker_process_is_replaced_by_its_nanny(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    [agent] = await cluster.start_workers()
+    async with cluster.connect() as client:
+        before = await client.submit(os.getpid)
+        os.kill(before, signal.SIGKILL)
+        await cluster.eventually(lambda: agent.process in cluster.controller.state.left)
+        await cluster.eventually(lambda: agent.process in cluster.controller.state.workers, within=10)
+        assert await client.submit(os.getpid, pure=False) != before
+
+
+async def test_a_worker_process_is_in_the_group_of_its_nanny(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    [agent] = await cluster.start_workers()
+    async with cluster.connect() as client:
+        pid, group = await client.submit(tasks.pid_and_group)
+        assert group == agent.pid
+        os.killpg(agent.pid, signal.SIGKILL)
+        await cluster.eventually(lambda: not _alive(pid))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_a_worker_process_ends_with_a_nanny_that_was_killed(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    [agent] = await cluster.start_workers()
+    async with cluster.connect() as client:
+        pid = await client.submit(os.getpid)
+        agent.kill()
+        await cluster.eventually(lambda: not _alive(pid))
+
+
+async def test_a_worker_over_its_memory_limit_is_replaced(cluster: Cluster) -> None:
+    enrollment = cluster.controller.enrollment
+    enrollment.worker_memory_bytes = 300 << 20
+    memory = {"target": False, "spill": False, "pause": False, "terminate": 0.9, "monitor-interval": "20ms"}
+    enrollment.dask_config.update({"distributed": {"worker": {"memory": memory}, "scheduler": {"allowed-failures": 0}}})
+    await cluster.start_scheduler()
+    [agent] = await cluster.start_workers()
+    async with cluster.connect() as client:
+        future = client.submit(tasks.take_memory, 400 << 20)
+        error = await future.exception()
+        assert isinstance(error, distributed.KilledWorker)
+        assert await client.submit(sum, [1, 2]) == 3
+    assert "memory" in agent.log
+    assert agent.code is None
+
+
+async def test_nanny_plugins_and_uploaded_files_work(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    await cluster.start_workers()
+    module = cluster.directory / "their_module.py"
+    module.write_text("answer = 42\n")
+    async with cluster.connect() as client:
+        await client.register_plugin(tasks.Marks())
+        await client.upload_file(str(module))
+        assert await client.submit(tasks.marked_answer) == ("yes", 42)
+
+
+async def test_a_worker_retires_at_the_end_of_its_lifetime(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    cluster.controller.enrollment.worker_lifetime_seconds = 1
+    [agent] = await cluster.start_workers()
+    await cluster.eventually(lambda: agent.code == 0, within=10)
+
+
+async def test_a_worker_of_an_ended_cluster_says_so_and_fails(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    cluster.controller.refusal = ClusterEnded("cluster c1 has ended")
+    agent = cluster.start("default-9-abc234")
+    await cluster.eventually(lambda: agent.code is not None)
+    assert agent.code == 1
+    assert "cannot enrol" in agent.log.splitlines()[-1]
+    assert "cluster c1 has ended" in agent.log.splitlines()[-1]
+
+
+async def test_a_worker_without_its_scheduler_ends(cluster: Cluster) -> None:
+    scheduler = await cluster.start_scheduler()
+    [agent] = await cluster.start_workers()
+    scheduler.kill()
+    await cluster.eventually(lambda: agent.code is not None, within=10)
+
+
+async def test_a_worker_that_needs_another_environment_at_exec_starts_cold_and_has_it(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    cluster.controller.enrollment.environment["OMP_NUM_THREADS"] = "3"
+    [agent] = await cluster.start_workers()
+    assert "start cold: OMP_NUM_THREADS" in agent.log
+    async with cluster.connect() as client:
+        assert await client.submit(os.getenv, "OMP_NUM_THREADS") == "3"
+
+
+async def test_what_a_task_prints_is_in_the_log_of_its_worker(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    agents = await cluster.start_workers(2)
+    async with cluster.connect() as client:
+        addresses = cluster.controller.state.workers
+        for agent in agents:
+            await client.submit(tasks.shout, f"by {agent.process}", workers=addresses[agent.process])
+    for agent in agents:
+        assert f"by {agent.process}" in agent.log
