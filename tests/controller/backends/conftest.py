@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import time
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from headrace_controller.backends.local import marks
 from headrace_controller.backends.local.backend import LocalBackend
 from headrace_controller.backends.local.launch import shut_down
@@ -31,8 +31,12 @@ class Place:
     @property
     def nursery(self) -> int:
         """The pid of the nursery."""
-        [pid] = [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"headrace nursery")]
+        [pid] = self.nurseries()
         return pid
+
+    def nurseries(self) -> list[int]:
+        """Pids of nurseries: one, or none."""
+        return [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"headrace nursery")]
 
     def processes(self) -> list[int]:
         """Pids of all that runs for it."""
@@ -42,6 +46,15 @@ class Place:
             for pid in (int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit())
             if site in _read(pid, "cmdline") or site in _read(pid, "environ")
         ]
+
+    def processes_of(self, cluster: str, process: str = "") -> list[int]:
+        """Pids of all that runs for a cluster, or for one of its processes."""
+        mark = re.compile(rf"headrace={re.escape(self.site)}/{cluster}/\d+/{process}".encode())
+        return [pid for pid in self.processes() if mark.search(_read(pid, "environ"))]
+
+    def standbys(self) -> list[int]:
+        """Pids of those that wait for a cluster."""
+        return [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"dask standby")]
 
     def backend(self, *, standby: int = 0, agent: str = "fake_agent") -> LocalBackend:
         return LocalBackend(self.deployment, self.directory, standby=standby, agent=agent)

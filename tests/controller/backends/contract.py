@@ -11,7 +11,6 @@ from contextlib import aclosing
 from typing import cast
 
 import pytest
-
 from headrace_controller.backends.base import (
     SCHEDULER,
     Backend,
@@ -80,9 +79,7 @@ def _logs(backend: Backend, cluster: str, process: str | None = None) -> AsyncGe
     return cast("AsyncGenerator[LogPiece]", backend.logs(cluster, process, follow=True))
 
 
-async def _until(
-    backend: Backend, cluster: str, process: str, holds: Callable[[ProcessStatus], bool]
-) -> ProcessStatus:
+async def _until(backend: Backend, cluster: str, process: str, holds: Callable[[ProcessStatus], bool]) -> ProcessStatus:
     changes = backend.changes()
     found = await status(backend, cluster, process)
     async with asyncio.timeout(10):
@@ -268,7 +265,9 @@ class BackendContract:
 
         after = make_backend()
         await after.open()
-        assert sorted(await after.observe(cluster), key=lambda s: s.key) == sorted([running, exited], key=lambda s: s.key)
+        assert sorted(await after.observe(cluster), key=lambda s: s.key) == sorted(
+            [running, exited], key=lambda s: s.key
+        )
         await after.stop(cluster)
         assert (await status(after, cluster)).cause is ExitCause.STOPPED
         await after.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -13,26 +12,52 @@ stood_by_in = 0
 
 
 def preload() -> None:
-    global preloaded_in
+    global preloaded_in  # noqa: PLW0603 what forks inherit is what is tested
     preloaded_in = os.getpid()
 
 
 def standby() -> None:
-    global stood_by_in
+    global stood_by_in  # noqa: PLW0603 as above
     stood_by_in = os.getpid()
 
 
 def run() -> int:
-    print(f"runs {os.environ['HEADRACE_PROCESS']} at {time.time()}")
-    print(f"forked={preloaded_in not in {0, os.getpid()}} standby={stood_by_in == os.getpid()} in={Path.cwd()}")
-    print(f"variables={sorted(v for v in os.environ if v.startswith(('SECRET', 'ASKED', 'HEADRACE_')))}")
-    print(f"descriptors={sorted(os.readlink(f'/proc/self/fd/{fd}') for fd in _open_files())}")
-    sys.stdout.flush()
-    if "ASKED_CODE" in os.environ:
-        return int(os.environ["ASKED_CODE"])
+    say("pid", os.getpid())
+    say("forked", preloaded_in not in {0, os.getpid()})
+    say("from standby", stood_by_in == os.getpid())
+    say("directory", Path.cwd())
+    say("variables", sorted(v for v in os.environ if v.startswith(("SECRET", "ASKED", "HEADRACE_"))))
+    say("files", sorted(open_files()))
+    behaviour = os.environ.get("ASKED_FOR", "")
+    if behaviour == "failure":
+        raise RuntimeError("as asked")
+    if behaviour.startswith("code "):
+        return int(behaviour.removeprefix("code "))
+    if behaviour == "deafness":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if behaviour == "work":
+        work(0.05)
+    say("up", "yes")
     while True:
         signal.pause()
 
 
-def _open_files() -> list[str]:
-    return [fd for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+def say(what: str, value: object) -> None:
+    print(f"{what}: {value}", flush=True)
+
+
+def work(seconds: float) -> None:
+    say("began", time.monotonic())
+    while time.process_time() < seconds:
+        pass
+    say("ended", time.monotonic())
+
+
+def open_files() -> list[str]:
+    files: list[str] = []
+    for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208 the directory's own descriptor is among them
+        try:
+            files.append(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115 sockets and pipes are no paths
+        except FileNotFoundError:
+            continue
+    return files
