@@ -1,11 +1,12 @@
-"""A cluster of the fake headrace: a real Dask scheduler with real workers, in threads of the test's own process."""
+"""A cluster of the fake headrace: a real Dask scheduler with real workers, on one event loop for all of them."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from datetime import timedelta
+from typing import Any
 
-from distributed import LocalCluster, Security
+from distributed import Scheduler, Security, Worker
 from headrace.v1 import cluster_pb2
 from headrace_chassis.certificates import Authority, Leaf
 
@@ -27,40 +28,48 @@ class FakeCluster:
         self.record.status.phase = cluster_pb2.PHASE_STARTING
         if not self.record.spec.worker_groups:
             self.record.spec.worker_groups.add(name="default")
-        self._dask: LocalCluster | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def port(self) -> int:
-        assert self._dask is not None
-        return int(self._dask.scheduler_address.rpartition(":")[2])
-
-    @property
-    def workers(self) -> int:
-        return sum(group.size for group in self.record.spec.worker_groups)
+        self.port = 0
+        self._security = self._make_security()
+        self._scheduler: Any = None
+        self._workers: list[Any] = []
+        self._lock = asyncio.Lock()
 
     def issue(self) -> Leaf:
         self.certificates_issued += 1
         return self.authority.issue("client", DAY)
 
-    def start(self) -> None:
-        leaf = self.authority.issue("dask", DAY)
-        ca, cert, key = self.authority.cert_pem.decode(), leaf.cert_pem.decode(), leaf.key_pem.decode()
-        roles = {f"tls_{role}_cert": cert for role in ("scheduler", "worker", "client")}
-        roles |= {f"tls_{role}_key": key for role in ("scheduler", "worker", "client")}
-        security = Security(tls_ca_file=ca, require_encryption=True, **roles)
-        self._dask = LocalCluster(
-            n_workers=0, processes=False, protocol="tls", security=security, dashboard_address=None, threads_per_worker=1
-        )
+    async def start(self) -> None:
+        async with self._lock:
+            if not self.record.spec.stop:
+                self._scheduler = await Scheduler(
+                    protocol="tls", security=self._security, host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0"
+                )
+                self.port = int(self._scheduler.address.rpartition(":")[2])
 
-    def follow(self) -> None:
+    async def follow(self) -> None:
         """Has as many workers as the record wants."""
-        with self._lock:
-            if self._dask is not None:
-                self._dask.scale(self.workers)
+        async with self._lock:
+            wanted = sum(group.size for group in self.record.spec.worker_groups)
+            while self._scheduler is not None and len(self._workers) != wanted:
+                if len(self._workers) > wanted:
+                    await self._workers.pop().close()
+                else:
+                    self._workers.append(await self._new_worker())
 
-    def stop(self) -> None:
-        with self._lock:
-            dask, self._dask = self._dask, None
-        if dask is not None:
-            dask.close()
+    async def stop(self) -> None:
+        async with self._lock:
+            for worker in self._workers:
+                await worker.close()
+            if self._scheduler is not None:
+                await self._scheduler.close()
+            self._scheduler, self._workers = None, []
+
+    async def _new_worker(self) -> Any:
+        address = self._scheduler.address
+        return await Worker(address, security=self._security, nthreads=1, dashboard_address="127.0.0.1:0")
+
+    def _make_security(self) -> Security:
+        leaf = self.authority.issue("dask", DAY)
+        pems = {"cert": leaf.cert_pem.decode(), "key": leaf.key_pem.decode()}
+        roles = {f"tls_{role}_{kind}": pem for role in ("scheduler", "worker", "client") for kind, pem in pems.items()}
+        return Security(tls_ca_file=self.authority.cert_pem.decode(), require_encryption=True, **roles)

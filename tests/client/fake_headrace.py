@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
+from distributed.utils import LoopRunner
 from headrace import _status, errors
 from headrace.v1 import (
     auth_service_pb2,
@@ -51,7 +53,8 @@ class FakeHeadrace(
         self.certificate_seconds = 3600.0
         self._tokens: dict[str, tuple[str, float]] = {}
         self._changed = threading.Condition()
-        self._starters = ThreadPoolExecutor(4)
+        self._loop_runner = LoopRunner()
+        self._loop_runner.start()
         self.ca_file = directory / "ca.pem"
         self._serve()
         self.proxy = SniProxy(self.routes)
@@ -81,10 +84,18 @@ class FakeHeadrace(
 
     def run(self, cluster: FakeCluster) -> None:
         """Lets a starting cluster run."""
-        cluster.start()
-        cluster.follow()
-        self.routes[cluster.server_name] = cluster.port
-        self._set_phase(cluster, cluster_pb2.PHASE_RUNNING)
+        self._spawn(self._run(cluster))
+
+    async def _run(self, cluster: FakeCluster) -> None:
+        await cluster.start()
+        await cluster.follow()
+        if not cluster.record.spec.stop:
+            self.routes[cluster.server_name] = cluster.port
+            self._set_phase(cluster, cluster_pb2.PHASE_RUNNING)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+        loop: Any = self._loop_runner.loop
+        return asyncio.run_coroutine_threadsafe(coroutine, loop.asyncio_loop)
 
     def stop_server(self) -> None:
         self._server.stop(0).wait()
@@ -96,9 +107,9 @@ class FakeHeadrace(
     def close(self) -> None:
         self.proxy.close()
         for cluster in self.clusters.values():
-            self._end(cluster, cluster_pb2.PHASE_STOPPED)
-        self._starters.shutdown(wait=True)
+            self._end(cluster, cluster_pb2.PHASE_STOPPED).result(10)
         self.stop_server()
+        self._loop_runner.stop()
 
     # AuthService
 
@@ -158,7 +169,7 @@ class FakeHeadrace(
         if self.start_failure is not None:
             self._fail_start(cluster, self.start_failure)
         elif self.starts:
-            self._starters.submit(self.run, cluster)
+            self.run(cluster)
         return cluster.record
 
     def GetCluster(self, request: cluster_service_pb2.GetClusterRequest, context: Any) -> cluster_pb2.Cluster:
@@ -199,7 +210,7 @@ class FakeHeadrace(
         group = self._group(cluster, request.group)
         group.size = request.size
         group.ClearField("adapt")
-        self._starters.submit(cluster.follow)
+        self._spawn(cluster.follow())
         return cluster.record
 
     def AdaptCluster(self, request: cluster_service_pb2.AdaptClusterRequest, context: Any) -> cluster_pb2.Cluster:
@@ -210,7 +221,7 @@ class FakeHeadrace(
             group.size = max(group.size, request.adapt.minimum)
         else:
             group.ClearField("adapt")
-        self._starters.submit(cluster.follow)
+        self._spawn(cluster.follow())
         return cluster.record
 
     def StopCluster(self, request: cluster_service_pb2.StopClusterRequest, context: Any) -> cluster_pb2.Cluster:
@@ -338,14 +349,14 @@ class FakeHeadrace(
         status.message, status.log_tail = failure.message, failure.log_tail
         self._set_phase(cluster, cluster_pb2.PHASE_FAILED)
 
-    def _end(self, cluster: FakeCluster, phase: Any) -> None:
+    def _end(self, cluster: FakeCluster, phase: Any) -> Future[None]:
         cluster.record.spec.stop = True
         if cluster.record.status.phase in LIVING:
             cluster.record.status.reason = cluster_pb2.END_REASON_USER
             cluster.record.end_time.GetCurrentTime()
             self._set_phase(cluster, phase)
         self.routes.pop(cluster.server_name, None)
-        cluster.stop()
+        return self._spawn(cluster.stop())
 
 
 class _Interceptor(grpc.ServerInterceptor):

@@ -38,6 +38,7 @@ from headrace.v1 import cluster_pb2
 logger = logging.getLogger("distributed.client")
 
 _STOP_SECONDS = 10.0
+_HANDSHAKE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +259,7 @@ class GatewayCluster(Cluster):
             return
         self.status = Status.closing
         self._instances.discard(self)
-        for task in (self._starting, self._following, self._watch_worker_status_task):
-            if task is not None and task is not asyncio.current_task() and not task.done():
-                task.cancel()
+        await self._end_tasks()
         for client in list(self._clients):
             closing: object = client.close()
             if inspect.isawaitable(closing):
@@ -273,6 +272,16 @@ class GatewayCluster(Cluster):
             await self._stop_cluster()
         self.status = Status.closed
         await self._session.cleanup()
+
+    async def _end_tasks(self) -> None:
+        if self._starting is not None and self._starting is not asyncio.current_task():
+            self._starting.cancel()
+        if self._following is not None:
+            # Broken off within a TLS handshake, Tornado would leave the socket to the garbage collector.
+            await asyncio.wait([self._following], timeout=_HANDSHAKE_SECONDS)
+            self._following.cancel()
+        if self._watch_worker_status_task is not None:
+            self._watch_worker_status_task.cancel()
 
     async def _stop_cluster(self) -> None:
         try:

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import dask
+import pytest
+from headrace import BasicAuth, GatewayAuth, JupyterHubAuth, TokenAuth, get_auth
+from headrace.errors import InvalidRequest, Unauthenticated
+from headrace.v1.auth_service_pb2 import LoginRequest
+
+
+class OwnAuth(GatewayAuth):
+    def login_request(self) -> LoginRequest:
+        return LoginRequest()
+
+
+def test_basic_is_the_default_with_the_login_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ann")
+    password = get_auth().login_request().password
+    assert (password.username, password.password) == ("ann", "")
+
+
+def test_classes_get_their_arguments_from_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHO", "ann")
+    settings = {"headrace.auth.type": "basic", "headrace.auth.kwargs": {"username": "{WHO}", "password": "p"}}
+    with dask.config.set(settings):
+        password = get_auth().login_request().password
+    assert (password.username, password.password) == ("ann", "p")
+
+
+def test_arguments_that_do_not_fit_are_told() -> None:
+    with dask.config.set({"headrace.auth.kwargs": {"user": "x"}}), pytest.raises(InvalidRequest, match="BasicAuth"):
+        get_auth("basic")
+
+
+@pytest.mark.parametrize("name", ["kerbros", "os.path", "os.path.join", "no.such.module"])
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="neither one of basic, token, jupyterhub"):
+        get_auth(name)
+
+
+def test_objects_classes_and_full_names_will_do() -> None:
+    auth = BasicAuth("a", "b")
+    assert get_auth(auth) is auth
+    assert isinstance(get_auth(OwnAuth), OwnAuth)
+    assert isinstance(get_auth(f"{__name__}.OwnAuth"), GatewayAuth)
+
+
+def test_a_token_comes_from_an_argument_the_environment_or_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Unauthenticated, match="headrace login"):
+        TokenAuth()
+    monkeypatch.setenv("HEADRACE_TOKEN", "from-environment")
+    assert TokenAuth().login_request().token.token == "from-environment"
+    file = tmp_path / "token"
+    auth = TokenAuth(token_file=str(file))
+    with pytest.raises(Unauthenticated, match="cannot be read"):
+        auth.login_request()
+    file.write_text("rotated\n")
+    assert auth.login_request().token.token == "rotated"
+    assert "rotated" not in repr(auth)
+
+
+def test_the_token_of_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JUPYTERHUB_API_TOKEN", raising=False)
+    with pytest.raises(Unauthenticated, match="JUPYTERHUB_API_TOKEN"):
+        JupyterHubAuth()
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "hub")
+    token = get_auth("jupyterhub").login_request().token
+    assert (token.method, token.token) == ("jupyterhub", "hub")

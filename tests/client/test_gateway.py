@@ -1,0 +1,294 @@
+"""All methods of Gateway, in both faces."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+import dask
+import pytest
+from distributed import Client
+from headrace import (
+    BasicAuth,
+    ClusterReport,
+    ClusterStatus,
+    Gateway,
+    GatewayCluster,
+    GatewayServerError,
+    Options,
+    __version__,
+    errors,
+)
+
+from tests.client.fake_headrace import FakeHeadrace
+from tests.conftest import Eventually
+
+
+@pytest.fixture
+def own(fake: FakeHeadrace) -> Callable[..., Gateway]:
+    """Makes Gateways without any configuration."""
+
+    def make(**kwargs: object) -> Gateway:
+        return Gateway(fake.address, fake.proxy.port, tls_ca_file=str(fake.ca_file), **kwargs)  # pyright: ignore
+
+    return make
+
+
+def test_arguments_will_do_without_configuration(own: Callable[..., Gateway]) -> None:
+    with own(auth=BasicAuth("carol", "carol sesame")) as gateway:
+        assert gateway.whoami().name == "carol"
+
+
+def test_attributes(fake: FakeHeadrace, gateway: Gateway) -> None:
+    assert gateway.address == fake.address == gateway.public_address
+    assert gateway.proxy_address == f"gateway://127.0.0.1:{fake.proxy.port}"
+    assert repr(gateway) == f"Gateway<{fake.address}>"
+    assert not gateway.asynchronous
+
+
+def test_submit_and_list(gateway: Gateway, bob: Gateway) -> None:
+    first, second = gateway.submit(), gateway.submit(worker_cores=4)
+    assert [report.name for report in gateway.list_clusters()] == [second, first]
+    assert bob.list_clusters() == []
+
+
+def test_reports(fake: FakeHeadrace, gateway: Gateway) -> None:
+    fake.starts = False
+    name = gateway.submit(worker_cores=4, tags={"team": "x"}, worker_groups={"big": {"size": 2, "adapt": (1, 5)}})
+    report: ClusterReport = gateway.get_cluster(name)
+    assert (report.name, report.owner, report.status) == (name, "ann", ClusterStatus.PENDING)
+    assert (report.options, report.tags) == ({"worker_cores": 4.0}, {"team": "x"})
+    assert (report.scheduler_address, report.dashboard_link, report.security, report.stop_time) == (None,) * 4
+    assert abs((datetime.now() - report.start_time).total_seconds()) < 60  # noqa: DTZ005 - as users of dask-gateway do
+    assert [(group.name, group.size, group.adapt) for group in report.worker_groups] == [("big", 2, (1, 5))]
+    assert repr(report) == f"ClusterReport<{name}, status=PENDING>"
+
+
+def test_reports_of_running_clusters_are_enough_to_connect(fake: FakeHeadrace, gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster:
+        report = gateway.get_cluster(cluster.name)
+        assert report.status is ClusterStatus.RUNNING
+        assert report.dashboard_link == f"{fake.address}/clusters/{cluster.name}/status"
+        assert report.scheduler_address == cluster.scheduler_address
+        with Client(report.scheduler_address, security=report.security) as client:
+            assert client.scheduler_info()["type"] == "Scheduler"
+
+
+def test_listing_by_status(gateway: Gateway) -> None:
+    stopped, running = gateway.submit(), gateway.submit()
+    gateway.stop_cluster(stopped)
+    assert [report.name for report in gateway.list_clusters()] == [running]
+    assert [report.name for report in gateway.list_clusters("stopped")] == [stopped]
+    both = gateway.list_clusters(["STOPPED", ClusterStatus.RUNNING, "pending"])
+    assert [report.name for report in both] == [running, stopped]
+    with pytest.raises(ValueError, match="'gone' is none of pending, running"):
+        gateway.list_clusters("gone")
+
+
+def test_an_ended_cluster_still_has_a_report(gateway: Gateway) -> None:
+    name = gateway.submit()
+    gateway.stop_cluster(name)
+    gateway.stop_cluster(name)
+    report = gateway.get_cluster(name)
+    assert (report.status, report.reason) == (ClusterStatus.STOPPED, "USER")
+    assert report.stop_time >= report.start_time
+
+
+def test_stop_all(gateway: Gateway, bob: Gateway) -> None:
+    names = {gateway.submit(), gateway.submit()}
+    kept = bob.submit()
+    assert set(gateway.stop_all()) == names
+    assert gateway.list_clusters() == []
+    assert [report.name for report in bob.list_clusters()] == [kept]
+
+
+def test_names_of_ones_own(gateway: Gateway) -> None:
+    name = gateway.submit(name="mine")
+    assert gateway.submit(name="mine") == name
+    assert gateway.get_cluster("mine").name == name
+    gateway.scale_cluster("mine", 3)
+    assert len(gateway.workers("mine")) == 3
+    gateway.stop_cluster("mine")
+    assert gateway.submit(name="mine") != name
+
+
+def test_somebody_elses_cluster_is_not_there(gateway: Gateway, bob: Gateway) -> None:
+    name = gateway.submit()
+    for forbidden in (bob.get_cluster, bob.stop_cluster, bob.connect, bob.events, bob.workers, bob.logs):
+        with pytest.raises(ValueError, match=name):
+            forbidden(name)
+
+
+def test_scale_and_adapt(fake: FakeHeadrace, gateway: Gateway) -> None:
+    name = gateway.submit(worker_groups=[{"name": "default"}, {"name": "big", "options": {"worker_cores": 8}}])
+    default, big = fake.clusters[name].record.spec.worker_groups
+    assert dict(big.options) == {"worker_cores": 8}
+    gateway.scale_cluster(name, 2)
+    gateway.adapt_cluster(name, minimum=1, maximum=4, group="big")
+    assert (default.size, big.adapt.minimum, big.adapt.maximum) == (2, 1, 4)
+    gateway.adapt_cluster(name, group="big")
+    assert (big.adapt.minimum, big.adapt.maximum) == (0, 2**31 - 1)
+    gateway.adapt_cluster(name, active=False, group="big")
+    assert not big.HasField("adapt")
+
+
+@pytest.mark.parametrize("count", [-1, 10**9, 10**30, 1.5, "2", True, None])
+def test_counts_that_make_no_sense_are_refused_at_once(fake: FakeHeadrace, gateway: Gateway, count: object) -> None:
+    for call in (
+        lambda: gateway.scale_cluster("c", count),
+        lambda: gateway.adapt_cluster("c", minimum=count if count is not None else -1),
+        lambda: gateway.submit(worker_groups={"default": count}),
+    ):
+        with pytest.raises(errors.InvalidRequest, match=r"n: |minimum: |worker_groups"):
+            call()
+    assert fake.calls == []
+
+
+def test_more_than_allowed_is_told_with_the_limit(gateway: Gateway) -> None:
+    name = gateway.submit()
+    with pytest.raises(errors.QuotaExceeded, match="users/ann may have 100 workers"):
+        gateway.scale_cluster(name, 101)
+    with pytest.raises(errors.InvalidRequest, match="maximum: must be at least minimum 3"):
+        gateway.adapt_cluster(name, minimum=3, maximum=2)
+    with pytest.raises(errors.GroupNotFound, match="'none'"):
+        gateway.scale_cluster(name, 1, group="none")
+
+
+def test_what_numpy_calls_a_number_is_one(fake: FakeHeadrace, gateway: Gateway) -> None:
+    numpy = pytest.importorskip("numpy")
+    name = gateway.submit(worker_cores=numpy.int64(3), spot=numpy.float32(0.5))
+    gateway.scale_cluster(name, numpy.int64(2))
+    assert dict(fake.clusters[name].record.spec.options) == {"worker_cores": 3, "spot": 0.5}
+
+
+def test_values_that_cannot_be_sent_are_named(gateway: Gateway) -> None:
+    with pytest.raises(errors.WrongType, match=r"image: <object"):
+        gateway.submit(image=object())
+    with pytest.raises(errors.WrongType, match="cluster_options: must be an Options object, is int"):
+        gateway.submit(3)  # pyright: ignore[reportArgumentType]
+
+
+def test_options(fake: FakeHeadrace, gateway: Gateway) -> None:
+    options: Options = gateway.cluster_options()
+    options.worker_cores = 4
+    options["profile"] = "large"
+    first = gateway.submit(options, worker_cores=8)
+    assert dict(fake.clusters[first].record.spec.options) == {"worker_cores": 8, "profile": "large"}
+    assert options.worker_cores == 4
+    with pytest.raises(errors.UnknownOption, match="did you mean 'worker_cores'"):
+        gateway.submit(options, worker_core=1)
+
+
+def test_configured_options(fake: FakeHeadrace, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTER_IMAGE", "lab:1")
+    with dask.config.set({"headrace.cluster.options": {"image": "{JUPYTER_IMAGE}", "worker_cores": 3}}):
+        assert gateway.cluster_options().image == "lab:1"
+        assert gateway.cluster_options(use_local_defaults=False).worker_cores == 2
+        name = gateway.submit(worker_cores=5)
+    assert dict(fake.clusters[name].record.spec.options) == {"image": "lab:1", "worker_cores": 5}
+
+
+def test_events_workers_and_logs(gateway: Gateway) -> None:
+    name = gateway.submit(worker_groups={"default": 7})
+    event, *_ = gateway.events(name)
+    assert (event.message, event.severity, event.cluster) == ("the scheduler is being started", "info", name)
+    workers = gateway.workers(name)
+    assert len(workers) == 7
+    assert (workers[0].name, workers[0].group, workers[0].state) == ("default-0-abcdef", "default", "running")
+    assert gateway.logs(name)["scheduler"] == "scheduler line 0\nscheduler line 1\nscheduler line 2\n"
+    assert list(gateway.logs(name, "scheduler", tail=1)) == ["scheduler"]
+    assert list(gateway.logs(name, "scheduler", tail=1, follow=True)) == [
+        ("scheduler", "scheduler line 0\n"),
+        ("scheduler", "later\n"),
+    ]
+    with pytest.raises(ValueError, match="tail: must be 1 or more"):
+        gateway.logs(name, tail=0)
+
+
+def test_who_and_which_versions(gateway: Gateway) -> None:
+    user = gateway.whoami()
+    assert (user.name, user.groups, user.roles) == ("ann", ("people",), ("owner",))
+    assert gateway.get_versions() == {"server": {"version": "9.9.9"}, "client": {"version": __version__}}
+
+
+def test_a_closed_gateway_says_so(configured: None) -> None:
+    gateway = Gateway()
+    gateway.close()
+    gateway.close()
+    with pytest.raises((GatewayServerError, RuntimeError)):
+        gateway.whoami()
+
+
+def test_clusters_outlive_the_gateway_that_made_them(configured: None) -> None:
+    with Gateway() as gateway:
+        cluster = gateway.new_cluster()
+    with cluster:
+        assert cluster.report().status is ClusterStatus.RUNNING
+
+
+def test_gateways_share_thread_and_connection_and_leave_nothing(configured: None) -> None:
+    before = threading.active_count()
+    gateways = [Gateway() for _ in range(5)]
+    assert len({gateway.loop for gateway in gateways}) == 1
+    assert {gateway.whoami().name for gateway in gateways} == {"ann"}
+    for gateway in gateways:
+        gateway.close()
+    assert threading.active_count() <= before + 1  # gRPC's poller stays
+
+
+def test_a_forgotten_gateway_closes_itself(configured: None) -> None:
+    gateway = Gateway()
+    loop = gateway.loop
+    gateway.whoami()
+    del gateway
+    gc.collect()
+    assert not loop.asyncio_loop.is_running()  # pyright: ignore
+
+
+async def test_a_plain_gateway_works_inside_a_running_loop(configured: None) -> None:
+    """As in a notebook, whose cells run on an event loop of their own."""
+    with Gateway() as gateway:
+        assert gateway.whoami().name == "ann"
+        with gateway.new_cluster() as cluster:
+            assert cluster.get_client().scheduler_info()["type"] == "Scheduler"
+
+
+async def test_the_asynchronous_face(fake: FakeHeadrace, agateway: Gateway, eventually: Eventually) -> None:
+    assert agateway.asynchronous
+    assert (await agateway.whoami()).name == "ann"
+    name = await agateway.submit(name="mine")
+    assert [report.name for report in await agateway.list_clusters()] == [name]
+    assert (await agateway.get_cluster("mine")).name == name
+    await agateway.scale_cluster(name, 2)
+    await agateway.adapt_cluster(name, maximum=3)
+    assert len(await agateway.workers(name)) == 2
+    assert (await agateway.events(name))[0].cluster == name
+    assert "scheduler" in await agateway.logs(name)
+    assert [piece async for piece in agateway.logs(name, "scheduler", tail=1, follow=True)][-1][1] == "later\n"
+    assert (await agateway.cluster_options()).worker_cores == 2
+    assert (await agateway.get_versions())["server"] == {"version": "9.9.9"}
+    await agateway.stop_cluster(name)
+    assert await agateway.stop_all() == []
+    cluster = await agateway.new_cluster()
+    async with await agateway.connect(cluster.name) as same:
+        assert isinstance(same, GatewayCluster)
+        assert same.name == cluster.name
+    await cluster.close()
+    assert fake.clusters[cluster.name].record.spec.stop
+
+
+async def test_asynchronous_calls_run_at_once(fake: FakeHeadrace, agateway: Gateway) -> None:
+    names = await asyncio.gather(*(agateway.submit() for _ in range(20)))
+    assert set(names) == set(fake.clusters)
+
+
+async def test_await_and_close(configured: None) -> None:
+    gateway = await Gateway(asynchronous=True)
+    assert (await gateway.whoami()).name == "ann"
+    await gateway.close()
+    await gateway.close()
+    with pytest.raises(TypeError, match="async with"), Gateway(asynchronous=True):
+        pass
