@@ -24,11 +24,13 @@ def look_after_scheduler(draft: Draft) -> Failure | None:
 
 
 def _start(draft: Draft, process: ProcessStatus | None) -> None:
+    if draft.status.phase is not Phase.STARTING:
+        return
     if draft.status.scheduler_created is None:
         draft.status = replace(draft.status, scheduler_created=draft.now)
         draft.tell("SchedulerStarting", "Starting the scheduler.")
     # Once it has reported, a scheduler that is gone is lost: another would know nothing of its work.
-    if process is None and draft.report.session == 0 and draft.status.phase is Phase.STARTING:
+    if process is None and draft.report.session == 0:
         draft.actions.append(StartProcesses((SCHEDULER,)))
 
 

@@ -27,7 +27,7 @@ def settled(draft: Draft, worker: WorkerRecord) -> WorkerRecord:
     if worker.joined and process is None:
         return _turned(draft, worker, WorkerState.FAILED, "Its process is gone.")
     if worker.state is not WorkerState.PENDING:
-        return _turned(draft, worker, WorkerState.PENDING, "Left the scheduler; waiting for its nanny to restart it.")
+        worker = _turned(draft, worker, WorkerState.PENDING, "Left the scheduler; waiting for its nanny to restart it.")
     return _in_time(draft, worker, process)
 
 

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from headrace_chassis.keys import Prefix
+from headrace_controller import keys as module
+from headrace_controller.keys import RECORD_FIELDS, Keys
+from headrace_controller.model import ClusterId, UserId
+from headrace_controller.store.codec import CLUSTER_FIELDS
+
+KEYS = Keys(Prefix("prod"))
+ONE = ClusterId("c1")
+
+
+def test_every_key_begins_with_the_deployments_prefix() -> None:
+    assert all(key.startswith("{prod}:") for key in KEYS.of_record(ONE, UserId("ann")))
+    assert KEYS.lease(3) == "{prod}:lease:3"
+    assert KEYS.record(ONE) == "{prod}:cluster:c1"
+
+
+def test_no_two_users_and_requests_meet_in_one_key() -> None:
+    assert KEYS.request(UserId("a:b"), "c") != KEYS.request(UserId("a"), "b:c")
+    assert KEYS.request(UserId("a%3Ab"), "c") != KEYS.request(UserId("a:b"), "c")
+    assert KEYS.usage(UserId("Ann Ärmel@example.org")).isascii()
+    assert KEYS.usage(UserId("")) != KEYS.usage(None)
+
+
+@pytest.mark.parametrize("key", [*KEYS.of_record(ONE, UserId("ann:b")), KEYS.readers(), KEYS.acknowledged()])
+def test_what_has_no_expiry_is_on_the_list(key: str) -> None:
+    assert KEYS.permanent(key) != key.startswith(KEYS.version(UserId("")))
+
+
+def test_nothing_else_is_permanent() -> None:
+    assert not KEYS.permanent(KEYS.request(UserId("ann"), "r1"))
+    assert not KEYS.permanent("{other}:cluster:c1")
+    assert not KEYS.permanent("{prod}:clusters")
+
+
+def test_the_table_tells_of_every_key() -> None:
+    documentation = inspect.getdoc(module)
+    assert documentation is not None
+    for key in (
+        *KEYS.of_record(ONE, UserId("ann")),
+        KEYS.readers(),
+        KEYS.acknowledged(),
+        KEYS.request(UserId("a"), "b"),
+    ):
+        assert f"``{key.removeprefix(KEYS.prefix).split(':')[0]}" in documentation
+
+
+def test_what_is_read_of_a_record_is_in_it() -> None:
+    assert set(CLUSTER_FIELDS) <= set(RECORD_FIELDS)
