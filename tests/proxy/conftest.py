@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import shutil
-import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -22,7 +19,7 @@ from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_dashboard import FakeDashboard
 from tests.proxy.fake_scheduler import FakeScheduler
 from tests.proxy.fake_services import FakeServices
-from tests.proxy.running_proxy import RunningProxy
+from tests.proxy.running_proxy import RunningProxy, write_settings
 
 SUFFIX = "clusters.headrace.internal"
 
@@ -51,25 +48,7 @@ def authority() -> Authority:
 @pytest.fixture
 def settings(directory: Path, authority: Authority) -> dict[str, str]:
     """Settings of a proxy on a free port, with its certificate and key written."""
-    leaf = authority.issue("gateway", timedelta(hours=1), dns_names=("localhost",), ip_addresses=("127.0.0.1",))
-    (directory / "tls").mkdir()
-    (directory / "tls" / "public.pem").write_bytes(leaf.cert_pem)
-    (directory / "tls" / "public.key").write_bytes(leaf.key_pem)
-    (directory / "deployment.key").write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    sockets = ("listen", "route_address", "xds_listen", "auth_target", "authz_target", "controller_target")
-    return {name: f"unix:{directory}/{name}" for name in sockets} | {
-        "state_directory": str(directory / "state"),
-        "deployment_key_file": str(directory / "deployment.key"),
-        "public_listen": f"127.0.0.1:{port}",
-        "public_certificate_file": str(directory / "tls" / "public.pem"),
-        "public_key_file": str(directory / "tls" / "public.key"),
-        "hello_timeout_seconds": "0.5",
-        "handshake_timeout_seconds": "1",
-        "drain_seconds": "0",
-    }
+    return write_settings(directory, authority)
 
 
 @pytest.fixture

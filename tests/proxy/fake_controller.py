@@ -22,6 +22,7 @@ class FakeController(rpc.RouteServiceServicer):
     rejected: set[str] = field(default_factory=set[str])
     acknowledged: int = 0
     acknowledged_at: float = 0.0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     _version: int = 0
     _epoch: int = 0
     _readers: set[asyncio.Queue[pb.WatchRoutesResponse]] = field(
@@ -92,3 +93,11 @@ class FakeController(rpc.RouteServiceServicer):
             self.acknowledged_at = monotonic()
             self.acknowledged = int(version)
             self.rejected = set(request.acknowledgement.rejected)
+            self.changed.set()
+
+    async def acknowledgement(self, version: int) -> float:
+        """Waits until a version is acknowledged; returns when that was."""
+        while self.acknowledged != version:
+            self.changed.clear()
+            await self.changed.wait()
+        return self.acknowledged_at

@@ -19,14 +19,15 @@ class FakeScheduler:
     directory: Path
     port: int = 0
     connections: int = 0
-    ca_pem: str = ""
+    trust: ssl.SSLContext = field(default_factory=lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     _writers: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
     _server: asyncio.Server | None = None
 
     async def start(self) -> None:
         authority = Authority.create(f"CA of {self.name}", timedelta(hours=1))
         leaf = authority.issue(self.name, timedelta(hours=1), dns_names=("scheduler",))
-        self.ca_pem = authority.cert_pem.decode()
+        self.trust.check_hostname = False
+        self.trust.load_verify_locations(cadata=authority.cert_pem.decode())
         pem = self.directory / f"{self.name}.pem"
         pem.write_bytes(leaf.cert_pem + leaf.key_pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -76,7 +77,5 @@ class Connection:
 async def connect(public: str, scheduler: FakeScheduler, sni: str) -> Connection:
     """Connects with TLS to the public port under an SNI, trusting the scheduler's own authority only."""
     host, _, port = public.rpartition(":")
-    context = ssl.create_default_context(cadata=scheduler.ca_pem)
-    context.check_hostname = False
-    reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=sni)
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=scheduler.trust, server_hostname=sni)
     return Connection(reader, writer)

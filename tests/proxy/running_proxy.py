@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
+from headrace_chassis.certificates import Authority
 from headrace_proxy import envoy_process
+
+SOCKETS = ("listen", "route_address", "xds_listen", "auth_target", "authz_target", "controller_target")
+
+
+def write_settings(directory: Path, authority: Authority) -> dict[str, str]:
+    """Settings of a proxy on a free port, with its certificate and key written."""
+    leaf = authority.issue("gateway", timedelta(hours=1), dns_names=("localhost",), ip_addresses=("127.0.0.1",))
+    (directory / "tls").mkdir()
+    (directory / "tls" / "public.pem").write_bytes(leaf.cert_pem)
+    (directory / "tls" / "public.key").write_bytes(leaf.key_pem)
+    (directory / "deployment.key").write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return {name: f"unix:{directory}/{name}" for name in SOCKETS} | {
+        "state_directory": str(directory / "state"),
+        "deployment_key_file": str(directory / "deployment.key"),
+        "public_listen": f"127.0.0.1:{port}",
+        "public_certificate_file": str(directory / "tls" / "public.pem"),
+        "public_key_file": str(directory / "tls" / "public.key"),
+        "hello_timeout_seconds": "0.5",
+        "handshake_timeout_seconds": "1",
+        "drain_seconds": "0",
+    }
 
 
 @dataclass(eq=False)
@@ -89,6 +117,12 @@ class RunningProxy:
     def envoys(self) -> list[int]:
         """Process ids of the Envoys that run for it."""
         return envoy_process.pids(self.state_directory)
+
+    def envoy_memory(self, field: str) -> int:
+        """Bytes that its Envoy holds: VmRSS now, VmHWM at most so far."""
+        (envoy,) = self.envoys()
+        lines = Path(f"/proc/{envoy}/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
 
     async def statistic(self, name: str) -> int:
         """One of Envoy's counters, from its admin socket."""

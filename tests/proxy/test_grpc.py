@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import grpc
 import pytest
@@ -108,11 +107,10 @@ async def test_a_service_that_is_back_is_used_within_a_second(
 async def test_large_messages_are_passed_on_as_they_come(
     channel: grpc.aio.Channel, services: Services, proxy: RunningProxy
 ) -> None:
-    (envoy,) = proxy.envoys()
-    before = _peak_memory(envoy)
+    before = proxy.envoy_memory("VmHWM")
     large = bytes(200 << 20)
     assert len(await _unary(channel, CLUSTERS + "Echo", large)) == len(large)
-    assert _peak_memory(envoy) - before < 40 << 20
+    assert proxy.envoy_memory("VmHWM") - before < 40 << 20
 
 
 async def test_a_client_that_does_not_read_holds_up_nobody(channel: grpc.aio.Channel, services: Services) -> None:
@@ -134,8 +132,3 @@ async def _unary(channel: grpc.aio.Channel, method: str, request: bytes) -> byte
 
 def _answers(call: grpc.aio.UnaryStreamCall[bytes, bytes]) -> AsyncIterator[bytes]:
     return aiter(call)
-
-
-def _peak_memory(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))

@@ -13,6 +13,7 @@ from headrace_proxy.bootstrap import bootstrap
 from headrace_proxy.config import Settings
 from headrace_proxy.distribution import Distribution
 from headrace_proxy.envoy_keeper import EnvoyKeeper
+from headrace_proxy.open_files import connections_allowed
 from headrace_proxy.route_book import RouteBook
 from headrace_proxy.route_file import RouteFile
 from headrace_proxy.route_reader import RouteReader
@@ -49,6 +50,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
 async def _embedded_envoy(settings: Settings, stack: AsyncExitStack) -> EnvoyKeeper:
     write_public_certificate(settings)
+    settings = settings.model_copy(update={"max_connections": connections_allowed(settings.max_connections)})
     keeper = EnvoyKeeper(
         bootstrap(settings),
         state_directory=settings.state_directory,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
@@ -44,7 +43,6 @@ class EnvoyKeeper:
 
     async def open(self) -> None:
         """Adopts or starts Envoy; raises `AddressInUse` if the port is taken."""
-        _allow_many_files()
         await self._adopt()
         if self._process is None:
             self._process = self._start()
@@ -141,9 +139,3 @@ async def stop_envoy(state_directory: Path) -> int:
     processes = envoy_process.find(state_directory)
     await asyncio.gather(*(process.stop() for process in processes))
     return len(processes)
-
-
-def _allow_many_files() -> None:
-    # Each proxied connection takes two descriptors; Envoy inherits what this process may have.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

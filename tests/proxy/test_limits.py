@@ -1,0 +1,87 @@
+"""No connection of one cluster, and no crowd of them, takes what others need."""
+
+from __future__ import annotations
+
+import resource
+import ssl
+from collections.abc import Awaitable, Callable
+
+import pytest
+from headrace_proxy.open_files import connections_allowed
+
+from tests.proxy.conftest import SUFFIX
+from tests.proxy.fake_controller import FakeController
+from tests.proxy.fake_scheduler import Connection, FakeScheduler, connect
+from tests.proxy.running_proxy import RunningProxy
+
+StartScheduler = Callable[[str], Awaitable[FakeScheduler]]
+Eventually = Callable[..., Awaitable[None]]
+REFUSED = (ConnectionResetError, ssl.SSLError)
+
+
+async def test_a_cluster_that_has_its_connections_refuses_more_and_leaves_others_alone(
+    idle_proxy: RunningProxy, controller: FakeController, start_scheduler: StartScheduler, eventually: Eventually
+) -> None:
+    busy, calm = await start_scheduler("busy"), await start_scheduler("calm")
+    controller.set("busy", busy.address)
+    controller.set("calm", calm.address)
+    await idle_proxy.start(cluster_connections="3", envoy_concurrency="1")
+    held = [await _connect(idle_proxy, busy) for _ in range(3)]
+    with pytest.raises(REFUSED):
+        await _connect(idle_proxy, busy)
+    held.append(await _connect(idle_proxy, calm))
+    held.pop(0).close()
+
+    async def has_room() -> bool:
+        try:
+            held.append(await _connect(idle_proxy, busy))
+        except REFUSED:
+            return False
+        return True
+
+    await eventually(has_room)
+    for connection in held:
+        connection.close()
+
+
+async def test_the_public_port_holds_so_many_connections_and_no_more(
+    idle_proxy: RunningProxy, controller: FakeController, start_scheduler: StartScheduler
+) -> None:
+    scheduler = await start_scheduler("ca1")
+    controller.set("ca1", scheduler.address)
+    await idle_proxy.start(max_connections="5")
+    held = [await _connect(idle_proxy, scheduler) for _ in range(5)]
+    with pytest.raises(REFUSED):
+        await _connect(idle_proxy, scheduler)
+    for connection in held:
+        connection.close()
+
+
+async def test_a_thousand_routes_and_more_connections_than_envoys_default_allows(
+    idle_proxy: RunningProxy, controller: FakeController, start_scheduler: StartScheduler, eventually: Eventually
+) -> None:
+    scheduler = await start_scheduler("ca1")
+    for number in range(1000):
+        controller.set(f"c{number}", "127.0.0.1:9")
+    version = controller.set("ca1", scheduler.address)
+    await idle_proxy.start()
+    await eventually(lambda: controller.acknowledged == version)
+    held = [await _connect(idle_proxy, scheduler) for _ in range(1200)]
+    assert await held[0].say("x") == "ca1: x"
+    assert await held[-1].say("x") == "ca1: x"
+    for connection in held:
+        connection.close()
+
+
+def test_wanted_connections_are_no_more_than_files_may_be_open() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, most = before
+    try:
+        assert connections_allowed(10) == 10
+        assert connections_allowed(most) == (most - 200) // 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def _connect(proxy: RunningProxy, scheduler: FakeScheduler) -> Connection:
+    return await connect(proxy.public, scheduler, f"{scheduler.name}.{SUFFIX}")
