@@ -35,7 +35,7 @@ def data(monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
 def layout(data: Path) -> Generator[Layout]:
     made = make_layout(data)
     yield made
-    shutil.rmtree(made.sockets)
+    shutil.rmtree(made.sockets, ignore_errors=True)
 
 
 @pytest.fixture
@@ -52,10 +52,12 @@ def fake_service(layout: Layout) -> Callable[..., ChildSpec]:
 class Up:
     """`headrace up` with fake services, as a process of its own."""
 
-    def __init__(self, data: Path, *arguments: str, behaviour: str = "ready") -> None:
+    def __init__(self, data: Path, *arguments: str, behaviour: str = "ready", nohup: bool = False) -> None:
         self.data = data
         environment = {**os.environ, "FAKE_BEHAVIOUR": behaviour}
         command = [sys.executable, str(HERE / "up_with_fakes.py"), "--data-dir", str(data), "--port", "0", *arguments]
+        if nohup:
+            command = ["nohup", *command]
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -78,8 +80,8 @@ class Up:
 def up(data: Path) -> Generator[Callable[..., Up]]:
     started: list[Up] = []
 
-    def start(*arguments: str, behaviour: str = "ready", data: Path = data) -> Up:
-        started.append(Up(data, *arguments, behaviour=behaviour))
+    def start(*arguments: str, behaviour: str = "ready", data: Path = data, nohup: bool = False) -> Up:
+        started.append(Up(data, *arguments, behaviour=behaviour, nohup=nohup))
         return started[-1]
 
     yield start

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import stat
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,26 @@ def test_a_signal_stops_all_within_three_seconds(up: StartUp, data: Path, number
     assert "Stopped." in text
     assert not marks.marked_processes(data)
     assert LocalGateway.read(data) is None
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(up: StartUp):
+    one = up(nohup=True)
+    one.read_until("Ctrl-C")
+    one.process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        one.process.wait(0.3)
+    one.process.send_signal(signal.SIGTERM)
+    assert one.finish()[0] == 0
+
+
+def test_the_directory_of_sockets_goes_with_it(up: StartUp, data: Path):
+    one = up()
+    one.read_until("Ctrl-C")
+    sockets = Path((data / "sockets-directory").read_text().strip())
+    assert sockets.is_dir()
+    one.process.send_signal(signal.SIGTERM)
+    one.finish()
+    assert not sockets.exists()
 
 
 def test_a_service_that_will_not_end_is_killed_within_three_seconds(up: StartUp, data: Path):

@@ -101,19 +101,19 @@ class Child:
         return await self._process.wait()
 
     async def stop(self, within: float) -> bool:
-        """Asks it to end, kills it and its process group when it does not; returns whether asking was enough."""
-        asked = True
-        if self._process is not None and self._process.returncode is None:
+        """Asks it to end, kills it and its process group when it does not; returns whether it ended in order."""
+        if self._process is None:
+            return False
+        if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
             try:
                 await asyncio.wait_for(asyncio.shield(self._process.wait()), within)
             except TimeoutError:
-                asked = False
                 self.kill()
                 await self._process.wait()
         self._pid_file.unlink(missing_ok=True)
-        return asked
+        return self._process.returncode == 0
 
     def kill(self) -> None:
         """Kills it with its process group, now."""

@@ -26,8 +26,10 @@ def claimed(layout: Layout, version: str) -> Generator[bool]:
         after_crash = os.fstat(descriptor).st_size > 0
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield after_crash
-        os.ftruncate(descriptor, 0)
+        try:
+            yield after_crash
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

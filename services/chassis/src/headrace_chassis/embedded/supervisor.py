@@ -83,7 +83,7 @@ class Supervisor:
             ready.set_result(None)
 
     async def stop(self, names: Sequence[str], within: float) -> bool:
-        """Ends children side by side; kills who has not ended in time. Returns whether asking was enough for all."""
+        """Ends children side by side; kills who has not ended in time. Returns whether all ended in order."""
         keepers = [self._keepers[name] for name in names if name in self._keepers]
         for keeper in keepers:
             keeper.cancel()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import getpass
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 
@@ -123,13 +124,15 @@ class System:
         if self._gateway and "controller" in self._supervisor.children and not self._options.keep_clusters:
             await asyncio.to_thread(stop_clusters, self._layout, self._gateway.token, CLUSTERS_WITHIN)
         services = [name for name in self._supervisor.children if name != "valkey"]
-        asked = await self._supervisor.stop(services, SERVICE_WITHIN)
-        if not asked:
-            # Killed, the proxy could not end Envoy, which is in a session of its own and carries no mark.
+        in_order = await self._supervisor.stop(services, SERVICE_WITHIN)
+        if services and not in_order:
+            # A proxy that was killed, or was just starting, has left Envoy, which carries no mark.
             await asyncio.to_thread(self._stop_envoy)
         await self._supervisor.stop(["valkey"], SERVICE_WITHIN)
         if not self._options.keep_clusters:
             await asyncio.to_thread(self._sweep)
+            # Agents that run on find the controller of the next start there; without any it is rubbish.
+            shutil.rmtree(self._layout.sockets, ignore_errors=True)
 
     def kill(self) -> None:
         """Kills everything, now."""

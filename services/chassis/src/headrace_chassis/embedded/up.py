@@ -73,10 +73,12 @@ def _signals(told: asyncio.Event, kill: Callable[[], None]) -> Generator[None]:
             os._exit(KILLED_EXIT_CODE)
         told.set()
 
-    for number in STOP_SIGNALS:
+    # nohup has SIGHUP ignored, and means it.
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP]
+    for number in heard:
         loop.add_signal_handler(number, on_signal)
     try:
         yield
     finally:
-        for number in STOP_SIGNALS:
+        for number in heard:
             loop.remove_signal_handler(number)
