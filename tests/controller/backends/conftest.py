@@ -80,10 +80,10 @@ def make_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         return places[-1]
 
     yield make
-    left = [pid for place in places for pid in _left(place)]
+    left = {pid: _read(pid, "cmdline") for place in places for pid in _left(place)}
     for pid in left:
         os.kill(pid, signal.SIGKILL)
-    assert left == []
+    assert left == {}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from setproctitle import setproctitle
@@ -29,8 +29,13 @@ def fork(body: Callable[[], int]) -> Child:
     """Forks a process that runs `body`, leads a process group and has nothing of the nursery open."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    if (pid := os.fork()) == 0:
-        _run_forked(body)
+    # A signal that finds the child before it has handlers of its own would be taken for one to the nursery.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        if (pid := os.fork()) == 0:
+            _run_forked(body, mask)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     with contextlib.suppress(OSError):  # it does so itself; whoever is first
         os.setpgid(pid, pid)
     return Child(pid)
@@ -102,7 +107,7 @@ def _stand_by(agent: Agent, told: socket.socket, title: str) -> int:
     return become(agent, protocol.decode_order(line))
 
 
-def _run_forked(body: Callable[[], int]) -> NoReturn:
+def _run_forked(body: Callable[[], int], mask: Iterable[int]) -> NoReturn:
     code = 1
     try:
         os.setpgid(0, 0)
@@ -111,6 +116,7 @@ def _run_forked(body: Callable[[], int]) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = body()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
