@@ -46,15 +46,21 @@ class RealUp:
         wait_until(lambda: text in self.output.read_text() or self.process.poll() is not None, within)
         assert text in self.output.read_text(), self.output.read_text()
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, *arguments], env=self.environment, capture_output=True, text=True, check=False, timeout=90
+            [sys.executable, *arguments],
+            env=self.environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
         )
         assert done.returncode == 0, done.stdout + done.stderr + self.output.read_text()
         return done
 
-    def cli(self, *arguments: str) -> str:
-        return self.run("-m", "headrace.cli", *arguments).stdout.strip()
+    def cli(self, *arguments: str, text: str = "") -> str:
+        return self.run("-m", "headrace.cli", *arguments, text=text).stdout.strip()
 
     def compute(self, cluster: str) -> str:
         return self.run("-c", COMPUTE.format(name=cluster)).stdout.strip()
@@ -135,6 +141,31 @@ def test_the_command_line_leads_a_cluster_through_its_life(start: Start, data: P
     assert up.cli("clusters", "list") == "No clusters. Make one with `headrace clusters create`."
     assert up.stop() < 3
     assert nothing_runs(data)
+
+
+def test_a_user_with_a_password_logs_in_and_is_nobody_special(start: Start, data: Path):
+    users = data.parent / "users"
+    add = [sys.executable, "-m", "headrace_auth", "users", "add", "ann", "--file", str(users), "--password-stdin"]
+    subprocess.run(add, input="correct horse\n", text=True, check=True, stdout=subprocess.DEVNULL)
+    up = start("--users-file", str(users))
+    local = json.loads((data / "gateway.json").read_text())
+    home = {"HOME": str(data.parent), "HEADRACE_DATA_DIR": str(data.parent / "none"), "XDG_CONFIG_HOME": ""}
+    up.environment |= home
+    login = ["login", local["address"], "--ca-file", local["ca_file"], "--user", "ann", "--password-stdin"]
+    up.cli(*login, text="correct horse\n")
+    assert up.cli("whoami") == "ann (owner), by api-token"
+    assert "headrace login" in up.cli("tokens", "list")
+    assert "FAIL" not in up.cli("doctor")
+    up.environment["HEADRACE_CLUSTERS_LIST_OWNER"] = "-"
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace.cli", "clusters", "list"],
+        env=up.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_stops_clusters_as_their_owners_would(start: Start, data: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -185,6 +186,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("HEADRACE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("DASK_CONFIG", str(tmp_path / "dask"))
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -195,7 +197,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["headrace", *arguments])
-        dask_config.refresh()  # reads the environment once in the life of a process, otherwise
+        # It reads files and environment once in the life of a process, otherwise.
+        dask_config.refresh(paths=[os.environ["DASK_CONFIG"]])
         code = 0
         try:
             main()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from headrace._saved_login import SavedLogin, logins_file
+from headrace.cli.default_address import config_file
 from headrace.v1 import auth_service_pb2 as auth
 
 from .conftest import TOKEN, Cli, FakeGateway
@@ -36,6 +37,25 @@ def test_a_password_is_exchanged_for_a_token_that_only_its_owner_can_read(
     assert stat.S_IMODE(logins_file().stat().st_mode) == 0o600
     assert "correct horse" not in logins_file().read_text()
     assert cli("whoami", "--address", unconfigured.address).out == "ann (owner, in physics), by api-token\n"
+
+
+def test_gateway_goes_there_from_then_on(cli: Cli, unconfigured: FakeGateway, monkeypatch: pytest.MonkeyPatch):
+    type_in(monkeypatch, TOKEN + "\n")
+    cli("login", unconfigured.address, "--token-stdin")
+    assert unconfigured.address in config_file().read_text()
+    assert cli("whoami").code == 0
+    cli("logout", unconfigured.address)
+    assert not config_file().exists()
+
+
+def test_a_configuration_of_ones_own_is_left_alone(
+    cli: Cli, unconfigured: FakeGateway, monkeypatch: pytest.MonkeyPatch
+):
+    config_file().parent.mkdir(parents=True)
+    config_file().write_text("headrace: {progress: false}\n")
+    type_in(monkeypatch, TOKEN + "\n")
+    assert "decides where Gateway() goes" in cli("login", unconfigured.address, "--token-stdin").out
+    assert config_file().read_text() == "headrace: {progress: false}\n"
 
 
 def test_a_token_is_kept_as_it_is(cli: Cli, unconfigured: FakeGateway, monkeypatch: pytest.MonkeyPatch):

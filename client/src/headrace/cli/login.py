@@ -14,6 +14,7 @@ from headrace._connection import Connection
 from headrace._saved_login import SavedLogin, logins_file
 from headrace._target import Target
 from headrace.cli.calling import call_target
+from headrace.cli.default_address import config_file, set_default
 from headrace.cli.options import CaFile
 from headrace.cli.whoami import who_am_i
 from headrace.v1 import auth_service_pb2
@@ -31,13 +32,13 @@ TokenFromInput = Annotated[
 
 @app.command()
 def login(
-    address: Annotated[
-        str | None, typer.Argument(help="Where headrace answers.", envvar="DASK_HEADRACE__ADDRESS")
-    ] = None,
+    address: Where = None,
+    *,
     user: User = None,
     password_stdin: PasswordFromInput = False,
     token_stdin: TokenFromInput = False,
     ca_file: CaFile = None,
+    default: Annotated[bool, typer.Option(help="Let Gateway() go there when it is given no address.")] = True,
 ) -> None:
     """Log in at an address and remember it.
 
@@ -51,6 +52,8 @@ def login(
     saved = call_target(target, _exchange)
     saved.write()
     print(f"Logged in at {saved.address} as {saved.user}; the token is in {logins_file()}")
+    if default and not set_default(saved.address):
+        print(f"{config_file()} decides where Gateway() goes: put {saved.address} there, or write Gateway(address)")
 
 
 def _ask(user: str | None, *, from_input: bool) -> BasicAuth:

@@ -8,6 +8,7 @@ import typer
 
 from headrace._saved_login import SavedLogin
 from headrace._target import join_host_port, parse_address
+from headrace.cli.default_address import forget_default
 from headrace.errors import NotFound
 
 app = typer.Typer(add_completion=False)
@@ -22,4 +23,5 @@ def logout(
     address = f"{'https' if tls else 'http'}://{join_host_port(host, port)}"
     if not SavedLogin.remove(address):
         raise NotFound(f"there is no saved login at {address}")
+    forget_default(address)
     print(f"Forgot the login at {address}")
