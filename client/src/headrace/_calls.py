@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import Sequence
@@ -134,4 +135,5 @@ async def whoami(connection: Connection) -> User:
 def _security(connection: Connection, cluster: cluster_pb2.Cluster) -> GatewaySecurity | None:
     from headrace._security import GatewaySecurity, SchedulerAccess
 
-    return GatewaySecurity(SchedulerAccess(connection, cluster.name.partition("/")[2]))
+    loop = asyncio.get_running_loop()
+    return GatewaySecurity(SchedulerAccess(lambda: connection, loop, cluster.name.partition("/")[2]))

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Self
 from distributed import Client
 from distributed.core import Status, rpc
 from distributed.deploy.cluster import Cluster
+from distributed.objects import SchedulerInfo
 from distributed.utils import NoOpAwaitable
 from tornado.ioloop import IOLoop
 
@@ -39,6 +40,8 @@ logger = logging.getLogger("distributed.client")
 
 _STOP_SECONDS = 10.0
 _HANDSHAKE_SECONDS = 0.5
+_FIRST_LOOK_SECONDS = 0.005
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class GatewayCluster(Cluster):
 
     _instances: ClassVar[weakref.WeakSet[GatewayCluster]] = weakref.WeakSet()
     gateway: Gateway
-    security: GatewaySecurity | None
+    security: GatewaySecurity
     shutdown_on_close: bool | None
 
     def __init__(  # noqa: PLR0917 - the order of dask-gateway's arguments
@@ -149,7 +152,8 @@ class GatewayCluster(Cluster):
         self._origin = origin
         self._timeout = start_timeout(timeout)
         self.shutdown_on_close = shutdown_on_close
-        self.security = None
+        self._access = SchedulerAccess(lambda: session.connection, session.asyncio_loop)
+        self.security = GatewaySecurity(self._access)
         self._scheduler_address = ""
         self._dashboard: DashboardLink | None = None
         self._scaling: dict[str, str] = {}
@@ -195,8 +199,8 @@ class GatewayCluster(Cluster):
         connection = self._session.connection
         cluster = await self._find_or_make(connection)
         self.name = cluster.name.partition("/")[2]
-        access = SchedulerAccess(connection, self.name)
-        early = asyncio.ensure_future(access.ready()) if access.mode == "proxied" else None
+        self._access.cluster = self.name
+        early = asyncio.ensure_future(self._access.ready()) if self._access.mode == "proxied" else None
         try:
             cluster = await _watch.wait_until_running(connection, cluster, self._progress.say, self._timeout)
             if early is not None:
@@ -204,12 +208,12 @@ class GatewayCluster(Cluster):
         finally:
             if early is not None:
                 early.cancel()
-        self._take(connection, cluster, access)
+        self._take(connection, cluster)
         if isinstance(self._origin, Existing):
-            await self._follow(access)
+            await self._follow()
         else:
             # A new cluster has no workers yet: its first user need not wait for the news of them.
-            self._following = asyncio.ensure_future(self._follow(access))
+            self._following = asyncio.ensure_future(self._follow())
 
     async def _find_or_make(self, connection: Connection) -> cluster_pb2.Cluster:
         if isinstance(self._origin, Existing):
@@ -222,19 +226,18 @@ class GatewayCluster(Cluster):
             self.shutdown_on_close = _is_new(cluster)
         return cluster
 
-    def _take(self, connection: Connection, cluster: cluster_pb2.Cluster, access: SchedulerAccess) -> None:
+    def _take(self, connection: Connection, cluster: cluster_pb2.Cluster) -> None:
         self._scheduler_address = f"{self.gateway.proxy_address}/{self.name}"
         self._dashboard = DashboardLink(connection, self.name, cluster.status.dashboard_path)
-        self.security = GatewaySecurity(access)
         self.scheduler_comm = rpc(self._scheduler_address, connection_args=self.security.get_connection_args("client"))
         for group in cluster.spec.worker_groups:
             self._scaling[group.name] = _scaling_mode(group)
         self.status = Status.running
 
-    async def _follow(self, access: SchedulerAccess) -> None:
+    async def _follow(self) -> None:
         """Begins to follow the scheduler's workers. Without success the cluster can be used all the same."""
         try:
-            await access.ready()
+            await self._access.ready()
             comm, self.scheduler_info = await _workers.subscribe(self.scheduler_comm)
         except (OSError, HeadraceError) as error:
             logger.warning("headrace cannot follow the workers of cluster %s: %s", self.name, error)
@@ -266,7 +269,7 @@ class GatewayCluster(Cluster):
                 await closing
         for callback in self.periodic_callbacks.values():
             callback.stop()
-        if self.security is not None:
+        if self._scheduler_address:
             await self.scheduler_comm.close_rpc()
         if (self.shutdown_on_close if shutdown is None else shutdown) and self.name != "?":
             await self._stop_cluster()
@@ -336,7 +339,7 @@ class GatewayCluster(Cluster):
         self.close()
 
     def __del__(self, _warn: object = warnings.warn) -> None:
-        if self._asynchronous if hasattr(self, "_asynchronous") else True:
+        if not hasattr(self, "_progress") or self._asynchronous:  # not even begun, or its loop is somebody else's
             return
         if self.status == Status.closed or sys.is_finalizing():
             return
@@ -438,13 +441,21 @@ class GatewayCluster(Cluster):
             raise TimeoutError(f"only {running} of {n_workers} workers arrived within {limit:.3g} s") from None
 
     async def _until(self, n_workers: int) -> None:
+        """The stream tells of arrivals at once, but neither that a worker has become ready nor for ever: so look, too."""
+        pause = _FIRST_LOOK_SECONDS
         while self._running_workers() < n_workers:
-            self._workers_changed.clear()
-            await self._workers_changed.wait()
+            if len(self.scheduler_info["workers"]) < n_workers:
+                self._workers_changed.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._workers_changed.wait(), _LOOK_SECONDS)
+            else:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LOOK_SECONDS)
+            self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
 
     def _running_workers(self) -> int:
         workers = self.scheduler_info["workers"].values()
-        return sum(1 for worker in workers if worker.get("status", "running") == "running")
+        return sum(1 for worker in workers if worker["status"] == "running")
 
     # Views
 

@@ -77,17 +77,22 @@ def _lookup() -> Callable[[str], object]:
     except ImportError:
         return functools.partial(_without_dask, defaults)
     dask_config.update_defaults(defaults)
-    return lambda key: dask_config.get(f"headrace.{key}", default=None)
+    # A `dask.config.set` around the first import takes the defaults along when it ends.
+    return lambda key: dask_config.get(f"headrace.{key}", default=_default(defaults, key))
 
 
 def _without_dask(defaults: Mapping[str, object], key: str) -> object:
     variable = "DASK_HEADRACE__" + key.replace(".", "__").replace("-", "_").upper()
-    if variable in os.environ:
-        text = os.environ[variable]
-        try:
-            return ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            return text
+    if variable not in os.environ:
+        return _default(defaults, key)
+    text = os.environ[variable]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _default(defaults: Mapping[str, object], key: str) -> object:
     value: object = defaults
     for part in ("headrace", *key.split(".")):
         value = cast("dict[str, object]", value)[part]

@@ -7,7 +7,7 @@ import os
 import ssl
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,15 @@ class SchedulerAccess:
 
     Parameters
     ----------
-    connection
-        Where to fetch them; they are fetched on its event loop.
+    connect
+        Gives the connection to fetch them with; called on `loop`.
+    loop
+        Event loop of that connection.
     cluster
-        Id of the cluster.
+        Id of the cluster. May be set later, before the first use.
     """
 
-    def __init__(self, connection: Connection, cluster: str) -> None:
+    def __init__(self, connect: Callable[[], Connection], loop: asyncio.AbstractEventLoop, cluster: str = "") -> None:
         self.cluster = cluster
         self.mode = _connect_mode()
         self.server_name = ""
@@ -51,8 +53,8 @@ class SchedulerAccess:
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         # The authority is this cluster's own: whoever it has signed for is in this cluster, at whatever address.
         self.context.check_hostname = False
-        self._connection = connection
-        self._loop = asyncio.get_running_loop()
+        self._connect = connect
+        self._loop = loop
         self._lock = asyncio.Lock()
         self._renew_at = 0.0
         self._good_until = 0.0
@@ -69,7 +71,7 @@ class SchedulerAccess:
 
     async def fetch(self) -> None:
         """Fetches a new certificate and the addresses."""
-        connection = self._connection
+        connection = self._connect()
         request = cluster_service_pb2.ConnectClusterRequest(name=cluster_name(self.cluster))
         doing = f"connecting to cluster {self.cluster}"
         facts = await connection.call(connection.clusters.ConnectCluster, request, doing=doing)

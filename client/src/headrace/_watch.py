@@ -29,9 +29,9 @@ async def wait_until_running(
         It does not run in time. It is left as it is.
     """
     say(cluster.status.message)
-    if cluster.status.phase in _ENDED:
+    if cluster.status.phase == cluster_pb2.PHASE_STOPPED:
         raise _has_ended(cluster)
-    if cluster.status.phase != _RUNNING:
+    if cluster.status.phase not in {_RUNNING, cluster_pb2.PHASE_FAILED}:
         cluster = await _follow(connection, cluster, say, timeout)
     if cluster.status.phase != _RUNNING:
         raise _end_of(cluster)

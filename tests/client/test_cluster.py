@@ -1,0 +1,330 @@
+"""GatewayCluster: start, use, end; in both faces."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from distributed import Client, get_client
+from distributed.core import Status
+from distributed.deploy import Cluster
+from headrace import ClusterStatus, Gateway, GatewayCluster, errors
+from headrace.v1 import cluster_pb2
+
+from tests.client.fake_headrace import FakeHeadrace
+from tests.conftest import Eventually
+
+
+def test_a_cluster_is_one_of_dasks(gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster:
+        assert isinstance(cluster, GatewayCluster)
+        assert isinstance(cluster, Cluster)
+        assert cluster.status == Status.running
+        assert cluster.scheduler_address == f"{gateway.proxy_address}/{cluster.name}"
+        assert repr(cluster) == f"GatewayCluster<{cluster.name}, running, workers=0, threads=0>"
+    assert cluster.status == Status.closed
+
+
+def test_it_computes(gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster, cluster.get_client() as client:
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=10)
+        assert client.submit(sum, [1, 2]).result(timeout=10) == 3
+        assert len(cluster.scheduler_info["workers"]) == 2
+        assert "workers=2" in repr(cluster)
+        cluster.scale(1)
+
+
+def test_without_arguments_as_dask_gateway_has_it(configured: None, fake: FakeHeadrace) -> None:
+    with GatewayCluster(worker_cores=4) as cluster:
+        assert fake.clusters[cluster.name].record.spec.options["worker_cores"] == 4
+        with GatewayCluster.from_name(cluster.name) as same:
+            assert same.name == cluster.name
+        assert gateway_status(cluster) is ClusterStatus.RUNNING
+    with cluster.gateway as gateway:
+        assert repr(gateway)
+
+
+def gateway_status(cluster: GatewayCluster) -> ClusterStatus:
+    return cluster.report().status
+
+
+@pytest.mark.parametrize(
+    ("given", "argument", "ends"),
+    [(None, None, True), (True, None, True), (False, None, False), (True, False, False), (False, True, True)],
+)
+def test_what_close_does_to_the_cluster(
+    fake: FakeHeadrace, gateway: Gateway, given: bool | None, argument: bool | None, ends: bool
+) -> None:
+    cluster = gateway.new_cluster(shutdown_on_close=given)
+    cluster.close(argument)
+    cluster.close()
+    assert fake.clusters[cluster.name].record.spec.stop is ends
+
+
+def test_shutdown_ends_a_cluster_that_was_only_connected_to(fake: FakeHeadrace, gateway: Gateway) -> None:
+    cluster = gateway.new_cluster()
+    gateway.connect(cluster.name).close()
+    assert not fake.clusters[cluster.name].record.spec.stop
+    gateway.connect(cluster.name).shutdown()
+    assert fake.clusters[cluster.name].record.spec.stop
+    cluster.close()
+
+
+def test_a_name_gets_or_creates_and_only_the_creator_ends(fake: FakeHeadrace, gateway: Gateway) -> None:
+    with gateway.new_cluster(name="mine") as first:
+        with gateway.new_cluster(name="mine") as second:
+            assert second.name == first.name
+        assert not fake.clusters[first.name].record.spec.stop
+        assert gateway.connect("mine").name == first.name
+    assert fake.clusters[first.name].record.spec.stop
+
+
+def test_clients_are_closed_with_the_cluster(gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster:
+        default, other = cluster.get_client(), cluster.get_client(set_as_default=False)
+        assert get_client() is default
+        assert isinstance(other, Client)
+    assert (default.status, other.status) == ("closed", "closed")
+
+
+def test_a_client_by_hand(gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster, Client(cluster) as client:
+        assert client.cluster is cluster
+    with (
+        gateway.new_cluster() as cluster,
+        Client(cluster.scheduler_address, security=cluster.security) as client,
+    ):
+        assert client.scheduler_info()["type"] == "Scheduler"
+
+
+def test_scaling_and_adapting(fake: FakeHeadrace, gateway: Gateway) -> None:
+    with gateway.new_cluster(worker_groups={"default": 0, "big": {"size": 0, "worker_cores": 8}}) as cluster:
+        default, big = fake.clusters[cluster.name].record.spec.worker_groups
+        cluster.scale(3)
+        cluster.adapt(minimum=1, maximum=4, group="big")
+        assert (default.size, big.adapt.minimum, big.adapt.maximum) == (3, 1, 4)
+        cluster.adapt(active=False, group="big")
+        assert not big.HasField("adapt")
+        cluster.adapt()
+        cluster.scale(0)
+        assert not default.HasField("adapt")
+
+
+@pytest.mark.parametrize("count", [-1, 10**9, 1.0, True])
+def test_wrong_counts_change_nothing(fake: FakeHeadrace, gateway: Gateway, count: int) -> None:
+    with gateway.new_cluster() as cluster:
+        with pytest.raises(errors.InvalidRequest):
+            cluster.scale(count)
+        with pytest.raises(errors.InvalidRequest):
+            cluster.adapt(minimum=count)
+        assert [group.size for group in fake.clusters[cluster.name].record.spec.worker_groups] == [0]
+
+
+def test_waiting_for_workers_ends(gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster, cluster.get_client() as client:
+        with pytest.raises(TimeoutError, match=r"only 0 of 1 workers arrived within 0\.1 s"):
+            client.wait_for_workers(1, timeout=0.1)
+        cluster.scale(1)
+        cluster.wait_for_workers(1)
+
+
+def test_logs_events_and_workers(gateway: Gateway) -> None:
+    with gateway.new_cluster(worker_groups={"default": 1}) as cluster:
+        assert list(cluster.logs()) == ["scheduler", "default-0-abcdef"]
+        assert cluster.logs("scheduler", tail=1)["scheduler"] == "scheduler line 0\n"
+        assert list(cluster.logs(follow=True))[-1] == ("scheduler", "later\n")
+        assert cluster.events()[0].message == "the scheduler is being started"
+        assert [worker.group for worker in cluster.workers()] == ["default"]
+        assert set(cluster.get_logs()) > {"Cluster", "Scheduler"}
+
+
+def test_the_dashboard_link_is_signed_when_looked_at(fake: FakeHeadrace, gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster:
+        assert "CreateDashboardLink" not in fake.calls
+        link = f"{fake.address}/clusters/{cluster.name}/status?link=signed"
+        assert cluster.dashboard_link == link
+        assert cluster.get_client().dashboard_link == link
+        assert fake.calls.count("CreateDashboardLink") == 1
+
+
+def test_without_a_signature_the_link_is_still_there(fake: FakeHeadrace, gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster:
+        fake.fail("CreateDashboardLink", errors.ClusterNotFound("routes not known"))
+        assert cluster.dashboard_link == f"{fake.address}/clusters/{cluster.name}/status"
+
+
+# Starts that fail
+
+
+def test_a_failure_is_told_with_reason_and_log(fake: FakeHeadrace, gateway: Gateway) -> None:
+    fake.start_failure = errors.ClusterFailed(
+        "the start command ended with exit code 3", {"reason": "BACKEND_ERROR"}, log_tail="cannot find libmissing.so\n"
+    )
+    start = time.monotonic()
+    with pytest.raises(errors.ClusterFailed, match=r"exit code 3(.|\n)*libmissing") as told:
+        gateway.new_cluster()
+    assert told.value.reason == "BACKEND_ERROR"
+    assert time.monotonic() - start < 1
+    with pytest.raises(errors.GatewayClusterError):
+        gateway.new_cluster()
+
+
+def test_a_cluster_that_is_stopped_meanwhile(fake: FakeHeadrace, gateway: Gateway) -> None:
+    fake.starts = False
+    stopper = threading.Timer(0.3, gateway.stop_all)
+    stopper.start()
+    with pytest.raises(errors.ClusterEnded, match="was stopped while it started"):
+        gateway.new_cluster()
+    stopper.join()
+
+
+def test_one_that_has_ended_cannot_be_connected_to(gateway: Gateway) -> None:
+    name = gateway.submit()
+    gateway.stop_cluster(name)
+    with pytest.raises(errors.GatewayClusterError, match=f"cluster {name} has ended"):
+        gateway.connect(name)
+
+
+def test_one_that_does_not_start_in_time_is_stopped(fake: FakeHeadrace, gateway: Gateway) -> None:
+    fake.starts = False
+    with pytest.raises(errors.DeadlineExceeded, match=r"does not run after 0\.2 s.*timeout="):
+        gateway.new_cluster(timeout="200ms")
+    (cluster,) = fake.clusters.values()
+    assert cluster.record.spec.stop
+
+
+def test_a_refused_wish_starts_nothing(fake: FakeHeadrace, gateway: Gateway) -> None:
+    fake.fail("CreateCluster", errors.QuotaExceeded.of(subject="users/ann", what="clusters", limit=1, used=1, asked=1))
+    with pytest.raises(errors.QuotaExceeded):
+        gateway.new_cluster()
+    assert fake.clusters == {}
+
+
+def test_a_lost_answer_makes_no_second_cluster(fake: FakeHeadrace, gateway: Gateway) -> None:
+    fake.fail("CreateCluster", errors.Draining("going"))
+    fake.fail("WatchClusters", errors.Draining("going"))
+    with gateway.new_cluster() as cluster:
+        assert list(fake.clusters) == [cluster.name]
+
+
+def test_ctrl_c_stops_the_cluster_that_was_being_started(
+    fake: FakeHeadrace, gateway: Gateway, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake.starts = False
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        gateway.new_cluster()
+    (cluster,) = fake.clusters.values()
+    assert cluster.record.spec.stop
+    assert "stopping the cluster" in capfd.readouterr().err
+
+
+# Ends
+
+
+def test_a_forgotten_cluster_is_closed(fake: FakeHeadrace, gateway: Gateway) -> None:
+    cluster = gateway.new_cluster()
+    name = cluster.name
+    del cluster
+    deadline = time.monotonic() + 5
+    while not fake.clusters[name].record.spec.stop and time.monotonic() < deadline:
+        gc.collect()
+    assert fake.clusters[name].record.spec.stop
+
+
+def test_the_end_of_the_process_ends_its_clusters(fake: FakeHeadrace) -> None:
+    code = f"""
+from headrace import Gateway, TokenAuth
+gateway = Gateway({fake.address!r}, {fake.proxy.port}, auth=TokenAuth("ann-secret"), tls_ca_file={str(fake.ca_file)!r})
+ends, stays = gateway.new_cluster(), gateway.new_cluster(shutdown_on_close=False)
+client = ends.get_client()
+print(ends.name, stays.name)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    ends, stays = done.stdout.split()
+    assert fake.clusters[ends].record.spec.stop
+    assert not fake.clusters[stays].record.spec.stop
+
+
+def test_a_cluster_that_cannot_be_stopped_is_told(
+    fake: FakeHeadrace, gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = gateway.new_cluster()
+    fake.fail("StopCluster", errors.InternalError("out of order"))
+    cluster.close()
+    assert "could not be stopped and may still run: out of order" in caplog.text
+
+
+# The other face
+
+
+async def test_the_asynchronous_face(fake: FakeHeadrace, agateway: Gateway, eventually: Eventually) -> None:
+    async with agateway.new_cluster() as cluster:
+        assert cluster.status == Status.running
+        await cluster.scale(2)
+        async with cluster.get_client() as client:
+            await client.wait_for_workers(2, timeout=10)
+            assert await client.submit(sum, [1, 2]) == 3
+        await cluster.adapt(maximum=2)
+        assert "scheduler" in await cluster.logs()
+        assert (await cluster.events())[0].type == "Told"
+        assert len(await cluster.workers()) == 2
+        assert (await cluster.report()).status is ClusterStatus.RUNNING
+        await eventually(lambda: "link=signed" in cluster.dashboard_link)
+    assert fake.clusters[cluster.name].record.spec.stop
+    assert cluster.status == Status.closed
+    await cluster.close()
+
+
+async def test_a_client_starts_a_cluster_that_was_not_awaited(agateway: Gateway) -> None:
+    cluster = agateway.new_cluster()
+    assert cluster.status == Status.created
+    async with Client(cluster, asynchronous=True) as client:
+        assert client.scheduler.address == cluster.scheduler_address
+    await cluster.close()
+
+
+async def test_constructor_and_from_name(configured: None, fake: FakeHeadrace) -> None:
+    cluster = await GatewayCluster(asynchronous=True)
+    same = await GatewayCluster.from_name(cluster.name, asynchronous=True)
+    await same.close()
+    assert not fake.clusters[cluster.name].record.spec.stop
+    await cluster.shutdown()
+    assert fake.clusters[cluster.name].record.spec.stop
+    with pytest.raises(TypeError, match="async with"), GatewayCluster(asynchronous=True):
+        pass
+
+
+async def test_giving_up_the_wait_stops_the_cluster(
+    fake: FakeHeadrace, agateway: Gateway, eventually: Eventually
+) -> None:
+    fake.starts = False
+    starting = asyncio.ensure_future(_await(agateway))
+    await eventually(lambda: fake.clusters)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    (cluster,) = fake.clusters.values()
+    await eventually(lambda: cluster.record.spec.stop)
+
+
+async def test_a_failure_in_the_other_face(fake: FakeHeadrace, agateway: Gateway) -> None:
+    fake.start_failure = errors.ClusterFailed("no node has room", {"reason": "START_TIMEOUT"})
+    with pytest.raises(errors.ClusterFailed, match="no node has room"):
+        await agateway.new_cluster()
+    (cluster,) = fake.clusters.values()
+    assert cluster.record.status.phase == cluster_pb2.PHASE_FAILED
+
+
+async def _await(gateway: Gateway) -> GatewayCluster:
+    return await gateway.new_cluster()
