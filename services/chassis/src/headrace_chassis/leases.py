@@ -23,7 +23,7 @@ SHARDS = 16
 ROUNDS_PER_TTL = 3
 RELEASE_SECONDS = 1.0
 
-ShardCallback = Callable[[int], None]
+ShardCallback = Callable[[int], object]
 
 log = get_logger()
 _tick = scripts.load("headrace_chassis", "lease_tick")

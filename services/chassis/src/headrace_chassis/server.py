@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,11 +17,10 @@ from headrace_chassis import logs, metrics
 from headrace_chassis.agent_tokens import AgentTokens
 from headrace_chassis.channels import open_channel
 from headrace_chassis.health import Check, Health
+from headrace_chassis.interceptors import order
 from headrace_chassis.interceptors.authenticate import authenticate
 from headrace_chassis.interceptors.deadline import Deadlines
-from headrace_chassis.interceptors.errors import errors
 from headrace_chassis.interceptors.lift import lift
-from headrace_chassis.interceptors.observe import observe
 from headrace_chassis.listener import bind, new_server
 from headrace_chassis.readiness import report_ready
 from headrace_chassis.seal import read_deployment_keys
@@ -94,8 +93,10 @@ class _Service:
 
     async def run(self) -> None:
         stopping = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        with _signals(stopping):
+            await self._live(stopping)
+
+    async def _live(self, stopping: asyncio.Event) -> None:
         tasks = (self._verifier.run, self._health.run, self._tell_ready, *self._app.tasks)
         async with asyncio.TaskGroup() as group:
             running: list[asyncio.Task[None]] = []
@@ -129,7 +130,7 @@ class _Service:
 
     def _interceptor(self, *, internal: bool) -> grpc.aio.ServerInterceptor:
         who = authenticate(self._verifier, self._agent_tokens, internal=internal)
-        return lift(observe, errors, who, self._deadlines.deadline)
+        return lift(*order(who, self._deadlines.deadline))
 
     async def _tell_ready(self) -> None:
         await self._health.passed_once.wait()
@@ -147,6 +148,18 @@ class _Service:
 
     async def _stop(self, grace: float) -> None:
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
+
+
+@contextmanager
+def _signals(stopping: asyncio.Event) -> Generator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 async def _for_life(task: Task) -> None:

@@ -1,0 +1,39 @@
+"""Settings of a service in a directory of its own, and one that runs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from headrace_chassis.seal import new_deployment_key
+from headrace_chassis.settings import ServiceSettings
+
+from tests.chassis.running import Running, running_service
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory with a name short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="hr-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def settings(directory: Path) -> ServiceSettings:
+    key_file = directory / "keys"
+    key_file.write_text(new_deployment_key())
+    return ServiceSettings(
+        listen=f"unix:{directory}/public.sock",
+        internal_listen=f"unix:{directory}/internal.sock",
+        deployment_key_file=key_file,
+        default_deadline_seconds=0.3,
+        drain_seconds=1,
+    )
+
+
+@pytest.fixture
+async def running(settings: ServiceSettings) -> AsyncIterator[Running]:
+    async with running_service(settings) as service:
+        yield service

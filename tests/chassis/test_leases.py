@@ -1,0 +1,169 @@
+"""Leases over replicas, in a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import pytest
+from headrace.errors import StoreUnavailable
+from headrace_chassis import keys
+from headrace_chassis.keys import Prefix
+from headrace_chassis.leases import SHARDS, ShardLeases, shard_of
+from headrace_chassis.redis_connection import connect
+from redis.asyncio import Redis
+
+from tests.conftest import Eventually
+
+PREFIX = Prefix("test")
+TTL = timedelta(seconds=0.6)
+
+
+def replica(redis: Redis, name: str, ttl: timedelta = TTL, clock: Callable[[], float] = time.monotonic) -> ShardLeases:
+    return ShardLeases(redis, PREFIX, name, ttl=ttl, clock=clock)
+
+
+@asynccontextmanager
+async def running(leases: ShardLeases, *, killed: bool = False) -> AsyncGenerator[ShardLeases]:
+    """Runs a replica; `killed` ends it without giving up anything, as kill -9 does."""
+    task = asyncio.create_task(leases.run())
+    try:
+        yield leases
+    finally:
+        if killed:
+            leases.release = nothing
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def nothing() -> None:
+    pass
+
+
+def all_shards(*replicas: ShardLeases) -> list[int]:
+    return sorted(shard for leases in replicas for shard in leases.held)
+
+
+def is_fair(*replicas: ShardLeases) -> bool:
+    sizes = [len(leases.held) for leases in replicas]
+    return all_shards(*replicas) == list(range(SHARDS)) and max(sizes) - min(sizes) <= 1
+
+
+async def test_a_single_replica_takes_all_shards(redis: Redis, eventually: Eventually) -> None:
+    async with running(replica(redis, "a")) as a:
+        await eventually(lambda: is_fair(a))
+
+
+async def test_replicas_share_fairly_as_they_come_and_go(redis: Redis, eventually: Eventually) -> None:
+    async with running(replica(redis, "a")) as a:
+        await eventually(lambda: is_fair(a))
+        async with running(replica(redis, "b")) as b:
+            await eventually(lambda: is_fair(a, b))
+            async with running(replica(redis, "c")) as c:
+                await eventually(lambda: is_fair(a, b, c))
+            await eventually(lambda: is_fair(a, b))
+        await eventually(lambda: is_fair(a))
+
+
+async def test_what_a_killed_replica_held_is_taken_over_within_the_ttl(redis: Redis, eventually: Eventually) -> None:
+    async with running(replica(redis, "a")) as a:
+        async with running(replica(redis, "b"), killed=True) as b:
+            await eventually(lambda: is_fair(a, b))
+        await eventually(lambda: is_fair(a), within=TTL.total_seconds() * 2)
+
+
+async def test_shards_are_given_up_at_once_on_an_orderly_end(redis: Redis, eventually: Eventually) -> None:
+    async with running(replica(redis, "a", ttl=timedelta(minutes=1))) as a:
+        await eventually(lambda: is_fair(a))
+    assert await redis.keys(f"{PREFIX}lease:*") == []
+
+
+async def test_no_shard_is_ever_believed_held_by_two(redis: Redis, eventually: Eventually) -> None:
+    replicas = [replica(redis, name) for name in "abc"]
+    seen_twice: list[list[int]] = []
+
+    def check(_shard: int) -> None:
+        held = all_shards(*replicas)
+        if len(held) != len(set(held)):
+            seen_twice.append(held)
+
+    for leases in replicas:
+        leases.on_gain(check)
+    async with running(replicas[0]), running(replicas[1]):
+        async with running(replicas[2], killed=True):
+            await eventually(lambda: is_fair(*replicas))
+        await eventually(lambda: is_fair(*replicas[:2]))
+    assert seen_twice == []
+
+
+async def test_each_taking_has_a_greater_fence_and_the_key_shows_the_newest(redis: Redis) -> None:
+    stale = replica(redis, "a")
+    await stale.tick()
+    old = dict(stale.held)
+    await redis.delete(*(keys.lease(PREFIX, shard) for shard in range(SHARDS)))
+    await redis.delete(keys.lease_replicas(PREFIX))
+    fresh = replica(redis, "b")
+    await fresh.tick()
+    assert set(fresh.held) == set(old)
+    assert all(fresh.held[shard] > old[shard] for shard in old)
+    # A store script compares just this: the stale holder's number is not the key's any more.
+    for shard, fence in fresh.held.items():
+        assert await redis.hget(keys.lease(PREFIX, shard), "fence") == str(fence).encode()
+        assert fence != old[shard]
+
+
+async def test_fences_go_on_growing_with_the_store_emptied(redis: Redis) -> None:
+    first = replica(redis, "a")
+    await first.tick()
+    newest = max(first.held.values())
+    await asyncio.sleep(0.05)
+    await redis.flushall()
+    second = replica(redis, "b")
+    await second.tick()
+    assert min(second.held.values()) > newest
+
+
+async def test_a_replica_that_cannot_renew_stops_believing_in_its_leases(redis: Redis) -> None:
+    now = 100.0
+    leases = replica(redis, "a", clock=lambda: now)
+    await leases.tick()
+    assert len(leases.held) == SHARDS
+    now += TTL.total_seconds()
+    assert leases.held == {}
+
+
+async def test_losing_is_told_before_others_get_it(redis: Redis) -> None:
+    a, b = replica(redis, "a"), replica(redis, "b")
+    lost: list[int] = []
+    a.on_lose(lost.append)
+    await a.tick()
+    await b.tick()
+    await a.tick()
+    assert len(lost) == SHARDS // 2
+    assert not b.held
+    await a.tick()
+    await b.tick()
+    assert sorted(b.held) == sorted(lost)
+
+
+async def test_gaining_is_told_with_the_fence_at_hand(redis: Redis) -> None:
+    leases = replica(redis, "a")
+    fences: dict[int, int] = {}
+    leases.on_gain(lambda shard: fences.setdefault(shard, leases.held[shard]))
+    await leases.tick()
+    assert fences == dict(leases.held)
+
+
+async def test_redis_away_is_survived(redis_url: str, redis: Redis) -> None:
+    away = connect("unix:///nowhere.sock")
+    with pytest.raises(StoreUnavailable):
+        await replica(away, "a").tick()
+    await away.aclose()
+
+
+def test_a_clusters_shard_never_changes() -> None:
+    assert [shard_of(f"c{n}", 16) for n in range(6)] == [7, 1, 11, 13, 14, 8]

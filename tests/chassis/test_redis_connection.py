@@ -1,0 +1,64 @@
+"""Redis being there, away, and back."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import pytest
+from headrace.errors import StoreUnavailable
+from headrace_chassis import keys, scripts
+from headrace_chassis.keys import Prefix
+from headrace_chassis.redis_connection import connect, ping, store_errors
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+
+async def test_redis_away_is_store_unavailable() -> None:
+    away = connect("unix:///nowhere/redis.sock")
+    with pytest.raises(StoreUnavailable, match="repeat the call in a moment"):
+        await ping(away)
+    await away.aclose()
+
+
+async def test_a_broken_connection_is_repaired_without_anybody_noticing(redis: Redis, redis_url: str) -> None:
+    await redis.set("k", "v")
+    async with connect(redis_url) as other:
+        await other.client_kill_filter(_type="normal", skipme=True)
+    assert await redis.get("k") == b"v"
+
+
+async def test_store_errors_work_as_a_decorator() -> None:
+    @store_errors()
+    async def fails() -> None:
+        raise RedisConnectionError("gone")
+
+    with pytest.raises(StoreUnavailable):
+        await fails()
+
+
+async def test_our_own_faults_are_not_taken_for_redis_being_away(redis: Redis) -> None:
+    with pytest.raises(ResponseError), store_errors():
+        await redis.execute_command("NO-SUCH-COMMAND")
+
+
+async def test_a_script_runs_also_where_it_is_not_loaded(redis: Redis) -> None:
+    script = scripts.load("headrace_chassis", "lease_release")
+    await redis.script_flush()
+    prefix = Prefix("t")
+    arguments = [keys.lease_replicas(prefix), keys.lease(prefix, 0)]
+    assert await script(redis, arguments, ["a"]) == 0
+    assert await script(redis, arguments, ["a"]) == 0
+
+
+def test_each_script_says_its_keys_and_arguments() -> None:
+    for package in ("headrace_chassis", "headrace_auth"):
+        for file in (files(package) / "scripts").iterdir():
+            head = file.read_text().split("\n\n")[0]
+            assert "-- KEYS 1" in head, file.name
+            assert "ARGV" in head, file.name
+
+
+def test_all_keys_of_a_deployment_share_prefix_and_slot() -> None:
+    prefix = Prefix("prod")
+    assert keys.lease(prefix, 3) == "{prod}:lease:3" == prefix + "lease:3"
