@@ -46,6 +46,10 @@ class FakeEnvoy:
         self._call = call
         await self._send({"node": {"id": self.node}, "initial_resource_versions": self.has})
 
+    async def connect_and_take(self) -> DeltaResponse:
+        await self.connect()
+        return await self.take()
+
     async def read(self) -> DeltaResponse:
         assert self._call
         return cast("DeltaResponse", await self._call.read())

@@ -22,11 +22,14 @@ class FakeServices(grpc.GenericRpcHandler):
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     _server: grpc.aio.Server | None = None
 
-    async def start(self) -> None:
+    async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers([self])
-        self._server.add_insecure_port(self.address)
+        if credentials is None:
+            self._server.add_insecure_port(self.address)
+        else:
+            self._server.add_secure_port(self.address, credentials)
         await self._server.start()
 
     async def stop(self) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-from tornado.httpclient import HTTPClientError
-
 from tests.proxy.browser import TOKEN, Browser, asked
 from tests.proxy.fake_authz import FakeAuthz
 from tests.proxy.fake_dashboard import FakeDashboard
+
+UPGRADE = {
+    "connection": "upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-key": "x" * 24,
+    "sec-websocket-version": "13",
+}
 
 
 async def test_a_dashboard_is_served_below_its_prefix(browser: Browser, dashboard: FakeDashboard) -> None:
@@ -26,13 +30,13 @@ async def test_websockets_pass(browser: Browser, dashboard: FakeDashboard) -> No
     await socket.write_message("hello")
     assert await socket.read_message() == "hello"
     socket.close()
+    assert await socket.read_message() is None
 
 
 async def test_who_has_no_right_is_refused_with_auths_own_words(browser: Browser, dashboard: FakeDashboard) -> None:
     response = await browser.get("/clusters/ca1/status", headers={})
     assert (response.code, response.body) == (403, b"this dashboard is not yours\n")
-    with pytest.raises(HTTPClientError, match="403"):
-        await browser.open_socket("/clusters/ca1/ws", headers={})
+    assert (await browser.get("/clusters/ca1/ws", headers=UPGRADE)).code == 403
 
 
 async def test_without_auth_nobody_gets_in_and_is_told_why(
@@ -66,9 +70,9 @@ async def test_what_proves_the_user_stays_at_the_gateway(browser: Browser, dashb
     assert response.headers.get_list("set-cookie") == ["headrace_session=secret"]
 
 
-@pytest.mark.parametrize("path", ["/clusters/ca1/..%2fca2/status", "/clusters%2fca1/", "/clusters/ca1/%5c..%5cx"])
-async def test_escaped_slashes_are_refused(browser: Browser, dashboard: FakeDashboard, path: str) -> None:
-    assert (await browser.get(path)).code == 400
+async def test_escaped_slashes_are_refused(browser: Browser, dashboard: FakeDashboard) -> None:
+    for path in ("/clusters/ca1/..%2fca2/status", "/clusters%2fca1/", "/clusters/ca1/%5c..%5cx"):
+        assert (await browser.get(path)).code == 400, path
 
 
 async def test_dots_are_resolved_before_anybody_is_asked(
@@ -79,8 +83,8 @@ async def test_dots_are_resolved_before_anybody_is_asked(
     assert asked(await browser.get("/clusters//ca1///status")).uri == "/status"
 
 
-@pytest.mark.parametrize("path", ["/", "/clusters", "/clusters/", "/metrics", "/clusters/CA1/status", "/ready"])
-async def test_anything_else_is_told_what_lives_here(browser: Browser, dashboard: FakeDashboard, path: str) -> None:
-    response = await browser.get(path)
-    assert response.code == 404
-    assert b"This is a headrace gateway" in response.body
+async def test_anything_else_is_told_what_lives_here(browser: Browser, dashboard: FakeDashboard) -> None:
+    for path in ("/", "/clusters", "/clusters/", "/metrics", "/clusters/CA1/status", "/ready"):
+        response = await browser.get(path)
+        assert response.code == 404, path
+        assert b"This is a headrace gateway" in response.body

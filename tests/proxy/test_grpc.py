@@ -19,23 +19,17 @@ Eventually = Callable[..., Awaitable[None]]
 CLUSTERS, AUTH = "/headrace.v1.ClusterService/", "/headrace.v1.AuthService/"
 
 
-@pytest.mark.parametrize(
-    ("service", "goes_to"),
-    [
-        ("headrace.v1.AuthService", "auth"),
-        ("headrace.v1.ClusterService", "controller"),
-        ("headrace.v1.OptionsService", "controller"),
-        ("headrace.internal.v1.AgentService", "controller"),
-        ("grpc.health.v1.Health", "controller"),
-        ("grpc.reflection.v1.ServerReflection", "controller"),
-        ("grpc.reflection.v1alpha.ServerReflection", "controller"),
-    ],
-)
-async def test_each_service_goes_where_it_lives(
-    channel: grpc.aio.Channel, services: Services, service: str, goes_to: str
-) -> None:
-    assert await _unary(channel, f"/{service}/Echo", b"hello") == b"hello"
-    assert services[goes_to].calls == [f"/{service}/Echo"]
+async def test_each_service_goes_where_it_lives(channel: grpc.aio.Channel, services: Services) -> None:
+    public = ["headrace.v1.ClusterService", "headrace.v1.OptionsService", "headrace.internal.v1.AgentService"]
+    general = [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    ]
+    for service in ["headrace.v1.AuthService", *public, *general]:
+        assert await _unary(channel, f"/{service}/Echo", b"hello") == b"hello"
+    assert services["auth"].calls == [AUTH + "Echo"]
+    assert services["controller"].calls == [f"/{service}/Echo" for service in (*public, *general)]
 
 
 async def test_streams_pass_in_both_directions_as_they_come(channel: grpc.aio.Channel, services: Services) -> None:

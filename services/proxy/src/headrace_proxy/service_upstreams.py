@@ -6,6 +6,7 @@ from headrace_chassis.addresses import host_port, unix_path
 
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy_config import Config, extension, typed
+from headrace_proxy.service_tls import mutual_tls
 from headrace_proxy.tcp import BUFFER_BYTES, upstream_keepalive
 
 AUTH, AUTHZ, CONTROLLER, DASHBOARDS, XDS = "auth", "authz", "controller", "dashboards", "xds"
@@ -41,8 +42,8 @@ def _service(name: str, target: str, settings: Settings, ping: Config | None = N
     }
     if on_network:
         upstream["upstream_connection_options"] = upstream_keepalive()
-        if settings.tls_certificate_file and settings.tls_key_file and settings.tls_ca_file:
-            upstream["transport_socket"] = _mutual_tls(settings, target)
+        if settings.has_tls:
+            upstream["transport_socket"] = mutual_tls(settings, host_port(target)[0])
     return upstream
 
 
@@ -93,24 +94,3 @@ def _address(target: str) -> tuple[Config, bool]:
         return {"pipe": {"path": str(path)}}, False
     host, port = host_port(target)
     return {"socket_address": {"address": host, "port_value": port}}, True
-
-
-def _mutual_tls(settings: Settings, target: str) -> Config:
-    certificate = {
-        "certificate_chain": {"filename": str(settings.tls_certificate_file)},
-        "private_key": {"filename": str(settings.tls_key_file)},
-    }
-    host, _ = host_port(target)
-    return extension(
-        "envoy.transport_sockets.tls",
-        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-        {
-            "sni": host,
-            "auto_sni_san_validation": True,
-            "common_tls_context": {
-                "alpn_protocols": ["h2"],
-                "tls_certificates": [certificate],
-                "validation_context": {"trusted_ca": {"filename": str(settings.tls_ca_file)}},
-            },
-        },
-    )

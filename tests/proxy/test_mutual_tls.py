@@ -1,0 +1,92 @@
+"""Services, control plane and Envoy on TCP, each proving itself to the others."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from headrace_chassis.certificates import Authority
+
+from tests.proxy.fake_controller import FakeController
+from tests.proxy.fake_envoy import FakeEnvoy
+from tests.proxy.fake_services import FakeServices
+from tests.proxy.running_proxy import RunningProxy
+
+Eventually = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def services_authority() -> Authority:
+    """Who vouches for headrace's services."""
+    return Authority.create("services", timedelta(hours=1))
+
+
+@pytest.fixture
+def tls_settings(
+    settings: dict[str, str], services_authority: Authority, directory: Path, request: pytest.FixtureRequest
+) -> dict[str, str]:
+    """Settings with everything that Envoy calls on TCP."""
+    leaf = services_authority.issue("s", timedelta(hours=1), dns_names=("localhost",), ip_addresses=("127.0.0.1",))
+    files = {
+        "tls_certificate_file": leaf.cert_pem,
+        "tls_key_file": leaf.key_pem,
+        "tls_ca_file": services_authority.cert_pem,
+    }
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    ports = {name: _free_port() for name in ("xds_listen", "controller_target")}
+    addresses = {
+        name: f"{host}:{port}" for (name, port), host in zip(ports.items(), ("127.0.0.1", "localhost"), strict=True)
+    }
+    return settings | addresses | {name: str(directory / name) for name in files}
+
+
+@pytest.fixture
+async def tls_proxy(idle_proxy: RunningProxy, controller: FakeController, tls_settings: dict[str, str]) -> RunningProxy:
+    await idle_proxy.start(**tls_settings)
+    return idle_proxy
+
+
+async def test_routes_and_calls_pass(
+    tls_proxy: RunningProxy,
+    controller: FakeController,
+    tls_settings: dict[str, str],
+    authority: Authority,
+    eventually: Eventually,
+) -> None:
+    version = controller.set("c1", "127.0.0.1:9")
+    await eventually(lambda: controller.acknowledged == version)
+    services = FakeServices(tls_settings["controller_target"])
+    await services.start(_credentials(tls_settings))
+    async with grpc.aio.secure_channel(tls_proxy.public, grpc.ssl_channel_credentials(authority.cert_pem)) as channel:
+        echo = channel.unary_unary("/headrace.v1.ClusterService/Echo")
+        assert await echo(b"hello", timeout=10) == b"hello"
+    await services.stop()
+
+
+@pytest.mark.parametrize("how", ["plain", "without a certificate"])
+async def test_nobody_else_reads_the_routes(
+    tls_proxy: RunningProxy, tls_settings: dict[str, str], services_authority: Authority, how: str
+) -> None:
+    address = tls_settings["xds_listen"]
+    credentials = grpc.ssl_channel_credentials(services_authority.cert_pem)
+    stranger = grpc.aio.insecure_channel(address) if how == "plain" else grpc.aio.secure_channel(address, credentials)
+    async with stranger as channel:
+        envoy = FakeEnvoy("stranger", channel)
+        with pytest.raises(grpc.aio.AioRpcError, match="UNAVAILABLE"):
+            await envoy.connect_and_take()
+
+
+def _credentials(settings: dict[str, str]) -> grpc.ServerCredentials:
+    key, certificate, ca = (Path(settings[f"tls_{name}_file"]).read_bytes() for name in ("key", "certificate", "ca"))
+    return grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
