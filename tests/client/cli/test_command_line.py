@@ -93,3 +93,14 @@ def test_errors_are_a_line_and_never_a_traceback():
 
 def test_debugging_shows_the_traceback():
     assert "Traceback" in run("clusters", "list", "--address", "nonsense://x", HEADRACE_DEBUG="1").stderr
+
+
+def test_up_without_the_server_says_what_to_install():
+    code = (
+        "import sys; sys.modules['headrace_chassis'] = None; sys.argv = ['headrace', 'up']\n"
+        "from headrace.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'headrace[server]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,14 +44,8 @@ def up(
 
     Everything listens on 127.0.0.1 only and speaks TLS; `Gateway()` on this machine finds it by itself.
     """
-    try:
-        from headrace_chassis.embedded.options import UpOptions
-        from headrace_chassis.embedded.up import up as run
-    except ImportError as error:
-        raise HeadraceError(
-            f"the server is not installed here (no module {error.name}): pip install 'headrace[server]'"
-        ) from error
-    options = UpOptions(
+    server = _load_server()
+    options = server.UpOptions(
         data=data_dir or data_directory(),
         port=port,
         keep_clusters=keep_clusters,
@@ -59,4 +54,14 @@ def up(
         standby=standby,
         quiet=quiet,
     )
-    raise typer.Exit(run(options, metadata.version("headrace")))
+    raise typer.Exit(server.up(options, metadata.version("headrace")))
+
+
+def _load_server() -> Any:
+    """Loads embedded mode by its name: the client is installed without the server nearly everywhere."""
+    try:
+        return importlib.import_module("headrace_chassis.embedded.up")
+    except ImportError as error:
+        raise HeadraceError(
+            f"the server is not installed here (no module {error.name}): pip install 'headrace[server]'"
+        ) from error
