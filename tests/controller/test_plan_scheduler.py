@@ -38,10 +38,22 @@ def exited(code: int | None = 1, cause: ExitCause = ExitCause.EXITED, message: s
     return scheduler(ProcessState.EXITED, exit_code=code, cause=cause, message=message)
 
 
-def decide(cluster: Cluster, now: float = 110.0, **seen: Any) -> Decision:
-    return plan(
-        cluster, Seen(**{"processes": scheduler(), **seen}), now, POLICY, lambda group, n: WorkerId(f"{group}-{n}")
+def decide(
+    cluster: Cluster,
+    now: float = 110.0,
+    *,
+    processes: dict[str, ProcessStatus] | None = None,
+    routed: bool = False,
+    watching_since: float = 0.0,
+    log_tail: dict[str, str] | None = None,
+) -> Decision:
+    seen = Seen(
+        processes=scheduler() if processes is None else processes,
+        routed=routed,
+        watching_since=watching_since,
+        log_tail=log_tail or {},
     )
+    return plan(cluster, seen, now, POLICY, lambda group, n: WorkerId(f"{group}-{n}"))
 
 
 def conditions(decision: Decision) -> dict[str, tuple[bool, str]]:

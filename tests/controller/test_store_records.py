@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from headrace.errors import AliasTaken, ClusterEnded, ClusterNotFound, FencedOff, StaleEtag
+from headrace.errors import AliasTaken, ClusterEnded, ClusterNotFound, FencedOff, StaleEtag, StoreUnavailable
+from headrace_chassis.redis_connection import connect
 from headrace_controller.keys import Keys
 from headrace_controller.model import (
     Cluster,
@@ -375,3 +377,23 @@ async def test_the_version_grows_with_each_write_of_the_owners_records(
     await store.remove(cluster.id)
     versions.append(await store.version(ANN))
     assert versions == sorted(set(versions))
+
+
+async def test_every_method_says_when_the_store_is_away(
+    tmp_path: Path, keys: Keys, record: Record, new_cluster: NewCluster, fence: Fence
+) -> None:
+    async with connect(f"unix://{tmp_path}/none?db=0") as nowhere:
+        away = Store(nowhere, keys)
+        for question in (
+            away.get(NOBODY),
+            away.get_many([NOBODY]),
+            away.ids(),
+            away.changes("0-0"),
+            away.routes(),
+            away.acknowledged(),
+            away.save_report(NOBODY, Report()),
+            away.save_status(new_cluster(), fence=fence),
+            away.adopt(new_cluster(), b"", demand=NONE),
+        ):
+            with pytest.raises(StoreUnavailable):
+                await question

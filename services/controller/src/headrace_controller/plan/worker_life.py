@@ -20,8 +20,7 @@ def settled(draft: Draft, worker: WorkerRecord) -> WorkerRecord:
     if process is not None and process.state is ProcessState.EXITED:
         return _exited(draft, worker, process)
     if worker.id in draft.report.joined:
-        joined = _turned(draft, worker, WorkerState.RUNNING, "")
-        return replace(joined, address=draft.report.joined[worker.id], joined=True)
+        return _joined(draft, worker, draft.report.joined[worker.id])
     if not draft.report.connected:  # nobody can tell whether it has joined or left
         return worker
     if worker.joined and process is None:
@@ -29,6 +28,12 @@ def settled(draft: Draft, worker: WorkerRecord) -> WorkerRecord:
     if worker.state is not WorkerState.PENDING:
         worker = _turned(draft, worker, WorkerState.PENDING, "Left the scheduler; waiting for its nanny to restart it.")
     return _in_time(draft, worker, process)
+
+
+def _joined(draft: Draft, worker: WorkerRecord, address: str) -> WorkerRecord:
+    if worker.state is WorkerState.RUNNING and worker.address == address:
+        return worker
+    return replace(_turned(draft, worker, WorkerState.RUNNING, ""), address=address, joined=True)
 
 
 def _exited(draft: Draft, worker: WorkerRecord, process: ProcessStatus) -> WorkerRecord:
