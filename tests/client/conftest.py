@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import dask
+import dask.config
 import pytest
 from headrace import Gateway, TokenAuth, _tokens
 

@@ -1,5 +1,7 @@
 """A headrace in memory: our public protocol over real gRPC and TLS, with real Dask schedulers behind it."""
 
+# ruff: noqa: N802 - the names of the contract
+
 from __future__ import annotations
 
 import asyncio
@@ -117,7 +119,7 @@ class FakeHeadrace(
         user = self._user_of(request)
         token = secrets.token_hex(8)
         self._tokens[token] = (user, time.time() + self.token_seconds)
-        answer = auth_service_pb2.LoginResponse(access_token=token, user={"name": f"users/{user}"})
+        answer = auth_service_pb2.LoginResponse(access_token=token, user=auth_service_pb2.User(name=f"users/{user}"))
         answer.expire_time.FromMilliseconds(int((time.time() + self.token_seconds) * 1000))
         return answer
 
@@ -130,6 +132,18 @@ class FakeHeadrace(
         answer = auth_service_pb2.CreateDashboardLinkResponse(path=f"/clusters/{cluster.id}/status?link=signed")
         answer.expire_time.FromSeconds(int(time.time()) + 900)
         return answer
+
+    def CreateApiToken(self, request: Any, context: Any) -> auth_service_pb2.CreateApiTokenResponse:
+        raise errors.PermissionDenied("the fake makes no tokens")
+
+    def ListApiTokens(self, request: Any, context: Any) -> auth_service_pb2.ListApiTokensResponse:
+        return auth_service_pb2.ListApiTokensResponse()
+
+    def DeleteApiToken(self, request: Any, context: Any) -> auth_service_pb2.DeleteApiTokenResponse:
+        raise errors.ApiTokenNotFound("the fake has no tokens")
+
+    def ListSigningKeys(self, request: Any, context: Any) -> auth_service_pb2.ListSigningKeysResponse:
+        return auth_service_pb2.ListSigningKeysResponse()
 
     # OptionsService
 
@@ -189,9 +203,8 @@ class FakeHeadrace(
         told, phase = int(request.resume_token or 0), None
         while context.is_active():
             with self._changed:
-                self._changed.wait_for(
-                    lambda: len(cluster.events) > told or cluster.record.status.phase != phase, timeout=0.2
-                )
+                if len(cluster.events) == told and cluster.record.status.phase == phase:
+                    self._changed.wait(0.2)
                 events, record = cluster.events[told:], cluster_pb2.Cluster()
                 record.CopyFrom(cluster.record)
             told += len(events)

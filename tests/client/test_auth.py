@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dask
+import dask.config
 import pytest
 from headrace import BasicAuth, GatewayAuth, JupyterHubAuth, TokenAuth, get_auth
 from headrace.errors import InvalidRequest, Unauthenticated

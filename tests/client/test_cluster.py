@@ -10,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any, cast
 
 import pytest
 from distributed import Client, get_client
 from distributed.core import Status
-from distributed.deploy import Cluster
+from distributed.deploy.cluster import Cluster
 from headrace import ClusterStatus, Gateway, GatewayCluster, errors
 from headrace.v1 import cluster_pb2
 
@@ -143,7 +144,7 @@ def test_logs_events_and_workers(gateway: Gateway) -> None:
         assert list(cluster.logs(follow=True))[-1] == ("scheduler", "later\n")
         assert cluster.events()[0].message == "the scheduler is being started"
         assert [worker.group for worker in cluster.workers()] == ["default"]
-        assert set(cluster.get_logs()) > {"Cluster", "Scheduler"}
+        assert set(_logs(cluster)) > {"Cluster", "Scheduler"}
 
 
 def test_the_dashboard_link_is_signed_when_looked_at(fake: FakeHeadrace, gateway: Gateway) -> None:
@@ -273,7 +274,7 @@ async def test_the_asynchronous_face(fake: FakeHeadrace, agateway: Gateway, even
         assert cluster.status == Status.running
         await cluster.scale(2)
         async with cluster.get_client() as client:
-            await client.wait_for_workers(2, timeout=10)
+            await cast("Any", client).wait_for_workers(2, timeout=10)
             assert await client.submit(sum, [1, 2]) == 3
         await cluster.adapt(maximum=2)
         assert "scheduler" in await cluster.logs()
@@ -290,7 +291,7 @@ async def test_a_client_starts_a_cluster_that_was_not_awaited(agateway: Gateway)
     cluster = agateway.new_cluster()
     assert cluster.status == Status.created
     async with Client(cluster, asynchronous=True) as client:
-        assert client.scheduler.address == cluster.scheduler_address
+        assert _address(client) == cluster.scheduler_address
     await cluster.close()
 
 
@@ -328,3 +329,11 @@ async def test_a_failure_in_the_other_face(fake: FakeHeadrace, agateway: Gateway
 
 async def _await(gateway: Gateway) -> GatewayCluster:
     return await gateway.new_cluster()
+
+
+def _logs(cluster: Any) -> dict[str, str]:
+    return cluster.get_logs()
+
+
+def _address(client: Any) -> str:
+    return client.scheduler.address

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import dask
+import dask.config
 import pytest
 from headrace import _config
 from headrace.errors import InvalidRequest

@@ -11,8 +11,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
-import dask
+import dask.config
 import pytest
 from headrace import BasicAuth, TokenAuth, _calls, errors
 from headrace._connection import Connection
@@ -229,15 +230,9 @@ async def test_a_wrong_host_name(connect: Connect, web_server: tuple[int, Path])
 
 async def test_another_grpc_service(fake: FakeHeadrace, connect: Connect) -> None:
     connection = connect(fake.address, fake.ca_file)
-    method = connection.channel.unary_unary("/other.Service/Method")
+    method: Any = connection.channel.unary_unary("/other.Service/Method")
     with pytest.raises(errors.NotHeadrace, match="does not know this call"):
-        await connection._once(method, b"", _deadline(), "asking", None)  # pyright: ignore
-
-
-def _deadline() -> object:
-    from headrace._connection import _Deadline  # pyright: ignore
-
-    return _Deadline(5)
+        await connection.call(method, cast("Any", b""), doing="asking")
 
 
 async def test_a_forked_process_is_told_and_does_not_hang(connection: Connection) -> None:
@@ -255,6 +250,6 @@ async def test_a_forked_process_is_told_and_does_not_hang(connection: Connection
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         told = (await asyncio.to_thread(pipe.read)).decode()
-    os.waitpid(child, 0)
+    await asyncio.to_thread(os.waitpid, child, 0)
     assert "was forked" in told
     assert "spawn" in told

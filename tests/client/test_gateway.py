@@ -7,8 +7,9 @@ import gc
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
-import dask
+import dask.config
 import pytest
 from distributed import Client
 from headrace import (
@@ -31,8 +32,8 @@ from tests.conftest import Eventually
 def own(fake: FakeHeadrace) -> Callable[..., Gateway]:
     """Makes Gateways without any configuration."""
 
-    def make(**kwargs: object) -> Gateway:
-        return Gateway(fake.address, fake.proxy.port, tls_ca_file=str(fake.ca_file), **kwargs)  # pyright: ignore
+    def make(**kwargs: Any) -> Gateway:
+        return Gateway(fake.address, fake.proxy.port, tls_ca_file=str(fake.ca_file), **kwargs)
 
     return make
 
@@ -136,7 +137,7 @@ def test_scale_and_adapt(fake: FakeHeadrace, gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("count", [-1, 10**9, 10**30, 1.5, "2", True, None])
-def test_counts_that_make_no_sense_are_refused_at_once(fake: FakeHeadrace, gateway: Gateway, count: object) -> None:
+def test_counts_that_make_no_sense_are_refused_at_once(fake: FakeHeadrace, gateway: Gateway, count: Any) -> None:
     for call in (
         lambda: gateway.scale_cluster("c", count),
         lambda: gateway.adapt_cluster("c", minimum=count if count is not None else -1),
@@ -241,11 +242,11 @@ def test_gateways_share_thread_and_connection_and_leave_nothing(configured: None
 
 def test_a_forgotten_gateway_closes_itself(configured: None) -> None:
     gateway = Gateway()
-    loop = gateway.loop
+    loop: Any = gateway.loop
     gateway.whoami()
     del gateway
     gc.collect()
-    assert not loop.asyncio_loop.is_running()  # pyright: ignore
+    assert not loop.asyncio_loop.is_running()
 
 
 async def test_a_plain_gateway_works_inside_a_running_loop(configured: None) -> None:

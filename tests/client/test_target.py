@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-import dask
+import dask.config
 import pytest
 from headrace._auth import BasicAuth, TokenAuth
 from headrace._local_gateway import LocalGateway, data_directory
@@ -113,7 +113,9 @@ def test_addresses(address: str, endpoint: str, tls: bool) -> None:
     assert target.proxy_address == f"gateway://{endpoint}"
 
 
-@pytest.mark.parametrize("address", ["ftp://x", "https://", "https://x:many", "https://x:1/services/dask", "https://x?y"])
+@pytest.mark.parametrize(
+    "address", ["ftp://x", "https://", "https://x:many", "https://x:1/services/dask", "https://x?y"]
+)
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(InvalidRequest, match="address"):
         Target.resolve(address)

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from distributed import Client
 from distributed.core import Status, rpc
@@ -162,6 +162,7 @@ class GatewayCluster(Cluster):
         self._creating: asyncio.Task[cluster_pb2.Cluster] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._progress = Progress()
         self._instances.add(self)
         if not self.asynchronous and not self._asynchronous:
@@ -243,7 +244,7 @@ class GatewayCluster(Cluster):
             logger.warning("headrace cannot follow the workers of cluster %s: %s", self.name, error)
             return
         self._workers_changed.set()
-        self._watch_worker_status_task = asyncio.ensure_future(_workers.follow(weakref.ref(self), comm))
+        self._watching = asyncio.ensure_future(_workers.follow(weakref.ref(self), comm))
         if self._asynchronous and self._dashboard is not None:
             await self._dashboard.refresh()
 
@@ -283,8 +284,8 @@ class GatewayCluster(Cluster):
             # Broken off within a TLS handshake, Tornado would leave the socket to the garbage collector.
             await asyncio.wait([self._following], timeout=_HANDSHAKE_SECONDS)
             self._following.cancel()
-        if self._watch_worker_status_task is not None:
-            self._watch_worker_status_task.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
 
     async def _stop_cluster(self) -> None:
         try:
@@ -441,7 +442,7 @@ class GatewayCluster(Cluster):
             raise TimeoutError(f"only {running} of {n_workers} workers arrived within {limit:.3g} s") from None
 
     async def _until(self, n_workers: int) -> None:
-        """The stream tells of arrivals at once, but neither that a worker has become ready nor for ever: so look, too."""
+        """Listens, and looks: the stream tells of arrivals, but not of workers that become ready."""
         pause = _FIRST_LOOK_SECONDS
         while self._running_workers() < n_workers:
             if len(self.scheduler_info["workers"]) < n_workers:
@@ -451,7 +452,7 @@ class GatewayCluster(Cluster):
             else:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LOOK_SECONDS)
-            self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
+            self.scheduler_info = SchedulerInfo(await cast("Any", self.scheduler_comm).identity())
 
     def _running_workers(self) -> int:
         workers = self.scheduler_info["workers"].values()

@@ -38,6 +38,8 @@ class Option:
             listener(self.value)
 
     def _default(self) -> object:
+        if self.facts.default_value.WhichOneof("kind") is None:
+            return {"mapping_type": {}, "list_type": [], "string_type": ""}.get(self.type)
         value = cast("object", json_format.MessageToDict(self.facts.default_value))
         whole = self.type in {"int_type", "bytes_type"} and isinstance(value, float)
         return int(cast("float", value)) if whole else value

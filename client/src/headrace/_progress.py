@@ -79,8 +79,8 @@ class Progress:
 
 def _choose_display() -> _Display:
     if _in_notebook():
-        return _NotebookDisplay()
-    return _TerminalDisplay(sys.stderr) if sys.stderr.isatty() else _PlainDisplay(sys.stderr)
+        return NotebookDisplay()
+    return TerminalDisplay(sys.stderr) if sys.stderr.isatty() else PlainDisplay(sys.stderr)
 
 
 def _in_notebook() -> bool:
@@ -89,7 +89,7 @@ def _in_notebook() -> bool:
     return hasattr(shell, "kernel")
 
 
-class _TerminalDisplay:
+class TerminalDisplay:
     """One line that is written over, and gone at the end."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -105,7 +105,7 @@ class _TerminalDisplay:
         self._stream.flush()
 
 
-class _PlainDisplay:
+class PlainDisplay:
     """A line for each sentence, for logs."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -121,7 +121,7 @@ class _PlainDisplay:
         self.show(lines, elapsed)
 
 
-class _NotebookDisplay:
+class NotebookDisplay:
     """A list that grows below the cell, folded up at the end."""
 
     def __init__(self) -> None:

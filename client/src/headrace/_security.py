@@ -77,7 +77,7 @@ class SchedulerAccess:
         facts = await connection.call(connection.clusters.ConnectCluster, request, doing=doing)
         if self.facts is None or self.facts.ca_pem != facts.ca_pem:
             self.context.load_verify_locations(cadata=facts.ca_pem)
-        with _as_file(facts.certificate_pem + facts.private_key_pem) as path:
+        with as_file(facts.certificate_pem + facts.private_key_pem) as path:
             self.context.load_cert_chain(path)
         self.facts, self.server_name, self.direct_address = facts, facts.server_name, facts.direct_address
         now, left = time.monotonic(), facts.expire_time.seconds - time.time()
@@ -138,7 +138,7 @@ def _connect_mode() -> str:
 
 
 @contextmanager
-def _as_file(text: str) -> Generator[str, None, None]:
+def as_file(text: str) -> Generator[str, None, None]:
     """Names a file with this text, for OpenSSL, which reads private keys from files only; in memory where possible."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("headrace")

@@ -7,6 +7,7 @@ point ``distributed.comm.backends``.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from headrace._target import join_host_port
 
 DEFAULT_SNI_SUFFIX = "clusters.headrace.internal"
 _NO_DIRECT_ADDRESS = "headrace gives no direct address for cluster {}; set headrace.connect to auto or proxied"
+_NO_SECURITY = "gateway:// addresses need TLS: use cluster.get_client(), or Client(address, security=cluster.security)"
 _TRANSIENT = (errors.StoreUnavailable, errors.Draining, errors.Unreachable, errors.DeadlineExceeded)
 
 
@@ -50,6 +52,8 @@ class GatewayConnector(Connector):
             if access.direct() and (comm := await _try_direct(access, deserialize)) is not None:
                 return comm
             server_name = access.server_name
+        elif not isinstance(context, ssl.SSLContext):
+            raise TypeError(_NO_SECURITY)
         return await TLSConnector().connect(
             join_host_port(host, port), deserialize, ssl_context=context, server_hostname=server_name
         )

@@ -1,0 +1,230 @@
+"""The two ways to a scheduler, and certificates that renew themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dask.config
+import pytest
+from distributed import Client
+from distributed.comm.core import FatalCommClosedError, connect
+from headrace import Gateway, GatewayCluster, errors
+from headrace._security import as_file
+from headrace.comm import GatewayBackend, parse_address
+
+from tests.client.fake_headrace import FakeHeadrace
+from tests.conftest import Eventually
+
+
+@pytest.fixture(params=["auto", "direct", "proxied"])
+def mode(request: pytest.FixtureRequest) -> Iterator[str]:
+    with dask.config.set({"headrace.connect": request.param}):
+        yield request.param
+
+
+def test_each_way_computes(fake: FakeHeadrace, gateway: Gateway, mode: str) -> None:
+    with gateway.new_cluster() as cluster, cluster.get_client() as client:
+        cluster.scale(1)
+        assert client.submit(sum, [1, 2]).result(timeout=10) == 3
+        port = fake.clusters[cluster.name].port
+        through = fake.proxy.port if mode == "proxied" else port
+        assert _peer(client) == f"tls://127.0.0.1:{through}"
+        assert set(fake.proxy.passed) == (
+            {f"{cluster.name}.clusters.headrace.internal"} if mode == "proxied" else set()
+        )
+
+
+def test_auto_goes_through_the_proxy_where_no_direct_address_is_given(fake: FakeHeadrace, gateway: Gateway) -> None:
+    fake.direct = False
+    with gateway.new_cluster() as cluster, cluster.get_client() as client:
+        assert _peer(client) == f"tls://127.0.0.1:{fake.proxy.port}"
+
+
+def test_direct_says_when_there_is_no_direct_way(fake: FakeHeadrace, gateway: Gateway) -> None:
+    fake.direct = False
+    with (
+        dask.config.set({"headrace.connect": "direct"}),
+        gateway.new_cluster() as cluster,
+        pytest.raises(FatalCommClosedError, match=r"no direct address.*headrace\.connect"),
+    ):
+        cluster.get_client()
+
+
+async def test_auto_falls_back_quickly_and_remembers(fake: FakeHeadrace, agateway: Gateway) -> None:
+    async with agateway.new_cluster() as cluster:
+        access = _access(cluster)
+        await access.ready()
+        access.direct_address = "tls://192.0.2.1:1"  # for documentation only: nothing answers there
+        start = time.monotonic()
+        comm = await connect(cluster.scheduler_address, **cluster.security.get_connection_args("client"))
+        assert time.monotonic() - start < 1
+        assert comm.peer_address == f"tls://127.0.0.1:{fake.proxy.port}"
+        assert access.direct() == ""
+        await comm.close()
+
+
+async def test_somebody_else_at_the_direct_address_is_not_trusted(fake: FakeHeadrace, agateway: Gateway) -> None:
+    async with agateway.new_cluster() as cluster, agateway.new_cluster() as other:
+        access = _access(cluster)
+        await access.ready()
+        access.direct_address = f"tls://127.0.0.1:{fake.clusters[other.name].port}"
+        comm = await connect(cluster.scheduler_address, **cluster.security.get_connection_args("client"))
+        assert comm.peer_address == f"tls://127.0.0.1:{fake.proxy.port}"
+        await comm.close()
+
+
+async def test_clusters_side_by_side_through_one_port(fake: FakeHeadrace, agateway: Gateway) -> None:
+    with dask.config.set({"headrace.connect": "proxied"}):
+        async with agateway.new_cluster() as one, agateway.new_cluster() as other:
+            async with one.get_client() as first, other.get_client() as second:
+                ids = {client.scheduler_info()["id"] for client in (first, second)}
+            assert len(ids) == 2
+
+
+async def test_a_broken_connection_is_made_anew(fake: FakeHeadrace, agateway: Gateway, eventually: Eventually) -> None:
+    with dask.config.set({"headrace.connect": "proxied"}):
+        async with agateway.new_cluster() as cluster, cluster.get_client() as client:
+            await cluster.scale(1)
+            fake.proxy.cut()
+            await eventually(lambda: client.status != "running")
+            await eventually(lambda: client.status == "running")
+            assert await client.submit(sum, [1, 2]) == 3
+
+
+async def test_certificates_are_renewed_before_they_run_out(fake: FakeHeadrace, agateway: Gateway) -> None:
+    async with agateway.new_cluster() as cluster:
+        record, access = fake.clusters[cluster.name], _access(cluster)
+        await access.ready()
+        await access.ready()
+        assert record.certificates_issued == 1
+        access._renew_at = 0.0
+        await asyncio.gather(*(access.ready() for _ in range(5)))
+        assert record.certificates_issued == 2
+
+
+async def test_while_headrace_is_away_a_good_certificate_will_do(fake: FakeHeadrace, agateway: Gateway) -> None:
+    async with agateway.new_cluster() as cluster:
+        access = _access(cluster)
+        await access.ready()
+        access._renew_at = 0.0
+        fake.fail("ConnectCluster", errors.InternalError("out of order"), errors.InternalError("out of order"))
+        await access.ready()
+        access._good_until = 0.0
+        with pytest.raises(errors.InternalError):
+            await access.ready()
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [(errors.InternalError("x"), FatalCommClosedError), (errors.ClusterEnded("gone"), FatalCommClosedError)],
+)
+async def test_failures_reach_dask_as_its_own(
+    fake: FakeHeadrace, agateway: Gateway, failure: errors.HeadraceError, told: type[Exception]
+) -> None:
+    async with agateway.new_cluster() as cluster:
+        access = _access(cluster)
+        await access.ready()
+        access._renew_at = access._good_until = 0.0
+        fake.fail("ConnectCluster", failure)
+        with pytest.raises(told, match=str(failure)):
+            await connect(cluster.scheduler_address, **cluster.security.get_connection_args("client"))
+
+
+async def test_dask_repeats_what_will_pass(fake: FakeHeadrace, agateway: Gateway) -> None:
+    async with agateway.new_cluster() as cluster:
+        access = _access(cluster)
+        await access.ready()
+        access._renew_at = access._good_until = 0.0
+        fake.fail("ConnectCluster", errors.DeadlineExceeded("slow"))
+        comm = await connect(cluster.scheduler_address, **cluster.security.get_connection_args("client"))
+        await comm.close()
+
+
+def test_a_client_on_a_loop_of_its_own(gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster:
+
+        async def compute() -> str:
+            async with Client(cluster.scheduler_address, security=cluster.security, asynchronous=True) as client:
+                return client.scheduler_info()["type"]
+
+        assert asyncio.run(compute()) == "Scheduler"
+
+
+async def test_an_unknown_cluster_is_refused_by_the_proxy(fake: FakeHeadrace) -> None:
+    with pytest.raises(OSError, match="cnosuchcluster"):
+        await connect(f"gateway://127.0.0.1:{fake.proxy.port}/cnosuchcluster", timeout=0.3, ssl_context=_any_context())
+
+
+async def test_a_plain_context_will_do_with_the_default_server_name(fake: FakeHeadrace, agateway: Gateway) -> None:
+    async with agateway.new_cluster() as cluster:
+        await _access(cluster).ready()
+        context, pems = _any_context(), cluster.security.get_tls_config_for_role("client")
+        with as_file(pems["cert"] + pems["key"]) as path:
+            context.load_cert_chain(path)
+        await (await connect(cluster.scheduler_address, ssl_context=context)).close()
+    assert fake.proxy.passed == [f"{cluster.name}.clusters.headrace.internal"]
+
+
+def test_a_client_without_security_is_told_what_to_do(gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster, pytest.raises(TypeError, match=r"security=cluster\.security"):
+        Client(cluster.scheduler_address)
+
+
+async def test_the_private_key_is_never_on_disk(agateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with agateway.new_cluster() as cluster:
+        monkeypatch.setattr(tempfile, "TemporaryDirectory", None)
+        access = _access(cluster)
+        await access.fetch()
+        config = cluster.security.get_tls_config_for_role("client")
+        assert config["key"].startswith("-----BEGIN")
+        assert repr(cluster.security) == f"GatewaySecurity<{cluster.name}>"
+        assert config["key"] not in str(_view(cluster.security))
+
+
+@pytest.mark.parametrize("address", ["host", "host:1", "host/c", "host:x/c", ":1/c"])
+def test_addresses_must_be_whole(address: str) -> None:
+    with pytest.raises(ValueError, match=r"gateway://host:port/cluster|Port"):
+        parse_address(address)
+
+
+def test_the_backend_answers_what_dask_asks() -> None:
+    backend: Any = GatewayBackend()
+    assert backend.get_address_host("127.0.0.1:1/c") == "127.0.0.1"
+    assert backend.get_address_host_port("127.0.0.1:1/c") == ("127.0.0.1", 1)
+    assert backend.resolve_address("h:1/c") == "h:1/c"
+    assert backend.get_local_address_for("127.0.0.1:1/c") == "127.0.0.1:1/c"
+    with pytest.raises(NotImplementedError):
+        backend.get_listener("h:1/c", None, True)
+
+
+def test_an_unknown_way_is_refused(gateway: Gateway) -> None:
+    with (
+        dask.config.set({"headrace.connect": "teleport"}),
+        pytest.raises(errors.InvalidRequest, match="must be auto, direct or proxied"),
+    ):
+        gateway.new_cluster()
+
+
+def _peer(client: Client) -> str:
+    comm: Any = client.scheduler_comm
+    return comm.comm.peer_address
+
+
+def _access(cluster: GatewayCluster) -> Any:
+    context: Any = cluster.security.get_connection_args("client")["ssl_context"]
+    return context.access
+
+
+def _any_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _view(shown: Any) -> str:
+    return shown._repr_html_()
