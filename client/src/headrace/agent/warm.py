@@ -8,9 +8,10 @@ import logging
 import os
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
 import dask.config
+import grpc.aio
 from distributed import Scheduler
 from distributed.compatibility import asyncio_run
 from distributed.config import get_loop_factory
@@ -61,7 +62,7 @@ def settle_environment() -> None:
 
 
 def preload(extra_modules: Sequence[str] = ()) -> None:
-    """Imports all that the processes of a cluster need. Starts no thread, no event loop, and nothing of gRPC."""
+    """Imports all that the processes of a cluster need, and fills caches. Leaves no thread, and nothing of gRPC."""
     for name in _NEEDED:
         importlib.import_module(name)
     for name in (*_LIKELY, *extra_modules):
@@ -69,25 +70,37 @@ def preload(extra_modules: Sequence[str] = ()) -> None:
             importlib.import_module(name)
     versions()
     _compile_routes()
-    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # OpenSSL finds its algorithms when they are first used: that takes as long as ten contexts.
+    ssl.create_default_context()
+    _run_quietly(_rehearse())
 
 
 def standby() -> None:
-    """Runs a scheduler for a moment, so that the next one finds its memory its own and its caches filled.
+    """Does once more, in a forked process, what makes memory its own.
 
-    After a fork, memory is shared until it is written to; nearly all of it that a scheduler writes to is copied here.
+    After a fork, memory is shared until it is written to; most of what a scheduler writes to is copied here.
     """
+    _run_quietly(_rehearse_all())
+
+
+def _run_quietly(rehearsal: Coroutine[None, None, None]) -> None:
     logging.disable(logging.CRITICAL)
     try:
-        asyncio_run(_rehearse(), loop_factory=get_loop_factory())
+        asyncio_run(rehearsal, loop_factory=get_loop_factory())
     finally:
         logging.disable(logging.NOTSET)
 
 
 async def _rehearse() -> None:
-    scheduler = Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0")
-    async with scheduler:
+    """A scheduler starts and ends; what it looks up for the first time stays looked up."""
+    async with Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0"):
         pass
+
+
+async def _rehearse_all() -> None:
+    async with grpc.aio.insecure_channel("unix:/nowhere") as channel:
+        channel.get_state(try_to_connect=True)
+        await _rehearse()
 
 
 def _compile_routes() -> None:

@@ -1,0 +1,101 @@
+"""``python -m headrace.agent``: started plainly, by its environment alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from headrace.errors import TokenInvalid
+
+from tests.client.agent.running import Cluster
+
+
+async def _run(cluster: Cluster, process: str, *command: str, **more: str) -> asyncio.subprocess.Process:
+    environment = os.environ | cluster.identity(process).to_environment() | more
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "headrace.agent",
+        *command,
+        env=environment,
+        cwd=cluster.directory,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+
+async def _log(process: asyncio.subprocess.Process) -> str:
+    output, _ = await asyncio.wait_for(process.communicate(), 20)
+    return output.decode()
+
+
+async def test_a_plain_scheduler_and_worker_compute(cluster: Cluster) -> None:
+    scheduler = await _run(cluster, "scheduler")
+    await cluster.eventually(lambda: cluster.controller.state.hellos, within=20)
+    worker = await _run(cluster, "default-1-abc234")
+    await cluster.eventually(lambda: cluster.controller.state.workers, within=20)
+    async with cluster.connect() as client:
+        assert await client.submit(sum, [1, 2]) == 3
+    for process in (worker, scheduler):
+        process.send_signal(signal.SIGTERM)
+        await _log(process)
+        assert process.returncode == 0
+
+
+async def test_a_command_finds_its_settings_in_the_environment(cluster: Cluster) -> None:
+    cluster.controller.enrollment.environment["MINE"] = "yes"
+    cluster.controller.enrollment.dask_config.update({"distributed": {"scheduler": {"bandwidth": 7}}})
+    script = (
+        "import os, dask, distributed; s = distributed.Security();"
+        "print(s.require_encryption, os.environ['MINE'], dask.config.get('distributed.scheduler.bandwidth'),"
+        "s.get_connection_args('worker')['ssl_context'] is not None, 'HEADRACE_AGENT_TOKEN' in os.environ);"
+        "print(os.stat(s.tls_worker_key).st_mode & 0o777, os.path.dirname(s.tls_worker_key)); raise SystemExit(7)"
+    )
+    process = await _run(cluster, "scheduler", "--", sys.executable, "-c", script)
+    log = await _log(process)
+    assert "True yes 7 True False" in log
+    assert process.returncode == 7
+    mode, directory = log.splitlines()[-1].split()
+    assert int(mode) == 0o600
+    assert not Path(directory).exists()
+
+
+async def test_a_signal_reaches_the_command(cluster: Cluster) -> None:
+    script = "import signal, sys; print('up', flush=True); signal.sigwait([signal.SIGTERM]); sys.exit(5)"
+    block = f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); {script}"
+    process = await _run(cluster, "scheduler", "--", sys.executable, "-c", block)
+    assert process.stdout is not None
+    while b"up" not in await asyncio.wait_for(process.stdout.readline(), 20):
+        pass
+    process.send_signal(signal.SIGTERM)
+    await _log(process)
+    assert process.returncode == 5
+
+
+@pytest.mark.parametrize("command", [(), ("--", "true")])
+async def test_a_refused_token_is_told_in_the_last_line(cluster: Cluster, command: tuple[str, ...]) -> None:
+    cluster.controller.refusal = TokenInvalid("no such token")
+    process = await _run(cluster, "scheduler", *command)
+    log = await _log(process)
+    assert process.returncode == 1
+    assert "cannot enrol" in log.splitlines()[-1]
+
+
+async def test_a_command_that_does_not_exist_is_told(cluster: Cluster) -> None:
+    process = await _run(cluster, "scheduler", "--", "no-such-command")
+    log = await _log(process)
+    assert process.returncode == 1
+    assert "cannot run 'no-such-command'" in log.splitlines()[-1]
+
+
+async def test_without_an_identity_it_says_what_is_missing(cluster: Cluster) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "headrace.agent", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    log = await _log(process)
+    assert process.returncode == 1
+    assert "HEADRACE_DEPLOYMENT is not set" in log

@@ -1,0 +1,59 @@
+"""Certificates are renewed while processes run."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from headrace.agent.renewal import seconds_to_renewal
+from headrace.internal.v1 import agent_service_pb2 as pb
+
+from tests.client.agent import tasks
+from tests.client.agent.running import Cluster
+
+
+def test_a_certificate_is_renewed_well_before_it_expires() -> None:
+    enrollment = pb.EnrollResponse()
+    enrollment.expire_time.FromSeconds(1000)
+    assert 50 < seconds_to_renewal(enrollment, now=900) < 67
+    assert seconds_to_renewal(enrollment, now=1100) == 0
+
+
+async def _serial(cluster: Cluster, address: str) -> int:
+    """Serial number of the certificate that an address shows to a new connection."""
+    security = cluster.security()
+    context = security.get_connection_args("client")["ssl_context"]
+    host, port = address.removeprefix("tls://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    connection = writer.get_extra_info("ssl_object")
+    assert isinstance(connection, ssl.SSLObject)
+    certificate = connection.getpeercert(binary_form=True)
+    assert certificate is not None
+    writer.transport.abort()
+    return x509.load_der_x509_certificate(certificate).serial_number
+
+
+async def test_new_connections_meet_renewed_certificates_and_old_ones_stay(cluster: Cluster) -> None:
+    cluster.controller.certificate_lifetime = timedelta(seconds=6)
+    await cluster.start_scheduler()
+    begun = datetime.now(UTC)
+    [agent] = await cluster.start_workers()
+    cluster.controller.certificate_lifetime = timedelta(hours=1)
+    worker_address = cluster.controller.state.workers[agent.process]
+    async with cluster.connect() as client:
+        before = await _serial(cluster, cluster.scheduler_address), await _serial(cluster, worker_address)
+        future = client.submit(tasks.sleep, 1, 3)
+
+        async def renewed() -> bool:
+            now = await _serial(cluster, cluster.scheduler_address), await _serial(cluster, worker_address)
+            return now[0] != before[0] and now[1] != before[1]
+
+        await cluster.eventually(renewed, within=8)
+        assert await future == 3
+        # Once the first certificates have expired, processes still find one another.
+        await cluster.eventually(lambda: datetime.now(UTC) - begun > timedelta(seconds=6.5), within=8)
+        await client.restart(timeout=20)
+        assert await client.submit(sum, [1, 2]) == 3
+    assert "PRIVATE KEY" not in agent.log
