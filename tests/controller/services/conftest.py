@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from tests.controller.services.running import Replica, Site, User, site as running_site
+from tests.controller.services.running import Replica, Site, User
+from tests.controller.services.running import site as running_site
 
 
 @pytest.fixture

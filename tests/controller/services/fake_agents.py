@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
-
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.internal.v1 import agent_service_pb2_grpc as pb_grpc
-from headrace_controller.backends.base import ProcessKey, ProcessSpec, Role
+from headrace_controller.backends.base import SCHEDULER, ProcessKey, ProcessSpec, Role
+
 from tests.controller.services.fake_backend import FakeMachine
 
 
@@ -25,9 +24,7 @@ class FakeAgents:
     endpoints: list[str]
     automatic: bool = True
     schedulers: dict[str, SchedulerAgent] = field(default_factory=dict[str, "SchedulerAgent"])
-    enrolled: dict[tuple[str, str], pb.EnrollResponse] = field(
-        default_factory=dict[tuple[str, str], pb.EnrollResponse]
-    )
+    enrolled: dict[tuple[str, str], pb.EnrollResponse] = field(default_factory=dict[tuple[str, str], pb.EnrollResponse])
     tasks: dict[tuple[str, str], asyncio.Task[None]] = field(
         default_factory=dict[tuple[str, str], "asyncio.Task[None]"]
     )
@@ -42,13 +39,18 @@ class FakeAgents:
             self.tasks[spec.key.cluster, spec.key.process] = asyncio.create_task(run(spec))
 
     def exited(self, key: ProcessKey) -> None:
+        scheduler = self.schedulers.get(key.cluster)
+        if scheduler and key.process == SCHEDULER:
+            scheduler.closing = True
         if task := self.tasks.pop((key.cluster, key.process), None):
             task.cancel()
-        if scheduler := self.schedulers.get(key.cluster):
+        if scheduler:
             scheduler.left(key.process)
 
     async def close(self) -> None:
         tasks = list(self.tasks.values())
+        for scheduler in self.schedulers.values():
+            scheduler.closing = True
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -94,6 +96,7 @@ class SchedulerAgent:
         self.instructions = pb.SessionResponse()
         self.sessions = 0
         self.ended_with: grpc.StatusCode | None = None
+        self.closing = False
         self._outbox: asyncio.Queue[pb.SessionRequest] = asyncio.Queue()
 
     def joined(self, worker: str) -> None:
@@ -117,6 +120,8 @@ class SchedulerAgent:
                 await self._session()
             except grpc.aio.AioRpcError as error:
                 self.ended_with = error.code()
+                if self.closing:
+                    return  # gRPC turns the cancellation of a task into this
                 await asyncio.sleep(0.05)
 
     async def _session(self) -> None:
@@ -155,9 +160,3 @@ class SchedulerAgent:
                 self.workers.pop(worker)
             if retired:
                 self.say(pb.SessionRequest(change=pb.SchedulerChange(left=retired, retired=retired)))
-
-
-async def cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

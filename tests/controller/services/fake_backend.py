@@ -45,9 +45,7 @@ class FakeMachine:
         if status.state is ProcessState.EXITED:
             self.on_exit(status.key)
 
-    def exit(
-        self, cluster: str, process: str = SCHEDULER, code: int = 1, cause: ExitCause = ExitCause.EXITED
-    ) -> None:
+    def exit(self, cluster: str, process: str = SCHEDULER, code: int = 1, cause: ExitCause = ExitCause.EXITED) -> None:
         old = self.statuses[cluster, process]
         if old.state is not ProcessState.EXITED:
             self.set(replace(old, state=ProcessState.EXITED, exit_code=code, cause=cause))

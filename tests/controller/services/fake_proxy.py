@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 import grpc.aio
-
 from headrace.internal.v1 import route_service_pb2 as pb
 from headrace.internal.v1 import route_service_pb2_grpc as pb_grpc
 
@@ -27,7 +27,9 @@ class FakeProxy:
         while True:
             try:
                 await self._watch(endpoint)
-            except grpc.aio.AioRpcError:
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.CANCELLED:
+                    return  # gRPC turns the cancellation of a task into this
                 await asyncio.sleep(0.05)
 
     def acknowledge(self, version: str) -> None:

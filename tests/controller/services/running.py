@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -15,14 +17,15 @@ import grpc.aio
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.struct_pb2 import Struct
-
-from headrace.v1 import cluster_pb2, cluster_service_pb2 as pb, cluster_service_pb2_grpc as pb_grpc
-from headrace.v1 import options_service_pb2_grpc
+from headrace.v1 import cluster_pb2, options_service_pb2_grpc
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace.v1 import cluster_service_pb2_grpc as pb_grpc
 from headrace_chassis.seal import new_deployment_key
 from headrace_chassis.server import App, serve
 from headrace_chassis.tokens import Keys, TokenVerifier
 from headrace_controller.app import build_with
 from headrace_controller.config import Settings
+
 from tests.controller.services.fake_agents import FakeAgents
 from tests.controller.services.fake_backend import FakeBackend, FakeMachine
 from tests.controller.services.fake_proxy import FakeProxy
@@ -79,7 +82,9 @@ class User:
     async def stop(self, name: str) -> cluster_pb2.Cluster:
         return await self.call("StopCluster", pb.StopClusterRequest(name=name))
 
-    async def until(self, name: str, phase: str, *, running: int | None = None, within: float = 10) -> cluster_pb2.Cluster:
+    async def until(
+        self, name: str, phase: str, *, running: int | None = None, within: float = 10
+    ) -> cluster_pb2.Cluster:
         """Watches the cluster until it is in the phase, and has so many running workers."""
         wanted = cluster_pb2.Phase.Value(f"PHASE_{phase}")
         seen = cluster_pb2.Cluster()
@@ -117,6 +122,12 @@ class Replica:
     async def _build(self, settings: Settings, stack: AsyncExitStack) -> App:
         app = await build_with(settings, stack, FakeBackend(self.machine))
         return replace(app, verifier=TokenVerifier(_keys, DEPLOYMENT))
+
+    async def drain(self) -> None:
+        """As SIGTERM does."""
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert self.task is not None
+        await self.task
 
     async def stop(self) -> None:
         await self._channels.aclose()

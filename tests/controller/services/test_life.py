@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from headrace.v1 import cluster_pb2, cluster_service_pb2 as pb
+from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as pb
+
 from tests.controller.services.running import Site, User
 
 

@@ -22,7 +22,7 @@ def page_size(asked: int) -> int:
 
 def make_token(request: Message, cursor: str, *, caller: str) -> str:
     """The token of the page that goes on after `cursor`."""
-    return base64.urlsafe_b64encode(_digest(request, caller) + cursor.encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_digest(request, caller, cursor) + cursor.encode()).decode().rstrip("=")
 
 
 def read_token(request: Message, token: str, *, caller: str) -> str:
@@ -34,15 +34,16 @@ def read_token(request: Message, token: str, *, caller: str) -> str:
         cursor = content[_DIGEST_BYTES:].decode()
     except (binascii.Error, ValueError):
         raise InvalidRequest.of(Violation("page_token", "is not a token of this service")) from None
-    if content[:_DIGEST_BYTES] != _digest(request, caller):
+    if content[:_DIGEST_BYTES] != _digest(request, caller, cursor):
         raise InvalidRequest.of(Violation("page_token", "belongs to another request; repeat the same one"))
     return cursor
 
 
-def _digest(request: Message, caller: str) -> bytes:
+def _digest(request: Message, caller: str, cursor: str) -> bytes:
     same = type(request)()
     same.CopyFrom(request)
     same.ClearField("page_token")
     same.ClearField("page_size")
     content = same.SerializeToString(deterministic=True)
-    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES, person=caller.encode()[:16]).digest()
+    of = f"{len(caller)}:{caller}{cursor}".encode()
+    return hashlib.blake2b(of + content, digest_size=_DIGEST_BYTES).digest()

@@ -12,6 +12,7 @@ from headrace.errors import ResumeTokenTooOld, StoreUnavailable
 from headrace_chassis import logs
 from headrace_chassis.backoff import delays
 
+from headrace_controller.cancellation import raise_if_cancelled
 from headrace_controller.store import reaches
 
 Entry = TypeVar("Entry")
@@ -67,6 +68,7 @@ class Tail(Generic[Entry]):
         """Follows the stream for ever, through absences of the store."""
         pauses = delays(0.02, 1.0)
         while True:
+            raise_if_cancelled()
             try:
                 await self._step()
                 pauses = delays(0.02, 1.0)

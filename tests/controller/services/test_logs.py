@@ -1,0 +1,64 @@
+"""ReadLogs: tails, following until the end, also after it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from headrace.errors import WorkerNotFound
+from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as pb
+
+from tests.controller.services.errors_of import fails, wrong_fields
+from tests.controller.services.running import Site, User
+
+
+async def read(user: User, name: str, **request: Any) -> dict[str, bytes]:
+    logs: dict[str, bytes] = {}
+    async with asyncio.timeout(10):
+        async for piece in user.stream("ReadLogs", pb.ReadLogsRequest(parent=name, **request)):
+            logs[piece.process] = logs.get(piece.process, b"") + piece.lines
+    return logs
+
+
+async def test_of_one_or_all_processes_whole_or_their_tail(ann: User, site: Site) -> None:
+    made = await ann.create(worker_groups=[cluster_pb2.WorkerGroup(name="default", size=1)])
+    await ann.until(made.name, "RUNNING", running=1)
+    cluster = made.name.removeprefix("clusters/")
+    [worker] = [name for name in site.machine.running(cluster) if name != "scheduler"]
+    for n in range(3):
+        site.machine.write_log(cluster, "scheduler", b"s%d\n" % n)
+        site.machine.write_log(cluster, worker, b"w%d\n" % n)
+    assert await read(ann, made.name) == {"scheduler": b"s0\ns1\ns2\n", worker: b"w0\nw1\nw2\n"}
+    assert await read(ann, made.name, process=worker) == {worker: b"w0\nw1\nw2\n"}
+    assert await read(ann, made.name, process="scheduler", tail_lines=1) == {"scheduler": b"s2\n"}
+
+
+async def test_following_ends_with_the_cluster_and_has_its_last_words(ann: User, site: Site) -> None:
+    made = await ann.create()
+    await ann.until(made.name, "RUNNING")
+    cluster = made.name.removeprefix("clusters/")
+    site.machine.write_log(cluster, "scheduler", b"first\n")
+    following = asyncio.create_task(read(ann, made.name, follow=True))
+    await asyncio.sleep(0)
+    site.machine.write_log(cluster, "scheduler", b"second\n")
+    await ann.stop(made.name)
+    await ann.until(made.name, "STOPPED")
+    site.machine.write_log(cluster, "scheduler", b"last\n")
+    assert await following == {"scheduler": b"first\nsecond\nlast\n"}
+    assert await read(ann, made.name, follow=True) == {"scheduler": b"first\nsecond\nlast\n"}
+
+
+async def test_long_logs_come_in_pieces(ann: User, site: Site) -> None:
+    made = await ann.create()
+    await ann.until(made.name, "RUNNING")
+    site.machine.write_log(made.name.removeprefix("clusters/"), "scheduler", b"x" * 200_000 + b"\n")
+    pieces = [piece async for piece in ann.stream("ReadLogs", pb.ReadLogsRequest(parent=made.name))]
+    assert max(len(piece.lines) for piece in pieces) == 65536
+
+
+async def test_an_unknown_process_or_a_negative_tail(ann: User) -> None:
+    made = await ann.create()
+    await fails(WorkerNotFound, ann.stream("ReadLogs", pb.ReadLogsRequest(parent=made.name, process="nope")).read())
+    wrong = ann.stream("ReadLogs", pb.ReadLogsRequest(parent=made.name, tail_lines=-1)).read()
+    assert await wrong_fields(wrong) == {"tail_lines"}
