@@ -26,7 +26,7 @@ def data(monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     yield directory / "data"
     left = marks.marked_processes(directory / "data")
-    marks.kill_marked(directory / "data")
+    marks.kill_all(lambda: marks.marked_processes(directory / "data"))
     shutil.rmtree(directory)
     assert not left, f"left running: {left}"
 

@@ -84,15 +84,7 @@ def wait_until(condition: Callable[[], object], within: float) -> None:
 
 
 def envoys(data: Path) -> list[int]:
-    found: list[int] = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"--config-path" in command and os.fsencode(data) in command:
-            found.append(int(entry.name))
-    return found
+    return marks.envoys(data / "proxy")
 
 
 def nothing_runs(data: Path) -> bool:

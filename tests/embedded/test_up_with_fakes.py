@@ -113,7 +113,7 @@ def test_keep_clusters_leaves_what_the_services_started(up: StartUp, data: Path)
     assert one.finish()[0] == 0
     names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in marks.marked_processes(data)]
     assert names == ["sleep"]
-    marks.kill_marked(data)
+    marks.kill_all(lambda: marks.marked_processes(data))
 
 
 def test_a_second_up_on_the_same_directory_is_told_who_has_it(up: StartUp):

@@ -51,5 +51,5 @@ async def test_what_it_acknowledged_survives_a_kill(valkey: Child, layout: Layou
 
 async def test_an_orderly_stop_takes_a_blink(valkey: Child, layout: Layout):
     await valkey.start()
-    assert await valkey.stop(within=1)
-    assert valkey.pid is None
+    await valkey.stop(within=2)
+    assert await valkey.wait() == 0

@@ -100,10 +100,10 @@ class Child:
         assert self._process is not None
         return await self._process.wait()
 
-    async def stop(self, within: float) -> bool:
-        """Asks it to end, kills it and its process group when it does not; returns whether it ended in order."""
+    async def stop(self, within: float) -> None:
+        """Asks it to end; kills it and its process group when it does not."""
         if self._process is None:
-            return False
+            return
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
@@ -113,7 +113,6 @@ class Child:
                 self.kill()
                 await self._process.wait()
         self._pid_file.unlink(missing_ok=True)
-        return self._process.returncode == 0
 
     def kill(self) -> None:
         """Kills it with its process group, now."""

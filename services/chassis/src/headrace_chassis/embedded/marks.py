@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Callable
 from pathlib import Path
 
 VARIABLE = "HEADRACE_EMBEDDED"
@@ -18,23 +18,19 @@ VARIABLE = "HEADRACE_EMBEDDED"
 def marked_processes(data: Path) -> list[int]:
     """Returns the processes that carry the data directory's mark, without this one."""
     mark = f"{VARIABLE}={data}".encode()
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes()
-        except OSError:
-            continue  # ended meanwhile, or somebody else's
-        if mark in environment.split(b"\0"):
-            found.append(int(entry.name))
-    return found
+    return [pid for pid, path in _processes() if mark in _read(path / "environ").split(b"\0")]
 
 
-def kill_marked(data: Path, spare: Collection[int] = (), within: float = 1.0) -> list[int]:
-    """Kills them until none is left, for some may fork meanwhile; returns those that would not go."""
+def envoys(state_directory: Path) -> list[int]:
+    """Returns the Envoys of a proxy: they are started without our environment, with a configuration from there."""
+    start = [b"--config-path", os.fsencode(state_directory) + b"/"]
+    return [pid for pid, path in _processes() if _begins(_read(path / "cmdline").split(b"\0")[1:3], start)]
+
+
+def kill_all(find: Callable[[], list[int]], within: float = 1.0) -> list[int]:
+    """Kills what is found until nothing is, for some may fork meanwhile; returns those that would not go."""
     deadline = time.monotonic() + within
-    while left := [pid for pid in marked_processes(data) if pid not in spare]:
+    while left := find():
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -44,3 +40,19 @@ def kill_marked(data: Path, spare: Collection[int] = (), within: float = 1.0) ->
             return left
         time.sleep(0.005)
     return []
+
+
+def _processes() -> list[tuple[int, Path]]:
+    pids = [(int(entry.name), entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [(pid, path) for pid, path in pids if pid != os.getpid()]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # ended meanwhile, or somebody else's
+
+
+def _begins(arguments: list[bytes], start: list[bytes]) -> bool:
+    return len(arguments) == len(start) and all(a.startswith(b) for a, b in zip(arguments, start, strict=True))

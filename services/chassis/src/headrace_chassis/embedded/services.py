@@ -50,11 +50,6 @@ def service_specs(layout: Layout, options: UpOptions, port: int, files: Files) -
     ]
 
 
-def stop_envoy_command(layout: Layout) -> list[str]:
-    """The command that ends an Envoy whose proxy died."""
-    return [sys.executable, "-P", "-m", "headrace_proxy", "stop-envoy", "--state-directory", str(layout.proxy)]
-
-
 def _environment(name: str, layout: Layout, settings: Mapping[str, str]) -> dict[str, str]:
     """Settings that people put into our own environment hold, unless they are about how the parts find each other."""
     prefixed = {f"HEADRACE_{name.upper()}_{key}": value for key, value in settings.items()}

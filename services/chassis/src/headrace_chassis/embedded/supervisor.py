@@ -82,13 +82,13 @@ class Supervisor:
             self._console.ready(child.spec.name, started)
             ready.set_result(None)
 
-    async def stop(self, names: Sequence[str], within: float) -> bool:
-        """Ends children side by side; kills who has not ended in time. Returns whether all ended in order."""
+    async def stop(self, names: Sequence[str], within: float) -> None:
+        """Ends children side by side; kills who has not ended in time."""
         keepers = [self._keepers[name] for name in names if name in self._keepers]
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
-        return all(await asyncio.gather(*(self.children[name].stop(within) for name in names if name in self.children)))
+        await asyncio.gather(*(self.children[name].stop(within) for name in names if name in self.children))
 
     def kill(self) -> None:
         """Kills all children, now."""

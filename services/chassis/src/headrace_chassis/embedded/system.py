@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import getpass
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 
 from headrace._local_gateway import LocalGateway
@@ -20,7 +18,7 @@ from headrace_chassis.embedded.layout import Layout
 from headrace_chassis.embedded.options import UpOptions
 from headrace_chassis.embedded.port import free_port
 from headrace_chassis.embedded.server_certificate import ensure_server_certificate
-from headrace_chassis.embedded.services import Files, base_environment, service_specs, stop_envoy_command
+from headrace_chassis.embedded.services import Files, base_environment, service_specs
 from headrace_chassis.embedded.stop_clusters import stop_clusters
 from headrace_chassis.embedded.supervisor import Supervisor
 from headrace_chassis.embedded.valkey import valkey_spec
@@ -78,7 +76,7 @@ class System:
         """Ends services that a killed `headrace up` has left; its clusters go on and are adopted."""
         self._forget_gateway()
         left = pid_files.end_remembered(self._layout.processes)
-        self._stop_envoy()
+        self._kill_envoys()
         if left:
             self._console.say(f"  ended what an earlier run had left behind: {', '.join(left)}")
 
@@ -123,40 +121,28 @@ class System:
         self._forget_gateway()
         if self._gateway and "controller" in self._supervisor.children and not self._options.keep_clusters:
             await asyncio.to_thread(stop_clusters, self._layout, self._gateway.token, CLUSTERS_WITHIN)
-        services = [name for name in self._supervisor.children if name != "valkey"]
-        in_order = await self._supervisor.stop(services, SERVICE_WITHIN)
-        if services and not in_order:
-            # A proxy that was killed, or was just starting, has left Envoy, which carries no mark.
-            await asyncio.to_thread(self._stop_envoy)
+        await self._supervisor.stop([name for name in self._supervisor.children if name != "valkey"], SERVICE_WITHIN)
         await self._supervisor.stop(["valkey"], SERVICE_WITHIN)
-        if not self._options.keep_clusters:
-            await asyncio.to_thread(self._sweep)
-            # Agents that run on find the controller of the next start there; without any it is rubbish.
-            shutil.rmtree(self._layout.sockets, ignore_errors=True)
+        await asyncio.to_thread(self._sweep)
 
     def kill(self) -> None:
         """Kills everything, now."""
         self._forget_gateway()
         self._supervisor.kill()
-        self._stop_envoy()
-        if not self._options.keep_clusters:
-            self._sweep()
+        self._sweep()
 
     def _sweep(self) -> None:
-        if left := marks.kill_marked(self._layout.data):
+        """Kills what has lost its parent; clusters only if they are not to be kept."""
+        self._kill_envoys()
+        if self._options.keep_clusters:
+            return
+        if left := marks.kill_all(lambda: marks.marked_processes(self._layout.data)):
             self._console.warn(f"these processes would not end: {', '.join(map(str, left))}")
+        # Agents that run on find the next start's controller in it; without any it is rubbish.
+        shutil.rmtree(self._layout.sockets, ignore_errors=True)
 
-    def _stop_envoy(self) -> None:
-        """Ends the Envoy of a proxy that could not do so itself."""
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(
-                stop_envoy_command(self._layout),
-                env=base_environment(self._layout),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=5,
-                check=False,
-            )
+    def _kill_envoys(self) -> None:
+        marks.kill_all(lambda: marks.envoys(self._layout.proxy))
 
     def _forget_gateway(self) -> None:
         (self._layout.data / "gateway.json").unlink(missing_ok=True)
