@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +50,6 @@ def way(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def write_users(path: Path) -> None:
     """Writes a users file with the passwords of USERS."""
-    from headrace_auth.users import add_user
-
     for user, password in USERS.items():
-        add_user(path, user, password)
+        command = [sys.executable, "-m", "headrace_auth", "users", "add", user, "--file", path, "--password-stdin"]
+        subprocess.run(command, input=password + "\n", text=True, check=True, capture_output=True)

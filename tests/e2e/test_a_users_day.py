@@ -13,14 +13,15 @@ from distributed import Client
 from headrace import Gateway, GatewayCluster
 
 from tests.e2e.running import Running, wait_until
+from tests.e2e.tasks import die, slow
 
 
-def test_a_cluster_computes_and_is_gone_afterwards(gateway: Gateway, way: str) -> None:
+def test_a_cluster_computes_and_is_gone_afterwards(gateway: Gateway, headrace: Running, way: str) -> None:
     with gateway.new_cluster() as cluster:
         cluster.scale(2)
         with cluster.get_client() as client:
             client.wait_for_workers(2, timeout=30)
-            assert client.scheduler.address.startswith("tls://" if way == "direct" else "gateway://")
+            assert (str(headrace.port) in client.scheduler_comm.comm.peer_address) == (way == "proxied")
             x = da.random.random((400, 400), chunks=(100, 100))
             assert 0.4 < float((x + x.T).mean().compute()) / 2 < 0.6
         name = cluster.name
@@ -30,7 +31,7 @@ def test_a_cluster_computes_and_is_gone_afterwards(gateway: Gateway, way: str) -
 def test_adaptive_scaling_goes_up_and_down(gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster, cluster.get_client() as client:
         cluster.adapt(minimum=0, maximum=3)
-        futures = client.map(_slow, range(40))
+        futures = client.map(slow, range(40))
         assert sum(client.gather(futures)) == 780
         del futures
         wait_until(lambda: not client.scheduler_info()["workers"], within=30)
@@ -40,7 +41,7 @@ def test_scaling_down_keeps_the_data(gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster, cluster.get_client() as client:
         cluster.scale(3)
         client.wait_for_workers(3, timeout=30)
-        futures = client.map(_slow, range(30))
+        futures = client.map(slow, range(30))
         client.gather(futures)
         cluster.scale(1)
         wait_until(lambda: len(client.scheduler_info()["workers"]) == 1, within=20)
@@ -63,9 +64,9 @@ def test_restart_and_a_killed_worker(gateway: Gateway) -> None:
         cluster.scale(2)
         client.wait_for_workers(2, timeout=30)
         client.restart(timeout=30)
-        assert client.submit(_slow, 3).result(timeout=30) == 3
-        client.submit(_die, retries=0)
-        assert client.submit(_slow, 4).result(timeout=30) == 4
+        assert client.submit(slow, 3).result(timeout=30) == 3
+        client.submit(die, retries=0)
+        assert client.submit(slow, 4).result(timeout=30) == 4
         client.wait_for_workers(2, timeout=30)
 
 
@@ -89,6 +90,7 @@ def test_the_dashboard_opens_with_its_link_and_not_without(gateway: Gateway, hea
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(bare, context=context, timeout=10)
         assert refused.value.code == 401
+        refused.value.close()
 
 
 def test_a_name_gets_or_creates(gateway: Gateway) -> None:
@@ -127,7 +129,7 @@ def test_the_asynchronous_face(gateway: Gateway) -> None:
             assert isinstance(cluster, GatewayCluster)
             await cluster.scale(1)
             async with await cluster.get_client() as client:
-                return await client.submit(_slow, 5)
+                return await client.submit(slow, 5)
 
     assert asyncio.run(compute()) == 5
 
@@ -136,15 +138,3 @@ def _basic(user: str, password: str):
     from headrace import BasicAuth
 
     return BasicAuth(user, password)
-
-
-def _slow(x: int) -> int:
-    time.sleep(0.05)
-    return x
-
-
-def _die() -> None:
-    import os
-    import signal
-
-    os.kill(os.getpid(), signal.SIGKILL)

@@ -11,6 +11,7 @@ from distributed import Client
 from headrace import Gateway, GatewayCluster, errors
 
 from tests.e2e.running import Running, wait_until
+from tests.e2e.tasks import slow
 
 
 @pytest.fixture
@@ -49,12 +50,12 @@ def client(cluster: GatewayCluster) -> Iterator[Client]:
 def test_clusters_compute_on_and_new_ones_start(
     own_headrace: Running, gateway: Gateway, client: Client, words: tuple[str, ...]
 ) -> None:
-    futures = client.map(_slow, range(60))
+    futures = client.map(slow, range(60))
     own_headrace.find(*words).kill()
     assert sum(client.gather(futures)) == 1770
     with _create_with_patience(gateway) as second, second.get_client() as other:
         second.scale(1)
-        assert other.submit(_slow, 8).result(timeout=30) == 8
+        assert other.submit(slow, 8).result(timeout=30) == 8
     assert len(gateway.list_clusters()) == 1
 
 
@@ -73,7 +74,7 @@ def test_a_killed_nanny_is_replaced(client: Client) -> None:
     os.kill(nanny, 9)
     wait_until(lambda: nanny not in client.run(os.getpid, nanny=True).values(), within=20)
     client.wait_for_workers(2, timeout=30)
-    assert client.submit(_slow, 2).result(timeout=30) == 2
+    assert client.submit(slow, 2).result(timeout=30) == 2
 
 
 def _create_with_patience(gateway: Gateway, within: float = 20) -> GatewayCluster:
@@ -84,8 +85,3 @@ def _create_with_patience(gateway: Gateway, within: float = 20) -> GatewayCluste
         except errors.GatewayServerError:
             if time.monotonic() > end:
                 raise
-
-
-def _slow(x: int) -> int:
-    time.sleep(0.05)
-    return x
