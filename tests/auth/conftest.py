@@ -1,0 +1,88 @@
+"""A deployment with two users, a bootstrap token and a fake controller."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from argon2 import PasswordHasher
+from headrace_auth.config import AuthSettings
+from headrace_auth.users_file import UserRecord, write_users
+from headrace_chassis.seal import new_deployment_key
+from redis.asyncio import Redis
+
+from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, running_auth
+
+BOOTSTRAP_SECRET = "hr_bootstrap"
+
+
+@cache
+def hashed(password: str) -> str:
+    return PasswordHasher().hash(password)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="hr-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def users_file(directory: Path) -> Path:
+    users = [
+        UserRecord("ann", hashed("ann's"), ("astro",)),
+        UserRecord("bob", hashed("bob's")),
+        UserRecord("root", hashed("root's"), (), ("admin",)),
+    ]
+    write_users(directory / "users", {user.name: user for user in users})
+    return directory / "users"
+
+
+@pytest.fixture
+def settings(directory: Path, users_file: Path, redis: Redis, redis_url: str) -> AuthSettings:
+    (directory / "keys").write_text(new_deployment_key())
+    bootstrap = {"user": "operator", "roles": ["admin"], "secret": BOOTSTRAP_SECRET}
+    (directory / "bootstrap.json").write_text(json.dumps(bootstrap))
+    return AuthSettings(
+        listen=f"unix:{directory}/auth.sock",
+        authz_listen=f"unix:{directory}/authz.sock",
+        route_address=f"unix:{directory}/routes.sock",
+        redis_url=redis_url,
+        deployment_key_file=directory / "keys",
+        users_file=users_file,
+        bootstrap_token_file=directory / "bootstrap.json",
+    )
+
+
+@pytest.fixture
+async def routes(settings: AuthSettings) -> AsyncIterator[FakeRoutes]:
+    """The fake controller, running."""
+    fake = FakeRoutes()
+    async with controller(settings.route_address, fake):
+        yield fake
+
+
+@pytest.fixture
+async def auth(settings: AuthSettings) -> AsyncIterator[RunningAuth]:
+    """The service, without a controller unless `routes` is asked for too."""
+    async with running_auth(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def ann(auth: RunningAuth) -> Metadata:
+    return await auth.login("ann", "ann's")
+
+
+@pytest.fixture
+async def bob(auth: RunningAuth) -> Metadata:
+    return await auth.login("bob", "bob's")
+
+
+@pytest.fixture
+async def root(auth: RunningAuth) -> Metadata:
+    return await auth.login("root", "root's")

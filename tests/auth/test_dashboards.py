@@ -1,0 +1,304 @@
+"""Who may see which dashboard: asked as Envoy asks, with routes from a (fake) controller."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable
+from http.cookies import SimpleCookie
+
+import grpc
+import pytest
+from headrace import errors
+from headrace._status import from_rpc_error
+from headrace.v1 import auth_service_pb2 as pb
+from headrace_auth.config import AuthSettings
+
+from tests.auth.conftest import BOOTSTRAP_SECRET
+from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, route, running_auth
+from tests.conftest import Eventually
+
+DESTINATION = "x-envoy-original-dst-host"
+COOKIE = "__Secure-headrace"
+
+
+async def failure(call: Awaitable[object]) -> errors.HeadraceError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value)
+
+
+@pytest.fixture
+async def known(routes: FakeRoutes, auth: RunningAuth, eventually: Eventually) -> FakeRoutes:
+    """Routes of clusters c1 (ann's) and c2 (bob's), known to auth."""
+    await eventually(lambda: routes.subscriptions)
+    routes.tell(route("c1", "ann"), route("c2", "bob", "10.0.0.8:8787"))
+
+    async def is_known() -> bool:
+        answer = await auth.ask("/clusters/c2/status", authorization=f"Bearer {BOOTSTRAP_SECRET}")
+        return answer.status == 200
+
+    await eventually(is_known)
+    return routes
+
+
+def header(caller: Metadata) -> str:
+    return caller[0][1]
+
+
+async def opened(auth: RunningAuth, link: str) -> str:
+    """Opens a link as a browser does; returns its cookie."""
+    answer = await auth.ask(link)
+    assert answer.status == 302
+    return next(iter(SimpleCookie(answer.headers["set-cookie"]).values())).OutputString().partition(";")[0]
+
+
+async def test_auth_follows_routes_without_being_waited_for(known: FakeRoutes, settings: AuthSettings) -> None:
+    (subscription,) = known.subscriptions
+    assert (subscription.reader, subscription.acknowledges) == (f"auth-{settings.replica}", False)
+
+
+async def test_a_link_becomes_a_cookie_and_the_cookie_opens_the_pages(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    link = await auth.link("c1", ann, "workers")
+    assert re.fullmatch(r"/clusters/c1/workers\?link=[\w.-]+", link)
+    answer = await auth.ask(link + "&theme=dark", accept="text/html")
+    assert answer.status == 302
+    assert answer.headers["location"] == "/clusters/c1/workers?theme=dark"
+    attributes = answer.headers["set-cookie"].split("; ")[1:]
+    assert attributes == ["Path=/clusters/c1", "Max-Age=43200", "HttpOnly", "Secure", "SameSite=Lax"]
+    page = await auth.ask("/clusters/c1/workers?theme=dark", cookie=await opened(auth, link))
+    assert (page.status, page.headers[DESTINATION]) == (200, "10.0.0.7:8787")
+
+
+async def test_a_websocket_passes_with_the_cookie(auth: RunningAuth, known: FakeRoutes, ann: Metadata) -> None:
+    cookie = await opened(auth, await auth.link("c1", ann))
+    upgrade = {"connection": "Upgrade", "upgrade": "websocket"}
+    assert (await auth.ask("/clusters/c1/status/ws", cookie=cookie, **upgrade)).status == 200
+    assert (await auth.ask("/clusters/c1/status/ws", **upgrade)).status == 401
+
+
+async def test_a_websocket_with_a_link_passes_without_a_redirect(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    answer = await auth.ask(await auth.link("c1", ann, "status/ws"), connection="Upgrade", upgrade="websocket")
+    assert (answer.status, answer.removed_parameters) == (200, ["link"])
+
+
+async def test_credentials_do_not_reach_the_dashboard_but_the_users_own_cookies_do(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    cookie = await opened(auth, await auth.link("c1", ann))
+    both = await auth.ask("/clusters/c1/status", cookie=f"theme=dark; {cookie}; lang=en")
+    assert both.headers["cookie"] == "theme=dark; lang=en"
+    assert both.removed == ["authorization"]
+    ours = await auth.ask("/clusters/c1/status", cookie=cookie)
+    assert "cookie" not in ours.headers
+    assert ours.removed == ["authorization", "cookie"]
+
+
+async def test_the_destination_is_ours_whatever_the_client_sends(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    spoofed = {DESTINATION: "169.254.169.254:80"}
+    answer = await auth.ask("/clusters/c1/status", authorization=header(ann), **spoofed)
+    assert answer.headers[DESTINATION] == "10.0.0.7:8787"  # overwrites, which `ask` has checked
+
+
+@pytest.mark.parametrize(
+    ("caller", "cluster", "status"),
+    [
+        ("ann", "c1", 200),
+        ("ann", "c2", 403),
+        ("bob", "c1", 403),
+        ("bob", "c2", 200),
+        ("root", "c1", 200),
+        ("root", "c2", 200),
+        ("ann", "c3", 404),
+        ("root", "c3", 404),
+    ],
+)
+async def test_owners_and_admins_pass_with_an_access_token(
+    auth: RunningAuth, known: FakeRoutes, caller: str, cluster: str, status: int
+) -> None:
+    token = header(await auth.login(caller, f"{caller}'s"))
+    assert (await auth.ask(f"/clusters/{cluster}/status", authorization=token)).status == status
+
+
+async def test_an_api_token_passes_and_is_remembered_briefly(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    created = await auth.stub.CreateApiToken(pb.CreateApiTokenRequest(), metadata=ann)
+    for _ in range(2):
+        answer = await auth.ask("/clusters/c1/status", authorization=f"Bearer {created.secret}")
+        assert answer.status == 200
+    assert (await auth.ask("/clusters/c2/status", authorization=f"Bearer {created.secret}")).status == 403
+
+
+@pytest.mark.parametrize("credential", ["Bearer nonsense", "Bearer hr_nonsense", "Basic YW5uOmFubg==", "", "Bearer"])
+async def test_without_a_credential_that_is_good_it_is_401(
+    auth: RunningAuth, known: FakeRoutes, credential: str
+) -> None:
+    answer = await auth.ask("/clusters/c1/status", authorization=credential)
+    assert answer.status == 401
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "dashboard_link" in answer.body
+
+
+async def test_a_browser_is_given_a_page_that_says_what_to_do(auth: RunningAuth, known: FakeRoutes) -> None:
+    answer = await auth.ask("/clusters/c1/status?<script>", accept="text/html,*/*")
+    assert answer.status == 401
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "<h1>Not signed in</h1>" in answer.body
+    assert "<script>" not in answer.body
+
+
+async def test_a_link_or_cookie_is_good_for_its_cluster_only(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    known.tell(route("c9", "ann"))
+    link = await auth.link("c1", ann)
+    cookie = await opened(auth, link)
+    assert (await auth.ask(link.replace("/c1/", "/c9/"))).status in {403, 404}
+    assert (await auth.ask("/clusters/c9/status", cookie=cookie)).status in {403, 404}
+
+
+async def test_neither_kind_of_token_is_taken_for_another(auth: RunningAuth, known: FakeRoutes, ann: Metadata) -> None:
+    link = (await auth.link("c1", ann)).partition("link=")[2]
+    access = header(ann).removeprefix("Bearer ")
+    assert (await auth.ask("/clusters/c1/status", authorization=f"Bearer {link}")).status == 401
+    assert (await auth.ask("/clusters/c1/status", cookie=f"{COOKIE}={link}")).status == 401
+    assert (await auth.ask(f"/clusters/c1/status?link={access}")).status == 401
+    metadata = (("authorization", f"Bearer {link}"),)
+    assert isinstance(await failure(auth.stub.WhoAmI(pb.WhoAmIRequest(), metadata=metadata)), errors.TokenInvalid)
+
+
+async def test_an_old_link_opened_again_does_with_the_cookie(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    cookie = await opened(auth, await auth.link("c1", ann))
+    answer = await auth.ask("/clusters/c1/status?link=no.longer.good", cookie=cookie)
+    assert (answer.status, answer.headers["location"]) == (302, "/clusters/c1/status")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/clusters/c1/../c2/status",
+        "/clusters/c1/%2e%2e/c2/status",
+        "/clusters/c1/..%2fc2/status",
+        "/clusters/c1/%252e%252e/c2",
+        "/clusters/c1//c2",
+        "/clusters/c1\\..\\c2",
+        "/clusters/c1/a%00b",
+        "//evil.example/clusters/c1/",
+        "/clusters/",
+        "/clusters/C1/status",
+        "/clusters/" + "c" * 64,
+        "/other",
+        "",
+    ],
+)
+async def test_paths_that_are_read_in_two_ways_are_nobodys(
+    auth: RunningAuth, known: FakeRoutes, root: Metadata, path: str
+) -> None:
+    assert (await auth.ask(path, authorization=header(root))).status == 404
+
+
+async def test_a_cluster_without_a_dashboard_says_so(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata, eventually: Eventually
+) -> None:
+    known.tell(route("c1", "ann", dashboard=""))
+
+    async def says_so() -> bool:
+        return (await auth.ask("/clusters/c1/status", authorization=header(ann))).status == 503
+
+    await eventually(says_so)
+
+
+async def test_a_removed_route_is_404_and_routes_are_kept_while_the_controller_is_away(
+    settings: AuthSettings, auth: RunningAuth, ann: Metadata, bob: Metadata, eventually: Eventually
+) -> None:
+    async def status(cluster: str, caller: Metadata) -> int:
+        return (await auth.ask(f"/clusters/{cluster}/status", authorization=header(caller))).status
+
+    async def is_now(cluster: str, caller: Metadata, wanted: int) -> bool:
+        return await status(cluster, caller) == wanted
+
+    assert await status("c1", ann) == 503
+    fake = FakeRoutes()
+    fake.snapshot = [route("c1", "ann"), route("c2", "bob")]
+    async with controller(settings.route_address, fake):
+        await eventually(lambda: is_now("c1", ann, 200))
+        fake.tell(removed=("clusters/c1",))
+        await eventually(lambda: is_now("c1", ann, 404))
+    assert await status("c2", bob) == 200
+    fake.snapshot = [route("c1", "ann")]
+    async with controller(settings.route_address, fake):
+        await eventually(lambda: is_now("c1", ann, 200))
+        await eventually(lambda: is_now("c2", bob, 404))
+
+
+@pytest.mark.parametrize(
+    "page", ["../c2/status", "//evil", "a b", "status?x=1", "x" * 2000, "http://evil", "a/../../b"]
+)
+async def test_a_link_to_a_page_elsewhere_is_refused(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata, page: str
+) -> None:
+    if page == "//evil":
+        assert (await auth.link("c1", ann, page)).startswith("/clusters/c1/evil?link=")
+        return
+    assert isinstance(await failure(auth.link("c1", ann, page)), errors.InvalidRequest)
+
+
+async def test_links_are_made_for_ones_own_clusters_only(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata, root: Metadata
+) -> None:
+    for cluster in ("c2", "c3"):
+        assert isinstance(await failure(auth.link(cluster, ann)), errors.ClusterNotFound)
+    assert await auth.link("c2", root)
+
+
+async def test_without_routes_no_link_is_made_yet(auth: RunningAuth, ann: Metadata) -> None:
+    assert isinstance(await failure(auth.link("c1", ann)), errors.StoreUnavailable)
+
+
+async def test_an_expired_link_says_where_to_get_a_fresh_one(
+    settings: AuthSettings, routes: FakeRoutes, eventually: Eventually
+) -> None:
+    routes.snapshot = [route("c1", "ann")]
+    short = settings.model_copy(update={"link_seconds": 0})
+    async with running_auth(short) as auth:
+        ann = await auth.login("ann", "ann's")
+        await eventually(lambda: routes.subscriptions)
+        answer = await auth.ask(await auth.link("c1", ann))
+    assert answer.status == 401
+    assert "has run out" in answer.body
+
+
+async def test_a_blocked_event_loop_does_not_refuse_dashboards(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    """The service and this test share the loop; a thread asks while it is blocked."""
+    import threading
+    import time
+
+    from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
+
+    codes: list[int] = []
+
+    def ask() -> None:
+        with grpc.insecure_channel(auth.settings.authz_listen, [("grpc.default_authority", "localhost")]) as channel:
+            request = external_auth_pb2.CheckRequest()  # type: ignore[attr-defined]
+            request.attributes.request.http.path = "/clusters/c1/status"
+            request.attributes.request.http.headers["authorization"] = header(ann)
+            codes.append(external_auth_pb2_grpc.AuthorizationStub(channel).Check(request, timeout=2).status.code)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    end = time.monotonic() + 3
+    while thread.is_alive() and time.monotonic() < end:
+        time.sleep(0.01)  # noqa: ASYNC251 blocks the loop on purpose
+    assert codes == [0]
+    await asyncio.sleep(0)

@@ -1,0 +1,125 @@
+"""Logging in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+
+import grpc
+import pytest
+from headrace import errors
+from headrace._status import from_rpc_error
+from headrace.v1 import auth_service_pb2 as pb
+from headrace_auth.config import AuthSettings
+from headrace_auth.users_file import UserRecord, read_users, write_users
+from redis.asyncio import Redis
+
+from tests.auth.conftest import BOOTSTRAP_SECRET, hashed
+from tests.auth.running import RunningAuth, bearer, running_auth
+
+
+async def failure(call: Awaitable[object]) -> errors.HeadraceError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value)
+
+
+async def test_a_password_gives_a_token_that_says_who_its_owner_is(auth: RunningAuth) -> None:
+    credential = pb.PasswordCredential(username="ann", password="ann's")
+    answer = await auth.stub.Login(pb.LoginRequest(password=credential))
+    who = await auth.stub.WhoAmI(pb.WhoAmIRequest(), metadata=bearer(answer.access_token))
+    assert who == answer.user == pb.User(name="users/ann", groups=["astro"], roles=[pb.ROLE_OWNER], method="password")
+    assert 880 < answer.expire_time.seconds - time.time() <= 900
+
+
+@pytest.mark.parametrize(("username", "password"), [("ann", "wrong"), ("nobody", "x"), ("ann", ""), ("é:\n", "x")])
+async def test_a_wrong_password_and_an_unknown_user_are_told_alike(
+    auth: RunningAuth, username: str, password: str
+) -> None:
+    error = await failure(auth.login(username, password))
+    assert type(error) is errors.BadCredentials
+    assert str(error) == "wrong user name or password"
+
+
+async def test_an_unknown_user_takes_as_long_as_a_wrong_password(auth: RunningAuth) -> None:
+    async def seconds(username: str) -> float:
+        started = time.perf_counter()
+        await failure(auth.login(username, "wrong"))
+        return time.perf_counter() - started
+
+    known, unknown = [min([await seconds(name) for _ in range(3)]) for name in ("ann", "nobody")]
+    assert unknown > known / 3
+
+
+async def test_too_many_attempts_are_refused_even_with_the_right_password(auth: RunningAuth) -> None:
+    for _ in range(10):
+        await failure(auth.login("ann", "wrong"))
+    error = await failure(auth.login("ann", "ann's"))
+    assert isinstance(error, errors.BadCredentials)
+    assert 0 < int(error.details["retry_after_seconds"]) <= 60
+    await auth.login("bob", "bob's")
+
+
+async def test_success_forgets_the_failures(auth: RunningAuth) -> None:
+    for _ in range(3):
+        for _ in range(4):
+            await failure(auth.login("ann", "wrong"))
+        await auth.login("ann", "ann's")
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.LoginRequest(), "credential"),
+        (pb.LoginRequest(password=pb.PasswordCredential(username="", password="x")), "password.username"),
+        (pb.LoginRequest(password=pb.PasswordCredential(username="x" * 257)), "password.username"),
+        (pb.LoginRequest(password=pb.PasswordCredential(username="x", password="x" * 1025)), "password.password"),
+        (pb.LoginRequest(token=pb.TokenCredential(token="x" * 8193)), "token.token"),
+        (pb.LoginRequest(token=pb.TokenCredential(token="x", method="kerberos")), "token.method"),
+        (pb.LoginRequest(token=pb.TokenCredential(token="x", method="password")), "token.method"),
+    ],
+)
+async def test_a_bad_request_names_the_field(auth: RunningAuth, request_: pb.LoginRequest, field: str) -> None:
+    error = await failure(auth.stub.Login(request_))
+    assert isinstance(error, errors.InvalidRequest)
+    assert [violation.field for violation in error.violations] == [field]
+
+
+async def test_a_changed_users_file_is_read_again(auth: RunningAuth, users_file: Path) -> None:
+    users = read_users(users_file)
+    users["eve"] = UserRecord("eve", hashed("eve's"))
+    del users["bob"]
+    write_users(users_file, users)
+    await auth.login("eve", "eve's")
+    assert isinstance(await failure(auth.login("bob", "bob's")), errors.BadCredentials)
+
+
+def spoil(file: Path) -> None:
+    file.write_text("nonsense\n")
+
+
+async def test_a_broken_users_file_changes_nothing(auth: RunningAuth, users_file: Path) -> None:
+    spoil(users_file)
+    await auth.login("ann", "ann's")
+
+
+async def test_the_bootstrap_token_works_with_the_store_empty(auth: RunningAuth, redis: Redis) -> None:
+    await redis.flushall()
+    answer = await auth.login_with(BOOTSTRAP_SECRET)
+    assert answer.user.name == "users/operator"
+    assert set(answer.user.roles) == {pb.ROLE_OWNER, pb.ROLE_ADMIN}
+
+
+async def test_development_mode_lets_anybody_in_and_says_so(settings: AuthSettings) -> None:
+    async with running_auth(settings.model_copy(update={"development": True})) as auth:
+        call = auth.stub.Login(pb.LoginRequest(password=pb.PasswordCredential(username="whoever")))
+        answer = await call
+        assert answer.user == pb.User(name="users/whoever", roles=[pb.ROLE_OWNER], method="development")
+        trailing = {str(key): value for key, value in await call.trailing_metadata()}
+        assert "ANY user" in str(trailing["x-headrace-warning"])
+
+
+async def test_an_admins_token_carries_the_role(auth: RunningAuth) -> None:
+    who = await auth.stub.WhoAmI(pb.WhoAmIRequest(), metadata=await auth.login("root", "root's"))
+    assert set(who.roles) == {pb.ROLE_OWNER, pb.ROLE_ADMIN}

@@ -1,0 +1,63 @@
+"""``python -m headrace_auth users``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from headrace_auth.__main__ import app
+from headrace_auth.users_file import UsersFileError, read_users
+from typer.testing import CliRunner
+
+
+def run(*arguments: str, password: str = "") -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["users", *arguments], input=password)
+    return result.exit_code, result.output
+
+
+def test_users_are_added_changed_listed_and_removed(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    options = ("--file", str(file), "--password-stdin")
+    assert run("add", "ann", "--group", "astro", "--group", "gpu", *options, password="one\n") == (0, "Added ann.\n")
+    assert run("add", "root", "--role", "admin", *options, password="two\n") == (0, "Added root.\n")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert run("list", "--file", str(file)) == (0, "ann\tastro,gpu\towner\nroot\t-\tadmin\n")
+    before = read_users(file)["ann"].password_hash
+    assert run("add", "ann", *options, password="three\n") == (0, "Changed ann.\n")
+    assert read_users(file)["ann"].password_hash != before
+    assert run("remove", "ann", "--file", str(file)) == (0, "Removed ann.\n")
+    assert list(read_users(file)) == ["root"]
+    assert [path.name for path in tmp_path.iterdir()] == ["users"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "password", "explained"),
+    [
+        (("add", "a b"), "x\n", "no user name"),
+        (("add", "a:b"), "x\n", "no user name"),
+        (("add", "ann", "--role", "king"), "x\n", "there are the roles admin, owner only"),
+        (("add", "ann", "--group", "a,b"), "x\n", "no group name"),
+        (("add", "ann"), "\n", "must not be empty"),
+    ],
+)
+def test_what_cannot_be_is_explained_and_changes_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], password: str, explained: str
+) -> None:
+    file = tmp_path / "users"
+    code, output = run(*arguments, "--file", str(file), "--password-stdin", password=password)
+    assert code == 1
+    assert explained in output
+    assert not file.exists()
+
+
+def test_removing_nobody_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("")
+    assert run("remove", "ann", "--file", str(tmp_path / "users"))[0] == 1
+
+
+@pytest.mark.parametrize("line", ["ann", "ann:plaintext::", "ann:$argon2id$x:a b:owner", "ann:$argon2id$x::king"])
+def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "users"
+    file.write_text(f"# comment\n\n{line}\n")
+    with pytest.raises(UsersFileError, match="line 3"):
+        read_users(file)
