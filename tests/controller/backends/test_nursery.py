@@ -417,3 +417,25 @@ async def test_launching_what_runs_already_changes_nothing(backend: LocalBackend
     before = place.nursery
     await asyncio.to_thread(launch, place.deployment, place.directory, "fake_agent")
     assert place.nursery == before
+
+
+async def test_stopping_processes_as_they_are_forked_does_not_harm_the_nursery(
+    backend: LocalBackend, place: Place, cluster: str
+) -> None:
+    pid = place.nursery
+    for i in range(30):
+        await backend.start([spec(cluster, f"w-{i}", WARM), spec(cluster, f"x-{i}", WARM)])
+        await backend.stop(cluster, [f"w-{i}"])
+    await backend.stop(cluster)
+    assert place.nursery == pid
+    assert {s.cause for s in await backend.observe(cluster)} == {ExitCause.STOPPED}
+
+
+async def test_a_standby_that_always_dies_is_not_made_again_and_again(place: Place, eventually: Eventually) -> None:
+    async with opened(place.backend(standby=1)) as backend:
+        await eventually(lambda: len(place.standbys()) == 1)
+        os.kill(place.standbys()[0], signal.SIGKILL)
+        await eventually(lambda: not place.standbys())
+        with pytest.raises(AssertionError):
+            await eventually(place.standbys, within=0.6)
+        assert await backend.observe() == []

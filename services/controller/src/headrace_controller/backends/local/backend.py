@@ -26,7 +26,6 @@ from headrace_controller.backends.local.log_reader import LogReader
 from headrace_controller.backends.local.orders import Orders
 from headrace_controller.backends.local.protocol import Forget, Start, Stop
 
-_STOP_SECONDS = 5.0
 _FOLLOW_SECONDS = (0.05, 0.5)
 
 
@@ -76,7 +75,7 @@ class LocalBackend:
     async def stop(self, cluster: str, processes: Sequence[str] | None = None) -> None:
         """Has the nursery end them, and waits until they are gone."""
         names = None if processes is None else list(processes)
-        await self._link.ask(lambda number: Stop(number, cluster, names), _STOP_SECONDS)
+        await self._link.ask(lambda number: Stop(number, cluster, names))
 
     async def observe(self, cluster: str | None = None) -> Sequence[ProcessStatus]:
         """Returns what the nursery has told; that takes no time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -29,7 +30,12 @@ def preload() -> None:
     """Imports all that a scheduler or worker needs and starts the server that forks workers."""
     from headrace.agent import forkserver, process, warm
 
+    # Garbage freed between what stays would be holes that every forked process fills for itself; and what is collected
+    # later must not be looked through again by each, for memory that is written to is no longer shared.
+    gc.disable()
     warm.preload()
+    gc.freeze()
+    gc.enable()
     os.register_at_fork(after_in_child=_draw_own_randomness)
     forkserver.start()
     assert process.run

@@ -49,6 +49,11 @@ class Endings:
         self._site = site
         self._endings: dict[Child, Ending] = {}
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is being ended."""
+        return not self._endings
+
     def stop(self, key: ProcessKey, child: Child, then: Callable[[list[int]], None]) -> None:
         """Ends a process that may run on for a moment, as it was asked to."""
         if child not in self._endings:

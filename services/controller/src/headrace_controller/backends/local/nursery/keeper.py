@@ -37,7 +37,7 @@ class Keeper:
         self._starts = Starts(loop, width=(os.cpu_count() or 1) + 1)
         self._endings = Endings(loop, site)
         self._out_of_memory = OutOfMemory()
-        self.warmth = Warmth(loop, agent, site, is_quiet=lambda: self._starts.quiet)
+        self.warmth = Warmth(loop, agent, site, is_quiet=lambda: self._starts.quiet and self._endings.quiet)
         for record in adoption.adopt(site, directory):
             self._records[record.key] = record
             self._watch(record)

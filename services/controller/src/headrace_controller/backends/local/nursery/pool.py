@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from headrace_controller.backends.local.nursery.forks import Standby
@@ -24,6 +25,7 @@ class Pool:
         self._size = 0
         self._standbys: list[Standby] = []
         self._refill_timer: Timer | None = None
+        self._not_before = 0.0
 
     def resize(self, size: int) -> None:
         """Keeps `size` processes from now on."""
@@ -46,8 +48,10 @@ class Pool:
 
     def _refill(self) -> None:
         self._refill_timer = None
+        if len(self._standbys) >= self._size:
+            return
         # One at a time, and only while nobody waits for a start.
-        if len(self._standbys) < self._size and self._is_quiet() and all(s.ready for s in self._standbys):
+        if self._is_quiet() and time.monotonic() >= self._not_before and all(s.ready for s in self._standbys):
             standby = self._fork()
             self._standbys.append(standby)
             self._loop.watch(standby.child.descriptor, lambda: self._on_end(standby))
@@ -60,4 +64,5 @@ class Pool:
             log.warning("a process in standby has died with code %s", code)
             self._standbys.remove(standby)
             standby.dismiss()
-            self._refill_later(_AFTER_DEATH_SECONDS)
+            self._not_before = time.monotonic() + _AFTER_DEATH_SECONDS
+            self._refill_later()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from headrace_controller.backends.local.protocol import Order
 
 log = logging.getLogger("headrace.nursery")
 
+_QUIET_SECONDS = 0.05
+
 
 class Warmth:
     """Forks processes that need to import nothing."""
@@ -25,14 +26,18 @@ class Warmth:
     def __init__(self, loop: Loop, agent: Agent, site: str, is_quiet: Callable[[], bool]) -> None:
         self._loop = loop
         self._agent = agent
+        self._is_quiet = is_quiet
         self._loaded = False
+        self._standbys = 0
         self._pool = Pool(loop, lambda: Standby(loop, agent, f"dask standby headrace={site}"), is_quiet)
 
     def keep(self, standbys: int) -> None:
         """Keeps so many processes in standby from now on."""
-        if standbys and not self._loaded:
-            self._loop.call_later(0.0, self._load_quietly)
-        self._pool.resize(standbys)
+        self._standbys = standbys
+        if self._loaded:
+            self._pool.resize(standbys)
+        elif standbys:
+            self._loop.call_later(_QUIET_SECONDS, self._load_in_quiet)
 
     def fork(self, order: Order, *, standby: bool) -> Child:
         """Starts what is ordered; gives a process from standby to it if there is one."""
@@ -46,7 +51,11 @@ class Warmth:
         """Lets those in standby go."""
         self._pool.resize(0)
 
-    def _load_quietly(self) -> None:
+    def _load_in_quiet(self) -> None:
+        """Loads when nothing is going on: nobody is answered meanwhile."""
+        if not self._is_quiet():
+            self._loop.call_later(_QUIET_SECONDS, self._load_in_quiet)
+            return
         try:
             self._load()
         except CannotStart as failure:
@@ -62,8 +71,7 @@ class Warmth:
             log.exception("preloading failed")
             raise CannotStart(f"what the process consists of cannot be imported: {error!r}", 1) from error
         self._loaded = True
-        gc.collect()
-        gc.freeze()
+        self._pool.resize(self._standbys)
         log.info("everything is imported, after %.2f s", time.monotonic() - began)
         names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
         if len(names) > 1:
