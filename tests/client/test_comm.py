@@ -45,14 +45,12 @@ def test_auto_goes_through_the_proxy_where_no_direct_address_is_given(fake: Fake
         assert _peer(client) == f"tls://127.0.0.1:{fake.proxy.port}"
 
 
-def test_direct_says_when_there_is_no_direct_way(fake: FakeHeadrace, gateway: Gateway) -> None:
+async def test_direct_says_when_there_is_no_direct_way(fake: FakeHeadrace, agateway: Gateway) -> None:
     fake.direct = False
-    with (
-        dask.config.set({"headrace.connect": "direct"}),
-        gateway.new_cluster() as cluster,
-        pytest.raises(FatalCommClosedError, match=r"no direct address.*headrace\.connect"),
-    ):
-        cluster.get_client()
+    with dask.config.set({"headrace.connect": "direct"}):
+        async with agateway.new_cluster() as cluster:
+            with pytest.raises(FatalCommClosedError, match=r"no direct address.*headrace\.connect"):
+                await cluster.get_client()
 
 
 async def test_auto_falls_back_quickly_and_remembers(fake: FakeHeadrace, agateway: Gateway) -> None:

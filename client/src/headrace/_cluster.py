@@ -163,6 +163,7 @@ class GatewayCluster(Cluster):
         self._starting: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._progress = Progress()
         self._instances.add(self)
         if not self.asynchronous and not self._asynchronous:
@@ -181,6 +182,7 @@ class GatewayCluster(Cluster):
             future.cancel()
             with suppress(HeadraceError, TimeoutError):
                 self.sync(self._give_up, callback_timeout=_STOP_SECONDS)
+            self._session.stop_loop()
             raise
         except BaseException:
             self._session.stop_loop()
@@ -259,8 +261,12 @@ class GatewayCluster(Cluster):
         await self._close(shutdown=isinstance(self._origin, New) and self.shutdown_on_close is not False)
 
     async def _close(self, shutdown: bool | None = None) -> None:
-        if self.status == Status.closed:
-            return
+        """Closes once, however many ask for it at once; one that stops waiting does not stop it."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close_once(shutdown))
+        await asyncio.shield(self._closing)
+
+    async def _close_once(self, shutdown: bool | None) -> None:
         self.status = Status.closing
         self._instances.discard(self)
         await self._end_tasks()
@@ -347,8 +353,8 @@ class GatewayCluster(Cluster):
         with suppress(RuntimeError, TimeoutError):
             if not self.asynchronous:
                 self.close(timeout=_STOP_SECONDS)
-            else:  # the garbage collector runs on the loop itself, which must not wait for itself
-                self._session.asyncio_loop.create_task(self._close())
+            else:
+                self._session.leave_from_loop(self._close())
 
     # Work
 

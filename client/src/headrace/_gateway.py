@@ -411,8 +411,8 @@ class Gateway(SyncMethodMixin):
         if session is None or session.closed or session.asynchronous or sys.is_finalizing():
             return
         with suppress(RuntimeError, TimeoutError):  # at the end of a process its loop may be gone
-            if self.asynchronous:  # the garbage collector runs on the loop, which must not wait for itself
-                session.asyncio_loop.create_task(session.cleanup())
+            if self.asynchronous:
+                session.leave_from_loop(session.cleanup())
             else:
                 self.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Coroutine
 from typing import Any, cast
 
 from tornado.ioloop import IOLoop
@@ -62,6 +64,11 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is not None:
             await _pool.release(connection)
+
+    def leave_from_loop(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Closes from the loop itself, where the garbage collector may run and nobody may wait."""
+        task = self.asyncio_loop.create_task(closing)
+        task.add_done_callback(lambda _: threading.Thread(target=self.stop_loop, daemon=True).start())
 
     def stop_loop(self) -> None:
         """Lets go of the loop, which ends when nobody else uses it; from another thread only."""
