@@ -138,11 +138,11 @@ class BackendContract:
         await until_says(backend, cluster, "second")
         assert await text(backend, cluster) == "first\nsecond\n"
 
-    async def test_a_failing_command_tells_its_exit_code_within_a_tenth_of_a_second_or_so(
-        self, backend: Backend, cluster: str
-    ) -> None:
+    async def test_a_failing_command_tells_its_exit_code_within_a_second(self, backend: Backend, cluster: str) -> None:
+        began = time.monotonic()
         await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "echo what went wrong >&2; exit 3"])])
         seen = await until_exited(backend, cluster)
+        assert time.monotonic() - began < 1
         assert (seen.exit_code, seen.cause) == (3, ExitCause.EXITED)
         assert "3" in seen.message
         assert await text(backend, cluster) == "what went wrong\n"

@@ -87,14 +87,23 @@ def test_the_identity_cannot_be_overridden() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["LD_PRELOAD", "PYTHONPATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LANG", "DASK_LOGGING"],
+    [
+        "LD_PRELOAD",
+        "PYTHONPATH",
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "LANG",
+        "DASK_LOGGING",
+        "TZ",
+    ],
 )
 def test_variables_that_are_read_early_need_a_fresh_interpreter(name: str) -> None:
     assert needs_fresh_interpreter([name])
     assert order(environment={name: "1"}).command
 
 
-@pytest.mark.parametrize("name", ["COLOUR", "TZ", "AWS_PROFILE", "LANGSMITH", "PYTH", "CUDA_VISIBLE_DEVICES"])
+@pytest.mark.parametrize("name", ["COLOUR", "AWS_PROFILE", "LANGSMITH", "PYTH", "CUDA_VISIBLE_DEVICES"])
 def test_others_do_not(name: str) -> None:
     assert not needs_fresh_interpreter([name])
 

@@ -14,7 +14,7 @@ _INHERITED = re.compile(
 # Read when the interpreter or a library is loaded, and so before a fork.
 _READ_EARLY = re.compile(
     r"(LD|LC|DASK|OMP|GOMP|KMP|MKL|OPENBLAS|GOTO|BLIS|NUMEXPR|NUMBA|VECLIB|MALLOC|GLIBC|ARROW)_\w*"
-    r"|LANG|LANGUAGE|PYTHON\w*"
+    r"|LANG|LANGUAGE|TZ|PYTHON\w*"
 )
 # What Dask itself sets before it starts a worker.
 WORKER_DEFAULTS = {

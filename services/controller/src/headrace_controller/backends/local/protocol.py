@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import version
+from platform import python_version
 
 import msgspec
 
 from headrace_controller.backends.base import ExitCause, ProcessState, Role
 
 # A nursery of another version makes room for a new one: what it forks would be the old code.
-VERSION = f"1/{version('headrace-controller')}"
+VERSION = " ".join(
+    ["1", f"python-{python_version()}", *(f"{name}-{version(name)}" for name in ("headrace-controller", "distributed"))]
+)
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
@@ -51,7 +50,6 @@ def become(agent: Agent, order: protocol.Order) -> int:
     os.close(output)
     os.chdir(order.directory)
     os.environ.update(order.environment)
-    time.tzset()
     return agent.run()
 
 
