@@ -109,12 +109,12 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
             response.worker_group = request.process.rsplit("-", 2)[0]
         return response
 
-    async def Session(self, requests: Sessions, context: Context) -> AsyncIterator[pb.SessionResponse]:  # noqa: N802
+    async def Session(self, request_iterator: Sessions, context: Context) -> AsyncIterator[pb.SessionResponse]:  # noqa: N802
         await self._check(context, self.session_refusal)
         queue: asyncio.Queue[pb.SessionResponse] = asyncio.Queue()
         queue.put_nowait(self.instruction)
         self._open.add(queue)
-        reading = asyncio.create_task(self._read(requests))
+        reading = asyncio.create_task(self._read(request_iterator))
         try:
             while True:
                 yield await queue.get()

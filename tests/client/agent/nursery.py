@@ -11,7 +11,9 @@ import os
 import select
 import signal
 import sys
+import traceback
 from pathlib import Path
+from types import FrameType
 
 from headrace.agent import forkserver, process, warm
 from headrace.agent.identity import Identity
@@ -26,7 +28,7 @@ def main() -> None:
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, _ignore)
     children: set[int] = set()
     say({"ready": os.getpid()})
     while True:
@@ -45,6 +47,10 @@ def main() -> None:
         os.killpg(pid, signal.SIGKILL)
     while children:
         reap(children)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """The signal only wakes."""
 
 
 def fork(order: dict[str, object]) -> int:
@@ -66,7 +72,7 @@ def fork(order: dict[str, object]) -> int:
             warm.standby()
         code = process.run(Identity.from_environment(os.environ))
     except BaseException:  # noqa: BLE001 a forked child must not go on in the parent's code
-        sys.excepthook(*sys.exc_info())
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(code)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import distributed
 from distributed.security import Security
@@ -140,7 +141,8 @@ class Cluster:
             tls_client_key=leaf.key_pem.decode(),
         )
 
-    def connect(self) -> distributed.Client:
+    def connect(self) -> Any:
+        """An asynchronous client; Dask's types do not tell its two faces apart."""
         return distributed.Client(
             self.scheduler_address, security=self.security(), asynchronous=True, set_as_default=False
         )
@@ -150,7 +152,7 @@ class Cluster:
         async with self.connect() as client:
             await self.eventually(lambda: self._nannies_run(client))
 
-    async def _nannies_run(self, client: distributed.Client) -> bool:
+    async def _nannies_run(self, client: Any) -> bool:
         statuses = await client.run(tasks.nanny_status, nanny=True)
         return set(statuses.values()) == {"running"}
 

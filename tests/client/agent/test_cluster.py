@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
 
 import distributed
 import pytest
@@ -33,7 +34,7 @@ async def test_the_hello_tells_where_scheduler_and_dashboard_listen(cluster: Clu
     hello = cluster.controller.state.hellos[0]
     assert hello.scheduler_address.startswith("tls://127.0.0.1:")
     assert hello.dashboard_address.startswith("127.0.0.1:")
-    assert hello.versions["distributed"] == distributed.__version__
+    assert hello.versions["distributed"] == version("distributed")
     assert hello.activity.HasField("idle_since")
 
 
@@ -91,7 +92,7 @@ async def test_a_worker_ends_within_a_second_of_sigterm_whatever_it_computes(clu
         del future
 
 
-async def _processing(client: distributed.Client) -> bool:
+async def _processing(client: Any) -> bool:
     return any((await client.processing()).values())
 
 
@@ -121,4 +122,4 @@ async def test_a_scheduler_from_standby_is_like_any_other(cluster: Cluster) -> N
     await cluster.start_scheduler(standby=True)
     await cluster.start_workers()
     async with cluster.connect() as client:
-        assert await asyncio.wait_for(client.submit(sum, [1, 2]).result(), 10) == 3
+        assert await client.submit(sum, [1, 2]) == 3

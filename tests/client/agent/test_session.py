@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import grpc
 import pytest
@@ -67,7 +67,7 @@ async def channel(controller: FakeController) -> AsyncIterator[ControllerChannel
 
 
 @contextlib.asynccontextmanager
-async def _running(session: Session) -> AsyncIterator[asyncio.Task[None]]:
+async def _running(session: Session) -> AsyncGenerator[asyncio.Task[None]]:
     task = asyncio.create_task(session.run())
     yield task
     task.cancel()

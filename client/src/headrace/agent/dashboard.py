@@ -5,7 +5,8 @@ of its memory, and most dashboards are never opened. Nobody need know: an instan
 until the first request that nothing else answers.
 
 Links, static files and websockets of the pages are relative to the page's own URL, so a proxy that strips a prefix
-needs nothing from here, less one thing: the redirect from "/" is absolute in Dask, and is made relative.
+needs nothing from here, less two things: the redirect from "/" is absolute in Dask, and is made relative; and the
+pages under "info/" climb one folder too far for their static files, which only the root of a host forgives.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from bokeh.server.tornado import BokehTornado
 from distributed.dashboard import scheduler as dask_dashboard
+from distributed.http.scheduler import info
 from tornado import web
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ logger = logging.getLogger("headrace.agent")
 
 def connect(scheduler: Scheduler) -> None:
     """Gives a scheduler, made with ``dashboard=False``, its dashboard."""
+    info.rel_path_statics["rel_path_statics"] = "../.."
     application: RoutingApplication = scheduler.http_application
     application.add_handlers(r".*", [(r"/", web.RedirectHandler, {"url": "status", "permanent": False})])
     application.add_application(cast("web.Application", LazyDashboard(scheduler)))

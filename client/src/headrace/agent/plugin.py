@@ -24,7 +24,7 @@ class AgentPlugin(SchedulerPlugin):
     Parameters
     ----------
     wake
-        Called when clients or tasks have come. Not `transition`: that is called for every step of every task.
+        Called when workers, clients or tasks have come. Not `transition`: that is called for every step of every task.
     """
 
     name = "headrace-agent"
@@ -42,6 +42,7 @@ class AgentPlugin(SchedulerPlugin):
         process = str(scheduler.workers[worker].name)
         self._processes[worker] = process
         self._outbox.joined(process, worker)
+        self._wake()
 
     def remove_worker(self, scheduler: Scheduler, worker: str, *, stimulus_id: str, **kwargs: object) -> None:
         process = self._processes.pop(worker, None)

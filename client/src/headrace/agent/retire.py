@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -30,24 +29,20 @@ class Retirement:
         self._scheduler = scheduler
         self._outbox = outbox
         self._keep: dict[str, int] = {}
-        self._ordered = asyncio.Event()
         self._moving: set[asyncio.Task[None]] = set()
+        self._not_before: dict[str, float] = {}
         self._told: set[str] = set()
 
     def order(self, keep: Mapping[str, int]) -> None:
         """Takes the orders that hold from now on; workers that are already leaving go on leaving."""
         self._keep = dict(keep)
         self._told &= self._keep.keys()
-        self._ordered.set()
 
-    async def run(self) -> None:
-        """Carries out orders for ever, also on workers that join while an order holds."""
-        while True:
-            self._ordered.clear()
-            for group, keep in self._keep.items():
+    def look(self) -> None:
+        """Carries out the orders on what runs now; to be called again and again, as workers join."""
+        for group, keep in self._keep.items():
+            if time.monotonic() >= self._not_before.get(group, 0):
                 self._retire_excess(group, keep)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ordered.wait(), _AGAIN_SECONDS if self._keep else None)
 
     def _retire_excess(self, group: str, keep: int) -> None:
         running = list(staying(self._scheduler, group))
@@ -68,6 +63,8 @@ class Retirement:
             logger.exception("workers of group %s could not be retired", group)
             return
         kept = [address for address in addresses if address not in retired and address in self._scheduler.workers]
+        if kept:
+            self._not_before[group] = time.monotonic() + _AGAIN_SECONDS
         if kept and group not in self._told:
             self._told.add(group)
             self._outbox.event(

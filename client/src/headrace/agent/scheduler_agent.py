@@ -51,8 +51,7 @@ class SchedulerAgent:
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncGenerator[None]:
         """Works while the context is open. A fault of the agent is logged; the scheduler computes on."""
-        jobs = (self._speak(), self._look(), self._retirement.run())
-        tasks = [asyncio.create_task(job) for job in jobs]
+        tasks = [asyncio.create_task(job) for job in (self._speak(), self._look())]
         for task in tasks:
             task.add_done_callback(_log_fault)
         try:
@@ -76,6 +75,7 @@ class SchedulerAgent:
             try:
                 self._tell_activity()
                 self._scaling.look(regular=regular)
+                self._retirement.look()
             except Exception:
                 logger.exception("a look at the scheduler failed; the next one may not")
 
