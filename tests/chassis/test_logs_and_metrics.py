@@ -39,8 +39,9 @@ def test_a_json_line_has_facts_as_fields_and_no_secret(restored: None, capsys: p
 def test_a_traceback_shows_no_local_variables(restored: None, capsys: pytest.CaptureFixture[str], style: str) -> None:
     logs.configure("json" if style == "json" else "console", "info")
     password = "hunter" + str(2)
+    nothing: dict[str, str] = {}
     try:
-        raise KeyError("gone")
+        nothing["gone"]
     except KeyError:
         structlog.get_logger().exception("failed", length=len(password))
     written = capsys.readouterr().err
