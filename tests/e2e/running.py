@@ -54,7 +54,7 @@ class Running:
 
 def _cmdline(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        return [part for part in process.cmdline() if part]
     except psutil.Error:
         return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -114,7 +115,8 @@ def test_half_a_hello_is_not_held_for_ever_and_holds_nobody_up(headrace: Running
     with socket.create_connection(("127.0.0.1", headrace.port), timeout=30) as raw:
         raw.sendall(bytes.fromhex("16030100c8010000c40303"))
         assert gateway.list_clusters() == []
-        assert raw.recv(1) in {b"", b"\x15"}
+        with contextlib.suppress(ConnectionResetError):
+            assert raw.recv(1) in {b"", b"\x15"}
 
 
 def _channel(headrace: Running) -> grpc.Channel:
