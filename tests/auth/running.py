@@ -54,9 +54,9 @@ class FakeRoutes(route_service_pb2_grpc.RouteServiceServicer):
     ) -> AsyncIterator[routes_pb.WatchRoutesResponse]:
         changes: asyncio.Queue[routes_pb.WatchRoutesResponse] = asyncio.Queue()
         self.subscriptions.append((await anext(aiter(request_iterator))).subscription)
-        yield routes_pb.WatchRoutesResponse(version="1", snapshot=True, routes=self.snapshot)
         self._readers.append(changes)
         try:
+            yield routes_pb.WatchRoutesResponse(version="1", snapshot=True, routes=self.snapshot)
             while True:
                 yield await changes.get()
         finally:
