@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import grpc
 import grpc.aio
 from headrace.internal.v1 import agent_service_pb2 as pb
-from headrace.internal.v1 import agent_service_pb2_grpc as pb_grpc
 from headrace_controller.backends.base import SCHEDULER, ProcessKey, ProcessSpec, Role
 
 from tests.controller.services.fake_backend import FakeMachine
+from tests.controller.services.stubs import agent_service
 
 
 @dataclass
@@ -61,7 +61,7 @@ class FakeAgents:
         while True:
             try:
                 async with grpc.aio.insecure_channel(self.endpoints[0]) as channel:
-                    stub = pb_grpc.AgentServiceStub(channel)
+                    stub = agent_service(channel)
                     answer = await stub.Enroll(request, metadata=credentials(spec), timeout=5, wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
@@ -127,7 +127,7 @@ class SchedulerAgent:
     async def _session(self) -> None:
         self.sessions += 1
         async with grpc.aio.insecure_channel(self._agents.endpoints[0]) as channel:
-            stub = pb_grpc.AgentServiceStub(channel)
+            stub = agent_service(channel)
             call = stub.Session(self._requests(), metadata=credentials(self._spec))
             async for instructions in call:
                 self._follow(instructions)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import grpc
 import grpc.aio
 from headrace.internal.v1 import route_service_pb2 as pb
-from headrace.internal.v1 import route_service_pb2_grpc as pb_grpc
+
+from tests.controller.services.stubs import route_service
 
 
 class FakeProxy:
@@ -21,6 +22,7 @@ class FakeProxy:
         self.refuse_all = False
         self.routes: dict[str, pb.Route] = {}
         self.snapshots = 0
+        self.last_version = ""
         self._said: asyncio.Queue[pb.WatchRoutesRequest] = asyncio.Queue()
 
     async def run(self, endpoint: str) -> None:
@@ -40,7 +42,7 @@ class FakeProxy:
 
     async def _watch(self, endpoint: str) -> None:
         async with grpc.aio.insecure_channel(endpoint) as channel:
-            async for response in pb_grpc.RouteServiceStub(channel).WatchRoutes(self._requests()):
+            async for response in route_service(channel).WatchRoutes(self._requests()):
                 self._take(response)
 
     async def _requests(self) -> AsyncIterator[pb.WatchRoutesRequest]:

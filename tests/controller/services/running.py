@@ -10,25 +10,30 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.struct_pb2 import Struct
-from headrace.v1 import cluster_pb2, options_service_pb2_grpc
+from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace.v1 import cluster_service_pb2_grpc as pb_grpc
 from headrace_chassis.seal import new_deployment_key
 from headrace_chassis.server import App, serve
 from headrace_chassis.tokens import Keys, TokenVerifier
 from headrace_controller.app import build_with
 from headrace_controller.config import Settings
+from jwt.algorithms import ECAlgorithm
 
 from tests.controller.services.fake_agents import FakeAgents
 from tests.controller.services.fake_backend import FakeBackend, FakeMachine
 from tests.controller.services.fake_proxy import FakeProxy
+from tests.controller.services.stubs import cluster_service, options_service
+
+if TYPE_CHECKING:
+    from headrace.v1.cluster_service_pb2_grpc import ClusterServiceAsyncStub
+    from headrace.v1.options_service_pb2_grpc import OptionsServiceAsyncStub
 
 DEPLOYMENT = "test"
 _KEY = ec.generate_private_key(ec.SECP256R1())
@@ -48,7 +53,7 @@ def token(user: str, *roles: str) -> str:
 
 
 async def _keys() -> Keys:
-    jwk = jwt.algorithms.ECAlgorithm.to_jwk(_KEY.public_key(), as_dict=True)
+    jwk = ECAlgorithm.to_jwk(_KEY.public_key(), as_dict=True)
     return {"k1": jwt.PyJWK(jwk, "ES256")}
 
 
@@ -57,8 +62,8 @@ class User:
     """Somebody with a stub."""
 
     name: str
-    stub: pb_grpc.ClusterServiceStub
-    options_stub: options_service_pb2_grpc.OptionsServiceStub
+    stub: ClusterServiceAsyncStub
+    options_stub: OptionsServiceAsyncStub
     metadata: tuple[tuple[str, str], ...]
 
     async def call(self, method: str, request: Any, **arguments: Any) -> Any:
@@ -115,9 +120,22 @@ class Replica:
 
     async def start(self) -> None:
         self.task = asyncio.create_task(serve(self.settings, self._build))
-        async with grpc.aio.insecure_channel(self.endpoint) as channel:
-            async with asyncio.timeout(10):
+        async with asyncio.timeout(10):
+            await self._listens()  # gRPC itself would try again only after a second
+            async with grpc.aio.insecure_channel(self.endpoint) as channel:
                 await channel.channel_ready()
+
+    async def _listens(self) -> None:
+        path = self.endpoint.removeprefix("unix:")
+        while True:
+            try:
+                _, writer = await asyncio.open_unix_connection(path)
+            except OSError:
+                await asyncio.sleep(0.01)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
 
     async def _build(self, settings: Settings, stack: AsyncExitStack) -> App:
         app = await build_with(settings, stack, FakeBackend(self.machine))
@@ -139,8 +157,7 @@ class Replica:
     async def user(self, name: str, *roles: str) -> User:
         channel = await self._channels.enter_async_context(grpc.aio.insecure_channel(self.endpoint))
         metadata = (("authorization", f"Bearer {token(name, *roles)}"),)
-        stub = pb_grpc.ClusterServiceStub(channel)
-        return User(name, stub, options_service_pb2_grpc.OptionsServiceStub(channel), metadata)
+        return User(name, cluster_service(channel), options_service(channel), metadata)
 
 
 class Site:

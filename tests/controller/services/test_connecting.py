@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -41,7 +42,15 @@ async def test_scheduler_and_client_trust_each_other_and_nobody_else(site: Site,
     assert subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "ann"
 
 
-def handshake(directory: Path, server: object, client: object, name: str) -> bool:
+class Pems(Protocol):
+    """A certificate with its key, and whom it trusts."""
+
+    ca_pem: str
+    certificate_pem: str
+    private_key_pem: str
+
+
+def handshake(directory: Path, server: Pems, client: Pems, name: str) -> bool:
     """Whether the two finish a handshake of mutual TLS, in memory."""
     contexts = [
         context(directory, server, ssl.PROTOCOL_TLS_SERVER),
@@ -62,7 +71,7 @@ def handshake(directory: Path, server: object, client: object, name: str) -> boo
     return all(done)
 
 
-def context(directory: Path, pems: object, protocol: ssl._SSLMethod) -> ssl.SSLContext:  # pyright: ignore[reportPrivateUsage]
+def context(directory: Path, pems: Pems, protocol: ssl._SSLMethod) -> ssl.SSLContext:  # pyright: ignore[reportPrivateUsage]
     made = ssl.SSLContext(protocol)
     made.verify_mode = ssl.CERT_REQUIRED
     made.verify_flags |= ssl.VERIFY_X509_STRICT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.controller.services.running import Site, User
 
 
 @asynccontextmanager
-async def watch(user: User, **request: Any) -> AsyncIterator[Any]:
+async def watch(user: User, **request: Any) -> AsyncGenerator[Any]:
     call = user.stream("WatchClusters", pb.WatchClustersRequest(**request))
     try:
         async with asyncio.timeout(20):
@@ -67,7 +67,7 @@ async def test_events_come_along_when_asked_for(ann: User) -> None:
     await ann.until(made.name, "RUNNING")
     async with watch(ann, name=made.name, include_events=True) as call:
         steps = await until_checkpoint(call)
-        assert [step.event.type for step in steps if step.HasField("event")][0] == "Created"
+        assert next(step.event.type for step in steps if step.HasField("event")) == "Created"
         await ann.stop(made.name)
         seen: list[str] = []
         while "Stopped" not in seen:

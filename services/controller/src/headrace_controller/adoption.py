@@ -16,7 +16,7 @@ from headrace_controller.backends.base import SCHEDULER, Backend, ProcessState, 
 from headrace_controller.backends.base import Manifests as KeepsManifests
 from headrace_controller.identifiers import parse_worker_id
 from headrace_controller.manifests import Manifest, Manifests
-from headrace_controller.model import Cluster, ClusterId, Event, Group, Spec, Status, WorkerId, WorkerRecord
+from headrace_controller.model import Cluster, Event, Group, Spec, Status, WorkerId, WorkerRecord
 from headrace_controller.processes import Processes
 from headrace_controller.store import Store
 
@@ -34,7 +34,7 @@ class Adoption:
         manifests: Manifests,
         admission: Admission,
         *,
-        adopted: Callable[[ClusterId], None],  # also when another replica was faster
+        adopted: Callable[[Cluster], None],
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -60,8 +60,8 @@ class Adoption:
         if await self._store.adopt(record, manifest.secrets, demand=self._admission.demand(record.spec)):
             metrics.ADOPTED.inc()
             log.warning("cluster adopted", cluster=record.id, owner=record.owner)
+            self._adopted(record)
             await self._tell(record)
-        self._adopted(record.id)
         return True
 
     async def _open(self, cluster: str, sealed: bytes) -> Manifest | None:

@@ -65,10 +65,12 @@ class AgentSession:
         return self._report.session
 
     def look(self, revision: int) -> None:
-        """The record has changed at another replica, to this revision."""
+        """The record has changed at another replica, to this revision; the first one: it was lost and made anew."""
         if revision > self._cluster.revision:
             self._stale = True
             self._work.set()
+        elif revision == 1 < self._cluster.revision:
+            self.renew(replace(self._cluster, revision=1))
 
     def take(self, cluster: Cluster) -> None:
         """The record has changed, to this."""
@@ -77,6 +79,12 @@ class AgentSession:
             self._news.set()
             if cluster.report.session > self.number:
                 self.end(replaced(cluster.id))
+
+    def renew(self, cluster: Cluster) -> None:
+        """The store had lost the record and has this one now: all that was reported is to be told again."""
+        self._cluster = cluster
+        self._unsaved = True
+        self._work.set()
 
     def end(self, error: HeadraceError) -> None:
         """Ends the stream with an error."""

@@ -46,6 +46,11 @@ class Agents:
         if session := self._sessions.get(change.cluster):
             session.look(change.revision)
 
+    def adopted(self, cluster: Cluster) -> None:
+        """The record was lost and made anew."""
+        if session := self._sessions.get(cluster.id):
+            session.renew(cluster)
+
     def take(self, cluster: Cluster) -> None:
         """The record has changed at this replica."""
         if session := self._sessions.get(cluster.id):

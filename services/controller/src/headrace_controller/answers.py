@@ -70,6 +70,10 @@ class Views:
         """Drops a cluster whose record is gone."""
         self._kept.pop(cluster, None)
 
+    def clear(self) -> None:
+        """Drops everything: the store may have been emptied, and revisions begin anew."""
+        self._kept.clear()
+
 
 class Lists(Generic[Key]):
     """Serialised lists, by request and version; of several who ask at once, one builds."""

@@ -71,6 +71,7 @@ async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend
     stack.push_async_callback(reconciling.carrying_out.close)
     agents = _agents(base, reconciling)
     base.changed.connect(reconciling.reconciler.take, agents.take)
+    base.adopted.connect(agents.adopted, reconciling.reconciler.adopted)
     for listener in (reconciling.reconciler.on_change, reconciling.routing.on_change, agents.on_change):
         base.changes.on_entry(listener)
     return App(
@@ -110,6 +111,7 @@ class _Base:
     manifests: Manifests
     agent_tokens: AgentTokens
     changed: Signal[Cluster]
+    adopted: Signal[Cluster]
     wake: Signal[ClusterId]
 
     async def ping(self) -> None:
@@ -150,6 +152,7 @@ def _base(settings: Settings, stack: AsyncExitStack, backend: Backend) -> _Base:
         manifests=Manifests(seal),
         agent_tokens=AgentTokens(deployment_keys, settings.deployment),
         changed=Signal(),
+        adopted=Signal(),
         wake=Signal(),
     )
 
@@ -192,7 +195,7 @@ def _reconciling(base: _Base) -> _Reconciling:
         clock=time.time,
     )
     adoption = Adoption(
-        base.store, base.backend, processes, base.manifests, base.admission, adopted=wake, clock=time.time
+        base.store, base.backend, processes, base.manifests, base.admission, adopted=base.adopted, clock=time.time
     )
     everything = Everything(
         store=base.store,
@@ -208,7 +211,8 @@ def _reconciling(base: _Base) -> _Reconciling:
     wake.connect(reconciler.wake)
     ask.connect(full_pass.ask)
     leases.on_gain(full_pass.ask)
-    base.changes.on_gap(partial(full_pass.ask, None))
+    base.changes.on_gap(base.views.clear)
+    base.changes.on_gap(full_pass.ask)
     return _Reconciling(
         leases=leases,
         processes=processes,

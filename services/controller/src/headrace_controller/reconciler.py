@@ -26,6 +26,7 @@ from headrace_controller.store import Change, ChangeKind, Fence, Store
 log = logs.get_logger()
 _RECORD = {ChangeKind.SPEC, ChangeKind.STATUS, ChangeKind.REPORT}
 _MOST_PLANS = 4
+_PROXY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,11 @@ class Reconciler:
         if cluster.revision > self._planned.get(cluster.id, 0):
             self.wake(cluster.id)
 
+    def adopted(self, cluster: Cluster) -> None:
+        """The record was lost and made anew."""
+        self._planned.pop(cluster.id, None)
+        self.wake(cluster.id)
+
     async def run(self) -> None:
         """Works for ever."""
         await self._with.processes.known.wait()
@@ -137,7 +143,14 @@ class Reconciler:
         await self._with.carrying_out.carry_out(cluster, decision.actions)
         if cluster.status.phase.ended:
             self._planned.pop(cluster_id, None)
-        return None if decision.look_again is None else max(0.0, decision.look_again - self._clock())
+        return self._when(decision, waits_for_proxy=bool(cluster.report.route_version) and not routes.routed)
+
+    def _when(self, decision: Decision, *, waits_for_proxy: bool) -> float | None:
+        """In how many seconds to look again; no event tells that a proxy is waited for no longer."""
+        again = None if decision.look_again is None else max(0.0, decision.look_again - self._clock())
+        if waits_for_proxy and not decision.status.phase.ended:
+            return _PROXY_SECONDS if again is None else min(again, _PROXY_SECONDS)
+        return again
 
     async def _work(self) -> None:
         while True:
@@ -218,6 +231,7 @@ class Reconciler:
 
     def _lost(self, shard: int) -> None:
         self._watching_since.pop(shard, None)
+        self._planned = {c: n for c, n in self._planned.items() if shard_of(c, self._shards) != shard}
 
     def _forget(self, cluster: ClusterId) -> None:
         self._planned.pop(cluster, None)

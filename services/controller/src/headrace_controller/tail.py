@@ -19,7 +19,7 @@ Entry = TypeVar("Entry")
 log = logs.get_logger()
 
 # A blocking read must end before the connection's own time-out.
-_BLOCK_MILLISECONDS = 3000
+_BLOCK_MILLISECONDS = 1000
 
 
 class Tail(Generic[Entry]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from headrace.errors import ClusterEnded, GroupNotFound, QuotaExceeded
 
@@ -23,7 +23,7 @@ class Clipped:
 
     wanted: int
     got: int
-    why: str
+    why: str = field(compare=False)
 
 
 class Wishes:

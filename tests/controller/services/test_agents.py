@@ -1,0 +1,217 @@
+"""AgentService: enrolment, sessions, wishes of adaptive scaling."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.json_format import MessageToDict
+from headrace.errors import ClusterEnded, FencedOff, InvalidRequest, TokenInvalid, WorkerNotFound
+from headrace.internal.v1 import agent_service_pb2 as agent_pb
+from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace_controller.backends.base import ExitCause, ProcessSpec
+
+from tests.conftest import Eventually
+from tests.controller.services.errors_of import fails
+from tests.controller.services.fake_agents import SchedulerAgent, credentials
+from tests.controller.services.running import Replica, Site, User
+from tests.controller.services.stubs import agent_service
+
+WORKER = agent_pb.PROCESS_ROLE_WORKER
+SCHEDULER = agent_pb.PROCESS_ROLE_SCHEDULER
+
+
+async def running(site: Site, user: User, size: int = 0) -> tuple[str, SchedulerAgent, ProcessSpec]:
+    made = await user.create(worker_groups=[cluster_pb2.WorkerGroup(name="default", size=size)])
+    await user.until(made.name, "RUNNING", running=size)
+    cluster = made.name.removeprefix("clusters/")
+    return made.name, site.agents.schedulers[cluster], site.machine.specs[cluster, "scheduler"]
+
+
+async def adapt(user: User, name: str, minimum: int, maximum: int) -> None:
+    bounds = cluster_pb2.AdaptRange(minimum=minimum, maximum=maximum)
+    await user.call("AdaptCluster", pb.AdaptClusterRequest(name=name, adapt=bounds))
+
+
+async def events(user: User, name: str, kind: str) -> list[str]:
+    answer = await user.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=name, page_size=1000))
+    return [event.message for event in answer.events if event.type == kind]
+
+
+async def test_a_process_is_told_all_it_needs(site: Site, ann: User) -> None:
+    options = {"worker_threads": 3, "worker_memory": "1 GiB", "worker_lifetime": 60, "environment": {"A": "b"}}
+    made = await ann.create(options, worker_groups=[cluster_pb2.WorkerGroup(name="default", size=1)])
+    await ann.until(made.name, "RUNNING", running=1)
+    cluster = made.name.removeprefix("clusters/")
+    told = {name: answer for (of, name), answer in site.agents.enrolled.items() if of == cluster}
+    scheduler = told.pop("scheduler")
+    [worker] = told.values()
+    assert (scheduler.listen_host, scheduler.dashboard_prefix) == ("127.0.0.1", f"/{made.name}")
+    config = MessageToDict(scheduler.dask_config)
+    assert config == {"distributed": {"comm": {"require-encryption": True}}}
+    assert (worker.worker_threads, worker.worker_memory_bytes, worker.worker_lifetime_seconds) == (3, 2**30, 60)
+    assert worker.scheduler_address == "tls://127.0.0.1:40000"
+    assert (dict(worker.environment), dict(scheduler.environment)) == ({"A": "b"}, {"A": "b"})
+    assert worker.certificate_pem != scheduler.certificate_pem
+
+
+async def test_only_wanted_processes_with_the_clusters_token_enrol(site: Site, ann: User, controller: Replica) -> None:
+    name, _, spec = await running(site, ann)
+    async with grpc.aio.insecure_channel(controller.endpoint) as channel:
+        stub = agent_service(channel)
+        for role, process in ((WORKER, "default-9-aaaaaa"), (SCHEDULER, "boss"), (WORKER, "scheduler")):
+            request = agent_pb.EnrollRequest(role=role, process=process)
+            await fails(WorkerNotFound, stub.Enroll(request, metadata=credentials(spec), timeout=5))
+        request = agent_pb.EnrollRequest(role=SCHEDULER, process="scheduler")
+        await fails(TokenInvalid, stub.Enroll(request, metadata=ann.metadata, timeout=5))
+        await fails(TokenInvalid, stub.Enroll(request, timeout=5))
+        await ann.stop(name)
+        await ann.until(name, "STOPPED")
+        await fails(ClusterEnded, stub.Enroll(request, metadata=credentials(spec), timeout=5))
+
+
+async def test_a_session_begins_with_a_hello(site: Site, ann: User, controller: Replica) -> None:
+    _, _, spec = await running(site, ann)
+    change = agent_pb.SessionRequest(sequence=1, change=agent_pb.SchedulerChange())
+    async with grpc.aio.insecure_channel(controller.endpoint) as channel:
+        for first in ([], [change], [agent_pb.SessionRequest(sequence=1, hello=agent_pb.SchedulerHello())]):
+            call = agent_service(channel).Session(iter(first), metadata=credentials(spec))
+            await fails(InvalidRequest, call.read())
+
+
+async def test_a_newer_session_replaces_an_older_one(site: Site, ann: User, eventually: Eventually) -> None:
+    name, old, spec = await running(site, ann, 1)
+    new = SchedulerAgent(site.agents, spec)
+    new.workers = dict(old.workers)
+    site.agents.schedulers[spec.key.cluster] = new
+    task = asyncio.create_task(new.run())
+    site.agents.tasks[spec.key.cluster, "another"] = task
+    await eventually(lambda: old.ended_with is grpc.StatusCode.ABORTED)
+    await ann.scale(name, 3)
+    await ann.until(name, "RUNNING", running=3)
+    assert new.ended_with is None
+    new.closing = True
+
+
+async def test_an_older_session_is_refused(site: Site, ann: User, controller: Replica) -> None:
+    _, agent, spec = await running(site, ann)
+    hello = agent.hello()
+    hello.session = 7
+    async with grpc.aio.insecure_channel(controller.endpoint) as channel:
+        first = [agent_pb.SessionRequest(sequence=1, hello=hello)]
+        call = agent_service(channel).Session(iter(first), metadata=credentials(spec))
+        await fails(FencedOff, call.read())
+    assert agent.ended_with is None
+
+
+async def test_an_agents_wish_is_what_is_wanted_within_the_bounds(site: Site, ann: User) -> None:
+    name, agent, _ = await running(site, ann)
+    agent.wish(9)  # nobody asked for adaptive scaling yet
+    await adapt(ann, name, 1, 4)
+    await ann.until(name, "RUNNING", running=1)
+    agent.wish(3)
+    await ann.until(name, "RUNNING", running=3)
+    agent.wish(100)
+    await ann.until(name, "RUNNING", running=4)
+    agent.wish(0)
+    await ann.until(name, "RUNNING", running=1)
+
+
+async def test_agents_hear_of_bounds_and_of_what_to_retire(site: Site, ann: User, eventually: Eventually) -> None:
+    name, agent, _ = await running(site, ann, 2)
+    await adapt(ann, name, 0, 5)
+    group = agent_pb.AdaptiveGroup(group="default", minimum=0, maximum=5, size=2)
+    await eventually(lambda: list(agent.instructions.adaptive_groups) == [group])
+    await ann.scale(name, 0)
+    await ann.until(name, "RUNNING", running=0)
+    await eventually(lambda: agent.instructions == agent_pb.SessionResponse())
+    await eventually(lambda: site.machine.running() == ["scheduler"])
+
+
+async def test_a_wish_over_a_limit_is_clipped_and_told_once(site: Site) -> None:
+    replica = await site.replica(limits={"user": {"cores": 6}}, worker={"cores": 2})
+    carl = await replica.user("carl")
+    name, agent, _ = await running(site, carl)
+    await adapt(carl, name, 0, 50)
+    for _ in range(3):
+        agent.wish(10)
+    await carl.until(name, "RUNNING", running=3)
+    agent.wish(10)
+    agent.wish(2)
+    agent.wish(3)
+    await carl.until(name, "RUNNING", running=3)
+    [told] = await events(carl, name, "AdaptiveClipped")
+    assert "wants 10 workers in group 'default' and gets 3" in told
+
+
+async def test_an_agents_events_are_the_clusters(site: Site, ann: User, eventually: Eventually) -> None:
+    name, agent, _ = await running(site, ann)
+    event = agent_pb.AgentEvent(type="WorkerPaused", message="x" * 5000, warning=True)
+    agent.say(agent_pb.SessionRequest(event=event))
+
+    async def told() -> bool:
+        return await events(ann, name, "WorkerPaused") == ["x" * 1024]
+
+    await eventually(told)
+
+
+async def test_a_scheduler_without_agent_is_unreachable_at_first_and_lost_in_the_end(site: Site) -> None:
+    replica = await site.replica(scheduler_lost_seconds=0.5)
+    carl = await replica.user("carl")
+    name, agent, spec = await running(site, carl, 1)
+    agent.closing = True
+    site.agents.tasks[spec.key.cluster, "scheduler"].cancel()
+    ended = await carl.until(name, "FAILED")
+    assert ended.status.reason == cluster_pb2.END_REASON_SCHEDULER_LOST
+    assert site.machine.running() == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (ExitCause.EXITED, cluster_pb2.END_REASON_SCHEDULER_LOST),
+        (ExitCause.OUT_OF_MEMORY, cluster_pb2.END_REASON_OUT_OF_MEMORY),
+    ],
+)
+async def test_a_scheduler_that_dies_takes_its_cluster_along(
+    site: Site, ann: User, cause: ExitCause, reason: cluster_pb2.EndReason
+) -> None:
+    name, _, spec = await running(site, ann, 2)
+    site.machine.write_log(spec.key.cluster, "scheduler", b"it was the butler\n")
+    site.machine.exit(spec.key.cluster, code=-9, cause=cause)
+    ended = await ann.until(name, "FAILED")
+    assert (ended.status.reason, ended.status.log_tail) == (reason, "it was the butler\n")
+    assert site.machine.running() == []
+
+
+async def test_a_worker_that_dies_is_replaced(site: Site, ann: User) -> None:
+    name, _, spec = await running(site, ann, 2)
+    victim = next(worker for worker in site.machine.running() if worker != "scheduler")
+    site.machine.exit(spec.key.cluster, victim, code=-9)
+    await ann.until(name, "RUNNING", running=1)
+    await ann.until(name, "RUNNING", running=2)
+    assert victim not in site.machine.running()
+
+
+async def test_a_start_that_fails_is_told_within_a_second(site: Site, ann: User) -> None:
+    site.machine.fails_to_start = "no module named dask\n"
+    made = await ann.create()
+    ended = await ann.until(made.name, "FAILED", within=1)
+    assert ended.status.reason == cluster_pb2.END_REASON_BACKEND_ERROR
+    assert ended.status.log_tail == "no module named dask\n"
+    assert "7" in ended.status.message
+
+
+async def test_trouble_of_the_backend_is_told_and_survived(site: Site, ann: User, eventually: Eventually) -> None:
+    site.machine.trouble = "the disk is full"
+    made = await ann.create()
+
+    async def told() -> bool:
+        return await events(ann, made.name, "BackendTrouble") == ["the disk is full"]
+
+    await eventually(told)
+    site.machine.trouble = ""
+    await ann.until(made.name, "RUNNING")

