@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from headrace.errors import HeadraceError
 from pydantic import ValidationError
 
 from headrace_chassis import logs
@@ -24,7 +25,7 @@ ConfigFile = Annotated[
     typer.Option("--config", envvar="HEADRACE_CONFIG", help="YAML file of settings; the environment wins over it."),
 ]
 # What an administrator can put right, told in a sentence; all else is told with a traceback.
-_EXPLAINED = (AddressInUse, DeploymentKeyError)
+_EXPLAINED = (AddressInUse, DeploymentKeyError, HeadraceError)
 
 
 def service_command(
