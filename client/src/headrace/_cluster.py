@@ -40,6 +40,7 @@ logger = logging.getLogger("distributed.client")
 
 _STOP_SECONDS = 10.0
 _HANDSHAKE_SECONDS = 0.5
+_LATER_SECONDS = 0.1
 _FIRST_LOOK_SECONDS = 0.005
 _LOOK_SECONDS = 0.5
 
@@ -162,6 +163,7 @@ class GatewayCluster(Cluster):
         self._creating: asyncio.Task[cluster_pb2.Cluster] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
+        self._subscribing = False
         self._watching: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._progress = Progress()
@@ -215,8 +217,8 @@ class GatewayCluster(Cluster):
         if isinstance(self._origin, Existing):
             await self._follow()
         else:
-            # A new cluster has no workers yet: its first user need not wait for the news of them.
-            self._following = asyncio.ensure_future(self._follow())
+            # A new cluster has no workers yet: the news of them must not delay its first client.
+            self._following = asyncio.ensure_future(self._follow(_LATER_SECONDS))
 
     async def _find_or_make(self, connection: Connection) -> cluster_pb2.Cluster:
         if isinstance(self._origin, Existing):
@@ -237,10 +239,12 @@ class GatewayCluster(Cluster):
             self._scaling[group.name] = _scaling_mode(group)
         self.status = Status.running
 
-    async def _follow(self) -> None:
+    async def _follow(self, later: float = 0.0) -> None:
         """Begins to follow the scheduler's workers. Without success the cluster can be used all the same."""
         try:
             await self._access.ready()
+            await asyncio.sleep(later)
+            self._subscribing = True
             comm, self.scheduler_info = await _workers.subscribe(self.scheduler_comm)
         except (OSError, HeadraceError) as error:
             logger.warning("headrace cannot follow the workers of cluster %s: %s", self.name, error)
@@ -287,8 +291,9 @@ class GatewayCluster(Cluster):
         if self._starting is not None and self._starting is not asyncio.current_task():
             self._starting.cancel()
         if self._following is not None:
-            # Broken off within a TLS handshake, Tornado would leave the socket to the garbage collector.
-            await asyncio.wait([self._following], timeout=_HANDSHAKE_SECONDS)
+            if self._subscribing:
+                # Broken off within a TLS handshake, Tornado would leave the socket to the garbage collector.
+                await asyncio.wait([self._following], timeout=_HANDSHAKE_SECONDS)
             self._following.cancel()
         if self._watching is not None:
             self._watching.cancel()

@@ -372,7 +372,7 @@ class Gateway(SyncMethodMixin):
         Returns
         -------
         dict
-            ``{"server": {"version": ...}, "client": {"version": ...}}``
+            ``{"server": {"version": ...}, "client": {"version": ...}}``; None for a server that does not tell.
         """
         return self._do(_versions)
 
@@ -463,11 +463,13 @@ async def _nothing() -> None:
     pass
 
 
-async def _versions(connection: Connection) -> dict[str, dict[str, str]]:
+async def _versions(connection: Connection) -> dict[str, dict[str, str | None]]:
     from headrace import __version__
 
     await _calls.whoami(connection)
-    return {"server": {"version": connection.server_version}, "client": {"version": __version__}}
+    local = connection.target.local
+    server = connection.server_version or (local.version if local is not None else None)
+    return {"server": {"version": server}, "client": {"version": __version__}}
 
 
 def start_timeout(timeout: float | str | None) -> float:
