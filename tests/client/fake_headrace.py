@@ -231,7 +231,7 @@ class FakeHeadrace(
         group = self._group(cluster, request.group)
         if request.HasField("adapt"):
             group.adapt.CopyFrom(request.adapt)
-            group.size = max(group.size, request.adapt.minimum)
+            group.size = max(group.size, request.adapt.minimum, min(1, request.adapt.maximum))  # as under some load
         else:
             group.ClearField("adapt")
         self._spawn(cluster.follow())
