@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 
@@ -23,16 +24,16 @@ def test_a_certificate_is_renewed_well_before_it_expires() -> None:
 
 async def _serial(cluster: Cluster, address: str) -> int:
     """Serial number of the certificate that an address shows to a new connection."""
-    security = cluster.security()
-    context = security.get_connection_args("client")["ssl_context"]
+    context: ssl.SSLContext = cluster.security().get_connection_args("client")["ssl_context"]
     host, port = address.removeprefix("tls://").split(":")
-    _, writer = await asyncio.open_connection(host, int(port), ssl=context)
-    connection = writer.get_extra_info("ssl_object")
-    assert isinstance(connection, ssl.SSLObject)
-    certificate = connection.getpeercert(binary_form=True)
-    assert certificate is not None
-    writer.transport.abort()
-    return x509.load_der_x509_certificate(certificate).serial_number
+
+    def ask() -> bytes:
+        with socket.create_connection((host, int(port))) as plain, context.wrap_socket(plain) as connection:
+            certificate = connection.getpeercert(binary_form=True)
+            assert certificate is not None
+            return certificate
+
+    return x509.load_der_x509_certificate(await asyncio.to_thread(ask)).serial_number
 
 
 async def test_new_connections_meet_renewed_certificates_and_old_ones_stay(cluster: Cluster) -> None:
