@@ -36,7 +36,8 @@ class Place:
 
     def nurseries(self) -> list[int]:
         """Pids of nurseries: one, or none."""
-        return [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"headrace nursery")]
+        named = [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"headrace nursery")]
+        return [pid for pid in named if _leads_session(pid)]  # what it has just forked still has its name
 
     def processes(self) -> list[int]:
         """Pids of all that runs for it."""
@@ -58,6 +59,13 @@ class Place:
 
     def backend(self, *, standby: int = 0, agent: str = "fake_agent") -> LocalBackend:
         return LocalBackend(self.deployment, self.directory, standby=standby, agent=agent)
+
+
+def _leads_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
 
 
 def _read(pid: int, what: str) -> bytes:
