@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from distributed.utils import SyncMethodMixin
 from tornado.ioloop import IOLoop
 
 from headrace import _calls, _config, _creation, _logs
 from headrace._auth import GatewayAuth
 from headrace._connection import Connection
+from headrace._gateway_base import GatewayBase
 from headrace._options import Options
 from headrace._report import ClusterStatus
 from headrace._session import Session
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_GROUP = "default"
 
 
-class Gateway(SyncMethodMixin):
+class Gateway(GatewayBase):
     """A client of headrace.
 
     Everything that is not given comes from Dask's configuration below ``headrace``, and from the `headrace up` that
@@ -74,38 +72,6 @@ class Gateway(SyncMethodMixin):
     ) -> None:
         target = Target.resolve(address, proxy_address, public_address, auth, tls_ca_file)
         self._begin(Session(target, loop, asynchronous=asynchronous))
-
-    def _begin(self, session: Session) -> None:
-        self._session = session
-        self._asynchronous = session.asynchronous
-
-    @property
-    def address(self) -> str:
-        """Where headrace answers."""
-        return self._session.target.address
-
-    @property
-    def proxy_address(self) -> str:
-        """Where schedulers are reached through the proxy, as ``gateway://host:port``."""
-        return self._session.target.proxy_address
-
-    @property
-    def public_address(self) -> str:
-        """`address` as a web browser sees it."""
-        return self._session.target.public_address
-
-    @property
-    def auth(self) -> GatewayAuth:
-        """How to log in."""
-        return self._session.target.auth
-
-    @property
-    def loop(self) -> IOLoop:
-        """The event loop that the calls are made on."""
-        return self._session.loop
-
-    def __repr__(self) -> str:
-        return f"Gateway<{self.address}>"
 
     # Clusters
 
@@ -221,7 +187,8 @@ class Gateway(SyncMethodMixin):
         DeadlineExceeded
             It did not start in time, and was stopped.
         """
-        from headrace._cluster import New, make
+        from headrace._cluster import make
+        from headrace._cluster_life import New
 
         spec = _creation.specification(cluster_options, kwargs, name=name, worker_groups=worker_groups, tags=tags)
         return make(self._session.twin(), New(spec), shutdown_on_close, timeout)
@@ -244,7 +211,8 @@ class Gateway(SyncMethodMixin):
         -------
         GatewayCluster
         """
-        from headrace._cluster import Existing, make
+        from headrace._cluster import make
+        from headrace._cluster_life import Existing
 
         return make(self._session.twin(), Existing(cluster_name), shutdown_on_close, timeout)
 
@@ -376,56 +344,7 @@ class Gateway(SyncMethodMixin):
         """
         return self._do(_versions)
 
-    # Life
-
-    def close(self) -> Any:
-        """Let go of the connection. Clusters live on; `GatewayCluster` objects have connections of their own."""
-        if self._session.closed:
-            return _nothing() if self._asynchronous else None
-        if self.asynchronous:
-            return self._session.cleanup()
-        if self._session.asyncio_loop.is_running():
-            self.sync(self._session.cleanup, callback_timeout=5)
-        self._session.stop_loop()
-        return None
-
-    def __enter__(self) -> Self:
-        if self._asynchronous:
-            raise TypeError("a Gateway with asynchronous=True is used in `async with`")
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
-
-    def __await__(self) -> Generator[Any, Any, Self]:
-        return self.__aenter__().__await__()
-
-    def __del__(self) -> None:
-        session: Session | None = getattr(self, "_session", None)
-        if session is None or session.closed or session.asynchronous or sys.is_finalizing():
-            return
-        with suppress(RuntimeError, TimeoutError):  # at the end of a process its loop may be gone
-            if self.asynchronous:
-                session.leave_from_loop(session.cleanup())
-            else:
-                self.close()
-
     # Inside
-
-    def _do(self, call: Callable[..., Awaitable[Any]], *args: object, **kwargs: Any) -> Any:
-        """Makes a call with the connection as its first argument, and waits for it or not as `asynchronous` says."""
-        asynchronous = kwargs.pop("asynchronous", None)
-
-        async def with_connection() -> Any:
-            return await call(self._session.connection, *args, **kwargs)
-
-        return self.sync(with_connection, asynchronous=asynchronous)
 
     async def _read_logs(self, connection: Connection, name: str, process: str | None, tail: int | None) -> Any:
         cluster = (await _calls.resource(connection, name)).partition("/")[2]
@@ -439,28 +358,12 @@ class Gateway(SyncMethodMixin):
         async for piece in _logs.stream(connection, cluster, process, tail, follow=True):
             yield piece
 
-    def _iterate(self, items: AsyncGenerator[tuple[str, str], None]) -> Iterator[Any]:
-        """Iterates in this thread over what is generated on the loop."""
-        try:
-            while True:
-                try:
-                    yield self.sync(items.__anext__)
-                except StopAsyncIteration:
-                    return
-        finally:
-            with suppress(RuntimeError):
-                self.sync(items.aclose)
-
 
 def gateway_of(session: Session) -> Gateway:
     """A Gateway that uses this session."""
     gateway = Gateway.__new__(Gateway)
     gateway._begin(session)  # pyright: ignore[reportPrivateUsage] - a constructor that users need not see
     return gateway
-
-
-async def _nothing() -> None:
-    pass
 
 
 async def _versions(connection: Connection) -> dict[str, dict[str, str | None]]:

@@ -35,7 +35,7 @@ class Progress:
     def say(self, message: str) -> None:
         """Takes note of a sentence; from any thread."""
         text = "".join(c if c.isprintable() else " " for c in message).strip()
-        if text and (not self._lines or self._lines[-1] != text):
+        if text and text not in self._lines:
             self._lines.append(text)
 
     def wait_for(self, future: concurrent.futures.Future[T]) -> T:

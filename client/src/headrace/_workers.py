@@ -10,7 +10,7 @@ from distributed.core import rpc
 from distributed.objects import SchedulerInfo
 
 if TYPE_CHECKING:
-    from headrace._cluster import GatewayCluster
+    from headrace._cluster_life import ClusterLife
 
 
 async def subscribe(scheduler: rpc) -> tuple[Any, SchedulerInfo]:
@@ -21,7 +21,7 @@ async def subscribe(scheduler: rpc) -> tuple[Any, SchedulerInfo]:
     return comm, SchedulerInfo(await comm.read())
 
 
-async def follow(reference: weakref.ref[GatewayCluster], comm: Any) -> None:
+async def follow(reference: weakref.ref[ClusterLife], comm: Any) -> None:
     """Tells the cluster object of each change. Does not keep it alive: an object that nobody needs is to be closed."""
     try:
         while True:
