@@ -7,12 +7,13 @@ import ssl
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import dask.config
 import pytest
 from distributed import Client
 from distributed.comm.core import FatalCommClosedError, connect
+from distributed.comm.registry import backends
 from headrace import Gateway, GatewayCluster, errors
 from headrace._security import as_file
 from headrace.comm import GatewayBackend, parse_address
@@ -198,6 +199,25 @@ def test_the_backend_answers_what_dask_asks() -> None:
     assert backend.get_local_address_for("127.0.0.1:1/c") == "127.0.0.1:1/c"
     with pytest.raises(NotImplementedError):
         backend.get_listener("h:1/c", None, True)
+
+
+class OtherBackend:
+    """As dask-gateway's: claims gateway:// when it is imported."""
+
+    def get_connector(self) -> Any:
+        return self
+
+    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Any:
+        raise OSError(f"the other one was asked for {address}")
+
+
+async def test_dask_gateway_may_be_there_too(agateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(backends, "gateway", cast("Any", OtherBackend()))
+    async with agateway.new_cluster() as cluster, cluster.get_client() as client:
+        assert client.status == "running"
+        with pytest.raises(OSError, match="Timed out") as told:
+            await connect("gateway://127.0.0.1:1/x", timeout=0.1, ssl_context=_any_context())
+    assert "the other one was asked for 127.0.0.1:1/x" in str(told.value.__cause__)
 
 
 def test_an_unknown_way_is_refused(gateway: Gateway) -> None:

@@ -20,7 +20,7 @@ from distributed.deploy.cluster import Cluster
 from distributed.objects import SchedulerInfo
 from distributed.utils import NoOpAwaitable
 
-from headrace import _calls, _watch, _workers
+from headrace import _calls, _watch, _workers, comm
 from headrace._connection import Connection
 from headrace._dashboard import DashboardLink
 from headrace._gateway import Gateway, gateway_of, start_timeout
@@ -152,6 +152,7 @@ class ClusterLife(Cluster):
     def _take(self, connection: Connection, cluster: cluster_pb2.Cluster) -> None:
         self._scheduler_address = f"{self.gateway.proxy_address}/{self.name}"
         self._dashboard = DashboardLink(connection, self.name, cluster.status.dashboard_path)
+        comm.register()
         self.scheduler_comm = rpc(self._scheduler_address, connection_args=self.security.get_connection_args("client"))
         for group in cluster.spec.worker_groups:
             self._scaling[group.name] = _scaling_mode(group)
@@ -163,12 +164,12 @@ class ClusterLife(Cluster):
             await self._access.ready()
             await asyncio.sleep(later)
             self._subscribing = True
-            comm, self.scheduler_info = await _workers.subscribe(self.scheduler_comm)
+            stream, self.scheduler_info = await _workers.subscribe(self.scheduler_comm)
         except (OSError, HeadraceError) as error:
             logger.warning("headrace cannot follow the workers of cluster %s: %s", self.name, error)
             return
         self._workers_changed.set()
-        self._watching = asyncio.ensure_future(_workers.follow(weakref.ref(self), comm))
+        self._watching = asyncio.ensure_future(_workers.follow(weakref.ref(self), stream))
         if self._asynchronous and self._dashboard is not None:
             await self._dashboard.refresh()
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from distributed.comm.core import Comm, CommClosedError, Connector, FatalCommClosedError
-from distributed.comm.registry import Backend
+from distributed.comm.registry import Backend, backends
 from distributed.comm.tcp import TLSConnector
 from distributed.utils import get_ip
 
@@ -36,13 +36,25 @@ def parse_address(location: str) -> tuple[str, int, str]:
 
 
 class GatewayConnector(Connector):
-    """Connects to the scheduler of a cluster."""
+    """Connects to the scheduler of a cluster.
+
+    Parameters
+    ----------
+    other
+        Backend of another product for ``gateway://``, whose connections have nothing of ours; if there is one.
+    """
+
+    def __init__(self, other: Backend | None = None) -> None:
+        self._other = other
 
     async def connect(  # pyright: ignore[reportIncompatibleMethodOverride] - the base's methods have only docstrings
         self, address: str, deserialize: bool = True, **connection_args: Any
     ) -> Comm:
-        host, port, cluster = parse_address(address)
         context = connection_args.get("ssl_context")
+        if self._other is not None and not isinstance(context, ClusterContext):
+            connector: Any = self._other.get_connector()
+            return await connector.connect(address, deserialize, **connection_args)
+        host, port, cluster = parse_address(address)
         server_name = connection_args.get("server_hostname") or f"{cluster}.{DEFAULT_SNI_SUFFIX}"
         if isinstance(context, ClusterContext):
             access = context.access
@@ -84,8 +96,11 @@ async def _try_direct(access: SchedulerAccess, deserialize: bool) -> Comm | None
 class GatewayBackend(Backend):
     """Tells `distributed` how to handle ``gateway://`` addresses."""
 
+    def __init__(self, other: Backend | None = None) -> None:
+        self._other = other
+
     def get_connector(self) -> GatewayConnector:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
-        return GatewayConnector()
+        return GatewayConnector(self._other)
 
     def get_listener(self, loc: str, handle_comm: object, deserialize: bool, **connection_args: Any) -> Any:
         raise NotImplementedError("nothing listens at gateway:// addresses; schedulers listen at tls://")
@@ -102,3 +117,10 @@ class GatewayBackend(Backend):
     def get_local_address_for(self, loc: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
         host, port, cluster = parse_address(loc)
         return f"{get_ip(host)}:{port}/{cluster}"
+
+
+def register() -> None:
+    """Takes ``gateway://`` over in this process; dask-gateway, imported beside us, claims it for itself alone."""
+    present = backends.get("gateway")
+    if not isinstance(present, GatewayBackend):
+        backends["gateway"] = GatewayBackend(present)
