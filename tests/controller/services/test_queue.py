@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from headrace_controller.queue import WorkQueue
+
 from tests.conftest import Eventually
 
 

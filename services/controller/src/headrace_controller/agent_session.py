@@ -83,8 +83,7 @@ class AgentSession:
     def renew(self, cluster: Cluster) -> None:
         """The store had lost the record and has this one now: all that was reported is to be told again."""
         self._cluster = cluster
-        self._unsaved = True
-        self._work.set()
+        self._merge(replace(self._report))  # another object, so that a save under way does not count
 
     def end(self, error: HeadraceError) -> None:
         """Ends the stream with an error."""

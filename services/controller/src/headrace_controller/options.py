@@ -56,7 +56,9 @@ class Options:
         self, given: Mapping[str, object], field: str, *, for_group: bool = False
     ) -> tuple[dict[str, OptionValue], list[Violation]]:
         """Returns the checked values and every violation; without `for_group`, defaults fill in what is left out."""
-        values = {} if for_group else {key: option.default for key, option in self._options.items()}
+        # Empty defaults mean "nothing special" and would only make every record and answer longer.
+        filled = {} if for_group else self._options
+        values = {key: option.default for key, option in filled.items() if option.default}
         violations: list[Violation] = []
         for key, value in given.items():
             try:

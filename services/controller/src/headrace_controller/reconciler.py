@@ -133,12 +133,15 @@ class Reconciler:
         if routes.rejected_by and cluster.spec.stop is None:
             cluster = await self._reject(cluster, routes)
         decision = await self.decide(cluster, routes)
+        planned = cluster.revision
         if decision.status != cluster.status or decision.events:
             before = cluster.status.phase
             changed = replace(cluster, status=decision.status)
             cluster = await self._with.store.save_status(changed, fence=fence, events=decision.events)
             self._count(before, cluster)
-        self._planned[cluster_id] = cluster.revision
+            # What others wrote meanwhile is in the record now, but was not planned with.
+            planned = cluster.revision if cluster.revision == planned + 1 else planned
+        self._planned[cluster_id] = planned
         self._with.changed(cluster)
         await self._with.carrying_out.carry_out(cluster, decision.actions)
         if cluster.status.phase.ended:
