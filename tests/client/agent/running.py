@@ -48,6 +48,12 @@ class Nursery:
         self._process.stdin.flush()
         return self._started.get(timeout=10)
 
+    def fork_server(self) -> int:
+        """The one of its children that it forked before any other."""
+        pid = self._process.pid
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return min(child for child in children if b"nursery.py" in Path(f"/proc/{child}/cmdline").read_bytes())
+
     def close(self) -> None:
         """Ends it, and all that it has forked."""
         assert self._process.stdin is not None

@@ -24,7 +24,8 @@ def test_a_certificate_is_renewed_well_before_it_expires() -> None:
 
 async def _serial(cluster: Cluster, address: str) -> int:
     """Serial number of the certificate that an address shows to a new connection."""
-    context: ssl.SSLContext = cluster.security().get_connection_args("client")["ssl_context"]
+    context = cluster.security().get_connection_args("client")["ssl_context"]
+    assert isinstance(context, ssl.SSLContext)
     host, port = address.removeprefix("tls://").split(":")
 
     def ask() -> bytes:

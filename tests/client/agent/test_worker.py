@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import distributed
 from headrace.errors import ClusterEnded
 
 from tests.client.agent import tasks
-from tests.client.agent.running import Cluster
+from tests.client.agent.running import Cluster, Nursery
 
 
 async def test_client_restart_brings_workers_back_under_their_names(cluster: Cluster) -> None:
@@ -130,3 +131,18 @@ async def test_what_a_task_prints_is_in_the_log_of_its_worker(cluster: Cluster) 
             await client.submit(tasks.shout, f"by {agent.process}", workers=addresses[agent.process])
     for agent in agents:
         assert f"by {agent.process}" in agent.log
+
+
+async def test_workers_start_cold_when_the_fork_server_has_gone(cluster: Cluster, directory: Path) -> None:
+    nursery = Nursery()
+    try:
+        cold = Cluster(cluster.controller, nursery, directory, cluster.eventually)
+        await cold.start_scheduler()
+        server = nursery.fork_server()
+        os.kill(server, signal.SIGKILL)
+        await cold.start_workers()
+        async with cold.connect() as client:
+            assert await client.submit(sum, [1, 2]) == 3
+        await cold.close()
+    finally:
+        nursery.close()

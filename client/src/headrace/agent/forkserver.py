@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import select
-import shutil
 import socket
 import sys
 import tempfile
@@ -34,6 +33,7 @@ HASH_SEED = "6640"
 
 @dataclass(frozen=True, slots=True)
 class _Inherited:
+    address: Path
     exited: int  # a pidfd: readable when the fork server has exited
     environment: Mapping[str, str]
 
@@ -43,10 +43,16 @@ _inherited: _Inherited | None = None
 _server: mp_forkserver.ForkServer = vars(mp_forkserver)["_forkserver"]
 
 
-def start() -> None:
+def start(directory: Path | None = None) -> None:
     """Forks the fork server; to be called once, in the nursery, with everything imported and no thread running.
 
-    It lives until the nursery and all that was forked from it have ended.
+    It lives until the nursery and all that was forked from it have ended, and then removes its socket; one that is
+    killed cannot.
+
+    Parameters
+    ----------
+    directory
+        Where its socket is to lie; must be accessible to this user only. A temporary directory by default.
     """
     global _inherited  # noqa: PLW0603 inherited by forks, which is the point of it
     if sys.version_info >= (3, 14) or not hasattr(os, "pidfd_open"):
@@ -54,17 +60,18 @@ def start() -> None:
         return
     resource_tracker.ensure_running()
     # Whoever reaches the socket can run code as us: a directory of our own.
-    address = Path(tempfile.mkdtemp(prefix="headrace-fork-")) / "s"
+    address = (directory or Path(tempfile.mkdtemp(prefix="headrace-fork-"))) / f"fork-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as listener:
+        address.unlink(missing_ok=True)
         listener.bind(str(address))
         listener.listen(128)
         alive_read, alive_write = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(alive_write)
-            _serve(listener.detach(), alive_read, address)
+            _serve(listener.detach(), alive_read, address, temporary=directory is None)
         os.close(alive_read)
-    _inherited = _Inherited(os.pidfd_open(pid), dict(os.environ))
+    _inherited = _Inherited(address, os.pidfd_open(pid), dict(os.environ))
     _server.__dict__.update(
         _forkserver_address=str(address), _forkserver_alive_fd=alive_write, ensure_running=_ensure_running
     )
@@ -76,7 +83,7 @@ def usable() -> bool:
     They cannot if they need variables that count at exec only (the hash seed, thread pools of numerical libraries,
     malloc) in other values than the fork server has.
     """
-    if _inherited is None or _exited(_inherited):
+    if _inherited is None or not _is_there(_inherited):
         return False
     needed = pre_spawn_environment()
     different = [name for name, value in needed.items() if _inherited.environment.get(name) != value]
@@ -94,7 +101,7 @@ def pre_spawn_environment() -> dict[str, str]:
     return environment
 
 
-def _serve(listener: int, alive: int, address: Path) -> None:
+def _serve(listener: int, alive: int, address: Path, *, temporary: bool) -> None:
     code = 1
     try:
         signals.reset()
@@ -106,7 +113,10 @@ def _serve(listener: int, alive: int, address: Path) -> None:
     except BaseException:
         logger.exception("the fork server failed; worker processes start cold from now on")
     finally:
-        shutil.rmtree(address.parent, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            address.unlink()
+            if temporary:
+                address.parent.rmdir()
         os._exit(code)
 
 
@@ -115,13 +125,13 @@ def _ensure_running() -> None:
     assert _inherited is not None
     with contextlib.suppress(OSError):
         resource_tracker.ensure_running()
-    if _exited(_inherited):
+    if not _is_there(_inherited):
         logger.warning("the fork server has gone; starting another")
         del _server.__dict__["ensure_running"]
         _server.__dict__.update(_forkserver_address=None, _forkserver_alive_fd=None)
         _server.ensure_running()
 
 
-def _exited(inherited: _Inherited) -> bool:
-    readable, _, _ = select.select([inherited.exited], [], [], 0)
-    return bool(readable)
+def _is_there(inherited: _Inherited) -> bool:
+    exited, _, _ = select.select([inherited.exited], [], [], 0)
+    return not exited and inherited.address.exists()
