@@ -10,18 +10,21 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from headrace.v1 import cluster_service_pb2 as pb
 
+from tests.conftest import Eventually
 from tests.controller.services.running import Site, User
 
 
-async def test_a_certificate_before_it_runs_and_an_address_after(site: Site, ann: User) -> None:
+async def test_a_certificate_before_it_runs_and_an_address_after(site: Site, ann: User, eventually: Eventually) -> None:
     site.agents.automatic = False
     made = await ann.create()
     early = await ann.call("ConnectCluster", pb.ConnectClusterRequest(name=made.name))
     assert early.direct_address == ""
     assert early.server_name == f"{made.name.removeprefix('clusters/')}.clusters.headrace.internal"
 
+    scheduler = (made.name.removeprefix("clusters/"), "scheduler")
+    await eventually(lambda: scheduler in site.machine.specs)
     site.agents.automatic = True
-    site.agents.started(site.machine.specs[made.name.removeprefix("clusters/"), "scheduler"])
+    site.agents.started(site.machine.specs[scheduler])
     await ann.until(made.name, "RUNNING")
     late = await ann.call("ConnectCluster", pb.ConnectClusterRequest(name=made.name))
     assert late.direct_address == "tls://127.0.0.1:40000"

@@ -161,4 +161,4 @@ async def test_a_hundred_at_once_all_run_and_nobody_else_waits(ann: User, bob: U
     await looking
     assert len(site.machine.running()) == 101
     assert len(site.machine.starts) == 101  # nothing was started twice
-    assert slowest < 2.0  # clients, agents and controller share one event loop here
+    assert slowest < 5.0  # clients, agents and controller share one event loop here

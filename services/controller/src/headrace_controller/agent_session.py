@@ -20,7 +20,6 @@ from headrace_chassis import logs
 from headrace_chassis.backoff import delays
 
 from headrace_controller import reports
-from headrace_controller.cancellation import raise_if_cancelled
 from headrace_controller.instructions import instructions
 from headrace_controller.model import Cluster, Event, Report, Severity
 from headrace_controller.store import Store
@@ -128,7 +127,6 @@ class AgentSession:
     async def _read(self, requests: AsyncIterator[pb.SessionRequest]) -> None:
         async for request in requests:
             await self._take(request)
-            raise_if_cancelled()
         self._finished = True
         self._news.set()
 
@@ -179,7 +177,6 @@ class AgentSession:
     async def _save(self) -> None:
         pauses = delays(0.05, 1.0)
         while True:
-            raise_if_cancelled()
             await self._work.wait()
             self._work.clear()
             try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 
 from headrace.errors import ClusterNotFound, InvalidRequest, Violation
 from headrace.internal.v1 import agent_service_pb2 as pb
@@ -14,6 +16,8 @@ from headrace_controller.enrolment import Enrolment
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.store import Change
 
+_CLOSE_SECONDS = 1.0
+
 
 class Agents:
     """The sessions that this replica holds: one for each cluster, of which the newest counts."""
@@ -22,6 +26,8 @@ class Agents:
         self._enrolment = enrolment
         self._context = context
         self._sessions: dict[ClusterId, AgentSession] = {}
+        self._leaving: set[AgentSession] = set()
+        self._left = asyncio.Event()
 
     async def enroll(self, request: pb.EnrollRequest) -> pb.EnrollResponse:
         return await self._enrolment.enrol(await self._record(), request)
@@ -37,9 +43,7 @@ class Agents:
                 async for instruction in session.serve(requests):
                     yield instruction
         finally:
-            if self._sessions.get(cluster.id) is session:
-                del self._sessions[cluster.id]
-                await session.disconnect()
+            await self._leave(cluster.id, session)
 
     def on_change(self, change: Change) -> None:
         """Takes an entry of the change stream."""
@@ -55,6 +59,25 @@ class Agents:
         """The record has changed at this replica."""
         if session := self._sessions.get(cluster.id):
             session.take(cluster)
+
+    async def close(self) -> None:
+        """Waits until it is noted of all agents that they are away."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while self._sessions or self._leaving:
+                    self._left.clear()
+                    await self._left.wait()
+
+    async def _leave(self, cluster: ClusterId, session: AgentSession) -> None:
+        if self._sessions.get(cluster) is not session:
+            return
+        del self._sessions[cluster]
+        self._leaving.add(session)
+        try:
+            await session.disconnect()
+        finally:
+            self._leaving.discard(session)
+            self._left.set()
 
     def _enter(self, cluster: ClusterId, session: AgentSession) -> None:
         if (older := self._sessions.get(cluster)) is not None:

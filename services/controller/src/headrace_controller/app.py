@@ -46,6 +46,7 @@ from headrace_controller.options_service import OptionsService
 from headrace_controller.plan import Policy
 from headrace_controller.processes import Processes
 from headrace_controller.reconciler import Neighbours, Reconciler
+from headrace_controller.redis_sending import keep_cancellations
 from headrace_controller.registration import register
 from headrace_controller.routes import Routes
 from headrace_controller.routing import Routing
@@ -70,6 +71,7 @@ async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend
     reconciling = _reconciling(base)
     stack.push_async_callback(reconciling.carrying_out.close)
     agents = _agents(base, reconciling)
+    stack.push_async_callback(agents.close)
     base.changed.connect(reconciling.reconciler.take, agents.take)
     base.adopted.connect(agents.adopted, reconciling.reconciler.adopted)
     for listener in (reconciling.reconciler.on_change, reconciling.routing.on_change, agents.on_change):
@@ -121,7 +123,7 @@ class _Base:
 
 def _base(settings: Settings, stack: AsyncExitStack, backend: Backend) -> _Base:
     prefix = Prefix(settings.deployment)
-    redis, waiting = connect(settings.redis_url), connect(settings.redis_url)
+    redis, waiting = (keep_cancellations(connect(settings.redis_url)) for _ in range(2))
     stack.push_async_callback(redis.aclose)
     stack.push_async_callback(waiting.aclose)
     store, patient = Store(redis, Keys(prefix)), Store(waiting, Keys(prefix))

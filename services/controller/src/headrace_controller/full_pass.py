@@ -15,7 +15,6 @@ from headrace_controller.answers import Views
 from headrace_controller.authorities import Authorities
 from headrace_controller.backends.base import Backend, BackendError
 from headrace_controller.backends.base import Manifests as KeepsManifests
-from headrace_controller.cancellation import raise_if_cancelled
 from headrace_controller.carrying_out import CarryingOut
 from headrace_controller.model import ClusterId
 from headrace_controller.processes import Processes
@@ -67,7 +66,6 @@ class FullPass:
         """Passes for ever."""
         await self._through.processes.known.wait()
         while True:
-            raise_if_cancelled()
             try:
                 async with asyncio.timeout(self._settings.every):
                     await self._wanted.wait()

@@ -13,7 +13,6 @@ from headrace_chassis.leases import ShardLeases, shard_of
 
 from headrace_controller import metrics, shapes
 from headrace_controller.backends.base import BackendError
-from headrace_controller.cancellation import raise_if_cancelled
 from headrace_controller.carrying_out import CarryingOut
 from headrace_controller.identifiers import new_worker_id
 from headrace_controller.model import Cluster, ClusterId, EndReason, Event, Phase, Severity
@@ -157,7 +156,6 @@ class Reconciler:
 
     async def _work(self) -> None:
         while True:
-            raise_if_cancelled()
             cluster = await self._queue.take()
             metrics.QUEUE.set(len(self._queue))
             try:

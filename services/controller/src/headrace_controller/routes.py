@@ -11,7 +11,6 @@ from headrace.resource_names import cluster_name, last_part, user_name
 from headrace_chassis import logs
 
 from headrace_controller import metrics
-from headrace_controller.cancellation import raise_if_cancelled
 from headrace_controller.model import ClusterId
 from headrace_controller.store import RouteChange, RouteRecord, Store
 from headrace_controller.tail import Tail
@@ -93,7 +92,6 @@ class Routes:
         async for request in requests:
             if request.WhichOneof("step") == "acknowledgement":
                 await self._take(reader, request.acknowledgement)
-                raise_if_cancelled()
 
     async def _take(self, reader: str, said: pb.Acknowledgement) -> None:
         rejected = [ClusterId(last_part(name, "clusters", "rejected")) for name in said.rejected]
@@ -104,7 +102,6 @@ class Routes:
 
     async def _keep_registered(self, reader: str) -> None:
         while True:
-            raise_if_cancelled()
             await asyncio.sleep(self._reader_seconds / 3)
             try:
                 await self._store.register(reader, self._reader_seconds)

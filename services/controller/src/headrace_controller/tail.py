@@ -12,7 +12,6 @@ from headrace.errors import ResumeTokenTooOld, StoreUnavailable
 from headrace_chassis import logs
 from headrace_chassis.backoff import delays
 
-from headrace_controller.cancellation import raise_if_cancelled
 from headrace_controller.store import reaches
 
 Entry = TypeVar("Entry")
@@ -68,7 +67,6 @@ class Tail(Generic[Entry]):
         """Follows the stream for ever, through absences of the store."""
         pauses = delays(0.02, 1.0)
         while True:
-            raise_if_cancelled()
             try:
                 await self._step()
                 pauses = delays(0.02, 1.0)

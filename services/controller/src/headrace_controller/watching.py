@@ -15,7 +15,6 @@ from headrace_chassis.caller import Caller
 from headrace_controller import convert, metrics, requests
 from headrace_controller.access import Access, check_owner
 from headrace_controller.answers import Views
-from headrace_controller.cancellation import raise_if_cancelled
 from headrace_controller.model import Cluster, ClusterId, UserId
 from headrace_controller.store import Change, ChangeKind, Store
 from headrace_controller.tail import Tail
@@ -77,7 +76,6 @@ class Watching:
         loop = asyncio.get_running_loop()
         checkpoint_due = loop.time() + self._checkpoint_seconds
         while True:
-            raise_if_cancelled()
             changes = await self._tail.after(position, max(0.0, checkpoint_due - loop.time()))
             before, position = position, changes[-1].id if changes else position
             steps = await self._steps([change for change in changes if scope.has(change)])
