@@ -229,7 +229,7 @@ async def test_processes_outlive_the_nursery_and_are_found_again(
     await backend.start([spec(cluster, SCHEDULER, command), spec(cluster, "w-1", command)])
     await until_says(backend, cluster, "up")
     await until_says(backend, cluster, "up", "w-1")
-    before = sorted(await backend.observe(cluster), key=lambda s: s.key)
+    before = [await until_running(backend, cluster), await until_running(backend, cluster, "w-1")]
     pid = place.nursery
     os.kill(pid, signal.SIGKILL)
     await eventually(lambda: place.nurseries() not in ([], [pid]))

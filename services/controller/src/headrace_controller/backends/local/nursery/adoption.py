@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from headrace_controller.backends.local.nursery import procfs
 from headrace_controller.backends.local.nursery.child import Child
 from headrace_controller.backends.local.nursery.record import Record
 
+_EXEC_SECONDS = 0.01
+
 log = logging.getLogger("headrace.nursery")
 
 
 def adopt(site: str, directory: Path) -> Iterator[Record]:
     """Yields a record for each process of the site; kills what belongs to one that is gone."""
-    marked = [(p, mark) for p in procfs.processes() if (mark := procfs.mark(p.pid)) and mark.site == site]
+    marked = _marked(site)
     # One that has made itself a session inherits the mark, but it is not what was started.
     leaders = sorted((p.pid == p.session, p.start_ticks, p.pid, mark) for p, mark in marked if p.pid == p.group)
     adopted: set[ProcessKey] = set()
@@ -35,6 +38,17 @@ def adopt(site: str, directory: Path) -> Iterator[Record]:
             log.info("pid %s is left of %s: killed", process.pid, mark)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
+
+
+def _marked(site: str) -> list[tuple[procfs.Process, Mark]]:
+    """Returns the processes of the site; looks twice, since for a moment of exec(2) a process shows no environment."""
+    found: dict[int, tuple[procfs.Process, Mark]] = {}
+    for pause in (0.0, _EXEC_SECONDS):
+        time.sleep(pause)
+        for process in procfs.processes():
+            if (mark := procfs.mark(process.pid)) and mark.site == site:
+                found[process.pid] = process, mark
+    return list(found.values())
 
 
 def _child(pid: int, mark: Mark) -> Child | None:
