@@ -232,14 +232,11 @@ def test_ctrl_c_stops_the_cluster_that_was_being_started(
 # Ends
 
 
-def test_a_forgotten_cluster_is_closed(fake: FakeHeadrace, gateway: Gateway) -> None:
+async def test_a_forgotten_cluster_is_closed(fake: FakeHeadrace, gateway: Gateway, eventually: Eventually) -> None:
     cluster = gateway.new_cluster()
     name = cluster.name
     del cluster
-    deadline = time.monotonic() + 5
-    while not fake.clusters[name].record.spec.stop and time.monotonic() < deadline:
-        gc.collect()
-    assert fake.clusters[name].record.spec.stop
+    await eventually(lambda: gc.collect() < 0 or fake.clusters[name].record.spec.stop, within=15)
 
 
 def test_the_end_of_the_process_ends_its_clusters(fake: FakeHeadrace) -> None:
@@ -255,6 +252,31 @@ print(ends.name, stays.name)
     ends, stays = done.stdout.split()
     assert fake.clusters[ends].record.spec.stop
     assert not fake.clusters[stays].record.spec.stop
+
+
+def test_a_forked_process_is_told_and_ends_nothing(fake: FakeHeadrace) -> None:
+    code = f"""
+import os, sys
+from headrace import Gateway, TokenAuth
+gateway = Gateway({fake.address!r}, {fake.proxy.port}, auth=TokenAuth("ann-secret"), tls_ca_file={str(fake.ca_file)!r})
+cluster = gateway.new_cluster(shutdown_on_close=False)
+cluster.shutdown_on_close = True
+if os.fork() == 0:
+    for call in (gateway.whoami, lambda: cluster.scale(1), cluster.get_client):
+        try:
+            call()
+        except Exception as error:
+            print(type(error).__name__, "forked" in str(error), flush=True)
+    sys.exit()
+os.wait()
+cluster.shutdown_on_close = False
+print(cluster.name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr
+    *told, name = done.stdout.splitlines()
+    assert told == ["GatewayServerError True"] * 3
+    assert not fake.clusters[name].record.spec.stop
 
 
 def test_a_cluster_that_cannot_be_stopped_is_told(

@@ -74,6 +74,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'headrace' has no attribute {name!r}")
     try:
+        if name in {"Gateway", "GatewayCluster"}:
+            importlib.import_module("headrace._grpc_import")
         return getattr(importlib.import_module(f"headrace.{_HOMES[name]}"), name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in {"dask", "distributed", "tornado"}:

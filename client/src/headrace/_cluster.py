@@ -119,6 +119,7 @@ class GatewayCluster(ClusterLife):
         distributed.Client
             With ``asynchronous=True`` to be awaited.
         """
+        self._session.check_process()
         client = Client(
             self,
             security=self.security,

@@ -9,7 +9,7 @@ import sys
 import uuid
 import warnings
 import weakref
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
@@ -223,6 +223,10 @@ class ClusterLife(Cluster):
         except HeadraceError as error:
             logger.warning("cluster %s could not be stopped and may still run: %s", self.name, error)
 
+    def sync(self, func: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        self._session.check_process()
+        return super().sync(func, *args, **kwargs)
+
     def close(self, shutdown: bool | None = None, timeout: float | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - dask-gateway's argument comes first
         """Let go of the cluster.
 
@@ -233,7 +237,7 @@ class ClusterLife(Cluster):
         timeout
             Seconds that it may take.
         """
-        if self.status == Status.closed:
+        if self.status == Status.closed or self._session.inherited:
             return NoOpAwaitable() if self._asynchronous else None
         if self.asynchronous:
             return self._close(shutdown)
@@ -272,7 +276,7 @@ class ClusterLife(Cluster):
     def __del__(self, _warn: object = warnings.warn) -> None:
         if not hasattr(self, "_progress") or self._asynchronous:  # not even begun, or its loop is somebody else's
             return
-        if self.status == Status.closed or sys.is_finalizing():
+        if self.status == Status.closed or self._session.inherited or sys.is_finalizing():
             return
         with suppress(RuntimeError, TimeoutError):
             if not self.asynchronous:

@@ -53,7 +53,7 @@ class GatewayBase(SyncMethodMixin):
 
     def close(self) -> Any:
         """Let go of the connection. Clusters live on; `GatewayCluster` objects have connections of their own."""
-        if self._session.closed:
+        if self._session.closed or self._session.inherited:
             return _nothing() if self._asynchronous else None
         if self.asynchronous:
             return self._session.cleanup()
@@ -81,7 +81,7 @@ class GatewayBase(SyncMethodMixin):
 
     def __del__(self) -> None:
         session: Session | None = getattr(self, "_session", None)
-        if session is None or session.closed or session.asynchronous or sys.is_finalizing():
+        if session is None or session.closed or session.asynchronous or session.inherited or sys.is_finalizing():
             return
         with suppress(RuntimeError, TimeoutError):  # at the end of a process its loop may be gone
             if self.asynchronous:
@@ -90,6 +90,10 @@ class GatewayBase(SyncMethodMixin):
                 self.close()
 
     # Inside
+
+    def sync(self, func: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        self._session.check_process()
+        return super().sync(func, *args, **kwargs)
 
     def _do(self, call: Callable[..., Awaitable[Any]], *args: object, **kwargs: Any) -> Any:
         """Makes a call with the connection as its first argument, and waits for it or not as `asynchronous` says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, cast
@@ -32,6 +33,7 @@ class Session:
         self.target = target
         self.asynchronous = asynchronous
         self.closed = False
+        self._pid = os.getpid()
         self._runner = _pool.start_loop(loop, asynchronous=asynchronous)
         self._connection: Connection | None = None
 
@@ -53,6 +55,19 @@ class Session:
         if self._connection is None:
             self._connection = _pool.acquire(self.target)
         return self._connection
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this process was forked from the one that made it: its loop does not run here."""
+        return self._pid != os.getpid()
+
+    def check_process(self) -> None:
+        """Refuses to wait for a loop that does not run in this process."""
+        if self.inherited:
+            raise GatewayServerError(
+                f"this object belongs to process {self._pid}, from which process {os.getpid()} was forked: make a new "
+                'Gateway here, and start processes with multiprocessing\'s "spawn" or "forkserver"'
+            )
 
     def twin(self) -> Session:
         """Another session for the same, to be closed on its own."""
