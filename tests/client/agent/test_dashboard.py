@@ -97,3 +97,5 @@ async def test_bokehs_websocket_opens_with_the_origin_of_the_gateway(cluster: Cl
     assert isinstance(message, str)
     assert json.loads(message)["msgtype"] == "ACK" or "msgid" in message
     socket.close()
+    while await socket.read_message() is not None:
+        pass
