@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.resources import files
 
 import pytest
@@ -26,6 +27,22 @@ async def test_a_broken_connection_is_repaired_without_anybody_noticing(redis: R
     async with connect(redis_url) as other:
         await other.client_kill_filter(_type="normal", skipme=True)
     assert await redis.get("k") == b"v"
+
+
+async def test_a_loop_ends_whenever_it_is_cancelled(redis_url: str) -> None:
+    async def forever() -> None:
+        while True:
+            await connection.ping()
+
+    async with connect(redis_url) as connection:
+        await connection.ping()
+        for turns in range(60):
+            loop = asyncio.create_task(forever())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            loop.cancel()
+            await asyncio.wait({loop}, timeout=2)
+            assert loop.cancelled()
 
 
 async def test_store_errors_work_as_a_decorator() -> None:

@@ -14,6 +14,8 @@ from redis.asyncio.connection import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
+from headrace_chassis.redis_sending import keep_cancellations
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -46,6 +48,7 @@ def connect(url: str) -> redis.asyncio.Redis:
             ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2, supported_errors=(exceptions.ConnectionError,)
         ),
     )
+    keep_cancellations(pool)
     return redis.asyncio.Redis.from_pool(pool)
 
 

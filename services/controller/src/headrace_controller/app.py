@@ -46,7 +46,6 @@ from headrace_controller.options_service import OptionsService
 from headrace_controller.plan import Policy
 from headrace_controller.processes import Processes
 from headrace_controller.reconciler import Neighbours, Reconciler
-from headrace_controller.redis_sending import keep_cancellations
 from headrace_controller.registration import register
 from headrace_controller.routes import Routes
 from headrace_controller.routing import Routing
@@ -123,7 +122,7 @@ class _Base:
 
 def _base(settings: Settings, stack: AsyncExitStack, backend: Backend) -> _Base:
     prefix = Prefix(settings.deployment)
-    redis, waiting = (keep_cancellations(connect(settings.redis_url)) for _ in range(2))
+    redis, waiting = (connect(settings.redis_url) for _ in range(2))
     stack.push_async_callback(redis.aclose)
     stack.push_async_callback(waiting.aclose)
     store, patient = Store(redis, Keys(prefix)), Store(waiting, Keys(prefix))

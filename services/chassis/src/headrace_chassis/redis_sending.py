@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import redis.asyncio
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -51,8 +50,6 @@ class _Sending(_Base):
         await writer.drain()
 
 
-def keep_cancellations(connection: redis.asyncio.Redis) -> redis.asyncio.Redis:
+def keep_cancellations(pool: ConnectionPool) -> None:
     """Makes the connections of a pool, which has none yet, of the kind that loses no cancellation."""
-    pool = connection.connection_pool
     pool.connection_class = type("Connection", (_Sending, pool.connection_class), {})
-    return connection
