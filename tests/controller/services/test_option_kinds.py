@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from headrace.v1 import options_service_pb2 as pb
-from headrace_controller.option_kinds import (
+from headrace_controller.options.kinds import (
     BadValueError,
     Bool,
     Bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from headrace_controller.queue import WorkQueue
+from headrace_controller.reconciling.queue import WorkQueue
 
 from tests.conftest import Eventually
 

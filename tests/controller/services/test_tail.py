@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from headrace.errors import ResumeTokenTooOld, StoreUnavailable
-from headrace_controller.tail import Tail
+from headrace_controller.store.tail import Tail
 
 from tests.conftest import Eventually
 

@@ -20,41 +20,41 @@ from headrace_chassis.seal import Seal, read_deployment_keys
 from headrace_chassis.server import App
 from redis.asyncio import Redis
 
-from headrace_controller.access import Access
-from headrace_controller.admission import Admission
-from headrace_controller.adoption import Adoption
-from headrace_controller.agent_session import SessionContext
-from headrace_controller.agents import Agents
-from headrace_controller.answers import Views
-from headrace_controller.authorities import Authorities
+from headrace_controller.agents.agent_service import Agents
+from headrace_controller.agents.enrolment import Enrolment
+from headrace_controller.agents.session import SessionContext
+from headrace_controller.agents.wishes import Wishes
+from headrace_controller.api.answers import Views
+from headrace_controller.api.changing import Clusters
+from headrace_controller.api.cluster_service import ClusterService
+from headrace_controller.api.connecting import Connecting
+from headrace_controller.api.listing import Listing
+from headrace_controller.api.log_reading import LogReading
+from headrace_controller.api.options_service import OptionsService
+from headrace_controller.api.registration import register
+from headrace_controller.api.watching import Watching
 from headrace_controller.backends.base import Backend
 from headrace_controller.backends.registry import create_backend
-from headrace_controller.carrying_out import AgentAccess, CarryingOut
-from headrace_controller.clusters import Clusters
+from headrace_controller.clusters.access import Access
+from headrace_controller.clusters.admission import Admission
+from headrace_controller.clusters.authorities import Authorities
 from headrace_controller.config import Settings
-from headrace_controller.connecting import Connecting
-from headrace_controller.enrolment import Enrolment
-from headrace_controller.full_pass import Everything, FullPass, PassSettings
 from headrace_controller.keys import Keys
-from headrace_controller.listing import Listing
-from headrace_controller.log_reading import LogReading
-from headrace_controller.manifests import Manifests
 from headrace_controller.model import Cluster, ClusterId
-from headrace_controller.option_tables import local_options
-from headrace_controller.options import Options
-from headrace_controller.options_service import OptionsService
+from headrace_controller.options.by_backend import local_options
+from headrace_controller.options.catalogue import Options
 from headrace_controller.plan import Policy
-from headrace_controller.processes import Processes
-from headrace_controller.reconciler import Neighbours, Reconciler
-from headrace_controller.registration import register
-from headrace_controller.routes import Routes
-from headrace_controller.routing import Routing
-from headrace_controller.service import ClusterService
+from headrace_controller.reconciling.adoption import Adoption
+from headrace_controller.reconciling.carrying_out import AgentAccess, CarryingOut
+from headrace_controller.reconciling.full_pass import Everything, FullPass, PassSettings
+from headrace_controller.reconciling.manifests import Manifests
+from headrace_controller.reconciling.processes import Processes
+from headrace_controller.reconciling.reconciler import Neighbours, Reconciler
+from headrace_controller.routes.route_service import Routes
+from headrace_controller.routes.routing import Routing
 from headrace_controller.signals import Signal
 from headrace_controller.store import Change, RouteChange, Store
-from headrace_controller.tail import Tail
-from headrace_controller.watching import Watching
-from headrace_controller.wishes import Wishes
+from headrace_controller.store.tail import Tail
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:

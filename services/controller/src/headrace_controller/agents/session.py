@@ -19,11 +19,11 @@ from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_chassis import logs
 from headrace_chassis.backoff import delays
 
-from headrace_controller import reports
-from headrace_controller.instructions import instructions
+from headrace_controller.agents import reports
+from headrace_controller.agents.instructions import instructions
+from headrace_controller.agents.wishes import Clipped, Wishes
 from headrace_controller.model import Cluster, Event, Report, Severity
 from headrace_controller.store import Store
-from headrace_controller.wishes import Clipped, Wishes
 
 log = logs.get_logger()
 _MOST_TEXT = 1024

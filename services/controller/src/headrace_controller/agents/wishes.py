@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from headrace.errors import ClusterEnded, GroupNotFound, QuotaExceeded
 
-from headrace_controller import shapes
-from headrace_controller.admission import Admission
-from headrace_controller.clusters import with_group
+from headrace_controller.clusters.admission import Admission
+from headrace_controller.clusters.groups import with_group, within
 from headrace_controller.model import Cluster, Event, Group, Severity, Spec
-from headrace_controller.requests import within
+from headrace_controller.options import shapes
 from headrace_controller.store import Store
 
 _TRIES = 4

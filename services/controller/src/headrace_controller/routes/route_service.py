@@ -13,7 +13,7 @@ from headrace_chassis import logs
 from headrace_controller import metrics
 from headrace_controller.model import ClusterId
 from headrace_controller.store import RouteChange, RouteRecord, Store
-from headrace_controller.tail import Tail
+from headrace_controller.store.tail import Tail
 
 log = logs.get_logger()
 # A proxy that died is waited for no longer than this.

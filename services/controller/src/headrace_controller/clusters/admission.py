@@ -8,9 +8,9 @@ from dataclasses import replace
 from headrace.errors import QuotaExceeded
 from headrace.resource_names import cluster_name, user_name
 
-from headrace_controller import shapes
 from headrace_controller.config import AllLimits
 from headrace_controller.model import ClusterId, Demand, Limits, Spec, UserId
+from headrace_controller.options import shapes
 from headrace_controller.store import DEPLOYMENT
 
 # Where an administrator sets no limit, a slip of the finger must still not ask for a billion workers.

@@ -11,8 +11,8 @@ from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_chassis.caller import current_agent
 
 from headrace_controller import metrics
-from headrace_controller.agent_session import AgentSession, SessionContext, replaced
-from headrace_controller.enrolment import Enrolment
+from headrace_controller.agents.enrolment import Enrolment
+from headrace_controller.agents.session import AgentSession, SessionContext, replaced
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.store import Change
 

@@ -10,13 +10,13 @@ from headrace.errors import WorkerNotFound
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.caller import Caller
 
-from headrace_controller import requests
-from headrace_controller.access import Access
+from headrace_controller.api import requests
 from headrace_controller.backends.base import SCHEDULER, Backend, LogPiece
+from headrace_controller.clusters.access import Access
 from headrace_controller.model import Cluster, ClusterId, WorkerId
-from headrace_controller.processes import Processes
+from headrace_controller.reconciling.processes import Processes
 from headrace_controller.store import Change, Store
-from headrace_controller.tail import Tail
+from headrace_controller.store.tail import Tail
 
 _PIECE_BYTES = 64 * 1024
 # What a process wrote last may still be on its way when its cluster has ended.

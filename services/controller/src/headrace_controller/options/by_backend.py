@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from headrace_controller.config import WorkerDefaults
-from headrace_controller.option_kinds import Bytes, Float, Int, Resources, Text, TextList, TextMapping
-from headrace_controller.options import Option, Options
+from headrace_controller.options.catalogue import Option, Options
+from headrace_controller.options.kinds import Bytes, Float, Int, Resources, Text, TextList, TextMapping
 
 
 def worker_options(defaults: WorkerDefaults) -> tuple[Option, ...]:

@@ -11,15 +11,16 @@ from headrace_chassis import logs
 from headrace_chassis.backoff import delays
 from headrace_chassis.leases import ShardLeases, shard_of
 
-from headrace_controller import metrics, shapes
+from headrace_controller import metrics
 from headrace_controller.backends.base import BackendError
-from headrace_controller.carrying_out import CarryingOut
-from headrace_controller.identifiers import new_worker_id
+from headrace_controller.clusters.identifiers import new_worker_id
 from headrace_controller.model import Cluster, ClusterId, EndReason, Event, Phase, Severity
+from headrace_controller.options import shapes
 from headrace_controller.plan import Decision, FetchLogTail, Policy, Seen, plan
-from headrace_controller.processes import Processes
-from headrace_controller.queue import WorkQueue
-from headrace_controller.routing import RouteState, Routing
+from headrace_controller.reconciling.carrying_out import CarryingOut
+from headrace_controller.reconciling.processes import Processes
+from headrace_controller.reconciling.queue import WorkQueue
+from headrace_controller.routes.routing import RouteState, Routing
 from headrace_controller.store import Change, ChangeKind, Fence, Store
 
 log = logs.get_logger()

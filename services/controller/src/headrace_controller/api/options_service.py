@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace.v1 import options_service_pb2 as pb
 
-from headrace_controller.options import Options
+from headrace_controller.options.catalogue import Options
 
 
 class OptionsService:

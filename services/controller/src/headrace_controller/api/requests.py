@@ -12,8 +12,9 @@ from headrace.resource_names import last_part
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 
+from headrace_controller.clusters.groups import within
 from headrace_controller.model import DEFAULT_GROUP, AdaptRange, Group, OptionValue, Spec
-from headrace_controller.options import Options
+from headrace_controller.options.catalogue import Options
 
 _LABEL = re.compile(r"[a-z0-9-]{1,63}")
 _MAX_GROUPS, _MAX_TAGS, _MAX_OPTIONS, _MAX_TAG_BYTES, _MAX_REQUEST_ID_BYTES = 64, 32, 64, 63, 64
@@ -108,11 +109,6 @@ def _group(group: cluster_pb2.WorkerGroup, options: Options, field: str) -> tupl
         adapt = AdaptRange(minimum=group.adapt.minimum, maximum=group.adapt.maximum)
         wanted = within(adapt, group.size)
     return Group(name=group.name, size=wanted, adapt=adapt, options=values), wrong
-
-
-def within(adapt: AdaptRange, wanted: int) -> int:
-    """The nearest size within the bounds."""
-    return max(adapt.minimum, min(adapt.maximum, wanted))
 
 
 def _options(

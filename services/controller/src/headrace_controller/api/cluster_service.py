@@ -9,16 +9,16 @@ from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.caller import current_caller
 
-from headrace_controller import requests
-from headrace_controller.access import Access, check
-from headrace_controller.answers import Views
-from headrace_controller.clusters import Clusters, Target
-from headrace_controller.connecting import Connecting
-from headrace_controller.listing import Listing
-from headrace_controller.log_reading import LogReading
+from headrace_controller.api import requests
+from headrace_controller.api.answers import Views
+from headrace_controller.api.changing import Clusters, Target
+from headrace_controller.api.connecting import Connecting
+from headrace_controller.api.listing import Listing
+from headrace_controller.api.log_reading import LogReading
+from headrace_controller.api.watching import Watching
+from headrace_controller.clusters.access import Access, check
 from headrace_controller.model import UserId
-from headrace_controller.options import Options
-from headrace_controller.watching import Watching
+from headrace_controller.options.catalogue import Options
 
 
 @dataclass(frozen=True)

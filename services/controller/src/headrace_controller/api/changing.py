@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from headrace.errors import ClusterEnded, GroupNotFound
+from headrace.errors import ClusterEnded
 from headrace_chassis.caller import Caller
 
-from headrace_controller.access import Access, check_owner
-from headrace_controller.admission import Admission
-from headrace_controller.authorities import Authorities
-from headrace_controller.identifiers import new_cluster_id
+from headrace_controller.api.requests import NewCluster
+from headrace_controller.clusters.access import Access, check_owner
+from headrace_controller.clusters.admission import Admission
+from headrace_controller.clusters.authorities import Authorities
+from headrace_controller.clusters.groups import with_group, within
+from headrace_controller.clusters.identifiers import new_cluster_id
 from headrace_controller.model import AdaptRange, Cluster, ClusterId, EndReason, Event, Group, Spec, UserId
-from headrace_controller.requests import NewCluster, within
 from headrace_controller.store import Store
 
 Clock = Callable[[], float]
@@ -133,14 +134,6 @@ class Clusters:
 
     def _event(self, kind: str, message: str) -> Event:
         return Event(type=kind, message=message, time=self._clock())
-
-
-def with_group(spec: Spec, name: str, change: Callable[[Group], Group]) -> Spec:
-    """The spec with one group changed."""
-    if spec.group(name) is None:
-        there = ", ".join(repr(group.name) for group in spec.groups)
-        raise GroupNotFound(f"the cluster has no worker group {name[:80]!r}; it has {there}")
-    return replace(spec, groups=tuple(change(group) if group.name == name else group for group in spec.groups))
 
 
 def _count(workers: int) -> str:

@@ -12,12 +12,13 @@ from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.caller import Caller
 
-from headrace_controller import convert, metrics, requests
-from headrace_controller.access import Access, check_owner
-from headrace_controller.answers import Views
+from headrace_controller import metrics
+from headrace_controller.api import convert, requests
+from headrace_controller.api.answers import Views
+from headrace_controller.clusters.access import Access, check_owner
 from headrace_controller.model import Cluster, ClusterId, UserId
 from headrace_controller.store import Change, ChangeKind, Store
-from headrace_controller.tail import Tail
+from headrace_controller.store.tail import Tail
 
 _RECORD = {ChangeKind.SPEC, ChangeKind.STATUS, ChangeKind.REPORT}
 _EVENTS_AT_ONCE = 1000

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from headrace.v1 import cluster_pb2
 
-from headrace_controller import convert
+from headrace_controller.api import convert
 from headrace_controller.model import Cluster, ClusterId, UserId
 from headrace_controller.store import Store
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from headrace_chassis import logs
 from headrace_chassis.agent_tokens import AgentTokens
 
-from headrace_controller import shapes
 from headrace_controller.backends.base import SCHEDULER, Backend, BackendError, ProcessKey, ProcessSpec, Role
-from headrace_controller.manifests import Manifests
 from headrace_controller.model import Cluster, ClusterId, WorkerId
+from headrace_controller.options import shapes
 from headrace_controller.plan import Action, StartProcesses, StopAll, StopProcesses
+from headrace_controller.reconciling.manifests import Manifests
 from headrace_controller.store import Store
 
 log = logs.get_logger()

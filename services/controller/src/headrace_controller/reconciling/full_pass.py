@@ -10,15 +10,15 @@ from headrace.errors import HeadraceError
 from headrace_chassis import logs
 
 from headrace_controller import metrics
-from headrace_controller.adoption import Adoption
-from headrace_controller.answers import Views
-from headrace_controller.authorities import Authorities
+from headrace_controller.api.answers import Views
 from headrace_controller.backends.base import Backend, BackendError
 from headrace_controller.backends.base import Manifests as KeepsManifests
-from headrace_controller.carrying_out import CarryingOut
+from headrace_controller.clusters.authorities import Authorities
 from headrace_controller.model import ClusterId
-from headrace_controller.processes import Processes
-from headrace_controller.reconciler import Reconciler
+from headrace_controller.reconciling.adoption import Adoption
+from headrace_controller.reconciling.carrying_out import CarryingOut
+from headrace_controller.reconciling.processes import Processes
+from headrace_controller.reconciling.reconciler import Reconciler
 from headrace_controller.store import Store
 
 log = logs.get_logger()

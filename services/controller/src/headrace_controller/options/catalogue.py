@@ -10,7 +10,7 @@ from headrace.errors import Violation
 from headrace.v1 import options_service_pb2 as pb
 
 from headrace_controller.model import OptionValue
-from headrace_controller.option_kinds import BadValueError, Kind
+from headrace_controller.options.kinds import BadValueError, Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

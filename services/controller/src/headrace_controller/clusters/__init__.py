@@ -1,0 +1,1 @@
+"""What binds a cluster whoever changes it: its owner, limits, groups, identifiers and authority."""

@@ -1,0 +1,1 @@
+"""The routes to clusters: told to the proxies, and acknowledged by them."""
