@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import logging
 import os
-import ssl
+import socket
 import sys
 from collections.abc import Coroutine, Sequence
 
@@ -15,6 +15,7 @@ import grpc.aio
 from distributed import Scheduler
 from distributed.compatibility import asyncio_run
 from distributed.config import get_loop_factory
+from tornado.iostream import SSLIOStream
 
 from headrace.agent.enroll import versions
 from headrace.agent.forkserver import pre_spawn_environment
@@ -70,8 +71,6 @@ def preload(extra_modules: Sequence[str] = ()) -> None:
             importlib.import_module(name)
     versions()
     _compile_routes()
-    # OpenSSL finds its algorithms when they are first used: that takes as long as ten contexts.
-    ssl.create_default_context()
     _run_quietly(_rehearse())
 
 
@@ -94,7 +93,17 @@ def _run_quietly(rehearsal: Coroutine[None, None, None]) -> None:
 async def _rehearse() -> None:
     """A scheduler starts and ends; what it looks up for the first time stays looked up."""
     async with Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0"):
-        pass
+        _rehearse_tls()
+
+
+def _rehearse_tls() -> None:
+    """Tornado reads all certificates of the system before its first TLS connection, which takes longer than a fork.
+
+    OpenSSL looks up its algorithms on that occasion.
+    """
+    ours, theirs = socket.socketpair()
+    SSLIOStream(ours).close()
+    theirs.close()
 
 
 async def _rehearse_all() -> None:
