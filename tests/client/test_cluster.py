@@ -303,7 +303,7 @@ async def test_the_asynchronous_face(fake: FakeHeadrace, agateway: Gateway, even
         assert (await cluster.events())[0].type == "Told"
         assert len(await cluster.workers()) == 2
         assert (await cluster.report()).status is ClusterStatus.RUNNING
-        await eventually(lambda: "link=signed" in cluster.dashboard_link)
+        assert "link=signed" in cluster.dashboard_link
     assert fake.clusters[cluster.name].record.spec.stop
     assert cluster.status == Status.closed
     await cluster.close()

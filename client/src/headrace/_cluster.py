@@ -205,6 +205,12 @@ class GatewayCluster(ClusterLife):
                 self.sync(link.refresh)
         return link.url
 
+    def _repr_html_(self, cluster_status: object = None) -> str:
+        link = self.dashboard_link
+        html: str = super()._repr_html_(cluster_status)
+        # The link is signed: it is for clicking, not for reading.
+        return html.replace(f">{link}<", f">{link.partition('?')[0]}<")
+
     def _scaling_status(self) -> str:
         workers = len(self.scheduler_info["workers"])
         modes = "".join(

@@ -34,7 +34,7 @@ logger = logging.getLogger("distributed.client")
 
 _STOP_SECONDS = 10.0
 _HANDSHAKE_SECONDS = 0.5
-_LATER_SECONDS = 0.1
+_LATER_SECONDS = 1.0
 _FIRST_LOOK_SECONDS = 0.005
 _LOOK_SECONDS = 0.5
 
@@ -78,6 +78,7 @@ class ClusterLife(Cluster):
         self._scaling: dict[str, str] = {}
         self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
         self._workers_changed = asyncio.Event()
+        self._workers_wanted = asyncio.Event()
         self._creating: asyncio.Task[cluster_pb2.Cluster] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
@@ -132,10 +133,12 @@ class ClusterLife(Cluster):
             if early is not None:
                 early.cancel()
         self._take(connection, cluster)
+        if self._asynchronous and self._dashboard is not None:
+            await self._dashboard.refresh()  # a property cannot wait for it
         if isinstance(self._origin, Existing):
-            await self._follow()
+            await self._follow(0.0)
         else:
-            # A new cluster has no workers yet: the news of them must not delay its first client.
+            # A new cluster has no workers yet: the news of them must not delay its first client, nor other clusters.
             self._following = asyncio.ensure_future(self._follow(_LATER_SECONDS))
 
     async def _find_or_make(self, connection: Connection) -> cluster_pb2.Cluster:
@@ -158,11 +161,15 @@ class ClusterLife(Cluster):
             self._scaling[group.name] = _scaling_mode(group)
         self.status = Status.running
 
-    async def _follow(self, later: float = 0.0) -> None:
-        """Begins to follow the scheduler's workers. Without success the cluster can be used all the same."""
+    async def _follow(self, later: float) -> None:
+        """Begins to follow the scheduler's workers, after a while or when somebody waits for some.
+
+        Without success the cluster can be used all the same.
+        """
         try:
             await self._access.ready()
-            await asyncio.sleep(later)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._workers_wanted.wait(), later)
             self._subscribing = True
             stream, self.scheduler_info = await _workers.subscribe(self.scheduler_comm)
         except (OSError, HeadraceError) as error:
@@ -170,8 +177,6 @@ class ClusterLife(Cluster):
             return
         self._workers_changed.set()
         self._watching = asyncio.ensure_future(_workers.follow(weakref.ref(self), stream))
-        if self._asynchronous and self._dashboard is not None:
-            await self._dashboard.refresh()
 
     # End
 
@@ -299,6 +304,7 @@ class ClusterLife(Cluster):
 
     async def _until(self, n_workers: int) -> None:
         """Listens, and looks: the stream tells of arrivals, but not of workers that become ready."""
+        self._workers_wanted.set()
         pause = _FIRST_LOOK_SECONDS
         while self._running_workers() < n_workers:
             if len(self.scheduler_info["workers"]) < n_workers:
