@@ -372,6 +372,19 @@ class BackendContract:
         assert await after.manifests() == {}
         await after.close()
 
+    async def test_a_manifest_is_replaced_while_the_scheduler_runs(self, backend: Backend, cluster: str) -> None:
+        if not isinstance(backend, Manifests):
+            pytest.skip("this backend keeps no manifests")
+        await backend.update_manifest(cluster, b"of nobody")
+        assert await backend.manifests() == {}
+        await backend.start([spec(cluster, SCHEDULER, manifest=b"first")])
+        await until_running(backend, cluster)
+        await backend.update_manifest(cluster, b"second, and longer")
+        assert await backend.manifests() == {cluster: b"second, and longer"}
+        await backend.stop(cluster)
+        await backend.update_manifest(cluster, b"third")
+        assert await backend.manifests() == {}
+
     async def test_many_clusters_start_and_stop_at_once(self, backend: Backend) -> None:
         clusters = [new_cluster() for _ in range(20)]
 

@@ -149,3 +149,8 @@ class FakeBackend:
     async def manifests(self) -> Mapping[str, bytes]:
         self._machine.check()
         return dict(self._machine.kept_manifests)
+
+    async def update_manifest(self, cluster: str, manifest: bytes) -> None:
+        self._machine.check()
+        if cluster in self._machine.kept_manifests:
+            self._machine.kept_manifests[cluster] = manifest

@@ -80,6 +80,16 @@ async def test_while_the_store_is_away_calls_say_so_and_afterwards_all_goes_on(
     await ann.until(other.name, "RUNNING", within=15)
 
 
+async def found_again(user: User, name: str, eventually: Eventually) -> None:
+    """Waits until this is the one cluster that the user has."""
+
+    async def adopted() -> bool:
+        answer = await user.call("ListClusters", pb.ListClustersRequest())
+        return [cluster.name for cluster in answer.clusters] == [name]
+
+    await eventually(adopted, within=10)
+
+
 async def test_with_the_store_emptied_what_runs_is_adopted(
     site: Site, ann: User, redis: Redis, eventually: Eventually
 ) -> None:
@@ -93,11 +103,7 @@ async def test_with_the_store_emptied_what_runs_is_adopted(
 
     await redis.flushall()
 
-    async def adopted() -> bool:
-        answer = await ann.call("ListClusters", pb.ListClustersRequest())
-        return [cluster.name for cluster in answer.clusters] == [made.name]
-
-    await eventually(adopted, within=10)
+    await found_again(ann, made.name, eventually)
     back = await ann.until(made.name, "RUNNING", running=3, within=15)
     assert (back.owner, back.spec.alias, dict(back.spec.tags)) == ("users/ann", "lab", {"team": "a"})
     assert back.spec.options["worker_memory"] == 3 * 2**30
@@ -109,6 +115,30 @@ async def test_with_the_store_emptied_what_runs_is_adopted(
     await ann.stop(made.name)
     await ann.until(made.name, "STOPPED")
     assert site.machine.running() == []
+
+
+async def test_what_was_asked_for_after_the_start_is_adopted_too(
+    site: Site, ann: User, redis: Redis, eventually: Eventually
+) -> None:
+    groups = [cluster_pb2.WorkerGroup(name=name) for name in ("fixed", "adaptive")]
+    made = await ann.create(worker_groups=groups)
+    cluster = made.name.removeprefix("clusters/")
+    await ann.until(made.name, "RUNNING")
+    await ann.scale(made.name, 3, group="fixed")
+    adapt = cluster_pb2.AdaptRange(minimum=2, maximum=5)
+    await ann.call("AdaptCluster", pb.AdaptClusterRequest(name=made.name, group="adaptive", adapt=adapt))
+    await ann.until(made.name, "RUNNING", running=5)
+    before = site.machine.kept_manifests[cluster]
+    await ann.scale(made.name, 1, group="fixed")
+    await ann.until(made.name, "RUNNING", running=3)
+    await eventually(lambda: site.machine.kept_manifests[cluster] != before)
+
+    await redis.flushall()
+    await found_again(ann, made.name, eventually)
+    back = await ann.until(made.name, "RUNNING", running=3, within=15)
+    assert [(group.name, group.size) for group in back.spec.worker_groups] == [("fixed", 1), ("adaptive", 2)]
+    assert back.spec.worker_groups[1].adapt == adapt
+    assert not back.spec.worker_groups[0].HasField("adapt")
 
 
 async def test_processes_that_nobody_knows_are_stopped_after_a_while(site: Site, eventually: Eventually) -> None:

@@ -47,6 +47,7 @@ from headrace_controller.plan import Policy
 from headrace_controller.reconciling.adoption import Adoption
 from headrace_controller.reconciling.carrying_out import AgentAccess, CarryingOut
 from headrace_controller.reconciling.full_pass import Everything, FullPass, PassSettings
+from headrace_controller.reconciling.manifest_keeping import ManifestKeeping
 from headrace_controller.reconciling.manifests import Manifests
 from headrace_controller.reconciling.processes import Processes
 from headrace_controller.reconciling.reconciler import Neighbours, Reconciler
@@ -68,6 +69,7 @@ async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend
     await backend.open()
     stack.push_async_callback(backend.close)
     reconciling = _reconciling(base)
+    stack.push_async_callback(reconciling.keeping.close)
     stack.push_async_callback(reconciling.carrying_out.close)
     agents = _agents(base, reconciling)
     stack.push_async_callback(agents.close)
@@ -165,6 +167,7 @@ class _Reconciling:
     leases: ShardLeases
     processes: Processes
     routing: Routing
+    keeping: ManifestKeeping
     carrying_out: CarryingOut
     reconciler: Reconciler
     adoption: Adoption
@@ -177,9 +180,8 @@ def _reconciling(base: _Base) -> _Reconciling:
     leases = ShardLeases(base.redis, prefix, settings.replica, shards=settings.shards)
     processes = Processes(base.backend, changed=wake)
     routing = Routing(base.store, wake=wake)
-    carrying_out = CarryingOut(
-        base.store, base.backend, base.manifests, _agent_access(settings, base.agent_tokens), failed=wake
-    )
+    keeping = ManifestKeeping(base.store, base.backend, base.manifests)
+    carrying_out = CarryingOut(base.backend, keeping, _agent_access(settings, base.agent_tokens), failed=wake)
     reconciler = Reconciler(
         Neighbours(
             store=base.store,
@@ -212,12 +214,14 @@ def _reconciling(base: _Base) -> _Reconciling:
     wake.connect(reconciler.wake)
     ask.connect(full_pass.ask)
     leases.on_gain(full_pass.ask)
+    leases.on_lose(keeping.doubt)
     base.changes.on_gap(base.views.clear)
     base.changes.on_gap(full_pass.ask)
     return _Reconciling(
         leases=leases,
         processes=processes,
         routing=routing,
+        keeping=keeping,
         carrying_out=carrying_out,
         reconciler=reconciler,
         adoption=adoption,

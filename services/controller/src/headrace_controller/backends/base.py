@@ -156,6 +156,10 @@ class Manifests(Protocol):
         """Returns the manifest of each cluster whose scheduler runs."""
         ...
 
+    async def update_manifest(self, cluster: str, manifest: bytes) -> None:
+        """Keeps a newer manifest, wholly or not at all; does nothing for a cluster whose scheduler does not run."""
+        ...
+
 
 class BackendError(Exception):
     """The backend is in trouble; the call may be repeated. The message says what to do."""

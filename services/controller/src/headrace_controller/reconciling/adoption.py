@@ -14,6 +14,7 @@ from headrace_controller import metrics
 from headrace_controller.backends.base import SCHEDULER, Backend, ProcessState, ProcessStatus, Role
 from headrace_controller.backends.base import Manifests as KeepsManifests
 from headrace_controller.clusters.admission import Admission
+from headrace_controller.clusters.groups import within
 from headrace_controller.clusters.identifiers import parse_worker_id
 from headrace_controller.model import Cluster, Event, Group, Spec, Status, WorkerId, WorkerRecord
 from headrace_controller.reconciling.manifests import Manifest, Manifests
@@ -83,29 +84,35 @@ class Adoption:
 
 
 def restored(manifest: Manifest, seen: Mapping[str, ProcessStatus], now: float) -> Cluster:
-    """The record of a cluster from its manifest and what runs: groups have the sizes that are found."""
+    """The record of a cluster from its manifest and what runs."""
     workers = {
         WorkerId(name): WorkerRecord(id=WorkerId(name), group=parsed[0], created=process.started or now, since=now)
         for name, process in seen.items()
         if process.role is Role.WORKER and _runs(process) and (parsed := parse_worker_id(name))
     }
+    running = Counter(worker.group for worker in workers.values())
+    newest = max((process.generation for process in seen.values()), default=0)
     numbers = [parsed[1] for name in seen if (parsed := parse_worker_id(name))]
     return Cluster(
         id=manifest.cluster,
         owner=manifest.owner,
         created=manifest.created,
-        generation=max([manifest.generation, *(process.generation for process in seen.values())]),
-        spec=_with_sizes(manifest.spec, Counter(worker.group for worker in workers.values())),
+        generation=max(manifest.generation, newest),
+        spec=_with_sizes(manifest.spec, running, behind=newest > manifest.generation),
         status=Status(workers=workers, workers_made=max(numbers, default=0), scheduler_created=now),
     )
 
 
-def _with_sizes(spec: Spec, running: Mapping[str, int]) -> Spec:
-    return replace(spec, groups=tuple(_sized(group, running.get(group.name, 0)) for group in spec.groups))
+def _with_sizes(spec: Spec, running: Mapping[str, int], *, behind: bool) -> Spec:
+    return replace(spec, groups=tuple(_sized(group, running.get(group.name, 0), behind) for group in spec.groups))
 
 
-def _sized(group: Group, running: int) -> Group:
-    return replace(group, size=max(running, group.adapt.minimum if group.adapt else 0))
+def _sized(group: Group, running: int, behind: bool) -> Group:
+    """Adaptive groups have the size that is found; others what was asked for, unless the manifest may be behind."""
+    if group.adapt:
+        return replace(group, size=within(group.adapt, running))
+    # Workers newer than the manifest were asked for by a change that it does not hold.
+    return replace(group, size=max(group.size, running)) if behind else group
 
 
 def _runs(process: ProcessStatus | None) -> bool:

@@ -13,8 +13,7 @@ from headrace_controller.backends.base import SCHEDULER, Backend, BackendError, 
 from headrace_controller.model import Cluster, ClusterId, WorkerId
 from headrace_controller.options import shapes
 from headrace_controller.plan import Action, StartProcesses, StopAll, StopProcesses
-from headrace_controller.reconciling.manifests import Manifests
-from headrace_controller.store import Store
+from headrace_controller.reconciling.manifest_keeping import ManifestKeeping
 
 log = logs.get_logger()
 _TAIL_LINES = 100
@@ -35,14 +34,12 @@ class CarryingOut:
 
     def __init__(
         self,
-        store: Store,
         backend: Backend,
-        manifests: Manifests,
+        manifests: ManifestKeeping,
         agents: AgentAccess,
         *,
         failed: Callable[[ClusterId], None],
     ) -> None:
-        self._store = store
         self._backend = backend
         self._manifests = manifests
         self._agents = agents
@@ -51,7 +48,7 @@ class CarryingOut:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def carry_out(self, cluster: Cluster, actions: Iterable[Action]) -> None:
-        """Carries out actions in their order. Raises `BackendError`."""
+        """Carries out actions in their order, and has the manifest refreshed beside. Raises `BackendError`."""
         for action in actions:
             match action:
                 case StartProcesses(processes):
@@ -62,6 +59,7 @@ class CarryingOut:
                     self.stop(cluster.id)
                 case _:
                     pass
+        self._manifests.refresh(cluster)
 
     def stop(self, cluster: ClusterId, processes: Collection[str] | None = None) -> None:
         """Begins to end processes, all by default; those that are being ended already are left out."""
@@ -94,9 +92,7 @@ class CarryingOut:
 
     async def _start(self, cluster: Cluster, processes: Sequence[str]) -> None:
         token = self._agents.tokens.issue(cluster.id)
-        manifest = (
-            self._manifests.make(cluster, await self._store.secrets(cluster.id)) if SCHEDULER in processes else b""
-        )
+        manifest = await self._manifests.first(cluster) if SCHEDULER in processes else b""
         await self._backend.start([self._spec(cluster, process, token, manifest) for process in processes])
 
     def _spec(self, cluster: Cluster, process: str, token: str, manifest: bytes) -> ProcessSpec:

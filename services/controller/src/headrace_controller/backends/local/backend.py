@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -114,13 +114,15 @@ class LocalBackend:
 
     async def manifests(self) -> Mapping[str, bytes]:
         """Returns the manifests of clusters whose scheduler runs."""
-        running = [
-            status.key.cluster
-            for status in self._board.statuses()
-            if status.role is Role.SCHEDULER and status.state is not ProcessState.EXITED
-        ]
+        running = _with_scheduler(self._board.statuses())
         with _file_trouble(self._directory):
             return await asyncio.to_thread(manifests.read, self._directory, running)
+
+    async def update_manifest(self, cluster: str, manifest: bytes) -> None:
+        """Replaces the manifest of a cluster whose scheduler runs."""
+        if _with_scheduler(self._board.statuses(cluster)):
+            with _file_trouble(self._directory):
+                await asyncio.to_thread(manifests.write, self._directory, cluster, manifest)
 
     def _runs(self, cluster: str, process: str) -> bool:
         return self._board.runs(ProcessKey(cluster, process))
@@ -130,6 +132,15 @@ class LocalBackend:
         for directory in (places.log_directory(self._directory, cluster), places.work(self._directory, cluster)):
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(directory)
+
+
+def _with_scheduler(statuses: Iterable[ProcessStatus]) -> list[str]:
+    """The clusters whose scheduler runs."""
+    return [
+        status.key.cluster
+        for status in statuses
+        if status.role is Role.SCHEDULER and status.state is not ProcessState.EXITED
+    ]
 
 
 @contextlib.contextmanager
