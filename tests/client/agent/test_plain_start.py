@@ -54,7 +54,7 @@ async def test_a_command_finds_its_settings_in_the_environment(cluster: Cluster)
         "s.get_connection_args('worker')['ssl_context'] is not None, 'HEADRACE_AGENT_TOKEN' in os.environ);"
         "print(os.stat(s.tls_worker_key).st_mode & 0o777, os.path.dirname(s.tls_worker_key)); raise SystemExit(7)"
     )
-    process = await _run(cluster, "scheduler", "--", sys.executable, "-c", script)
+    process = await _run(cluster, "default-1-abc234", "--", sys.executable, "-c", script)
     log = await _log(process)
     assert "True yes 7 True False" in log
     assert process.returncode == 7
@@ -98,3 +98,20 @@ async def test_without_an_identity_it_says_what_is_missing(cluster: Cluster) -> 
     log = await _log(process)
     assert process.returncode == 1
     assert "HEADRACE_DEPLOYMENT is not set" in log
+
+
+async def test_dasks_own_commands_become_parts_of_the_cluster(cluster: Cluster) -> None:
+    local = ("--host", "127.0.0.1")
+    dask = (sys.executable, "-m", "dask")
+    scheduler = await _run(
+        cluster, "scheduler", "--", *dask, "scheduler", *local, "--port", "0", "--dashboard-address", "127.0.0.1:0"
+    )
+    await cluster.eventually(lambda: cluster.controller.state.hellos, within=20)
+    worker = await _run(cluster, "default-1-abc234", "--", *dask, "worker", *local, "--nthreads", "1")
+    await cluster.eventually(lambda: "default-1-abc234" in cluster.controller.state.workers, within=20)
+    async with cluster.connect() as client:
+        assert await client.submit(os.getenv, "HEADRACE_AGENT_TOKEN") is None
+        assert await client.run_on_scheduler(os.getenv, "HEADRACE_AGENT_TOKEN") is None
+    for process in (worker, scheduler):
+        process.send_signal(signal.SIGTERM)
+        await _log(process)

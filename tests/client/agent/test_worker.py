@@ -146,3 +146,14 @@ async def test_workers_start_cold_when_the_fork_server_has_gone(cluster: Cluster
         await cold.close()
     finally:
         nursery.close()
+
+
+async def test_a_worker_that_does_not_reach_its_scheduler_says_so_and_fails(cluster: Cluster) -> None:
+    scheduler = await cluster.start_scheduler()
+    scheduler.kill()
+    await cluster.eventually(lambda: scheduler.code is not None)
+    cluster.controller.enrollment.dask_config.update({"distributed": {"comm": {"timeouts": {"connect": "1s"}}}})
+    agent = cluster.start("default-9-abc234")
+    await cluster.eventually(lambda: agent.code is not None, within=10)
+    assert agent.code == 1
+    assert "default-9-abc234 of cluster c1 failed: " in agent.log.splitlines()[-1]

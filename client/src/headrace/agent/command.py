@@ -6,6 +6,7 @@ Enrolment reaches it as every Dask command takes settings: through the environme
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import tempfile
@@ -20,13 +21,16 @@ from distributed.config import get_loop_factory
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.enroll import enroll
 from headrace.agent.identity import SCHEDULER, Identity
-from headrace.agent.settings import dask_config
+from headrace.agent.settings import apply, dask_config
 from headrace.internal.v1 import agent_service_pb2 as pb
+
+PRELOAD = "headrace.agent.preload"
 
 
 def run_command(identity: Identity, command: Sequence[str], environ: Mapping[str, str]) -> int:
     """Enrols, runs the command until it ends, and returns its exit code."""
     enrollment = asyncio_run(_enroll(identity), loop_factory=get_loop_factory())
+    apply(enrollment)
     with _certificate_files(enrollment) as files:
         environment = {**environ, **enrollment.environment, **command_environment(identity, enrollment, files)}
         return _run(command, environment)
@@ -45,8 +49,12 @@ def command_environment(identity: Identity, enrollment: pb.EnrollResponse, files
     if enrollment.dask_config:
         # The whole of it, as Dask hands configuration to its own subprocesses.
         variables["DASK_INTERNAL_INHERIT_CONFIG"] = dask.config.serialize(dask_config(enrollment.dask_config))
-    if identity.role != SCHEDULER:
+    if identity.role == SCHEDULER:
+        variables |= identity.to_environment()  # for the agent in the preload, which takes the token out again
+    else:
         variables["DASK_SCHEDULER_ADDRESS"] = enrollment.scheduler_address
+    preload: list[str] = dask.config.get(f"distributed.{identity.role}.preload")
+    variables[f"DASK_DISTRIBUTED__{identity.role.upper()}__PRELOAD"] = json.dumps([*preload, PRELOAD])
     return variables
 
 

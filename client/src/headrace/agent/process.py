@@ -37,9 +37,17 @@ def run(identity: Identity) -> int:
         return asyncio_run(serve(identity), loop_factory=get_loop_factory())
     except NotEnrolled as error:
         logger.error("%s", error)  # noqa: TRY400 the sentence says it all
-    except (OSError, TimeoutError, RuntimeError) as error:
-        logger.exception("%s of cluster %s failed: %s", identity.process, identity.cluster, error)  # noqa: TRY401
+    except Exception as error:
+        logger.exception("%s of cluster %s failed", identity.process, identity.cluster)
+        logger.error("%s of cluster %s failed: %s", identity.process, identity.cluster, _cause(error))  # noqa: TRY400
     return 1
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What began it: Dask wraps the reason in "failed to start"."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def log_like_dask() -> None:
