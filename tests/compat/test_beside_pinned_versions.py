@@ -10,10 +10,8 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 
-import distributed
-import google.protobuf
-import grpc
 import headrace
 import pytest
 
@@ -35,9 +33,8 @@ def cluster(gateway: headrace.Gateway) -> Iterator[headrace.GatewayCluster]:
 
 
 def test_the_environment_has_the_pinned_versions() -> None:
-    found = {"distributed": distributed, "grpcio": grpc, "protobuf": google.protobuf}
     wanted = dict(pin.split("==") for pin in os.environ["HEADRACE_COMPAT"].split())
-    assert {name: found[name].__version__ for name in wanted} == wanted
+    assert {name: version(name) for name in wanted} == wanted
 
 
 def test_the_cluster_runs_the_versions_of_this_environment(cluster: headrace.GatewayCluster) -> None:
@@ -58,7 +55,7 @@ def test_workers_are_retired_when_scaled_down(cluster: headrace.GatewayCluster) 
     cluster.scale(1)
     with cluster.get_client() as client:
         futures = client.map(_square, range(20))
-        assert sum(client.gather(futures)) == 2470
+        assert client.submit(sum, futures).result(timeout=30) == 2470
 
 
 def test_adaptive_scaling_brings_workers(cluster: headrace.GatewayCluster) -> None:
@@ -95,4 +92,4 @@ def _square(x: int) -> int:
 
 
 def _versions() -> tuple[str, str]:
-    return sys.prefix, distributed.__version__
+    return sys.prefix, version("distributed")

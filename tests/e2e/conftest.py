@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import dask
+import dask.config
 import pytest
 from headrace import Gateway
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,7 @@ def _cmdline(process: psutil.Process) -> list[str]:
 
 
 @contextmanager
-def running(directory: Path, *options: str) -> Iterator[Running]:
+def running(directory: Path, *options: str) -> Generator[Running]:
     """Starts headrace, waits until it is ready, stops it, and fails if a process is left."""
     data, output = directory / "data", directory / "output.log"
     env = {key: value for key, value in os.environ.items() if not key.startswith(("HEADRACE_", "DASK_"))}

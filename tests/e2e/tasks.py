@@ -6,6 +6,9 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any, cast
+
+from distributed import Client
 
 
 def _make() -> tuple[Callable[[int], int], Callable[[], None]]:
@@ -20,3 +23,8 @@ def _make() -> tuple[Callable[[int], int], Callable[[], None]]:
 
 
 slow, die = _make()
+
+
+def gathered(client: Client, futures: list[Any]) -> list[int]:
+    """Waits for results."""
+    return cast("list[int]", client.gather(futures))

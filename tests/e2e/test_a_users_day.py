@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+import urllib.error
 import urllib.request
+from typing import Any, cast
 
 import dask.array as da
 import pytest
@@ -13,7 +15,7 @@ from distributed import Client
 from headrace import Gateway, GatewayCluster
 
 from tests.e2e.running import Running, wait_until
-from tests.e2e.tasks import die, slow
+from tests.e2e.tasks import die, gathered, slow
 
 
 def test_a_cluster_computes_and_is_gone_afterwards(gateway: Gateway, headrace: Running, way: str) -> None:
@@ -21,7 +23,8 @@ def test_a_cluster_computes_and_is_gone_afterwards(gateway: Gateway, headrace: R
         cluster.scale(2)
         with cluster.get_client() as client:
             client.wait_for_workers(2, timeout=30)
-            assert (str(headrace.port) in client.scheduler_comm.comm.peer_address) == (way == "proxied")
+            peer: str = cast("Any", client.scheduler_comm).comm.peer_address
+            assert (str(headrace.port) in peer) == (way == "proxied")
             x = da.random.random((400, 400), chunks=(100, 100))
             assert 0.4 < float((x + x.T).mean().compute()) / 2 < 0.6
         name = cluster.name
@@ -32,7 +35,7 @@ def test_adaptive_scaling_goes_up_and_down(gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster, cluster.get_client() as client:
         cluster.adapt(minimum=0, maximum=3)
         futures = client.map(slow, range(40))
-        assert sum(client.gather(futures)) == 780
+        assert sum(gathered(client, futures)) == 780
         del futures
         wait_until(lambda: not client.scheduler_info()["workers"], within=30)
 
@@ -45,7 +48,7 @@ def test_scaling_down_keeps_the_data(gateway: Gateway) -> None:
         client.gather(futures)
         cluster.scale(1)
         wait_until(lambda: len(client.scheduler_info()["workers"]) == 1, within=20)
-        assert sum(client.gather(futures)) == 435
+        assert sum(gathered(client, futures)) == 435
         assert all(future.done() for future in futures)
 
 

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -44,7 +45,7 @@ def test_absurd_counts_are_refused(gateway: Gateway, cluster: GatewayCluster, co
         ({"environment": {"A": "x" * 10**6}}, "environment"),
     ],
 )
-def test_wrong_options_are_named(gateway: Gateway, options: dict[str, object], told: str) -> None:
+def test_wrong_options_are_named(gateway: Gateway, options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         gateway.new_cluster(**options)
     assert gateway.list_clusters() == []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from distributed import Client
 from headrace import Gateway, GatewayCluster, errors
 
 from tests.e2e.running import Running, wait_until
@@ -29,7 +29,7 @@ def cluster(gateway: Gateway) -> Iterator[GatewayCluster]:
 
 
 @pytest.fixture
-def client(cluster: GatewayCluster) -> Iterator[Client]:
+def client(cluster: GatewayCluster) -> Iterator[Any]:
     with cluster.get_client() as client:
         client.wait_for_workers(2, timeout=30)
         yield client
@@ -44,11 +44,12 @@ def client(cluster: GatewayCluster) -> Iterator[Client]:
         ("envoy",),
         ("valkey",),
         ("nursery",),
+        ("fork server",),
     ],
     ids=lambda words: words[0],
 )
 def test_clusters_compute_on_and_new_ones_start(
-    own_headrace: Running, gateway: Gateway, client: Client, words: tuple[str, ...]
+    own_headrace: Running, gateway: Gateway, client: Any, words: tuple[str, ...]
 ) -> None:
     futures = client.map(slow, range(60))
     own_headrace.find(*words).kill()
@@ -60,6 +61,7 @@ def test_clusters_compute_on_and_new_ones_start(
 
 
 def test_a_killed_scheduler_fails_its_cluster_with_the_reason(gateway: Gateway, cluster: GatewayCluster) -> None:
+    client: Any
     with cluster.get_client() as client:
         pid = client.run_on_scheduler(os.getpid)
     os.kill(pid, 9)
@@ -68,7 +70,7 @@ def test_a_killed_scheduler_fails_its_cluster_with_the_reason(gateway: Gateway, 
         gateway.connect(cluster.name)
 
 
-def test_a_killed_nanny_is_replaced(client: Client) -> None:
+def test_a_killed_nanny_is_replaced(client: Any) -> None:
     nanny = next(iter(client.run(os.getpid, nanny=True).values()))
     os.kill(nanny, 9)
     client.wait_for_workers(2, timeout=30)

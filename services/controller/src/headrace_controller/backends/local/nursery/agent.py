@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+from setproctitle import getproctitle, setproctitle
+
 
 class Agent(Protocol):
     """A module that a nursery is given: what to import, and what a forked process runs."""
@@ -37,7 +39,10 @@ def preload() -> None:
     gc.freeze()
     gc.enable()
     os.register_at_fork(after_in_child=_draw_own_randomness)
+    title = getproctitle()
+    setproctitle(title.replace("nursery", "fork server", 1))
     forkserver.start()
+    setproctitle(title)
     assert process.run
 
 
