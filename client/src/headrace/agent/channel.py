@@ -18,12 +18,11 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    # A half-open connection is noticed within half a minute.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
     # A user's proxy for the internet leads nowhere here.
     ("grpc.enable_http_proxy", 0),
 )
+# A half-open connection is noticed within half a minute; a unix socket is never half open.
+_KEEPALIVE: tuple[tuple[str, int], ...] = (("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 5_000))
 
 
 class ControllerChannel:
@@ -42,4 +41,4 @@ def _open(identity: Identity) -> grpc.aio.Channel:
     if identity.endpoint.startswith(("unix:", "unix-abstract:")):
         return grpc.aio.insecure_channel(identity.endpoint, options=_OPTIONS)
     credentials = grpc.ssl_channel_credentials(identity.ca_pem.encode() or None)
-    return grpc.aio.secure_channel(identity.endpoint, credentials, options=_OPTIONS)
+    return grpc.aio.secure_channel(identity.endpoint, credentials, options=(*_OPTIONS, *_KEEPALIVE))
