@@ -54,7 +54,7 @@ from headrace_controller.reconciling.reconciler import Neighbours, Reconciler
 from headrace_controller.routes.route_service import Routes
 from headrace_controller.routes.routing import Routing
 from headrace_controller.signals import Signal
-from headrace_controller.store import Change, RouteChange, Store
+from headrace_controller.store import Change, RouteChange, Store, Topic
 from headrace_controller.store.tail import Tail
 
 
@@ -135,7 +135,13 @@ def _base(settings: Settings, stack: AsyncExitStack, backend: Backend) -> _Base:
         redis=redis,
         store=store,
         backend=backend,
-        changes=Tail(head=store.changes_head, read=store.changes, wait=patient.changes, position=_change_id),
+        changes=Tail(
+            head=store.changes_head,
+            read=store.changes,
+            wait=patient.changes,
+            position=_change_id,
+            topics=_change_topics,
+        ),
         route_changes=Tail(
             head=partial(_routes_head, store),
             read=store.route_changes,
@@ -288,6 +294,10 @@ def _register(module: ModuleType, service: str, servicer: object, server: grpc.a
 
 def _change_id(change: Change) -> str:
     return change.id
+
+
+def _change_topics(change: Change) -> tuple[Topic, ...]:
+    return change.topics
 
 
 def _route_version(change: RouteChange) -> str:

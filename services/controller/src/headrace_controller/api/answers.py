@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -62,6 +62,12 @@ class Views:
             found += await self._store.get_many(clusters[start : start + _AT_ONCE])
         return found
 
+    async def at_least(self, revisions: Mapping[ClusterId, int]) -> list[Cluster]:
+        """Clusters as they were at these revisions or later; asks the store only for what this replica has not seen."""
+        known = [found for cluster, revision in revisions.items() if (found := self._store.known(cluster, revision))]
+        seen = {cluster.id for cluster in known}
+        return known + await self.get_many([cluster for cluster in revisions if cluster not in seen])
+
     def proto(self, cluster: Cluster) -> cluster_pb2.Cluster:
         """The cluster as a message."""
         return cluster_pb2.Cluster.FromString(self.of(cluster))
@@ -69,10 +75,12 @@ class Views:
     def forget(self, cluster: ClusterId) -> None:
         """Drops a cluster whose record is gone."""
         self._kept.pop(cluster, None)
+        self._store.doubt(cluster)
 
     def clear(self) -> None:
         """Drops everything: the store may have been emptied, and revisions begin anew."""
         self._kept.clear()
+        self._store.doubt_all()
 
 
 class Lists(Generic[Key]):

@@ -17,7 +17,7 @@ from headrace_controller.api import convert, requests
 from headrace_controller.api.answers import Views
 from headrace_controller.clusters.access import Access, check_owner
 from headrace_controller.model import Cluster, ClusterId, UserId
-from headrace_controller.store import Change, ChangeKind, Store
+from headrace_controller.store import Change, ChangeKind, Store, Topic
 from headrace_controller.store.tail import Tail
 
 _RECORD = {ChangeKind.SPEC, ChangeKind.STATUS, ChangeKind.REPORT}
@@ -32,12 +32,14 @@ class _Scope:
     owner: UserId | None
     events: bool
 
-    def has(self, change: Change) -> bool:
-        if change.kind is ChangeKind.ACKNOWLEDGED or (change.kind is ChangeKind.EVENT and not self.events):
-            return False
+    @property
+    def topic(self) -> Topic | None:
         if self.cluster is not None:
-            return change.cluster == self.cluster
-        return self.owner is None or change.owner == self.owner
+            return "cluster", self.cluster
+        return None if self.owner is None else ("owner", self.owner)
+
+    def has(self, change: Change) -> bool:
+        return change.kind is not ChangeKind.ACKNOWLEDGED and (self.events or change.kind is not ChangeKind.EVENT)
 
 
 class Watching:
@@ -77,8 +79,8 @@ class Watching:
         loop = asyncio.get_running_loop()
         checkpoint_due = loop.time() + self._checkpoint_seconds
         while True:
-            changes = await self._tail.after(position, max(0.0, checkpoint_due - loop.time()))
-            before, position = position, changes[-1].id if changes else position
+            before = position
+            changes, position = await self._tail.about(scope.topic, position, checkpoint_due - loop.time())
             steps = await self._steps([change for change in changes if scope.has(change)])
             for step in steps:
                 step.resume_token = position if step is steps[-1] else before
@@ -108,7 +110,8 @@ class Watching:
     async def _steps(self, changes: Sequence[Change]) -> list[pb.WatchClustersResponse]:
         """The steps that tell these changes: of each cluster only how it is now."""
         newest = {change.cluster: change for change in changes if change.kind in _RECORD}
-        found = {cluster.id: cluster for cluster in await self._views.get_many(list(newest))}
+        revisions = {cluster: change.revision for cluster, change in newest.items()}
+        found = {cluster.id: cluster for cluster in await self._views.at_least(revisions)}
         told = [change for change in changes if change.kind not in _RECORD or newest[change.cluster] is change]
         return [step for change in told if (step := self._step(change, found)) is not None]
 

@@ -55,6 +55,7 @@ class Reconciler:
         self._clock = clock
         self._queue: WorkQueue[ClusterId] = WorkQueue()
         self._planned: dict[ClusterId, int] = {}
+        self._followed: set[ClusterId] = set()
         self._watching_since: dict[int, float] = {}
         self._pauses: dict[ClusterId, Iterator[float]] = {}
         with_.leases.on_gain(self._gained)
@@ -76,6 +77,8 @@ class Reconciler:
         if change.kind is ChangeKind.REMOVED:
             self._forget(change.cluster)
         elif change.kind in _RECORD and change.revision > self._planned.get(change.cluster, 0):
+            if self._with.store.known(change.cluster, change.revision) is None:
+                self._followed.discard(change.cluster)
             self.wake(change.cluster)
 
     def take(self, cluster: Cluster) -> None:
@@ -86,6 +89,7 @@ class Reconciler:
     def adopted(self, cluster: Cluster) -> None:
         """The record was lost and made anew."""
         self._planned.pop(cluster.id, None)
+        self._followed.discard(cluster.id)
         self.wake(cluster.id)
 
     async def run(self) -> None:
@@ -128,7 +132,7 @@ class Reconciler:
         """One step; returns in how many seconds to look again, or None for "when it changes"."""
         if (fence := self.fence(cluster_id)) is None:
             return None
-        cluster = await self._with.store.get(cluster_id)
+        cluster = await self._record(cluster_id)
         routes = await self._with.routing.state(cluster)
         if routes.rejected_by and cluster.spec.stop is None:
             cluster = await self._reject(cluster, routes)
@@ -146,7 +150,15 @@ class Reconciler:
         await self._with.carrying_out.carry_out(cluster, decision.actions)
         if cluster.status.phase.ended:
             self._planned.pop(cluster_id, None)
+            self._followed.discard(cluster_id)
         return self._when(decision, waits_for_proxy=bool(cluster.report.route_version) and not routes.routed)
+
+    async def _record(self, cluster: ClusterId) -> Cluster:
+        """The newest record that this replica has seen, read anew unless nobody else can have planned since."""
+        if cluster in self._followed and (known := self._with.store.known(cluster, 0)):
+            return known
+        self._followed.add(cluster)  # before reading: what is heard of from now on counts
+        return await self._with.store.get(cluster)
 
     def _when(self, decision: Decision, *, waits_for_proxy: bool) -> float | None:
         """In how many seconds to look again; no event tells that a proxy is waited for no longer."""
@@ -162,6 +174,8 @@ class Reconciler:
             try:
                 with metrics.RECONCILE_SECONDS.time():
                     outcome = await self._attempt(cluster)
+                if outcome != "done":
+                    self._followed.discard(cluster)
                 metrics.RECONCILES.labels(outcome).inc()
             finally:
                 self._queue.done(cluster)
@@ -234,8 +248,10 @@ class Reconciler:
     def _lost(self, shard: int) -> None:
         self._watching_since.pop(shard, None)
         self._planned = {c: n for c, n in self._planned.items() if shard_of(c, self._shards) != shard}
+        self._followed = {c for c in self._followed if shard_of(c, self._shards) != shard}
 
     def _forget(self, cluster: ClusterId) -> None:
         self._planned.pop(cluster, None)
+        self._followed.discard(cluster)
         self._pauses.pop(cluster, None)
         self._queue.forget(cluster)

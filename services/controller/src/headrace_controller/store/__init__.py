@@ -10,6 +10,7 @@ from headrace_controller.store.values import (
     Page,
     RouteChange,
     RouteRecord,
+    Topic,
     reaches,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "RouteChange",
     "RouteRecord",
     "Store",
+    "Topic",
     "reaches",
 ]

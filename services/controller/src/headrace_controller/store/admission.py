@@ -52,7 +52,7 @@ class Admission(Records):
         )
         match answer:
             case [b"made", revision]:
-                return replace(cluster, revision=revision), True
+                return self._see(replace(cluster, revision=revision)), True
             case [b"found", found]:
                 existing = await self.get(ClusterId(found.decode()))
                 # The ids are random: if this very one is there, an answer was lost on the way and the call repeated.
@@ -83,6 +83,7 @@ class Admission(Records):
         events: Sequence[Event] = (),
     ) -> Answer:
         self._know_owner(cluster.id, cluster.owner)
+        self.doubt(cluster.id)
         arguments = [
             repr(cluster.created),
             pack(cluster.spec),
@@ -146,13 +147,14 @@ class Admission(Records):
         answer: Answer = await self._run_on(_change_spec, cluster.id, cluster.owner, arguments)
         match answer:
             case [b"done", generation, revision, status, report, route_version]:
-                return replace(
+                changed = replace(
                     cluster,
                     generation=generation,
                     revision=revision,
                     status=unpack_status(status),
                     report=unpack_report(report, route_version),
                 )
+                return self._see(changed)
             case [b"again"]:
                 return None
             case [b"gone"]:

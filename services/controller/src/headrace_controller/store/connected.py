@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -13,10 +14,11 @@ from headrace_chassis.scripts import Argument, Script, load
 from redis.asyncio import Redis
 
 from headrace_controller.keys import Keys
-from headrace_controller.model import ClusterId, UserId
+from headrace_controller.model import Cluster, ClusterId, UserId
 
 _PACKAGE = "headrace_controller"
 _OWNERS_KEPT = 50_000
+_RECORDS_KEPT = 2048
 
 Answer = list[Any]  # what a script answers, its head comment says
 
@@ -28,6 +30,20 @@ class Connected:
         self._redis = redis
         self._keys = keys
         self._owners: dict[ClusterId, UserId] = {}
+        self._seen: OrderedDict[ClusterId, Cluster] = OrderedDict()
+
+    def known(self, cluster: ClusterId, revision: int) -> Cluster | None:
+        """Returns the record at this revision or a later one if this replica has read or written it, else None."""
+        seen = self._seen.get(cluster)
+        return seen if seen is not None and seen.revision >= revision else None
+
+    def doubt(self, cluster: ClusterId) -> None:
+        """Forgets what was seen of a cluster that may be gone or made anew, with revisions from the start."""
+        self._seen.pop(cluster, None)
+
+    def doubt_all(self) -> None:
+        """Forgets everything that was seen."""
+        self._seen.clear()
 
     async def _ask(self, *command: Argument) -> Any:
         with store_errors():
@@ -59,6 +75,15 @@ class Connected:
         if len(self._owners) >= _OWNERS_KEPT:
             self._owners.clear()
         self._owners[cluster] = owner
+
+    def _see(self, cluster: Cluster) -> Cluster:
+        """Notes and returns a record as it came from Redis."""
+        if self.known(cluster.id, cluster.revision) is None:
+            self._seen[cluster.id] = cluster
+            self._seen.move_to_end(cluster.id)
+            if len(self._seen) > _RECORDS_KEPT:
+                self._seen.popitem(last=False)
+        return cluster
 
     async def _owner(self, cluster: ClusterId) -> UserId:
         """Returns the owner, nearly always without asking. Raises `ClusterNotFound`."""

@@ -44,9 +44,9 @@ class Progress(Records):
         answer: Answer = await self._run_on(_save_status, cluster.id, cluster.owner, arguments, key=key)
         match answer:
             case [b"done", revision]:
-                return replace(cluster, revision=revision)
+                return self._see(replace(cluster, revision=revision))
             case [b"done", revision, report, route_version]:
-                return replace(cluster, revision=revision, report=unpack_report(report, route_version))
+                return self._see(replace(cluster, revision=revision, report=unpack_report(report, route_version)))
             case [b"gone"]:
                 raise not_found(cluster.id)
             case [b"fenced"]:
@@ -72,7 +72,7 @@ class Progress(Records):
         match answer:
             case [b"done", created, generation, revision, spec, status, version]:
                 fields = [owner.encode(), created, generation, revision, spec, status, packed, version]
-                return cast("Cluster", unpack_cluster(cluster, fields))
+                return self._see(cast("Cluster", unpack_cluster(cluster, fields)))
             case [b"gone"]:
                 raise not_found(cluster)
             case [b"ended"]:
@@ -96,3 +96,4 @@ class Progress(Records):
         user = UserId(owner.decode())
         await self._run_on(_remove, cluster, user, [], key=self._keys.request(user, request.decode()))
         self._owners.pop(cluster, None)
+        self.doubt(cluster)

@@ -25,7 +25,7 @@ class Records(Connected):
         if (found := unpack_cluster(cluster, fields)) is None:
             raise not_found(cluster)
         self._know_owner(cluster, found.owner)
-        return found
+        return self._see(found)
 
     async def get_many(self, clusters: Sequence[ClusterId]) -> list[Cluster]:
         """Returns those of the clusters that there are, in the order asked."""
@@ -34,7 +34,7 @@ class Records(Connected):
             batch = clusters[start : start + _BATCH]
             answers = await self._ask_all(*(("HMGET", self._keys.record(c), *CLUSTER_FIELDS) for c in batch))
             read = (unpack_cluster(c, fields) for c, fields in zip(batch, answers, strict=True))
-            found.extend(cluster for cluster in read if cluster is not None)
+            found.extend(self._see(cluster) for cluster in read if cluster is not None)
             await asyncio.sleep(0)
         return found
 

@@ -19,6 +19,7 @@ _AT_ONCE = 200
 _NOTHING = "0-0"
 _ID = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
 _Entry = tuple[bytes, Mapping[bytes, bytes]]
+_Answers = tuple[list[tuple[bytes, list[_Entry]]], list[_Entry]]
 _T = TypeVar("_T")
 
 
@@ -46,11 +47,17 @@ class Streams(Connected):
     async def _read(
         self, stream: str, after: str, block: int, unpack: Callable[[bytes, Mapping[bytes, bytes]], _T]
     ) -> list[_T]:
-        await self._check_reach(stream, after)
+        if not _ID.fullmatch(after):
+            raise _too_old(after)
         with store_errors():
-            answer = await self._redis.xread({stream: after}, count=_AT_ONCE, block=block or None)
-        entries = cast("list[tuple[bytes, list[_Entry]]]", answer)
-        return [unpack(entry_id, fields) for _, found in entries for entry_id, fields in found]
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.xread({stream: after}, count=_AT_ONCE, block=block or None)
+                # Redis looks after it has read: as long as it has this entry, it has all that followed it.
+                pipeline.xrange(stream, after, after, count=1)
+                answer, still_there = cast("_Answers", await pipeline.execute())
+        if not still_there:
+            await self._check_reach(stream, after)
+        return [unpack(entry_id, fields) for _, found in answer for entry_id, fields in found]
 
     async def _check_reach(self, stream: str, after: str) -> None:
         """Fails unless the stream still has, and ever had, all that follows `after`."""
@@ -62,7 +69,9 @@ class Streams(Connected):
         else:
             first, last = info["recorded-first-entry-id"].decode(), info["last-generated-id"].decode()
             whole = after == _NOTHING and info["entries-added"] == info["length"]
-        if not whole and not (_ID.fullmatch(after) and reaches(after, first) and reaches(last, after)):
-            raise ResumeTokenTooOld(
-                f"the history no longer reaches back to {after}; start again without a resume token"
-            )
+        if not whole and not (reaches(after, first) and reaches(last, after)):
+            raise _too_old(after)
+
+
+def _too_old(after: str) -> ResumeTokenTooOld:
+    return ResumeTokenTooOld(f"the history no longer reaches back to {after}; start again without a resume token")

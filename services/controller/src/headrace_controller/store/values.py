@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from headrace_controller.model import ClusterId, Event, UserId
 
@@ -30,6 +31,10 @@ class ChangeKind(StrEnum):
     ACKNOWLEDGED = "acknowledged"  # no cluster: a proxy has taken up routes
 
 
+Topic = tuple[Literal["cluster", "owner"], str]
+"""A cluster, or all that one owner has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """An entry of the change stream. `id` is the resume token of what follows it."""
@@ -40,6 +45,11 @@ class Change:
     owner: UserId
     revision: int = 0
     event: Event | None = None
+
+    @property
+    def topics(self) -> tuple[Topic, Topic]:
+        """What followers of some changes only go by."""
+        return ("cluster", self.cluster), ("owner", self.owner)
 
 
 @dataclass(frozen=True, slots=True)
