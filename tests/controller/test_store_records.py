@@ -397,3 +397,17 @@ async def test_every_method_says_when_the_store_is_away(
         ):
             with pytest.raises(StoreUnavailable):
                 await question
+
+
+async def test_a_record_that_was_read_or_written_is_known_by_its_revision(
+    store: Store, record: Record, new_cluster: NewCluster, fence: Fence
+) -> None:
+    made, _ = await record(new_cluster())
+    assert store.known(made.id, 1) == made
+    assert store.known(made.id, 2) is None
+    reported = await store.save_report(made.id, Report(session=1))
+    saved = await store.save_status(replace(made, status=Status(phase=Phase.STOPPING)), fence=fence)
+    assert saved.report == reported.report
+    assert store.known(made.id, 1) == store.known(made.id, 3) == saved == await store.get(made.id)
+    store.doubt(made.id)
+    assert store.known(made.id, 1) is None

@@ -45,6 +45,10 @@ class Stream:
         return [entry for entry in self.entries if int(entry[:-2]) > int(after[:-2])]
 
 
+def parity(entry: str) -> tuple[str]:
+    return (("even", "odd")[int(entry[:-2]) % 2],)
+
+
 @pytest.fixture
 def stream() -> Stream:
     return Stream()
@@ -53,7 +57,7 @@ def stream() -> Stream:
 @pytest.fixture
 async def tail(stream: Stream) -> AsyncIterator[Tail[str]]:
     stream.add("1-0", "2-0")
-    made = Tail(head=stream.head, read=stream.read, wait=stream.wait, position=str, keep=5)
+    made = Tail(head=stream.head, read=stream.read, wait=stream.wait, position=str, topics=parity, keep=5)
     running = asyncio.create_task(made.run())
     await asyncio.sleep(0.01)
     yield made
@@ -70,6 +74,40 @@ async def test_news_come_at_once_and_from_memory(tail: Tail[str], stream: Stream
     await asyncio.sleep(0.01)
     assert await tail.after("2-0", 5) == ["3-0", "4-0"]
     assert stream.reads == 0
+
+
+async def test_followers_of_a_topic_wake_for_it_alone_and_go_on_after_everything(
+    tail: Tail[str], stream: Stream
+) -> None:
+    odd = asyncio.create_task(tail.about("odd", "2-0", 5))
+    await asyncio.sleep(0)
+    stream.add("4-0")
+    assert await tail.after("2-0", 5) == ["4-0"]
+    await asyncio.sleep(0.01)
+    assert not odd.done()
+    stream.add("5-0", "6-0")
+    assert await odd == (["5-0"], "6-0")
+    assert await tail.about("odd", "6-0", 0.01) == ([], "6-0")
+    assert await tail.about("odd", "4-0", 5) == (["5-0"], "6-0")
+    assert stream.reads == 0
+
+
+async def test_a_topic_is_found_in_what_is_no_longer_at_hand(tail: Tail[str], stream: Stream) -> None:
+    stream.add(*(f"{n}-0" for n in range(3, 20)))
+    await tail.after("2-0", 5)
+    assert await tail.about("odd", "15-0", 5) == (["17-0", "19-0"], "19-0")
+    assert await tail.about("even", "10-0", 5) == (["12-0", "14-0", "16-0", "18-0"], "19-0")
+    assert stream.reads == 2
+
+
+async def test_a_gap_wakes_followers_of_every_topic(tail: Tail[str], stream: Stream) -> None:
+    odd = asyncio.create_task(tail.about("odd", "2-0", 5))
+    await asyncio.sleep(0)
+    stream.entries.append("3-0")  # which is never told
+    stream.error = ResumeTokenTooOld("trimmed")
+    stream.grown.set()
+    stream.add("4-0")
+    assert await odd == (["3-0"], "4-0")
 
 
 async def test_nothing_new_is_told_after_the_time(tail: Tail[str]) -> None:
