@@ -78,7 +78,12 @@ class FakeHeadrace(
     def tell(self, cluster: FakeCluster, message: str) -> None:
         """Adds an event."""
         with self._changed:
-            event = cluster_pb2.ClusterEvent(id=str(len(cluster.events)), cluster=cluster.record.name, message=message)
+            event = cluster_pb2.ClusterEvent(
+                id=str(len(cluster.events)),
+                cluster=cluster.record.name,
+                severity=cluster_pb2.SEVERITY_WARNING,
+                message=message,
+            )
             event.type, event.severity = "Told", cluster_pb2.SEVERITY_INFO
             event.time.GetCurrentTime()
             cluster.events.append(event)

@@ -64,7 +64,9 @@ async def _changes(
         async for step in steps:
             match step.WhichOneof("step"):
                 case "event":
-                    say(step.event.message)
+                    # What goes as it should, the message of the status tells as well: what the cluster waits for.
+                    if step.event.severity > cluster_pb2.SEVERITY_INFO:
+                        say(step.event.message)
                 case "cluster":
                     say(step.cluster.status.message)
                     yield step.cluster
