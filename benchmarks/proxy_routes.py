@@ -14,10 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 
-from headrace_chassis.certificates import Authority
-
 from tests.proxy.fake_controller import FakeController
 from tests.proxy.running_proxy import RunningProxy, write_settings
+
+from headrace_chassis.certificates import Authority
 
 ROUTES = (10, 1_000, 10_000)
 SINGLE, BURST = 200, 500

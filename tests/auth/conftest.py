@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from redis.asyncio import Redis
+from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, running_auth
+
 from headrace_auth.config import AuthSettings
 from headrace_auth.users_file import UserRecord, write_users
 from headrace_chassis.seal import new_deployment_key
-from redis.asyncio import Redis
-
-from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, running_auth
 
 BOOTSTRAP_SECRET = "hr_bootstrap"
 

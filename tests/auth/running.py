@@ -12,6 +12,8 @@ import grpc
 from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
+from typing_extensions import override
+
 from headrace.internal.v1 import route_service_pb2 as routes_pb
 from headrace.internal.v1 import route_service_pb2_grpc
 from headrace.v1 import auth_service_pb2 as pb
@@ -19,7 +21,6 @@ from headrace.v1 import auth_service_pb2_grpc
 from headrace_auth.app import build
 from headrace_auth.config import AuthSettings
 from headrace_chassis.server import serve
-from typing_extensions import override
 
 if TYPE_CHECKING:
     from headrace.v1.auth_service_pb2_grpc import AuthServiceAsyncStub

@@ -10,6 +10,9 @@ from typing import cast
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from redis.asyncio import Redis
+from tests.auth.running import Metadata, RunningAuth, bearer
+
 from headrace import errors
 from headrace._status import from_rpc_error
 from headrace.v1 import auth_service_pb2 as pb
@@ -17,9 +20,6 @@ from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.model import ApiToken
 from headrace_auth.users_file import UserRecord, read_users, write_users
 from headrace_chassis.keys import Prefix
-from redis.asyncio import Redis
-
-from tests.auth.running import Metadata, RunningAuth, bearer
 
 
 async def failure(call: Awaitable[object]) -> errors.HeadraceError:

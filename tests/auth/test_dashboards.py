@@ -9,14 +9,14 @@ from http.cookies import SimpleCookie
 
 import grpc
 import pytest
+from tests.auth.conftest import BOOTSTRAP_SECRET
+from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, route, running_auth
+from tests.conftest import Eventually
+
 from headrace import errors
 from headrace._status import from_rpc_error
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.config import AuthSettings
-
-from tests.auth.conftest import BOOTSTRAP_SECRET
-from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, route, running_auth
-from tests.conftest import Eventually
 
 DESTINATION = "x-envoy-original-dst-host"
 COOKIE = "__Secure-headrace"

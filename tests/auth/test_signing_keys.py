@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from redis.asyncio import Redis
+from tests.auth.running import running_auth
+
 from headrace.errors import StoreUnavailable, TokenExpired, TokenInvalid
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.config import AuthSettings
@@ -16,9 +19,6 @@ from headrace_chassis.caller import Caller
 from headrace_chassis.keys import Prefix
 from headrace_chassis.redis_connection import connect
 from headrace_chassis.seal import DeploymentKeyError, Seal
-from redis.asyncio import Redis
-
-from tests.auth.running import running_auth
 
 SEAL = Seal([b"k" * 32])
 DAY, HOUR = 86_400.0, 3600.0

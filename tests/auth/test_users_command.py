@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from headrace_auth.__main__ import app
 from headrace_auth.users_file import UsersFileError, read_users
-from typer.testing import CliRunner
 
 
 def run(*arguments: str, password: str = "") -> tuple[int, str]:

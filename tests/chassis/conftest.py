@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.chassis.running import Running, running_service
+
 from headrace_chassis.seal import new_deployment_key
 from headrace_chassis.settings import ServiceSettings
-
-from tests.chassis.running import Running, running_service
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+from typing_extensions import override
+
 from headrace.internal.v1 import agent_service_pb2, agent_service_pb2_grpc, route_service_pb2, route_service_pb2_grpc
 from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc, cluster_service_pb2, cluster_service_pb2_grpc
 from headrace_chassis.agent_tokens import AgentTokens
@@ -20,8 +23,6 @@ from headrace_chassis.seal import read_deployment_keys
 from headrace_chassis.server import App, serve
 from headrace_chassis.settings import ServiceSettings
 from headrace_chassis.tokens import TokenVerifier
-from jwt.algorithms import ECAlgorithm
-from typing_extensions import override
 
 if TYPE_CHECKING:
     from headrace.internal.v1.agent_service_pb2_grpc import AgentServiceAsyncStub

@@ -11,6 +11,11 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
+from redis.exceptions import ConnectionError as RedisConnectionError
+from tests.chassis.running import FakeService, Running, unix_channel
+from tests.conftest import Eventually
+
 from headrace import errors
 from headrace._status import from_rpc_error
 from headrace.internal.v1 import agent_service_pb2, route_service_pb2
@@ -20,11 +25,6 @@ from headrace_chassis.interceptors.call import Call, Context, Interceptor
 from headrace_chassis.interceptors.errors import errors as errors_interceptor
 from headrace_chassis.interceptors.lift import lift
 from headrace_chassis.interceptors.observe import observe
-from prometheus_client import REGISTRY
-from redis.exceptions import ConnectionError as RedisConnectionError
-
-from tests.chassis.running import FakeService, Running, unix_channel
-from tests.conftest import Eventually
 
 LOGIN = auth_service_pb2.LoginRequest()
 WHO_AM_I = auth_service_pb2.WhoAmIRequest()

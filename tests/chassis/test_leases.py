@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
+from redis.asyncio import Redis
+from tests.conftest import Eventually
+
 from headrace.errors import StoreUnavailable
 from headrace_chassis import keys
 from headrace_chassis.keys import Prefix
 from headrace_chassis.leases import SHARDS, ShardLeases, shard_of
 from headrace_chassis.redis_connection import connect
-from redis.asyncio import Redis
-
-from tests.conftest import Eventually
 
 PREFIX = Prefix("test")
 TTL = timedelta(seconds=0.6)

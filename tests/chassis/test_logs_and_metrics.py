@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+
 from headrace_chassis import logs, metrics
 from headrace_chassis.secret import Secret
 

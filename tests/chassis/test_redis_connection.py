@@ -6,13 +6,14 @@ import asyncio
 from importlib.resources import files
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
 from headrace.errors import StoreUnavailable
 from headrace_chassis import keys, scripts
 from headrace_chassis.keys import Prefix
 from headrace_chassis.redis_connection import connect, ping, store_errors
-from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 
 async def test_redis_away_is_store_unavailable() -> None:

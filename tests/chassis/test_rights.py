@@ -9,11 +9,11 @@ import pytest
 from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from tests.chassis.running import Running
+
 from headrace.internal.v1 import agent_service_pb2, route_service_pb2
 from headrace.v1 import auth_service_pb2, cluster_service_pb2, options_service_pb2
 from headrace_chassis.rights import RIGHTS, Right
-
-from tests.chassis.running import Running
 
 OURS = (auth_service_pb2, cluster_service_pb2, options_service_pb2, agent_service_pb2, route_service_pb2)
 OTHERS = (health_pb2, reflection_pb2)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace.errors import TokenInvalid
 from headrace_chassis.agent_tokens import AgentTokens
 from headrace_chassis.certificates import Authority, Leaf
 from headrace_chassis.seal import DeploymentKeyError, Seal, new_deployment_key, read_deployment_keys
 from headrace_chassis.secret import Secret
-from hypothesis import given
-from hypothesis import strategies as st
 
 OLD, NEW = b"o" * 32, b"n" * 32
 HOUR = timedelta(hours=1)

@@ -13,6 +13,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from tests.chassis.running import Running, running_service
+from tests.conftest import Eventually
+
 from headrace import errors
 from headrace._status import from_rpc_error
 from headrace.v1 import auth_service_pb2, cluster_service_pb2
@@ -22,9 +25,6 @@ from headrace_chassis.channels import open_channel
 from headrace_chassis.listener import AddressInUse
 from headrace_chassis.readiness import READY_FD
 from headrace_chassis.settings import ServiceSettings
-
-from tests.chassis.running import Running, running_service
-from tests.conftest import Eventually
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from headrace_chassis.command import service_command
-from headrace_chassis.server import App
-from headrace_chassis.settings import ServiceSettings
 from pydantic import BaseModel
 from pydantic_settings import SettingsConfigDict
 from typer.testing import CliRunner
+
+from headrace_chassis.command import service_command
+from headrace_chassis.server import App
+from headrace_chassis.settings import ServiceSettings
 
 
 class Limits(BaseModel):

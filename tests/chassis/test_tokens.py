@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import jwt
 import pytest
+from tests.chassis.running import Signing
+
 from headrace.errors import StoreUnavailable, TokenExpired, TokenInvalid
 from headrace_chassis import tokens
 from headrace_chassis.caller import Caller
 from headrace_chassis.tokens import TokenVerifier
-
-from tests.chassis.running import Signing
 
 
 class Published:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import dask.config
 import pytest
-from headrace import Gateway, TokenAuth, _tokens
-
 from tests.client.fake_headrace import FakeHeadrace
+
+from headrace import Gateway, TokenAuth, _tokens
 
 
 @pytest.fixture

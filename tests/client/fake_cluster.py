@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from distributed import Scheduler, Security, Worker
+
 from headrace.v1 import cluster_pb2
 from headrace_chassis.certificates import Authority, Leaf
 

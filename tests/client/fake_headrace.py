@@ -16,6 +16,9 @@ from typing import Any
 
 import grpc
 from distributed.utils import LoopRunner
+from tests.client.fake_cluster import FakeCluster
+from tests.client.sni_proxy import SniProxy
+
 from headrace import _status, errors
 from headrace.v1 import (
     auth_service_pb2,
@@ -27,9 +30,6 @@ from headrace.v1 import (
     options_service_pb2_grpc,
 )
 from headrace_chassis.certificates import Authority
-
-from tests.client.fake_cluster import FakeCluster
-from tests.client.sni_proxy import SniProxy
 
 LIVING = {cluster_pb2.PHASE_QUEUED, cluster_pb2.PHASE_STARTING, cluster_pb2.PHASE_RUNNING, cluster_pb2.PHASE_STOPPING}
 MOST_WORKERS = 100
@@ -81,10 +81,9 @@ class FakeHeadrace(
             event = cluster_pb2.ClusterEvent(
                 id=str(len(cluster.events)),
                 cluster=cluster.record.name,
-                severity=cluster_pb2.SEVERITY_WARNING,
                 message=message,
             )
-            event.type, event.severity = "Told", cluster_pb2.SEVERITY_INFO
+            event.type, event.severity = "Told", cluster_pb2.SEVERITY_WARNING
             event.time.GetCurrentTime()
             cluster.events.append(event)
             self._changed.notify_all()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dask.config
 import pytest
+
 from headrace import BasicAuth, GatewayAuth, JupyterHubAuth, TokenAuth, get_auth
 from headrace.errors import InvalidRequest, Unauthenticated
 from headrace.v1.auth_service_pb2 import LoginRequest

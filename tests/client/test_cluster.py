@@ -16,11 +16,11 @@ import pytest
 from distributed import Client, get_client
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
-from headrace import ClusterStatus, Gateway, GatewayCluster, errors
-from headrace.v1 import cluster_pb2
-
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
+
+from headrace import ClusterStatus, Gateway, GatewayCluster, errors
+from headrace.v1 import cluster_pb2
 
 
 def test_a_cluster_is_one_of_dasks(gateway: Gateway) -> None:

@@ -14,12 +14,12 @@ import pytest
 from distributed import Client
 from distributed.comm.core import FatalCommClosedError, connect
 from distributed.comm.registry import backends
+from tests.client.fake_headrace import FakeHeadrace
+from tests.conftest import Eventually
+
 from headrace import Gateway, GatewayCluster, errors
 from headrace._security import as_file
 from headrace.comm import GatewayBackend, parse_address
-
-from tests.client.fake_headrace import FakeHeadrace
-from tests.conftest import Eventually
 
 
 @pytest.fixture(params=["auto", "direct", "proxied"])

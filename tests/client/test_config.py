@@ -5,6 +5,7 @@ import sys
 
 import dask.config
 import pytest
+
 from headrace import _config
 from headrace.errors import InvalidRequest
 

@@ -15,13 +15,13 @@ from typing import Any, cast
 
 import dask.config
 import pytest
+from tests.client.fake_headrace import FakeHeadrace
+
 from headrace import BasicAuth, TokenAuth, _calls, errors
 from headrace._connection import Connection
 from headrace._report import User
 from headrace._target import Target
 from headrace_chassis.certificates import Authority
-
-from tests.client.fake_headrace import FakeHeadrace
 
 Connect = Callable[..., Connection]
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from headrace import Gateway
 
 ROOT = Path(__file__).parents[2]

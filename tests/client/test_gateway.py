@@ -12,6 +12,9 @@ from typing import Any
 import dask.config
 import pytest
 from distributed import Client
+from tests.client.fake_headrace import FakeHeadrace
+from tests.conftest import Eventually
+
 from headrace import (
     BasicAuth,
     ClusterReport,
@@ -23,9 +26,6 @@ from headrace import (
     __version__,
     errors,
 )
-
-from tests.client.fake_headrace import FakeHeadrace
-from tests.conftest import Eventually
 
 
 @pytest.fixture

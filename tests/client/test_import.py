@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import headrace
 import pytest
+
+import headrace
 
 
 def test_import_loads_neither_dask_nor_grpc() -> None:

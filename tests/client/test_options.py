@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 import pytest
+from tests.client.fake_headrace import FakeHeadrace
+
 from headrace import Gateway, Options
 from headrace.errors import InvalidRequest, UnknownOption, WrongType
-
-from tests.client.fake_headrace import FakeHeadrace
 
 
 @pytest.fixture

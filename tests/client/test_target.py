@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dask.config
 import pytest
+
 from headrace._auth import BasicAuth, TokenAuth
 from headrace._local_gateway import LocalGateway, data_directory
 from headrace._saved_login import SavedLogin, logins_file

@@ -14,11 +14,11 @@ from typing import Any
 
 import dask.config
 import pytest
-from headrace import Gateway, _progress
-from headrace._progress import Progress
-
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
+
+from headrace import Gateway, _progress
+from headrace._progress import Progress
 
 
 def test_nothing_is_said_of_a_short_wait(gateway: Gateway, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 
-import headrace
 import pytest
+
+import headrace
 
 
 @pytest.fixture(scope="module")

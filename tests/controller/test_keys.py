@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+
 from headrace_chassis.keys import Prefix
 from headrace_controller import keys as module
 from headrace_controller.keys import RECORD_FIELDS, Keys

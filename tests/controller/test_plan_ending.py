@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from headrace_controller.backends.base import SCHEDULER, ProcessKey, ProcessState, ProcessStatus, Role
 from headrace_controller.model import (
     Cluster,

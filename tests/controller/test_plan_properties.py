@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
 from headrace_controller.backends.base import SCHEDULER, ExitCause, ProcessKey, ProcessState, ProcessStatus, Role
 from headrace_controller.model import (
     AdaptRange,
@@ -32,9 +36,6 @@ from headrace_controller.plan import (
     StopProcesses,
     plan,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 POLICY = Policy(start_timeout=60, worker_start_timeout=20, scheduler_lost=30, ended_workers_kept=5)
 ENOUGH_STEPS = 60

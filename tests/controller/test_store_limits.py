@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from redis.asyncio import Redis
+
 from headrace.errors import QuotaExceeded
 from headrace_chassis.redis_connection import connect
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, Demand, Event, Group, Limits, Phase, Spec, Status, UserId
 from headrace_controller.store import DEPLOYMENT, Fence, Store
-from redis.asyncio import Redis
 
 Record = Callable[..., Awaitable[tuple[Cluster, bool]]]
 NewCluster = Callable[..., Cluster]

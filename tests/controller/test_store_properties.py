@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule, run_state_machine_as_test
+
 from headrace.errors import AliasTaken, ClusterEnded, ClusterNotFound, FencedOff, QuotaExceeded
 from headrace_chassis.keys import Prefix
 from headrace_chassis.redis_connection import connect
@@ -27,9 +31,6 @@ from headrace_controller.model import (
     UserId,
 )
 from headrace_controller.store import Fence, Store
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule, run_state_machine_as_test
 
 T = TypeVar("T")
 FENCE = Fence(3, 11)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
+
 from headrace.errors import AliasTaken, ClusterEnded, ClusterNotFound, FencedOff, StaleEtag, StoreUnavailable
 from headrace_chassis.redis_connection import connect
 from headrace_controller.keys import Keys
@@ -27,7 +29,6 @@ from headrace_controller.model import (
     WorkerRecord,
 )
 from headrace_controller.store import Fence, Store
-from redis.asyncio import Redis
 
 Record = Callable[..., Awaitable[tuple[Cluster, bool]]]
 NewCluster = Callable[..., Cluster]

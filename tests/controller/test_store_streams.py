@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from redis.asyncio import Redis
+
 from headrace.errors import ResumeTokenTooOld
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, ClusterId, Demand, EndReason, Event, Phase, Report, Status, UserId
 from headrace_controller.store import Acknowledgement, ChangeKind, Fence, RouteRecord, Store, reaches
-from redis.asyncio import Redis
 
 Record = Callable[..., Awaitable[tuple[Cluster, bool]]]
 NewCluster = Callable[..., Cluster]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import dask.config
 import pytest
-from headrace import Gateway
-
 from tests.e2e.running import Running, running
+
+from headrace import Gateway
 
 USERS = {"ann": "correct horse", "bob": "battery staple"}
 

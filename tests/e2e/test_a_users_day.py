@@ -12,10 +12,10 @@ from typing import Any, cast
 import dask.array as da
 import pytest
 from distributed import Client
-from headrace import Gateway, GatewayCluster
-
 from tests.e2e.running import Running, wait_until
 from tests.e2e.tasks import die, gathered, slow
+
+from headrace import Gateway, GatewayCluster
 
 
 def test_a_cluster_computes_and_is_gone_afterwards(gateway: Gateway, headrace: Running, way: str) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.e2e.running import Running
+
 from headrace import Gateway, GatewayCluster, errors
 from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc
-
-from tests.e2e.running import Running
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from headrace import Gateway, GatewayCluster, errors
-
 from tests.e2e.running import Running, wait_until
 from tests.e2e.tasks import slow
+
+from headrace import Gateway, GatewayCluster, errors
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+
 from headrace_chassis.embedded import marks
 from headrace_chassis.embedded.child import ChildSpec
 from headrace_chassis.embedded.layout import Layout, make_layout

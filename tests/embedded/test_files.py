@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+
 from headrace_chassis.embedded import log_file, pid_files
 from headrace_chassis.embedded.claim import claimed
 from headrace_chassis.embedded.deployment_secrets import ensure_bootstrap_token, ensure_deployment_key

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 import pytest
+
 from headrace_chassis.embedded import child as child_module
 from headrace_chassis.embedded.child import Child, ChildSpec, NotReady
 from headrace_chassis.embedded.console import Console

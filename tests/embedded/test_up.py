@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from headrace_chassis.embedded import marks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]

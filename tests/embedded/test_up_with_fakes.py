@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from headrace._local_gateway import LocalGateway
 from headrace_chassis.embedded import marks
 

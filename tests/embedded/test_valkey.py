@@ -4,11 +4,12 @@ import stat
 from collections.abc import AsyncGenerator
 
 import pytest
+from redis.asyncio import Redis
+
 from headrace_chassis.embedded.child import Child
 from headrace_chassis.embedded.layout import Layout
 from headrace_chassis.embedded.services import base_environment
 from headrace_chassis.embedded.valkey import valkey_spec
-from redis.asyncio import Redis
 
 
 @pytest.fixture

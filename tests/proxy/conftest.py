@@ -11,8 +11,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from headrace_chassis.certificates import Authority
-
 from tests.proxy.browser import Browser
 from tests.proxy.fake_authz import FakeAuthz
 from tests.proxy.fake_controller import FakeController
@@ -20,6 +18,8 @@ from tests.proxy.fake_dashboard import FakeDashboard
 from tests.proxy.fake_scheduler import FakeScheduler
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy, write_settings
+
+from headrace_chassis.certificates import Authority
 
 SUFFIX = "clusters.headrace.internal"
 

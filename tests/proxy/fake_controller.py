@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 import grpc
+
 from headrace.internal.v1 import route_service_pb2 as pb
 from headrace.internal.v1 import route_service_pb2_grpc as rpc
 

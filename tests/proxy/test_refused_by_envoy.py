@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from tests.proxy.conftest import SUFFIX
+from tests.proxy.fake_scheduler import FakeScheduler, connect
+
 from headrace_proxy.ads import DeltaDiscovery
 from headrace_proxy.bootstrap import bootstrap
 from headrace_proxy.config import Settings
@@ -16,9 +19,6 @@ from headrace_proxy.snapshot import Resource, Shape, Snapshot, build
 from headrace_proxy.state_directory import write_public_certificate
 from headrace_proxy.xds_messages import UPSTREAM_TYPE, DeltaResource, Upstream
 from headrace_proxy.xds_server import start_xds_server
-
-from tests.proxy.conftest import SUFFIX
-from tests.proxy.fake_scheduler import FakeScheduler, connect
 
 Eventually = Callable[..., Awaitable[None]]
 

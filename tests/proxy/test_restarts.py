@@ -14,12 +14,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from headrace_chassis.certificates import Authority
-
 from tests.proxy.conftest import SUFFIX, replace
 from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_scheduler import Connection, FakeScheduler, connect
 from tests.proxy.running_proxy import RunningProxy
+
+from headrace_chassis.certificates import Authority
 
 Eventually = Callable[..., Awaitable[None]]
 

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 import pytest
-
 from tests.proxy.conftest import SUFFIX
 from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_scheduler import FakeScheduler, connect

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.proxy.fake_envoy import DeltaResponse
+
 from headrace_proxy.model import Address, Route, RouteStep
 from headrace_proxy.node_session import NodeSession, Published, open_session
 from headrace_proxy.snapshot import Resource, Shape, Snapshot, build
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from tests.proxy.fake_envoy import DeltaResponse
 
 SHAPE = Shape.of("clusters.test", 100)
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-
 from tests.proxy.conftest import replace
 from tests.proxy.fake_controller import FakeController
 from tests.proxy.running_proxy import RunningProxy

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.client.agent.fake_controller import FakeController
 from tests.client.agent.running import Cluster, Nursery
 from tests.conftest import Eventually

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import grpc
 import grpc.aio
+
 from headrace._status import to_status
 from headrace.errors import HeadraceError, TokenInvalid
 from headrace.internal.v1 import agent_service_pb2 as pb

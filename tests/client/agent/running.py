@@ -18,11 +18,11 @@ from typing import Any
 
 import distributed
 from distributed.security import Security
-from headrace.agent.identity import Identity
-
 from tests.client.agent import tasks
 from tests.client.agent.fake_controller import TOKEN, FakeController
 from tests.conftest import Eventually
+
+from headrace.agent.identity import Identity
 
 
 class Nursery:

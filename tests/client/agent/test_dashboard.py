@@ -9,9 +9,8 @@ from urllib.error import HTTPError
 from urllib.parse import urljoin
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from tornado.websocket import websocket_connect
-
 from tests.client.agent.running import Cluster
+from tornado.websocket import websocket_connect
 
 
 class _NoRedirect(HTTPRedirectHandler):

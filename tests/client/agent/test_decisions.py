@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from headrace.agent.adaptive import Range, Steadied, divide
 from headrace.agent.demand import Demand, Load
 from headrace.agent.groups import group_of

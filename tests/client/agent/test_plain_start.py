@@ -8,9 +8,9 @@ import signal
 import sys
 
 import pytest
-from headrace.errors import TokenInvalid
-
 from tests.client.agent.running import Cluster
+
+from headrace.errors import TokenInvalid
 
 
 async def _run(cluster: Cluster, process: str, *command: str, **more: str) -> asyncio.subprocess.Process:

@@ -8,11 +8,11 @@ import ssl
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from headrace.agent.renewal import seconds_to_renewal
-from headrace.internal.v1 import agent_service_pb2 as pb
-
 from tests.client.agent import tasks
 from tests.client.agent.running import Cluster
+
+from headrace.agent.renewal import seconds_to_renewal
+from headrace.internal.v1 import agent_service_pb2 as pb
 
 
 def test_a_certificate_is_renewed_well_before_it_expires() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from headrace.internal.v1 import agent_service_pb2 as pb
-
 from tests.client.agent import tasks
 from tests.client.agent.running import Cluster
+
+from headrace.internal.v1 import agent_service_pb2 as pb
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import grpc
 import pytest
+from tests.client.agent import tasks
+from tests.client.agent.fake_controller import TOKEN, FakeController
+from tests.client.agent.running import Cluster
+from tests.conftest import Eventually
+
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.identity import Identity
 from headrace.agent.outbox import Outbox
 from headrace.agent.session import Session
 from headrace.errors import ClusterNotFound
 from headrace.internal.v1 import agent_service_pb2 as pb
-
-from tests.client.agent import tasks
-from tests.client.agent.fake_controller import TOKEN, FakeController
-from tests.client.agent.running import Cluster
-from tests.conftest import Eventually
 
 
 async def test_work_goes_on_while_no_controller_answers(cluster: Cluster) -> None:

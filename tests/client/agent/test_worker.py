@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import distributed
-from headrace.errors import ClusterEnded
-
 from tests.client.agent import tasks
 from tests.client.agent.running import Cluster, Nursery
+
+from headrace.errors import ClusterEnded
 
 
 async def test_client_restart_brings_workers_back_under_their_names(cluster: Cluster) -> None:

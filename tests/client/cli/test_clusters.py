@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as clusters
 

@@ -9,6 +9,7 @@ import time
 from importlib import metadata
 
 import pytest
+
 from headrace.cli.lazy_group import COMMANDS
 
 from .conftest import Cli, FakeGateway

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+
 from headrace._local_gateway import LocalGateway
 from headrace_chassis.certificates import Authority
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from headrace import Gateway
-
 from tests.e2e.running import Running, running
+
+from headrace import Gateway
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dask.array as da
+
 from headrace import Gateway
 
 

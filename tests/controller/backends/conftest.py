@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from headrace_controller.backends.local import marks
 from headrace_controller.backends.local.backend import LocalBackend
 from headrace_controller.backends.local.launch import shut_down

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import cast
 
 import pytest
+
 from headrace_controller.backends.base import (
     SCHEDULER,
     Backend,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from headrace_controller.backends.base import ExitCause
 from headrace_controller.backends.local.nursery.out_of_memory import OutOfMemory
 from headrace_controller.backends.local.nursery.record import explain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.controller.backends.conftest import Place
 from tests.controller.backends.contract import BackendContract, MakeBackend
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from headrace_controller.backends.base import ProcessKey
 from headrace_controller.backends.local import places
 from headrace_controller.backends.local.log_reader import LogReader

@@ -12,11 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from headrace_controller.backends.base import SCHEDULER, BackendError, ExitCause, ProcessState
-from headrace_controller.backends.local import places, protocol
-from headrace_controller.backends.local.backend import LocalBackend
-from headrace_controller.backends.local.launch import launch, shut_down
-
 from tests.conftest import Eventually
 from tests.controller.backends.conftest import Place
 from tests.controller.backends.contract import (
@@ -29,6 +24,11 @@ from tests.controller.backends.contract import (
     until_running,
     until_says,
 )
+
+from headrace_controller.backends.base import SCHEDULER, BackendError, ExitCause, ProcessState
+from headrace_controller.backends.local import places, protocol
+from headrace_controller.backends.local.backend import LocalBackend
+from headrace_controller.backends.local.launch import launch, shut_down
 
 WARM = ()
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from tests.controller.backends.contract import spec
+
 from headrace_controller.backends.base import SCHEDULER
 from headrace_controller.backends.local.environment import inherited, needs_fresh_interpreter
 from headrace_controller.backends.local.orders import Orders
 from headrace_controller.backends.local.protocol import Order
-
-from tests.controller.backends.contract import spec
 
 SERVER = {
     "PATH": "/usr/bin",

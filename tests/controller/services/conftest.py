@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-
 from tests.controller.services.running import Replica, Site, User
 from tests.controller.services.running import site as running_site
 

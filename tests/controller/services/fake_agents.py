@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
-from headrace.internal.v1 import agent_service_pb2 as pb
-from headrace_controller.backends.base import SCHEDULER, ProcessKey, ProcessSpec, Role
-
 from tests.controller.services.fake_backend import FakeMachine
 from tests.controller.services.stubs import agent_service
+
+from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace_controller.backends.base import SCHEDULER, ProcessKey, ProcessSpec, Role
 
 
 @dataclass

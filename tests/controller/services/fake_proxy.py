@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
-from headrace.internal.v1 import route_service_pb2 as pb
-
 from tests.controller.services.stubs import route_service
+
+from headrace.internal.v1 import route_service_pb2 as pb
 
 
 class FakeProxy:

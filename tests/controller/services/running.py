@@ -17,6 +17,12 @@ import grpc.aio
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.struct_pb2 import Struct
+from jwt.algorithms import ECAlgorithm
+from tests.controller.services.fake_agents import FakeAgents
+from tests.controller.services.fake_backend import FakeBackend, FakeMachine
+from tests.controller.services.fake_proxy import FakeProxy
+from tests.controller.services.stubs import cluster_service, options_service
+
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.seal import new_deployment_key
@@ -24,12 +30,6 @@ from headrace_chassis.server import App, serve
 from headrace_chassis.tokens import Keys, TokenVerifier
 from headrace_controller.app import build_with
 from headrace_controller.config import Settings
-from jwt.algorithms import ECAlgorithm
-
-from tests.controller.services.fake_agents import FakeAgents
-from tests.controller.services.fake_backend import FakeBackend, FakeMachine
-from tests.controller.services.fake_proxy import FakeProxy
-from tests.controller.services.stubs import cluster_service, options_service
 
 if TYPE_CHECKING:
     from headrace.v1.cluster_service_pb2_grpc import ClusterServiceAsyncStub

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import grpc.aio
+
 from headrace.internal.v1 import agent_service_pb2_grpc, route_service_pb2_grpc
 from headrace.v1 import cluster_service_pb2_grpc, options_service_pb2_grpc
 

@@ -8,17 +8,17 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf.json_format import MessageToDict
-from headrace.errors import ClusterEnded, FencedOff, InvalidRequest, TokenInvalid, WorkerNotFound
-from headrace.internal.v1 import agent_service_pb2 as agent_pb
-from headrace.v1 import cluster_pb2
-from headrace.v1 import cluster_service_pb2 as pb
-from headrace_controller.backends.base import ExitCause, ProcessSpec
-
 from tests.conftest import Eventually
 from tests.controller.services.errors_of import fails
 from tests.controller.services.fake_agents import SchedulerAgent, credentials
 from tests.controller.services.running import Replica, Site, User
 from tests.controller.services.stubs import agent_service
+
+from headrace.errors import ClusterEnded, FencedOff, InvalidRequest, TokenInvalid, WorkerNotFound
+from headrace.internal.v1 import agent_service_pb2 as agent_pb
+from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace_controller.backends.base import ExitCause, ProcessSpec
 
 WORKER = agent_pb.PROCESS_ROLE_WORKER
 SCHEDULER = agent_pb.PROCESS_ROLE_SCHEDULER

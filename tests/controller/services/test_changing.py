@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from tests.controller.services.errors_of import fails, wrong_fields
+from tests.controller.services.running import Site, User
+
 from headrace.errors import ClusterEnded, GroupNotFound, PermissionDenied, QuotaExceeded, StaleEtag
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-
-from tests.controller.services.errors_of import fails, wrong_fields
-from tests.controller.services.running import Site, User
 
 
 async def test_scaling_ends_adaptive_scaling_and_adapting_keeps_within_bounds(ann: User) -> None:

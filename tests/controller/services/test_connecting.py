@@ -8,10 +8,10 @@ from typing import Protocol
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from headrace.v1 import cluster_service_pb2 as pb
-
 from tests.conftest import Eventually
 from tests.controller.services.running import Site, User
+
+from headrace.v1 import cluster_service_pb2 as pb
 
 
 async def test_a_certificate_before_it_runs_and_an_address_after(site: Site, ann: User, eventually: Eventually) -> None:

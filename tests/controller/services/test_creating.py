@@ -8,12 +8,12 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
+from tests.controller.services.errors_of import fails, wrong_fields
+from tests.controller.services.running import Site, User
+
 from headrace.errors import AliasTaken, InvalidRequest, QuotaExceeded
 from headrace.v1 import cluster_pb2, options_service_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-
-from tests.controller.services.errors_of import fails, wrong_fields
-from tests.controller.services.running import Site, User
 
 Group = cluster_pb2.WorkerGroup
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tests.controller.services.running import Site, User
+
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-
-from tests.controller.services.running import Site, User
 
 
 async def test_a_cluster_is_created_scaled_and_stopped(ann: User, site: Site) -> None:

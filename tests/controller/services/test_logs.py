@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from tests.controller.services.errors_of import fails, wrong_fields
+from tests.controller.services.running import Site, User
+
 from headrace.errors import WorkerNotFound
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-
-from tests.controller.services.errors_of import fails, wrong_fields
-from tests.controller.services.running import Site, User
 
 
 async def read(user: User, name: str, **request: Any) -> dict[str, bytes]:

@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
+from tests.conftest import Eventually
+from tests.controller.services.fake_backend import FakeBackend, FakeMachine
+
 from headrace_chassis.seal import Seal
 from headrace_controller.backends.base import BackendError
 from headrace_controller.model import AdaptRange, Cluster, ClusterId, EndReason, Group, Spec, UserId
 from headrace_controller.reconciling.manifest_keeping import ManifestKeeping
 from headrace_controller.reconciling.manifests import Manifests
 from headrace_controller.store import Store
-
-from tests.conftest import Eventually
-from tests.controller.services.fake_backend import FakeBackend, FakeMachine
 
 
 class Secrets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from headrace.v1 import options_service_pb2 as pb
 from headrace_controller.options.kinds import (
     BadValueError,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from headrace_controller.reconciling.queue import WorkQueue
-
 from tests.conftest import Eventually
+
+from headrace_controller.reconciling.queue import WorkQueue
 
 
 async def taken(queue: WorkQueue[str], within: float = 0.2) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from tests.controller.services.errors_of import fails, wrong_fields
+from tests.controller.services.running import User
+
 from headrace.errors import ClusterNotFound, InvalidRequest, PermissionDenied, TokenInvalid
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-
-from tests.controller.services.errors_of import fails, wrong_fields
-from tests.controller.services.running import User
 
 
 async def test_what_is_somebody_elses_does_not_exist(ann: User, bob: User, admin: User) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from headrace_chassis.leases import ShardLeases
-
 from tests.controller.services.running import Replica, Site
+
+from headrace_chassis.leases import ShardLeases
 
 
 async def test_two_share_and_serve_alike(site: Site) -> None:

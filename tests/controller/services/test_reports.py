@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_controller.agents import reports
 from headrace_controller.agents.instructions import instructions

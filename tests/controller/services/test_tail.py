@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.conftest import Eventually
+
 from headrace.errors import ResumeTokenTooOld, StoreUnavailable
 from headrace_controller.store.tail import Tail
-
-from tests.conftest import Eventually
 
 
 class Stream:

@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from headrace.errors import Draining, PermissionDenied, ResumeTokenTooOld
-from headrace.v1 import cluster_service_pb2 as pb
 from redis.asyncio import Redis
-
 from tests.controller.services.errors_of import fails, wrong_fields
 from tests.controller.services.running import Site, User
+
+from headrace.errors import Draining, PermissionDenied, ResumeTokenTooOld
+from headrace.v1 import cluster_service_pb2 as pb
 
 
 @asynccontextmanager

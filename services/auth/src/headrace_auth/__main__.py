@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from headrace_chassis.command import service_command
-
 from headrace_auth.app import build
 from headrace_auth.config import AuthSettings
 from headrace_auth.users_command import users
+from headrace_chassis.command import service_command
 
 app = service_command("auth", AuthSettings, build)
 app.add_typer(users, name="users")

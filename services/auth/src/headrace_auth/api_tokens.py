@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headrace.errors import ApiTokenNotFound, InvalidRequest, PermissionDenied, Violation
-from headrace_chassis.caller import Caller
-
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.authenticators.api_token import SECRET_PREFIX, vouched_by
 from headrace_auth.authenticators.base import Authenticator
 from headrace_auth.model import ApiToken, roles_of_new_token
+from headrace_chassis.caller import Caller
 
 SECRET_BYTES = 32
 NOTE_BYTES = 256

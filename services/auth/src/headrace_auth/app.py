@@ -8,16 +8,10 @@ from contextlib import AsyncExitStack, suppress
 
 import grpc
 import jwt
-from headrace.errors import StoreUnavailable
-from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc
-from headrace_chassis.channels import open_threads_channel
-from headrace_chassis.keys import Prefix
-from headrace_chassis.redis_connection import connect, ping
-from headrace_chassis.seal import Seal, read_deployment_keys
-from headrace_chassis.server import App
-from headrace_chassis.tokens import TokenVerifier
 from redis.asyncio import Redis
 
+from headrace.errors import StoreUnavailable
+from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.api_tokens import ApiTokens
 from headrace_auth.authenticators.base import Authenticator, ChecksTokens, Parts, build_authenticators
@@ -29,6 +23,12 @@ from headrace_auth.service import AuthServicer
 from headrace_auth.signed import Signer
 from headrace_auth.signing_keys import SigningKeys
 from headrace_auth.throttle import Throttle
+from headrace_chassis.channels import open_threads_channel
+from headrace_chassis.keys import Prefix
+from headrace_chassis.redis_connection import connect, ping
+from headrace_chassis.seal import Seal, read_deployment_keys
+from headrace_chassis.server import App
+from headrace_chassis.tokens import TokenVerifier
 
 NAME = auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name
 

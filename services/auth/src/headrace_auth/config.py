@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace_chassis.settings import OptionalAddress, ServiceSettings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
+
+from headrace_chassis.settings import OptionalAddress, ServiceSettings
 
 
 class AuthSettings(ServiceSettings):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from headrace.errors import InvalidRequest, Violation
 from headrace.resource_names import api_token_name, user_name
 from headrace.v1 import auth_service_pb2 as pb
-from headrace_chassis.caller import ADMIN, OWNER, Caller
-
 from headrace_auth.model import ApiToken
 from headrace_auth.signing_keys import SigningKey
+from headrace_chassis.caller import ADMIN, OWNER, Caller
 
 PAGE_SIZE = 100
 MOST_PAGE_SIZE = 1000

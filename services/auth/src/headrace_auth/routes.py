@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import grpc
+
 from headrace.errors import HeadraceError
 from headrace.internal.v1 import route_service_pb2, route_service_pb2_grpc
 from headrace.resource_names import last_part
+from headrace_auth import metrics
 from headrace_chassis import backoff
 from headrace_chassis.logs import get_logger
-
-from headrace_auth import metrics
 
 log = get_logger()
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from typing_extensions import override
+
 from headrace.errors import InvalidRequest, Violation
 from headrace.resource_names import last_part
 from headrace.v1 import auth_service_pb2 as pb
 from headrace.v1 import auth_service_pb2_grpc
-from headrace_chassis.caller import Caller, current_caller
-from typing_extensions import override
-
 from headrace_auth import convert
 from headrace_auth.api_tokens import ApiTokens
 from headrace_auth.authenticators import development
@@ -20,6 +19,7 @@ from headrace_auth.dashboard_links import DashboardLinks
 from headrace_auth.login import Login
 from headrace_auth.signed import Signer
 from headrace_auth.signing_keys import SigningKeys
+from headrace_chassis.caller import Caller, current_caller
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import jwt
+
 from headrace.errors import TokenExpired, TokenInvalid
+from headrace_auth.signing_keys import SigningKeys
 from headrace_chassis.caller import ADMIN, Caller
 from headrace_chassis.tokens import ALGORITHM, AUDIENCE, read_claims
-
-from headrace_auth.signing_keys import SigningKeys
 
 LINK = "dashboard"
 SESSION = "dashboard-session"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import redis.asyncio
+
 from headrace.errors import BadCredentials
+from headrace_auth import keys
 from headrace_chassis import scripts
 from headrace_chassis.keys import Prefix
 from headrace_chassis.redis_connection import store_errors
-
-from headrace_auth import keys
 
 ATTEMPTS = 10
 WINDOW_SECONDS = 60

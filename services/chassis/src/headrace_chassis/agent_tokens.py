@@ -7,7 +7,6 @@ import hmac
 from collections.abc import Sequence
 
 from headrace.errors import TokenInvalid
-
 from headrace_chassis.seal import derive
 
 

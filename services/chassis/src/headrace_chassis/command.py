@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from headrace.errors import HeadraceError
 from pydantic import ValidationError
 
+from headrace.errors import HeadraceError
 from headrace_chassis import logs
 from headrace_chassis.listener import AddressInUse
 from headrace_chassis.seal import DeploymentKeyError

@@ -14,8 +14,8 @@ from datetime import timedelta
 from types import MappingProxyType
 
 import redis.asyncio
-from headrace.errors import StoreUnavailable
 
+from headrace.errors import StoreUnavailable
 from headrace_chassis import keys, metrics, scripts
 from headrace_chassis.logs import get_logger
 

@@ -8,12 +8,12 @@ from types import TracebackType
 from typing import ParamSpec, TypeVar, cast
 
 import redis.asyncio
-from headrace.errors import StoreUnavailable
 from redis import exceptions
 from redis.asyncio.connection import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
+from headrace.errors import StoreUnavailable
 from headrace_chassis.redis_sending import keep_cancellations
 
 P = ParamSpec("P")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 import jwt
+
 from headrace.errors import StoreUnavailable, TokenExpired, TokenInvalid
 from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc
-
 from headrace_chassis import backoff
 from headrace_chassis.caller import Caller
 from headrace_chassis.logs import get_logger

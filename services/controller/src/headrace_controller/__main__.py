@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from headrace_chassis.command import service_command
-
 from headrace_controller.app import build
 from headrace_controller.config import Settings
 

@@ -10,6 +10,8 @@ from functools import partial
 from types import ModuleType
 
 import grpc.aio
+from redis.asyncio import Redis
+
 from headrace.internal.v1 import agent_service_pb2, route_service_pb2
 from headrace.v1 import cluster_service_pb2, options_service_pb2
 from headrace_chassis.agent_tokens import AgentTokens
@@ -18,8 +20,6 @@ from headrace_chassis.leases import ShardLeases
 from headrace_chassis.redis_connection import connect
 from headrace_chassis.seal import Seal, read_deployment_keys
 from headrace_chassis.server import App
-from redis.asyncio import Redis
-
 from headrace_controller.agents.agent_service import Agents
 from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.session import SessionContext

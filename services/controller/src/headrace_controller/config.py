@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace_chassis.settings import ServiceSettings
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
 from pydantic_settings import SettingsConfigDict
 
+from headrace_chassis.settings import ServiceSettings
 from headrace_controller.model import Limits
 
 

@@ -41,7 +41,6 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from headrace_chassis.keys import Prefix, lease
-
 from headrace_controller.model import ClusterId, UserId
 
 RECORD_FIELDS = (

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from headrace_chassis.command import service_command
 
+from headrace_chassis.command import service_command
 from headrace_proxy.app import build
 from headrace_proxy.bootstrap import bootstrap
 from headrace_proxy.config import Settings

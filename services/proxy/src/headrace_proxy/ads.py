@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import grpc
 from google.protobuf.message import Message
-from headrace_chassis.logs import get_logger
 
+from headrace_chassis.logs import get_logger
 from headrace_proxy import metrics
 from headrace_proxy.distribution import Distribution, Subscriber
 from headrace_proxy.node_session import open_session

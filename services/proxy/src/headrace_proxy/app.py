@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from headrace.errors import GatewayServerError
 from headrace_chassis.channels import open_channel
 from headrace_chassis.server import App, Task
-
 from headrace_proxy.ads import DeltaDiscovery
 from headrace_proxy.bootstrap import bootstrap
 from headrace_proxy.config import Settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace_chassis.addresses import UNIX_PATH_BYTES
-
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy_config import Config, extension
 from headrace_proxy.listener import public_listener

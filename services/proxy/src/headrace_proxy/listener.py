@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from headrace_chassis.addresses import host_port
-
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy_config import Config, extension
 from headrace_proxy.http_connections import http_connection_manager

@@ -6,7 +6,6 @@ import ssl
 from pathlib import Path
 
 from headrace.errors import GatewayServerError
-
 from headrace_proxy.envoy_config import Config, typed
 
 SECRET_NAME = "public_certificate"  # noqa: S105  the name of a resource

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 
 from headrace_chassis.logs import get_logger
-
 from headrace_proxy.model import Route, RouteStep
 from headrace_proxy.route_file import RouteFile
 from headrace_proxy.snapshot import Shape, Snapshot

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
+
 from headrace.internal.v1 import route_service_pb2 as pb
 from headrace_chassis.logs import get_logger
-
 from headrace_proxy import convert
 from headrace_proxy.model import Route, RouteStep
 

@@ -7,11 +7,11 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 import grpc
+
 from headrace.internal.v1 import route_service_pb2 as pb
 from headrace.internal.v1.route_service_pb2_grpc import RouteServiceStub
 from headrace_chassis.backoff import delays
 from headrace_chassis.logs import get_logger
-
 from headrace_proxy import convert, metrics
 from headrace_proxy.distribution import Distribution
 from headrace_proxy.route_book import RouteBook

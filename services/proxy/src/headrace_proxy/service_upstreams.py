@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from headrace_chassis.addresses import host_port, unix_path
-
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy_config import Config, extension, typed
 from headrace_proxy.service_tls import mutual_tls

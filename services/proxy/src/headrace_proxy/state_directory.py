@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.errors import GatewayServerError
-
 from headrace_proxy.config import Settings
 from headrace_proxy.public_certificate import check_certificate, secret, secret_path
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import grpc
-from headrace_chassis.listener import bind
 
+from headrace_chassis.listener import bind
 from headrace_proxy.ads import DeltaDiscovery
 from headrace_proxy.config import Settings
 

@@ -9,10 +9,10 @@ from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
 import redis.asyncio
-from headrace_chassis.caller import Caller
 
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.config import AuthSettings
+from headrace_chassis.caller import Caller
 
 GROUP = "headrace.authenticators"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.errors import BadCredentials
+from headrace_auth.authenticators.base import Parts
 from headrace_chassis.caller import OWNER, Caller
 from headrace_chassis.logs import get_logger
-
-from headrace_auth.authenticators.base import Parts
 
 METHOD = "development"
 WARNING = "development mode: ANY user is let in with ANY password; never run it where others can reach it"

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from headrace.errors import StoreUnavailable
-from headrace_chassis.caller import Caller
-
 from headrace_auth.authenticators.api_token import SECRET_PREFIX
 from headrace_auth.signed import DashboardGrant, Signer, UnknownKey
+from headrace_chassis.caller import Caller
 
 T = TypeVar("T")
 

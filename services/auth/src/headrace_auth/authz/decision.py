@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.errors import HeadraceError, StoreUnavailable, TokenExpired, Unauthenticated
-
 from headrace_auth.authz.credentials import CredentialReader
 from headrace_auth.authz.request import DashboardRequest
 from headrace_auth.routes import DashboardRoute, RouteTable

@@ -11,15 +11,15 @@ from typing import Any
 
 import grpc
 from envoy.service.auth.v3 import external_auth_pb2_grpc
-from headrace_chassis.listener import OPTIONS, bind
-from headrace_chassis.logs import get_logger
-from headrace_chassis.settings import ServiceSettings
 from typing_extensions import override
 
 from headrace_auth import metrics
 from headrace_auth.authz.answer import answer
 from headrace_auth.authz.decision import Authorizer, Refuse
 from headrace_auth.authz.request import DashboardRequest
+from headrace_chassis.listener import OPTIONS, bind
+from headrace_chassis.logs import get_logger
+from headrace_chassis.settings import ServiceSettings
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 THREADS = 8

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 import grpc
+
 from headrace.v1 import auth_service_pb2 as auth
 from headrace.v1 import cluster_pb2, cluster_service_pb2
 from headrace.v1.auth_service_pb2_grpc import AuthServiceStub
 from headrace.v1.cluster_service_pb2_grpc import ClusterServiceStub
-
 from headrace_chassis.embedded.layout import Layout
 
 ENDED = (cluster_pb2.PHASE_STOPPED, cluster_pb2.PHASE_FAILED)

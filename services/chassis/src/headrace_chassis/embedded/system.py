@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Sequence
 
 from headrace._local_gateway import LocalGateway
-
 from headrace_chassis.embedded import log_file, marks, pid_files
 from headrace_chassis.embedded.child import Child, ChildSpec
 from headrace_chassis.embedded.console import Console

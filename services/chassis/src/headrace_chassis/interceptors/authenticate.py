@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from headrace.errors import PermissionDenied, TokenInvalid
-
 from headrace_chassis.agent_tokens import AgentTokens
 from headrace_chassis.caller import ADMIN, OWNER, AgentCaller, Caller, set_caller
 from headrace_chassis.interceptors.call import Call, Context, Interceptor

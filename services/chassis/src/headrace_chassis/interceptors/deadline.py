@@ -9,7 +9,6 @@ from typing import cast
 from weakref import WeakSet
 
 from headrace.errors import DeadlineExceeded, Draining
-
 from headrace_chassis.interceptors.call import Call, Context
 
 # Kept back of the caller's own deadline, so that our answer is there before the caller gives up.

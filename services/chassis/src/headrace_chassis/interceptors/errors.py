@@ -8,9 +8,9 @@ from typing import Never
 
 import grpc
 from google.protobuf.message import DecodeError
+
 from headrace._status import to_status
 from headrace.errors import HeadraceError, InternalError, InvalidRequest
-
 from headrace_chassis import logs
 from headrace_chassis.interceptors.call import Call, Context
 from headrace_chassis.redis_connection import as_store_unavailable

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
-from headrace.errors import InvalidRequest
 
+from headrace.errors import InvalidRequest
 from headrace_chassis.interceptors.call import Call, Context, Interceptor
 from headrace_chassis.rights import right_of
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 from headrace.internal.v1 import agent_service_pb2 as pb
-
 from headrace_controller.model import Cluster, WorkerState
 
 _JOINED = {WorkerState.RUNNING, WorkerState.RETIRING}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from headrace.internal.v1 import agent_service_pb2 as pb
-
 from headrace_controller.model import Cluster, Report, WorkerId, WorkerState
 
 

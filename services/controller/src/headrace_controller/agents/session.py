@@ -18,7 +18,6 @@ from headrace.errors import (
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_chassis import logs
 from headrace_chassis.backoff import delays
-
 from headrace_controller.agents import reports
 from headrace_controller.agents.instructions import instructions
 from headrace_controller.agents.wishes import Clipped, Wishes

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from headrace.v1 import cluster_pb2
-
 from headrace_controller.api import convert
 from headrace_controller.model import Cluster, ClusterId, UserId
 from headrace_controller.store import Store

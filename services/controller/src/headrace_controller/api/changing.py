@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from headrace.errors import ClusterEnded
 from headrace_chassis.caller import Caller
-
 from headrace_controller.api.requests import NewCluster
 from headrace_controller.clusters.access import Access, check_owner
 from headrace_controller.clusters.admission import Admission

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from headrace.resource_names import cluster_name, user_name, worker_name
 from headrace.v1 import cluster_pb2 as pb
-
 from headrace_controller.model import (
     Cluster,
     ClusterId,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from headrace.v1 import options_service_pb2 as pb
-
 from headrace_controller.options.catalogue import Options
 
 

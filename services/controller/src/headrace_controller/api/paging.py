@@ -7,6 +7,7 @@ import binascii
 import hashlib
 
 from google.protobuf.message import Message
+
 from headrace.errors import InvalidRequest, Violation
 
 _DIGEST_BYTES = 8

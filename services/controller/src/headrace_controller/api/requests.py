@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.struct_pb2 import Struct, Value
+
 from headrace.errors import InvalidRequest, Violation
 from headrace.resource_names import last_part
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-
 from headrace_controller.clusters.groups import within
 from headrace_controller.model import DEFAULT_GROUP, AdaptRange, Group, OptionValue, Spec
 from headrace_controller.options.catalogue import Options

@@ -5,7 +5,6 @@ from __future__ import annotations
 from headrace.errors import ClusterNotFound, PermissionDenied
 from headrace.resource_names import cluster_name, last_part
 from headrace_chassis.caller import Caller
-
 from headrace_controller.model import Cluster, ClusterId, UserId
 from headrace_controller.store import Store
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from headrace.errors import QuotaExceeded
 from headrace.resource_names import cluster_name, user_name
-
 from headrace_controller.config import AllLimits
 from headrace_controller.model import ClusterId, Demand, Limits, Spec, UserId
 from headrace_controller.options import shapes

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from datetime import timedelta
 
 import msgspec
+
 from headrace_chassis.certificates import Authority, Leaf
 from headrace_chassis.seal import Seal
-
 from headrace_controller.model import ClusterId
 from headrace_controller.store import Store
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from headrace.errors import GroupNotFound
-
 from headrace_controller.model import AdaptRange, Group, Spec
 
 

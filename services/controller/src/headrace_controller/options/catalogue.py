@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from headrace.errors import Violation
 from headrace.v1 import options_service_pb2 as pb
-
 from headrace_controller.model import OptionValue
 from headrace_controller.options.kinds import BadValueError, Kind
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headrace.v1 import options_service_pb2 as pb
-
 from headrace_controller.model import OptionValue
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from headrace.errors import ClusterNotFound
 from headrace_chassis import logs
-
 from headrace_controller import metrics
 from headrace_controller.backends.base import SCHEDULER, Backend, ProcessState, ProcessStatus, Role
 from headrace_controller.backends.base import Manifests as KeepsManifests

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from headrace.errors import HeadraceError
 from headrace_chassis import logs
-
 from headrace_controller import metrics
 from headrace_controller.api.answers import Views
 from headrace_controller.backends.base import Backend, BackendError

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from headrace.errors import ClusterNotFound, HeadraceError
 from headrace_chassis import logs
-
 from headrace_controller.backends.base import Backend, BackendError
 from headrace_controller.backends.base import Manifests as KeepsManifests
 from headrace_controller.model import Cluster, ClusterId, Group, Spec

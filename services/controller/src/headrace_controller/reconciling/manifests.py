@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import msgspec
-from headrace_chassis.seal import Seal
 
+from headrace_chassis.seal import Seal
 from headrace_controller.model import Cluster, ClusterId, Spec, UserId
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from headrace_chassis import logs
 from headrace_chassis.backoff import delays
-
 from headrace_controller import metrics
 from headrace_controller.backends.base import Backend, BackendError, ProcessState, ProcessStatus, Role
 from headrace_controller.model import ClusterId

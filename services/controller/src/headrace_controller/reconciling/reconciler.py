@@ -10,7 +10,6 @@ from headrace.errors import ClusterEnded, ClusterNotFound, FencedOff, HeadraceEr
 from headrace_chassis import logs
 from headrace_chassis.backoff import delays
 from headrace_chassis.leases import ShardLeases, shard_of
-
 from headrace_controller import metrics
 from headrace_controller.backends.base import BackendError
 from headrace_controller.clusters.identifiers import new_worker_id

@@ -9,7 +9,6 @@ from headrace.errors import InvalidRequest, StoreUnavailable, Violation
 from headrace.internal.v1 import route_service_pb2 as pb
 from headrace.resource_names import cluster_name, last_part, user_name
 from headrace_chassis import logs
-
 from headrace_controller import metrics
 from headrace_controller.model import ClusterId
 from headrace_controller.store import RouteChange, RouteRecord, Store

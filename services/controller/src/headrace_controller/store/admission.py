@@ -8,7 +8,6 @@ from typing import Literal
 
 from headrace.errors import AliasTaken, ClusterEnded, QuotaExceeded, StaleEtag
 from headrace.resource_names import cluster_name
-
 from headrace_controller.model import Cluster, ClusterId, Demand, Event, Limits, Phase, Spec
 from headrace_controller.store.codec import pack, pack_demand, unpack_report, unpack_status
 from headrace_controller.store.connected import Answer, not_found, record_script

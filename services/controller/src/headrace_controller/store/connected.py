@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, cast
 
+from redis.asyncio import Redis
+
 from headrace.errors import ClusterNotFound
 from headrace.resource_names import cluster_name
 from headrace_chassis.redis_connection import store_errors
 from headrace_chassis.scripts import Argument, Script, load
-from redis.asyncio import Redis
-
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, ClusterId, UserId
 

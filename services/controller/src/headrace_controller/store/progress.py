@@ -8,7 +8,6 @@ from typing import cast
 
 from headrace.errors import ClusterEnded, FencedOff, StaleEtag
 from headrace.resource_names import cluster_name
-
 from headrace_controller.model import Cluster, ClusterId, Event, Phase, Report, UserId
 from headrace_controller.store.codec import pack, pack_order, unpack_cluster, unpack_report
 from headrace_controller.store.connected import Answer, not_found, record_script

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from headrace_chassis.scripts import load
-
 from headrace_controller.model import ClusterId
 from headrace_controller.store.codec import pack, unpack_acknowledgement, unpack_route, unpack_route_change
 from headrace_controller.store.streams import Streams

@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 from headrace.errors import ResumeTokenTooOld, StoreUnavailable
 from headrace_chassis import logs
 from headrace_chassis.backoff import delays
-
 from headrace_controller.store import reaches
 
 Entry = TypeVar("Entry")

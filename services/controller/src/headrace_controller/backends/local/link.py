@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+
 from headrace_chassis.backoff import delays
 from headrace_chassis.logs import get_logger
-
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.local import places, protocol
 from headrace_controller.backends.local.board import Board

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 from headrace.agent.identity import Identity
-
 from headrace_controller.backends.base import ProcessSpec
 from headrace_controller.backends.local import places
 from headrace_controller.backends.local.environment import (

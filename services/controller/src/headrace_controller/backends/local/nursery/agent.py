@@ -56,6 +56,7 @@ def standby() -> None:
 def run() -> int:
     """Runs a scheduler, or a worker with its nanny, to its end."""
     import dask.config
+
     from headrace.agent.identity import Identity
     from headrace.agent.process import run as run_process
 
