@@ -42,9 +42,18 @@ def pids_of(client):
     return [client.run_on_scheduler(os.getpid), *nannies.values(), *client.run(os.getpid).values()]
 
 
+@contextlib.contextmanager
+def connected(g):
+    """A cluster with a client. Leaves when all of its processes have ended: what comes next has the machine alone."""
+    with g.new_cluster() as cluster, cluster.get_client() as client:
+        yield cluster, client
+        pids = pids_of(client)
+    wait_until_gone(pids)
+
+
 def warm_up():
     """One cluster with one worker, so that nothing that happens once is measured."""
-    with gateway() as g, g.new_cluster() as cluster, cluster.get_client() as client:
+    with gateway() as g, connected(g) as (cluster, client):
         cluster.scale(1)
         client.wait_for_workers(1)
     return {}
@@ -57,13 +66,15 @@ def new_cluster():
         start = time.perf_counter()
         with g.new_cluster() as cluster:
             created = time.perf_counter()
-            with cluster.get_client():
+            with cluster.get_client() as client:
                 usable = time.perf_counter()
+                pids = pids_of(client)
+    wait_until_gone(pids)
     return {"created": created - start, "usable": usable - start}
 
 
 def scale(workers):
-    with gateway() as g, g.new_cluster() as cluster, cluster.get_client() as client:
+    with gateway() as g, connected(g) as (cluster, client):
         start = time.perf_counter()
         cluster.scale(workers)
         client.wait_for_workers(workers, timeout=60)
@@ -146,7 +157,7 @@ def watch_get(seconds):
 
 def data_path(megabytes):
     """Through the cluster's connection: round trip of 64 bytes, and bulk to and from the scheduler."""
-    with gateway() as g, g.new_cluster() as cluster, cluster.get_client() as client:
+    with gateway() as g, connected(g) as (_, client):
         result = {"address": client.scheduler.address.split(":")[0]}
         times = []
         for _ in range(200):
