@@ -92,7 +92,7 @@ def measure_data_path(table: Table, running: list[systems.System], rounds: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: only the rates of GET and LIST")
     parser.add_argument("--clusters", type=int, default=25, help="clusters at once in the burst")
     parser.add_argument("--listed", type=int, default=1000, help="clusters in LIST; 0 leaves GET and LIST rates out")
     parser.add_argument("--only", choices=["headrace", "dask-gateway"])
@@ -105,9 +105,10 @@ def main() -> None:
             running.append(stack.enter_context(systems.peer()))
         if arguments.only != "dask-gateway":
             running.append(stack.enter_context(systems.headrace()))
-        measure_lifecycle(table, running, arguments.rounds)
-        measure_burst(table, running, max(1, arguments.rounds // 2), arguments.clusters)
-        measure_data_path(table, running, max(1, arguments.rounds // 2))
+        if arguments.rounds:
+            measure_lifecycle(table, running, arguments.rounds)
+        measure_burst(table, running, (arguments.rounds + 1) // 2, arguments.clusters)
+        measure_data_path(table, running, (arguments.rounds + 1) // 2)
         if arguments.listed:
             throughput.measure(table, running, max(1, arguments.rounds // 2), arguments.listed)
     print("\n".join(table.lines()))
