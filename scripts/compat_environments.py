@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,7 @@ def prepare(environment: Environment, python: Path) -> Path:
 
 
 @contextmanager
-def running_headrace() -> Iterator[Path]:
+def running_headrace() -> Generator[Path]:
     """An embedded headrace on a port of its own; yields its data directory."""
     with tempfile.TemporaryDirectory(prefix="hr-") as name:
         data = Path(name) / "data"
