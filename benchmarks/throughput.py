@@ -94,7 +94,7 @@ class _PeerSide:
 def _sleeping_schedulers(names: set[str]):
     """Yields name, token and API address of each cluster, once all of their processes are there."""
     found: dict[str, tuple[str, str, str]] = {}
-    end = time.monotonic() + 300  # it starts ten a second
+    end = time.monotonic() + 900  # it starts three a second
     while names - found.keys():
         if time.monotonic() > end:
             raise TimeoutError(f"{len(names - found.keys())} of {len(names)} clusters of dask-gateway have no process")
