@@ -75,7 +75,9 @@ class FakeHeadrace(
         """As after a change of the signing keys."""
         self._tokens.clear()
 
-    def tell(self, cluster: FakeCluster, message: str) -> None:
+    def tell(
+        self, cluster: FakeCluster, message: str, severity: cluster_pb2.Severity.ValueType = cluster_pb2.SEVERITY_INFO
+    ) -> None:
         """Adds an event."""
         with self._changed:
             event = cluster_pb2.ClusterEvent(
@@ -83,7 +85,7 @@ class FakeHeadrace(
                 cluster=cluster.record.name,
                 message=message,
             )
-            event.type, event.severity = "Told", cluster_pb2.SEVERITY_WARNING
+            event.type, event.severity = "Told", severity
             event.time.GetCurrentTime()
             cluster.events.append(event)
             self._changed.notify_all()

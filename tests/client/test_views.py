@@ -19,6 +19,7 @@ from tests.conftest import Eventually
 
 from headrace import Gateway, _progress
 from headrace._progress import Progress
+from headrace.v1 import cluster_pb2
 
 
 def test_nothing_is_said_of_a_short_wait(gateway: Gateway, capfd: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +39,7 @@ def test_a_long_wait_says_what_it_waits_for(
         while not fake.clusters:
             time.sleep(0.01)
         (cluster,) = fake.clusters.values()
-        fake.tell(cluster, "waits for a node\x1b[31m")
+        fake.tell(cluster, "waits for a node\x1b[31m", cluster_pb2.SEVERITY_WARNING)
         time.sleep(0.8)
         fake.run(cluster)
 
@@ -47,7 +48,7 @@ def test_a_long_wait_says_what_it_waits_for(
         gateway.new_cluster().close()
         telling.result()
     lines = [re.sub(r"^\d+\.\d s  ", "", line) for line in capfd.readouterr().err.splitlines() if " s  " in line]
-    assert lines == ["the scheduler is being started", "waits for a node [31m"]
+    assert lines == ["waits for a node [31m"]
 
 
 def test_it_can_be_switched_off(capfd: pytest.CaptureFixture[str]) -> None:
