@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import resource
 import ssl
 from collections.abc import Awaitable, Callable
@@ -70,7 +69,7 @@ async def test_a_thousand_routes_and_more_connections_than_envoys_default_allows
     held: list[Connection] = []
     try:
         for _ in range(1200):
-            held.append(await _connect_at_last(idle_proxy, scheduler))  # noqa: PERF401 those there are to be closed
+            held.append(await _connect(idle_proxy, scheduler))  # noqa: PERF401 those there are to be closed
         assert await held[0].say("x") == "ca1: x"
         assert await held[-1].say("x") == "ca1: x"
     finally:
@@ -86,14 +85,6 @@ def test_wanted_connections_are_no_more_than_files_may_be_open() -> None:
         assert connections_allowed(most) == (most - 200) // 2
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-async def _connect_at_last(proxy: RunningProxy, scheduler: FakeScheduler) -> Connection:
-    """A limit refuses every time; a busy machine breaks off one handshake in thousands."""
-    for _ in range(2):
-        with contextlib.suppress(ConnectionResetError):
-            return await _connect(proxy, scheduler)
-    return await _connect(proxy, scheduler)
 
 
 async def _connect(proxy: RunningProxy, scheduler: FakeScheduler) -> Connection:
