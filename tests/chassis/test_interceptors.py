@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +20,7 @@ from headrace._status import from_rpc_error
 from headrace.internal.v1 import agent_service_pb2, route_service_pb2
 from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc, cluster_service_pb2
 from headrace_chassis.interceptors import order
-from headrace_chassis.interceptors.call import Call, Context, Interceptor
+from headrace_chassis.interceptors.call import Call, Interceptor, Method, Serve
 from headrace_chassis.interceptors.errors import errors as errors_interceptor
 from headrace_chassis.interceptors.lift import lift
 from headrace_chassis.interceptors.observe import observe
@@ -67,11 +66,14 @@ async def test_the_first_lifted_interceptor_is_the_outermost(directory: Path) ->
     seen: list[str] = []
 
     def named(name: str) -> Interceptor:
-        @asynccontextmanager
-        async def interceptor(_call: Call, _context: Context) -> AsyncGenerator[None]:
-            seen.append(f"+{name}")
-            yield
-            seen.append(f"-{name}")
+        def interceptor(_method: Method, serve: Serve) -> Serve:
+            async def served(call: Call) -> Any:
+                seen.append(f"+{name}")
+                answer = await serve(call)
+                seen.append(f"-{name}")
+                return answer
+
+            return served
 
         return interceptor
 

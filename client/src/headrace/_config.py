@@ -59,7 +59,7 @@ def fill_in(value: object, what: str) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return value.format(**os.environ)
+        return value.format_map(os.environ)
     except KeyError as error:
         message = f"is the template {value!r}, but the environment variable {error.args[0]} is not set"
         raise InvalidRequest.of(Violation(what, message)) from None

@@ -55,9 +55,8 @@ class RenewableSecurity(Security):
         """Makes a context without a key touching a disk, as it does in Dask's own way with PEM texts."""
         if not hasattr(os, "memfd_create"):
             return self._remember(super()._get_tls_context(tls, purpose))
-        with _file(tls["ca_file"]) as ca, _file(tls["cert"], tls["key"]) as chain:
-            paths = {**tls, "ca_file": str(ca), "cert": str(chain), "key": None}
-            return self._remember(super()._get_tls_context(paths, purpose))
+        with _file(tls["cert"], tls["key"]) as chain:
+            return self._remember(super()._get_tls_context({**tls, "cert": str(chain), "key": None}, purpose))
 
     def _remember(self, context: ssl.SSLContext | None) -> ssl.SSLContext:
         assert context is not None  # it is None only without certificates

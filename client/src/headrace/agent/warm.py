@@ -15,6 +15,7 @@ import grpc.aio
 from distributed import Scheduler
 from distributed.compatibility import asyncio_run
 from distributed.config import get_loop_factory
+from distributed.versions import get_versions
 from tornado.iostream import SSLIOStream
 
 from headrace.agent.enroll import versions
@@ -70,6 +71,7 @@ def preload(extra_modules: Sequence[str] = ()) -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     versions()
+    get_versions()  # reads the metadata of a dozen packages and runs `uname`, when the first client or worker comes
     _compile_routes()
     _run_quietly(_rehearse())
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+import uvloop
 from pydantic import ValidationError
 
 from headrace.errors import HeadraceError
@@ -40,7 +40,7 @@ def service_command(
         settings = _load(settings_class, config)
         logs.configure(settings.log_format, settings.log_level, service=name)
         try:
-            asyncio.run(serve(settings, build))
+            uvloop.run(serve(settings, build))
         except* _EXPLAINED as group:
             for error in group.exceptions:
                 typer.echo(f"headrace {name}: {error}", err=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 from weakref import WeakSet
 
 from headrace.errors import DeadlineExceeded, Draining
-from headrace_chassis.interceptors.call import Call, Context
+from headrace_chassis.interceptors.call import Call, Context, Method, Serve
 
 # Kept back of the caller's own deadline, so that our answer is there before the caller gives up.
 MOST_KEPT_BACK_SECONDS = 0.1
@@ -31,41 +29,44 @@ class Deadlines:
         for scope in list(self._streams):
             scope.reschedule(now)
 
-    @asynccontextmanager
-    async def deadline(self, call: Call, context: Context) -> AsyncGenerator[None]:
+    def deadline(self, method: Method, serve: Serve) -> Serve:
         """Innermost: bounds the work itself."""
-        if call.is_stream:
-            async with self._until_drained():
-                yield
-            return
-        seconds = self._seconds(context)
-        scope = asyncio.timeout(seconds)
-        try:
-            async with scope:
-                yield
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            raise DeadlineExceeded(
-                f"{call.name} was not done within its {seconds:.3g} s and was given up; "
-                "look whether it took effect, or repeat it with a longer deadline"
-            ) from None
+        return self._until_drained(serve) if method.is_stream else self._in_time(method, serve)
 
-    @asynccontextmanager
-    async def _until_drained(self) -> AsyncGenerator[None]:
-        if self._draining:
-            raise Draining("this replica is shutting down; call again, another one answers")
-        scope = asyncio.timeout(None)
-        try:
-            async with scope:
-                self._streams.add(scope)
-                yield
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            raise Draining("this replica is shutting down; open the stream again, another one answers") from None
-        finally:
-            self._streams.discard(scope)
+    def _in_time(self, method: Method, serve: Serve) -> Serve:
+        async def bounded(call: Call) -> Any:
+            seconds = self._seconds(call.context)
+            scope = asyncio.timeout(seconds)
+            try:
+                async with scope:
+                    return await serve(call)
+            except TimeoutError:
+                if not scope.expired():
+                    raise
+                raise DeadlineExceeded(
+                    f"{method.name} was not done within its {seconds:.3g} s and was given up; "
+                    "look whether it took effect, or repeat it with a longer deadline"
+                ) from None
+
+        return bounded
+
+    def _until_drained(self, serve: Serve) -> Serve:
+        async def drained(call: Call) -> Any:
+            if self._draining:
+                raise Draining("this replica is shutting down; call again, another one answers")
+            scope = asyncio.timeout(None)
+            try:
+                async with scope:
+                    self._streams.add(scope)
+                    return await serve(call)
+            except TimeoutError:
+                if not scope.expired():
+                    raise
+                raise Draining("this replica is shutting down; open the stream again, another one answers") from None
+            finally:
+                self._streams.discard(scope)
+
+        return drained
 
     def _seconds(self, context: Context) -> float:
         remaining = cast("float | None", context.time_remaining())  # None without a deadline, whatever its type says

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Never
+from typing import Any, Never
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -12,25 +10,28 @@ from google.protobuf.message import DecodeError
 from headrace._status import to_status
 from headrace.errors import HeadraceError, InternalError, InvalidRequest
 from headrace_chassis import logs
-from headrace_chassis.interceptors.call import Call, Context
+from headrace_chassis.interceptors.call import Call, Context, Method, Serve
 from headrace_chassis.redis_connection import as_store_unavailable
 
 log = logs.get_logger()
 
 
-@asynccontextmanager
-async def errors(call: Call, context: Context) -> AsyncGenerator[None]:
+def errors(method: Method, serve: Serve) -> Serve:
     """Within observe, which reads the status that is set here."""
-    try:
-        yield
-    except HeadraceError as error:
-        await _abort(context, error)
-    except grpc.aio.BaseError:
-        raise  # aborted already, or nobody is there any more to hear
-    except DecodeError:
-        await _abort(context, InvalidRequest("a message of the stream is not valid protobuf"))
-    except Exception as error:  # noqa: BLE001 logged in full by _internal
-        await _abort(context, as_store_unavailable(error) or _internal(call, error))
+
+    async def told(call: Call) -> Any:
+        try:
+            return await serve(call)
+        except HeadraceError as error:
+            await _abort(call.context, error)
+        except grpc.aio.BaseError:
+            raise  # aborted already, or nobody is there any more to hear
+        except DecodeError:
+            await _abort(call.context, InvalidRequest("a message of the stream is not valid protobuf"))
+        except Exception as error:  # noqa: BLE001 logged in full by _internal
+            await _abort(call.context, as_store_unavailable(error) or _internal(method, error))
+
+    return told
 
 
 async def _abort(context: Context, error: HeadraceError) -> Never:
@@ -38,10 +39,11 @@ async def _abort(context: Context, error: HeadraceError) -> Never:
     await context.abort(status.code, status.details, status.trailing_metadata)
 
 
-def _internal(call: Call, error: Exception) -> InternalError:
+def _internal(method: Method, error: Exception) -> InternalError:
     request_id = logs.request_id.get()
-    log.error("unexpected error", method=call.name, exc_info=error)
+    log.error("unexpected error", method=method.name, exc_info=error)
     return InternalError(
-        f"headrace failed in {call.name}; its log has the cause under request id {request_id}: tell the administrator",
+        f"headrace failed in {method.name}; its log has the cause under request id {request_id}: "
+        "tell the administrator",
         {"request_id": request_id},
     )

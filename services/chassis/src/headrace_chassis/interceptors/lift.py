@@ -1,16 +1,16 @@
-"""Lifts interceptors, written as async context managers, over handlers of every kind."""
+"""Lifts interceptors over handlers of every kind."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from headrace.errors import InvalidRequest
-from headrace_chassis.interceptors.call import Call, Context, Interceptor
+from headrace_chassis.interceptors.call import Call, Context, Interceptor, Method, Serve
 from headrace_chassis.rights import right_of
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # one interceptor serves all messages
@@ -27,12 +27,12 @@ class _Lifted(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        method = handler_call_details.method
-        if (wrapped := self._wrapped.get(method)) is not None:
+        path = handler_call_details.method
+        if (wrapped := self._wrapped.get(path)) is not None:
             return wrapped
         if (handler := await continuation(handler_call_details)) is None:
             return None  # not implemented here; not remembered either, or strangers could fill the memory
-        wrapped = self._wrapped[method] = _wrap(handler, _look_at(method, handler), self._interceptors)
+        wrapped = self._wrapped[path] = _wrap(handler, _look_at(path, handler), self._interceptors)
         return wrapped
 
 
@@ -41,66 +41,39 @@ def lift(*interceptors: Interceptor) -> grpc.aio.ServerInterceptor:
     return _Lifted(interceptors)
 
 
-def _look_at(method: str, handler: Handler) -> Call:
-    service, _, name = method.rpartition("/")
+def _look_at(path: str, handler: Handler) -> Method:
+    service, _, name = path.rpartition("/")
     is_stream = handler.request_streaming or handler.response_streaming
-    return Call(method, f"{service.rpartition('.')[2]}.{name}", is_stream, right_of(method))
+    return Method(path, f"{service.rpartition('.')[2]}.{name}", is_stream, right_of(path))
 
 
-def _wrap(handler: Handler, call: Call, interceptors: tuple[Interceptor, ...]) -> Handler:
+def _wrap(handler: Handler, method: Method, interceptors: tuple[Interceptor, ...]) -> Handler:
     assert not (handler.request_streaming and not handler.response_streaming), "no RPC of headrace is stream-unary"
+    serve = _server_of(handler)
+    for interceptor in reversed(interceptors):
+        serve = interceptor(method, serve)
+
+    async def entry(request: object, context: Context) -> Any:
+        return await serve(Call(request, context, dict(context.invocation_metadata() or ())))
+
+    behaviour = cast("Any", entry)
     if not handler.response_streaming:
-        return grpc.unary_unary_rpc_method_handler(
-            cast("Any", _unary(handler, call, interceptors)), None, handler.response_serializer
-        )
+        return grpc.unary_unary_rpc_method_handler(behaviour, None, handler.response_serializer)
     if not handler.request_streaming:
-        return grpc.unary_stream_rpc_method_handler(
-            cast("Any", _unary_stream(handler, call, interceptors)), None, handler.response_serializer
-        )
-    return grpc.stream_stream_rpc_method_handler(
-        cast("Any", _stream_stream(handler, call, interceptors)),
-        handler.request_deserializer,
-        handler.response_serializer,
-    )
+        return grpc.unary_stream_rpc_method_handler(behaviour, None, handler.response_serializer)
+    return grpc.stream_stream_rpc_method_handler(behaviour, handler.request_deserializer, handler.response_serializer)
 
 
-def _unary(handler: Handler, call: Call, interceptors: tuple[Interceptor, ...]) -> object:
-    behaviour = cast("Callable[[object, Context], Awaitable[object]]", handler.unary_unary)
-    decode = _decoder(handler)
-
-    async def serve(raw: bytes, context: Context) -> object:
-        async with AsyncExitStack() as stack:
-            for interceptor in interceptors:
-                await stack.enter_async_context(interceptor(call, context))
-            return await behaviour(decode(raw), context)
-        raise AssertionError("no interceptor swallows errors")
-
-    return serve
-
-
-def _unary_stream(handler: Handler, call: Call, interceptors: tuple[Interceptor, ...]) -> object:
-    behaviour = cast("Callable[[object, Context], object]", handler.unary_stream)
-    decode = _decoder(handler)
-
-    async def serve(raw: bytes, context: Context) -> None:
-        async with AsyncExitStack() as stack:
-            for interceptor in interceptors:
-                await stack.enter_async_context(interceptor(call, context))
-            await _write_all(behaviour(decode(raw), context), context)
-
-    return serve
-
-
-def _stream_stream(handler: Handler, call: Call, interceptors: tuple[Interceptor, ...]) -> object:
-    behaviour = cast("Callable[[object, Context], object]", handler.stream_stream)
-
-    async def serve(requests: object, context: Context) -> None:
-        async with AsyncExitStack() as stack:
-            for interceptor in interceptors:
-                await stack.enter_async_context(interceptor(call, context))
-            await _write_all(behaviour(requests, context), context)
-
-    return serve
+def _server_of(handler: Handler) -> Serve:
+    """Makes the innermost of what serves a method: the servicer itself."""
+    if not handler.response_streaming:
+        unary = cast("Callable[[object, Context], Awaitable[object]]", handler.unary_unary)
+        return lambda call: unary(_decoded(handler, call.request), call.context)
+    if not handler.request_streaming:
+        stream = cast("Callable[[object, Context], object]", handler.unary_stream)
+        return lambda call: _write_all(stream(_decoded(handler, call.request), call.context), call.context)
+    both = cast("Callable[[object, Context], object]", handler.stream_stream)
+    return lambda call: _write_all(both(call.request, call.context), call.context)
 
 
 async def _write_all(answer: object, context: Context) -> None:
@@ -113,14 +86,9 @@ async def _write_all(answer: object, context: Context) -> None:
             await context.write(response)
 
 
-def _decoder(handler: Handler) -> Callable[[bytes], object]:
+def _decoded(handler: Handler, raw: bytes) -> object:
     """Decodes within the interceptors, so that garbage gets a typed error like everything else."""
-    deserialize = cast("Callable[[bytes], object]", handler.request_deserializer)
-
-    def decode(raw: bytes) -> object:
-        try:
-            return deserialize(raw)
-        except DecodeError:
-            raise InvalidRequest("the request is not a valid protobuf message of this method") from None
-
-    return decode
+    try:
+        return cast("Callable[[bytes], object]", handler.request_deserializer)(raw)
+    except DecodeError:
+        raise InvalidRequest("the request is not a valid protobuf message of this method") from None

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import grpc
 
 from headrace_chassis import logs, metrics
-from headrace_chassis.interceptors.call import Call, Context
+from headrace_chassis.interceptors.call import Call, Context, Method, Serve
 
 REQUEST_ID_KEY = "x-request-id"
 REQUEST_ID_LENGTH = 64
@@ -20,37 +19,42 @@ REQUEST_ID_LENGTH = 64
 log = logs.get_logger()
 
 
-@asynccontextmanager
-async def observe(call: Call, context: Context) -> AsyncGenerator[None]:
+def observe(method: Method, serve: Serve) -> Serve:
     """Outermost: sees also what the others refuse."""
-    logs.request_id.set(_request_id(context))
-    in_flight = metrics.RPCS_IN_FLIGHT.labels(call.name)
-    in_flight.inc()
-    started = time.perf_counter()
-    code = "UNKNOWN"
-    try:
-        yield
-        code = "OK"
-    except asyncio.CancelledError:
-        code = "CANCELLED"
-        raise
-    except Exception:
-        code = _code(context)
-        raise
-    finally:
+    in_flight = metrics.RPCS_IN_FLIGHT.labels(method.name)
+
+    def count(code: str, started: float) -> float:
         seconds = time.perf_counter() - started
-        in_flight.dec()
-        metrics.RPC_SECONDS.labels(call.name, code).observe(seconds)
-        if code not in {"OK", "CANCELLED"}:
-            log.info("call failed", method=call.name, code=code, error=context.details(), seconds=round(seconds, 4))
+        metrics.RPC_SECONDS.labels(method.name, code).observe(seconds)
+        return round(seconds, 4)
+
+    async def observed(call: Call) -> Any:
+        logs.request_id.set(_request_id(call.metadata))
+        started = time.perf_counter()
+        in_flight.inc()
+        try:
+            answer = await serve(call)
+        except asyncio.CancelledError:
+            log.debug("call cancelled", method=method.name, seconds=count("CANCELLED", started))
+            raise
+        except Exception:
+            code = _code(call.context)
+            seconds = count(code, started)
+            log.info("call failed", method=method.name, code=code, error=call.context.details(), seconds=seconds)
+            raise
         else:
-            log.debug("call", method=call.name, code=code, seconds=round(seconds, 4))
+            log.debug("call", method=method.name, seconds=count("OK", started))
+            return answer
+        finally:
+            in_flight.dec()
+
+    return observed
 
 
-def _request_id(context: Context) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_KEY and isinstance(value, str) and value.isprintable():
-            return value[:REQUEST_ID_LENGTH]
+def _request_id(metadata: Mapping[str, str | bytes]) -> str:
+    given = metadata.get(REQUEST_ID_KEY)
+    if isinstance(given, str) and given.isprintable():
+        return given[:REQUEST_ID_LENGTH]
     return os.urandom(8).hex()
 
 

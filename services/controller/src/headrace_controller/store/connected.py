@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from headrace.errors import ClusterNotFound
 from headrace.resource_names import cluster_name
 from headrace_chassis.redis_connection import store_errors
+from headrace_chassis.redis_reads import Reads
 from headrace_chassis.scripts import Argument, Script, load
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, ClusterId, UserId
@@ -29,6 +30,7 @@ class Connected:
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
+        self._reads = Reads(redis)
         self._owners: dict[ClusterId, UserId] = {}
         self._seen: OrderedDict[ClusterId, Cluster] = OrderedDict()
 
@@ -48,6 +50,11 @@ class Connected:
     async def _ask(self, *command: Argument) -> Any:
         with store_errors():
             return await cast("Any", self._redis.execute_command(*command))
+
+    async def _look_up(self, *command: Argument) -> Any:
+        """As `_ask`, but cheaper: for commands that only read and whose answer is plain bytes."""
+        with store_errors():
+            return await self._reads.ask(*command)
 
     async def _ask_all(self, *commands: Sequence[Argument], atomically: bool = False) -> list[Any]:
         """Sends several commands at once; `atomically`, nothing else comes between them."""

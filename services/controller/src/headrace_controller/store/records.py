@@ -41,7 +41,7 @@ class Records(Connected):
     async def revision(self, cluster: ClusterId) -> tuple[int, UserId]:
         """Returns revision and owner. Raises `ClusterNotFound`."""
         revision, owner = cast(
-            "list[bytes | None]", await self._ask("HMGET", self._keys.record(cluster), "revision", "owner")
+            "list[bytes | None]", await self._look_up("HMGET", self._keys.record(cluster), "revision", "owner")
         )
         if revision is None or owner is None:
             raise not_found(cluster)
@@ -49,7 +49,7 @@ class Records(Connected):
 
     async def by_alias(self, owner: UserId, alias: str) -> ClusterId | None:
         """Returns the owner's cluster of that alias, unless it is ending."""
-        cluster = cast("bytes | None", await self._ask("HGET", self._keys.aliases(owner), alias))
+        cluster = cast("bytes | None", await self._look_up("HGET", self._keys.aliases(owner), alias))
         return None if cluster is None else ClusterId(cluster.decode())
 
     async def secrets(self, cluster: ClusterId) -> bytes:
@@ -93,7 +93,7 @@ class Records(Connected):
 
     async def version(self, owner: UserId | None = None) -> int:
         """Returns a number that grows with each write of an owner's (or any) record."""
-        return int(cast("bytes | None", await self._ask("GET", self._keys.version(owner))) or 0)
+        return int(cast("bytes | None", await self._look_up("GET", self._keys.version(owner))) or 0)
 
     async def usage(self, owner: UserId | None = None) -> Demand:
         """Returns what an owner (or everybody) is promised."""
