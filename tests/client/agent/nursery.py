@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -24,7 +25,8 @@ def main() -> None:
     warm.preload()
     gc.collect()
     gc.freeze()
-    forkserver.start()
+    with tempfile.TemporaryDirectory(prefix="hr-nursery-") as private:
+        forkserver.start(Path(private))
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write)

@@ -2,7 +2,8 @@
 
 A nanny cannot fork its worker itself: it has threads (gRPC's, Dask's). Python's own answer is a fork server, a process
 without threads that forks when it is asked to. Here it is forked from the nursery, so it has everything imported, and
-the nannies forked from there later find it in what they inherit.
+the nannies forked from there later find it in what they inherit: a descriptor of its socket, which has no name. So
+nobody else can reach it, whoever kills it leaves nothing behind, and no path is too long.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import os
 import select
 import socket
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import forkserver as mp_forkserver
@@ -29,11 +29,11 @@ logger = logging.getLogger("headrace.agent")
 
 # Dask's own number: strings must have the same hash in all workers of a cluster, and the seed is fixed at exec.
 HASH_SEED = "6640"
+_SOCKET = "fork"
 
 
 @dataclass(frozen=True, slots=True)
 class _Inherited:
-    address: Path
     exited: int  # a pidfd: readable when the fork server has exited
     environment: Mapping[str, str]
 
@@ -43,37 +43,32 @@ _inherited: _Inherited | None = None
 _server: mp_forkserver.ForkServer = vars(mp_forkserver)["_forkserver"]
 
 
-def start(directory: Path | None = None) -> None:
+def start(directory: Path) -> None:
     """Forks the fork server; to be called once, in the nursery, with everything imported and no thread running.
 
-    It lives until the nursery and all that was forked from it have ended, and then removes its socket; one that is
-    killed cannot.
+    It lives until the nursery and all that was forked from it have ended.
 
     Parameters
     ----------
     directory
-        Where its socket is to lie; must be accessible to this user only. A temporary directory by default.
+        Where its socket lies for a moment; must be accessible to this user only, and used by one nursery at a time.
     """
     global _inherited  # noqa: PLW0603 inherited by forks, which is the point of it
     if sys.version_info >= (3, 14) or not hasattr(os, "pidfd_open"):
         logger.warning("no fork server on this platform; worker processes start cold")
         return
     resource_tracker.ensure_running()
-    # Whoever reaches the socket can run code as us: a directory of our own.
-    address = (directory or Path(tempfile.mkdtemp(prefix="headrace-fork-"))) / f"fork-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as listener:
-        address.unlink(missing_ok=True)
-        listener.bind(str(address))
-        listener.listen(128)
+        address = _listen(listener, directory)
         alive_read, alive_write = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(alive_write)
-            _serve(listener.detach(), alive_read, address, temporary=directory is None)
+            _serve(listener.detach(), alive_read)
         os.close(alive_read)
-    _inherited = _Inherited(address, os.pidfd_open(pid), dict(os.environ))
+    _inherited = _Inherited(os.pidfd_open(pid), dict(os.environ))
     _server.__dict__.update(
-        _forkserver_address=str(address), _forkserver_alive_fd=alive_write, ensure_running=_ensure_running
+        _forkserver_address=address, _forkserver_alive_fd=alive_write, ensure_running=_ensure_running
     )
 
 
@@ -101,7 +96,23 @@ def pre_spawn_environment() -> dict[str, str]:
     return environment
 
 
-def _serve(listener: int, alive: int, address: Path, *, temporary: bool) -> None:
+def _listen(listener: socket.socket, directory: Path) -> str:
+    """Listens; returns an address that is good in this process and what is forked from it, and nowhere else."""
+    path = directory / _SOCKET
+    path.unlink(missing_ok=True)  # of one that was killed in that moment
+    parent = os.open(directory, os.O_PATH)
+    try:
+        listener.bind(f"/proc/self/fd/{parent}/{_SOCKET}")  # the kernel takes no more than 107 bytes
+    finally:
+        os.close(parent)
+    listener.listen(128)
+    # Whoever reaches the socket can run code as us.
+    reached = os.open(path, os.O_PATH)
+    path.unlink()
+    return f"/proc/self/fd/{reached}"
+
+
+def _serve(listener: int, alive: int) -> None:
     code = 1
     try:
         signals.reset()
@@ -113,10 +124,6 @@ def _serve(listener: int, alive: int, address: Path, *, temporary: bool) -> None
     except BaseException:
         logger.exception("the fork server failed; worker processes start cold from now on")
     finally:
-        with contextlib.suppress(OSError):
-            address.unlink()
-            if temporary:
-                address.parent.rmdir()
         os._exit(code)
 
 
@@ -134,4 +141,4 @@ def _ensure_running() -> None:
 
 def _is_there(inherited: _Inherited) -> bool:
     exited, _, _ = select.select([inherited.exited], [], [], 0)
-    return not exited and inherited.address.exists()
+    return not exited

@@ -16,7 +16,7 @@ class Agent(Protocol):
     """A module that a nursery is given: what to import, and what a forked process runs."""
 
     def preload(self) -> None:
-        """Imports everything, once, in the nursery; must start no thread."""
+        """Imports everything, once, in the nursery and its private directory; must start no thread."""
         ...
 
     def standby(self) -> None:
@@ -41,7 +41,7 @@ def preload() -> None:
     os.register_at_fork(after_in_child=_draw_own_randomness)
     title = getproctitle()
     setproctitle(title.replace("nursery", "fork server", 1))
-    forkserver.start()
+    forkserver.start(Path.cwd())  # the nursery's own
     setproctitle(title)
     assert process.run
 
