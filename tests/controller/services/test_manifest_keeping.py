@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
+from msgspec import msgpack
 from tests.conftest import Eventually
-from tests.controller.services.fake_backend import FakeBackend, FakeMachine
+from tests.controller.services.fake_backend import FakeBackend
+from tests.controller.services.fake_machine import FakeMachine
 
 from headrace_chassis.seal import Seal
 from headrace_controller.backends.base import BackendError
-from headrace_controller.model import AdaptRange, Cluster, ClusterId, EndReason, Group, Spec, UserId
+from headrace_controller.model import AdaptRange, Cluster, ClusterId, EndReason, Group, Phase, Spec, Status, UserId
 from headrace_controller.reconciling.manifest_keeping import ManifestKeeping
 from headrace_controller.reconciling.manifests import Manifests
 from headrace_controller.store import Store
@@ -88,12 +90,41 @@ async def test_after_trouble_or_doubt_the_next_step_writes(
     await eventually(lambda: len(backend.written) == 3)
 
 
-async def test_what_is_to_end_is_written_no_more(
-    backend: Backend, keeping: ManifestKeeping, eventually: Eventually
+async def test_that_it_is_to_end_is_written_and_after_its_end_nothing(
+    backend: Backend, keeping: ManifestKeeping
 ) -> None:
     keeping.refresh(cluster(Group()))
-    ending = cluster(Group())
-    keeping.refresh(replace(ending, spec=replace(ending.spec, stop=EndReason.USER)))
-    keeping.refresh(cluster(Group(), name="c2"))
-    await eventually(lambda: backend.written)
-    assert [MANIFESTS.open(written).cluster for written in backend.written] == ["c2"]
+    for ending in (asked_to_stop(cluster(Group())), failing(cluster(Group(), name="c2"))):
+        keeping.refresh(ending)
+        await keeping.written(ending.id)
+        keeping.refresh(replace(ending, status=Status(phase=Phase.STOPPED)))
+        await keeping.written(ending.id)
+    manifests = [MANIFESTS.open(written) for written in backend.written]
+    assert [(manifest.cluster, manifest.spec.stop) for manifest in manifests] == [
+        ("c1", EndReason.USER),
+        ("c2", EndReason.SCHEDULER_LOST),
+    ]
+
+
+async def test_what_cannot_be_written_is_not_waited_for(backend: Backend, keeping: ManifestKeeping) -> None:
+    backend.trouble = True
+    keeping.refresh(asked_to_stop(cluster(Group())))
+    await keeping.written(ClusterId("c1"))
+    assert len(backend.written) == 1
+    await keeping.written(ClusterId("c1"))
+
+
+def test_a_manifest_from_before_stops_were_kept_is_read() -> None:
+    spec = {"alias": "lab", "groups": [{"name": "default", "size": 2}]}
+    before = {"cluster": "c1", "owner": "ann", "created": 1.5, "generation": 3, "spec": spec, "secrets": b"s"}
+    manifest = MANIFESTS.open(Seal([bytes(32)]).seal(msgpack.encode(before)))
+    assert manifest.spec == Spec(alias="lab", groups=(Group(size=2),))
+    assert manifest.spec.stop is None
+
+
+def asked_to_stop(cluster: Cluster) -> Cluster:
+    return replace(cluster, spec=replace(cluster.spec, stop=EndReason.USER))
+
+
+def failing(cluster: Cluster) -> Cluster:
+    return replace(cluster, status=Status(phase=Phase.STOPPING, reason=EndReason.SCHEDULER_LOST))

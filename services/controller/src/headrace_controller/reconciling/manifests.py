@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -12,7 +12,7 @@ from headrace_controller.model import Cluster, ClusterId, Spec, UserId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The essentials of a record."""
+    """The essentials of a record. The spec's `stop` also tells of a cluster that ends because it cannot go on."""
 
     cluster: ClusterId
     owner: UserId
@@ -35,7 +35,7 @@ class Manifests:
             owner=cluster.owner,
             created=cluster.created,
             generation=cluster.generation,
-            spec=cluster.spec,
+            spec=replace(cluster.spec, stop=cluster.ending),
             secrets=secrets,
         )
         return self._seal.seal(msgspec.msgpack.encode(manifest))
