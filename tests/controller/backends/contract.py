@@ -1,25 +1,32 @@
-"""What every backend must do. A backend's test module subclasses `BackendContract` and provides `make_backend`."""
+"""What every backend must do, also one without processes. A test module subclasses `BackendContract`.
+
+Backends that start real processes pass `process_contract.py`, which is this and more.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
-from typing import cast
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+from tests.controller.backends.processes import (
+    new_cluster,
+    spec,
+    status,
+    text,
+    until_exited,
+    until_running,
+    until_says,
+)
+from tests.controller.backends.programs import DEAF, NO_SUCH_COMMAND, Program
 
 from headrace_controller.backends.base import (
     SCHEDULER,
     Backend,
     ExitCause,
-    LogPiece,
     Manifests,
     ProcessKey,
-    ProcessSpec,
     ProcessState,
     ProcessStatus,
     Role,
@@ -27,72 +34,9 @@ from headrace_controller.backends.base import (
 
 MakeBackend = Callable[[], Backend]
 
-FOR_EVER = ("sh", "-c", "echo up; exec sleep 1000")
-DEAF = ("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done")
-
-
-def new_cluster() -> str:
-    return "c" + secrets.token_hex(10)[:19]
-
-
-def spec(cluster: str, process: str, command: Sequence[str] = FOR_EVER, **more: object) -> ProcessSpec:
-    options = {"start_command": list(command), **cast("dict[str, object]", more.pop("options", {}))}
-    fields: dict[str, object] = {
-        "generation": 3,
-        "owner": "users/ann",
-        "agent_token": "token",
-        "agent_endpoint": "unix:/nowhere",
-        **more,
-    }
-    role = Role.SCHEDULER if process == SCHEDULER else Role.WORKER
-    return ProcessSpec(key=ProcessKey(cluster, process), role=role, options=options, **fields)  # pyright: ignore[reportArgumentType]
-
-
-async def status(backend: Backend, cluster: str, process: str = SCHEDULER) -> ProcessStatus:
-    [found] = [s for s in await backend.observe(cluster) if s.key.process == process]
-    return found
-
-
-async def text(backend: Backend, cluster: str, process: str | None = None, *, tail_lines: int | None = None) -> str:
-    pieces = [piece async for piece in backend.logs(cluster, process, tail_lines=tail_lines)]
-    return b"".join(piece.lines for piece in pieces).decode()
-
-
-async def until_exited(backend: Backend, cluster: str, process: str = SCHEDULER) -> ProcessStatus:
-    return await _until(backend, cluster, process, lambda s: s.state is ProcessState.EXITED)
-
-
-async def until_running(backend: Backend, cluster: str, process: str = SCHEDULER) -> ProcessStatus:
-    return await _until(backend, cluster, process, lambda s: s.state is ProcessState.RUNNING)
-
-
-async def until_says(backend: Backend, cluster: str, said: str, process: str = SCHEDULER) -> None:
-    """Waits until a process has written something."""
-    async with asyncio.timeout(10), aclosing(_logs(backend, cluster, process)) as pieces:
-        heard = b""
-        async for piece in pieces:
-            heard += piece.lines
-            if said.encode() in heard:
-                return
-
-
-def _logs(backend: Backend, cluster: str, process: str | None = None) -> AsyncGenerator[LogPiece]:
-    return cast("AsyncGenerator[LogPiece]", backend.logs(cluster, process, follow=True))
-
-
-async def _until(backend: Backend, cluster: str, process: str, holds: Callable[[ProcessStatus], bool]) -> ProcessStatus:
-    changes = backend.changes()
-    found = await status(backend, cluster, process)
-    async with asyncio.timeout(10):
-        while not holds(found):
-            changed = await anext(changes)
-            if changed.key == found.key:
-                found = changed
-    return found
-
 
 class BackendContract:
-    """Tests for any backend; processes are commands of our own, so that no controller is needed."""
+    """Tests for any backend; what runs are programs of our own, so that no controller is needed."""
 
     @pytest.fixture
     def make_backend(self) -> MakeBackend:
@@ -132,75 +76,45 @@ class BackendContract:
         assert await text(backend, cluster) == "up\n"
 
     async def test_what_has_exited_can_be_started_again(self, backend: Backend, cluster: str) -> None:
-        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "echo first"])])
+        await backend.start([spec(cluster, SCHEDULER, Program(says="first\n", code=0))])
         await until_exited(backend, cluster)
-        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "echo second; exec sleep 1000"])])
+        await backend.start([spec(cluster, SCHEDULER, Program(says="second\n"))])
         await until_running(backend, cluster)
         await until_says(backend, cluster, "second")
         assert await text(backend, cluster) == "first\nsecond\n"
 
     async def test_a_failing_command_tells_its_exit_code_within_a_second(self, backend: Backend, cluster: str) -> None:
         began = time.monotonic()
-        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "echo what went wrong >&2; exit 3"])])
+        await backend.start([spec(cluster, SCHEDULER, Program(says="what went wrong\n", code=3))])
         seen = await until_exited(backend, cluster)
         assert time.monotonic() - began < 1
         assert (seen.exit_code, seen.cause) == (3, ExitCause.EXITED)
         assert "3" in seen.message
         assert await text(backend, cluster) == "what went wrong\n"
 
-    async def test_a_command_that_does_not_exist_is_named_with_where_it_was_sought(
+    async def test_one_that_cannot_start_has_exited_says_why_and_hinders_no_other(
         self, backend: Backend, cluster: str
     ) -> None:
-        missing = spec(cluster, SCHEDULER, ["no-such-command"], environment={"PATH": "/nowhere:/bin"})
-        await backend.start([missing, spec(cluster, "other")])
+        await backend.start([spec(cluster, SCHEDULER, Program(missing=True)), spec(cluster, "other")])
         seen = await until_exited(backend, cluster)
         assert seen.cause is ExitCause.START_FAILED
-        assert "no-such-command" in seen.message
-        assert "/nowhere:/bin" in seen.message
-        assert "no-such-command" in await text(backend, cluster)
+        assert NO_SUCH_COMMAND in seen.message
+        assert NO_SUCH_COMMAND in await text(backend, cluster)
         await until_running(backend, cluster, "other")
 
     async def test_a_killed_process_tells_the_signal(self, backend: Backend, cluster: str) -> None:
-        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "kill -9 $$"])])
+        await backend.start([spec(cluster, SCHEDULER, Program(code=-9))])
         seen = await until_exited(backend, cluster)
         assert (seen.exit_code, seen.cause) == (-9, ExitCause.EXITED)
         assert "signal 9" in seen.message
 
-    async def test_the_process_gets_identity_and_environment(self, backend: Backend, cluster: str) -> None:
-        command = [sys.executable, "-c", "import os; print({k: v for k, v in os.environ.items() if k[0] in 'HC'})"]
-        await backend.start(
-            [
-                spec(
-                    cluster,
-                    "w-1",
-                    command,
-                    environment={"COLOUR": "blue", "CITY": "Bonn"},
-                    options={"environment": {"CITY": "Köln"}},
-                )
-            ]
-        )
-        await until_exited(backend, cluster, "w-1")
-        seen = await text(backend, cluster, "w-1")
-        for name, value in {
-            "HEADRACE_CLUSTER": cluster,
-            "HEADRACE_PROCESS": "w-1",
-            "HEADRACE_ROLE": "worker",
-            "HEADRACE_GENERATION": "3",
-            "HEADRACE_AGENT_ENDPOINT": "unix:/nowhere",
-            "HEADRACE_AGENT_TOKEN": "token",
-            "COLOUR": "blue",
-            "CITY": "Bonn",
-        }.items():
-            assert f"'{name}': '{value}'" in seen
-
     async def test_stopping_asks_first(self, backend: Backend, cluster: str) -> None:
-        command = ["sh", "-c", "trap 'echo goodbye; exit 0' TERM; echo up; while :; do sleep 0.02; done"]
-        await backend.start([spec(cluster, SCHEDULER, command)])
+        await backend.start([spec(cluster, SCHEDULER, Program(goodbye="goodbye\n"))])
         await until_says(backend, cluster, "up")
         await backend.stop(cluster)
         seen = await status(backend, cluster)
         assert (seen.state, seen.cause) == (ProcessState.EXITED, ExitCause.STOPPED)
-        assert "goodbye" in await text(backend, cluster)
+        assert "goodbye\n" in await text(backend, cluster)
 
     async def test_stopping_kills_within_a_second_what_ignores_the_asking(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER, DEAF)])
@@ -210,35 +124,6 @@ class BackendContract:
         assert time.monotonic() - began < 1.0
         seen = await status(backend, cluster)
         assert (seen.state, seen.exit_code, seen.cause) == (ProcessState.EXITED, -9, ExitCause.STOPPED)
-
-    @pytest.mark.parametrize("prefix", ["", "setsid "], ids=["in its group", "in a session of its own"])
-    async def test_stopping_kills_what_the_process_has_started(
-        self, backend: Backend, cluster: str, prefix: str
-    ) -> None:
-        beat = "trap '' TERM; echo up; while :; do echo beat; sleep 0.01; done"
-        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", f'{prefix}sh -c "$0" & wait', beat])])
-        await until_says(backend, cluster, "beat")
-        await backend.stop(cluster)
-        after = await text(backend, cluster)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await until_says(backend, cluster, after + "beat")
-
-    async def test_what_a_process_leaves_behind_is_killed_when_it_ends_by_itself(
-        self, backend: Backend, cluster: str
-    ) -> None:
-        beat = "while :; do echo beat; sleep 0.01; done"
-        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", 'sh -c "$0" & sleep 0.1', beat])])
-        await until_exited(backend, cluster)
-
-        async def silent() -> bool:
-            before = await text(backend, cluster)
-            await asyncio.sleep(0.1)
-            return await text(backend, cluster) == before
-
-        async with asyncio.timeout(3):
-            while not await silent():
-                continue
 
     async def test_one_of_several_processes_can_be_stopped(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER), spec(cluster, "w-1"), spec(cluster, "w-2")])
@@ -259,7 +144,7 @@ class BackendContract:
     ) -> None:
         before = make_backend()
         await before.open()
-        await before.start([spec(cluster, SCHEDULER), spec(cluster, "w-1", ["sh", "-c", "exit 7"])])
+        await before.start([spec(cluster, SCHEDULER), spec(cluster, "w-1", Program(code=7))])
         running = await until_running(before, cluster)
         exited = await until_exited(before, cluster, "w-1")
         await before.close()
@@ -272,6 +157,21 @@ class BackendContract:
         await after.stop(cluster)
         assert (await status(after, cluster)).cause is ExitCause.STOPPED
         await after.close()
+
+    async def test_what_one_controller_does_all_see(self, make_backend: MakeBackend, cluster: str) -> None:
+        one, other = make_backend(), make_backend()
+        await asyncio.gather(one.open(), other.open())
+        changes = other.changes()
+        await one.start([spec(cluster, SCHEDULER)])
+        assert (await asyncio.wait_for(anext(changes), 5)).key == ProcessKey(cluster, SCHEDULER)
+        assert await until_running(other, cluster) == await until_running(one, cluster)
+        await other.start([spec(cluster, SCHEDULER)])
+        await other.stop(cluster)
+        assert (await until_exited(one, cluster)).cause is ExitCause.STOPPED
+        assert await text(one, cluster) == await text(other, cluster) == "up\n"
+        await one.forget(cluster)
+        assert await other.observe(cluster) == []
+        await asyncio.gather(one.close(), other.close())
 
     async def test_changes_are_streamed_from_the_call_on(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, "early")])
@@ -289,6 +189,13 @@ class BackendContract:
                     states.append(change.state)
             assert [s for s in states if s is not ProcessState.PENDING] == [ProcessState.RUNNING, ProcessState.EXITED]
 
+    async def test_a_start_is_told_before_it_returns(self, backend: Backend, cluster: str) -> None:
+        # Who goes by the changes would start the same again otherwise.
+        following = asyncio.ensure_future(anext(backend.changes()))
+        await backend.start([spec(cluster, SCHEDULER)])
+        assert following.done()
+        assert (await following).key == ProcessKey(cluster, SCHEDULER)
+
     async def test_changes_end_when_the_backend_is_closed(self, make_backend: MakeBackend) -> None:
         backend = make_backend()
         await backend.open()
@@ -298,22 +205,22 @@ class BackendContract:
         assert await asyncio.wait_for(waiting, 1) == []
 
     async def test_logs_can_be_read_from_the_end(self, backend: Backend, cluster: str) -> None:
-        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done"])])
+        lines = "".join(f"line {i}\n" for i in range(1, 6))
+        await backend.start([spec(cluster, SCHEDULER, Program(says=lines, code=0))])
         await until_exited(backend, cluster)
         assert await text(backend, cluster, tail_lines=2) == "line 4\nline 5\n"
         assert await text(backend, cluster, tail_lines=0) == ""
         assert await text(backend, cluster, tail_lines=100) == await text(backend, cluster)
-        assert len((await text(backend, cluster)).splitlines()) == 5
+        assert await text(backend, cluster) == lines
 
     async def test_logs_come_in_pieces_of_whole_lines(self, backend: Backend, cluster: str) -> None:
-        script = "import sys\nfor i in range(20000): print(i, 'x' * (i % 50))\nsys.stdout.write('no end')"
-        await backend.start([spec(cluster, SCHEDULER, [sys.executable, "-c", script])])
+        said = "".join(f"{i} {'x' * (i % 50)}\n" for i in range(20000)) + "no end"
+        await backend.start([spec(cluster, SCHEDULER, Program(says=said, code=0))])
         await until_exited(backend, cluster)
         pieces = [piece async for piece in backend.logs(cluster)]
         assert all(len(piece.lines) <= 64 * 1024 for piece in pieces)
         assert all(piece.lines.endswith(b"\n") for piece in pieces[:-1])
-        lines = b"".join(piece.lines for piece in pieces).split(b"\n")
-        assert lines == [b"%d %s" % (i, b"x" * (i % 50)) for i in range(20000)] + [b"no end"]
+        assert b"".join(piece.lines for piece in pieces).decode() == said
 
     async def test_following_shows_lines_as_they_are_written_and_processes_as_they_appear(
         self, backend: Backend, cluster: str
@@ -335,7 +242,7 @@ class BackendContract:
         following = asyncio.ensure_future(follow())
         await backend.start([spec(cluster, SCHEDULER)])
         await until_heard(SCHEDULER, b"up\n")
-        await backend.start([spec(cluster, "w-1", ["sh", "-c", "echo working; printf last"])])
+        await backend.start([spec(cluster, "w-1", Program(says="working\nlast", code=0))])
         await until_heard("w-1", b"working\n")
         await until_heard("w-1", b"last")
         assert not following.done()
@@ -346,7 +253,7 @@ class BackendContract:
         assert await text(backend, cluster, "nobody", tail_lines=3) == ""
 
     async def test_forgetting_removes_what_is_kept(self, backend: Backend, cluster: str) -> None:
-        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "echo bye"], manifest=b"sealed")])
+        await backend.start([spec(cluster, SCHEDULER, Program(says="bye\n", code=0), manifest=b"sealed")])
         await until_exited(backend, cluster)
         await backend.forget(cluster)
         assert await backend.observe(cluster) == []
@@ -362,7 +269,7 @@ class BackendContract:
         await before.open()
         ended = new_cluster()
         await before.start([spec(cluster, SCHEDULER, manifest=b"\x00sealed\xff")])
-        await before.start([spec(ended, SCHEDULER, ["true"], manifest=b"other")])
+        await before.start([spec(ended, SCHEDULER, Program(code=0), manifest=b"other")])
         await until_exited(before, ended)
         await before.close()
         after = make_backend()

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import Eventually
 from tests.controller.backends.conftest import Place
-from tests.controller.backends.contract import (
-    DEAF,
+from tests.controller.backends.processes import (
     new_cluster,
     spec,
     status,
@@ -31,6 +30,7 @@ from headrace_controller.backends.local.backend import LocalBackend
 from headrace_controller.backends.local.launch import launch, shut_down
 
 WARM = ()
+DEAF = ("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done")
 
 
 @pytest.fixture

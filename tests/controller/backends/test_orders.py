@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.controller.backends.contract import spec
+from tests.controller.backends.processes import spec
 
 from headrace_controller.backends.base import SCHEDULER
 from headrace_controller.backends.local.environment import inherited, needs_fresh_interpreter

@@ -1,70 +1,15 @@
-"""A backend without processes: what it "runs" is a record, and tests hear of each start and stop."""
+"""A backend without processes. It passes the same contract as those that have them."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-from headrace_controller.backends.base import (
-    SCHEDULER,
-    BackendError,
-    ExitCause,
-    LogPiece,
-    ProcessKey,
-    ProcessSpec,
-    ProcessState,
-    ProcessStatus,
-)
+from tests.controller.services.fake_machine import FakeMachine, Key
 
-Key = tuple[str, str]
+from headrace_controller.backends.base import SCHEDULER, LogPiece, ProcessSpec, ProcessStatus
 
-
-class FakeMachine:
-    """What goes on running when backends (that is: controllers) come and go."""
-
-    def __init__(self) -> None:
-        self.specs: dict[Key, ProcessSpec] = {}
-        self.statuses: dict[Key, ProcessStatus] = {}
-        self.logs: dict[Key, list[bytes]] = defaultdict(list)
-        self.kept_manifests: dict[str, bytes] = {}
-        self.starts: list[Key] = []
-        self.trouble: str = ""
-        self.fails_to_start: str = ""
-        self.on_start: Callable[[ProcessSpec], None] = lambda _spec: None
-        self.on_exit: Callable[[ProcessKey], None] = lambda _key: None
-        self.watchers: set[asyncio.Queue[ProcessStatus | None]] = set()
-        self.log_news = asyncio.Event()
-
-    def set(self, status: ProcessStatus) -> None:
-        self.statuses[status.key.cluster, status.key.process] = status
-        for watcher in self.watchers:
-            watcher.put_nowait(status)
-        if status.state is ProcessState.EXITED:
-            self.on_exit(status.key)
-
-    def exit(self, cluster: str, process: str = SCHEDULER, code: int = 1, cause: ExitCause = ExitCause.EXITED) -> None:
-        old = self.statuses[cluster, process]
-        if old.state is not ProcessState.EXITED:
-            self.set(replace(old, state=ProcessState.EXITED, exit_code=code, cause=cause))
-
-    def write_log(self, cluster: str, process: str, line: bytes) -> None:
-        self.logs[cluster, process].append(line)
-        self.log_news.set()
-        self.log_news = asyncio.Event()
-
-    def running(self, cluster: str | None = None) -> list[str]:
-        return sorted(
-            process
-            for (name, process), status in self.statuses.items()
-            if status.state is not ProcessState.EXITED and cluster in {None, name}
-        )
-
-    def check(self) -> None:
-        if self.trouble:
-            raise BackendError(self.trouble)
+PIECE_BYTES = 64 * 1024
 
 
 class FakeBackend:
@@ -72,75 +17,63 @@ class FakeBackend:
 
     def __init__(self, machine: FakeMachine) -> None:
         self._machine = machine
-        self._queue: asyncio.Queue[ProcessStatus | None] = asyncio.Queue()
+        self._streams: set[asyncio.Queue[ProcessStatus | None]] = set()
 
     async def open(self) -> None:
-        self._machine.watchers.add(self._queue)
+        self._machine.check()
 
     async def close(self) -> None:
-        self._machine.watchers.discard(self._queue)
-        self._queue.put_nowait(None)
+        self._machine.watchers -= self._streams
+        for stream in self._streams:
+            stream.put_nowait(None)
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
         self._machine.check()
         for spec in specs:
-            self._start(spec)
-
-    def _start(self, spec: ProcessSpec) -> None:
-        machine, key = self._machine, (spec.key.cluster, spec.key.process)
-        if key in machine.statuses:
-            return
-        machine.starts.append(key)
-        machine.specs[key] = spec
-        if spec.manifest:
-            machine.kept_manifests[spec.key.cluster] = spec.manifest
-        status = ProcessStatus(
-            key=spec.key,
-            role=spec.role,
-            generation=spec.generation,
-            state=ProcessState.RUNNING,
-            started=time.time(),
-        )
-        if machine.fails_to_start:
-            machine.write_log(*key, machine.fails_to_start.encode())
-            status = replace(status, state=ProcessState.EXITED, exit_code=7, cause=ExitCause.EXITED)
-        machine.set(status)
-        if status.state is ProcessState.RUNNING:
-            machine.on_start(spec)
+            self._machine.start(spec)
+        await asyncio.sleep(0)  # who follows the changes hears of it first
 
     async def stop(self, cluster: str, processes: Sequence[str] | None = None) -> None:
         self._machine.check()
+        if processes is None:
+            self._machine.stops[cluster] = self._machine.kept_manifests.get(cluster)
+        await self._machine.stops_at_once.wait()
         for name, process in list(self._machine.statuses):
             if name == cluster and (processes is None or process in processes):
-                self._machine.exit(name, process, 0, ExitCause.STOPPED)
+                self._machine.stop(name, process)
 
     async def observe(self, cluster: str | None = None) -> Sequence[ProcessStatus]:
         self._machine.check()
         return [status for (name, _), status in self._machine.statuses.items() if cluster in {None, name}]
 
-    async def changes(self) -> AsyncIterator[ProcessStatus]:
-        while (status := await self._queue.get()) is not None:
-            yield status
+    def changes(self) -> AsyncIterator[ProcessStatus]:
+        stream: asyncio.Queue[ProcessStatus | None] = asyncio.Queue()
+        self._streams.add(stream)
+        self._machine.watchers.add(stream)
+        return _until_end(stream)
 
     async def logs(
         self, cluster: str, process: str | None = None, *, tail_lines: int | None = None, follow: bool = False
     ) -> AsyncIterator[LogPiece]:
+        self._machine.check()
         read: dict[Key, int] = {}
         while True:
             news = self._machine.log_news
-            for key, lines in list(self._machine.logs.items()):
+            for key, written in list(self._machine.logs.items()):
                 if key[0] != cluster or process not in {None, key[1]}:
                     continue
-                start = read.get(key, max(0, len(lines) - tail_lines) if tail_lines is not None else 0)
-                read[key] = len(lines)
-                for line in lines[start:]:
-                    yield LogPiece(key[1], line)
+                start = read.setdefault(key, _tail(written, tail_lines))
+                for lines in _pieces(written[start:], ended=not self._machine.runs(*key)):
+                    read[key] += len(lines)
+                    yield LogPiece(key[1], lines)
             if not follow:
                 return
+            tail_lines = None  # of logs that appear later everything is new
             await news.wait()
 
     async def forget(self, cluster: str) -> None:
         machine = self._machine
+        machine.check()
         machine.kept_manifests.pop(cluster, None)
         for mapping in (machine.statuses, machine.logs, machine.specs):
             for key in [key for key in mapping if key[0] == cluster]:
@@ -148,9 +81,33 @@ class FakeBackend:
 
     async def manifests(self) -> Mapping[str, bytes]:
         self._machine.check()
-        return dict(self._machine.kept_manifests)
+        kept = self._machine.kept_manifests
+        return {cluster: manifest for cluster, manifest in kept.items() if self._machine.runs(cluster, SCHEDULER)}
 
     async def update_manifest(self, cluster: str, manifest: bytes) -> None:
         self._machine.check()
-        if cluster in self._machine.kept_manifests:
+        if self._machine.runs(cluster, SCHEDULER):
             self._machine.kept_manifests[cluster] = manifest
+
+
+async def _until_end(stream: asyncio.Queue[ProcessStatus | None]) -> AsyncIterator[ProcessStatus]:
+    while (status := await stream.get()) is not None:
+        yield status
+
+
+def _tail(written: bytes, lines: int | None) -> int:
+    """Returns where the last `lines` lines begin; the beginning with None."""
+    every = written.splitlines(keepends=True)
+    return 0 if lines is None else sum(map(len, every[: max(0, len(every) - lines)]))
+
+
+def _pieces(written: bytes, *, ended: bool) -> Iterator[bytes]:
+    """Yields whole lines; a line without an end only when none can come any more, or it is too long for a piece."""
+    while written:
+        piece = written[:PIECE_BYTES]
+        newline = piece.rfind(b"\n") + 1
+        without_end = newline == 0 if len(piece) == PIECE_BYTES else ended
+        if not (length := len(piece) if without_end else newline):
+            return
+        yield piece[:length]
+        written = written[length:]
