@@ -122,7 +122,10 @@ class Backend(Protocol):
         ...
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
-        """Starts processes; returns when the backend has taken them over. One that cannot start appears as EXITED."""
+        """Starts processes; returns when the backend has taken them over and told that in its changes.
+
+        One that cannot start appears as EXITED.
+        """
         ...
 
     async def stop(self, cluster: str, processes: Sequence[str] | None = None) -> None:
