@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,6 +110,17 @@ async def test_an_unexpected_error_is_told_in_brief_with_a_request_id_to_ask_abo
     assert isinstance(error, errors.InternalError)
     assert error.details["request_id"] == "r-17"
     assert "hunter2" not in str(error)
+
+
+async def test_each_answer_tells_the_version_of_the_service(running: Running) -> None:
+    told = ("headrace-version", version("headrace-chassis"))
+    call = running.auth.Login(LOGIN)
+    await call
+    assert told in list(await call.trailing_metadata())
+    running.fake.auth.behaviour = raising(errors.InvalidRequest("no"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await running.auth.Login(LOGIN)
+    assert told in list(caught.value.trailing_metadata())
 
 
 async def test_malformed_protobuf_is_an_invalid_request(running: Running) -> None:

@@ -19,7 +19,7 @@ from distributed.utils import LoopRunner
 from tests.client.fake_cluster import FakeCluster
 from tests.client.sni_proxy import SniProxy
 
-from headrace import _status, errors
+from headrace import __version__, _status, errors
 from headrace.v1 import (
     auth_service_pb2,
     auth_service_pb2_grpc,
@@ -45,6 +45,7 @@ class FakeHeadrace(
 
     def __init__(self, directory: Path) -> None:
         self.calls: list[str] = []
+        self.version = f"{__version__}.post1"
         self.clusters: dict[str, FakeCluster] = {}
         self.routes: dict[str, int] = {}
         self.token_seconds = 900.0
@@ -403,7 +404,7 @@ class _Interceptor(grpc.ServerInterceptor):
                 self._begin(method, context)
                 return inner(request, context)
             except errors.HeadraceError as error:
-                context.abort_with_status(_status.to_status(error))
+                self._abort(context, error)
 
         return handle
 
@@ -413,13 +414,21 @@ class _Interceptor(grpc.ServerInterceptor):
                 self._begin(method, context)
                 yield from inner(request, context)
             except errors.HeadraceError as error:
-                context.abort_with_status(_status.to_status(error))
+                self._abort(context, error)
 
         return handle
 
+    def _abort(self, context: Any, error: errors.HeadraceError) -> None:
+        status = _status.to_status(error)
+        context.set_trailing_metadata((*self._told(), *status.trailing_metadata))
+        context.abort(status.code, status.details)
+
+    def _told(self) -> tuple[tuple[str, str], ...]:
+        return (("headrace-version", self._fake.version),) if self._fake.version else ()
+
     def _begin(self, method: str, context: Any) -> None:
         self._fake.calls.append(method)
-        context.send_initial_metadata((("headrace-version", "9.9.9"),))
+        context.set_trailing_metadata(self._told())
         if self._fake.failures.get(method):
             raise self._fake.failures[method].pop(0)
 

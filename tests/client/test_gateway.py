@@ -212,7 +212,7 @@ def test_events_workers_and_logs(gateway: Gateway) -> None:
 def test_who_and_which_versions(gateway: Gateway) -> None:
     user = gateway.whoami()
     assert (user.name, user.groups, user.roles) == ("ann", ("people",), ("owner",))
-    assert gateway.get_versions() == {"server": {"version": "9.9.9"}, "client": {"version": __version__}}
+    assert gateway.get_versions() == {"server": {"version": f"{__version__}.post1"}, "client": {"version": __version__}}
 
 
 def test_a_closed_gateway_says_so(configured: None) -> None:
@@ -270,7 +270,7 @@ async def test_the_asynchronous_face(fake: FakeHeadrace, agateway: Gateway, even
     assert "scheduler" in await agateway.logs(name)
     assert [piece async for piece in agateway.logs(name, "scheduler", tail=1, follow=True)][-1][1] == "later\n"
     assert (await agateway.cluster_options()).worker_cores == 2
-    assert (await agateway.get_versions())["server"] == {"version": "9.9.9"}
+    assert (await agateway.get_versions())["server"] == {"version": f"{__version__}.post1"}
     await agateway.stop_cluster(name)
     assert await agateway.stop_all() == []
     cluster = await agateway.new_cluster()

@@ -67,6 +67,11 @@ def test_logs_and_events_are_there(cluster: headrace.GatewayCluster) -> None:
     assert any(event.type == "Running" for event in cluster.events())
 
 
+def test_the_server_tells_its_version(gateway: headrace.Gateway) -> None:
+    versions = gateway.get_versions()
+    assert versions["server"] == versions["client"] == {"version": headrace.__version__}
+
+
 def test_the_asynchronous_face_works() -> None:
     async def compute() -> int:
         async with (

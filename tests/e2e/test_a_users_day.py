@@ -7,6 +7,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from importlib.metadata import version
 from typing import Any, cast
 
 import dask.array as da
@@ -124,6 +125,16 @@ def test_two_users_side_by_side(headrace: Running) -> None:
                 forbidden(cluster.name)
         with cluster.get_client() as client:
             assert isinstance(client, Client)
+
+
+def test_the_server_tells_its_version_through_envoy(gateway: Gateway) -> None:
+    async def ask() -> object:
+        async with Gateway(asynchronous=True) as own:
+            return await own.get_versions()
+
+    versions = {"server": {"version": version("headrace-auth")}, "client": {"version": version("headrace")}}
+    assert gateway.get_versions() == versions
+    assert asyncio.run(ask()) == versions
 
 
 def test_the_asynchronous_face(gateway: Gateway) -> None:

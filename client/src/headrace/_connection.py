@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from headrace import _channel, _config, _diagnosis, _status, _tokens, errors
+from headrace import _channel, _config, _diagnosis, _status, _tokens, _version, errors
 from headrace._target import Target
 from headrace.v1 import auth_service_pb2_grpc, cluster_service_pb2_grpc, options_service_pb2_grpc
 
@@ -205,12 +205,18 @@ class Connection:
         try:
             call = method(request, timeout=limit, metadata=_metadata(token))
             response = await call
-            if not self.server_version:
-                self.server_version = _text(await call.initial_metadata(), "headrace-version")
+            self._note_version(await call.trailing_metadata())
         except grpc.aio.AioRpcError as status:
+            self._note_version(status.trailing_metadata())
             raise await self._explain(status, doing, limit) from None
         self._has_answered = True
         return response
+
+    def _note_version(self, metadata: grpc.aio.Metadata) -> None:
+        told = _version.told_in(metadata)
+        if told and told != self.server_version:
+            self.server_version = told
+            _version.check(self.target.address, told)
 
     async def _explain(self, status: grpc.aio.AioRpcError, doing: str, limit: float | None) -> errors.HeadraceError:
         error = _status.from_rpc_error(status, doing)
@@ -246,10 +252,6 @@ class _Deadline:
 
     def left(self) -> float:
         return max(0.001, self._end - asyncio.get_running_loop().time())
-
-
-def _text(metadata: grpc.aio.Metadata, key: str) -> str:
-    return next((str(value) for name, value in metadata if name == key), "")
 
 
 def _metadata(token: str | None) -> tuple[tuple[str, Any], ...]:

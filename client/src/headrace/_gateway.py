@@ -370,9 +370,7 @@ async def _versions(connection: Connection) -> dict[str, dict[str, str | None]]:
     from headrace import __version__
 
     await _calls.whoami(connection)
-    local = connection.target.local
-    server = connection.server_version or (local.version if local is not None else None)
-    return {"server": {"version": server}, "client": {"version": __version__}}
+    return {"server": {"version": connection.server_version or None}, "client": {"version": __version__}}
 
 
 def start_timeout(timeout: float | str | None) -> float:

@@ -11,6 +11,7 @@ from headrace._status import to_status
 from headrace.errors import HeadraceError, InternalError, InvalidRequest
 from headrace_chassis import logs
 from headrace_chassis.interceptors.call import Call, Context, Method, Serve
+from headrace_chassis.interceptors.version import VERSION
 from headrace_chassis.redis_connection import as_store_unavailable
 
 log = logs.get_logger()
@@ -36,7 +37,7 @@ def errors(method: Method, serve: Serve) -> Serve:
 
 async def _abort(context: Context, error: HeadraceError) -> Never:
     status = to_status(error)
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    await context.abort(status.code, status.details, (*VERSION, *status.trailing_metadata))
 
 
 def _internal(method: Method, error: Exception) -> InternalError:

@@ -1,4 +1,4 @@
-"""Observe: request id, metrics, and a log line for what went wrong."""
+"""Observe: request id, metrics, and a log line for what went wrong; and the answer tells who has answered."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import grpc
 
 from headrace_chassis import logs, metrics
 from headrace_chassis.interceptors.call import Call, Context, Method, Serve
+from headrace_chassis.interceptors.version import VERSION
 
 REQUEST_ID_KEY = "x-request-id"
 REQUEST_ID_LENGTH = 64
@@ -29,6 +30,7 @@ def observe(method: Method, serve: Serve) -> Serve:
         return round(seconds, 4)
 
     async def observed(call: Call) -> Any:
+        call.context.set_trailing_metadata(VERSION)
         logs.request_id.set(_request_id(call.metadata))
         started = time.perf_counter()
         in_flight.inc()
