@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from headrace_controller.backends.base import SCHEDULER, ExitCause, ProcessKey, ProcessState, ProcessStatus, Role
 from headrace_controller.model import (
     AdaptRange,
+    Backoff,
     Cluster,
     ClusterId,
     EndReason,
@@ -189,6 +190,7 @@ class World:
         assert {condition.type: condition.holds for condition in status.conditions} == {
             "Reachable": True,
             "Routed": True,
+            "Startable": True,
             "WorkersReady": True,
         }
 
@@ -290,13 +292,13 @@ records = st.builds(
     since=st.floats(0, 2000),
     joined=st.booleans(),
 )
+backoffs = st.builds(Backoff, failures=st.integers(1, 4), retry_at=st.floats(0, 1030), message=st.just("why"))
 statuses = st.builds(
     Status,
     phase=st.sampled_from([Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.STOPPED, Phase.FAILED]),
     workers=st.dictionaries(names, records).map(lambda found: {n: replace(r, id=n) for n, r in found.items()}),
     workers_made=st.just(8),
-    failures=st.integers(0, 4),
-    retry_at=st.floats(0, 1030),
+    backoffs=st.dictionaries(st.just("default"), backoffs),
     scheduler_created=st.none() | st.floats(0, 1000),
     started=st.none() | st.floats(0, 1000),
     ended=st.just(900.0),

@@ -99,6 +99,7 @@ def test_it_runs_when_it_has_reported_and_is_routed() -> None:
     assert {c.type: c.changed for c in running.status.conditions} == {
         "Reachable": 110.0,
         "Routed": 111.0,
+        "Startable": 110.0,
         "WorkersReady": 110.0,
     }
 

@@ -10,6 +10,7 @@ import pytest
 from headrace_controller.backends.base import SCHEDULER, ExitCause, ProcessKey, ProcessState, ProcessStatus, Role
 from headrace_controller.model import (
     AdaptRange,
+    Backoff,
     Cluster,
     ClusterId,
     Condition,
@@ -50,6 +51,10 @@ def worker(n: int, state: WorkerState = WorkerState.PENDING, group: str = "defau
 
 def running(n: int, group: str = "default") -> WorkerRecord:
     return worker(n, WorkerState.RUNNING, group)
+
+
+def backoff(failures: int, retry_at: float, group: str = "default") -> dict[str, Backoff]:
+    return {group: Backoff(failures=failures, retry_at=retry_at)}
 
 
 def cluster(
@@ -158,12 +163,12 @@ def test_a_group_of_an_adapt_range_has_what_is_asked_within_it() -> None:
 
 def test_workers_that_join_run() -> None:
     names = [WorkerId(f"default-{n}") for n in (1, 2)]
-    pending = cluster(worker(1), worker(2), worker(3), size=3, failures=2, retry_at=1010.0)
+    pending = cluster(worker(1), worker(2), worker(3), size=3, backoffs=backoff(2, 1010.0))
     decision = decide(replace(pending, report=replace(pending.report, joined=dict.fromkeys(names, ADDRESS))))
     assert states(decision)["default-1"] is WorkerState.RUNNING
     assert decision.status.workers[names[0]] == replace(running(1), since=NOW)
     assert [(event.type, event.message) for event in decision.events] == [("WorkersJoined", "Now 2 of 3 workers.")]
-    assert (decision.status.failures, decision.status.retry_at) == (0, 0.0)
+    assert decision.status.backoffs == {}
 
 
 def test_the_newest_pending_are_closed_first_and_running_ones_never() -> None:
@@ -201,7 +206,7 @@ def test_a_worker_that_left_waits_for_its_nanny() -> None:
 
     late = decide(replace(cluster(left, size=1), report=cluster(size=1).report), now=NOW + 20)
     assert states(late) == {"default-1": WorkerState.FAILED, "default-2": WorkerState.PENDING}
-    assert late.status.failures == 0
+    assert late.status.backoffs == {}
 
 
 @pytest.mark.parametrize(
@@ -211,7 +216,7 @@ def test_a_worker_whose_process_ended_is_replaced_at_once(code: int, state: Work
     decision = decide(cluster(running(1), size=1), exited={"default-1": code})
     assert states(decision) == {"default-1": state, "default-2": WorkerState.PENDING}
     assert decision.actions == (StartProcesses(("default-2",)),)
-    assert (decision.status.failures, decision.status.retry_at) == (0, 0.0)
+    assert decision.status.backoffs == {}
 
 
 def test_a_worker_that_left_and_whose_process_is_unknown_is_replaced() -> None:
@@ -240,8 +245,8 @@ def test_a_worker_that_does_not_join_in_time_fails(watching_since: float) -> Non
     late = decide(waiting, now=counts_from + 20, watching_since=watching_since)
     assert states(late)["default-2"] is WorkerState.FAILED
     assert late.actions == (StopProcesses(("default-2",)),)
-    assert late.status.failures == 1
-    assert late.look_again == late.status.retry_at == counts_from + 20.5
+    assert late.status.backoffs["default"].failures == 1
+    assert late.look_again == late.status.backoffs["default"].retry_at == counts_from + 20.5
 
 
 def test_a_worker_for_which_there_is_no_room_waits() -> None:
@@ -258,30 +263,31 @@ def test_starts_that_fail_are_repeated_with_growing_delays() -> None:
         failed = decide(state, exited=dict.fromkeys(pending, 3), now=now)
         assert failed.actions == ()
         assert kinds(failed) == ["WorkerFailed"]
-        delays.append(failed.status.retry_at - now)
-        now = failed.status.retry_at
+        retry_at = failed.status.backoffs["default"].retry_at
+        delays.append(retry_at - now)
+        now = retry_at
         again = decide(replace(state, status=failed.status), now=now)
         assert kinds(again) == ["WorkersStarting"]
         state = replace(state, status=again.status)
     assert delays == [0.5, 1.0, 2.0, 2.0]
-    assert state.status.failures == 4
+    assert state.status.backoffs["default"].failures == 4
     assert state.status.phase is Phase.RUNNING  # one worker runs
 
 
 def test_a_straggler_of_a_failed_start_does_not_count_again() -> None:
-    state = cluster(running(1), worker(2), size=2, failures=1, retry_at=999.0)
+    state = cluster(running(1), worker(2), size=2, backoffs=backoff(1, 999.0))
     decision = decide(state, exited={"default-2": 1})
-    assert decision.status.failures == 1
+    assert decision.status.backoffs == backoff(1, 999.0)
     assert decision.actions == (StartProcesses(("default-3",)),)
 
 
 def test_a_new_wish_is_tried_at_once() -> None:
-    state = replace(cluster(size=1, failures=2, retry_at=NOW + 30), generation=2)
+    state = replace(cluster(size=1, backoffs=backoff(2, NOW + 30)), generation=2)
     assert decide(state).actions == (StartProcesses(("default-1",)),)
 
 
 def test_workers_that_never_start_end_their_cluster() -> None:
-    state = cluster(worker(1), worker(2), size=2, failures=2, retry_at=980.0)
+    state = cluster(worker(1), worker(2), size=2, backoffs=backoff(2, 980.0))
     exits = {"default-1": 1, "default-2": 1}
     assert decide(state, exited=exits).actions == (FetchLogTail("default-2"),)
     decision = decide(state, exited=exits, log_tail={"default-2": "no such module\n"})

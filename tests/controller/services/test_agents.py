@@ -210,7 +210,7 @@ async def test_trouble_of_the_backend_is_told_and_survived(site: Site, ann: User
     made = await ann.create()
 
     async def told() -> bool:
-        return await events(ann, made.name, "BackendTrouble") == ["the disk is full"]
+        return await events(ann, made.name, "BackendTrouble") == ["The scheduler cannot be started: the disk is full."]
 
     await eventually(told)
     site.machine.trouble = ""

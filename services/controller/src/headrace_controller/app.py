@@ -51,6 +51,7 @@ from headrace_controller.reconciling.manifest_keeping import ManifestKeeping
 from headrace_controller.reconciling.manifests import Manifests
 from headrace_controller.reconciling.processes import Processes
 from headrace_controller.reconciling.reconciler import Neighbours, Reconciler
+from headrace_controller.reconciling.troubles import Troubles
 from headrace_controller.routes.route_service import Routes
 from headrace_controller.routes.routing import Routing
 from headrace_controller.signals import Signal
@@ -187,7 +188,9 @@ def _reconciling(base: _Base) -> _Reconciling:
     processes = Processes(base.backend, changed=wake)
     routing = Routing(base.store, wake=wake)
     keeping = ManifestKeeping(base.store, base.backend, base.manifests)
-    carrying_out = CarryingOut(base.backend, keeping, _agent_access(settings, base.agent_tokens), failed=wake)
+    troubles = Troubles(clock=time.time)
+    agents = _agent_access(settings, base.agent_tokens)
+    carrying_out = CarryingOut(base.backend, keeping, agents, troubles, failed=wake)
     reconciler = Reconciler(
         Neighbours(
             store=base.store,
@@ -195,6 +198,7 @@ def _reconciling(base: _Base) -> _Reconciling:
             routing=routing,
             leases=leases,
             carrying_out=carrying_out,
+            troubles=troubles,
             changed=base.changed,
             unknown=ask,
         ),
@@ -221,6 +225,7 @@ def _reconciling(base: _Base) -> _Reconciling:
     ask.connect(full_pass.ask)
     leases.on_gain(full_pass.ask)
     leases.on_lose(keeping.doubt)
+    leases.on_lose(troubles.doubt)
     base.changes.on_gap(base.views.clear)
     base.changes.on_gap(full_pass.ask)
     return _Reconciling(

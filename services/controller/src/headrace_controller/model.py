@@ -173,6 +173,15 @@ class WorkerRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """A group whose last start failed."""
+
+    failures: int  # starts in a row whose workers ended without having joined
+    retry_at: float  # no worker of the group is made before
+    message: str = ""  # what became of the last one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """A fact beside the phase."""
 
@@ -192,8 +201,7 @@ class Status:
     conditions: tuple[Condition, ...] = ()
     workers: Mapping[WorkerId, WorkerRecord] = field(default_factory=dict[WorkerId, WorkerRecord])
     workers_made: int = 0  # numbers the ids of workers
-    failures: int = 0  # starts in a row whose workers ended without having joined
-    retry_at: float = 0.0  # no worker is started before, after failures
+    backoffs: Mapping[str, Backoff] = field(default_factory=dict[str, Backoff])  # by the names of their groups
     scheduler_created: float | None = None  # when the scheduler's start was decided
     started: float | None = None  # when the cluster first was RUNNING
     ended: float | None = None

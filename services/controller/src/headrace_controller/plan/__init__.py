@@ -10,6 +10,7 @@ from headrace_controller.plan.decision import (
     StartProcesses,
     StopAll,
     StopProcesses,
+    Trouble,
 )
 from headrace_controller.plan.planning import plan
 
@@ -23,5 +24,6 @@ __all__ = [
     "StartProcesses",
     "StopAll",
     "StopProcesses",
+    "Trouble",
     "plan",
 ]

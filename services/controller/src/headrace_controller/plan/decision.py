@@ -12,6 +12,14 @@ NewWorkerId = Callable[[str, int], WorkerId]
 """Makes the id of the n-th worker of a cluster from the name of its group and n."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What the backend said when it could not start something, and when to ask it again."""
+
+    message: str
+    retry_at: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What is seen of a cluster now.
@@ -24,6 +32,8 @@ class Seen:
         Whether all live proxies have acknowledged the route.
     watching_since
         Since when some controller has looked after this cluster; time before it counts against nothing.
+    troubles
+        What the backend could not start when it was last asked: by the name of the group, None for the scheduler.
     log_tail
         Last lines of a process's log, of those that a :class:`FetchLogTail` asked for; "" if there are none.
     """
@@ -31,6 +41,7 @@ class Seen:
     processes: Mapping[str, ProcessStatus] = field(default_factory=dict[str, ProcessStatus])
     routed: bool = False
     watching_since: float = 0.0
+    troubles: Mapping[str | None, Trouble] = field(default_factory=dict[str | None, Trouble])
     log_tail: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -51,7 +62,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class StartProcesses:
-    """Start these; those that run already are left alone."""
+    """Start these, all of one group or the scheduler; those that run already are left alone."""
 
     processes: tuple[str, ...]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from headrace_controller.backends.base import ProcessState
 from headrace_controller.model import (
+    Backoff,
     Cluster,
     Condition,
     EndReason,
@@ -42,6 +43,7 @@ class Draft:
         self.new_id = new_id
         self.status = cluster.status
         self.workers: dict[WorkerId, WorkerRecord] = dict(cluster.status.workers)
+        self.backoffs: dict[str, Backoff] = dict(cluster.status.backoffs)
         self.actions: list[Action] = []
         self.events: list[Event] = []
         self.look_again: float | None = None
@@ -67,9 +69,22 @@ class Draft:
         """The group's workers in these states, oldest first."""
         return [worker for worker in self.workers.values() if worker.group == group and worker.state in states]
 
+    def unstarted(self) -> dict[str, list[WorkerId]]:
+        """By group, the workers that the backend does not have yet."""
+        found: dict[str, list[WorkerId]] = {}
+        for worker in self.workers.values():
+            if worker.state is WorkerState.PENDING and worker.id not in self.seen.processes:
+                found.setdefault(worker.group, []).append(worker.id)
+        return found
+
+    def condition(self, kind: str) -> Condition | None:
+        """A condition as it is so far."""
+        return next((condition for condition in self.status.conditions if condition.type == kind), None)
+
     def holds(self, kind: str) -> bool:
         """Whether a condition holds so far."""
-        return any(condition.type == kind and condition.holds for condition in self.status.conditions)
+        condition = self.condition(kind)
+        return condition is not None and condition.holds
 
     def state(self, kind: str, *, holds: bool, reason: str = "", message: str = "") -> None:
         """Sets a condition; its time is that of the last turn."""
@@ -82,7 +97,7 @@ class Draft:
     def decision(self) -> Decision:
         """What was decided."""
         return Decision(
-            status=replace(self.status, workers=self.workers),
+            status=replace(self.status, workers=self.workers, backoffs=self.backoffs),
             actions=tuple(self.actions),
             events=tuple(self.events),
             look_again=self.look_again,

@@ -9,6 +9,7 @@ from headrace_controller.plan.decision import Decision, FetchLogTail, NewWorkerI
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import begin_failure, begin_stop, finish
 from headrace_controller.plan.scheduler import look_after_scheduler
+from headrace_controller.plan.startable import say_startable
 from headrace_controller.plan.workers import look_after_workers
 
 
@@ -38,5 +39,7 @@ def plan(cluster: Cluster, seen: Seen, now: float, policy: Policy, new_id: NewWo
             if failure is not None:
                 begin_failure(draft, failure)
                 finish(draft)
+            else:
+                say_startable(draft)
     draft.status = replace(draft.status, observed_generation=cluster.generation)
     return draft.decision()

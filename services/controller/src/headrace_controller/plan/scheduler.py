@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from headrace_controller.backends.base import SCHEDULER, ExitCause, ProcessState, ProcessStatus
 from headrace_controller.model import EndReason, Phase, Severity
+from headrace_controller.plan.backoff import may_ask
 from headrace_controller.plan.decision import StartProcesses
 from headrace_controller.plan.draft import Draft, Failure
 from headrace_controller.plan.sentences import how_it_ended
@@ -30,7 +31,7 @@ def _start(draft: Draft, process: ProcessStatus | None) -> None:
         draft.status = replace(draft.status, scheduler_created=draft.now)
         draft.tell("SchedulerStarting", "Starting the scheduler.")
     # Once it has reported, a scheduler that is gone is lost: another would know nothing of its work.
-    if process is None and draft.report.session == 0:
+    if process is None and draft.report.session == 0 and may_ask(draft, None):
         draft.actions.append(StartProcesses((SCHEDULER,)))
 
 
@@ -76,6 +77,8 @@ def _starting(draft: Draft, process: ProcessStatus | None) -> Failure | None:
 
 
 def _waits_for(draft: Draft, process: ProcessStatus | None) -> str:
+    if process is None and (trouble := draft.seen.troubles.get(None)):
+        return f"The scheduler's process cannot be started: {trouble.message}."
     if process is None:
         return "Waiting for the scheduler's process to start."
     if process.state is ProcessState.PENDING:

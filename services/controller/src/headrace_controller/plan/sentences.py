@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from headrace_controller.backends.base import ExitCause, ProcessStatus
-from headrace_controller.model import EndReason
+from headrace_controller.model import EndReason, Spec
 
 STOP_SENTENCES = {
     EndReason.USER: "it was asked to stop",
@@ -20,6 +20,11 @@ STOP_SENTENCES = {
 def count(n: int, noun: str) -> str:
     """``1 worker``, ``2 workers``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def of_group(spec: Spec, group: str) -> str:
+    """`` of group gpu``, to go on from workers; "" where there is only one group."""
+    return f" of group {group}" if len(spec.groups) > 1 else ""
 
 
 def how_it_ended(process: ProcessStatus) -> str:

@@ -13,6 +13,7 @@ from headrace_controller.model import Cluster, ClusterId, WorkerId
 from headrace_controller.options import shapes
 from headrace_controller.plan import Action, StartProcesses, StopAll, StopProcesses
 from headrace_controller.reconciling.manifest_keeping import ManifestKeeping
+from headrace_controller.reconciling.troubles import Troubles
 
 log = logs.get_logger()
 _TAIL_LINES = 100
@@ -36,18 +37,23 @@ class CarryingOut:
         backend: Backend,
         manifests: ManifestKeeping,
         agents: AgentAccess,
+        troubles: Troubles,
         *,
         failed: Callable[[ClusterId], None],
     ) -> None:
         self._backend = backend
         self._manifests = manifests
         self._agents = agents
+        self._troubles = troubles
         self._failed = failed
         self._stopping: set[tuple[ClusterId, str]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def carry_out(self, cluster: Cluster, actions: Iterable[Action]) -> None:
-        """Carries out actions in their order, and has the manifest refreshed beside. Raises `BackendError`."""
+        """Carries out actions in their order, and has the manifest refreshed beside.
+
+        A start that the backend refuses is noted, and keeps nothing else from being carried out.
+        """
         for action in actions:
             match action:
                 case StartProcesses(processes):
@@ -55,6 +61,7 @@ class CarryingOut:
                 case StopProcesses(processes):
                     self.stop(cluster.id, processes)
                 case StopAll():
+                    self._troubles.forget(cluster.id)
                     self._manifests.refresh(cluster)  # what is to end must not be adopted as if it was to go on
                     self.stop(cluster.id)
                 case _:
@@ -93,7 +100,17 @@ class CarryingOut:
     async def _start(self, cluster: Cluster, processes: Sequence[str]) -> None:
         token = self._agents.tokens.issue(cluster.id)
         manifest = await self._manifests.first(cluster) if SCHEDULER in processes else b""
-        await self._backend.start([self._spec(cluster, process, token, manifest) for process in processes])
+        specs = [self._spec(cluster, process, token, manifest) for process in processes]
+        record = cluster.status.workers.get(WorkerId(processes[0]))
+        group = record.group if record else None
+        try:
+            await self._backend.start(specs)
+        except BackendError as error:
+            log.warning("cannot start processes; will try again", cluster=cluster.id, group=group, error=str(error))
+            self._troubles.note(cluster.id, group, str(error))
+            self._failed(cluster.id)
+        else:
+            self._troubles.over(cluster.id, group)
 
     def _spec(self, cluster: Cluster, process: str, token: str, manifest: bytes) -> ProcessSpec:
         record = cluster.status.workers.get(WorkerId(process))

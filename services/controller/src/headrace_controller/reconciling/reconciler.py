@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from headrace.errors import ClusterEnded, ClusterNotFound, FencedOff, HeadraceError, StaleEtag, StoreUnavailable
+from headrace.errors import ClusterEnded, ClusterNotFound, FencedOff, StaleEtag, StoreUnavailable
 from headrace_chassis import logs
 from headrace_chassis.backoff import delays
 from headrace_chassis.leases import ShardLeases, shard_of
 from headrace_controller import metrics
-from headrace_controller.backends.base import BackendError
 from headrace_controller.clusters.identifiers import new_worker_id
 from headrace_controller.model import Cluster, ClusterId, EndReason, Event, Phase, Severity
 from headrace_controller.options import shapes
@@ -19,6 +18,7 @@ from headrace_controller.plan import Decision, FetchLogTail, Policy, Seen, plan
 from headrace_controller.reconciling.carrying_out import CarryingOut
 from headrace_controller.reconciling.processes import Processes
 from headrace_controller.reconciling.queue import WorkQueue
+from headrace_controller.reconciling.troubles import Troubles
 from headrace_controller.routes.routing import RouteState, Routing
 from headrace_controller.store import Change, ChangeKind, Fence, Store
 
@@ -37,6 +37,7 @@ class Neighbours:
     routing: Routing
     leases: ShardLeases
     carrying_out: CarryingOut
+    troubles: Troubles
     changed: Callable[[Cluster], None]
     unknown: Callable[[ClusterId], None]
 
@@ -107,6 +108,7 @@ class Reconciler:
                 processes=self._with.processes.of(cluster.id),
                 routed=routes.routed,
                 watching_since=self._watching_since.get(shard_of(cluster.id, self._shards), self._clock()),
+                troubles=self._with.troubles.of(cluster.id),
                 log_tail=log_tail,
             )
             decision = plan(cluster, seen, self._clock(), self._policy, new_worker_id)
@@ -193,8 +195,9 @@ class Reconciler:
             self._forget(cluster)
             self._with.unknown(cluster)
             return "unknown"
-        except (StoreUnavailable, BackendError) as error:
-            await self._trouble(cluster, error)
+        except StoreUnavailable as error:
+            log.warning("will try again", cluster=cluster, error=str(error))
+            self._pause(cluster)
             return "trouble"
         except Exception:  # one cluster's fault must not stop the others; logged in full
             log.exception("reconciling failed", cluster=cluster)
@@ -204,18 +207,6 @@ class Reconciler:
         if again is not None:
             self._queue.add_after(cluster, again)
         return "done"
-
-    async def _trouble(self, cluster: ClusterId, error: Exception) -> None:
-        first = cluster not in self._pauses
-        log.warning("will try again", cluster=cluster, error=str(error))
-        self._pause(cluster)
-        if first and isinstance(error, BackendError):
-            event = Event(type="BackendTrouble", message=str(error), severity=Severity.WARNING, time=self._clock())
-            try:
-                record = await self._with.store.get(cluster)
-                await self._with.store.add_event(cluster, record.owner, event)
-            except HeadraceError as another:
-                log.warning("cannot tell of the trouble", cluster=cluster, error=str(another))
 
     def _pause(self, cluster: ClusterId) -> None:
         pauses = self._pauses.setdefault(cluster, delays(0.1, 10.0))
