@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from headrace.errors import HeadraceError
 from headrace_chassis import logs
+from headrace_chassis.certificate_files import BadTlsFile
 from headrace_chassis.listener import AddressInUse
 from headrace_chassis.seal import DeploymentKeyError
 from headrace_chassis.server import App, serve
@@ -25,7 +26,7 @@ ConfigFile = Annotated[
     typer.Option("--config", envvar="HEADRACE_CONFIG", help="YAML file of settings; the environment wins over it."),
 ]
 # What an administrator can put right, told in a sentence; all else is told with a traceback.
-_EXPLAINED = (AddressInUse, DeploymentKeyError, HeadraceError)
+_EXPLAINED = (AddressInUse, BadTlsFile, DeploymentKeyError, HeadraceError)
 
 
 def service_command(

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import grpc
 
 from headrace_chassis.addresses import is_loopback, unix_path
+from headrace_chassis.certificate_files import CertificateFiles
 from headrace_chassis.logs import get_logger
 from headrace_chassis.settings import ServiceSettings
 
@@ -39,7 +40,7 @@ def new_server(interceptor: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
 
 
 def bind(server: AnyServer, address: str, settings: ServiceSettings, *, internal: bool) -> str:
-    """Binds the server: plain on a unix socket, TLS on TCP where the service has a certificate.
+    """Binds the server: plain on a unix socket, TLS on TCP where the service has a certificate, which may be renewed.
 
     Returns the address, with the port that was chosen for port 0.
     """
@@ -70,11 +71,8 @@ def _add(server: AnyServer, address: str, credentials: grpc.ServerCredentials | 
 def _credentials(settings: ServiceSettings, *, internal: bool) -> grpc.ServerCredentials:
     assert settings.tls_key_file is not None
     assert settings.tls_certificate_file is not None
-    assert settings.tls_ca_file is not None
-    pair = (settings.tls_key_file.read_bytes(), settings.tls_certificate_file.read_bytes())
-    if not internal:
-        return grpc.ssl_server_credentials([pair])
-    return grpc.ssl_server_credentials([pair], settings.tls_ca_file.read_bytes(), require_client_auth=True)
+    ca = settings.tls_ca_file if internal else None
+    return CertificateFiles(settings.tls_certificate_file, settings.tls_key_file, ca).credentials()
 
 
 def _clear(path: Path) -> None:

@@ -61,7 +61,12 @@ class ServiceSettings(BaseSettings):
     auth_address: OptionalAddress = Field(
         default="", description="gRPC address of the auth service, for the keys that tokens are signed with."
     )
-    tls_certificate_file: Path | None = Field(default=None, description="Certificate of this service, PEM.")
+    tls_certificate_file: Path | None = Field(
+        default=None,
+        description="Certificate of this service with its chain, PEM. When one of the tls_*_file changes, new "
+        "connections to this service get what the files hold then; what cannot be used is logged, and the old stays. "
+        "What this service itself has opened to others keeps the certificate that it began with until a restart.",
+    )
     tls_key_file: Path | None = Field(default=None, description="Private key of this service, PEM.")
     tls_ca_file: Path | None = Field(
         default=None, description="Certificate authority that other services' certificates are checked with, PEM."

@@ -1,0 +1,94 @@
+"""The TLS files of a listener, read again when they change: certificates are renewed while services run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from headrace_chassis.logs import get_logger
+
+log = get_logger()
+
+
+class BadTlsFile(Exception):
+    """One of the TLS files cannot be used."""
+
+
+@dataclass
+class CertificateFiles:
+    """Certificate and key of a listener, and the authority of its clients if these must prove themselves."""
+
+    certificate: Path
+    key: Path
+    ca: Path | None
+    _seen: object = field(init=False, default=None)
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Makes credentials that follow the files; raises `BadTlsFile` if they cannot be used now."""
+        self._seen = self._state()
+        return grpc.dynamic_ssl_server_credentials(
+            self._read(),
+            cast("Any", self._changed),  # its type in the stubs leaves the None out
+            require_client_authentication=self.ca is not None,
+        )
+
+    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Returns what is to be used from now on, None for what is used already.
+
+        gRPC asks before each handshake, in a thread of its own; connections that live keep what they have.
+        """
+        if (state := self._state()) == self._seen:
+            return None
+        self._seen = state  # also of what is no good: it is told once
+        try:
+            renewed = self._read()
+        except BadTlsFile as error:
+            log.warning("the TLS files have changed and cannot be used: the old ones still are", error=str(error))
+            return None
+        log.info("the TLS files have changed and are used from now on", certificate=str(self.certificate))
+        return renewed
+
+    def _state(self) -> object:
+        return [_stamp(path) for path in (self.certificate, self.key, self.ca) if path]
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        certificate, key = _read(self.certificate), _read(self.key)
+        try:
+            own = load_pem_private_key(key, password=None).public_key()
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise BadTlsFile(f"{self.key} holds no private key in PEM without a password: {error}") from error
+        if _certificates(self.certificate, certificate)[0].public_key() != own:
+            raise BadTlsFile(f"the key in {self.key} is not that of the certificate in {self.certificate}")
+        if self.ca is None:
+            return grpc.ssl_server_certificate_configuration([(key, certificate)])
+        ca = _read(self.ca)
+        _certificates(self.ca, ca)
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], ca)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        seen = path.stat()
+    except OSError:
+        return None
+    return seen.st_ino, seen.st_mtime_ns, seen.st_size
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadTlsFile(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _certificates(path: Path, content: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError as error:
+        raise BadTlsFile(f"{path} holds no certificate in PEM: {error}") from error
