@@ -68,7 +68,7 @@ async def facts(backend: LocalBackend, cluster: str, process: str = SCHEDULER) -
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -175,7 +175,10 @@ async def test_schedulers_come_from_standby_and_no_process_serves_twice(place: P
 async def test_a_dead_standby_is_not_given_away(place: Place, cluster: str, eventually: Eventually) -> None:
     async with opened(place.backend(standby=1)) as backend:
         await eventually(lambda: len(place.standbys()) == 1)
-        os.kill(place.standbys()[0], signal.SIGKILL)
+        standby = place.standbys()[0]
+        os.kill(standby, signal.SIGKILL)
+        # One that dies only after it was told what it is has died as what it was told to be.
+        await eventually(lambda: not is_alive(standby))
         await backend.start([spec(cluster, SCHEDULER, WARM)])
         assert (await facts(backend, cluster))["forked"] == "True"
 
