@@ -1,0 +1,141 @@
+"""Two controllers work as one, and one of them goes on when the other is killed."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+from tests.e2e.running import wait_until
+from tests.e2e.tasks import gathered, slow
+from tests.e2e.two_controllers import CLUSTERS_LIMIT, Replica, TwoControllers, two_controllers
+
+from headrace import Gateway, GatewayCluster
+from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace_chassis.leases import SHARDS
+
+pytestmark = pytest.mark.e2e
+
+# A lease lives three seconds after its last renewal, the other asks for it once a second; and two for a busy machine.
+LEASE_SECONDS = 3 + 1 + 2
+
+
+@pytest.fixture(scope="module")
+def running(redis_url: str) -> Iterator[TwoControllers]:
+    with (
+        tempfile.TemporaryDirectory(prefix="hr-two-") as directory,
+        two_controllers(Path(directory), redis_url) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def controllers(running: TwoControllers) -> Iterator[TwoControllers]:
+    """Both, each with its fair share of the leases; who was killed comes back."""
+    wait_until(lambda: running.shares() == {"a": SHARDS // 2, "b": SHARDS // 2})
+    yield running
+    for replica in (running.first, running.second):
+        replica.service.start()
+
+
+@pytest.fixture
+def gateway(controllers: TwoControllers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    monkeypatch.setenv("HEADRACE_DATA_DIR", str(controllers.layout.data))
+    with Gateway() as gateway:
+        yield gateway
+
+
+def test_both_answer_about_the_same_cluster(controllers: TwoControllers) -> None:
+    a, b = controllers.first, controllers.second
+    name = create(a)
+    assert b.call("GetCluster", pb.GetClusterRequest(name=name)).name == name
+    b.call("ScaleCluster", pb.ScaleClusterRequest(name=name, size=1))
+    assert until(a, name, "RUNNING", workers=1).generation == 2
+    assert until(b, name, "RUNNING", workers=1).spec.worker_groups[0].size == 1
+    logs = b"".join(piece.lines for piece in b.call("ReadLogs", pb.ReadLogsRequest(parent=name, process="scheduler")))
+    assert b"Scheduler at" in logs
+    b.call("StopCluster", pb.StopClusterRequest(name=name))
+    until(a, name, "STOPPED")
+    assert controllers.processes(name.removeprefix("clusters/")) == set()
+
+
+def test_when_the_one_in_charge_is_killed_the_other_goes_on(controllers: TwoControllers, gateway: Gateway) -> None:
+    a, b = controllers.first, controllers.second
+    client: Any
+    with cluster_of(a, controllers, gateway) as cluster, cluster.get_client() as client:
+        name = f"clusters/{cluster.name}"
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=20)
+        before = controllers.processes(cluster.name)
+        futures = client.map(slow, range(160))
+        cluster.scale(3)  # promised by the one that dies over it
+        a.service.end(signal.SIGKILL)
+        assert not all(future.done() for future in futures)
+
+        wait_until(lambda: controllers.shares() == {"b": SHARDS}, within=LEASE_SECONDS)
+        until(b, name, "RUNNING", workers=3)  # as the agent tells the other one
+        assert sum(gathered(client, futures)) == sum(range(160))
+        assert before < controllers.processes(cluster.name)
+        assert len(controllers.ever_started(cluster.name)) == 1 + 3
+
+        cluster.scale(1)
+        wait_until(lambda: len(client.scheduler_info()["workers"]) == 1)
+        assert sum(gathered(client, futures)) == sum(range(160))  # their data was moved
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=20)
+        assert len(controllers.ever_started(cluster.name)) == 1 + 4
+    until(b, name, "STOPPED")
+    assert controllers.processes(cluster.name) == set()
+
+
+def test_a_limit_holds_when_both_are_asked_at_once(controllers: TwoControllers) -> None:
+    with ThreadPoolExecutor(24) as threads:
+        answers = list(threads.map(try_to_create, [controllers.first, controllers.second] * 12))
+    names = [answer for answer in answers if isinstance(answer, str)]
+    refused = [answer for answer in answers if not isinstance(answer, str)]
+    assert len(set(names)) == CLUSTERS_LIMIT
+    assert refused == [grpc.StatusCode.RESOURCE_EXHAUSTED] * (24 - CLUSTERS_LIMIT)
+    for name in names:
+        until(controllers.first, name, "RUNNING")
+    controllers.second.call("StopAllClusters", pb.StopAllClustersRequest())
+    for name in names:
+        until(controllers.first, name, "STOPPED")
+        assert controllers.processes(name.removeprefix("clusters/")) == set()
+
+
+def create(replica: Replica) -> str:
+    return replica.call("CreateCluster", pb.CreateClusterRequest()).name
+
+
+def try_to_create(replica: Replica) -> str | grpc.StatusCode:
+    try:
+        return create(replica)
+    except grpc.RpcError as error:
+        return cast("grpc.Call", error).code()
+
+
+def cluster_of(replica: Replica, controllers: TwoControllers, gateway: Gateway) -> GatewayCluster:
+    """A new cluster that the replica reconciles; which one that is, its random name decides."""
+    while True:
+        cluster = gateway.new_cluster()
+        if controllers.holder(cluster.name) == replica.name:
+            return cluster
+        cluster.shutdown()
+
+
+def until(replica: Replica, name: str, phase: str, *, workers: int | None = None) -> cluster_pb2.Cluster:
+    """Watches a cluster until it is in the phase, with so many workers."""
+    wanted = cluster_pb2.Phase.Value(f"PHASE_{phase}")
+    steps = replica.call("WatchClusters", pb.WatchClustersRequest(name=name))
+    for step in steps:
+        counted = sum(group.running for group in step.cluster.status.worker_groups)
+        if step.cluster.status.phase == wanted and workers in {None, counted}:
+            steps.cancel()
+            return step.cluster
+    raise AssertionError("the watch has ended")
