@@ -388,6 +388,8 @@ async def test_forgetting_removes_the_files_of_a_cluster(backend: LocalBackend, 
     await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "touch here"], manifest=b"sealed")])
     await until_exited(backend, cluster)
     assert (places.work(place.directory, cluster) / "here").exists()
+    draft_of_one_that_was_killed = places.manifest(place.directory, cluster).with_name(f".{cluster}.1234")
+    draft_of_one_that_was_killed.write_bytes(b"sea")
     await backend.forget(cluster)
     assert [p.name for p in place.directory.rglob("*") if cluster in str(p)] == []
 

@@ -128,7 +128,7 @@ class LocalBackend:
         return self._board.runs(ProcessKey(cluster, process))
 
     def _remove_files(self, cluster: str) -> None:
-        places.manifest(self._directory, cluster).unlink(missing_ok=True)
+        manifests.remove(self._directory, cluster)
         for directory in (places.log_directory(self._directory, cluster), places.work(self._directory, cluster)):
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(directory)

@@ -30,5 +30,12 @@ def read(directory: Path, clusters: Iterable[str]) -> dict[str, bytes]:
     return found
 
 
+def remove(directory: Path, cluster: str) -> None:
+    """Removes a manifest, and drafts of it that controllers have left which were killed over them."""
+    path = places.manifest(directory, cluster)
+    for found in (path, *path.parent.glob(f".{cluster}.*")):
+        found.unlink(missing_ok=True)
+
+
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
