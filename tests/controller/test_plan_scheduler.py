@@ -46,11 +46,13 @@ def decide(
     processes: dict[str, ProcessStatus] | None = None,
     routed: bool = False,
     watching_since: float = 0.0,
+    holder_gone_from: float | None = None,
     log_tail: dict[str, str] | None = None,
 ) -> Decision:
     seen = Seen(
         processes=scheduler() if processes is None else processes,
         routed=routed,
+        holder_gone_from=holder_gone_from,
         watching_since=watching_since,
         log_tail=log_tail or {},
     )
@@ -208,6 +210,24 @@ def test_a_scheduler_that_stops_answering_is_a_condition_first() -> None:
     lost = decide(replace(AWAY, status=away.status), 230.0, log_tail={SCHEDULER: "x"})
     assert lost.status.reason is EndReason.SCHEDULER_LOST
     assert lost.status.message == "The scheduler has not answered for 30 s."
+
+
+def test_an_agent_whose_replica_is_gone_is_away_from_then_on() -> None:
+    told = decide(RUNNING, routed=True).status
+    missed = decide(replace(RUNNING, status=told), 200.0, routed=True, holder_gone_from=202.0)
+    assert (missed.status, missed.look_again) == (told, 202.0)
+
+    away = decide(replace(RUNNING, status=told), 202.0, routed=True, holder_gone_from=202.0)
+    assert conditions(away)["Reachable"] == (False, "AgentAway")
+    assert [event.type for event in away.events] == ["SchedulerUnreachable"]
+    assert away.look_again == 207.0  # whether the replica is back
+
+    gone = replace(RUNNING, status=away.status)
+    assert decide(gone, 231.9, holder_gone_from=202.0).look_again == 232.0
+    assert decide(gone, 232.0, holder_gone_from=202.0).actions == (FetchLogTail(SCHEDULER),)
+    assert decide(gone, 232.0, holder_gone_from=202.0, watching_since=220.0).actions == ()
+    assert conditions(decide(gone, 232.0, routed=True))["Reachable"] == (True, "")  # it was back in time
+    assert decide(AWAY, 230.0, holder_gone_from=202.0).actions == (FetchLogTail(SCHEDULER),)  # it had said so before
 
 
 def test_a_cluster_that_lost_its_route_runs_on() -> None:

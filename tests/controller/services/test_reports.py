@@ -47,11 +47,13 @@ def test_a_hello_replaces_all_but_what_was_retired_before() -> None:
     hello = pb.SchedulerHello(
         session=2, scheduler_address="tls://s", workers=joined(B), activity=pb.Activity(clients=2)
     )
-    new = reports.after_hello(old, hello, 1, 50.0)
+    new = reports.after_hello(old, hello, 1, 50.0, holder="a")
     assert (new.session, new.sequence, new.connected, new.changed) == (2, 1, True, 50.0)
     assert (dict(new.joined), new.retired, new.clients) == ({B: f"tls://{B}"}, frozenset({A}), 2)
-    again = reports.after_hello(new, hello, 1, 60.0)
+    again = reports.after_hello(new, hello, 1, 60.0, holder="a")
     assert again.changed == 50.0  # it was connected all the time
+    moved = reports.after_hello(new, hello, 1, 60.0, holder="b")
+    assert (moved.changed, moved.holder) == (60.0, "b")  # nobody knows since when it was away
 
 
 def test_changes_add_and_remove() -> None:

@@ -6,8 +6,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import grpc.aio
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from tests.conftest import Eventually
 from tests.controller.services.errors_of import fails
@@ -81,6 +83,39 @@ async def test_while_the_store_is_away_calls_say_so_and_afterwards_all_goes_on(
     assert agent.sessions == 1  # the agent was not bothered
     other = await ann.create()
     await ann.until(other.name, "RUNNING", within=15)
+
+
+async def test_an_agent_that_leaves_while_the_store_is_away_is_noted_afterwards(
+    site: Site, valkey: Valkey, eventually: Eventually
+) -> None:
+    await eventually((valkey.directory / "v.sock").exists)
+    site.redis_url = valkey.url
+    replica = await site.replica(scheduler_lost_seconds=1)
+    ann = await replica.user("ann")
+    made = await ann.create()
+    await ann.until(made.name, "RUNNING")
+
+    valkey.kill()
+    await fails(StoreUnavailable, ann.get(made.name))
+    agent = site.agents.schedulers[made.name.removeprefix("clusters/")]
+    agent.closing = True
+    site.agents.tasks[made.name.removeprefix("clusters/"), "scheduler"].cancel()
+    await eventually(lambda: REGISTRY.get_sample_value("headrace_controller_sessions") == 0)
+    before = tick_failures()
+    await eventually(lambda: tick_failures() >= before + 2)  # by then all that was begun before has failed too
+    valkey.start()
+
+    async def lost() -> bool:
+        try:
+            return (await ann.get(made.name)).status.reason == cluster_pb2.END_REASON_SCHEDULER_LOST
+        except grpc.aio.AioRpcError:
+            return False
+
+    await eventually(lost, within=15)
+
+
+def tick_failures() -> float:
+    return REGISTRY.get_sample_value("headrace_lease_tick_failures_total") or 0.0
 
 
 async def found_again(user: User, name: str, eventually: Eventually) -> None:
@@ -161,9 +196,18 @@ async def test_a_stop_is_resumed_when_the_store_is_emptied_meanwhile(
 
     await redis.flushall()
     site.machine.stops_at_once.set()
-    after = await site.replica("b")
-    ended = await (await after.user("ann")).until(made.name, "STOPPED", within=15)
-    assert ended.status.reason == cluster_pb2.END_REASON_USER
+    ann = await (await site.replica("b")).user("ann")
+
+    async def stopped() -> bool:
+        try:
+            return (await ann.get(made.name)).status.phase == cluster_pb2.PHASE_STOPPED
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:  # it is not adopted yet
+                return False
+            raise
+
+    await eventually(stopped, within=15)
+    assert (await ann.get(made.name)).status.reason == cluster_pb2.END_REASON_USER
     assert site.machine.running() == []
     assert len(site.machine.starts) == 2  # nothing was started again
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from secrets import token_hex
 from types import ModuleType
 
 import grpc.aio
@@ -51,6 +52,7 @@ from headrace_controller.reconciling.manifest_keeping import ManifestKeeping
 from headrace_controller.reconciling.manifests import Manifests
 from headrace_controller.reconciling.processes import Processes
 from headrace_controller.reconciling.reconciler import Neighbours, Reconciler
+from headrace_controller.reconciling.session_holders import SessionHolders
 from headrace_controller.reconciling.troubles import Troubles
 from headrace_controller.routes.route_service import Routes
 from headrace_controller.routes.routing import Routing
@@ -92,6 +94,7 @@ async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend
             reconciling.leases.run,
             reconciling.processes.run,
             reconciling.reconciler.run,
+            reconciling.holders.run,
             reconciling.full_pass.run,
         ],
     )
@@ -99,9 +102,10 @@ async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend
 
 @dataclass(frozen=True, kw_only=True)
 class _Base:
-    """What all parts stand on."""
+    """What all parts stand on; `replica` names this life of this replica."""
 
     settings: Settings
+    replica: str
     redis: Redis
     store: Store
     backend: Backend
@@ -133,6 +137,8 @@ def _base(settings: Settings, stack: AsyncExitStack, backend: Backend) -> _Base:
     seal = Seal(deployment_keys)
     return _Base(
         settings=settings,
+        # One that was killed and started again under its name holds nothing of what it held before.
+        replica=f"{settings.replica}/{token_hex(4)}",
         redis=redis,
         store=store,
         backend=backend,
@@ -174,6 +180,7 @@ class _Reconciling:
     leases: ShardLeases
     processes: Processes
     routing: Routing
+    holders: SessionHolders
     keeping: ManifestKeeping
     carrying_out: CarryingOut
     reconciler: Reconciler
@@ -184,11 +191,12 @@ class _Reconciling:
 def _reconciling(base: _Base) -> _Reconciling:
     settings, wake, ask = base.settings, base.wake, Signal[object]()
     prefix = Prefix(settings.deployment)
-    leases = ShardLeases(base.redis, prefix, settings.replica, shards=settings.shards)
+    leases = ShardLeases(base.redis, prefix, base.replica, shards=settings.shards)
     processes = Processes(base.backend, changed=wake)
     routing = Routing(base.store, wake=wake)
     keeping = ManifestKeeping(base.store, base.backend, base.manifests)
     troubles = Troubles(clock=time.time)
+    holders = SessionHolders(base.store, base.replica, missed=ask, clock=time.time)
     agents = _agent_access(settings, base.agent_tokens)
     carrying_out = CarryingOut(base.backend, keeping, agents, troubles, failed=wake)
     reconciler = Reconciler(
@@ -199,6 +207,7 @@ def _reconciling(base: _Base) -> _Reconciling:
             leases=leases,
             carrying_out=carrying_out,
             troubles=troubles,
+            holders=holders,
             changed=base.changed,
             unknown=ask,
         ),
@@ -210,17 +219,7 @@ def _reconciling(base: _Base) -> _Reconciling:
     adoption = Adoption(
         base.store, base.backend, processes, base.manifests, base.admission, adopted=base.adopted, clock=time.time
     )
-    everything = Everything(
-        store=base.store,
-        backend=base.backend,
-        processes=processes,
-        reconciler=reconciler,
-        adoption=adoption,
-        carrying_out=carrying_out,
-        views=base.views,
-        authorities=base.authorities,
-    )
-    full_pass = FullPass(everything, _pass_settings(settings), clock=time.time)
+    full_pass = _full_pass(base, processes, reconciler, adoption, carrying_out)
     wake.connect(reconciler.wake)
     ask.connect(full_pass.ask)
     leases.on_gain(full_pass.ask)
@@ -232,6 +231,7 @@ def _reconciling(base: _Base) -> _Reconciling:
         leases=leases,
         processes=processes,
         routing=routing,
+        holders=holders,
         keeping=keeping,
         carrying_out=carrying_out,
         reconciler=reconciler,
@@ -240,8 +240,25 @@ def _reconciling(base: _Base) -> _Reconciling:
     )
 
 
+def _full_pass(
+    base: _Base, processes: Processes, reconciler: Reconciler, adoption: Adoption, carrying_out: CarryingOut
+) -> FullPass:
+    everything = Everything(
+        store=base.store,
+        backend=base.backend,
+        processes=processes,
+        reconciler=reconciler,
+        adoption=adoption,
+        carrying_out=carrying_out,
+        views=base.views,
+        authorities=base.authorities,
+    )
+    return FullPass(everything, _pass_settings(base.settings), clock=time.time)
+
+
 def _agents(base: _Base, reconciling: _Reconciling) -> Agents:
     context = SessionContext(
+        replica=base.replica,
         store=base.store,
         wishes=Wishes(base.store, base.admission, changed=base.changed, clock=time.time),
         adopt=reconciling.adoption.adopt,

@@ -148,6 +148,7 @@ class Report:
     sequence: int = 0
     connected: bool = False
     changed: float = 0.0  # when `connected` last changed, seconds since the epoch
+    holder: str = ""  # the replica that holds the session, which is no more once that replica is gone
     scheduler_address: str = ""
     dashboard_address: str = ""
     versions: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -8,14 +8,15 @@ from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_controller.model import Cluster, Report, WorkerId, WorkerState
 
 
-def after_hello(old: Report, hello: pb.SchedulerHello, sequence: int, now: float) -> Report:
-    """The report at the begin of a session: what is told replaces what was."""
+def after_hello(old: Report, hello: pb.SchedulerHello, sequence: int, now: float, *, holder: str) -> Report:
+    """The report at the begin of a session with this replica: what is told replaces what was."""
     joined = {WorkerId(worker.process): worker.address for worker in hello.workers}
     return Report(
         session=hello.session,
         sequence=sequence,
         connected=True,
-        changed=old.changed if old.connected else now,
+        changed=old.changed if old.connected and old.holder == holder else now,
+        holder=holder,
         scheduler_address=hello.scheduler_address,
         dashboard_address=hello.dashboard_address,
         versions=dict(hello.versions),

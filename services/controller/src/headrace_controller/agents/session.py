@@ -30,8 +30,9 @@ _MOST_TEXT = 1024
 
 @dataclass(frozen=True, slots=True)
 class SessionContext:
-    """What a session needs of its replica."""
+    """What a session needs of its replica; `replica` is its name."""
 
+    replica: str
     store: Store
     wishes: Wishes
     adopt: Callable[[str], Awaitable[bool]]
@@ -47,7 +48,7 @@ class AgentSession:
             raise InvalidRequest.of(Violation("hello", "the first message must be a hello with its session's number"))
         self._context = context
         self._cluster = cluster
-        self._report = reports.after_hello(cluster.report, first.hello, first.sequence, context.clock())
+        self._report = self._after_hello(cluster.report, first)
         self._unsaved = True
         self._stale = False
         self._work = asyncio.Event()
@@ -108,14 +109,17 @@ class AgentSession:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def disconnect(self) -> None:
-        """Notes that the agent is away, unless a newer session has begun or the store is away."""
+        """Notes that the agent is away, unless a newer session has begun; waits for a store that is away."""
         report = replace(self._report, connected=False, changed=self._context.clock())
-        try:
-            self._context.changed(await self._context.store.save_report(self._cluster.id, report))
-        except (FencedOff, ClusterEnded, ClusterNotFound):
-            pass
-        except StoreUnavailable as error:
-            log.warning("cannot note that an agent is away", cluster=self._cluster.id, error=str(error))
+        for pause in delays(0.05, 1.0):
+            try:
+                self._context.changed(await self._context.store.save_report(self._cluster.id, report))
+            except (FencedOff, ClusterEnded, ClusterNotFound):
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def _guard(self, work: Awaitable[None]) -> None:
         try:
@@ -134,14 +138,17 @@ class AgentSession:
             case "change":
                 self._merge(reports.after_change(self._report, request.change, request.sequence))
             case "hello":
-                now = self._context.clock()
-                self._merge(reports.after_hello(self._report, request.hello, request.sequence, now))
+                self._merge(self._after_hello(self._report, request))
             case "adaptive_wish":
                 await self._wish(request.adaptive_wish)
             case "event":
                 await self._tell(request.event)
             case _:
                 pass  # from a newer agent
+
+    def _after_hello(self, old: Report, request: pb.SessionRequest) -> Report:
+        now, replica = self._context.clock(), self._context.replica
+        return reports.after_hello(old, request.hello, request.sequence, now, holder=replica)
 
     def _merge(self, report: Report) -> None:
         self._report = report

@@ -30,6 +30,8 @@ class Seen:
         The backend's processes of this cluster by name ("scheduler" or the id of a worker), ended ones included.
     routed
         Whether all live proxies have acknowledged the route.
+    holder_gone_from
+        From when on the replica that holds the agent's session counts as gone; None: it lives.
     watching_since
         Since when some controller has looked after this cluster; time before it counts against nothing.
     troubles
@@ -40,6 +42,7 @@ class Seen:
 
     processes: Mapping[str, ProcessStatus] = field(default_factory=dict[str, ProcessStatus])
     routed: bool = False
+    holder_gone_from: float | None = None
     watching_since: float = 0.0
     troubles: Mapping[str | None, Trouble] = field(default_factory=dict[str | None, Trouble])
     log_tail: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -58,6 +61,7 @@ class Policy:
     ended_workers_kept: int = 50
     log_tail_bytes: int = 8192
     stop_again: float = 5.0  # between two attempts to stop what will not end
+    holder_again: float = 5.0  # between two looks for a replica that is gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from headrace_controller.plan.sentences import how_it_ended
 def look_after_scheduler(draft: Draft) -> Failure | None:
     """Starts the scheduler and follows it; returns why the cluster cannot go on, if so."""
     process = draft.seen.processes.get(SCHEDULER)
+    _follow_holder(draft)
     _start(draft, process)
     if process is not None and process.state is ProcessState.EXITED:
         return _exited(draft, process)
@@ -22,6 +23,18 @@ def look_after_scheduler(draft: Draft) -> Failure | None:
     routed = draft.seen.routed
     draft.state("Routed", holds=routed, reason="" if routed else "RoutePending")
     return _starting(draft, process) if draft.status.phase is Phase.STARTING else _running(draft)
+
+
+def _follow_holder(draft: Draft) -> None:
+    """Takes an agent as away when the replica is gone that would have said so."""
+    gone_from = draft.seen.holder_gone_from
+    if gone_from is None or not draft.report.connected:
+        return
+    if draft.now < gone_from:
+        draft.look_at(gone_from)
+        return
+    draft.report = replace(draft.report, connected=False, changed=max(draft.report.changed, gone_from))
+    draft.look_at(draft.now + draft.policy.holder_again)
 
 
 def _start(draft: Draft, process: ProcessStatus | None) -> None:

@@ -18,6 +18,7 @@ from headrace_controller.plan import Decision, FetchLogTail, Policy, Seen, plan
 from headrace_controller.reconciling.carrying_out import CarryingOut
 from headrace_controller.reconciling.processes import Processes
 from headrace_controller.reconciling.queue import WorkQueue
+from headrace_controller.reconciling.session_holders import SessionHolders
 from headrace_controller.reconciling.troubles import Troubles
 from headrace_controller.routes.routing import RouteState, Routing
 from headrace_controller.store import Change, ChangeKind, Fence, Store
@@ -38,6 +39,7 @@ class Neighbours:
     leases: ShardLeases
     carrying_out: CarryingOut
     troubles: Troubles
+    holders: SessionHolders
     changed: Callable[[Cluster], None]
     unknown: Callable[[ClusterId], None]
 
@@ -102,11 +104,13 @@ class Reconciler:
     async def decide(self, cluster: Cluster, routes: RouteState | None = None) -> Decision:
         """Plans for a cluster as it is and as it is seen."""
         routes = routes or await self._with.routing.state(cluster)
+        holder_gone_from = await self._with.holders.gone_from(cluster.report)
         log_tail: dict[str, str] = {}
         for _ in range(_MOST_PLANS):
             seen = Seen(
                 processes=self._with.processes.of(cluster.id),
                 routed=routes.routed,
+                holder_gone_from=holder_gone_from,
                 watching_since=self._watching_since.get(shard_of(cluster.id, self._shards), self._clock()),
                 troubles=self._with.troubles.of(cluster.id),
                 log_tail=log_tail,
