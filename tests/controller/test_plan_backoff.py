@@ -110,6 +110,8 @@ def test_a_cluster_is_given_up_only_when_every_group_has_failed_too_often() -> N
     assert decide(all_failed, exits).actions == (FetchLogTail("gpu-1"),)
     unwanted = cluster(worker("gpu-1"), cpu=0, backoffs=failed("gpu", 1, 980.0))
     assert decide(unwanted, exits).actions == (FetchLogTail("gpu-1"),)
+    nothing_wanted = cluster(worker("gpu-1"), cpu=0, gpu=0, backoffs=failed("gpu", 5, 980.0))
+    assert decide(nothing_wanted, exits).status.phase is Phase.RUNNING
 
 
 def test_what_the_backend_refuses_of_one_group_does_not_delay_the_others() -> None:
