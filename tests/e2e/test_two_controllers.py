@@ -37,11 +37,9 @@ def running(redis_url: str) -> Iterator[TwoControllers]:
 
 @pytest.fixture
 def controllers(running: TwoControllers) -> Iterator[TwoControllers]:
-    """Both, each with its fair share of the leases; who was killed comes back."""
-    wait_until(lambda: running.shares() == {"a": SHARDS // 2, "b": SHARDS // 2})
+    """Both, also for the next test."""
     yield running
-    for replica in (running.first, running.second):
-        replica.service.start()
+    running.until_both_work()
 
 
 @pytest.fixture

@@ -94,6 +94,12 @@ class TwoControllers:
     second: Replica
     redis: Redis
 
+    def until_both_work(self) -> None:
+        """Starts who was killed, and waits until each has its fair share of the leases."""
+        for replica in (self.first, self.second):
+            replica.service.start()
+        wait_until(lambda: self.shares() == {"a": SHARDS // 2, "b": SHARDS // 2})
+
     def holder(self, cluster: str) -> str:
         """The replica that reconciles a cluster."""
         return self._holders()[shard_of(cluster)]
@@ -145,13 +151,20 @@ def two_controllers(directory: Path, redis_url: str) -> Generator[TwoControllers
             )
             redis = stack.enter_context(Redis.from_url(redis_url, decode_responses=True))
             running = TwoControllers(layout, first, second, redis)
+            running.until_both_work()
             yield running
             _end_gracefully(running, services)
     finally:
         shut_down(layout.local)
-        left = marks.kill_all(lambda: marks.marked_processes(layout.data)) + marks.envoys(layout.proxy)
+        left = _left(layout)
+        marks.kill_all(lambda: _left(layout))
     assert left == []
     assert list(layout.sockets.iterdir()) == []
+
+
+def _left(layout: Layout) -> list[int]:
+    """What runs of it; Envoy outlives a proxy that was killed."""
+    return marks.marked_processes(layout.data) + marks.envoys(layout.proxy)
 
 
 def _end_gracefully(running: TwoControllers, services: dict[str, Service]) -> None:
