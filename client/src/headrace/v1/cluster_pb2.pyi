@@ -445,7 +445,7 @@ class Condition(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     CHANGE_TIME_FIELD_NUMBER: builtins.int
     type: builtins.str
-    """Name of the fact: "Reachable", "Routed", "WorkersReady"."""
+    """Name of the fact: "Reachable", "Routed", "Startable", "WorkersReady"."""
     holds: builtins.bool
     """Whether it holds."""
     reason: builtins.str

@@ -84,7 +84,7 @@ class Settings(ServiceSettings):
         default=60, gt=0, description="A worker that has not joined by then failed."
     )
     scheduler_lost_seconds: float = Field(
-        default=30, gt=0, description="A scheduler whose agent was away for so long is lost, unless its process lives."
+        default=30, gt=0, description="A scheduler whose agent was away for so long is lost."
     )
     worker_failure_limit: int = Field(default=3, ge=1, description="Failed starts of workers that fail a cluster.")
     retention_seconds: float = Field(
