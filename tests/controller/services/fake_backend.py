@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from tests.controller.services.fake_machine import FakeMachine, Key
 
-from headrace_controller.backends.base import SCHEDULER, LogPiece, ProcessSpec, ProcessStatus
+from headrace_controller.backends.base import SCHEDULER, BackendError, LogPiece, ProcessSpec, ProcessStatus
 
 PIECE_BYTES = 64 * 1024
 
@@ -74,6 +74,8 @@ class FakeBackend:
     async def forget(self, cluster: str) -> None:
         machine = self._machine
         machine.check()
+        if cluster in machine.unforgettable:
+            raise BackendError(f"the files of {cluster} cannot be removed")
         machine.kept_manifests.pop(cluster, None)
         for mapping in (machine.statuses, machine.logs, machine.specs):
             for key in [key for key in mapping if key[0] == cluster]:

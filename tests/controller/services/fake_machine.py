@@ -40,6 +40,7 @@ class FakeMachine:
         self.stops_at_once = asyncio.Event()
         self.stops_at_once.set()
         self.trouble: str = ""
+        self.unforgettable: set[str] = set()  # clusters whose files cannot be removed
         self.fails_to_start: str = ""
         self.on_start: Callable[[ProcessSpec], None] = lambda _spec: None
         self.on_exit: Callable[[ProcessKey], None] = lambda _key: None

@@ -233,3 +233,31 @@ async def test_ended_clusters_are_forgotten_after_their_retention(site: Site, ev
 
     await ann.until(made.name, "STOPPED")
     await eventually(forgotten)
+
+
+async def test_an_ended_cluster_that_cannot_be_forgotten_keeps_no_other_from_it(
+    site: Site, eventually: Eventually
+) -> None:
+    replica = await site.replica(retention_seconds=0.2, full_pass_seconds=0.1)
+    ann = await replica.user("ann")
+    stuck, other = await ann.create(), await ann.create()
+    site.machine.unforgettable.add(stuck.name.removeprefix("clusters/"))
+    for made in (stuck, other):
+        await ann.until(made.name, "RUNNING")
+        await ann.stop(made.name)
+        await ann.until(made.name, "STOPPED")
+
+    async def ended() -> list[str]:
+        answer = await ann.call("ListClusters", pb.ListClustersRequest(phases=[cluster_pb2.PHASE_STOPPED]))
+        return [cluster.name for cluster in answer.clusters]
+
+    async def only_the_stuck_one_is_left() -> bool:
+        return await ended() == [stuck.name]
+
+    await eventually(only_the_stuck_one_is_left)
+    site.machine.unforgettable.clear()
+
+    async def none_is_left() -> bool:
+        return not await ended()
+
+    await eventually(none_is_left)

@@ -77,12 +77,12 @@ class FullPass:
                 log.warning("a full pass was not finished", error=str(error))
 
     async def once(self) -> None:
-        """One pass over what this replica answers for."""
+        """One pass over what this replica answers for. What needs the backend comes last: it may be in trouble."""
+        await self._plan_all()
         known = set(await self._through.store.ids())
         for cluster in await self._lost(known):
             if await self._through.adoption.adopt(cluster):
                 known.add(cluster)
-        await self._plan_all()
         self._stop_orphans(known)
         await self._remove_ended()
 
@@ -120,11 +120,17 @@ class FullPass:
                 self._through.carrying_out.stop(cluster)
 
     async def _remove_ended(self) -> None:
-        through = self._through
-        for cluster in await through.store.ended_before(self._clock() - self._settings.retention):
+        for cluster in await self._through.store.ended_before(self._clock() - self._settings.retention):
             if self._mine(cluster):
-                await through.backend.forget(cluster)
-                await through.store.remove(cluster)
-                through.processes.forget(cluster)
-                through.views.forget(cluster)
-                through.authorities.forget(cluster)
+                try:
+                    await self._remove(cluster)
+                except BackendError as error:
+                    log.warning("cannot remove what is left of an ended cluster", cluster=cluster, error=str(error))
+
+    async def _remove(self, cluster: ClusterId) -> None:
+        through = self._through
+        await through.backend.forget(cluster)
+        await through.store.remove(cluster)
+        through.processes.forget(cluster)
+        through.views.forget(cluster)
+        through.authorities.forget(cluster)
