@@ -92,7 +92,7 @@ def measure_data_path(table: Table, running: list[systems.System], rounds: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="0: only the rates of GET and LIST")
+    parser.add_argument("--rounds", type=int, default=5, help="0: only the rates of GET and LIST, three rounds")
     parser.add_argument("--clusters", type=int, default=25, help="clusters at once in the burst")
     parser.add_argument("--listed", type=int, default=1000, help="clusters in LIST; 0 leaves GET and LIST rates out")
     parser.add_argument("--only", choices=["headrace", "dask-gateway"])
@@ -110,7 +110,7 @@ def main() -> None:
         measure_burst(table, running, (arguments.rounds + 1) // 2, arguments.clusters)
         measure_data_path(table, running, (arguments.rounds + 1) // 2)
         if arguments.listed:
-            throughput.measure(table, running, max(1, arguments.rounds // 2), arguments.listed)
+            throughput.measure(table, running, arguments.rounds // 2 or 3, arguments.listed)
     print("\n".join(table.lines()))
     if arguments.json:
         arguments.json.write_text(json.dumps(table.figures, indent=1))

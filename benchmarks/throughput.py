@@ -33,6 +33,9 @@ def measure(table, running: list[systems.System], rounds: int, listed: int) -> N
                 for side in sides:
                     rate = _load(h2load, side.request(what.split()[0]), users)
                     table.add(f"{what}, {users} at once, requests/s", side.name, rate)
+                    # A server goes on with what was asked of it when nobody listens any more: its next answer comes
+                    # after that, and then the other system has the machine alone.
+                    side.request("GET")
     for side in sides:
         side.empty()
 
