@@ -22,7 +22,8 @@ class _Shared:
 
 
 _connections: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, _Shared]] = weakref.WeakKeyDictionary()
-_loop_lock = threading.Lock()
+# Held from the look whether the loop runs until it is taken, and while it ends; the garbage collector may come between.
+_loop_lock = threading.RLock()
 _loop: weakref.ref[IOLoop] | None = None
 
 
@@ -60,6 +61,12 @@ def start_loop(loop: IOLoop | None, *, asynchronous: bool) -> LoopRunner:
         runner.start()
         _loop = weakref.ref(cast("IOLoop", runner.loop))
         return runner
+
+
+def stop_loop(runner: LoopRunner) -> None:
+    """Lets go of a loop, which ends with its last user: nobody may take it up meanwhile, and wait on it for ever."""
+    with _loop_lock:
+        runner.stop()
 
 
 def _running_loop() -> IOLoop | None:

@@ -87,4 +87,4 @@ class Session:
 
     def stop_loop(self) -> None:
         """Lets go of the loop, which ends when nobody else uses it; from another thread only."""
-        self._runner.stop()
+        _pool.stop_loop(self._runner)
