@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any, cast
 
 from headrace import _pool
 
@@ -15,6 +16,6 @@ def test_whoever_takes_the_loop_up_as_another_lets_go_of_it_gets_one_that_runs()
         letting_go.start()
         mine = _pool.start_loop(None, asynchronous=False)
         letting_go.join()
-        answered = asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "yes"), mine.loop.asyncio_loop)
+        answered = asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "yes"), cast("Any", mine.loop).asyncio_loop)
         assert answered.result(timeout=5) == "yes"
         _pool.stop_loop(mine)
