@@ -11,7 +11,7 @@ help: ## Shows the targets
 
 setup: $(VENV)/.ready ## Makes the development environment in .venv
 
-$(VENV)/.ready: constraints.txt client/pyproject.toml $(wildcard services/*/pyproject.toml)
+$(VENV)/.ready: constraints.txt client/pyproject.toml $(wildcard services/*/pyproject.toml backends/*/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "headrace needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; name another with PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
@@ -42,9 +42,9 @@ protos: setup ## Generates the Python stubs from protos/
 bench: setup ## Speed, beside dask-gateway in one interleaved run
 	$(BIN)/python benchmarks/run.py
 
-wheels: setup ## Builds the five distributions into dist/
+wheels: setup ## Builds all distributions into dist/
 	rm -rf dist
-	for project in client services/chassis services/auth services/controller services/proxy; do \
+	for project in client services/chassis services/auth services/controller services/proxy services/up backends/local; do \
 	  $(BIN)/python -m build --no-isolation --wheel --outdir dist $$project >/dev/null || exit 1; done
 	ls dist
 

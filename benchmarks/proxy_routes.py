@@ -17,7 +17,7 @@ from time import monotonic
 from tests.proxy.fake_controller import FakeController
 from tests.proxy.running_proxy import RunningProxy, write_settings
 
-from headrace_chassis.certificates import Authority
+from headrace_chassis.tls.certificates import Authority
 
 ROUTES = (10, 1_000, 10_000)
 SINGLE, BURST = 200, 500

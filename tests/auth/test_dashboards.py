@@ -14,7 +14,7 @@ from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, ro
 from tests.conftest import Eventually
 
 from headrace import errors
-from headrace._status import from_rpc_error
+from headrace._wire.status import from_rpc_error
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.config import AuthSettings
 

@@ -13,7 +13,7 @@ from tests.auth.conftest import BOOTSTRAP_SECRET, hashed
 from tests.auth.running import RunningAuth, bearer, running_auth
 
 from headrace import errors
-from headrace._status import from_rpc_error
+from headrace._wire.status import from_rpc_error
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.config import AuthSettings
 from headrace_auth.users_file import UserRecord, read_users, write_users

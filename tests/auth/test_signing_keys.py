@@ -15,10 +15,10 @@ from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.config import AuthSettings
 from headrace_auth.signed import Signer, UnknownKey
 from headrace_auth.signing_keys import SigningKeys
-from headrace_chassis.caller import Caller
-from headrace_chassis.keys import Prefix
-from headrace_chassis.redis_connection import connect
-from headrace_chassis.seal import DeploymentKeyError, Seal
+from headrace_chassis.identity.caller import Caller
+from headrace_chassis.identity.seal import DeploymentKeyError, Seal
+from headrace_chassis.redis.connection import connect
+from headrace_chassis.redis.keys import Prefix
 
 SEAL = Seal([b"k" * 32])
 DAY, HOUR = 86_400.0, 3600.0

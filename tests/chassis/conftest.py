@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.chassis.running import Running, running_service
 
-from headrace_chassis.seal import new_deployment_key
+from headrace_chassis.identity.seal import new_deployment_key
 from headrace_chassis.settings import ServiceSettings
 
 

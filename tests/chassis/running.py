@@ -17,12 +17,12 @@ from typing_extensions import override
 
 from headrace.internal.v1 import agent_service_pb2, agent_service_pb2_grpc, route_service_pb2, route_service_pb2_grpc
 from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc, cluster_service_pb2, cluster_service_pb2_grpc
-from headrace_chassis.agent_tokens import AgentTokens
-from headrace_chassis.caller import current_agent, current_caller
-from headrace_chassis.seal import read_deployment_keys
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.caller import current_agent, current_caller
+from headrace_chassis.identity.seal import read_deployment_keys
+from headrace_chassis.identity.tokens import TokenVerifier
 from headrace_chassis.server import App, serve
 from headrace_chassis.settings import ServiceSettings
-from headrace_chassis.tokens import TokenVerifier
 
 if TYPE_CHECKING:
     from headrace.internal.v1.agent_service_pb2_grpc import AgentServiceAsyncStub

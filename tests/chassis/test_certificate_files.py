@@ -16,10 +16,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 from tests.chassis.running import running_service
 
-from headrace_chassis.certificate_files import BadTlsFile
-from headrace_chassis.certificates import Authority, Leaf
-from headrace_chassis.channels import open_channel
 from headrace_chassis.settings import ServiceSettings
+from headrace_chassis.tls.certificate_files import BadTlsFile
+from headrace_chassis.tls.certificates import Authority, Leaf
+from headrace_chassis.tls.channels import open_channel
 
 DAY = timedelta(days=1)
 FAILED = "the TLS files have changed and cannot be used: the old ones still are"

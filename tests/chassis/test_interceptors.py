@@ -17,7 +17,7 @@ from tests.chassis.running import FakeService, Running, unix_channel
 from tests.conftest import Eventually
 
 from headrace import errors
-from headrace._status import from_rpc_error
+from headrace._wire.status import from_rpc_error
 from headrace.internal.v1 import agent_service_pb2, route_service_pb2
 from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc, cluster_service_pb2
 from headrace_chassis.interceptors import order

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from tests.conftest import Eventually
 
 from headrace.errors import StoreUnavailable
-from headrace_chassis import keys
-from headrace_chassis.keys import Prefix
-from headrace_chassis.leases import SHARDS, ShardLeases, shard_of
-from headrace_chassis.redis_connection import connect
+from headrace_chassis.redis import keys
+from headrace_chassis.redis.connection import connect
+from headrace_chassis.redis.keys import Prefix
+from headrace_chassis.redis.leases import SHARDS, ShardLeases, shard_of
 
 PREFIX = Prefix("test")
 TTL = timedelta(seconds=0.6)

@@ -11,9 +11,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from headrace.errors import StoreUnavailable
-from headrace_chassis import keys, scripts
-from headrace_chassis.keys import Prefix
-from headrace_chassis.redis_connection import connect, ping, store_errors
+from headrace_chassis.redis import keys
+from headrace_chassis.redis import lua as scripts
+from headrace_chassis.redis.connection import connect, ping, store_errors
+from headrace_chassis.redis.keys import Prefix
 
 
 async def test_redis_away_is_store_unavailable() -> None:
@@ -61,7 +62,7 @@ async def test_our_own_faults_are_not_taken_for_redis_being_away(redis: Redis) -
 
 
 async def test_a_script_runs_also_where_it_is_not_loaded(redis: Redis) -> None:
-    script = scripts.load("headrace_chassis", "lease_release")
+    script = scripts.load("headrace_chassis.redis", "lease_release")
     await redis.script_flush()
     prefix = Prefix("t")
     arguments = [keys.lease_replicas(prefix), keys.lease(prefix, 0)]
@@ -70,7 +71,7 @@ async def test_a_script_runs_also_where_it_is_not_loaded(redis: Redis) -> None:
 
 
 def test_each_script_says_its_keys_and_arguments() -> None:
-    for package in ("headrace_chassis", "headrace_auth"):
+    for package in ("headrace_chassis.redis", "headrace_auth"):
         for file in (files(package) / "scripts").iterdir():
             head = file.read_text().split("\n\n")[0]
             assert "-- KEYS 1" in head, file.name

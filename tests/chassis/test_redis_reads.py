@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from headrace_chassis.redis_connection import connect
-from headrace_chassis.redis_reads import Reads
+from headrace_chassis.redis.connection import connect
+from headrace_chassis.redis.reads import Reads
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.chassis.running import Running
 
 from headrace.internal.v1 import agent_service_pb2, route_service_pb2
 from headrace.v1 import auth_service_pb2, cluster_service_pb2, options_service_pb2
-from headrace_chassis.rights import RIGHTS, Right
+from headrace_chassis.identity.rights import RIGHTS, Right
 
 OURS = (auth_service_pb2, cluster_service_pb2, options_service_pb2, agent_service_pb2, route_service_pb2)
 OTHERS = (health_pb2, reflection_pb2)

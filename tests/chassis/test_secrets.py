@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import TokenInvalid
-from headrace_chassis.agent_tokens import AgentTokens
-from headrace_chassis.certificates import Authority, Leaf
-from headrace_chassis.seal import DeploymentKeyError, Seal, new_deployment_key, read_deployment_keys
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.seal import DeploymentKeyError, Seal, new_deployment_key, read_deployment_keys
 from headrace_chassis.secret import Secret
+from headrace_chassis.tls.certificates import Authority, Leaf
 
 OLD, NEW = b"o" * 32, b"n" * 32
 HOUR = timedelta(hours=1)

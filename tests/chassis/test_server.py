@@ -17,14 +17,14 @@ from tests.chassis.running import Running, running_service
 from tests.conftest import Eventually
 
 from headrace import errors
-from headrace._status import from_rpc_error
+from headrace._wire.status import from_rpc_error
 from headrace.v1 import auth_service_pb2, cluster_service_pb2
 from headrace_chassis import health as health_module
-from headrace_chassis.certificates import Authority
-from headrace_chassis.channels import open_channel
-from headrace_chassis.listener import AddressInUse
 from headrace_chassis.readiness import READY_FD
 from headrace_chassis.settings import ServiceSettings
+from headrace_chassis.tls.certificates import Authority
+from headrace_chassis.tls.channels import open_channel
+from headrace_chassis.tls.listener import AddressInUse
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -10,9 +10,9 @@ import pytest
 from tests.chassis.running import Signing
 
 from headrace.errors import StoreUnavailable, TokenExpired, TokenInvalid
-from headrace_chassis import tokens
-from headrace_chassis.caller import Caller
-from headrace_chassis.tokens import TokenVerifier
+from headrace_chassis.identity import tokens
+from headrace_chassis.identity.caller import Caller
+from headrace_chassis.identity.tokens import TokenVerifier
 
 
 class Published:

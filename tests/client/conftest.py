@@ -9,7 +9,8 @@ import dask.config
 import pytest
 from tests.client.fake_headrace import FakeHeadrace
 
-from headrace import Gateway, TokenAuth, _tokens
+from headrace import Gateway, TokenAuth
+from headrace._wire import tokens as _tokens
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 from distributed import Scheduler, Security, Worker
 
 from headrace.v1 import cluster_pb2
-from headrace_chassis.certificates import Authority, Leaf
+from headrace_chassis.tls.certificates import Authority, Leaf
 
 DAY = timedelta(days=1)
 

@@ -19,7 +19,8 @@ from distributed.utils import LoopRunner
 from tests.client.fake_cluster import FakeCluster
 from tests.client.sni_proxy import SniProxy
 
-from headrace import __version__, _status, errors
+from headrace import __version__, errors
+from headrace._wire import status as _status
 from headrace.v1 import (
     auth_service_pb2,
     auth_service_pb2_grpc,
@@ -29,7 +30,7 @@ from headrace.v1 import (
     options_service_pb2,
     options_service_pb2_grpc,
 )
-from headrace_chassis.certificates import Authority
+from headrace_chassis.tls.certificates import Authority
 
 LIVING = {cluster_pb2.PHASE_QUEUED, cluster_pb2.PHASE_STARTING, cluster_pb2.PHASE_RUNNING, cluster_pb2.PHASE_STOPPING}
 MOST_WORKERS = 100

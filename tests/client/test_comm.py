@@ -18,8 +18,8 @@ from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
 from headrace import Gateway, GatewayCluster, errors
-from headrace._security import as_file
-from headrace.comm import GatewayBackend, parse_address
+from headrace._dask.comm import GatewayBackend, parse_address
+from headrace._dask.security import as_file
 
 
 @pytest.fixture(params=["auto", "direct", "proxied"])

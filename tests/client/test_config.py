@@ -6,7 +6,7 @@ import sys
 import dask.config
 import pytest
 
-from headrace import _config
+from headrace._target import config as _config
 from headrace.errors import InvalidRequest
 
 
@@ -56,7 +56,7 @@ def test_a_mapping_must_be_one() -> None:
 @pytest.mark.parametrize("without_dask", [False, True])
 def test_the_environment_counts_with_and_without_dask(without_dask: bool) -> None:
     code = "import sys\n" + ("sys.modules['dask'] = None\n" if without_dask else "")
-    code += "from headrace import _config; print(_config.get('address'), _config.get_mapping('cluster.options'))"
+    code += "from headrace._target import config as _config; print(_config.get('address'), _config.get_mapping('cluster.options'))"
     env = {"DASK_HEADRACE__ADDRESS": "https://a:1", "DASK_HEADRACE__CLUSTER__OPTIONS": "{'x': 1}", "PATH": "/usr/bin"}
     answer = subprocess.check_output([sys.executable, "-c", code], text=True, env=env)
     assert answer.strip() == "https://a:1 {'x': 1}"

@@ -17,11 +17,12 @@ import dask.config
 import pytest
 from tests.client.fake_headrace import FakeHeadrace
 
-from headrace import BasicAuth, TokenAuth, _calls, errors
-from headrace._connection import Connection
-from headrace._report import User
-from headrace._target import Target
-from headrace_chassis.certificates import Authority
+from headrace import BasicAuth, TokenAuth, errors
+from headrace._dask.report import User
+from headrace._target.target import Target
+from headrace._wire import calls as _calls
+from headrace._wire.connection import Connection
+from headrace_chassis.tls.certificates import Authority
 
 Connect = Callable[..., Connection]
 

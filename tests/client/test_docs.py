@@ -30,7 +30,7 @@ def test_each_block_runs(page: str, configured: None, capsys: pytest.CaptureFixt
 
 
 def test_the_table_of_settings_names_real_ones() -> None:
-    from headrace import _config
+    from headrace._target import config as _config
 
     page = (ROOT / "docs/client.md").read_text("utf-8")
     for key in re.findall(r"^\| `headrace\.([\w.-]+)`", page, re.MULTILINE):

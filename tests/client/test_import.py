@@ -28,7 +28,7 @@ def test_other_names_are_not() -> None:
 
 def test_distributed_finds_the_comm_by_itself() -> None:
     code = "from distributed.comm.registry import get_backend; print(type(get_backend('gateway')).__module__)"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "headrace.comm"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "headrace._dask.comm"
 
 
 def test_calls_work_without_dask() -> None:
@@ -36,8 +36,8 @@ def test_calls_work_without_dask() -> None:
 import sys
 for name in ("dask", "distributed", "tornado"):
     sys.modules[name] = None
-import headrace._connection, headrace._config
-print(headrace._config.get("connect"), headrace._config.get_seconds("timeouts.direct"))
+import headrace._wire.connection, headrace._target.config
+print(headrace._target.config.get("connect"), headrace._target.config.get_seconds("timeouts.direct"))
 try:
     headrace.Gateway
 except ImportError as error:

@@ -133,7 +133,7 @@ def test_the_html_view_is_safe(options: Options) -> None:
 def fields(options: Options) -> dict[str, Any]:
     """From key to the label, the field and the remark of its row."""
     pytest.importorskip("ipywidgets")
-    from headrace._options_widget import form
+    from headrace._dask.options_widget import form
 
     cells = form(vars(options)["_options"].values()).children[1].children
     return {key: cells[3 * n : 3 * n + 3] for n, key in enumerate(options)}

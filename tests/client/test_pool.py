@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any, cast
 
-from headrace import _pool
+from headrace._wire import pool as _pool
 
 
 def test_whoever_takes_the_loop_up_as_another_lets_go_of_it_gets_one_that_runs() -> None:

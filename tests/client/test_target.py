@@ -9,10 +9,10 @@ from pathlib import Path
 import dask.config
 import pytest
 
-from headrace._auth import BasicAuth, TokenAuth
-from headrace._local_gateway import LocalGateway, data_directory
-from headrace._saved_login import SavedLogin, logins_file
-from headrace._target import Target
+from headrace._target.auth import BasicAuth, TokenAuth
+from headrace._target.local_gateway import LocalGateway, data_directory
+from headrace._target.saved_login import SavedLogin, logins_file
+from headrace._target.target import Target
 from headrace.errors import HeadraceError, InvalidRequest
 from headrace.v1 import auth_service_pb2
 

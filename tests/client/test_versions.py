@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.client.fake_headrace import FakeHeadrace
 
-from headrace import Gateway, TokenAuth, __version__, _version, errors
+from headrace import Gateway, TokenAuth, __version__, errors
+from headrace._wire import version as _version
 
 
 def test_a_server_far_from_this_client_is_warned_of_once(

@@ -17,8 +17,9 @@ import pytest
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
-from headrace import Gateway, _progress
-from headrace._progress import Progress
+from headrace import Gateway
+from headrace._dask import progress as _progress
+from headrace._dask.progress import Progress
 from headrace.v1 import cluster_pb2
 
 

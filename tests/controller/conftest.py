@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 from redis.asyncio import Redis
 
-from headrace_chassis.keys import Prefix
+from headrace_chassis.redis.keys import Prefix
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, ClusterId, Demand, Event, Limits, Spec, UserId
 from headrace_controller.store import Fence, Store

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from headrace_chassis.keys import Prefix
+from headrace_chassis.redis.keys import Prefix
 from headrace_controller import keys as module
 from headrace_controller.keys import RECORD_FIELDS, Keys
 from headrace_controller.model import ClusterId, UserId

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from headrace.errors import QuotaExceeded
-from headrace_chassis.redis_connection import connect
+from headrace_chassis.redis.connection import connect
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, Demand, Event, Group, Limits, Phase, Spec, Status, UserId
 from headrace_controller.store import DEPLOYMENT, Fence, Store

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule, run_state_machine_as_test
 
 from headrace.errors import AliasTaken, ClusterEnded, ClusterNotFound, FencedOff, QuotaExceeded
-from headrace_chassis.keys import Prefix
-from headrace_chassis.redis_connection import connect
+from headrace_chassis.redis.connection import connect
+from headrace_chassis.redis.keys import Prefix
 from headrace_controller.keys import Keys
 from headrace_controller.model import (
     Cluster,

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from headrace.errors import AliasTaken, ClusterEnded, ClusterNotFound, FencedOff, StaleEtag, StoreUnavailable
-from headrace_chassis.redis_connection import connect
+from headrace_chassis.redis.connection import connect
 from headrace_controller.keys import Keys
 from headrace_controller.model import (
     Cluster,

@@ -18,7 +18,7 @@ from tests.e2e.two_controllers import CLUSTERS_LIMIT, Replica, TwoControllers, t
 from headrace import Gateway, GatewayCluster
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_chassis.leases import SHARDS
+from headrace_chassis.redis.leases import SHARDS
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROJECTS = ["client", "services/chassis", "services/auth", "services/controller", "services/proxy"]
+PROJECTS = [
+    "client",
+    "services/chassis",
+    "services/auth",
+    "services/controller",
+    "services/proxy",
+    "services/up",
+    "backends/local",
+]
 COMPUTE = """
 from headrace import Gateway
 with Gateway() as gateway, gateway.new_cluster() as cluster, cluster.get_client() as client:

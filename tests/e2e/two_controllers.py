@@ -16,23 +16,23 @@ from redis import Redis
 from tests.e2e.balancer import balancer
 from tests.e2e.running import wait_until
 
-from headrace._local_gateway import LocalGateway
+from headrace._target.local_gateway import LocalGateway
 from headrace.v1 import auth_service_pb2
 from headrace.v1.auth_service_pb2_grpc import AuthServiceStub
 from headrace.v1.cluster_service_pb2_grpc import ClusterServiceStub
-from headrace_chassis import keys
-from headrace_chassis.embedded import marks
-from headrace_chassis.embedded.child import ChildSpec
-from headrace_chassis.embedded.deployment_secrets import ensure_bootstrap_token, ensure_deployment_key
-from headrace_chassis.embedded.layout import Layout
-from headrace_chassis.embedded.options import UpOptions
-from headrace_chassis.embedded.port import free_port
-from headrace_chassis.embedded.server_certificate import ensure_server_certificate
-from headrace_chassis.embedded.services import Files, service_specs
-from headrace_chassis.leases import SHARDS, shard_of
-from headrace_controller.backends.local.launch import shut_down
-from headrace_controller.backends.local.marks import site
-from headrace_controller.backends.local.nursery import procfs
+from headrace_backend_local.launch import shut_down
+from headrace_backend_local.marks import site
+from headrace_backend_local.zygote import procfs
+from headrace_chassis.redis import keys
+from headrace_chassis.redis.leases import SHARDS, shard_of
+from headrace_up import marks
+from headrace_up.child import ChildSpec
+from headrace_up.deployment_secrets import ensure_bootstrap_token, ensure_deployment_key
+from headrace_up.layout import Layout
+from headrace_up.options import UpOptions
+from headrace_up.port import free_port
+from headrace_up.server_certificate import ensure_server_certificate
+from headrace_up.services import Files, service_specs
 
 DEPLOYMENT = "two"
 USER = "ann"

@@ -19,7 +19,7 @@ from tests.proxy.fake_scheduler import FakeScheduler
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy, write_settings
 
-from headrace_chassis.certificates import Authority
+from headrace_chassis.tls.certificates import Authority
 
 SUFFIX = "clusters.headrace.internal"
 

@@ -11,7 +11,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from headrace_proxy.xds_messages import DELTA_METHOD, UPSTREAM_TYPE
+from headrace_proxy.xds.messages import DELTA_METHOD, UPSTREAM_TYPE
 
 _messages = discovery_pb2.DESCRIPTOR.message_types_by_name
 _Request: Callable[..., Message] = GetMessageClass(_messages["DeltaDiscoveryRequest"])

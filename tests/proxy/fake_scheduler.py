@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from headrace_chassis.certificates import Authority
+from headrace_chassis.tls.certificates import Authority
 
 
 @dataclass(eq=False)

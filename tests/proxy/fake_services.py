@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from headrace import errors
-from headrace._status import to_status
+from headrace._wire.status import to_status
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from headrace_chassis.certificates import Authority
+from headrace_chassis.tls.certificates import Authority
 from headrace_proxy import envoy_process
 
 SOCKETS = ("listen", "route_address", "xds_listen", "auth_target", "authz_target", "controller_target")

@@ -11,13 +11,13 @@ import pytest
 from tests.proxy.conftest import SUFFIX
 from tests.proxy.fake_envoy import FakeEnvoy
 
-from headrace_proxy.ads import DeltaDiscovery
 from headrace_proxy.config import Settings
-from headrace_proxy.distribution import Distribution
 from headrace_proxy.model import Route
-from headrace_proxy.node_session import CHUNK
-from headrace_proxy.snapshot import Shape, Snapshot, build
-from headrace_proxy.xds_server import start_xds_server
+from headrace_proxy.xds.ads import DeltaDiscovery
+from headrace_proxy.xds.distribution import Distribution
+from headrace_proxy.xds.node_session import CHUNK
+from headrace_proxy.xds.server import start_xds_server
+from headrace_proxy.xds.snapshot import Shape, Snapshot, build
 
 Eventually = Callable[..., Awaitable[None]]
 Connect = Callable[..., Awaitable[FakeEnvoy]]

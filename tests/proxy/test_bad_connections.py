@@ -10,7 +10,7 @@ import pytest
 from tests.proxy.browser import Browser
 from tests.proxy.running_proxy import RunningProxy
 
-from headrace_chassis.certificates import Authority
+from headrace_chassis.tls.certificates import Authority
 
 HALF_A_HELLO = bytes.fromhex("16030100f8010000f40303")
 

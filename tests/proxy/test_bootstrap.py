@@ -15,9 +15,9 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 from pydantic import ValidationError
 
-from headrace_proxy.bootstrap import admin_socket, bootstrap
 from headrace_proxy.config import Settings
-from headrace_proxy.public_certificate import secret_path
+from headrace_proxy.envoy.bootstrap import admin_socket, bootstrap
+from headrace_proxy.envoy.public_certificate import secret_path
 from headrace_proxy.state_directory import write_public_certificate
 
 # Whatever stands in an `Any` of the bootstrap.

@@ -12,7 +12,7 @@ from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy
 
 from headrace import errors
-from headrace._status import from_rpc_error
+from headrace._wire.status import from_rpc_error
 
 Services = dict[str, FakeServices]
 Eventually = Callable[..., Awaitable[None]]

@@ -14,7 +14,7 @@ from tests.proxy.fake_envoy import FakeEnvoy
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy
 
-from headrace_chassis.certificates import Authority
+from headrace_chassis.tls.certificates import Authority
 
 Eventually = Callable[..., Awaitable[None]]
 

@@ -9,16 +9,16 @@ import pytest
 from tests.proxy.conftest import SUFFIX
 from tests.proxy.fake_scheduler import FakeScheduler, connect
 
-from headrace_proxy.ads import DeltaDiscovery
-from headrace_proxy.bootstrap import bootstrap
 from headrace_proxy.config import Settings
-from headrace_proxy.distribution import Distribution
+from headrace_proxy.envoy.bootstrap import bootstrap
 from headrace_proxy.envoy_keeper import EnvoyKeeper
 from headrace_proxy.model import Route
-from headrace_proxy.snapshot import Resource, Shape, Snapshot, build
 from headrace_proxy.state_directory import write_public_certificate
-from headrace_proxy.xds_messages import UPSTREAM_TYPE, DeltaResource, Upstream
-from headrace_proxy.xds_server import start_xds_server
+from headrace_proxy.xds.ads import DeltaDiscovery
+from headrace_proxy.xds.distribution import Distribution
+from headrace_proxy.xds.messages import UPSTREAM_TYPE, DeltaResource, Upstream
+from headrace_proxy.xds.server import start_xds_server
+from headrace_proxy.xds.snapshot import Resource, Shape, Snapshot, build
 
 Eventually = Callable[..., Awaitable[None]]
 

@@ -19,7 +19,7 @@ from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_scheduler import Connection, FakeScheduler, connect
 from tests.proxy.running_proxy import RunningProxy
 
-from headrace_chassis.certificates import Authority
+from headrace_chassis.tls.certificates import Authority
 
 Eventually = Callable[..., Awaitable[None]]
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.proxy.fake_envoy import DeltaResponse
 
 from headrace_proxy.model import Address, Route, RouteStep
-from headrace_proxy.node_session import NodeSession, Published, open_session
-from headrace_proxy.snapshot import Resource, Shape, Snapshot, build
+from headrace_proxy.xds.node_session import NodeSession, Published, open_session
+from headrace_proxy.xds.snapshot import Resource, Shape, Snapshot, build
 
 SHAPE = Shape.of("clusters.test", 100)
 

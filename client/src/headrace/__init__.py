@@ -13,12 +13,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headrace._auth import BasicAuth, GatewayAuth, JupyterHubAuth, TokenAuth, get_auth
-    from headrace._cluster import GatewayCluster
-    from headrace._gateway import Gateway
-    from headrace._options import Options
-    from headrace._report import ClusterEvent, ClusterReport, ClusterStatus, User, Worker
-    from headrace._security import GatewaySecurity
+    from headrace._dask.cluster import GatewayCluster
+    from headrace._dask.gateway import Gateway
+    from headrace._dask.options import Options
+    from headrace._dask.report import ClusterEvent, ClusterReport, ClusterStatus, User, Worker
+    from headrace._dask.security import GatewaySecurity
+    from headrace._target.auth import BasicAuth, GatewayAuth, JupyterHubAuth, TokenAuth, get_auth
     from headrace.errors import GatewayClusterError, GatewayServerError, GatewayWarning
 
 __version__: str
@@ -75,7 +75,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'headrace' has no attribute {name!r}")
     try:
         if name in {"Gateway", "GatewayCluster"}:
-            importlib.import_module("headrace._grpc_import")
+            importlib.import_module("headrace._wire.grpc_import")
         return getattr(importlib.import_module(f"headrace.{_HOMES[name]}"), name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in {"dask", "distributed", "tornado"}:

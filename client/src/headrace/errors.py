@@ -27,7 +27,7 @@
     ├── StaleEtag                      read again, then write
     └── ResumeTokenTooOld              watch again from the start
 
-Nothing here imports gRPC: :mod:`headrace._status` alone knows both worlds.
+Nothing here imports gRPC: :mod:`headrace._wire.status` alone knows both worlds.
 """
 
 from __future__ import annotations

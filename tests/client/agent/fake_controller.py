@@ -11,11 +11,11 @@ from datetime import timedelta
 import grpc
 import grpc.aio
 
-from headrace._status import to_status
+from headrace._wire.status import to_status
 from headrace.errors import HeadraceError, TokenInvalid
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.internal.v1 import agent_service_pb2_grpc
-from headrace_chassis.certificates import Authority
+from headrace_chassis.tls.certificates import Authority
 
 TOKEN = "token-of-the-cluster"
 Sessions = AsyncIterator[pb.SessionRequest]

@@ -15,7 +15,7 @@ from tests.client.agent.fake_controller import TOKEN
 from tests.client.agent.running import Cluster
 
 from headrace.internal.v1 import agent_service_pb2 as pb
-from headrace_chassis.certificates import Authority
+from headrace_chassis.tls.certificates import Authority
 
 
 async def test_a_client_computes_on_workers_that_joined_over_tls(cluster: Cluster) -> None:

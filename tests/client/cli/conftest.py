@@ -18,7 +18,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from headrace._status import to_status
+from headrace._wire.status import to_status
 from headrace.errors import BadCredentials, ClusterNotFound, HeadraceError
 from headrace.v1 import auth_service_pb2 as auth
 from headrace.v1 import cluster_pb2

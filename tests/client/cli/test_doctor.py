@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace._local_gateway import LocalGateway
-from headrace_chassis.certificates import Authority
+from headrace._target.local_gateway import LocalGateway
+from headrace_chassis.tls.certificates import Authority
 
 from .conftest import Cli, Done, FakeGateway
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from headrace._saved_login import SavedLogin, logins_file
+from headrace._target.saved_login import SavedLogin, logins_file
 from headrace.cli.default_address import config_file
 from headrace.v1 import auth_service_pb2 as auth
 

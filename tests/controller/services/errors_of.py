@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import grpc.aio
 import pytest
 
-from headrace._status import from_rpc_error
+from headrace._wire.status import from_rpc_error
 from headrace.errors import HeadraceError, InvalidRequest
 
 E = TypeVar("E", bound=HeadraceError)

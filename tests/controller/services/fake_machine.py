@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.controller.backends.programs import NO_SUCH_COMMAND, Program
+from tests.backends.local.programs import NO_SUCH_COMMAND, Program
 
 from headrace_controller.backends.base import (
     SCHEDULER,

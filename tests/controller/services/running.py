@@ -26,9 +26,9 @@ from tests.controller.services.stubs import cluster_service, options_service
 
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_chassis.seal import new_deployment_key
+from headrace_chassis.identity.seal import new_deployment_key
+from headrace_chassis.identity.tokens import Keys, TokenVerifier
 from headrace_chassis.server import App, serve
-from headrace_chassis.tokens import Keys, TokenVerifier
 from headrace_controller.app import build_with
 from headrace_controller.config import Settings
 

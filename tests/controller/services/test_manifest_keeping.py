@@ -11,7 +11,7 @@ from tests.conftest import Eventually
 from tests.controller.services.fake_backend import FakeBackend
 from tests.controller.services.fake_machine import FakeMachine
 
-from headrace_chassis.seal import Seal
+from headrace_chassis.identity.seal import Seal
 from headrace_controller.backends.base import BackendError
 from headrace_controller.model import AdaptRange, Cluster, ClusterId, EndReason, Group, Phase, Spec, Status, UserId
 from headrace_controller.reconciling.manifest_keeping import ManifestKeeping

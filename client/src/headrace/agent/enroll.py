@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import grpc
 
-from headrace._status import from_rpc_error
+from headrace._wire.status import from_rpc_error
 from headrace.agent.backoff import delays
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.identity import SCHEDULER, Identity

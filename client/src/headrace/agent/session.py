@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from headrace._status import from_rpc_error
+from headrace._wire.status import from_rpc_error
 from headrace.agent.backoff import delays
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.outbox import Outbox

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from headrace._connection import Connection
-from headrace._target import Target
+from headrace._target.target import Target
+from headrace._wire.connection import Connection
 from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from headrace._connection import Connection
+from headrace._wire.connection import Connection
 from headrace.cli.calling import call, find_cluster
 from headrace.cli.cluster_view import ENDED, event_line
 from headrace.cli.cluster_watch import watch

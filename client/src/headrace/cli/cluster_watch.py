@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from headrace._connection import Connection
+from headrace._wire.connection import Connection
 from headrace.cli.cluster_view import ENDED, cluster_id
 from headrace.errors import ClusterFailed, GatewayClusterError
 from headrace.v1 import cluster_pb2, cluster_service_pb2

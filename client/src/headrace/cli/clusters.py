@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from google.protobuf import json_format
 
-from headrace._connection import Connection
+from headrace._wire.connection import Connection
 from headrace.cli import cluster_reading
 from headrace.cli.calling import call, find_cluster
 from headrace.cli.cluster_view import cluster_id, event_line, print_clusters, workers

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from headrace import _diagnosis
-from headrace._connection import Connection
-from headrace._diagnosis import Hop
-from headrace._target import Target
+from headrace._target.target import Target
+from headrace._wire import diagnosis as _diagnosis
+from headrace._wire.connection import Connection
+from headrace._wire.diagnosis import Hop
 from headrace.cli import doctor_clusters
 from headrace.cli.options import Address, CaFile, Json
 from headrace.cli.version import versions

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from headrace._connection import Connection
-from headrace._diagnosis import Hop
+from headrace._wire.connection import Connection
+from headrace._wire.diagnosis import Hop
 from headrace.cli.calling import find_cluster
 from headrace.errors import HeadraceError
 from headrace.v1 import cluster_pb2, cluster_service_pb2

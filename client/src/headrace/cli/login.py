@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from headrace._auth import BasicAuth, GatewayAuth, TokenAuth
-from headrace._connection import Connection
-from headrace._saved_login import SavedLogin, logins_file
-from headrace._target import Target
+from headrace._target.auth import BasicAuth, GatewayAuth, TokenAuth
+from headrace._target.saved_login import SavedLogin, logins_file
+from headrace._target.target import Target
+from headrace._wire.connection import Connection
 from headrace.cli.calling import call_target
 from headrace.cli.default_address import config_file, set_default
 from headrace.cli.options import CaFile

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from headrace._saved_login import SavedLogin
-from headrace._target import join_host_port, parse_address
+from headrace._target.saved_login import SavedLogin
+from headrace._target.target import join_host_port, parse_address
 from headrace.cli.default_address import forget_default
 from headrace.errors import NotFound
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from headrace._connection import Connection
+from headrace._wire.connection import Connection
 from headrace.cli.calling import call
 from headrace.cli.options import Address, CaFile, Json
 from headrace.cli.output import local_time, print_json, print_table, tell

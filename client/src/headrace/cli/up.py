@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace._local_gateway import data_directory
+from headrace._target.local_gateway import data_directory
 from headrace.errors import HeadraceError
 
 app = typer.Typer(add_completion=False)
@@ -60,7 +60,7 @@ def up(
 def _load_server() -> Any:
     """Loads embedded mode by its name: the client is installed without the server nearly everywhere."""
     try:
-        return importlib.import_module("headrace_chassis.embedded.up")
+        return importlib.import_module("headrace_up.up")
     except ImportError as error:
         raise HeadraceError(
             f"the server is not installed here (no module {error.name}): pip install 'headrace[server]'"

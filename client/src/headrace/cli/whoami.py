@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace._connection import Connection
+from headrace._wire.connection import Connection
 from headrace.cli.calling import call
 from headrace.cli.options import Address, CaFile, Json
 from headrace.cli.output import print_json

@@ -14,9 +14,9 @@ import redis.asyncio
 from headrace.errors import ApiTokenNotFound, BadCredentials, InvalidRequest, TokenRevoked
 from headrace_auth import keys
 from headrace_auth.model import ApiToken
-from headrace_chassis import scripts
-from headrace_chassis.keys import Prefix
-from headrace_chassis.redis_connection import store_errors
+from headrace_chassis.redis import lua as scripts
+from headrace_chassis.redis.connection import store_errors
+from headrace_chassis.redis.keys import Prefix
 
 MOST_TOKENS = 1000
 # So long whoever comes with an old secret hears what became of it.

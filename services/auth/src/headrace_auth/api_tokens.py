@@ -14,7 +14,7 @@ from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.authenticators.api_token import SECRET_PREFIX, vouched_by
 from headrace_auth.authenticators.base import Authenticator
 from headrace_auth.model import ApiToken, roles_of_new_token
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 
 SECRET_BYTES = 32
 NOTE_BYTES = 256

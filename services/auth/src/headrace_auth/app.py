@@ -23,12 +23,12 @@ from headrace_auth.service import AuthServicer
 from headrace_auth.signed import Signer
 from headrace_auth.signing_keys import SigningKeys
 from headrace_auth.throttle import Throttle
-from headrace_chassis.channels import open_threads_channel
-from headrace_chassis.keys import Prefix
-from headrace_chassis.redis_connection import connect, ping
-from headrace_chassis.seal import Seal, read_deployment_keys
+from headrace_chassis.identity.seal import Seal, read_deployment_keys
+from headrace_chassis.identity.tokens import TokenVerifier
+from headrace_chassis.redis.connection import connect, ping
+from headrace_chassis.redis.keys import Prefix
 from headrace_chassis.server import App
-from headrace_chassis.tokens import TokenVerifier
+from headrace_chassis.tls.channels import open_threads_channel
 
 NAME = auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name
 

@@ -11,7 +11,7 @@ from headrace.resource_names import api_token_name, user_name
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.model import ApiToken
 from headrace_auth.signing_keys import SigningKey
-from headrace_chassis.caller import ADMIN, OWNER, Caller
+from headrace_chassis.identity.caller import ADMIN, OWNER, Caller
 
 PAGE_SIZE = 100
 MOST_PAGE_SIZE = 1000

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from headrace.errors import ClusterNotFound, InvalidRequest, StoreUnavailable, Violation
 from headrace_auth.routes import RouteTable
 from headrace_auth.signed import LINK, DashboardGrant, Signer
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 
 FIRST_PAGE = "status"
 PAGE_LENGTH = 1024

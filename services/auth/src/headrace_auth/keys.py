@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 
-from headrace_chassis.keys import Prefix
+from headrace_chassis.redis.keys import Prefix
 
 
 def signing_keys(prefix: Prefix) -> str:

@@ -9,7 +9,7 @@ from headrace.errors import HeadraceError, InvalidRequest, PermissionDenied, Vio
 from headrace_auth import metrics
 from headrace_auth.authenticators.base import Authenticator, ChecksPasswords, ChecksTokens
 from headrace_auth.throttle import Throttle
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 
 DEFAULT_TOKEN_METHOD = "api-token"  # noqa: S105 the name of an authenticator
 NAME_BYTES = 256

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headrace.errors import PermissionDenied
-from headrace_chassis.caller import ADMIN, OWNER
+from headrace_chassis.identity.caller import ADMIN, OWNER
 
 # An admin owns clusters as everybody does.
 IMPLIED = {ADMIN: frozenset({ADMIN, OWNER}), OWNER: frozenset({OWNER})}

@@ -19,7 +19,7 @@ from headrace_auth.dashboard_links import DashboardLinks
 from headrace_auth.login import Login
 from headrace_auth.signed import Signer
 from headrace_auth.signing_keys import SigningKeys
-from headrace_chassis.caller import Caller, current_caller
+from headrace_chassis.identity.caller import Caller, current_caller
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]

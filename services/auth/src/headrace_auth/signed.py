@@ -11,8 +11,8 @@ import jwt
 
 from headrace.errors import TokenExpired, TokenInvalid
 from headrace_auth.signing_keys import SigningKeys
-from headrace_chassis.caller import ADMIN, Caller
-from headrace_chassis.tokens import ALGORITHM, AUDIENCE, read_claims
+from headrace_chassis.identity.caller import ADMIN, Caller
+from headrace_chassis.identity.tokens import ALGORITHM, AUDIENCE, read_claims
 
 LINK = "dashboard"
 SESSION = "dashboard-session"

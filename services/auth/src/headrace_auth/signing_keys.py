@@ -19,12 +19,13 @@ from jwt.algorithms import ECAlgorithm
 
 from headrace.errors import StoreUnavailable
 from headrace_auth import keys
-from headrace_chassis import backoff, scripts
-from headrace_chassis.keys import Prefix
+from headrace_chassis import backoff
+from headrace_chassis.identity.seal import Seal
+from headrace_chassis.identity.tokens import ALGORITHM
 from headrace_chassis.logs import get_logger
-from headrace_chassis.redis_connection import store_errors
-from headrace_chassis.seal import Seal
-from headrace_chassis.tokens import ALGORITHM
+from headrace_chassis.redis import lua as scripts
+from headrace_chassis.redis.connection import store_errors
+from headrace_chassis.redis.keys import Prefix
 
 RELOAD_SECONDS = 30.0
 # Replicas' clocks differ, and a replica may sign with a key for a moment longer.

@@ -8,9 +8,9 @@ import redis.asyncio
 
 from headrace.errors import BadCredentials
 from headrace_auth import keys
-from headrace_chassis import scripts
-from headrace_chassis.keys import Prefix
-from headrace_chassis.redis_connection import store_errors
+from headrace_chassis.redis import lua as scripts
+from headrace_chassis.redis.connection import store_errors
+from headrace_chassis.redis.keys import Prefix
 
 ATTEMPTS = 10
 WINDOW_SECONDS = 60

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from headrace.errors import HeadraceError
 from headrace_chassis import logs
-from headrace_chassis.certificate_files import BadTlsFile
-from headrace_chassis.listener import AddressInUse
-from headrace_chassis.seal import DeploymentKeyError
+from headrace_chassis.identity.seal import DeploymentKeyError
 from headrace_chassis.server import App, serve
 from headrace_chassis.settings import ServiceSettings
+from headrace_chassis.tls.certificate_files import BadTlsFile
+from headrace_chassis.tls.listener import AddressInUse
 
 S = TypeVar("S", bound=ServiceSettings)
 

@@ -15,18 +15,18 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from headrace_chassis import logs, metrics
-from headrace_chassis.agent_tokens import AgentTokens
-from headrace_chassis.channels import open_channel
 from headrace_chassis.health import Check, Health
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.seal import read_deployment_keys
+from headrace_chassis.identity.tokens import TokenVerifier, keys_from_auth, no_keys
 from headrace_chassis.interceptors import order
 from headrace_chassis.interceptors.authenticate import authenticate
 from headrace_chassis.interceptors.deadline import Deadlines
 from headrace_chassis.interceptors.lift import lift
-from headrace_chassis.listener import bind, new_server
 from headrace_chassis.readiness import report_ready
-from headrace_chassis.seal import read_deployment_keys
 from headrace_chassis.settings import ServiceSettings
-from headrace_chassis.tokens import TokenVerifier, keys_from_auth, no_keys
+from headrace_chassis.tls.channels import open_channel
+from headrace_chassis.tls.listener import bind, new_server
 
 S = TypeVar("S", bound=ServiceSettings)
 Registration = Callable[[grpc.aio.Server], str]

@@ -15,11 +15,11 @@ from redis.asyncio import Redis
 
 from headrace.internal.v1 import agent_service_pb2, route_service_pb2
 from headrace.v1 import cluster_service_pb2, options_service_pb2
-from headrace_chassis.agent_tokens import AgentTokens
-from headrace_chassis.keys import Prefix
-from headrace_chassis.leases import ShardLeases
-from headrace_chassis.redis_connection import connect
-from headrace_chassis.seal import Seal, read_deployment_keys
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.seal import Seal, read_deployment_keys
+from headrace_chassis.redis.connection import connect
+from headrace_chassis.redis.keys import Prefix
+from headrace_chassis.redis.leases import ShardLeases
 from headrace_chassis.server import App
 from headrace_controller.agents.agent_service import Agents
 from headrace_controller.agents.enrolment import Enrolment

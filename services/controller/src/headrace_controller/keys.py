@@ -30,7 +30,7 @@ key                      type   content                                     unti
 Scripts: cr create, sp change_spec, st save_status, re save_report, rm remove, ack acknowledge and acknowledged,
 * all that stand on record.lua.
 
-The shards' leases and who holds any are read, not written: see `headrace_chassis.keys`.
+The shards' leases and who holds any are read, not written: see `headrace_chassis.redis.keys`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
-from headrace_chassis.keys import Prefix, lease, lease_replicas
+from headrace_chassis.redis.keys import Prefix, lease, lease_replicas
 from headrace_controller.model import ClusterId, UserId
 
 RECORD_FIELDS = (

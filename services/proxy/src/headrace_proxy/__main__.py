@@ -11,8 +11,8 @@ import typer
 
 from headrace_chassis.command import service_command
 from headrace_proxy.app import build
-from headrace_proxy.bootstrap import bootstrap
 from headrace_proxy.config import Settings
+from headrace_proxy.envoy.bootstrap import bootstrap
 from headrace_proxy.envoy_keeper import stop_envoy
 from headrace_proxy.state_directory import write_public_certificate
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from headrace.errors import GatewayServerError
-from headrace_chassis.channels import open_channel
 from headrace_chassis.server import App, Task
-from headrace_proxy.ads import DeltaDiscovery
-from headrace_proxy.bootstrap import bootstrap
+from headrace_chassis.tls.channels import open_channel
 from headrace_proxy.config import Settings
-from headrace_proxy.distribution import Distribution
+from headrace_proxy.envoy.bootstrap import bootstrap
 from headrace_proxy.envoy_keeper import EnvoyKeeper
 from headrace_proxy.open_files import connections_allowed
-from headrace_proxy.route_book import RouteBook
-from headrace_proxy.route_file import RouteFile
-from headrace_proxy.route_reader import RouteReader
-from headrace_proxy.snapshot import Shape
+from headrace_proxy.routes.route_book import RouteBook
+from headrace_proxy.routes.route_file import RouteFile
+from headrace_proxy.routes.route_reader import RouteReader
 from headrace_proxy.state_directory import locked, write_public_certificate
-from headrace_proxy.xds_server import start_xds_server
+from headrace_proxy.xds.ads import DeltaDiscovery
+from headrace_proxy.xds.distribution import Distribution
+from headrace_proxy.xds.server import start_xds_server
+from headrace_proxy.xds.snapshot import Shape
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:

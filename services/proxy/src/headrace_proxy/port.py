@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from headrace_chassis.addresses import host_port
-from headrace_chassis.listener import AddressInUse
+from headrace_chassis.tls.listener import AddressInUse
 
 _PROC = Path("/proc")
 _LISTENING = "0A"

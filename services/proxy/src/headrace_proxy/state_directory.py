@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headrace.errors import GatewayServerError
 from headrace_proxy.config import Settings
-from headrace_proxy.public_certificate import check_certificate, secret, secret_path
+from headrace_proxy.envoy.public_certificate import check_certificate, secret, secret_path
 
 
 @contextmanager

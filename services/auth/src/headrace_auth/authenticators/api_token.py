@@ -14,7 +14,7 @@ from headrace.errors import BadCredentials, TokenExpired, TokenRevoked
 from headrace_auth.api_token_store import ApiTokenStore, digest_of
 from headrace_auth.authenticators.base import Authenticator, KnowsUsers, Parts
 from headrace_auth.model import ApiToken, all_roles
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 
 SECRET_PREFIX = "hr_"  # noqa: S105 what secrets begin with, so that scanners find lost ones
 

@@ -12,7 +12,7 @@ import redis.asyncio
 
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.config import AuthSettings
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 
 GROUP = "headrace.authenticators"
 

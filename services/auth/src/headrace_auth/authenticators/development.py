@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from headrace.errors import BadCredentials
 from headrace_auth.authenticators.base import Parts
-from headrace_chassis.caller import OWNER, Caller
+from headrace_chassis.identity.caller import OWNER, Caller
 from headrace_chassis.logs import get_logger
 
 METHOD = "development"

@@ -14,7 +14,7 @@ from headrace.errors import BadCredentials
 from headrace_auth.authenticators.base import Parts
 from headrace_auth.model import all_roles
 from headrace_auth.users_file import UserRecord, UsersFileError, read_users
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 from headrace_chassis.logs import get_logger
 
 # Each check takes 64 MiB and a core for a while: no more than this at once.

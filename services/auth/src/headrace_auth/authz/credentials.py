@@ -12,7 +12,7 @@ from typing import TypeVar
 from headrace.errors import StoreUnavailable
 from headrace_auth.authenticators.api_token import SECRET_PREFIX
 from headrace_auth.signed import DashboardGrant, Signer, UnknownKey
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 
 T = TypeVar("T")
 

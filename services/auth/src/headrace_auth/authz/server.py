@@ -17,9 +17,9 @@ from headrace_auth import metrics
 from headrace_auth.authz.answer import answer
 from headrace_auth.authz.decision import Authorizer, Refuse
 from headrace_auth.authz.request import DashboardRequest
-from headrace_chassis.listener import OPTIONS, bind
 from headrace_chassis.logs import get_logger
 from headrace_chassis.settings import ServiceSettings
+from headrace_chassis.tls.listener import OPTIONS, bind
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 THREADS = 8

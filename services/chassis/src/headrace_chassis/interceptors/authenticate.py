@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.errors import PermissionDenied, TokenInvalid
-from headrace_chassis.agent_tokens import AgentTokens
-from headrace_chassis.caller import ADMIN, OWNER, AgentCaller, Caller, set_caller
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.caller import ADMIN, OWNER, AgentCaller, Caller, set_caller
+from headrace_chassis.identity.rights import Right
+from headrace_chassis.identity.tokens import TokenVerifier
 from headrace_chassis.interceptors.call import Call, Interceptor, Method, Serve
-from headrace_chassis.rights import Right
-from headrace_chassis.tokens import TokenVerifier
 
 _USER_ROLES = frozenset({OWNER, ADMIN})
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from headrace_chassis.rights import Right
+from headrace_chassis.identity.rights import Right
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # one interceptor serves all messages
 

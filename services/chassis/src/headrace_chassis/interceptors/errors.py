@@ -7,12 +7,12 @@ from typing import Any, Never
 import grpc
 from google.protobuf.message import DecodeError
 
-from headrace._status import to_status
+from headrace._wire.status import to_status
 from headrace.errors import HeadraceError, InternalError, InvalidRequest
 from headrace_chassis import logs
 from headrace_chassis.interceptors.call import Call, Context, Method, Serve
 from headrace_chassis.interceptors.version import VERSION
-from headrace_chassis.redis_connection import as_store_unavailable
+from headrace_chassis.redis.connection import as_store_unavailable
 
 log = logs.get_logger()
 

@@ -10,8 +10,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from headrace.errors import InvalidRequest
+from headrace_chassis.identity.rights import right_of
 from headrace_chassis.interceptors.call import Call, Context, Interceptor, Method, Serve
-from headrace_chassis.rights import right_of
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # one interceptor serves all messages
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from headrace._version import KEY
+from headrace._wire.version import KEY
 
 VERSION = ((KEY, version("headrace-chassis")),)

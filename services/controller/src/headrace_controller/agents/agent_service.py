@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from headrace.errors import ClusterNotFound, InvalidRequest, Violation
 from headrace.internal.v1 import agent_service_pb2 as pb
-from headrace_chassis.caller import current_agent
+from headrace_chassis.identity.caller import current_agent
 from headrace_controller import metrics
 from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.session import AgentSession, SessionContext, replaced

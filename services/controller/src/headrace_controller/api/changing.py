@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from headrace.errors import ClusterEnded
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 from headrace_controller.api.requests import NewCluster
 from headrace_controller.clusters.access import Access, check_owner
 from headrace_controller.clusters.admission import Admission

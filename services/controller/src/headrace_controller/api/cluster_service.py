@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_chassis.caller import current_caller
+from headrace_chassis.identity.caller import current_caller
 from headrace_controller.api import requests
 from headrace_controller.api.answers import Views
 from headrace_controller.api.changing import Clusters, Target

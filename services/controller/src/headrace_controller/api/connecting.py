@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace.errors import ClusterEnded
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 from headrace_controller.clusters.access import Access
 from headrace_controller.clusters.authorities import Authorities
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headrace.errors import InvalidRequest, Violation
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 from headrace_controller.api import convert, paging, requests
 from headrace_controller.api.answers import Lists, Views, embedded
 from headrace_controller.clusters.access import Access, check_owner

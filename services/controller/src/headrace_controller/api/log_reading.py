@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.errors import WorkerNotFound
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 from headrace_controller.api import requests
 from headrace_controller.backends.base import SCHEDULER, Backend, LogPiece
 from headrace_controller.clusters.access import Access

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from headrace.errors import InvalidRequest, Violation
 from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 from headrace_controller import metrics
 from headrace_controller.api import convert, requests
 from headrace_controller.api.answers import Views

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from headrace_controller.backends.base import Backend
 
-FACTORIES = {"local": "headrace_controller.backends.local.factory"}
+FACTORIES = {"local": "headrace_backend_local.factory"}
 
 
 class BackendSettings(Protocol):

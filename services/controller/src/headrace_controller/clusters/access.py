@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace.errors import ClusterNotFound, PermissionDenied
 from headrace.resource_names import cluster_name, last_part
-from headrace_chassis.caller import Caller
+from headrace_chassis.identity.caller import Caller
 from headrace_controller.model import Cluster, ClusterId, UserId
 from headrace_controller.store import Store
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import msgspec
 
-from headrace_chassis.certificates import Authority, Leaf
-from headrace_chassis.seal import Seal
+from headrace_chassis.identity.seal import Seal
+from headrace_chassis.tls.certificates import Authority, Leaf
 from headrace_controller.model import ClusterId
 from headrace_controller.store import Store
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from headrace_chassis import logs
-from headrace_chassis.agent_tokens import AgentTokens
+from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_controller.backends.base import SCHEDULER, Backend, BackendError, ProcessKey, ProcessSpec, Role
 from headrace_controller.model import Cluster, ClusterId, WorkerId
 from headrace_controller.options import shapes

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from headrace_chassis.seal import Seal
+from headrace_chassis.identity.seal import Seal
 from headrace_controller.model import Cluster, ClusterId, Spec, UserId
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from headrace.errors import ClusterEnded, ClusterNotFound, FencedOff, StaleEtag, StoreUnavailable
 from headrace_chassis import logs
 from headrace_chassis.backoff import delays
-from headrace_chassis.leases import ShardLeases, shard_of
+from headrace_chassis.redis.leases import ShardLeases, shard_of
 from headrace_controller import metrics
 from headrace_controller.clusters.identifiers import new_worker_id
 from headrace_controller.model import Cluster, ClusterId, EndReason, Event, Phase, Severity

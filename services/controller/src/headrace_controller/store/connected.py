@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 
 from headrace.errors import ClusterNotFound
 from headrace.resource_names import cluster_name
-from headrace_chassis.redis_connection import store_errors
-from headrace_chassis.redis_reads import Reads
-from headrace_chassis.scripts import Argument, Script, load
+from headrace_chassis.redis.connection import store_errors
+from headrace_chassis.redis.lua import Argument, Script, load
+from headrace_chassis.redis.reads import Reads
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, ClusterId, UserId
 

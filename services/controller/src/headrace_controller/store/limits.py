@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headrace.errors import QuotaExceeded
-from headrace_chassis.scripts import Argument
+from headrace_chassis.redis.lua import Argument
 from headrace_controller.model import Demand, Limits
 from headrace_controller.store.codec import pack_demand
 from headrace_controller.store.values import DEPLOYMENT

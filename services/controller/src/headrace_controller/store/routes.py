@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from headrace_chassis.scripts import load
+from headrace_chassis.redis.lua import load
 from headrace_controller.model import ClusterId
 from headrace_controller.store.codec import pack, unpack_acknowledgement, unpack_route, unpack_route_change
 from headrace_controller.store.streams import Streams

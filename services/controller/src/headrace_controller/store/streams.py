@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from redis.exceptions import ResponseError
 
 from headrace.errors import ResumeTokenTooOld
-from headrace_chassis.redis_connection import store_errors
+from headrace_chassis.redis.connection import store_errors
 from headrace_controller.model import ClusterId, Event
 from headrace_controller.store.codec import unpack_change, unpack_event
 from headrace_controller.store.connected import Connected

@@ -1,0 +1,127 @@
+"""The ``gateway://host:port/<cluster>`` comm of Dask: TLS to the scheduler, through the proxy or past it.
+
+The proxy routes by the TLS server name (SNI) and cannot read what passes. `distributed` finds this module by its entry
+point ``distributed.comm.backends``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+from distributed.comm.core import Comm, CommClosedError, Connector, FatalCommClosedError
+from distributed.comm.registry import Backend, backends
+from distributed.comm.tcp import TLSConnector
+from distributed.utils import get_ip
+
+from headrace import errors
+from headrace._dask.security import ClusterContext, SchedulerAccess
+from headrace._target import config as _config
+from headrace._target.target import join_host_port
+
+DEFAULT_SNI_SUFFIX = "clusters.headrace.internal"
+_NO_DIRECT_ADDRESS = "headrace gives no direct address for cluster {}; set headrace.connect to auto or proxied"
+_NO_SECURITY = "gateway:// addresses need TLS: use cluster.get_client(), or Client(address, security=cluster.security)"
+_TRANSIENT = (errors.StoreUnavailable, errors.Draining, errors.Unreachable, errors.DeadlineExceeded)
+
+
+def parse_address(location: str) -> tuple[str, int, str]:
+    """Takes "host:port/cluster" apart."""
+    parts = urlsplit(f"gateway://{location.removeprefix('gateway://')}")
+    cluster = parts.path.strip("/")
+    if not parts.hostname or not parts.port or not cluster:
+        raise ValueError(f"gateway://{location} must look like gateway://host:port/cluster")
+    return parts.hostname, parts.port, cluster
+
+
+class GatewayConnector(Connector):
+    """Connects to the scheduler of a cluster.
+
+    Parameters
+    ----------
+    other
+        Backend of another product for ``gateway://``, whose connections have nothing of ours; if there is one.
+    """
+
+    def __init__(self, other: Backend | None = None) -> None:
+        self._other = other
+
+    async def connect(  # pyright: ignore[reportIncompatibleMethodOverride] - the base's methods have only docstrings
+        self, address: str, deserialize: bool = True, **connection_args: Any
+    ) -> Comm:
+        context = connection_args.get("ssl_context")
+        if self._other is not None and not isinstance(context, ClusterContext):
+            connector: Any = self._other.get_connector()
+            return await connector.connect(address, deserialize, **connection_args)
+        host, port, cluster = parse_address(address)
+        server_name = connection_args.get("server_hostname") or f"{cluster}.{DEFAULT_SNI_SUFFIX}"
+        if isinstance(context, ClusterContext):
+            access = context.access
+            await _get_ready(access)
+            if access.mode == "direct" and not access.direct_address:
+                raise FatalCommClosedError(_NO_DIRECT_ADDRESS.format(cluster))
+            if access.direct() and (comm := await _try_direct(access, deserialize)) is not None:
+                return comm
+            server_name = access.server_name
+        elif not isinstance(context, ssl.SSLContext):
+            raise TypeError(_NO_SECURITY)
+        return await TLSConnector().connect(
+            join_host_port(host, port), deserialize, ssl_context=context, server_hostname=server_name
+        )
+
+
+async def _get_ready(access: SchedulerAccess) -> None:
+    try:
+        await access.ready()
+    except _TRANSIENT as error:
+        raise CommClosedError(str(error)) from error
+    except errors.HeadraceError as error:
+        raise FatalCommClosedError(str(error)) from error
+
+
+async def _try_direct(access: SchedulerAccess, deserialize: bool) -> Comm | None:
+    location = access.direct().partition("://")[2]
+    kwargs = {"ssl_context": access.context, "server_hostname": access.server_name}
+    if access.mode == "direct":
+        return await TLSConnector().connect(location, deserialize, **kwargs)
+    try:
+        async with asyncio.timeout(_config.get_seconds("timeouts.direct")):
+            return await TLSConnector().connect(location, deserialize, **kwargs)
+    except (OSError, TimeoutError):
+        access.direct_failed()
+        return None
+
+
+class GatewayBackend(Backend):
+    """Tells `distributed` how to handle ``gateway://`` addresses."""
+
+    def __init__(self, other: Backend | None = None) -> None:
+        self._other = other
+
+    def get_connector(self) -> GatewayConnector:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
+        return GatewayConnector(self._other)
+
+    def get_listener(self, loc: str, handle_comm: object, deserialize: bool, **connection_args: Any) -> Any:
+        raise NotImplementedError("nothing listens at gateway:// addresses; schedulers listen at tls://")
+
+    def get_address_host(self, loc: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
+        return parse_address(loc)[0]
+
+    def get_address_host_port(self, loc: str) -> tuple[str, int]:
+        return parse_address(loc)[:2]
+
+    def resolve_address(self, loc: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
+        return loc
+
+    def get_local_address_for(self, loc: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - as above
+        host, port, cluster = parse_address(loc)
+        return f"{get_ip(host)}:{port}/{cluster}"
+
+
+def register() -> None:
+    """Takes ``gateway://`` over in this process; dask-gateway, imported beside us, claims it for itself alone."""
+    present = backends.get("gateway")
+    if not isinstance(present, GatewayBackend):
+        backends["gateway"] = GatewayBackend(present)

@@ -1,0 +1,155 @@
+"""What it takes to reach the scheduler of one cluster: mutual TLS that renews itself, and two ways to get there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distributed.security import Security
+
+from headrace._target import config as _config
+from headrace._wire.connection import Connection
+from headrace.errors import HeadraceError, InvalidRequest, Violation
+from headrace.resource_names import cluster_name
+from headrace.v1 import cluster_service_pb2
+
+_DIRECT_AGAIN_SECONDS = 60.0
+
+
+class ClusterContext(ssl.SSLContext):
+    """A TLS context that knows whose it is; the `gateway://` comm asks it for the way."""
+
+    access: SchedulerAccess
+
+
+class SchedulerAccess:
+    """Certificates and addresses of one cluster's scheduler, fetched when first needed and before they run out.
+
+    Parameters
+    ----------
+    connect
+        Gives the connection to fetch them with; called on `loop`.
+    loop
+        Event loop of that connection.
+    cluster
+        Id of the cluster. May be set later, before the first use.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], loop: asyncio.AbstractEventLoop, cluster: str = "") -> None:
+        self.cluster = cluster
+        self.mode = _connect_mode()
+        self.server_name = ""
+        self.direct_address = ""
+        self.facts: cluster_service_pb2.ConnectClusterResponse | None = None
+        self.context = ClusterContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.context.access = self
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # The authority is this cluster's own: whoever it has signed for is in this cluster, at whatever address.
+        self.context.check_hostname = False
+        self._connect = connect
+        self._loop = loop
+        self._lock = asyncio.Lock()
+        self._renew_at = 0.0
+        self._good_until = 0.0
+        self._direct_from = 0.0
+
+    async def ready(self) -> None:
+        """Makes sure that there is a certificate that is good for a while. May be called on any event loop."""
+        if time.monotonic() < self._renew_at:
+            return
+        if asyncio.get_running_loop() is self._loop:
+            await self._renew()
+        elif self._loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._renew(), self._loop))
+
+    async def fetch(self) -> None:
+        """Fetches a new certificate and the addresses."""
+        connection = self._connect()
+        request = cluster_service_pb2.ConnectClusterRequest(name=cluster_name(self.cluster))
+        doing = f"connecting to cluster {self.cluster}"
+        facts = await connection.call(connection.clusters.ConnectCluster, request, doing=doing)
+        if self.facts is None or self.facts.ca_pem != facts.ca_pem:
+            self.context.load_verify_locations(cadata=facts.ca_pem)
+        with as_file(facts.certificate_pem + facts.private_key_pem) as path:
+            self.context.load_cert_chain(path)
+        self.facts, self.server_name, self.direct_address = facts, facts.server_name, facts.direct_address
+        now, left = time.monotonic(), facts.expire_time.seconds - time.time()
+        self._good_until = now + left
+        self._renew_at = now + max(left * 0.75, 10.0)
+
+    def direct(self) -> str:
+        """Address for a direct connection, if that is worth trying now; empty otherwise."""
+        if self.mode == "proxied" or (self.mode == "auto" and time.monotonic() < self._direct_from):
+            return ""
+        return self.direct_address
+
+    def direct_failed(self) -> None:
+        """The direct way did not work; takes the other one for a while."""
+        self._direct_from = time.monotonic() + _DIRECT_AGAIN_SECONDS
+
+    async def _renew(self) -> None:
+        async with self._lock:
+            if time.monotonic() < self._renew_at:
+                return
+            try:
+                await self.fetch()
+            except HeadraceError:
+                # While headrace is away, what there is will do as long as it is good.
+                if time.monotonic() >= self._good_until:
+                    raise
+
+
+class GatewaySecurity(Security):
+    """Security of one cluster, for `distributed.Client`. Certificates live hours and are renewed by themselves."""
+
+    def __init__(self, access: SchedulerAccess) -> None:
+        super().__init__(require_encryption=True)
+        self._access = access
+
+    def get_connection_args(self, role: str) -> dict[str, Any]:  # noqa: ARG002 - one role only: this is a client
+        return {"ssl_context": self._access.context, "require_encryption": True}
+
+    def get_tls_config_for_role(self, role: str) -> dict[str, Any]:  # noqa: ARG002
+        facts = self._access.facts
+        if facts is None:
+            return {"ca_file": None, "ciphers": None, "cert": None, "key": None}
+        pems = {"ca_file": facts.ca_pem, "cert": facts.certificate_pem, "key": facts.private_key_pem}
+        return {**pems, "ciphers": None}
+
+    def __repr__(self) -> str:
+        return f"GatewaySecurity<{self._access.cluster}>"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{self!r}</code>"
+
+
+def _connect_mode() -> str:
+    mode = _config.get_text("connect")
+    if mode not in {"auto", "direct", "proxied"}:
+        raise InvalidRequest.of(Violation("headrace.connect", f"is {mode!r} and must be auto, direct or proxied"))
+    return mode
+
+
+@contextmanager
+def as_file(text: str) -> Generator[str, None, None]:
+    """Names a file with this text, for OpenSSL, which reads private keys from files only; in memory where possible."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("headrace")
+        try:
+            os.write(descriptor, text.encode())
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "client.pem"
+        path.touch(mode=0o600)
+        path.write_text(text)
+        yield str(path)

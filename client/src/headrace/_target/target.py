@@ -1,0 +1,198 @@
+"""Which headrace to talk to, and how: from arguments, configuration, or the `headrace up` on this machine."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from headrace._target import config as _config
+from headrace._target.auth import GatewayAuth, TokenAuth, get_auth
+from headrace._target.local_gateway import LocalGateway, data_directory
+from headrace._target.saved_login import SavedLogin
+from headrace.errors import InvalidRequest, Violation
+
+_SYSTEM_ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A headrace to talk to.
+
+    Attributes
+    ----------
+    address
+        Where it answers: ``https://host:port``.
+    host, port, tls
+        The same in parts.
+    public_address
+        The same as a browser sees it.
+    proxy_address
+        Where schedulers are reached: ``gateway://host:port``.
+    ca_file
+        Certificate authority of the address; None: those that the system trusts.
+    ca_pem
+        The same, read. None: those that gRPC brings along.
+    auth
+        How to log in.
+    local
+        The `headrace up` of this machine, if that is where `address` comes from.
+    """
+
+    address: str
+    host: str
+    port: int
+    tls: bool
+    public_address: str
+    proxy_address: str
+    ca_file: str | None
+    ca_pem: bytes | None = field(repr=False)
+    auth: GatewayAuth
+    local: LocalGateway | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """What gRPC calls a target: ``host:port``."""
+        return join_host_port(self.host, self.port)
+
+    @classmethod
+    def resolve(
+        cls,
+        address: str | None = None,
+        proxy_address: str | int | None = None,
+        public_address: str | None = None,
+        auth: GatewayAuth | str | type[GatewayAuth] | None = None,
+        ca_file: str | None = None,
+    ) -> Target:
+        """Finds out; what is not given comes from the configuration.
+
+        Raises
+        ------
+        InvalidRequest
+            There is no address, or a part of it is wrong.
+        """
+        address = address or _config.get_text("address")
+        local = None
+        if not address:
+            address, local = _local_address()
+        host, port, tls = parse_address(address)
+        address = f"{'https' if tls else 'http'}://{join_host_port(host, port)}"
+        local = local or _local_if_at(address)
+        saved = SavedLogin.read(address)
+        public = public_address if public_address is not None else _config.get_text("public-address")
+        ca_file = _choose_ca_file(ca_file, local, saved)
+        return cls(
+            address=address,
+            host=host,
+            port=port,
+            tls=tls,
+            public_address=(public if public is not None else address).rstrip("/"),
+            proxy_address=_proxy_address(proxy_address, host, port),
+            ca_file=ca_file,
+            ca_pem=_read_roots(ca_file) if tls else None,
+            auth=_choose_auth(auth, local, saved),
+            local=local,
+        )
+
+
+def parse_address(address: str) -> tuple[str, int, bool]:
+    """Takes "https://host:port" apart into host, port and whether it is TLS."""
+    text = address.strip()
+    parts = urlsplit(text if "://" in text else f"https://{text}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme not in {"https", "http"} or not parts.hostname or port == -1:
+        raise _bad_address(address, "must look like https://host:port")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise _bad_address(address, f"ends in {parts.path!r}, but gRPC knows no paths: give https://host:port only")
+    tls = parts.scheme == "https"
+    return parts.hostname, port or (443 if tls else 80), tls
+
+
+def join_host_port(host: str, port: int) -> str:
+    """``host:port``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _bad_address(address: str, description: str) -> InvalidRequest:
+    return InvalidRequest.of(Violation("address", f"{address!r} {description}"))
+
+
+def _local_address() -> tuple[str, LocalGateway]:
+    local = LocalGateway.read()
+    if local is None:
+        raise InvalidRequest.of(
+            Violation(
+                "address",
+                "none was given, headrace.address is not configured (environment: DASK_HEADRACE__ADDRESS), and no "
+                f"`headrace up` has left its address in {data_directory()}; start one, or name an address",
+            )
+        )
+    return local.address, local
+
+
+def _local_if_at(address: str) -> LocalGateway | None:
+    try:
+        local = LocalGateway.read()
+    except Exception:  # noqa: BLE001 - the address was named: a broken file of another headrace must not be in the way
+        return None
+    return local if local is not None and local.address.rstrip("/") == address else None
+
+
+def _proxy_address(given: str | int | None, host: str, port: int) -> str:
+    value: object = given if given is not None else _config.get("proxy-address")
+    if value is None:
+        return f"gateway://{join_host_port(host, port)}"
+    text = str(value)
+    if text.isdigit():
+        return f"gateway://{join_host_port(host, int(text))}"
+    parts = urlsplit(text if "://" in text else f"gateway://{text}")
+    try:
+        proxy_port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 8786)
+    except ValueError:
+        proxy_port = 0
+    if not parts.hostname or not proxy_port:
+        raise InvalidRequest.of(Violation("proxy_address", f"{text!r} must be a port or look like host:port"))
+    return f"gateway://{join_host_port(parts.hostname, proxy_port)}"
+
+
+def _choose_auth(
+    auth: GatewayAuth | str | type[GatewayAuth] | None, local: LocalGateway | None, saved: SavedLogin | None
+) -> GatewayAuth:
+    if auth is not None or _config.get_text("auth.type") is not None:
+        return get_auth(auth)
+    if local is not None:
+        return TokenAuth(token=local.token)
+    if saved is not None:
+        return TokenAuth(token=saved.token)
+    return get_auth()
+
+
+def _choose_ca_file(given: str | None, local: LocalGateway | None, saved: SavedLogin | None) -> str | None:
+    if chosen := given or _config.get_text("tls.ca-file"):
+        return chosen
+    if local is not None:
+        return local.ca_file
+    return saved.ca_file if saved is not None else None
+
+
+def _read_roots(ca_file: str | None) -> bytes | None:
+    if ca_file is not None:
+        try:
+            return Path(ca_file).read_bytes()
+        except OSError as error:
+            description = f"{ca_file} cannot be read ({error.strerror}); name the PEM file of headrace's authority"
+            raise InvalidRequest.of(Violation("headrace.tls.ca-file", description)) from error
+    # gRPC would use a list of its own, which does not know the authorities that a company adds to its machines.
+    for path in (ssl.get_default_verify_paths().cafile, *_SYSTEM_ROOTS):
+        if path and Path(path).is_file():
+            return Path(path).read_bytes()
+    return None

@@ -1,0 +1,135 @@
+"""Which hop to a headrace fails, and what to do: behind error messages and `headrace doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from headrace._target.target import Target
+
+_HOP_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One step of the way: its name, whether it works, and a sentence."""
+
+    name: str
+    works: bool
+    message: str
+
+
+async def hops(target: Target) -> AsyncIterator[Hop]:
+    """Walks to `target` step by step: name, TCP, TLS, HTTP/2; ends with the first step that fails."""
+    walk = [_resolve, _connect, _shake_hands] if target.tls else [_resolve, _connect]
+    for step in walk:
+        try:
+            async with asyncio.timeout(_HOP_SECONDS):
+                hop = await step(target)
+        except TimeoutError:
+            name = {_resolve: "name", _connect: "connection"}.get(step, "TLS")
+            hop = Hop(name, works=False, message=f"{target.endpoint} does not answer within {_HOP_SECONDS:.0f} s")
+        yield hop
+        if not hop.works:
+            return
+
+
+async def first_failure(target: Target) -> Hop | None:
+    """Returns the first step that fails, or None if all work."""
+    async for hop in hops(target):
+        if not hop.works:
+            return hop
+    return None
+
+
+async def _resolve(target: Target) -> Hop:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        return Hop("name", works=False, message=f"the host name {target.host!r} is not known ({error})")
+    return Hop("name", works=True, message=f"{target.host} is {found[0][4][0]}")
+
+
+async def _connect(target: Target) -> Hop:
+    try:
+        _, writer = await asyncio.open_connection(target.host, target.port)
+    except OSError as error:
+        return Hop("connection", works=False, message=_explain_refusal(target, error))
+    writer.transport.abort()
+    return Hop("connection", works=True, message=f"{target.endpoint} accepts connections")
+
+
+def _explain_refusal(target: Target, error: OSError) -> str:
+    if error.errno == errno.ECONNREFUSED or "refused" in str(error).lower():
+        if target.local is not None and not target.local.running:
+            return (
+                f"nothing listens at {target.endpoint}: the `headrace up` that left this address "
+                f"(process {target.local.pid}) has ended"
+            )
+        return f"nothing listens at {target.endpoint} (connection refused)"
+    return f"{target.endpoint} cannot be reached ({error.strerror or error})"
+
+
+async def _shake_hands(target: Target) -> Hop:
+    context = _context(target)
+    try:
+        _, writer = await asyncio.open_connection(
+            target.host, target.port, ssl=context, server_hostname=target.host, ssl_handshake_timeout=_HOP_SECONDS
+        )
+    except ssl.SSLCertVerificationError as error:
+        return Hop("TLS", works=False, message=await _explain_certificate(target, error))
+    except (ssl.SSLError, OSError) as error:
+        return Hop("TLS", works=False, message=f"{target.endpoint} does not speak TLS ({_brief(error)})")
+    chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    writer.transport.abort()
+    if chosen != "h2":
+        return Hop("TLS", works=False, message=f"{target.endpoint} does not speak HTTP/2: headrace is not there")
+    return Hop("TLS", works=True, message=f"the certificate of {target.endpoint} is good")
+
+
+async def _explain_certificate(target: Target, error: ssl.SSLCertVerificationError) -> str:
+    trusted = f"the authority in {target.ca_file}" if target.ca_file else "an authority that this system trusts"
+    says = await _read_certificate(target)
+    about = f" It is {says}." if says else ""
+    return (
+        f"the certificate of {target.endpoint} is not accepted: {error.verify_message} (expected: one for "
+        f"{target.host} from {trusted}).{about} Name the right authority in headrace.tls.ca-file"
+    )
+
+
+async def _read_certificate(target: Target) -> str:
+    """Says whose certificate the server shows, and who signed it."""
+    try:
+        address = (target.host, target.port)
+        pem = await asyncio.to_thread(ssl.get_server_certificate, address, timeout=_HOP_SECONDS)
+        # Only a trusted certificate is ever parsed: trust exactly this one, to read it and for nothing else.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_flags = ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(cadata=pem)
+        _, writer = await asyncio.open_connection(target.host, target.port, ssl=context, server_hostname=target.host)
+    except (OSError, ValueError):
+        return ""
+    facts = writer.get_extra_info("ssl_object").getpeercert()
+    writer.transport.abort()
+    names = ", ".join(value for _, value in facts.get("subjectAltName", ())) or _common_name(facts.get("subject", ()))
+    return f"for {names}, from {_common_name(facts.get('issuer', ()))}, good until {facts.get('notAfter', '?')}"
+
+
+def _common_name(name: tuple[tuple[tuple[str, str], ...], ...]) -> str:
+    parts = dict(part[0] for part in name)
+    return parts.get("commonName") or parts.get("organizationName") or "an unnamed authority"
+
+
+def _context(target: Target) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=target.ca_pem.decode("ascii", "ignore") if target.ca_pem else None)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def _brief(error: Exception) -> str:
+    return getattr(error, "reason", None) or str(error) or type(error).__name__

@@ -1,0 +1,161 @@
+"""Access tokens: every service verifies them by itself, with keys that auth publishes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import grpc
+import jwt
+
+from headrace.errors import StoreUnavailable, TokenExpired, TokenInvalid
+from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc
+from headrace_chassis import backoff
+from headrace_chassis.identity.caller import Caller
+from headrace_chassis.logs import get_logger
+from headrace_chassis.metrics import KEY_REFRESH_FAILURES
+
+if TYPE_CHECKING:
+    from headrace.v1.auth_service_pb2_grpc import AuthServiceAsyncStub
+
+ALGORITHM = "ES256"
+AUDIENCE = "headrace"
+LEEWAY_SECONDS = 5
+REFRESH_SECONDS = 180.0
+# An unknown key id asks auth at once, but whoever invents key ids does not get to ask more often than this.
+SOONEST_REFRESH_SECONDS = 1.0
+KEY_READ_SECONDS = 3.0
+TOKENS_CACHED = 20_000
+
+log = get_logger()
+Keys = Mapping[str, jwt.PyJWK]
+KeySource = Callable[[], Awaitable[Keys]]
+
+
+def parse_keys(response: auth_service_pb2.ListSigningKeysResponse) -> Keys:
+    """Turns auth's answer into keys by their id."""
+    return {key.key_id: jwt.PyJWK(json.loads(key.jwk_json), ALGORITHM) for key in response.signing_keys}
+
+
+def keys_from_auth(channel: grpc.aio.Channel) -> KeySource:
+    """Reads the keys from AuthService.ListSigningKeys."""
+    stub = cast("AuthServiceAsyncStub", auth_service_pb2_grpc.AuthServiceStub(channel))
+
+    async def read() -> Keys:
+        request = auth_service_pb2.ListSigningKeysRequest()
+        return parse_keys(await stub.ListSigningKeys(request, timeout=KEY_READ_SECONDS))
+
+    return read
+
+
+async def no_keys() -> Keys:
+    """The source of a service that no user calls."""
+    return {}
+
+
+def read_claims(claims: Mapping[str, object]) -> Caller:
+    """Turns the claims of a verified token into the caller."""
+    groups, roles = claims.get("groups", ()), claims.get("roles", ())
+    return Caller(
+        user=str(claims["sub"]),
+        groups=tuple(map(str, cast("list[object]", groups))),
+        roles=frozenset(map(str, cast("list[object]", roles))),
+        method=str(claims.get("method", "")),
+    )
+
+
+@dataclass(slots=True)
+class TokenVerifier:
+    """Verifies access tokens; each token's signature is checked once and then known until it expires."""
+
+    source: KeySource
+    deployment: str
+    clock: Callable[[], float] = time.time
+    _keys: Keys = field(default_factory=dict[str, jwt.PyJWK], init=False)
+    _verified: dict[str, tuple[Caller, float]] = field(default_factory=dict[str, tuple[Caller, float]], init=False)
+    _refreshed: float = field(default=float("-inf"), init=False)
+    _source_failed: bool = field(default=False, init=False)
+    _refreshing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    async def verify(self, token: str) -> Caller:
+        """Returns whom the token speaks for."""
+        known = self._verified.get(token)
+        if known is not None and known[1] > self.clock():
+            return known[0]
+        caller, expires = await self._check(token)
+        self._remember(token, caller, expires)
+        return caller
+
+    async def run(self) -> None:
+        """Keeps the keys fresh; those known are used on while auth is away."""
+        tries = backoff.delays()
+        while True:
+            if await self._refresh():
+                tries = backoff.delays()
+                await asyncio.sleep(REFRESH_SECONDS)
+            else:
+                await asyncio.sleep(next(tries))
+
+    async def _check(self, token: str) -> tuple[Caller, float]:
+        key = await self._key_of(token)
+        try:
+            claims = cast(
+                "dict[str, object]",
+                jwt.decode(
+                    token,
+                    key,
+                    algorithms=[ALGORITHM],
+                    audience=AUDIENCE,
+                    issuer=self.deployment,
+                    options={"require": ["exp", "sub"], "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+                ),
+            )
+            caller, expires = read_claims(claims), float(str(claims["exp"]))
+        except (jwt.InvalidTokenError, ValueError, TypeError):
+            raise TokenInvalid("the access token is not one that this deployment has signed: log in again") from None
+        if expires + LEEWAY_SECONDS <= self.clock():
+            raise TokenExpired("the access token has run out: log in again")
+        return caller, expires + LEEWAY_SECONDS
+
+    async def _key_of(self, token: str) -> jwt.PyJWK:
+        try:
+            key_id = str(jwt.get_unverified_header(token).get("kid", ""))
+        except jwt.InvalidTokenError:
+            raise TokenInvalid("the access token is malformed: log in again") from None
+        if key_id not in self._keys:
+            await self._refresh_if_due()
+        if key_id not in self._keys and self._source_failed:
+            raise StoreUnavailable("auth does not answer, so the access token cannot be verified: repeat in a moment")
+        if key_id not in self._keys:
+            raise TokenInvalid("the access token was signed with a key that is not this deployment's: log in again")
+        return self._keys[key_id]
+
+    async def _refresh_if_due(self) -> None:
+        async with self._refreshing:
+            if time.monotonic() - self._refreshed >= SOONEST_REFRESH_SECONDS:
+                self._refreshed = time.monotonic()
+                await self._refresh()
+
+    async def _refresh(self) -> bool:
+        try:
+            keys = await self.source()
+        except Exception as error:  # noqa: BLE001 whatever it was, the keys at hand are used on
+            KEY_REFRESH_FAILURES.inc()
+            self._source_failed = True
+            log.warning("signing keys not read", error=str(error), keys_at_hand=len(self._keys))
+            return False
+        if not self._keys.keys() <= keys.keys():
+            self._verified.clear()  # a key was withdrawn: what it signed must prove itself again
+        self._keys = keys
+        self._source_failed = False
+        return True
+
+    def _remember(self, token: str, caller: Caller, expires: float) -> None:
+        if len(self._verified) >= TOKENS_CACHED:
+            del self._verified[next(iter(self._verified))]
+        self._verified.pop(token, None)
+        self._verified[token] = (caller, expires)

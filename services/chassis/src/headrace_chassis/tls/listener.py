@@ -1,0 +1,90 @@
+"""A gRPC server on one address."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+
+from headrace_chassis.addresses import is_loopback, unix_path
+from headrace_chassis.logs import get_logger
+from headrace_chassis.settings import ServiceSettings
+from headrace_chassis.tls.certificate_files import CertificateFiles
+
+RECEIVE_BYTES = 4 << 20
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),  # a second start on the same port must fail
+    ("grpc.max_receive_message_length", RECEIVE_BYTES),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", 32 << 10),  # tokens name all groups of their user
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+
+AnyServer: TypeAlias = "grpc.Server | grpc.aio.Server"
+
+log = get_logger()
+
+
+class AddressInUse(Exception):
+    """Another process listens there."""
+
+
+def new_server(interceptor: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
+    """Makes a server without an address."""
+    return grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
+
+
+def bind(server: AnyServer, address: str, settings: ServiceSettings, *, internal: bool) -> str:
+    """Binds the server: plain on a unix socket, TLS on TCP where the service has a certificate, which may be renewed.
+
+    Returns the address, with the port that was chosen for port 0.
+    """
+    if (path := unix_path(address)) is not None:
+        _clear(path)
+        _add(server, address, None)
+        path.chmod(0o600)
+        return address
+    credentials = _credentials(settings, internal=internal) if settings.has_tls else None
+    if credentials is None and not is_loopback(address):
+        log.warning("listens without TLS beyond this machine: leave that to a service mesh only", address=address)
+    port = _add(server, address, credentials)
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _add(server: AnyServer, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise AddressInUse(
+            f"cannot listen on {address}: another process does, or the address is not this machine's; "
+            "stop that process or choose another address"
+        ) from error
+
+
+def _credentials(settings: ServiceSettings, *, internal: bool) -> grpc.ServerCredentials:
+    assert settings.tls_key_file is not None
+    assert settings.tls_certificate_file is not None
+    ca = settings.tls_ca_file if internal else None
+    return CertificateFiles(settings.tls_certificate_file, settings.tls_key_file, ca).credentials()
+
+
+def _clear(path: Path) -> None:
+    """Removes a socket that a killed process left behind, and only that: gRPC itself would take a living one away."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except FileNotFoundError:
+            return
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise AddressInUse(f"cannot listen on unix:{path}: {error}") from error
+    raise AddressInUse(f"cannot listen on unix:{path}: another process does; stop it or choose another path")

@@ -1,0 +1,63 @@
+"""Envoy's bootstrap: everything that never changes while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headrace_chassis.addresses import UNIX_PATH_BYTES
+from headrace_proxy.config import Settings
+from headrace_proxy.envoy.envoy_config import Config, extension
+from headrace_proxy.envoy.listener import public_listener
+from headrace_proxy.envoy.service_upstreams import XDS, service_upstreams
+
+
+def bootstrap(settings: Settings) -> Config:
+    """The bootstrap, as JSON that Envoy reads."""
+    config: Config = {
+        "node": {"id": settings.node, "cluster": settings.deployment},
+        "static_resources": {"listeners": [public_listener(settings)], "clusters": service_upstreams(settings)},
+        "dynamic_resources": _dynamic_resources(),
+        "overload_manager": _overload_manager(settings.max_connections),
+        # Statistics of 10k upstreams would be 1.7 million lines: only these are kept, and made on first use.
+        "deferred_stat_options": {"enable_deferred_creation_stats": True},
+        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _statistics()}}},
+    }
+    if admin := admin_socket(settings.state_directory):
+        config["admin"] = {"address": {"pipe": {"path": str(admin), "mode": 0o600}}}
+    return config
+
+
+def admin_socket(state_directory: Path) -> Path | None:
+    """Where Envoy's admin page answers; None where the path would be too long for a socket."""
+    path = state_directory / "envoy-admin.sock"
+    return path if len(str(path)) < UNIX_PATH_BYTES else None
+
+
+def _dynamic_resources() -> Config:
+    # Envoy's own back-off leaves gaps of over 20 s after the control plane is back.
+    retry = {"retry_back_off": {"base_interval": "0.2s", "max_interval": "1s"}}
+    return {
+        "ads_config": {
+            "api_type": "DELTA_GRPC",
+            "transport_api_version": "V3",
+            "set_node_on_first_message_only": True,
+            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS, "retry_policy": retry}}],
+        },
+        # Envoy listens once it has its upstreams; if nobody knows them, it still tells callers what is away.
+        "cds_config": {"resource_api_version": "V3", "initial_fetch_timeout": "2s", "ads": {}},
+    }
+
+
+def _overload_manager(max_connections: int) -> Config:
+    monitor = extension(
+        "envoy.resource_monitors.global_downstream_max_connections",
+        "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        {"max_active_downstream_connections": max_connections},
+    )
+    return {"resource_monitors": [monitor]}
+
+
+def _statistics() -> list[Config]:
+    upstream = r"cluster\.[^.]+\.upstream_cx_(active|total|rx_bytes_total|tx_bytes_total|connect_fail)"
+    prefixes = ("cluster_manager.", "control_plane.", "server.", "listener_manager.", "http.public.", "listener.")
+    return [{"safe_regex": {"regex": upstream}}, *({"prefix": prefix} for prefix in prefixes)]

@@ -1,0 +1,92 @@
+"""HTTP on the public port: what is cleaned, limited and asked before a route is followed."""
+
+from __future__ import annotations
+
+from headrace_proxy.config import Settings
+from headrace_proxy.envoy.envoy_config import Config, extension
+from headrace_proxy.envoy.http_routes import EXT_AUTHZ, virtual_host
+from headrace_proxy.envoy.local_replies import local_reply_config
+from headrace_proxy.envoy.service_upstreams import AUTHZ
+
+# Headers by which Envoy and our services steer themselves: nobody outside may set them.
+INTERNAL_HEADER_PREFIXES = ("x-envoy-", "x-headrace-")
+
+
+def http_connection_manager(settings: Settings) -> Config:
+    """The network filter that speaks HTTP."""
+    return extension(
+        "envoy.filters.network.http_connection_manager",
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        {
+            "stat_prefix": "public",
+            "server_name": "headrace",
+            "use_remote_address": True,
+            "normalize_path": True,
+            "merge_slashes": True,
+            "path_with_escaped_slashes_action": "REJECT_REQUEST",
+            "early_header_mutation_extensions": [_remove_internal_headers()],
+            "common_http_protocol_options": {"idle_timeout": "3600s", "max_headers_count": 100},
+            "http2_protocol_options": _http2(),
+            "request_headers_timeout": "10s",
+            "stream_idle_timeout": "300s",
+            "http_filters": [_rate_limit(settings.requests_per_second), _ext_authz(), _router()],
+            "local_reply_config": local_reply_config(),
+            "route_config": {"name": "public", "virtual_hosts": [virtual_host()]},
+        },
+    )
+
+
+def _http2() -> Config:
+    return {
+        "max_concurrent_streams": 1000,
+        "initial_stream_window_size": 1 << 20,
+        "initial_connection_window_size": 1 << 22,
+        # Streams may be silent for long, so that only a ping tells a client that is gone.
+        "connection_keepalive": {"interval": "30s", "timeout": "10s"},
+    }
+
+
+def _remove_internal_headers() -> Config:
+    return extension(
+        "envoy.http.early_header_mutation.header_mutation",
+        "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        {"mutations": [{"remove_on_match": {"key_matcher": {"prefix": p}}} for p in INTERNAL_HEADER_PREFIXES]},
+    )
+
+
+def _rate_limit(rate: int) -> Config:
+    everything = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    return extension(
+        "envoy.filters.http.local_ratelimit",
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        {
+            "stat_prefix": "public",
+            "token_bucket": {"max_tokens": rate, "tokens_per_fill": max(1, rate // 10), "fill_interval": "0.1s"},
+            "filter_enabled": everything,
+            "filter_enforced": everything,
+        },
+    )
+
+
+def _ext_authz() -> Config:
+    # On for every route that does not switch it off: a route added in haste is closed, not open.
+    return extension(
+        EXT_AUTHZ,
+        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        {
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": AUTHZ}, "timeout": "2s"},
+            "failure_mode_allow": False,
+            "status_on_error": {"code": "ServiceUnavailable"},
+            "validate_mutations": True,
+        },
+    )
+
+
+def _router() -> Config:
+    # Otherwise x-envoy-original-path and the like reach services and dashboards.
+    return extension(
+        "envoy.filters.http.router",
+        "envoy.extensions.filters.http.router.v3.Router",
+        {"suppress_envoy_headers": True},
+    )

@@ -1,0 +1,87 @@
+"""Which path of the public port goes where."""
+
+from __future__ import annotations
+
+from headrace_proxy.envoy.envoy_config import Config, typed
+from headrace_proxy.envoy.service_upstreams import AUTH, CONTROLLER, DASHBOARDS
+
+EXT_AUTHZ = "envoy.filters.http.ext_authz"
+CLUSTER_PATH = "/clusters/[a-z0-9-]+"
+# RouteService is missing on purpose: it is for our own services and stands on an internal listener.
+GRPC_SERVICES = {
+    "headrace.v1.AuthService": AUTH,
+    "headrace.v1.ClusterService": CONTROLLER,
+    "headrace.v1.OptionsService": CONTROLLER,
+    "headrace.internal.v1.AgentService": CONTROLLER,
+    "grpc.health.v1.Health": CONTROLLER,
+    "grpc.reflection.v1.ServerReflection": CONTROLLER,
+    "grpc.reflection.v1alpha.ServerReflection": CONTROLLER,
+}
+NOT_FOUND = """There is nothing at this path. This is a headrace gateway; here live
+  the gRPC services of headrace.v1, which `headrace.Gateway(address)` in Python and the command `headrace` call;
+  the dashboards of Dask clusters: /clusters/<cluster id>/status
+"""
+
+
+def virtual_host() -> Config:
+    """All routes of the public port. None of them depends on the clusters that exist."""
+    return {
+        "name": "public",
+        "domains": ["*"],
+        "routes": [
+            _dashboard(),
+            _dashboard_root(),
+            *(_grpc(name, to) for name, to in GRPC_SERVICES.items()),
+            _not_found(),
+        ],
+    }
+
+
+def _dashboard() -> Config:
+    # What proves a user to the gateway is none of the business of the code that runs in somebody's cluster, and
+    # that code sets no cookies for the gateway. ext_authz has read and sets its own before and after this.
+    return {
+        "match": {"safe_regex": {"regex": f"{CLUSTER_PATH}/.*"}},
+        "route": {
+            "cluster": DASHBOARDS,
+            "regex_rewrite": {"pattern": {"regex": f"^{CLUSTER_PATH}/"}, "substitution": "/"},
+            "timeout": "0s",
+            "idle_timeout": "3600s",
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
+        },
+        "request_headers_to_remove": ["authorization", "cookie", "x-envoy-external-address"],
+        "response_headers_to_remove": ["set-cookie"],
+    }
+
+
+def _dashboard_root() -> Config:
+    redirect = {
+        "regex_rewrite": {"pattern": {"regex": "$"}, "substitution": "/"},
+        "response_code": "PERMANENT_REDIRECT",
+    }
+    return {"match": {"safe_regex": {"regex": CLUSTER_PATH}}, "redirect": redirect, **_without_authz()}
+
+
+def _grpc(service: str, upstream: str) -> Config:
+    return {
+        "match": {"prefix": f"/{service}/", "grpc": {}},
+        "route": {
+            "cluster": upstream,
+            # Calls carry their own deadlines, watches and logs last; a client that is gone is found by pings.
+            "timeout": "0s",
+            "idle_timeout": "0s",
+            # Safe to repeat, as nothing has reached the service yet.
+            "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2},
+        },
+        **_without_authz(),
+    }
+
+
+def _not_found() -> Config:
+    answer = {"status": 404, "body": {"inline_string": NOT_FOUND}}
+    return {"match": {"prefix": "/"}, "direct_response": answer, **_without_authz()}
+
+
+def _without_authz() -> Config:
+    per_route = typed("envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute", {"disabled": True})
+    return {"typed_per_filter_config": {EXT_AUTHZ: per_route}}

@@ -1,0 +1,74 @@
+"""The public listener. It knows of no cluster, since a change of it would drain every connection."""
+
+from __future__ import annotations
+
+from headrace_chassis.addresses import host_port
+from headrace_proxy.config import Settings
+from headrace_proxy.envoy.envoy_config import Config, extension
+from headrace_proxy.envoy.http_connections import http_connection_manager
+from headrace_proxy.envoy.public_certificate import SECRET_NAME, secret_path
+from headrace_proxy.envoy.tcp import BUFFER_BYTES, listener_keepalive
+
+
+def public_listener(settings: Settings) -> Config:
+    """The one public port: TLS for a cluster passes through unopened, the rest is HTTP."""
+    host, port = host_port(settings.public_listen)
+    return {
+        "name": "public",
+        "address": {"socket_address": {"address": host, "port_value": port}},
+        # With it two Envoys could share the port unnoticed, each with half of the connections.
+        "enable_reuse_port": False,
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "socket_options": listener_keepalive(),
+        "listener_filters": [
+            extension(
+                "envoy.filters.listener.tls_inspector",
+                "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+            )
+        ],
+        "listener_filters_timeout": f"{settings.hello_timeout_seconds}s",
+        "filter_chains": [_schedulers(settings), _http(settings)],
+    }
+
+
+def _schedulers(settings: Settings) -> Config:
+    """The SNI is the name of the upstream; one that is not known is closed at once."""
+    return {
+        "name": "schedulers",
+        "filter_chain_match": {"server_names": [f"*.{settings.sni_suffix}"]},
+        "filters": [
+            extension(
+                "envoy.filters.network.sni_cluster", "envoy.extensions.filters.network.sni_cluster.v3.SniCluster"
+            ),
+            extension(
+                "envoy.filters.network.tcp_proxy",
+                "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                # An idle Dask connection is a healthy one: Envoy's hour is switched off.
+                {"stat_prefix": "schedulers", "cluster": "none", "idle_timeout": "0s"},
+            ),
+        ],
+    }
+
+
+def _http(settings: Settings) -> Config:
+    return {
+        "name": "http",
+        "transport_socket_connect_timeout": f"{settings.handshake_timeout_seconds}s",
+        "transport_socket": extension(
+            "envoy.transport_sockets.tls",
+            "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            {
+                "common_tls_context": {
+                    "alpn_protocols": ["h2", "http/1.1"],
+                    "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+                    "tls_certificate_sds_secret_configs": [_certificate(settings)],
+                }
+            },
+        ),
+        "filters": [http_connection_manager(settings)],
+    }
+
+
+def _certificate(settings: Settings) -> Config:
+    path = str(secret_path(settings.state_directory))
+    return {"name": SECRET_NAME, "sds_config": {"path_config_source": {"path": path}}}

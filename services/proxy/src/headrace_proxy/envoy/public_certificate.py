@@ -1,0 +1,37 @@
+"""The public port's certificate as a secret that Envoy reads from files and reads again when they are replaced."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from headrace.errors import GatewayServerError
+from headrace_proxy.envoy.envoy_config import Config, typed
+
+SECRET_NAME = "public_certificate"  # noqa: S105  the name of a resource
+
+
+def secret_path(state_directory: Path) -> Path:
+    """Where Envoy finds the secret."""
+    return state_directory / f"{SECRET_NAME}.json"
+
+
+def secret(certificate_file: Path, key_file: Path) -> Config:
+    """The secret: two files, read again when something is moved into their directory."""
+    certificate = {
+        "certificate_chain": {"filename": str(certificate_file)},
+        "private_key": {"filename": str(key_file)},
+        "watched_directory": {"path": str(certificate_file.parent)},
+    }
+    message = "envoy.extensions.transport_sockets.tls.v3.Secret"
+    return {"resources": [typed(message, {"name": SECRET_NAME, "tls_certificate": certificate})]}
+
+
+def check_certificate(certificate_file: Path, key_file: Path) -> None:
+    """Raises `GatewayServerError` if the files are not a certificate with its key."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise GatewayServerError(
+            f"{certificate_file} and {key_file} are not a certificate chain with its private key in PEM: {error}"
+        ) from None

@@ -1,0 +1,120 @@
+"""Where embedded mode keeps things: one data directory, and a short-named directory for unix sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace_up.failure import CannotRun
+
+LONGEST_SOCKET_PATH = 100  # the kernel takes 107 bytes; other parts add suffixes of their own
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one embedded headrace."""
+
+    data: Path
+    sockets: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.data / "lock"
+
+    @property
+    def version(self) -> Path:
+        return self.data / "version.json"
+
+    @property
+    def tls(self) -> Path:
+        return self.data / "tls"
+
+    @property
+    def secrets(self) -> Path:
+        return self.data / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        return self.data / "logs"
+
+    @property
+    def processes(self) -> Path:
+        return self.data / "processes"
+
+    @property
+    def valkey(self) -> Path:
+        return self.data / "valkey"
+
+    @property
+    def local(self) -> Path:
+        return self.data / "local"
+
+    @property
+    def proxy(self) -> Path:
+        return self.data / "proxy"
+
+    def socket(self, name: str) -> Path:
+        """The path of a unix socket."""
+        return self.sockets / f"{name}.sock"
+
+    def target(self, name: str) -> str:
+        """The gRPC target of a unix socket."""
+        return f"unix:{self.socket(name)}"
+
+
+def make_data_directory(data: Path) -> Path:
+    """Makes the data directory, private to its owner, and checks that it can be written."""
+    data = data.expanduser().absolute()
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data.chmod(0o700)
+        probe = data / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CannotRun(
+            f"the data directory {data} cannot be written ({error.strerror}); "
+            "choose another one with --data-dir or HEADRACE_DATA_DIR"
+        ) from error
+    return data
+
+
+def make_layout(data: Path) -> Layout:
+    """Makes all directories. The sockets' place is remembered, so that clusters kept running find it again."""
+    data = make_data_directory(data)
+    layout = Layout(data, _sockets_directory(data))
+    for directory in (layout.tls, layout.secrets, layout.logs, layout.processes, layout.valkey, layout.proxy):
+        directory.mkdir(exist_ok=True, mode=0o700)
+    layout.local.mkdir(exist_ok=True, mode=0o700)
+    return layout
+
+
+def _sockets_directory(data: Path) -> Path:
+    remembered = data / "sockets-directory"
+    if remembered.exists():
+        directory = Path(remembered.read_text().strip())
+        if directory.parent.is_dir() and _is_short(directory):
+            return _make_private(directory)
+    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    directory = Path(runtime) / f"headrace-{name}"
+    if not (runtime and os.access(runtime, os.W_OK) and _is_short(directory)):
+        directory = Path("/tmp") / f"headrace-{os.getuid()}-{name}"  # noqa: S108 - checked to be ours and private
+    _make_private(directory)
+    remembered.write_text(f"{directory}\n")
+    return directory
+
+
+def _is_short(directory: Path) -> bool:
+    return len(os.fsencode(directory / "controller-internal.sock")) < LONGEST_SOCKET_PATH
+
+
+def _make_private(directory: Path) -> Path:
+    directory.mkdir(exist_ok=True, mode=0o700)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise CannotRun(f"{directory} belongs to somebody else or is open to others; remove it, then start again")
+    return directory

@@ -1,0 +1,84 @@
+"""What a backend must do besides if it starts real processes: their environment, their output, all their children."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from tests.backends.local.contract import BackendContract
+from tests.backends.local.processes import spec, text, until_exited, until_says
+from tests.backends.local.programs import NO_SUCH_COMMAND
+
+from headrace_controller.backends.base import SCHEDULER, Backend
+
+
+class ProcessContract(BackendContract):
+    """The contract, and tests of what only processes have."""
+
+    async def test_a_command_that_does_not_exist_is_told_with_where_it_was_sought(
+        self, backend: Backend, cluster: str
+    ) -> None:
+        await backend.start([spec(cluster, SCHEDULER, [NO_SUCH_COMMAND], environment={"PATH": "/nowhere:/bin"})])
+        assert "/nowhere:/bin" in (await until_exited(backend, cluster)).message
+
+    async def test_both_outputs_are_in_the_log_in_their_order(self, backend: Backend, cluster: str) -> None:
+        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "echo tries; echo fails >&2; echo ends"])])
+        await until_exited(backend, cluster)
+        assert await text(backend, cluster) == "tries\nfails\nends\n"
+
+    async def test_the_process_gets_identity_and_environment(self, backend: Backend, cluster: str) -> None:
+        command = [sys.executable, "-c", "import os; print({k: v for k, v in os.environ.items() if k[0] in 'HC'})"]
+        await backend.start(
+            [
+                spec(
+                    cluster,
+                    "w-1",
+                    command,
+                    environment={"COLOUR": "blue", "CITY": "Bonn"},
+                    options={"environment": {"CITY": "Köln"}},
+                )
+            ]
+        )
+        await until_exited(backend, cluster, "w-1")
+        seen = await text(backend, cluster, "w-1")
+        for name, value in {
+            "HEADRACE_CLUSTER": cluster,
+            "HEADRACE_PROCESS": "w-1",
+            "HEADRACE_ROLE": "worker",
+            "HEADRACE_GENERATION": "3",
+            "HEADRACE_AGENT_ENDPOINT": "unix:/nowhere",
+            "HEADRACE_AGENT_TOKEN": "token",
+            "COLOUR": "blue",
+            "CITY": "Bonn",
+        }.items():
+            assert f"'{name}': '{value}'" in seen
+
+    @pytest.mark.parametrize("prefix", ["", "setsid "], ids=["in its group", "in a session of its own"])
+    async def test_stopping_kills_what_the_process_has_started(
+        self, backend: Backend, cluster: str, prefix: str
+    ) -> None:
+        beat = "trap '' TERM; echo up; while :; do echo beat; sleep 0.01; done"
+        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", f'{prefix}sh -c "$0" & wait', beat])])
+        await until_says(backend, cluster, "beat")
+        await backend.stop(cluster)
+        after = await text(backend, cluster)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await until_says(backend, cluster, after + "beat")
+
+    async def test_what_a_process_leaves_behind_is_killed_when_it_ends_by_itself(
+        self, backend: Backend, cluster: str
+    ) -> None:
+        beat = "while :; do echo beat; sleep 0.01; done"
+        await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", 'sh -c "$0" & sleep 0.1', beat])])
+        await until_exited(backend, cluster)
+
+        async def silent() -> bool:
+            before = await text(backend, cluster)
+            await asyncio.sleep(0.1)
+            return await text(backend, cluster) == before
+
+        async with asyncio.timeout(3):
+            while not await silent():
+                continue

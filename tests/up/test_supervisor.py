@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import re
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Protocol
+
+import pytest
+
+from headrace_up import child as child_module
+from headrace_up.child import Child, ChildSpec, NotReady
+from headrace_up.console import Console
+from headrace_up.layout import Layout
+from headrace_up.supervisor import GaveUp, Supervisor
+
+MakeFake = Callable[..., ChildSpec]
+
+
+class Eventually(Protocol):
+    async def __call__(self, predicate: Callable[[], object], within: float = 5.0) -> None: ...
+
+
+class Watched:
+    """A supervisor with what it said."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.out = io.StringIO()
+        self.layout = layout
+        self.supervisor = Supervisor(Console(out=self.out))
+
+    async def start(self, *specs: ChildSpec) -> None:
+        await self.supervisor.start([Child(spec, self.layout) for spec in specs])
+
+    def pid(self, name: str) -> int | None:
+        return self.supervisor.children[name].pid
+
+
+@pytest.fixture
+async def watched(layout: Layout) -> AsyncGenerator[Watched]:
+    one = Watched(layout)
+    yield one
+    await one.supervisor.stop(list(one.supervisor.children), within=1)
+
+
+async def test_children_start_side_by_side_and_say_when_they_are_ready(watched: Watched, fake_service: MakeFake):
+    await watched.start(fake_service("auth"), fake_service("proxy"))
+    assert re.search(r"auth +ready +\d\.\d\d s", watched.out.getvalue())
+    assert watched.pid("auth")
+    assert watched.pid("proxy")
+
+
+async def test_a_killed_child_is_started_again(watched: Watched, fake_service: MakeFake, eventually: Eventually):
+    await watched.start(fake_service("auth"))
+    before = watched.pid("auth")
+    assert before
+    os.kill(before, signal.SIGKILL)
+    await eventually(lambda: "auth is back" in watched.out.getvalue())
+    assert watched.pid("auth") not in {None, before}
+    assert "auth was killed by SIGKILL; starting it again" in watched.out.getvalue()
+
+
+async def test_it_gives_up_on_a_child_that_keeps_dying_and_shows_the_end_of_its_log(
+    watched: Watched, fake_service: MakeFake
+):
+    with pytest.raises(GaveUp, match=r"(?s)auth ended with exit code 1, 5 times in a row.*the settings are wrong"):
+        await watched.start(fake_service("auth", "dies"), fake_service("proxy"))
+
+
+async def test_it_gives_up_on_a_child_that_dies_soon_after_each_start(watched: Watched, fake_service: MakeFake):
+    await watched.start(fake_service("auth", "dies-later"))
+    with pytest.raises(GaveUp, match="exit code 3"):
+        await watched.supervisor.watch()
+
+
+async def test_a_command_that_does_not_exist_is_told(watched: Watched):
+    with pytest.raises(GaveUp, match="cannot be started"):
+        await watched.start(ChildSpec(name="auth", command=["/does/not/exist"]))
+
+
+async def test_a_child_that_ignores_sigterm_is_killed_in_time(watched: Watched, fake_service: MakeFake):
+    await watched.start(fake_service("auth", "stubborn"))
+    await watched.supervisor.stop(["auth"], within=0.2)
+    assert watched.pid("auth") is None
+
+
+async def test_a_stopped_child_is_not_started_again(watched: Watched, fake_service: MakeFake):
+    await watched.start(fake_service("auth"))
+    await watched.supervisor.stop(["auth"], within=2)
+    assert watched.pid("auth") is None
+    assert "again" not in watched.out.getvalue()
+
+
+async def test_a_child_that_is_never_ready_counts_as_dead(layout: Layout, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(child_module, "READY_WITHIN", 0.1)
+    child = Child(ChildSpec(name="auth", command=["sleep", "1000"]), layout)
+    with pytest.raises(NotReady, match=r"was not ready within 0\.1 s"):
+        await child.start()
+    await child.stop(within=1)
+
+
+async def test_stopping_while_children_start_leaves_none(layout: Layout, fake_service: MakeFake):
+    watched = Watched(layout)
+    starting: Awaitable[None] = asyncio.ensure_future(watched.start(fake_service("auth"), fake_service("proxy")))
+    await asyncio.sleep(0)
+    await watched.supervisor.stop(["auth", "proxy"], within=1)
+    assert watched.pid("auth") is None
+    assert watched.pid("proxy") is None
+    await asyncio.gather(starting, return_exceptions=True)

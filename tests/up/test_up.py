@@ -1,0 +1,225 @@
+"""`headrace up` with everything real, and the command line beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace_up import marks
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+COMPUTE = """
+from headrace import Gateway
+with Gateway() as gateway, gateway.connect({name!r}) as cluster, cluster.get_client() as client:
+    print(client.submit(sum, range(101)).result(timeout=60))
+"""
+
+
+class RealUp:
+    """A running `headrace up`."""
+
+    def __init__(self, data: Path, *arguments: str) -> None:
+        self.data = data
+        own = {key: value for key, value in os.environ.items() if not key.startswith(("HEADRACE_", "DASK_"))}
+        self.environment = {**own, "HEADRACE_DATA_DIR": str(data)}
+        self.output = data.parent / f"up-{time.monotonic_ns()}.log"
+        with self.output.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "headrace.cli", "up", "--port", "0", *arguments],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def says(self, text: str, within: float = 60.0) -> None:
+        wait_until(lambda: text in self.output.read_text() or self.process.poll() is not None, within)
+        assert text in self.output.read_text(), self.output.read_text()
+
+    def run(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            env=self.environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr + self.output.read_text()
+        return done
+
+    def cli(self, *arguments: str, text: str = "") -> str:
+        return self.run("-m", "headrace.cli", *arguments, text=text).stdout.strip()
+
+    def compute(self, cluster: str) -> str:
+        return self.run("-c", COMPUTE.format(name=cluster)).stdout.strip()
+
+    def stop(self) -> float:
+        """Presses Ctrl-C; returns how long the end took."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(20) == 0, self.output.read_text()
+        return time.monotonic() - started
+
+    def pid(self, name: str) -> int:
+        return json.loads((self.data / "processes" / f"{name}.json").read_text())["pid"]
+
+
+def wait_until(condition: Callable[[], object], within: float) -> None:
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, f"not within {within} s"
+        time.sleep(0.02)
+
+
+def envoys(data: Path) -> list[int]:
+    return marks.envoys(data / "proxy")
+
+
+def nothing_runs(data: Path) -> bool:
+    return not marks.marked_processes(data) and not envoys(data)
+
+
+@pytest.fixture
+def start(data: Path) -> Generator[Callable[..., RealUp]]:
+    started: list[RealUp] = []
+
+    def make(*arguments: str) -> RealUp:
+        one = RealUp(data, *arguments)
+        started.append(one)
+        one.says("headrace is ready")
+        return one
+
+    yield make
+    for one in started:
+        one.process.terminate()
+        one.process.wait(20)
+    for pid in envoys(data):
+        os.kill(pid, signal.SIGKILL)
+    remembered = data / "sockets-directory"
+    if remembered.is_file():
+        shutil.rmtree(remembered.read_text().strip(), ignore_errors=True)
+
+
+Start = Callable[..., RealUp]
+
+
+def test_the_command_line_leads_a_cluster_through_its_life(start: Start, data: Path):
+    up = start()
+    assert "admin" in up.cli("whoami")
+    cluster = up.cli("clusters", "create", "--alias", "mine", "--workers", "1")
+    assert re.fullmatch(r"c[a-z2-7]{19}", cluster)
+    assert up.cli("clusters", "create", "--alias", "mine") == cluster
+    assert up.compute(cluster) == "5050"
+    assert "2 workers" in up.cli("clusters", "scale", "mine", "2") or "/2" in up.cli("clusters", "list")
+    listed: list[dict[str, Any]] = json.loads(up.cli("clusters", "list", "--json"))
+    assert [one["name"] for one in listed] == [f"clusters/{cluster}"]
+    assert "scheduler" in up.cli("clusters", "logs", cluster, "-n", "5")
+    assert "Scheduler" in up.cli("clusters", "events", cluster)
+    assert f"/clusters/{cluster}/status" in up.cli("clusters", "open", cluster, "--print")
+    assert "FAIL" not in up.cli("doctor", cluster)
+    assert "stopped" in up.cli("clusters", "stop", cluster)
+    assert up.cli("clusters", "list") == "No clusters. Make one with `headrace clusters create`."
+    assert up.stop() < 3
+    assert nothing_runs(data)
+
+
+def test_a_user_with_a_password_logs_in_and_is_nobody_special(start: Start, data: Path):
+    users = data.parent / "users"
+    add = [sys.executable, "-m", "headrace_auth", "users", "add", "ann", "--file", str(users), "--password-stdin"]
+    subprocess.run(add, input="correct horse\n", text=True, check=True, stdout=subprocess.DEVNULL)
+    up = start("--users-file", str(users))
+    local = json.loads((data / "gateway.json").read_text())
+    home = {"HOME": str(data.parent), "HEADRACE_DATA_DIR": str(data.parent / "none"), "XDG_CONFIG_HOME": ""}
+    up.environment |= home
+    login = ["login", local["address"], "--ca-file", local["ca_file"], "--user", "ann", "--password-stdin"]
+    up.cli(*login, text="correct horse\n")
+    assert up.cli("whoami") == "ann (owner), by api-token"
+    assert "headrace login" in up.cli("tokens", "list")
+    assert "FAIL" not in up.cli("doctor")
+    up.environment["HEADRACE_CLUSTERS_LIST_OWNER"] = "-"
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace.cli", "clusters", "list"],
+        env=up.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_stops_clusters_as_their_owners_would(start: Start, data: Path):
+    up = start()
+    cluster = up.cli("clusters", "create", "--workers", "2")
+    up.compute(cluster)
+    assert up.stop() < 3
+    assert nothing_runs(data)
+    again = start()
+    ended: dict[str, Any] = json.loads(again.cli("clusters", "list", "--all", "--json"))[0]["status"]
+    assert (ended["phase"], ended["reason"]) == ("PHASE_STOPPED", "END_REASON_USER")
+
+
+def test_clusters_that_are_kept_are_adopted(start: Start, data: Path):
+    first = start("--keep-clusters")
+    cluster = first.cli("clusters", "create", "--workers", "1")
+    assert first.compute(cluster) == "5050"
+    assert first.stop() < 3
+    assert not envoys(data)
+    second = start()
+    assert second.compute(cluster) == "5050"
+    assert second.stop() < 3
+    assert nothing_runs(data)
+
+
+def test_after_a_kill_of_up_itself_the_next_one_adopts_the_clusters(start: Start, data: Path):
+    first = start()
+    cluster = first.cli("clusters", "create", "--workers", "1")
+    first.compute(cluster)
+    first.process.kill()
+    first.process.wait()
+    second = start()
+    assert second.compute(cluster) == "5050"
+    assert second.stop() < 3
+    assert nothing_runs(data)
+
+
+@pytest.mark.parametrize("service", ["valkey", "auth", "controller", "proxy"])
+def test_a_killed_service_is_back_and_clusters_compute_on(start: Start, data: Path, service: str):
+    up = start()
+    cluster = up.cli("clusters", "create", "--workers", "1")
+    os.kill(up.pid(service), signal.SIGKILL)
+    up.says(f"{service} is back", within=20)
+    assert up.compute(cluster) == "5050"
+    other = up.cli("clusters", "create", "--workers", "1")
+    assert up.compute(other) == "5050"
+    assert up.stop() < 3
+    assert nothing_runs(data)
+
+
+def test_a_killed_envoy_is_back(start: Start, data: Path):
+    up = start()
+    before = envoys(data)
+    assert len(before) == 1
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: envoys(data) not in ([], before), within=10)
+    assert "ok    login" in up.cli("doctor")
+
+
+def test_ctrl_c_right_after_a_kill_of_the_proxy_leaves_no_envoy(start: Start, data: Path):
+    up = start()
+    os.kill(up.pid("proxy"), signal.SIGKILL)
+    assert up.stop() < 3
+    assert nothing_runs(data)

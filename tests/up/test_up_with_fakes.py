@@ -1,0 +1,213 @@
+"""The whole of `headrace up` but for the services: what it says, what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace._target.local_gateway import LocalGateway
+from headrace_up import marks
+
+StartUp = Callable[..., Any]
+
+
+def test_it_says_where_it_is_and_what_to_type(up: StartUp, data: Path):
+    lines = up().read_until("Ctrl-C")
+    text = "\n".join(lines)
+    assert "https://127.0.0.1:" in text
+    assert str(data) in text
+    assert "from headrace import Gateway" in text
+    assert all(f"{name} " in text for name in ("valkey", "auth", "controller", "proxy"))
+
+
+def test_it_leaves_what_gateway_needs_readable_by_nobody_else(up: StartUp, data: Path):
+    one = up()
+    one.read_until("Ctrl-C")
+    gateway = LocalGateway.read(data)
+    assert gateway is not None
+    assert gateway.pid == one.process.pid
+    assert gateway.running
+    assert len(gateway.token) >= 32
+    ssl.create_default_context(cafile=gateway.ca_file)
+    private = [data / "gateway.json", data / "tls" / "ca.key", *(data / "secrets").iterdir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_all_within_three_seconds(up: StartUp, data: Path, number: signal.Signals):
+    one = up(behaviour="leaves-a-child")
+    one.read_until("Ctrl-C")
+    started = time.monotonic()
+    one.process.send_signal(number)
+    code, text = one.finish()
+    assert time.monotonic() - started < 3
+    assert code == 0, text
+    assert "Stopped." in text
+    assert not marks.marked_processes(data)
+    assert LocalGateway.read(data) is None
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(up: StartUp):
+    one = up(nohup=True)
+    one.read_until("Ctrl-C")
+    one.process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        one.process.wait(0.3)
+    one.process.send_signal(signal.SIGTERM)
+    assert one.finish()[0] == 0
+
+
+def test_the_directory_of_sockets_goes_with_it(up: StartUp, data: Path):
+    one = up()
+    one.read_until("Ctrl-C")
+    sockets = Path((data / "sockets-directory").read_text().strip())
+    assert sockets.is_dir()
+    one.process.send_signal(signal.SIGTERM)
+    one.finish()
+    assert not sockets.exists()
+
+
+def test_a_service_that_will_not_end_is_killed_within_three_seconds(up: StartUp, data: Path):
+    one = up(behaviour="stubborn")
+    one.read_until("Ctrl-C")
+    started = time.monotonic()
+    one.process.send_signal(signal.SIGINT)
+    assert one.finish()[0] == 0
+    assert time.monotonic() - started < 3
+    assert not marks.marked_processes(data)
+
+
+def test_a_second_ctrl_c_kills_at_once(up: StartUp, data: Path):
+    one = up(behaviour="stubborn")
+    one.read_until("Ctrl-C")
+    one.process.send_signal(signal.SIGINT)
+    one.read_until("Stopping")
+    one.process.send_signal(signal.SIGINT)
+    assert one.finish()[0] == 130
+    assert not marks.marked_processes(data)
+
+
+def test_ctrl_c_while_starting_stops_too(up: StartUp, data: Path):
+    one = up()
+    one.read_until("valkey")
+    one.process.send_signal(signal.SIGINT)
+    assert one.finish()[0] == 0
+    assert not marks.marked_processes(data)
+
+
+def test_keep_clusters_leaves_what_the_services_started(up: StartUp, data: Path):
+    one = up("--keep-clusters", behaviour="leaves-a-child")
+    one.read_until("Ctrl-C")
+    one.process.send_signal(signal.SIGINT)
+    assert one.finish()[0] == 0
+    names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in marks.marked_processes(data)]
+    assert names == ["sleep"]
+    marks.kill_all(lambda: marks.marked_processes(data))
+
+
+def test_a_second_up_on_the_same_directory_is_told_who_has_it(up: StartUp):
+    first = up()
+    first.read_until("Ctrl-C")
+    code, text = up().finish()
+    assert code == 1
+    assert f"process {first.process.pid}" in text
+    assert "--data-dir" in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_told_and_nothing_is_left(up: StartUp, data: Path):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        code, text = up("--port", str(port)).finish()
+    assert code == 1
+    assert f"port {port} of 127.0.0.1 is taken" in text
+    assert "--port" in text
+    assert not marks.marked_processes(data)
+
+
+def test_a_directory_that_cannot_be_written_is_told(up: StartUp, data: Path):
+    data.parent.joinpath("file").write_text("")
+    code, text = up(data=data.parent / "file" / "below").finish()
+    assert code == 1
+    assert "cannot be written" in text
+    assert "--data-dir" in text
+
+
+def test_a_directory_of_a_newer_headrace_is_left_alone(up: StartUp, data: Path):
+    data.mkdir()
+    newer = json.dumps({"layout": 99, "version": "7.0.0"})
+    (data / "version.json").write_text(newer)
+    code, text = up().finish()
+    assert code == 1
+    assert "was written by headrace 7.0.0, which is newer than this 0.1.0" in text
+    assert (data / "version.json").read_text() == newer
+
+
+def test_a_damaged_version_file_is_told(up: StartUp, data: Path):
+    data.mkdir()
+    (data / "version.json").write_text("{")
+    code, text = up().finish()
+    assert code == 1
+    assert "damaged" in text
+
+
+def test_the_next_up_ends_what_a_killed_one_has_left(up: StartUp, data: Path):
+    first = up()
+    first.read_until("Ctrl-C")
+    first.process.kill()
+    first.process.communicate()
+    left = marks.marked_processes(data)
+    assert len(left) == 4
+    gateway = LocalGateway.read(data)
+    assert gateway is not None
+    assert not gateway.running
+    second = up()
+    text = "\n".join(second.read_until("Ctrl-C"))
+    assert "an earlier run had left behind: auth, controller, proxy, valkey" in text
+    assert not set(left) & set(marks.marked_processes(data))
+    second.process.send_signal(signal.SIGTERM)
+    assert second.finish()[0] == 0
+
+
+def test_a_killed_valkey_is_back_in_no_time(up: StartUp, data: Path):
+    one = up()
+    one.read_until("Ctrl-C")
+    pid = json.loads((data / "processes" / "valkey.json").read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    one.read_until("valkey is back")
+    one.process.send_signal(signal.SIGTERM)
+    assert one.finish()[0] == 0
+
+
+def test_a_service_that_keeps_dying_ends_it_with_the_end_of_its_log(up: StartUp, data: Path):
+    code, text = up(behaviour="dies").finish(within=20)
+    assert code == 1
+    assert "proxy ended with exit code 1, 5 times in a row" in text
+    assert "the settings are wrong" in text
+    assert "Traceback" not in text
+    assert not marks.marked_processes(data)
+
+
+def test_token_and_authority_stay_the_same_over_restarts(up: StartUp, data: Path):
+    seen: set[tuple[str, bytes]] = set()
+    for _ in range(2):
+        one = up()
+        one.read_until("Ctrl-C")
+        gateway = LocalGateway.read(data)
+        assert gateway is not None
+        seen.add((gateway.token, Path(gateway.ca_file).read_bytes()))
+        one.process.send_signal(signal.SIGTERM)
+        one.finish()
+    assert len(seen) == 1
