@@ -6,9 +6,9 @@ from headrace.v1 import auth_service_pb2 as headrace_dot_v1_dot_auth__service__p
 
 
 class AuthServiceStub(object):
-    """Turns credentials into short-lived signed tokens and looks after long-lived API tokens.
+    """Turns credentials into short-lived signed tokens, and manages long-lived API tokens.
 
-    Every RPC fails with UNAVAILABLE (repeat the call) while its store is away and with DEADLINE_EXCEEDED.
+    Every RPC fails with UNAVAILABLE (retry) while its store is away, and with DEADLINE_EXCEEDED.
     """
 
     def __init__(self, channel):
@@ -17,6 +17,11 @@ class AuthServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.GetServerInfo = channel.unary_unary(
+                '/headrace.v1.AuthService/GetServerInfo',
+                request_serializer=headrace_dot_v1_dot_auth__service__pb2.GetServerInfoRequest.SerializeToString,
+                response_deserializer=headrace_dot_v1_dot_auth__service__pb2.ServerInfo.FromString,
+                )
         self.Login = channel.unary_unary(
                 '/headrace.v1.AuthService/Login',
                 request_serializer=headrace_dot_v1_dot_auth__service__pb2.LoginRequest.SerializeToString,
@@ -55,23 +60,30 @@ class AuthServiceStub(object):
 
 
 class AuthServiceServicer(object):
-    """Turns credentials into short-lived signed tokens and looks after long-lived API tokens.
+    """Turns credentials into short-lived signed tokens, and manages long-lived API tokens.
 
-    Every RPC fails with UNAVAILABLE (repeat the call) while its store is away and with DEADLINE_EXCEEDED.
+    Every RPC fails with UNAVAILABLE (retry) while its store is away, and with DEADLINE_EXCEEDED.
     """
 
-    def Login(self, request, context):
-        """Turns a credential into a signed access token that lives minutes. Needs no token.
+    def GetServerInfo(self, request, context):
+        """Returns the version of this deployment, the ways to log in and the features it offers. Needs no token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
-        Fails with INVALID_ARGUMENT (BadRequest: no credential, unknown method) and UNAUTHENTICATED
-        (BAD_CREDENTIALS, whatever the cause; TOKEN_EXPIRED, TOKEN_REVOKED for API tokens).
+    def Login(self, request, context):
+        """Turns a credential into a signed access token that is valid for minutes. Needs no token.
+
+        Fails with INVALID_ARGUMENT (BadRequest: no credential, unknown method) and UNAUTHENTICATED (BAD_CREDENTIALS, whatever the
+        cause; TOKEN_EXPIRED, TOKEN_REVOKED for API tokens).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WhoAmI(self, request, context):
-        """Tells who the caller is.
+        """Returns the caller.
 
         Fails with UNAUTHENTICATED.
         """
@@ -80,7 +92,7 @@ class AuthServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateApiToken(self, request, context):
-        """Makes a long-lived API token of the caller. The secret is in this answer and nowhere else.
+        """Creates a long-lived API token for the caller. The secret is in this response and nowhere else.
 
         Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (a role that the caller lacks).
         """
@@ -98,7 +110,7 @@ class AuthServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteApiToken(self, request, context):
-        """Revokes an API token. Access tokens made from it run out within minutes.
+        """Revokes an API token. Access tokens made from it expire within minutes.
 
         Fails with UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND.
         """
@@ -107,9 +119,10 @@ class AuthServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateDashboardLink(self, request, context):
-        """Makes a short-lived signed link that opens the dashboard of a cluster in a browser.
+        """Creates a short-lived signed link that opens the dashboard of a cluster in a browser.
 
-        Fails with UNAUTHENTICATED, NOT_FOUND (also when the cluster is somebody else's), UNAVAILABLE (routes not known yet).
+        Fails with UNAUTHENTICATED, NOT_FOUND (also when the caller may not connect to the cluster), UNAVAILABLE (routes not known
+        yet).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +138,11 @@ class AuthServiceServicer(object):
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetServerInfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServerInfo,
+                    request_deserializer=headrace_dot_v1_dot_auth__service__pb2.GetServerInfoRequest.FromString,
+                    response_serializer=headrace_dot_v1_dot_auth__service__pb2.ServerInfo.SerializeToString,
+            ),
             'Login': grpc.unary_unary_rpc_method_handler(
                     servicer.Login,
                     request_deserializer=headrace_dot_v1_dot_auth__service__pb2.LoginRequest.FromString,
@@ -168,10 +186,27 @@ def add_AuthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthService(object):
-    """Turns credentials into short-lived signed tokens and looks after long-lived API tokens.
+    """Turns credentials into short-lived signed tokens, and manages long-lived API tokens.
 
-    Every RPC fails with UNAVAILABLE (repeat the call) while its store is away and with DEADLINE_EXCEEDED.
+    Every RPC fails with UNAVAILABLE (retry) while its store is away, and with DEADLINE_EXCEEDED.
     """
+
+    @staticmethod
+    def GetServerInfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.AuthService/GetServerInfo',
+            headrace_dot_v1_dot_auth__service__pb2.GetServerInfoRequest.SerializeToString,
+            headrace_dot_v1_dot_auth__service__pb2.ServerInfo.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
     def Login(request,

@@ -6,64 +6,109 @@ Lifecycle of Dask clusters."""
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import headrace.v1.cluster_pb2
+import headrace.v1.error_reason_pb2
+import sys
 import typing
+
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _ClusterView:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ClusterViewEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ClusterView.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CLUSTER_VIEW_UNSPECIFIED: _ClusterView.ValueType  # 0
+    """Same as BASIC."""
+    CLUSTER_VIEW_BASIC: _ClusterView.ValueType  # 1
+    """Without spec.options, worker group options, status.conditions, status.log_tail and status.versions."""
+    CLUSTER_VIEW_FULL: _ClusterView.ValueType  # 2
+    """Everything."""
+
+class ClusterView(_ClusterView, metaclass=_ClusterViewEnumTypeWrapper):
+    """How much of a cluster to return."""
+
+CLUSTER_VIEW_UNSPECIFIED: ClusterView.ValueType  # 0
+"""Same as BASIC."""
+CLUSTER_VIEW_BASIC: ClusterView.ValueType  # 1
+"""Without spec.options, worker group options, status.conditions, status.log_tail and status.versions."""
+CLUSTER_VIEW_FULL: ClusterView.ValueType  # 2
+"""Everything."""
+global___ClusterView = ClusterView
+
 @typing.final
 class CreateClusterRequest(google.protobuf.message.Message):
-    """Asks for a new cluster."""
+    """Request of CreateCluster."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
-    MUST_CREATE_FIELD_NUMBER: builtins.int
+    OWNER_FIELD_NUMBER: builtins.int
+    SHARES_FIELD_NUMBER: builtins.int
     request_id: builtins.str
-    """Chosen by the caller, up to 64 bytes; repeating a call with the same one within a day changes nothing more."""
-    must_create: builtins.bool
-    """With an alias that is taken: fail instead of returning the cluster that has it."""
+    """Chosen by the caller, at most 64 bytes. Within a day, a repeated call with the same value has no further effect."""
+    owner: builtins.str
+    """users/{user} to create the cluster for. Empty means the caller. Other users need an admin."""
     @property
     def spec(self) -> headrace.v1.cluster_pb2.ClusterSpec:
         """What is wanted."""
+
+    @property
+    def shares(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[headrace.v1.cluster_pb2.Share]:
+        """Who else may use the cluster."""
 
     def __init__(
         self,
         *,
         spec: headrace.v1.cluster_pb2.ClusterSpec | None = ...,
         request_id: builtins.str = ...,
-        must_create: builtins.bool = ...,
+        owner: builtins.str = ...,
+        shares: collections.abc.Iterable[headrace.v1.cluster_pb2.Share] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["must_create", b"must_create", "request_id", b"request_id", "spec", b"spec"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["owner", b"owner", "request_id", b"request_id", "shares", b"shares", "spec", b"spec"]) -> None: ...
 
 global___CreateClusterRequest = CreateClusterRequest
 
 @typing.final
 class GetClusterRequest(google.protobuf.message.Message):
-    """Names a cluster."""
+    """Request of GetCluster."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    RESOURCE_VERSION_FIELD_NUMBER: builtins.int
     name: builtins.str
     """clusters/{cluster}, or clusters/~{alias} for the caller's living cluster with that alias."""
+    resource_version: builtins.str
+    """Cluster.resource_version of an earlier answer. If set, the answer is at least that new and may come from a cache; if empty,
+    the answer contains every change acknowledged before the call.
+    """
     def __init__(
         self,
         *,
         name: builtins.str = ...,
+        resource_version: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "resource_version", b"resource_version"]) -> None: ...
 
 global___GetClusterRequest = GetClusterRequest
 
 @typing.final
-class ListClustersRequest(google.protobuf.message.Message):
-    """Asks for clusters."""
+class ClusterFilter(google.protobuf.message.Message):
+    """Which clusters to list, watch or stop."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -86,17 +131,14 @@ class ListClustersRequest(google.protobuf.message.Message):
     OWNER_FIELD_NUMBER: builtins.int
     PHASES_FIELD_NUMBER: builtins.int
     TAGS_FIELD_NUMBER: builtins.int
-    PAGE_SIZE_FIELD_NUMBER: builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    PROFILE_FIELD_NUMBER: builtins.int
     owner: builtins.str
-    """users/{user}; "users/-" for everybody's. Empty: the caller's."""
-    page_size: builtins.int
-    """At most so many, 1 to 1000. 0: 100."""
-    page_token: builtins.str
-    """next_page_token of the page before, from a request that is otherwise the same."""
+    """users/{user}, or users/- for all users. Empty means the caller."""
+    profile: builtins.str
+    """Only clusters of this profile. Empty means of all profiles."""
     @property
     def phases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[headrace.v1.cluster_pb2.Phase.ValueType]:
-        """Only clusters in one of these phases. Empty: the living ones."""
+        """Only clusters in one of these phases. Empty means living clusters."""
 
     @property
     def tags(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
@@ -108,26 +150,58 @@ class ListClustersRequest(google.protobuf.message.Message):
         owner: builtins.str = ...,
         phases: collections.abc.Iterable[headrace.v1.cluster_pb2.Phase.ValueType] | None = ...,
         tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        profile: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["owner", b"owner", "phases", b"phases", "profile", b"profile", "tags", b"tags"]) -> None: ...
+
+global___ClusterFilter = ClusterFilter
+
+@typing.final
+class ListClustersRequest(google.protobuf.message.Message):
+    """Request of ListClusters."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: builtins.int
+    VIEW_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    view: global___ClusterView.ValueType
+    """How much of each cluster to return."""
+    page_size: builtins.int
+    """Maximum number of results, 1 to 1000. 0 means 100."""
+    page_token: builtins.str
+    """next_page_token of the previous page, from a request with the same filter and view."""
+    @property
+    def filter(self) -> global___ClusterFilter:
+        """Which clusters to list."""
+
+    def __init__(
+        self,
+        *,
+        filter: global___ClusterFilter | None = ...,
+        view: global___ClusterView.ValueType = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "phases", b"phases", "tags", b"tags"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "view", b"view"]) -> None: ...
 
 global___ListClustersRequest = ListClustersRequest
 
 @typing.final
 class ListClustersResponse(google.protobuf.message.Message):
-    """A page of clusters, newest first."""
+    """Response of ListClusters."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CLUSTERS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Asks for the next page. Empty: this was the last."""
+    """Token of the next page. Empty on the last page."""
     @property
     def clusters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[headrace.v1.cluster_pb2.Cluster]:
-        """The clusters."""
+        """The clusters, newest first."""
 
     def __init__(
         self,
@@ -141,37 +215,45 @@ global___ListClustersResponse = ListClustersResponse
 
 @typing.final
 class WatchClustersRequest(google.protobuf.message.Message):
-    """Says what to watch."""
+    """Request of WatchClusters."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
-    OWNER_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    VIEW_FIELD_NUMBER: builtins.int
     RESUME_TOKEN_FIELD_NUMBER: builtins.int
     INCLUDE_EVENTS_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """clusters/{cluster} for just one. Empty: all of `owner`."""
-    owner: builtins.str
-    """users/{user}; "users/-" for everybody's. Empty: the caller's."""
+    """clusters/{cluster}, or clusters/~{alias}: this cluster, in whatever phase."""
+    view: global___ClusterView.ValueType
+    """How much of each cluster to return."""
     resume_token: builtins.str
-    """Go on after this point of an earlier watch of the same."""
+    """resume_token of an earlier watch with the same target. Changes after it are sent."""
     include_events: builtins.bool
-    """Also send events; for the state at hand, the events so far of living clusters."""
+    """Also send events; with the current state, the events so far."""
+    @property
+    def filter(self) -> global___ClusterFilter:
+        """Clusters that match. One that no longer matches is sent once more."""
+
     def __init__(
         self,
         *,
         name: builtins.str = ...,
-        owner: builtins.str = ...,
+        filter: global___ClusterFilter | None = ...,
+        view: global___ClusterView.ValueType = ...,
         resume_token: builtins.str = ...,
         include_events: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["include_events", b"include_events", "name", b"name", "owner", b"owner", "resume_token", b"resume_token"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter", "name", b"name", "target", b"target"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "include_events", b"include_events", "name", b"name", "resume_token", b"resume_token", "target", b"target", "view", b"view"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["name", "filter"] | None: ...
 
 global___WatchClustersRequest = WatchClustersRequest
 
 @typing.final
 class WatchClustersResponse(google.protobuf.message.Message):
-    """One step of a watch."""
+    """Response of WatchClusters."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -181,20 +263,20 @@ class WatchClustersResponse(google.protobuf.message.Message):
     CHECKPOINT_FIELD_NUMBER: builtins.int
     RESUME_TOKEN_FIELD_NUMBER: builtins.int
     removed: builtins.str
-    """clusters/{cluster}: its record was removed, some time after its end."""
+    """clusters/{cluster} whose record was deleted."""
     resume_token: builtins.str
-    """Pass it to go on from here."""
+    """Token to resume after this message."""
     @property
     def cluster(self) -> headrace.v1.cluster_pb2.Cluster:
         """A cluster as it is now."""
 
     @property
     def event(self) -> headrace.v1.cluster_pb2.ClusterEvent:
-        """Something happened."""
+        """An event."""
 
     @property
     def checkpoint(self) -> global___Checkpoint:
-        """All up to here was sent. Comes after the state at hand and at least every 30 s."""
+        """Everything up to here was sent. Follows the current state and comes at least every 30 s."""
 
     def __init__(
         self,
@@ -205,9 +287,9 @@ class WatchClustersResponse(google.protobuf.message.Message):
         checkpoint: global___Checkpoint | None = ...,
         resume_token: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "cluster", b"cluster", "event", b"event", "removed", b"removed", "step", b"step"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "cluster", b"cluster", "event", b"event", "removed", b"removed", "resume_token", b"resume_token", "step", b"step"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["step", b"step"]) -> typing.Literal["cluster", "removed", "event", "checkpoint"] | None: ...
+    def HasField(self, field_name: typing.Literal["change", b"change", "checkpoint", b"checkpoint", "cluster", b"cluster", "event", b"event", "removed", b"removed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "checkpoint", b"checkpoint", "cluster", b"cluster", "event", b"event", "removed", b"removed", "resume_token", b"resume_token"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["change", b"change"]) -> typing.Literal["cluster", "removed", "event", "checkpoint"] | None: ...
 
 global___WatchClustersResponse = WatchClustersResponse
 
@@ -233,8 +315,37 @@ class Checkpoint(google.protobuf.message.Message):
 global___Checkpoint = Checkpoint
 
 @typing.final
+class UpdateClusterRequest(google.protobuf.message.Message):
+    """Request of UpdateCluster."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: builtins.int
+    UPDATE_MASK_FIELD_NUMBER: builtins.int
+    @property
+    def cluster(self) -> headrace.v1.cluster_pb2.Cluster:
+        """The cluster with its new values. If cluster.etag is set, fails with ABORTED unless it equals the current etag."""
+
+    @property
+    def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """Which fields to change: "spec.tags", "spec.lifetime", "spec.worker_groups", "shares". Each is replaced as a whole; a worker
+        group that is missing from the new list is removed with its workers.
+        """
+
+    def __init__(
+        self,
+        *,
+        cluster: headrace.v1.cluster_pb2.Cluster | None = ...,
+        update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["cluster", b"cluster", "update_mask", b"update_mask"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cluster", b"cluster", "update_mask", b"update_mask"]) -> None: ...
+
+global___UpdateClusterRequest = UpdateClusterRequest
+
+@typing.final
 class ScaleClusterRequest(google.protobuf.message.Message):
-    """Asks for a number of workers."""
+    """Request of ScaleCluster."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -243,13 +354,13 @@ class ScaleClusterRequest(google.protobuf.message.Message):
     SIZE_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """clusters/{cluster}."""
+    """clusters/{cluster}, or clusters/~{alias}."""
     group: builtins.str
-    """Name of the group. Empty: "default"."""
+    """Name of the group. Empty means "default"."""
     size: builtins.int
-    """Wanted number of workers, 0 or more."""
+    """Number of workers, 0 or more."""
     etag: builtins.str
-    """Fail unless the cluster still has this etag. Empty: do not mind."""
+    """If set, fails with ABORTED unless it equals the current etag."""
     def __init__(
         self,
         *,
@@ -264,7 +375,7 @@ global___ScaleClusterRequest = ScaleClusterRequest
 
 @typing.final
 class AdaptClusterRequest(google.protobuf.message.Message):
-    """Asks for adaptive scaling, or for its end."""
+    """Request of AdaptCluster."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -273,14 +384,14 @@ class AdaptClusterRequest(google.protobuf.message.Message):
     ADAPT_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """clusters/{cluster}."""
+    """clusters/{cluster}, or clusters/~{alias}."""
     group: builtins.str
-    """Name of the group. Empty: "default"."""
+    """Name of the group. Empty means "default"."""
     etag: builtins.str
-    """Fail unless the cluster still has this etag. Empty: do not mind."""
+    """If set, fails with ABORTED unless it equals the current etag."""
     @property
     def adapt(self) -> headrace.v1.cluster_pb2.AdaptRange:
-        """Bounds. Unset: the group keeps the size it has."""
+        """Range of adaptive scaling. If unset, adaptive scaling ends and the group keeps its current number of workers."""
 
     def __init__(
         self,
@@ -297,7 +408,104 @@ global___AdaptClusterRequest = AdaptClusterRequest
 
 @typing.final
 class StopClusterRequest(google.protobuf.message.Message):
-    """Names a cluster to end."""
+    """Request of StopCluster."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """clusters/{cluster}, or clusters/~{alias}."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___StopClusterRequest = StopClusterRequest
+
+@typing.final
+class BatchStopClustersRequest(google.protobuf.message.Message):
+    """Request of BatchStopClusters."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    @property
+    def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """clusters/{cluster} to stop, at most 1000. Mutually exclusive with filter."""
+
+    @property
+    def filter(self) -> global___ClusterFilter:
+        """Living clusters that match are stopped. Mutually exclusive with names."""
+
+    def __init__(
+        self,
+        *,
+        names: collections.abc.Iterable[builtins.str] | None = ...,
+        filter: global___ClusterFilter | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "names", b"names"]) -> None: ...
+
+global___BatchStopClustersRequest = BatchStopClustersRequest
+
+@typing.final
+class BatchStopClustersResponse(google.protobuf.message.Message):
+    """Response of BatchStopClusters."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STOPPED_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    @property
+    def stopped(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """clusters/{cluster} that are stopping."""
+
+    @property
+    def failures(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BatchStopFailure]:
+        """Clusters that could not be stopped."""
+
+    def __init__(
+        self,
+        *,
+        stopped: collections.abc.Iterable[builtins.str] | None = ...,
+        failures: collections.abc.Iterable[global___BatchStopFailure] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["failures", b"failures", "stopped", b"stopped"]) -> None: ...
+
+global___BatchStopClustersResponse = BatchStopClustersResponse
+
+@typing.final
+class BatchStopFailure(google.protobuf.message.Message):
+    """A cluster that could not be stopped."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """clusters/{cluster}."""
+    reason: headrace.v1.error_reason_pb2.ErrorReason.ValueType
+    """Why."""
+    message: builtins.str
+    """Sentence for people."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        reason: headrace.v1.error_reason_pb2.ErrorReason.ValueType = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["message", b"message", "name", b"name", "reason", b"reason"]) -> None: ...
+
+global___BatchStopFailure = BatchStopFailure
+
+@typing.final
+class DeleteClusterRequest(google.protobuf.message.Message):
+    """Request of DeleteCluster."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -311,55 +519,29 @@ class StopClusterRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
 
-global___StopClusterRequest = StopClusterRequest
+global___DeleteClusterRequest = DeleteClusterRequest
 
 @typing.final
-class StopAllClustersRequest(google.protobuf.message.Message):
-    """Says whose clusters to end."""
+class DeleteClusterResponse(google.protobuf.message.Message):
+    """Response of DeleteCluster."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    OWNER_FIELD_NUMBER: builtins.int
-    owner: builtins.str
-    """users/{user}. Empty: the caller."""
     def __init__(
         self,
-        *,
-        owner: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["owner", b"owner"]) -> None: ...
 
-global___StopAllClustersRequest = StopAllClustersRequest
-
-@typing.final
-class StopAllClustersResponse(google.protobuf.message.Message):
-    """The clusters that are ending."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    NAMES_FIELD_NUMBER: builtins.int
-    @property
-    def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """clusters/{cluster} of each that was alive."""
-
-    def __init__(
-        self,
-        *,
-        names: collections.abc.Iterable[builtins.str] | None = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["names", b"names"]) -> None: ...
-
-global___StopAllClustersResponse = StopAllClustersResponse
+global___DeleteClusterResponse = DeleteClusterResponse
 
 @typing.final
 class ConnectClusterRequest(google.protobuf.message.Message):
-    """Names a cluster to connect to."""
+    """Request of ConnectCluster."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """clusters/{cluster}."""
+    """clusters/{cluster}, or clusters/~{alias}."""
     def __init__(
         self,
         *,
@@ -382,7 +564,7 @@ class ConnectClusterResponse(google.protobuf.message.Message):
     PRIVATE_KEY_PEM_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     direct_address: builtins.str
-    """Address of the scheduler itself, such as "tls://10.0.0.7:40123", for those who can reach it. Empty: not known or not allowed."""
+    """Address of the scheduler itself, such as "tls://10.0.0.7:40123". Empty if unknown or not allowed."""
     server_name: builtins.str
     """TLS server name (SNI) that the proxy routes by."""
     ca_pem: builtins.str
@@ -393,7 +575,7 @@ class ConnectClusterResponse(google.protobuf.message.Message):
     """Private key of this client, PEM."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When the certificate stops working for new connections."""
+        """Time at which the certificate expires."""
 
     def __init__(
         self,
@@ -412,7 +594,7 @@ global___ConnectClusterResponse = ConnectClusterResponse
 
 @typing.final
 class ListWorkersRequest(google.protobuf.message.Message):
-    """Asks for workers."""
+    """Request of ListWorkers."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -422,9 +604,9 @@ class ListWorkersRequest(google.protobuf.message.Message):
     parent: builtins.str
     """clusters/{cluster}."""
     page_size: builtins.int
-    """At most so many, 1 to 1000. 0: 100."""
+    """Maximum number of results, 1 to 1000. 0 means 100."""
     page_token: builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -438,14 +620,14 @@ global___ListWorkersRequest = ListWorkersRequest
 
 @typing.final
 class ListWorkersResponse(google.protobuf.message.Message):
-    """A page of workers."""
+    """Response of ListWorkers."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     WORKERS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Asks for the next page. Empty: this was the last."""
+    """Token of the next page. Empty on the last page."""
     @property
     def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[headrace.v1.cluster_pb2.Worker]:
         """The workers."""
@@ -462,7 +644,7 @@ global___ListWorkersResponse = ListWorkersResponse
 
 @typing.final
 class ListClusterEventsRequest(google.protobuf.message.Message):
-    """Asks for events."""
+    """Request of ListClusterEvents."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -472,9 +654,9 @@ class ListClusterEventsRequest(google.protobuf.message.Message):
     parent: builtins.str
     """clusters/{cluster}."""
     page_size: builtins.int
-    """At most so many, 1 to 1000. 0: 100."""
+    """Maximum number of results, 1 to 1000. 0 means 100."""
     page_token: builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -488,76 +670,102 @@ global___ListClusterEventsRequest = ListClusterEventsRequest
 
 @typing.final
 class ListClusterEventsResponse(google.protobuf.message.Message):
-    """A page of events, oldest first."""
+    """Response of ListClusterEvents."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    EVENTS_FIELD_NUMBER: builtins.int
+    CLUSTER_EVENTS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Asks for the next page. Empty: this was the last."""
+    """Token of the next page. Empty on the last page."""
     @property
-    def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[headrace.v1.cluster_pb2.ClusterEvent]:
-        """The events."""
+    def cluster_events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[headrace.v1.cluster_pb2.ClusterEvent]:
+        """The events, oldest first."""
 
     def __init__(
         self,
         *,
-        events: collections.abc.Iterable[headrace.v1.cluster_pb2.ClusterEvent] | None = ...,
+        cluster_events: collections.abc.Iterable[headrace.v1.cluster_pb2.ClusterEvent] | None = ...,
         next_page_token: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["events", b"events", "next_page_token", b"next_page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cluster_events", b"cluster_events", "next_page_token", b"next_page_token"]) -> None: ...
 
 global___ListClusterEventsResponse = ListClusterEventsResponse
 
 @typing.final
 class ReadLogsRequest(google.protobuf.message.Message):
-    """Asks for logs."""
+    """Request of ReadLogs."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    PARENT_FIELD_NUMBER: builtins.int
+    @typing.final
+    class ResumeTokensEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    NAME_FIELD_NUMBER: builtins.int
     PROCESS_FIELD_NUMBER: builtins.int
     TAIL_LINES_FIELD_NUMBER: builtins.int
     FOLLOW_FIELD_NUMBER: builtins.int
-    parent: builtins.str
+    RESUME_TOKENS_FIELD_NUMBER: builtins.int
+    name: builtins.str
     """clusters/{cluster}."""
     process: builtins.str
-    """"scheduler" or the id of a worker. Empty: all processes."""
+    """"scheduler" or the id of a worker. Empty means all processes."""
     tail_lines: builtins.int
-    """Only so many last lines of each process. 0: all that is kept."""
+    """Number of last lines of each process to read. 0 means all lines kept."""
     follow: builtins.bool
-    """Go on with what is written later."""
+    """Keep streaming lines that are written later."""
+    @property
+    def resume_tokens(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """By process, resume_token of the last response for it. Lines after it are sent; tail_lines does not apply to it."""
+
     def __init__(
         self,
         *,
-        parent: builtins.str = ...,
+        name: builtins.str = ...,
         process: builtins.str = ...,
         tail_lines: builtins.int = ...,
         follow: builtins.bool = ...,
+        resume_tokens: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["follow", b"follow", "parent", b"parent", "process", b"process", "tail_lines", b"tail_lines"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["follow", b"follow", "name", b"name", "process", b"process", "resume_tokens", b"resume_tokens", "tail_lines", b"tail_lines"]) -> None: ...
 
 global___ReadLogsRequest = ReadLogsRequest
 
 @typing.final
 class ReadLogsResponse(google.protobuf.message.Message):
-    """A piece of a log."""
+    """Response of ReadLogs."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PROCESS_FIELD_NUMBER: builtins.int
     LINES_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
     process: builtins.str
     """"scheduler" or the id of a worker."""
     lines: builtins.bytes
-    """Whole lines, at most 64 KiB; the last may lack its end when a process died within it."""
+    """Whole lines, at most 64 KiB. The last line may be incomplete if the process died while writing it."""
+    resume_token: builtins.str
+    """Token to resume this process after these lines."""
     def __init__(
         self,
         *,
         process: builtins.str = ...,
         lines: builtins.bytes = ...,
+        resume_token: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["lines", b"lines", "process", b"process"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["lines", b"lines", "process", b"process", "resume_token", b"resume_token"]) -> None: ...
 
 global___ReadLogsResponse = ReadLogsResponse

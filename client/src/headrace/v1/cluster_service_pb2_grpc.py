@@ -9,8 +9,9 @@ from headrace.v1 import cluster_service_pb2 as headrace_dot_v1_dot_cluster__serv
 class ClusterServiceStub(object):
     """Lifecycle of Dask clusters.
 
-    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (repeat the call) while the store is away, and
-    with NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see.
+    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (retry) while the store is away, and with
+    NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see. A cluster that the caller may
+    see but not change fails with PERMISSION_DENIED.
     """
 
     def __init__(self, channel):
@@ -39,6 +40,11 @@ class ClusterServiceStub(object):
                 request_serializer=headrace_dot_v1_dot_cluster__service__pb2.WatchClustersRequest.SerializeToString,
                 response_deserializer=headrace_dot_v1_dot_cluster__service__pb2.WatchClustersResponse.FromString,
                 )
+        self.UpdateCluster = channel.unary_unary(
+                '/headrace.v1.ClusterService/UpdateCluster',
+                request_serializer=headrace_dot_v1_dot_cluster__service__pb2.UpdateClusterRequest.SerializeToString,
+                response_deserializer=headrace_dot_v1_dot_cluster__pb2.Cluster.FromString,
+                )
         self.ScaleCluster = channel.unary_unary(
                 '/headrace.v1.ClusterService/ScaleCluster',
                 request_serializer=headrace_dot_v1_dot_cluster__service__pb2.ScaleClusterRequest.SerializeToString,
@@ -54,10 +60,15 @@ class ClusterServiceStub(object):
                 request_serializer=headrace_dot_v1_dot_cluster__service__pb2.StopClusterRequest.SerializeToString,
                 response_deserializer=headrace_dot_v1_dot_cluster__pb2.Cluster.FromString,
                 )
-        self.StopAllClusters = channel.unary_unary(
-                '/headrace.v1.ClusterService/StopAllClusters',
-                request_serializer=headrace_dot_v1_dot_cluster__service__pb2.StopAllClustersRequest.SerializeToString,
-                response_deserializer=headrace_dot_v1_dot_cluster__service__pb2.StopAllClustersResponse.FromString,
+        self.BatchStopClusters = channel.unary_unary(
+                '/headrace.v1.ClusterService/BatchStopClusters',
+                request_serializer=headrace_dot_v1_dot_cluster__service__pb2.BatchStopClustersRequest.SerializeToString,
+                response_deserializer=headrace_dot_v1_dot_cluster__service__pb2.BatchStopClustersResponse.FromString,
+                )
+        self.DeleteCluster = channel.unary_unary(
+                '/headrace.v1.ClusterService/DeleteCluster',
+                request_serializer=headrace_dot_v1_dot_cluster__service__pb2.DeleteClusterRequest.SerializeToString,
+                response_deserializer=headrace_dot_v1_dot_cluster__service__pb2.DeleteClusterResponse.FromString,
                 )
         self.ConnectCluster = channel.unary_unary(
                 '/headrace.v1.ClusterService/ConnectCluster',
@@ -84,52 +95,62 @@ class ClusterServiceStub(object):
 class ClusterServiceServicer(object):
     """Lifecycle of Dask clusters.
 
-    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (repeat the call) while the store is away, and
-    with NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see.
+    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (retry) while the store is away, and with
+    NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see. A cluster that the caller may
+    see but not change fails with PERMISSION_DENIED.
     """
 
     def CreateCluster(self, request, context):
-        """Records a cluster and returns at once; WatchClusters tells when it runs.
-        Repeating a call with the same request_id returns the first call's cluster. With an alias that a living cluster of the
-        caller has, returns that cluster (get or create), or fails if `must_create` is set.
+        """Records a cluster and returns at once; WatchClusters reports when it runs.
+        Repeating a call with the same request_id returns the cluster of the first call.
 
-        Fails with INVALID_ARGUMENT (BadRequest: each bad field), ALREADY_EXISTS (ALIAS_TAKEN),
-        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED with QuotaFailure: which limit, used, asked).
+        Fails with INVALID_ARGUMENT (BadRequest with each bad field), ALREADY_EXISTS (ALIAS_TAKEN; metadata "cluster" has the name
+        of the living cluster with this alias), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED with QuotaFailure), PERMISSION_DENIED (owner).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCluster(self, request, context):
-        """Returns one cluster, also for some time after its end.
+        """Returns a cluster. An ended cluster is kept for some time.
 
-        Fails with NOT_FOUND.
+        Fails with NOT_FOUND, INVALID_ARGUMENT (resource_version).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListClusters(self, request, context):
-        """Lists clusters, newest first: the caller's, or for admins those of `owner` or all.
+        """Lists clusters, newest first.
 
-        Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (somebody else's).
+        Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (clusters of other users, for callers that are not admins).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchClusters(self, request, context):
-        """Streams the state at hand, then a checkpoint, then changes, until the caller cancels or the server drains.
+        """Streams the current state, then a checkpoint, then changes, until the caller cancels or the server drains.
 
-        Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED, OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD: start again without
-        one), UNAVAILABLE (draining: resume elsewhere).
+        Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED, OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD: watch again without a
+        resume token), UNAVAILABLE (draining: resume on another replica).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateCluster(self, request, context):
+        """Changes tags, lifetime, worker groups or shares of a cluster.
+
+        Fails with NOT_FOUND, INVALID_ARGUMENT (BadRequest, also for an immutable field), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED; nothing
+        was changed), FAILED_PRECONDITION (CLUSTER_ENDED), ABORTED (STALE_ETAG).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ScaleCluster(self, request, context):
-        """Sets the wanted number of workers of a group and ends its adaptive scaling.
+        """Sets the number of workers of a group and ends its adaptive scaling.
 
         Fails with NOT_FOUND (also GROUP_NOT_FOUND), INVALID_ARGUMENT (BadRequest: negative), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED;
         nothing was changed), FAILED_PRECONDITION (CLUSTER_ENDED), ABORTED (STALE_ETAG).
@@ -139,16 +160,16 @@ class ClusterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AdaptCluster(self, request, context):
-        """Lets the number of workers of a group follow the load, or ends that.
+        """Starts, changes or ends adaptive scaling of a group.
 
-        Fails as ScaleCluster.
+        Fails like ScaleCluster.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopCluster(self, request, context):
-        """Ends a cluster. Repeating it, or stopping one that has ended, returns it as it is.
+        """Stops a cluster. A cluster that is stopping or has ended is returned unchanged.
 
         Fails with NOT_FOUND.
         """
@@ -156,17 +177,26 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def StopAllClusters(self, request, context):
-        """Ends all living clusters of the caller, or for admins those of `owner`.
+    def BatchStopClusters(self, request, context):
+        """Stops many clusters. One that cannot be stopped does not keep the others from being stopped.
 
-        Fails with PERMISSION_DENIED.
+        Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (clusters of other users, for callers that are not admins).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCluster(self, request, context):
+        """Deletes the record, the events and the logs of an ended cluster.
+
+        Fails with NOT_FOUND, FAILED_PRECONDITION (CLUSTER_NOT_ENDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConnectCluster(self, request, context):
-        """Returns addresses of the scheduler and a client certificate that lives hours.
+        """Returns addresses of the scheduler and a client certificate that is valid for hours.
         May be called before the cluster runs; the direct address is empty then.
 
         Fails with NOT_FOUND, FAILED_PRECONDITION (CLUSTER_ENDED).
@@ -185,7 +215,7 @@ class ClusterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListClusterEvents(self, request, context):
-        """Lists what happened to a cluster, oldest first, also after its end.
+        """Lists the events of a cluster, oldest first.
 
         Fails with NOT_FOUND, INVALID_ARGUMENT (BadRequest).
         """
@@ -194,7 +224,7 @@ class ClusterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReadLogs(self, request, context):
-        """Streams the logs of a cluster's processes, also after their end; with follow until the cluster has ended.
+        """Streams the logs of a cluster's processes, also after their end. With follow, streams until the cluster has ended.
 
         Fails with NOT_FOUND (also WORKER_NOT_FOUND), INVALID_ARGUMENT (BadRequest).
         """
@@ -225,6 +255,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     request_deserializer=headrace_dot_v1_dot_cluster__service__pb2.WatchClustersRequest.FromString,
                     response_serializer=headrace_dot_v1_dot_cluster__service__pb2.WatchClustersResponse.SerializeToString,
             ),
+            'UpdateCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCluster,
+                    request_deserializer=headrace_dot_v1_dot_cluster__service__pb2.UpdateClusterRequest.FromString,
+                    response_serializer=headrace_dot_v1_dot_cluster__pb2.Cluster.SerializeToString,
+            ),
             'ScaleCluster': grpc.unary_unary_rpc_method_handler(
                     servicer.ScaleCluster,
                     request_deserializer=headrace_dot_v1_dot_cluster__service__pb2.ScaleClusterRequest.FromString,
@@ -240,10 +275,15 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     request_deserializer=headrace_dot_v1_dot_cluster__service__pb2.StopClusterRequest.FromString,
                     response_serializer=headrace_dot_v1_dot_cluster__pb2.Cluster.SerializeToString,
             ),
-            'StopAllClusters': grpc.unary_unary_rpc_method_handler(
-                    servicer.StopAllClusters,
-                    request_deserializer=headrace_dot_v1_dot_cluster__service__pb2.StopAllClustersRequest.FromString,
-                    response_serializer=headrace_dot_v1_dot_cluster__service__pb2.StopAllClustersResponse.SerializeToString,
+            'BatchStopClusters': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchStopClusters,
+                    request_deserializer=headrace_dot_v1_dot_cluster__service__pb2.BatchStopClustersRequest.FromString,
+                    response_serializer=headrace_dot_v1_dot_cluster__service__pb2.BatchStopClustersResponse.SerializeToString,
+            ),
+            'DeleteCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCluster,
+                    request_deserializer=headrace_dot_v1_dot_cluster__service__pb2.DeleteClusterRequest.FromString,
+                    response_serializer=headrace_dot_v1_dot_cluster__service__pb2.DeleteClusterResponse.SerializeToString,
             ),
             'ConnectCluster': grpc.unary_unary_rpc_method_handler(
                     servicer.ConnectCluster,
@@ -275,8 +315,9 @@ def add_ClusterServiceServicer_to_server(servicer, server):
 class ClusterService(object):
     """Lifecycle of Dask clusters.
 
-    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (repeat the call) while the store is away, and
-    with NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see.
+    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (retry) while the store is away, and with
+    NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see. A cluster that the caller may
+    see but not change fails with PERMISSION_DENIED.
     """
 
     @staticmethod
@@ -348,6 +389,23 @@ class ClusterService(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def UpdateCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.ClusterService/UpdateCluster',
+            headrace_dot_v1_dot_cluster__service__pb2.UpdateClusterRequest.SerializeToString,
+            headrace_dot_v1_dot_cluster__pb2.Cluster.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def ScaleCluster(request,
             target,
             options=(),
@@ -399,7 +457,7 @@ class ClusterService(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
-    def StopAllClusters(request,
+    def BatchStopClusters(request,
             target,
             options=(),
             channel_credentials=None,
@@ -409,9 +467,26 @@ class ClusterService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(request, target, '/headrace.v1.ClusterService/StopAllClusters',
-            headrace_dot_v1_dot_cluster__service__pb2.StopAllClustersRequest.SerializeToString,
-            headrace_dot_v1_dot_cluster__service__pb2.StopAllClustersResponse.FromString,
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.ClusterService/BatchStopClusters',
+            headrace_dot_v1_dot_cluster__service__pb2.BatchStopClustersRequest.SerializeToString,
+            headrace_dot_v1_dot_cluster__service__pb2.BatchStopClustersResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DeleteCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.ClusterService/DeleteCluster',
+            headrace_dot_v1_dot_cluster__service__pb2.DeleteClusterRequest.SerializeToString,
+            headrace_dot_v1_dot_cluster__service__pb2.DeleteClusterResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

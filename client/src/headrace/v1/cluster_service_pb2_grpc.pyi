@@ -21,8 +21,9 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
 class ClusterServiceStub:
     """Lifecycle of Dask clusters.
 
-    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (repeat the call) while the store is away, and
-    with NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see.
+    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (retry) while the store is away, and with
+    NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see. A cluster that the caller may
+    see but not change fails with PERMISSION_DENIED.
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -30,47 +31,56 @@ class ClusterServiceStub:
         headrace.v1.cluster_service_pb2.CreateClusterRequest,
         headrace.v1.cluster_pb2.Cluster,
     ]
-    """Records a cluster and returns at once; WatchClusters tells when it runs.
-    Repeating a call with the same request_id returns the first call's cluster. With an alias that a living cluster of the
-    caller has, returns that cluster (get or create), or fails if `must_create` is set.
+    """Records a cluster and returns at once; WatchClusters reports when it runs.
+    Repeating a call with the same request_id returns the cluster of the first call.
 
-    Fails with INVALID_ARGUMENT (BadRequest: each bad field), ALREADY_EXISTS (ALIAS_TAKEN),
-    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED with QuotaFailure: which limit, used, asked).
+    Fails with INVALID_ARGUMENT (BadRequest with each bad field), ALREADY_EXISTS (ALIAS_TAKEN; metadata "cluster" has the name
+    of the living cluster with this alias), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED with QuotaFailure), PERMISSION_DENIED (owner).
     """
 
     GetCluster: grpc.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.GetClusterRequest,
         headrace.v1.cluster_pb2.Cluster,
     ]
-    """Returns one cluster, also for some time after its end.
+    """Returns a cluster. An ended cluster is kept for some time.
 
-    Fails with NOT_FOUND.
+    Fails with NOT_FOUND, INVALID_ARGUMENT (resource_version).
     """
 
     ListClusters: grpc.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.ListClustersRequest,
         headrace.v1.cluster_service_pb2.ListClustersResponse,
     ]
-    """Lists clusters, newest first: the caller's, or for admins those of `owner` or all.
+    """Lists clusters, newest first.
 
-    Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (somebody else's).
+    Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (clusters of other users, for callers that are not admins).
     """
 
     WatchClusters: grpc.UnaryStreamMultiCallable[
         headrace.v1.cluster_service_pb2.WatchClustersRequest,
         headrace.v1.cluster_service_pb2.WatchClustersResponse,
     ]
-    """Streams the state at hand, then a checkpoint, then changes, until the caller cancels or the server drains.
+    """Streams the current state, then a checkpoint, then changes, until the caller cancels or the server drains.
 
-    Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED, OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD: start again without
-    one), UNAVAILABLE (draining: resume elsewhere).
+    Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED, OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD: watch again without a
+    resume token), UNAVAILABLE (draining: resume on another replica).
+    """
+
+    UpdateCluster: grpc.UnaryUnaryMultiCallable[
+        headrace.v1.cluster_service_pb2.UpdateClusterRequest,
+        headrace.v1.cluster_pb2.Cluster,
+    ]
+    """Changes tags, lifetime, worker groups or shares of a cluster.
+
+    Fails with NOT_FOUND, INVALID_ARGUMENT (BadRequest, also for an immutable field), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED; nothing
+    was changed), FAILED_PRECONDITION (CLUSTER_ENDED), ABORTED (STALE_ETAG).
     """
 
     ScaleCluster: grpc.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.ScaleClusterRequest,
         headrace.v1.cluster_pb2.Cluster,
     ]
-    """Sets the wanted number of workers of a group and ends its adaptive scaling.
+    """Sets the number of workers of a group and ends its adaptive scaling.
 
     Fails with NOT_FOUND (also GROUP_NOT_FOUND), INVALID_ARGUMENT (BadRequest: negative), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED;
     nothing was changed), FAILED_PRECONDITION (CLUSTER_ENDED), ABORTED (STALE_ETAG).
@@ -80,34 +90,43 @@ class ClusterServiceStub:
         headrace.v1.cluster_service_pb2.AdaptClusterRequest,
         headrace.v1.cluster_pb2.Cluster,
     ]
-    """Lets the number of workers of a group follow the load, or ends that.
+    """Starts, changes or ends adaptive scaling of a group.
 
-    Fails as ScaleCluster.
+    Fails like ScaleCluster.
     """
 
     StopCluster: grpc.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.StopClusterRequest,
         headrace.v1.cluster_pb2.Cluster,
     ]
-    """Ends a cluster. Repeating it, or stopping one that has ended, returns it as it is.
+    """Stops a cluster. A cluster that is stopping or has ended is returned unchanged.
 
     Fails with NOT_FOUND.
     """
 
-    StopAllClusters: grpc.UnaryUnaryMultiCallable[
-        headrace.v1.cluster_service_pb2.StopAllClustersRequest,
-        headrace.v1.cluster_service_pb2.StopAllClustersResponse,
+    BatchStopClusters: grpc.UnaryUnaryMultiCallable[
+        headrace.v1.cluster_service_pb2.BatchStopClustersRequest,
+        headrace.v1.cluster_service_pb2.BatchStopClustersResponse,
     ]
-    """Ends all living clusters of the caller, or for admins those of `owner`.
+    """Stops many clusters. One that cannot be stopped does not keep the others from being stopped.
 
-    Fails with PERMISSION_DENIED.
+    Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (clusters of other users, for callers that are not admins).
+    """
+
+    DeleteCluster: grpc.UnaryUnaryMultiCallable[
+        headrace.v1.cluster_service_pb2.DeleteClusterRequest,
+        headrace.v1.cluster_service_pb2.DeleteClusterResponse,
+    ]
+    """Deletes the record, the events and the logs of an ended cluster.
+
+    Fails with NOT_FOUND, FAILED_PRECONDITION (CLUSTER_NOT_ENDED).
     """
 
     ConnectCluster: grpc.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.ConnectClusterRequest,
         headrace.v1.cluster_service_pb2.ConnectClusterResponse,
     ]
-    """Returns addresses of the scheduler and a client certificate that lives hours.
+    """Returns addresses of the scheduler and a client certificate that is valid for hours.
     May be called before the cluster runs; the direct address is empty then.
 
     Fails with NOT_FOUND, FAILED_PRECONDITION (CLUSTER_ENDED).
@@ -126,7 +145,7 @@ class ClusterServiceStub:
         headrace.v1.cluster_service_pb2.ListClusterEventsRequest,
         headrace.v1.cluster_service_pb2.ListClusterEventsResponse,
     ]
-    """Lists what happened to a cluster, oldest first, also after its end.
+    """Lists the events of a cluster, oldest first.
 
     Fails with NOT_FOUND, INVALID_ARGUMENT (BadRequest).
     """
@@ -135,7 +154,7 @@ class ClusterServiceStub:
         headrace.v1.cluster_service_pb2.ReadLogsRequest,
         headrace.v1.cluster_service_pb2.ReadLogsResponse,
     ]
-    """Streams the logs of a cluster's processes, also after their end; with follow until the cluster has ended.
+    """Streams the logs of a cluster's processes, also after their end. With follow, streams until the cluster has ended.
 
     Fails with NOT_FOUND (also WORKER_NOT_FOUND), INVALID_ARGUMENT (BadRequest).
     """
@@ -143,55 +162,65 @@ class ClusterServiceStub:
 class ClusterServiceAsyncStub:
     """Lifecycle of Dask clusters.
 
-    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (repeat the call) while the store is away, and
-    with NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see.
+    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (retry) while the store is away, and with
+    NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see. A cluster that the caller may
+    see but not change fails with PERMISSION_DENIED.
     """
 
     CreateCluster: grpc.aio.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.CreateClusterRequest,
         headrace.v1.cluster_pb2.Cluster,
     ]
-    """Records a cluster and returns at once; WatchClusters tells when it runs.
-    Repeating a call with the same request_id returns the first call's cluster. With an alias that a living cluster of the
-    caller has, returns that cluster (get or create), or fails if `must_create` is set.
+    """Records a cluster and returns at once; WatchClusters reports when it runs.
+    Repeating a call with the same request_id returns the cluster of the first call.
 
-    Fails with INVALID_ARGUMENT (BadRequest: each bad field), ALREADY_EXISTS (ALIAS_TAKEN),
-    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED with QuotaFailure: which limit, used, asked).
+    Fails with INVALID_ARGUMENT (BadRequest with each bad field), ALREADY_EXISTS (ALIAS_TAKEN; metadata "cluster" has the name
+    of the living cluster with this alias), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED with QuotaFailure), PERMISSION_DENIED (owner).
     """
 
     GetCluster: grpc.aio.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.GetClusterRequest,
         headrace.v1.cluster_pb2.Cluster,
     ]
-    """Returns one cluster, also for some time after its end.
+    """Returns a cluster. An ended cluster is kept for some time.
 
-    Fails with NOT_FOUND.
+    Fails with NOT_FOUND, INVALID_ARGUMENT (resource_version).
     """
 
     ListClusters: grpc.aio.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.ListClustersRequest,
         headrace.v1.cluster_service_pb2.ListClustersResponse,
     ]
-    """Lists clusters, newest first: the caller's, or for admins those of `owner` or all.
+    """Lists clusters, newest first.
 
-    Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (somebody else's).
+    Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (clusters of other users, for callers that are not admins).
     """
 
     WatchClusters: grpc.aio.UnaryStreamMultiCallable[
         headrace.v1.cluster_service_pb2.WatchClustersRequest,
         headrace.v1.cluster_service_pb2.WatchClustersResponse,
     ]
-    """Streams the state at hand, then a checkpoint, then changes, until the caller cancels or the server drains.
+    """Streams the current state, then a checkpoint, then changes, until the caller cancels or the server drains.
 
-    Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED, OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD: start again without
-    one), UNAVAILABLE (draining: resume elsewhere).
+    Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED, OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD: watch again without a
+    resume token), UNAVAILABLE (draining: resume on another replica).
+    """
+
+    UpdateCluster: grpc.aio.UnaryUnaryMultiCallable[
+        headrace.v1.cluster_service_pb2.UpdateClusterRequest,
+        headrace.v1.cluster_pb2.Cluster,
+    ]
+    """Changes tags, lifetime, worker groups or shares of a cluster.
+
+    Fails with NOT_FOUND, INVALID_ARGUMENT (BadRequest, also for an immutable field), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED; nothing
+    was changed), FAILED_PRECONDITION (CLUSTER_ENDED), ABORTED (STALE_ETAG).
     """
 
     ScaleCluster: grpc.aio.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.ScaleClusterRequest,
         headrace.v1.cluster_pb2.Cluster,
     ]
-    """Sets the wanted number of workers of a group and ends its adaptive scaling.
+    """Sets the number of workers of a group and ends its adaptive scaling.
 
     Fails with NOT_FOUND (also GROUP_NOT_FOUND), INVALID_ARGUMENT (BadRequest: negative), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED;
     nothing was changed), FAILED_PRECONDITION (CLUSTER_ENDED), ABORTED (STALE_ETAG).
@@ -201,34 +230,43 @@ class ClusterServiceAsyncStub:
         headrace.v1.cluster_service_pb2.AdaptClusterRequest,
         headrace.v1.cluster_pb2.Cluster,
     ]
-    """Lets the number of workers of a group follow the load, or ends that.
+    """Starts, changes or ends adaptive scaling of a group.
 
-    Fails as ScaleCluster.
+    Fails like ScaleCluster.
     """
 
     StopCluster: grpc.aio.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.StopClusterRequest,
         headrace.v1.cluster_pb2.Cluster,
     ]
-    """Ends a cluster. Repeating it, or stopping one that has ended, returns it as it is.
+    """Stops a cluster. A cluster that is stopping or has ended is returned unchanged.
 
     Fails with NOT_FOUND.
     """
 
-    StopAllClusters: grpc.aio.UnaryUnaryMultiCallable[
-        headrace.v1.cluster_service_pb2.StopAllClustersRequest,
-        headrace.v1.cluster_service_pb2.StopAllClustersResponse,
+    BatchStopClusters: grpc.aio.UnaryUnaryMultiCallable[
+        headrace.v1.cluster_service_pb2.BatchStopClustersRequest,
+        headrace.v1.cluster_service_pb2.BatchStopClustersResponse,
     ]
-    """Ends all living clusters of the caller, or for admins those of `owner`.
+    """Stops many clusters. One that cannot be stopped does not keep the others from being stopped.
 
-    Fails with PERMISSION_DENIED.
+    Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (clusters of other users, for callers that are not admins).
+    """
+
+    DeleteCluster: grpc.aio.UnaryUnaryMultiCallable[
+        headrace.v1.cluster_service_pb2.DeleteClusterRequest,
+        headrace.v1.cluster_service_pb2.DeleteClusterResponse,
+    ]
+    """Deletes the record, the events and the logs of an ended cluster.
+
+    Fails with NOT_FOUND, FAILED_PRECONDITION (CLUSTER_NOT_ENDED).
     """
 
     ConnectCluster: grpc.aio.UnaryUnaryMultiCallable[
         headrace.v1.cluster_service_pb2.ConnectClusterRequest,
         headrace.v1.cluster_service_pb2.ConnectClusterResponse,
     ]
-    """Returns addresses of the scheduler and a client certificate that lives hours.
+    """Returns addresses of the scheduler and a client certificate that is valid for hours.
     May be called before the cluster runs; the direct address is empty then.
 
     Fails with NOT_FOUND, FAILED_PRECONDITION (CLUSTER_ENDED).
@@ -247,7 +285,7 @@ class ClusterServiceAsyncStub:
         headrace.v1.cluster_service_pb2.ListClusterEventsRequest,
         headrace.v1.cluster_service_pb2.ListClusterEventsResponse,
     ]
-    """Lists what happened to a cluster, oldest first, also after its end.
+    """Lists the events of a cluster, oldest first.
 
     Fails with NOT_FOUND, INVALID_ARGUMENT (BadRequest).
     """
@@ -256,7 +294,7 @@ class ClusterServiceAsyncStub:
         headrace.v1.cluster_service_pb2.ReadLogsRequest,
         headrace.v1.cluster_service_pb2.ReadLogsResponse,
     ]
-    """Streams the logs of a cluster's processes, also after their end; with follow until the cluster has ended.
+    """Streams the logs of a cluster's processes, also after their end. With follow, streams until the cluster has ended.
 
     Fails with NOT_FOUND (also WORKER_NOT_FOUND), INVALID_ARGUMENT (BadRequest).
     """
@@ -264,8 +302,9 @@ class ClusterServiceAsyncStub:
 class ClusterServiceServicer(metaclass=abc.ABCMeta):
     """Lifecycle of Dask clusters.
 
-    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (repeat the call) while the store is away, and
-    with NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see.
+    Every RPC fails with UNAUTHENTICATED without a valid token, with UNAVAILABLE (retry) while the store is away, and with
+    NOT_FOUND (CLUSTER_NOT_FOUND) for a cluster that does not exist or that the caller may not see. A cluster that the caller may
+    see but not change fails with PERMISSION_DENIED.
     """
 
     @abc.abstractmethod
@@ -274,12 +313,11 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.cluster_service_pb2.CreateClusterRequest,
         context: _ServicerContext,
     ) -> typing.Union[headrace.v1.cluster_pb2.Cluster, collections.abc.Awaitable[headrace.v1.cluster_pb2.Cluster]]:
-        """Records a cluster and returns at once; WatchClusters tells when it runs.
-        Repeating a call with the same request_id returns the first call's cluster. With an alias that a living cluster of the
-        caller has, returns that cluster (get or create), or fails if `must_create` is set.
+        """Records a cluster and returns at once; WatchClusters reports when it runs.
+        Repeating a call with the same request_id returns the cluster of the first call.
 
-        Fails with INVALID_ARGUMENT (BadRequest: each bad field), ALREADY_EXISTS (ALIAS_TAKEN),
-        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED with QuotaFailure: which limit, used, asked).
+        Fails with INVALID_ARGUMENT (BadRequest with each bad field), ALREADY_EXISTS (ALIAS_TAKEN; metadata "cluster" has the name
+        of the living cluster with this alias), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED with QuotaFailure), PERMISSION_DENIED (owner).
         """
 
     @abc.abstractmethod
@@ -288,9 +326,9 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.cluster_service_pb2.GetClusterRequest,
         context: _ServicerContext,
     ) -> typing.Union[headrace.v1.cluster_pb2.Cluster, collections.abc.Awaitable[headrace.v1.cluster_pb2.Cluster]]:
-        """Returns one cluster, also for some time after its end.
+        """Returns a cluster. An ended cluster is kept for some time.
 
-        Fails with NOT_FOUND.
+        Fails with NOT_FOUND, INVALID_ARGUMENT (resource_version).
         """
 
     @abc.abstractmethod
@@ -299,9 +337,9 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.cluster_service_pb2.ListClustersRequest,
         context: _ServicerContext,
     ) -> typing.Union[headrace.v1.cluster_service_pb2.ListClustersResponse, collections.abc.Awaitable[headrace.v1.cluster_service_pb2.ListClustersResponse]]:
-        """Lists clusters, newest first: the caller's, or for admins those of `owner` or all.
+        """Lists clusters, newest first.
 
-        Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (somebody else's).
+        Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (clusters of other users, for callers that are not admins).
         """
 
     @abc.abstractmethod
@@ -310,10 +348,22 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.cluster_service_pb2.WatchClustersRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[headrace.v1.cluster_service_pb2.WatchClustersResponse], collections.abc.AsyncIterator[headrace.v1.cluster_service_pb2.WatchClustersResponse]]:
-        """Streams the state at hand, then a checkpoint, then changes, until the caller cancels or the server drains.
+        """Streams the current state, then a checkpoint, then changes, until the caller cancels or the server drains.
 
-        Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED, OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD: start again without
-        one), UNAVAILABLE (draining: resume elsewhere).
+        Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED, OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD: watch again without a
+        resume token), UNAVAILABLE (draining: resume on another replica).
+        """
+
+    @abc.abstractmethod
+    def UpdateCluster(
+        self,
+        request: headrace.v1.cluster_service_pb2.UpdateClusterRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[headrace.v1.cluster_pb2.Cluster, collections.abc.Awaitable[headrace.v1.cluster_pb2.Cluster]]:
+        """Changes tags, lifetime, worker groups or shares of a cluster.
+
+        Fails with NOT_FOUND, INVALID_ARGUMENT (BadRequest, also for an immutable field), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED; nothing
+        was changed), FAILED_PRECONDITION (CLUSTER_ENDED), ABORTED (STALE_ETAG).
         """
 
     @abc.abstractmethod
@@ -322,7 +372,7 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.cluster_service_pb2.ScaleClusterRequest,
         context: _ServicerContext,
     ) -> typing.Union[headrace.v1.cluster_pb2.Cluster, collections.abc.Awaitable[headrace.v1.cluster_pb2.Cluster]]:
-        """Sets the wanted number of workers of a group and ends its adaptive scaling.
+        """Sets the number of workers of a group and ends its adaptive scaling.
 
         Fails with NOT_FOUND (also GROUP_NOT_FOUND), INVALID_ARGUMENT (BadRequest: negative), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED;
         nothing was changed), FAILED_PRECONDITION (CLUSTER_ENDED), ABORTED (STALE_ETAG).
@@ -334,9 +384,9 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.cluster_service_pb2.AdaptClusterRequest,
         context: _ServicerContext,
     ) -> typing.Union[headrace.v1.cluster_pb2.Cluster, collections.abc.Awaitable[headrace.v1.cluster_pb2.Cluster]]:
-        """Lets the number of workers of a group follow the load, or ends that.
+        """Starts, changes or ends adaptive scaling of a group.
 
-        Fails as ScaleCluster.
+        Fails like ScaleCluster.
         """
 
     @abc.abstractmethod
@@ -345,20 +395,31 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.cluster_service_pb2.StopClusterRequest,
         context: _ServicerContext,
     ) -> typing.Union[headrace.v1.cluster_pb2.Cluster, collections.abc.Awaitable[headrace.v1.cluster_pb2.Cluster]]:
-        """Ends a cluster. Repeating it, or stopping one that has ended, returns it as it is.
+        """Stops a cluster. A cluster that is stopping or has ended is returned unchanged.
 
         Fails with NOT_FOUND.
         """
 
     @abc.abstractmethod
-    def StopAllClusters(
+    def BatchStopClusters(
         self,
-        request: headrace.v1.cluster_service_pb2.StopAllClustersRequest,
+        request: headrace.v1.cluster_service_pb2.BatchStopClustersRequest,
         context: _ServicerContext,
-    ) -> typing.Union[headrace.v1.cluster_service_pb2.StopAllClustersResponse, collections.abc.Awaitable[headrace.v1.cluster_service_pb2.StopAllClustersResponse]]:
-        """Ends all living clusters of the caller, or for admins those of `owner`.
+    ) -> typing.Union[headrace.v1.cluster_service_pb2.BatchStopClustersResponse, collections.abc.Awaitable[headrace.v1.cluster_service_pb2.BatchStopClustersResponse]]:
+        """Stops many clusters. One that cannot be stopped does not keep the others from being stopped.
 
-        Fails with PERMISSION_DENIED.
+        Fails with INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (clusters of other users, for callers that are not admins).
+        """
+
+    @abc.abstractmethod
+    def DeleteCluster(
+        self,
+        request: headrace.v1.cluster_service_pb2.DeleteClusterRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[headrace.v1.cluster_service_pb2.DeleteClusterResponse, collections.abc.Awaitable[headrace.v1.cluster_service_pb2.DeleteClusterResponse]]:
+        """Deletes the record, the events and the logs of an ended cluster.
+
+        Fails with NOT_FOUND, FAILED_PRECONDITION (CLUSTER_NOT_ENDED).
         """
 
     @abc.abstractmethod
@@ -367,7 +428,7 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.cluster_service_pb2.ConnectClusterRequest,
         context: _ServicerContext,
     ) -> typing.Union[headrace.v1.cluster_service_pb2.ConnectClusterResponse, collections.abc.Awaitable[headrace.v1.cluster_service_pb2.ConnectClusterResponse]]:
-        """Returns addresses of the scheduler and a client certificate that lives hours.
+        """Returns addresses of the scheduler and a client certificate that is valid for hours.
         May be called before the cluster runs; the direct address is empty then.
 
         Fails with NOT_FOUND, FAILED_PRECONDITION (CLUSTER_ENDED).
@@ -390,7 +451,7 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.cluster_service_pb2.ListClusterEventsRequest,
         context: _ServicerContext,
     ) -> typing.Union[headrace.v1.cluster_service_pb2.ListClusterEventsResponse, collections.abc.Awaitable[headrace.v1.cluster_service_pb2.ListClusterEventsResponse]]:
-        """Lists what happened to a cluster, oldest first, also after its end.
+        """Lists the events of a cluster, oldest first.
 
         Fails with NOT_FOUND, INVALID_ARGUMENT (BadRequest).
         """
@@ -401,7 +462,7 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.cluster_service_pb2.ReadLogsRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[headrace.v1.cluster_service_pb2.ReadLogsResponse], collections.abc.AsyncIterator[headrace.v1.cluster_service_pb2.ReadLogsResponse]]:
-        """Streams the logs of a cluster's processes, also after their end; with follow until the cluster has ended.
+        """Streams the logs of a cluster's processes, also after their end. With follow, streams until the cluster has ended.
 
         Fails with NOT_FOUND (also WORKER_NOT_FOUND), INVALID_ARGUMENT (BadRequest).
         """

@@ -6,7 +6,7 @@ from headrace.v1 import options_service_pb2 as headrace_dot_v1_dot_options__serv
 
 
 class OptionsServiceStub(object):
-    """The choices that an administrator gives to users.
+    """Profiles and options that an administrator offers to users.
     """
 
     def __init__(self, channel):
@@ -15,6 +15,11 @@ class OptionsServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.ListProfiles = channel.unary_unary(
+                '/headrace.v1.OptionsService/ListProfiles',
+                request_serializer=headrace_dot_v1_dot_options__service__pb2.ListProfilesRequest.SerializeToString,
+                response_deserializer=headrace_dot_v1_dot_options__service__pb2.ListProfilesResponse.FromString,
+                )
         self.ListOptions = channel.unary_unary(
                 '/headrace.v1.OptionsService/ListOptions',
                 request_serializer=headrace_dot_v1_dot_options__service__pb2.ListOptionsRequest.SerializeToString,
@@ -23,13 +28,22 @@ class OptionsServiceStub(object):
 
 
 class OptionsServiceServicer(object):
-    """The choices that an administrator gives to users.
+    """Profiles and options that an administrator offers to users.
     """
+
+    def ListProfiles(self, request, context):
+        """Lists the profiles that the caller may choose.
+
+        Fails with UNAUTHENTICATED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListOptions(self, request, context):
         """Lists the options that the caller may set in ClusterSpec.options.
 
-        Fails with UNAUTHENTICATED.
+        Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest: unknown profile).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -38,6 +52,11 @@ class OptionsServiceServicer(object):
 
 def add_OptionsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ListProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProfiles,
+                    request_deserializer=headrace_dot_v1_dot_options__service__pb2.ListProfilesRequest.FromString,
+                    response_serializer=headrace_dot_v1_dot_options__service__pb2.ListProfilesResponse.SerializeToString,
+            ),
             'ListOptions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOptions,
                     request_deserializer=headrace_dot_v1_dot_options__service__pb2.ListOptionsRequest.FromString,
@@ -51,8 +70,25 @@ def add_OptionsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OptionsService(object):
-    """The choices that an administrator gives to users.
+    """Profiles and options that an administrator offers to users.
     """
+
+    @staticmethod
+    def ListProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.OptionsService/ListProfiles',
+            headrace_dot_v1_dot_options__service__pb2.ListProfilesRequest.SerializeToString,
+            headrace_dot_v1_dot_options__service__pb2.ListProfilesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
     def ListOptions(request,

@@ -1,7 +1,8 @@
-"""What a cluster is to the controller: plain values and their rules; no I/O.
+"""The controller's values and their rules; no I/O.
 
-A record has three parts, each with one writer: the `spec` (users, through the API), the `report` (whichever replica
-holds the agent's session) and the `status` (the replica that holds the lease of the cluster's shard).
+A record has parts with one writer each: `spec` (clients, through the API), `targets` (adaptive scaling, through the replica
+that holds the agent's session), `report` (that replica) and `status` with `workers` (the replica that holds the lease of the
+cluster's shard).
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from headrace.access import Access, Share
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
+
 ClusterId = NewType("ClusterId", str)
 WorkerId = NewType("WorkerId", str)
 UserId = NewType("UserId", str)
 
-OptionValue = str | bool | int | float | list[str] | dict[str, str]
+OptionValue = str | bool | int | float | list[str] | dict[str, str] | dict[str, float]
 
 DEFAULT_GROUP = "default"
 
 
 class Phase(StrEnum):
-    """Where a cluster is in its life."""
+    """Position in a cluster's life."""
 
     QUEUED = "QUEUED"
     STARTING = "STARTING"
@@ -32,7 +36,7 @@ class Phase(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether nothing more happens."""
         return self in {Phase.STOPPED, Phase.FAILED}
 
 
@@ -53,7 +57,7 @@ class EndReason(StrEnum):
 
     @property
     def failure(self) -> bool:
-        """Whether a cluster that ends so has FAILED rather than STOPPED."""
+        """Whether the cluster is FAILED afterwards, rather than STOPPED."""
         return self in _FAILURES
 
 
@@ -69,7 +73,7 @@ _FAILURES = frozenset(
 
 
 class WorkerState(StrEnum):
-    """Where a worker is in its life."""
+    """Position in a worker's life."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -79,17 +83,17 @@ class WorkerState(StrEnum):
 
     @property
     def alive(self) -> bool:
-        """Whether it counts as one of its group's workers."""
+        """Whether it counts towards its group's size."""
         return self in {WorkerState.PENDING, WorkerState.RUNNING}
 
     @property
     def ended(self) -> bool:
-        """Whether its process is to be gone."""
+        """Whether its process must not run."""
         return self in {WorkerState.CLOSED, WorkerState.FAILED}
 
 
 class Severity(StrEnum):
-    """How bad an event is."""
+    """Severity of an event."""
 
     INFO = "INFO"
     WARNING = "WARNING"
@@ -97,114 +101,174 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a process may use. `memory_bytes` 0 means no limit."""
+
+    cores: float = 0.0
+    memory_bytes: int = 0
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptRange:
-    """Bounds of adaptive scaling."""
+    """Range of adaptive scaling. `maximum` None means as many as the limits allow."""
 
     minimum: int
-    maximum: int
+    maximum: int | None = None
+
+    def clamp(self, size: int) -> int:
+        """The size within the range that is closest."""
+        size = max(self.minimum, size)
+        return size if self.maximum is None else min(self.maximum, size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Workers of one shape; `options` differ from the cluster's."""
+    """Workers of one shape; `options` differ from the cluster's. `size` is within `adapt` where that is set."""
 
     name: str = DEFAULT_GROUP
     size: int = 0
     adapt: AdaptRange | None = None
     options: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
 
-    @property
-    def wanted(self) -> int:
-        """Number of workers to have: `size`, within the adapt range where there is one."""
-        if self.adapt is None:
-            return self.size
-        return max(self.adapt.minimum, min(self.size, self.adapt.maximum))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What the owner wants. `stop` is set once somebody or something wants the cluster to end."""
+    """What clients want.
+
+    Attributes
+    ----------
+    profile
+        Key of the profile; resolved when the cluster is created, never empty afterwards.
+    lifetime
+        Seconds after its creation at which the cluster is stopped. None means never.
+    stop
+        Whether a client asked to stop it.
+    """
 
     alias: str = ""
+    profile: str = ""
     options: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
     groups: tuple[Group, ...] = (Group(),)
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
-    stop: EndReason | None = None
+    lifetime: float | None = None
+    shares: tuple[Share, ...] = ()
+    stop: bool = False
 
     def group(self, name: str) -> Group | None:
-        """Returns the group of that name."""
+        """The group of that name."""
         return next((group for group in self.groups if group.name == name), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What the scheduler's agent told last.
+class Departure:
+    """What a worker's leaving cost, as its scheduler counted it."""
 
-    `session` and `sequence` order the messages: an older one never overwrites a newer one. `retired` are workers whose
-    data has moved away; they stay here until the status calls them closed.
+    tasks_lost: int = 0
+    results_lost: int = 0
+    scattered_lost: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What the scheduler's agent reported last.
+
+    Attributes
+    ----------
+    session, sequence
+        Order the messages: an older one never overwrites a newer one.
+    connected
+        Whether the agent has a session; `changed` is the time at which that last changed.
+    holder
+        Replica that holds the session.
+    joined
+        Address of each worker that has joined.
+    retired
+        Workers whose data has moved; kept until the status calls them closed.
+    departures
+        Workers that left otherwise; kept until the status has taken note.
+    closing
+        Why the scheduler is about to end by itself, if it said so.
+    clients, idle_since
+        Connected clients; time since which the scheduler is idle, None while it is busy.
+    route_version
+        Version of the route that this report wrote; set by the store.
     """
 
     session: int = 0
     sequence: int = 0
     connected: bool = False
-    changed: float = 0.0  # when `connected` last changed, seconds since the epoch
-    holder: str = ""  # the replica that holds the session, which is no more once that replica is gone
+    changed: float = 0.0
+    holder: str = ""
     scheduler_address: str = ""
     dashboard_address: str = ""
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
-    joined: Mapping[WorkerId, str] = field(default_factory=dict[WorkerId, str])  # -> its address
+    joined: Mapping[WorkerId, str] = field(default_factory=dict[WorkerId, str])
     retired: frozenset[WorkerId] = frozenset()
+    departures: Mapping[WorkerId, Departure] = field(default_factory=dict[WorkerId, Departure])
+    closing: EndReason | None = None
     clients: int = 0
     idle_since: float | None = None
-    route_version: str = ""  # version of the route that this report made; written by the store
+    route_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a process exited. `code` is negative for a signal, None if unknown."""
+
+    cause: ExitCause
+    code: int | None = None
+    time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRecord:
-    """A worker that the controller has decided to start."""
+    """A worker that the controller has decided to launch."""
 
     id: WorkerId
     group: str
     state: WorkerState = WorkerState.PENDING
     address: str = ""
+    host: str = ""
     created: float = 0.0
-    since: float = 0.0  # when `state` last changed
+    since: float = 0.0  # time at which `state` last changed
     joined: bool = False  # whether it ever was RUNNING
     message: str = ""
+    exit: Exit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """A group whose last start failed."""
+    """A group whose last launch failed."""
 
-    failures: int  # starts in a row whose workers ended without having joined
-    retry_at: float  # no worker of the group is made before
-    message: str = ""  # what became of the last one
+    failures: int  # consecutive launches whose workers ended without having joined
+    retry_at: float  # no worker of the group is launched before
+    message: str = ""  # how the last one failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A fact beside the phase."""
+    """A fact besides the phase."""
 
-    type: str
-    holds: bool
+    type: ConditionType
+    status: ConditionStatus
     reason: str = ""
     message: str = ""
     changed: float = 0.0
+    observed_generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What the controller last saw and decided."""
+    """What the controller observed and decided, without the workers."""
 
     phase: Phase = Phase.STARTING
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
-    workers: Mapping[WorkerId, WorkerRecord] = field(default_factory=dict[WorkerId, WorkerRecord])
     workers_made: int = 0  # numbers the ids of workers
-    backoffs: Mapping[str, Backoff] = field(default_factory=dict[str, Backoff])  # by the names of their groups
-    scheduler_created: float | None = None  # when the scheduler's start was decided
-    started: float | None = None  # when the cluster first was RUNNING
+    backoffs: Mapping[str, Backoff] = field(default_factory=dict[str, Backoff])  # by group
+    scheduler_created: float | None = None  # time at which the scheduler's launch was decided
+    started: float | None = None  # time at which the cluster first was RUNNING
     ended: float | None = None
     reason: EndReason | None = None
     message: str = ""
@@ -213,28 +277,54 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """A record. `revision` grows with each write of any part, `generation` with each write of the spec."""
+    """A record.
+
+    Attributes
+    ----------
+    groups
+        Groups of the owner when the cluster was created.
+    targets
+        By worker group, the number of workers that adaptive scaling last asked for, within the group's range.
+    workers
+        Workers by id, oldest first; ended ones are kept for some time.
+    generation
+        Number of writes of the spec, from 1.
+    revision
+        Grows with each write of any part.
+    """
 
     id: ClusterId
     owner: UserId
     created: float
     spec: Spec
+    groups: tuple[str, ...] = ()
+    targets: Mapping[str, int] = field(default_factory=dict[str, int])
     status: Status = Status()
+    workers: Mapping[WorkerId, WorkerRecord] = field(default_factory=dict[WorkerId, WorkerRecord])
     report: Report = Report()
     generation: int = 1
     revision: int = 1
 
     @property
-    def ending(self) -> EndReason | None:
-        """Why it is to end: somebody or some rule wants it, or it cannot go on. None: it is to go on."""
-        return self.spec.stop or (self.status.reason if self.status.phase is Phase.STOPPING else None)
+    def access(self) -> Access:
+        """Whose it is."""
+        return Access(self.owner, self.groups, self.spec.shares)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it is to end, or has ended."""
+        return self.spec.stop or self.status.phase is Phase.STOPPING or self.status.phase.ended
+
+    def desired(self, group: Group) -> int:
+        """Number of workers that the group is to have: its size, or what adaptive scaling last asked for."""
+        return self.targets.get(group.name, group.size) if group.adapt else group.size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to a cluster. The store gives it its id."""
 
-    type: str
+    type: EventType
     message: str
     severity: Severity = Severity.INFO
     time: float = 0.0
@@ -243,19 +333,21 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What a cluster is promised at most, with what its groups ask for now."""
+    """What a cluster is promised at most, with the sizes that its groups have now."""
 
     clusters: int = 0
     workers: int = 0
     cores_milli: int = 0
     memory_bytes: int = 0
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of a :class:`Demand`; None binds nothing."""
+    """Bounds of a :class:`Demand`; None means no bound."""
 
     clusters: int | None = None
     workers: int | None = None
     cores_milli: int | None = None
     memory_bytes: int | None = None
+    gpus: int | None = None

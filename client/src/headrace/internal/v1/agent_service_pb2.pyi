@@ -11,6 +11,7 @@ import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.struct_pb2
 import google.protobuf.timestamp_pb2
+import headrace.v1.cluster_pb2
 import sys
 import typing
 
@@ -21,6 +22,26 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _AgentErrorReason:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _AgentErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_AgentErrorReason.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    AGENT_ERROR_REASON_UNSPECIFIED: _AgentErrorReason.ValueType  # 0
+    """Not specified."""
+    AGENT_ERROR_REASON_SESSION_REPLACED: _AgentErrorReason.ValueType  # 1
+    """A newer session of the cluster has reported."""
+
+class AgentErrorReason(_AgentErrorReason, metaclass=_AgentErrorReasonEnumTypeWrapper):
+    """Why a call of an agent failed, besides headrace.v1.ErrorReason; `reason` of google.rpc.ErrorInfo, without the prefix."""
+
+AGENT_ERROR_REASON_UNSPECIFIED: AgentErrorReason.ValueType  # 0
+"""Not specified."""
+AGENT_ERROR_REASON_SESSION_REPLACED: AgentErrorReason.ValueType  # 1
+"""A newer session of the cluster has reported."""
+global___AgentErrorReason = AgentErrorReason
+
 class _ProcessRole:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -28,26 +49,26 @@ class _ProcessRole:
 class _ProcessRoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ProcessRole.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     PROCESS_ROLE_UNSPECIFIED: _ProcessRole.ValueType  # 0
-    """Not given."""
+    """Not specified."""
     PROCESS_ROLE_SCHEDULER: _ProcessRole.ValueType  # 1
     """The scheduler."""
     PROCESS_ROLE_WORKER: _ProcessRole.ValueType  # 2
-    """A worker (or the nanny that looks after it)."""
+    """A worker, or its nanny."""
 
 class ProcessRole(_ProcessRole, metaclass=_ProcessRoleEnumTypeWrapper):
-    """What a process is."""
+    """Role of a process."""
 
 PROCESS_ROLE_UNSPECIFIED: ProcessRole.ValueType  # 0
-"""Not given."""
+"""Not specified."""
 PROCESS_ROLE_SCHEDULER: ProcessRole.ValueType  # 1
 """The scheduler."""
 PROCESS_ROLE_WORKER: ProcessRole.ValueType  # 2
-"""A worker (or the nanny that looks after it)."""
+"""A worker, or its nanny."""
 global___ProcessRole = ProcessRole
 
 @typing.final
 class EnrollRequest(google.protobuf.message.Message):
-    """Asks for a certificate and settings."""
+    """Request of Enroll."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -71,12 +92,12 @@ class EnrollRequest(google.protobuf.message.Message):
     PROCESS_FIELD_NUMBER: builtins.int
     VERSIONS_FIELD_NUMBER: builtins.int
     role: global___ProcessRole.ValueType
-    """What the process is."""
+    """Role of the process."""
     process: builtins.str
     """"scheduler", or the id of the worker."""
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """"python", "dask", "distributed", "headrace"."""
+        """Versions by name: "python", "dask", "distributed", "headrace"."""
 
     def __init__(
         self,
@@ -91,7 +112,7 @@ global___EnrollRequest = EnrollRequest
 
 @typing.final
 class EnrollResponse(google.protobuf.message.Message):
-    """A certificate and settings."""
+    """Response of Enroll."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -140,7 +161,6 @@ class EnrollResponse(google.protobuf.message.Message):
     LISTEN_HOST_FIELD_NUMBER: builtins.int
     DASHBOARD_PREFIX_FIELD_NUMBER: builtins.int
     ADAPTIVE_INTERVAL_SECONDS_FIELD_NUMBER: builtins.int
-    WORKER_GROUP_FIELD_NUMBER: builtins.int
     WORKER_LIFETIME_SECONDS_FIELD_NUMBER: builtins.int
     ca_pem: builtins.str
     """Certificate authority of the cluster, PEM."""
@@ -151,22 +171,20 @@ class EnrollResponse(google.protobuf.message.Message):
     scheduler_address: builtins.str
     """Address of the scheduler, for workers, such as "tls://10.0.0.7:40123"."""
     worker_threads: builtins.int
-    """Threads of the worker. 0: as Dask decides."""
+    """Threads of the worker. 0 means Dask's default."""
     worker_memory_bytes: builtins.int
-    """Memory limit of the worker in bytes. 0: none."""
+    """Memory limit of the worker in bytes. 0 means none."""
     listen_host: builtins.str
-    """Host name or address to listen on. Empty: as Dask decides."""
+    """Host name or address to listen on. Empty means Dask's default."""
     dashboard_prefix: builtins.str
     """URL prefix of the dashboard, such as "/clusters/c1a2"."""
     adaptive_interval_seconds: builtins.float
-    """Seconds between two looks of adaptive scaling."""
-    worker_group: builtins.str
-    """Name of the worker's group."""
+    """Seconds between two runs of adaptive scaling."""
     worker_lifetime_seconds: builtins.float
-    """Lifetime of the worker in seconds after which it retires and is replaced. 0: none."""
+    """Seconds after which the worker retires and is replaced. 0 means never."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When the certificate stops working for new connections; agents enrol again before."""
+        """Time at which the certificate expires; agents enrol again before."""
 
     @property
     def worker_resources(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
@@ -174,7 +192,7 @@ class EnrollResponse(google.protobuf.message.Message):
 
     @property
     def dask_config(self) -> google.protobuf.struct_pb2.Struct:
-        """Dask configuration to apply, nested as in Dask's YAML."""
+        """Dask configuration to apply, nested like Dask's YAML."""
 
     @property
     def environment(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
@@ -196,42 +214,46 @@ class EnrollResponse(google.protobuf.message.Message):
         listen_host: builtins.str = ...,
         dashboard_prefix: builtins.str = ...,
         adaptive_interval_seconds: builtins.float = ...,
-        worker_group: builtins.str = ...,
         worker_lifetime_seconds: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["dask_config", b"dask_config", "expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["adaptive_interval_seconds", b"adaptive_interval_seconds", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "dashboard_prefix", b"dashboard_prefix", "dask_config", b"dask_config", "environment", b"environment", "expire_time", b"expire_time", "listen_host", b"listen_host", "private_key_pem", b"private_key_pem", "scheduler_address", b"scheduler_address", "worker_group", b"worker_group", "worker_lifetime_seconds", b"worker_lifetime_seconds", "worker_memory_bytes", b"worker_memory_bytes", "worker_resources", b"worker_resources", "worker_threads", b"worker_threads"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adaptive_interval_seconds", b"adaptive_interval_seconds", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "dashboard_prefix", b"dashboard_prefix", "dask_config", b"dask_config", "environment", b"environment", "expire_time", b"expire_time", "listen_host", b"listen_host", "private_key_pem", b"private_key_pem", "scheduler_address", b"scheduler_address", "worker_lifetime_seconds", b"worker_lifetime_seconds", "worker_memory_bytes", b"worker_memory_bytes", "worker_resources", b"worker_resources", "worker_threads", b"worker_threads"]) -> None: ...
 
 global___EnrollResponse = EnrollResponse
 
 @typing.final
 class SessionRequest(google.protobuf.message.Message):
-    """From the agent."""
+    """Message from the agent."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: builtins.int
     HELLO_FIELD_NUMBER: builtins.int
     CHANGE_FIELD_NUMBER: builtins.int
-    ADAPTIVE_WISH_FIELD_NUMBER: builtins.int
+    SCALE_REQUEST_FIELD_NUMBER: builtins.int
     EVENT_FIELD_NUMBER: builtins.int
+    CLOSING_FIELD_NUMBER: builtins.int
     sequence: builtins.int
-    """Grows by one with each message of a session, from 1."""
+    """Number of the message in its session, from 1."""
     @property
     def hello(self) -> global___SchedulerHello:
         """First message: the whole state."""
 
     @property
     def change(self) -> global___SchedulerChange:
-        """Later ones: what has changed."""
+        """What changed since the previous message."""
 
     @property
-    def adaptive_wish(self) -> global___AdaptiveWish:
-        """Which number of workers adaptive scaling wants."""
+    def scale_request(self) -> global___ScaleRequest:
+        """Number of workers that adaptive scaling asks for."""
 
     @property
     def event(self) -> global___AgentEvent:
-        """Something for the cluster's event list."""
+        """An event for the cluster's list."""
+
+    @property
+    def closing(self) -> global___SchedulerClosing:
+        """The scheduler is about to end by itself."""
 
     def __init__(
         self,
@@ -239,18 +261,19 @@ class SessionRequest(google.protobuf.message.Message):
         sequence: builtins.int = ...,
         hello: global___SchedulerHello | None = ...,
         change: global___SchedulerChange | None = ...,
-        adaptive_wish: global___AdaptiveWish | None = ...,
+        scale_request: global___ScaleRequest | None = ...,
         event: global___AgentEvent | None = ...,
+        closing: global___SchedulerClosing | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["adaptive_wish", b"adaptive_wish", "change", b"change", "event", b"event", "hello", b"hello", "report", b"report"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["adaptive_wish", b"adaptive_wish", "change", b"change", "event", b"event", "hello", b"hello", "report", b"report", "sequence", b"sequence"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["report", b"report"]) -> typing.Literal["hello", "change", "adaptive_wish", "event"] | None: ...
+    def HasField(self, field_name: typing.Literal["change", b"change", "closing", b"closing", "event", b"event", "hello", b"hello", "report", b"report", "scale_request", b"scale_request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "closing", b"closing", "event", b"event", "hello", b"hello", "report", b"report", "scale_request", b"scale_request", "sequence", b"sequence"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["report", b"report"]) -> typing.Literal["hello", "change", "scale_request", "event", "closing"] | None: ...
 
 global___SessionRequest = SessionRequest
 
 @typing.final
 class SchedulerHello(google.protobuf.message.Message):
-    """The whole state of a scheduler."""
+    """Whole state of a scheduler."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -277,22 +300,22 @@ class SchedulerHello(google.protobuf.message.Message):
     WORKERS_FIELD_NUMBER: builtins.int
     ACTIVITY_FIELD_NUMBER: builtins.int
     session: builtins.int
-    """Grows with each session of this scheduler process: nanoseconds of its clock at the opening of the session."""
+    """Grows with each session of this scheduler process: nanoseconds of its clock when the session was opened."""
     scheduler_address: builtins.str
-    """Where the scheduler listens, such as "tls://10.0.0.7:40123"."""
+    """Address of the scheduler, such as "tls://10.0.0.7:40123"."""
     dashboard_address: builtins.str
-    """Where the dashboard listens, such as "10.0.0.7:8787". Empty without one."""
+    """Address of the dashboard, such as "10.0.0.7:8787". Empty if there is none."""
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """"python", "dask", "distributed", "headrace"."""
+        """Versions by name: "python", "dask", "distributed", "headrace"."""
 
     @property
     def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JoinedWorker]:
-        """All workers that have joined."""
+        """Workers that have joined."""
 
     @property
     def activity(self) -> global___Activity:
-        """What it is doing."""
+        """What the scheduler is doing."""
 
     def __init__(
         self,
@@ -332,41 +355,69 @@ class JoinedWorker(google.protobuf.message.Message):
 global___JoinedWorker = JoinedWorker
 
 @typing.final
+class LeftWorker(google.protobuf.message.Message):
+    """A worker that has left."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: builtins.int
+    RETIRED_FIELD_NUMBER: builtins.int
+    TASKS_LOST_FIELD_NUMBER: builtins.int
+    RESULTS_LOST_FIELD_NUMBER: builtins.int
+    SCATTERED_LOST_FIELD_NUMBER: builtins.int
+    process: builtins.str
+    """Id of the worker."""
+    retired: builtins.bool
+    """Whether it was retired as instructed: its data has moved, its process may be terminated."""
+    tasks_lost: builtins.int
+    """Tasks that run again elsewhere."""
+    results_lost: builtins.int
+    """Results that are computed again."""
+    scattered_lost: builtins.int
+    """Pieces of scattered data that are lost."""
+    def __init__(
+        self,
+        *,
+        process: builtins.str = ...,
+        retired: builtins.bool = ...,
+        tasks_lost: builtins.int = ...,
+        results_lost: builtins.int = ...,
+        scattered_lost: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["process", b"process", "results_lost", b"results_lost", "retired", b"retired", "scattered_lost", b"scattered_lost", "tasks_lost", b"tasks_lost"]) -> None: ...
+
+global___LeftWorker = LeftWorker
+
+@typing.final
 class SchedulerChange(google.protobuf.message.Message):
-    """What has changed since the message before."""
+    """What changed since the previous message."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOINED_FIELD_NUMBER: builtins.int
     LEFT_FIELD_NUMBER: builtins.int
-    RETIRED_FIELD_NUMBER: builtins.int
     ACTIVITY_FIELD_NUMBER: builtins.int
     @property
     def joined(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JoinedWorker]:
         """Workers that have joined."""
 
     @property
-    def left(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Ids of workers that have left, for whatever reason."""
-
-    @property
-    def retired(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Ids of workers that were retired as asked: their data has moved away, their processes may end."""
+    def left(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LeftWorker]:
+        """Workers that have left."""
 
     @property
     def activity(self) -> global___Activity:
-        """What the scheduler is doing, if that has changed."""
+        """What the scheduler is doing, if that changed."""
 
     def __init__(
         self,
         *,
         joined: collections.abc.Iterable[global___JoinedWorker] | None = ...,
-        left: collections.abc.Iterable[builtins.str] | None = ...,
-        retired: collections.abc.Iterable[builtins.str] | None = ...,
+        left: collections.abc.Iterable[global___LeftWorker] | None = ...,
         activity: global___Activity | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["activity", b"activity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["activity", b"activity", "joined", b"joined", "left", b"left", "retired", b"retired"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["activity", b"activity", "joined", b"joined", "left", b"left"]) -> None: ...
 
 global___SchedulerChange = SchedulerChange
 
@@ -379,10 +430,10 @@ class Activity(google.protobuf.message.Message):
     CLIENTS_FIELD_NUMBER: builtins.int
     IDLE_SINCE_FIELD_NUMBER: builtins.int
     clients: builtins.int
-    """Clients connected (headrace's own connections left out)."""
+    """Connected clients, without headrace's own."""
     @property
     def idle_since(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """Since when it has had nothing to do. Unset: it is busy."""
+        """Time since which the scheduler is idle. Unset if it is busy."""
 
     def __init__(
         self,
@@ -396,8 +447,8 @@ class Activity(google.protobuf.message.Message):
 global___Activity = Activity
 
 @typing.final
-class AdaptiveWish(google.protobuf.message.Message):
-    """What adaptive scaling wants, within the range of the group."""
+class ScaleRequest(google.protobuf.message.Message):
+    """A number of workers that adaptive scaling asks for."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -415,37 +466,55 @@ class AdaptiveWish(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["group", b"group", "size", b"size"]) -> None: ...
 
-global___AdaptiveWish = AdaptiveWish
+global___ScaleRequest = ScaleRequest
 
 @typing.final
 class AgentEvent(google.protobuf.message.Message):
-    """Something that the agent has to tell."""
+    """An event that the agent reports."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TYPE_FIELD_NUMBER: builtins.int
+    SEVERITY_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
-    WARNING_FIELD_NUMBER: builtins.int
-    type: builtins.str
-    """A word for programs."""
+    type: headrace.v1.cluster_pb2.EventType.ValueType
+    """What happened."""
+    severity: headrace.v1.cluster_pb2.Severity.ValueType
+    """Severity."""
     message: builtins.str
-    """A sentence for people."""
-    warning: builtins.bool
-    """Whether it is worth a look."""
+    """Sentence for people."""
     def __init__(
         self,
         *,
-        type: builtins.str = ...,
+        type: headrace.v1.cluster_pb2.EventType.ValueType = ...,
+        severity: headrace.v1.cluster_pb2.Severity.ValueType = ...,
         message: builtins.str = ...,
-        warning: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["message", b"message", "type", b"type", "warning", b"warning"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["message", b"message", "severity", b"severity", "type", b"type"]) -> None: ...
 
 global___AgentEvent = AgentEvent
 
 @typing.final
+class SchedulerClosing(google.protobuf.message.Message):
+    """The scheduler is about to end by itself."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: builtins.int
+    reason: headrace.v1.cluster_pb2.EndReason.ValueType
+    """Why, such as END_REASON_IDLE."""
+    def __init__(
+        self,
+        *,
+        reason: headrace.v1.cluster_pb2.EndReason.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["reason", b"reason"]) -> None: ...
+
+global___SchedulerClosing = SchedulerClosing
+
+@typing.final
 class SessionResponse(google.protobuf.message.Message):
-    """To the agent: always the whole of what to do, so that a lost message does no harm."""
+    """Instructions to the agent: always complete, so that a lost message does no harm."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -453,20 +522,20 @@ class SessionResponse(google.protobuf.message.Message):
     RETIRE_FIELD_NUMBER: builtins.int
     STOP_FIELD_NUMBER: builtins.int
     stop: builtins.bool
-    """The scheduler is to shut its workers down and end."""
+    """Whether the scheduler closes its workers and ends."""
     @property
     def adaptive_groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AdaptiveGroup]:
-        """Groups that adaptive scaling looks after, with their ranges."""
+        """Groups with adaptive scaling."""
 
     @property
-    def retire(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RetireOrder]:
-        """So many workers of these groups are to be retired, of the agent's choice among the running ones."""
+    def retire(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RetireInstruction]:
+        """Groups that have too many workers."""
 
     def __init__(
         self,
         *,
         adaptive_groups: collections.abc.Iterable[global___AdaptiveGroup] | None = ...,
-        retire: collections.abc.Iterable[global___RetireOrder] | None = ...,
+        retire: collections.abc.Iterable[global___RetireInstruction] | None = ...,
         stop: builtins.bool = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["adaptive_groups", b"adaptive_groups", "retire", b"retire", "stop", b"stop"]) -> None: ...
@@ -482,30 +551,32 @@ class AdaptiveGroup(google.protobuf.message.Message):
     GROUP_FIELD_NUMBER: builtins.int
     MINIMUM_FIELD_NUMBER: builtins.int
     MAXIMUM_FIELD_NUMBER: builtins.int
-    SIZE_FIELD_NUMBER: builtins.int
+    DESIRED_FIELD_NUMBER: builtins.int
     group: builtins.str
     """Name of the group."""
     minimum: builtins.int
-    """Never fewer."""
+    """Minimum number of workers."""
     maximum: builtins.int
-    """Never more."""
-    size: builtins.int
-    """What is wanted now."""
+    """Maximum number of workers. Unset means as many as the limits allow."""
+    desired: builtins.int
+    """Current number of workers to have."""
     def __init__(
         self,
         *,
         group: builtins.str = ...,
         minimum: builtins.int = ...,
-        maximum: builtins.int = ...,
-        size: builtins.int = ...,
+        maximum: builtins.int | None = ...,
+        desired: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["group", b"group", "maximum", b"maximum", "minimum", b"minimum", "size", b"size"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_maximum", b"_maximum", "maximum", b"maximum"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_maximum", b"_maximum", "desired", b"desired", "group", b"group", "maximum", b"maximum", "minimum", b"minimum"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_maximum", b"_maximum"]) -> typing.Literal["maximum"] | None: ...
 
 global___AdaptiveGroup = AdaptiveGroup
 
 @typing.final
-class RetireOrder(google.protobuf.message.Message):
-    """Workers to retire."""
+class RetireInstruction(google.protobuf.message.Message):
+    """A group that has too many workers."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -514,7 +585,7 @@ class RetireOrder(google.protobuf.message.Message):
     group: builtins.str
     """Name of the group."""
     keep: builtins.int
-    """Keep so many running workers of the group; retire those above."""
+    """Number of running workers to keep. The agent chooses which ones to retire."""
     def __init__(
         self,
         *,
@@ -523,4 +594,4 @@ class RetireOrder(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["group", b"group", "keep", b"keep"]) -> None: ...
 
-global___RetireOrder = RetireOrder
+global___RetireInstruction = RetireInstruction

@@ -6,7 +6,7 @@ from headrace.internal.v1 import agent_service_pb2 as headrace_dot_internal_dot_
 
 
 class AgentServiceStub(object):
-    """What agents call. Callers show the token of their cluster (`authorization: Agent <token>`), which is good for nothing else.
+    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else.
     """
 
     def __init__(self, channel):
@@ -28,24 +28,25 @@ class AgentServiceStub(object):
 
 
 class AgentServiceServicer(object):
-    """What agents call. Callers show the token of their cluster (`authorization: Agent <token>`), which is good for nothing else.
+    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else.
     """
 
     def Enroll(self, request, context):
         """Gives a new process its certificate and settings.
 
         Fails with UNAUTHENTICATED, FAILED_PRECONDITION (CLUSTER_ENDED), NOT_FOUND (the controller does not know this process),
-        UNAVAILABLE (repeat).
+        UNAVAILABLE (retry).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Session(self, request_iterator, context):
-        """The one stream of a scheduler's agent: it reports changes and receives what to do. A newer session of the same cluster ends
-        the older one with ABORTED. After UNAVAILABLE the agent calls again, wherever it is answered, and reports its whole state.
+        """The stream of a scheduler's agent: it reports changes and receives instructions. A newer session of the same cluster ends the
+        older one with ABORTED (SESSION_REPLACED). After UNAVAILABLE the agent opens a new session with any replica and reports its
+        whole state.
 
-        Fails with UNAUTHENTICATED, ABORTED, NOT_FOUND (the cluster's record is gone for good), UNAVAILABLE.
+        Fails with UNAUTHENTICATED, ABORTED, NOT_FOUND (the cluster's record was deleted), UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,7 +73,7 @@ def add_AgentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AgentService(object):
-    """What agents call. Callers show the token of their cluster (`authorization: Agent <token>`), which is good for nothing else.
+    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else.
     """
 
     @staticmethod

@@ -18,7 +18,7 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class AgentServiceStub:
-    """What agents call. Callers show the token of their cluster (`authorization: Agent <token>`), which is good for nothing else."""
+    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     Enroll: grpc.UnaryUnaryMultiCallable[
@@ -28,21 +28,22 @@ class AgentServiceStub:
     """Gives a new process its certificate and settings.
 
     Fails with UNAUTHENTICATED, FAILED_PRECONDITION (CLUSTER_ENDED), NOT_FOUND (the controller does not know this process),
-    UNAVAILABLE (repeat).
+    UNAVAILABLE (retry).
     """
 
     Session: grpc.StreamStreamMultiCallable[
         headrace.internal.v1.agent_service_pb2.SessionRequest,
         headrace.internal.v1.agent_service_pb2.SessionResponse,
     ]
-    """The one stream of a scheduler's agent: it reports changes and receives what to do. A newer session of the same cluster ends
-    the older one with ABORTED. After UNAVAILABLE the agent calls again, wherever it is answered, and reports its whole state.
+    """The stream of a scheduler's agent: it reports changes and receives instructions. A newer session of the same cluster ends the
+    older one with ABORTED (SESSION_REPLACED). After UNAVAILABLE the agent opens a new session with any replica and reports its
+    whole state.
 
-    Fails with UNAUTHENTICATED, ABORTED, NOT_FOUND (the cluster's record is gone for good), UNAVAILABLE.
+    Fails with UNAUTHENTICATED, ABORTED, NOT_FOUND (the cluster's record was deleted), UNAVAILABLE.
     """
 
 class AgentServiceAsyncStub:
-    """What agents call. Callers show the token of their cluster (`authorization: Agent <token>`), which is good for nothing else."""
+    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else."""
 
     Enroll: grpc.aio.UnaryUnaryMultiCallable[
         headrace.internal.v1.agent_service_pb2.EnrollRequest,
@@ -51,21 +52,22 @@ class AgentServiceAsyncStub:
     """Gives a new process its certificate and settings.
 
     Fails with UNAUTHENTICATED, FAILED_PRECONDITION (CLUSTER_ENDED), NOT_FOUND (the controller does not know this process),
-    UNAVAILABLE (repeat).
+    UNAVAILABLE (retry).
     """
 
     Session: grpc.aio.StreamStreamMultiCallable[
         headrace.internal.v1.agent_service_pb2.SessionRequest,
         headrace.internal.v1.agent_service_pb2.SessionResponse,
     ]
-    """The one stream of a scheduler's agent: it reports changes and receives what to do. A newer session of the same cluster ends
-    the older one with ABORTED. After UNAVAILABLE the agent calls again, wherever it is answered, and reports its whole state.
+    """The stream of a scheduler's agent: it reports changes and receives instructions. A newer session of the same cluster ends the
+    older one with ABORTED (SESSION_REPLACED). After UNAVAILABLE the agent opens a new session with any replica and reports its
+    whole state.
 
-    Fails with UNAUTHENTICATED, ABORTED, NOT_FOUND (the cluster's record is gone for good), UNAVAILABLE.
+    Fails with UNAUTHENTICATED, ABORTED, NOT_FOUND (the cluster's record was deleted), UNAVAILABLE.
     """
 
 class AgentServiceServicer(metaclass=abc.ABCMeta):
-    """What agents call. Callers show the token of their cluster (`authorization: Agent <token>`), which is good for nothing else."""
+    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else."""
 
     @abc.abstractmethod
     def Enroll(
@@ -76,7 +78,7 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
         """Gives a new process its certificate and settings.
 
         Fails with UNAUTHENTICATED, FAILED_PRECONDITION (CLUSTER_ENDED), NOT_FOUND (the controller does not know this process),
-        UNAVAILABLE (repeat).
+        UNAVAILABLE (retry).
         """
 
     @abc.abstractmethod
@@ -85,10 +87,11 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[headrace.internal.v1.agent_service_pb2.SessionRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[headrace.internal.v1.agent_service_pb2.SessionResponse], collections.abc.AsyncIterator[headrace.internal.v1.agent_service_pb2.SessionResponse]]:
-        """The one stream of a scheduler's agent: it reports changes and receives what to do. A newer session of the same cluster ends
-        the older one with ABORTED. After UNAVAILABLE the agent calls again, wherever it is answered, and reports its whole state.
+        """The stream of a scheduler's agent: it reports changes and receives instructions. A newer session of the same cluster ends the
+        older one with ABORTED (SESSION_REPLACED). After UNAVAILABLE the agent opens a new session with any replica and reports its
+        whole state.
 
-        Fails with UNAUTHENTICATED, ABORTED, NOT_FOUND (the cluster's record is gone for good), UNAVAILABLE.
+        Fails with UNAUTHENTICATED, ABORTED, NOT_FOUND (the cluster's record was deleted), UNAVAILABLE.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -6,7 +6,7 @@ from headrace.internal.v1 import route_service_pb2 as headrace_dot_internal_dot_
 
 
 class RouteServiceStub(object):
-    """Answers on the internal listener only.
+    """Served on the internal listener only.
     """
 
     def __init__(self, channel):
@@ -23,13 +23,13 @@ class RouteServiceStub(object):
 
 
 class RouteServiceServicer(object):
-    """Answers on the internal listener only.
+    """Served on the internal listener only.
     """
 
     def WatchRoutes(self, request_iterator, context):
-        """Sends all routes, then changes. The caller acknowledges what its data plane has in use.
+        """Sends all routes, then changes. The caller acknowledges what its data plane uses.
 
-        Fails with UNAVAILABLE (open again).
+        Fails with UNAVAILABLE (open the stream again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -51,7 +51,7 @@ def add_RouteServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RouteService(object):
-    """Answers on the internal listener only.
+    """Served on the internal listener only.
     """
 
     @staticmethod
