@@ -1,0 +1,111 @@
+"""A process of a cluster, as a backend launches and sees it: plain values, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from headrace.v1.enums import ExitCause
+from headrace_controller.model import Resources
+
+SCHEDULER = "scheduler"
+
+
+class Role(StrEnum):
+    """Role of a process."""
+
+    SCHEDULER = "scheduler"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ProcessKey:
+    """Names a process: its cluster's id and, in that, "scheduler" or the id of a worker."""
+
+    cluster: str
+    process: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """A process to launch.
+
+    Attributes
+    ----------
+    key
+        Its name. Launching one that runs already changes nothing.
+    backend
+        Name of the backend that launches it.
+    role
+        Scheduler or worker.
+    generation
+        Generation of the cluster's spec that it is launched for.
+    owner
+        User id of the cluster's owner.
+    agent_token
+        Token that its agent sends to the controller; valid for this cluster only.
+    agent_ca_pem
+        Certificate authority to check the agent endpoint with; empty for a unix socket.
+    resources
+        What it may use.
+    environment
+        Environment variables to set.
+    labels
+        For people and cost reports: ``owner``, ``profile``, ``group`` and each tag as ``tag/<key>``.
+    settings
+        Values of the backend's own options by key, checked by them.
+    manifest
+        What the controller needs to adopt the cluster with its store empty; opaque, sealed. The backend keeps it with the
+        scheduler.
+    """
+
+    key: ProcessKey
+    backend: str
+    role: Role
+    generation: int
+    owner: str
+    agent_token: str = field(repr=False)
+    agent_ca_pem: str = ""
+    resources: Resources = Resources()
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    manifest: bytes = b""
+
+
+class ProcessState(StrEnum):
+    """Position in a process's life, as the backend sees it."""
+
+    PENDING = "pending"  # accepted, waits for room, an image or a node
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStatus:
+    """What the backend sees of a process.
+
+    Attributes
+    ----------
+    exit_code
+        Negative for a signal; None if unknown or still running.
+    exit_cause
+        Why it exited; None while it has not.
+    message
+        Sentence for people.
+    started
+        Time at which it started, in seconds since the epoch; 0 if it has not.
+    host
+        Host that it runs on; empty if unknown.
+    """
+
+    key: ProcessKey
+    role: Role
+    generation: int
+    state: ProcessState
+    exit_code: int | None = None
+    exit_cause: ExitCause | None = None
+    message: str = ""
+    started: float = 0.0
+    host: str = ""
