@@ -1,0 +1,124 @@
+"""Builders of the controller's values, with defaults for what a test does not care about."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from headrace.v1.enums import EventType, ExitCause
+from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessState, ProcessStatus, Role
+from headrace_controller.model import (
+    Cluster,
+    ClusterId,
+    Event,
+    Group,
+    Phase,
+    Report,
+    Spec,
+    Status,
+    UserId,
+    WorkerId,
+    WorkerRecord,
+    WorkerState,
+)
+
+ANN = UserId("ann")
+CREATED_AT = 900.0
+NOW = 1000.0
+SCHEDULER_ADDRESS = "tls://127.0.0.1:1"
+WORKER_ADDRESS = "tls://127.0.0.1:2"
+
+
+def new_cluster_id() -> ClusterId:
+    return ClusterId("c" + secrets.token_hex(10)[:19])
+
+
+def new_cluster(
+    *, id: str = "", owner: str = ANN, created: float = CREATED_AT, spec: Spec | None = None, **facts: Any
+) -> Cluster:
+    """A cluster that was just asked for; `facts` are those of its spec, such as ``alias``."""
+    spec = replace(spec or Spec(), **facts)
+    return Cluster(id=ClusterId(id) if id else new_cluster_id(), owner=UserId(owner), created=created, spec=spec)
+
+
+def running_cluster(
+    *workers: WorkerRecord,
+    id: str = "c1",
+    owner: str = ANN,
+    groups: Sequence[Group] = (Group(),),
+    spec: Mapping[str, Any] | None = None,
+    report: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any] | None = None,
+    **facts: Any,
+) -> Cluster:
+    """A cluster whose agent is connected and whose workers of state RUNNING have joined.
+
+    `spec`, `report` and `status` replace attributes of these parts, `facts` those of the record, such as ``generation``.
+    """
+    joined = {record.id: record.address for record in workers if record.state is WorkerState.RUNNING}
+    made: dict[str, Any] = {
+        "phase": Phase.RUNNING,
+        "observed_generation": 1,
+        "workers_made": len(workers),
+        "scheduler_created": CREATED_AT,
+        "started": CREATED_AT + 2,
+    }
+    return Cluster(
+        id=ClusterId(id),
+        owner=UserId(owner),
+        created=CREATED_AT,
+        spec=replace(Spec(groups=tuple(groups)), **(spec or {})),
+        workers={record.id: record for record in workers},
+        report=connected_report(**{"joined": joined, **(report or {})}),
+        status=Status(**{**made, **(status or {})}),
+        **facts,
+    )
+
+
+def connected_report(**facts: Any) -> Report:
+    """The report of an agent that has a session since shortly after the cluster was created."""
+    made: dict[str, Any] = {
+        "session": 1,
+        "sequence": 1,
+        "connected": True,
+        "changed": CREATED_AT + 1,
+        "scheduler_address": SCHEDULER_ADDRESS,
+    }
+    return Report(**{**made, **facts})
+
+
+def worker(name: str = "default-1", state: WorkerState = WorkerState.PENDING, **facts: Any) -> WorkerRecord:
+    """A worker of the group that its name begins with, created 10 s before `NOW`."""
+    running = state is WorkerState.RUNNING
+    made: dict[str, Any] = {
+        "group": name.split("-", maxsplit=1)[0],
+        "address": WORKER_ADDRESS if running else "",
+        "joined": running,
+        "created": NOW - 10,
+        "since": NOW - 10,
+    }
+    return WorkerRecord(id=WorkerId(name), state=state, **{**made, **facts})
+
+
+def running_worker(name: str = "default-1", **facts: Any) -> WorkerRecord:
+    return worker(name, WorkerState.RUNNING, **facts)
+
+
+def process(
+    name: str = SCHEDULER, state: ProcessState = ProcessState.RUNNING, cluster: str = "c1", **facts: Any
+) -> ProcessStatus:
+    """A process as the backend sees it."""
+    role = Role.SCHEDULER if name == SCHEDULER else Role.WORKER
+    return ProcessStatus(key=ProcessKey(cluster, name), role=role, state=state, **{"generation": 1, **facts})
+
+
+def exited_process(
+    name: str = SCHEDULER, code: int | None = 1, cause: ExitCause = ExitCause.EXITED, **facts: Any
+) -> ProcessStatus:
+    return process(name, ProcessState.EXITED, exit_code=code, exit_cause=cause, **facts)
+
+
+def event(message: str = "A user created the cluster.", **facts: Any) -> Event:
+    return Event(message=message, **{"type": EventType.CREATED, "time": CREATED_AT, **facts})
