@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(shell cd protos && find headrace -name '*.proto' | sort)
+COVERAGE_TESTS := tests/controller/plan tests/controller/store/test_keys.py tests/controller/api/test_convert.py tests/client/test_access.py
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-compat check protos bench wheels clean
+.PHONY: help setup demo test test-compat coverage check protos bench wheels clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,14 +27,16 @@ test: setup ## All tests that need nothing but wheels
 test-compat: setup ## Client and agent beside older and newer Dask, grpcio, protobuf and Python
 	$(BIN)/python scripts/compat_environments.py
 
+coverage: setup ## Branches that decide: all of them must be covered
+	$(BIN)/coverage run -m pytest -q $(COVERAGE_TESTS)
+	$(BIN)/coverage report
+
 check: setup ## Lint, types, import rules, contract, drift of generated stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/buf lint
-	$(BIN)/buf format --diff --exit-code
-	$(BIN)/python scripts/check_breaking.py
+	$(BIN)/python scripts/check_contract.py
 	$(BIN)/python scripts/generate_protos.py --check
 
 protos: setup ## Generates the Python stubs from protos/
