@@ -36,16 +36,16 @@ def new_cluster_id() -> ClusterId:
 
 
 def new_cluster(
-    *, id: str = "", owner: str = ANN, created: float = CREATED_AT, spec: Spec | None = None, **facts: Any
+    name: str = "", *, owner: str = ANN, created: float = CREATED_AT, spec: Spec | None = None, **facts: Any
 ) -> Cluster:
     """A cluster that was just asked for; `facts` are those of its spec, such as ``alias``."""
     spec = replace(spec or Spec(), **facts)
-    return Cluster(id=ClusterId(id) if id else new_cluster_id(), owner=UserId(owner), created=created, spec=spec)
+    return Cluster(id=ClusterId(name) if name else new_cluster_id(), owner=UserId(owner), created=created, spec=spec)
 
 
 def running_cluster(
     *workers: WorkerRecord,
-    id: str = "c1",
+    name: str = "c1",
     owner: str = ANN,
     groups: Sequence[Group] = (Group(),),
     spec: Mapping[str, Any] | None = None,
@@ -55,51 +55,48 @@ def running_cluster(
 ) -> Cluster:
     """A cluster whose agent is connected and whose workers of state RUNNING have joined.
 
-    `spec`, `report` and `status` replace attributes of these parts, `facts` those of the record, such as ``generation``.
+    `spec`, `report` and `status` replace attributes of these parts, `facts` those of the record, such as
+    ``generation``.
     """
     joined = {record.id: record.address for record in workers if record.state is WorkerState.RUNNING}
-    made: dict[str, Any] = {
-        "phase": Phase.RUNNING,
-        "observed_generation": 1,
-        "workers_made": len(workers),
-        "scheduler_created": CREATED_AT,
-        "started": CREATED_AT + 2,
-    }
-    return Cluster(
-        id=ClusterId(id),
+    running = Status(
+        phase=Phase.RUNNING,
+        observed_generation=1,
+        workers_made=len(workers),
+        scheduler_created=CREATED_AT,
+        started=CREATED_AT + 2,
+    )
+    cluster = Cluster(
+        id=ClusterId(name),
         owner=UserId(owner),
         created=CREATED_AT,
         spec=replace(Spec(groups=tuple(groups)), **(spec or {})),
         workers={record.id: record for record in workers},
         report=connected_report(**{"joined": joined, **(report or {})}),
-        status=Status(**{**made, **(status or {})}),
-        **facts,
+        status=replace(running, **(status or {})),
     )
+    return replace(cluster, **facts)
 
 
 def connected_report(**facts: Any) -> Report:
-    """The report of an agent that has a session since shortly after the cluster was created."""
-    made: dict[str, Any] = {
-        "session": 1,
-        "sequence": 1,
-        "connected": True,
-        "changed": CREATED_AT + 1,
-        "scheduler_address": SCHEDULER_ADDRESS,
-    }
-    return Report(**{**made, **facts})
+    """The report of an agent that has had a session since shortly after the cluster was created."""
+    report = Report(session=1, sequence=1, connected=True, changed=CREATED_AT + 1, scheduler_address=SCHEDULER_ADDRESS)
+    return replace(report, **facts)
 
 
 def worker(name: str = "default-1", state: WorkerState = WorkerState.PENDING, **facts: Any) -> WorkerRecord:
     """A worker of the group that its name begins with, created 10 s before `NOW`."""
     running = state is WorkerState.RUNNING
-    made: dict[str, Any] = {
-        "group": name.split("-", maxsplit=1)[0],
-        "address": WORKER_ADDRESS if running else "",
-        "joined": running,
-        "created": NOW - 10,
-        "since": NOW - 10,
-    }
-    return WorkerRecord(id=WorkerId(name), state=state, **{**made, **facts})
+    record = WorkerRecord(
+        id=WorkerId(name),
+        group=name.split("-", maxsplit=1)[0],
+        state=state,
+        address=WORKER_ADDRESS if running else "",
+        joined=running,
+        created=NOW - 10,
+        since=NOW - 10,
+    )
+    return replace(record, **facts)
 
 
 def running_worker(name: str = "default-1", **facts: Any) -> WorkerRecord:
@@ -111,7 +108,7 @@ def process(
 ) -> ProcessStatus:
     """A process as the backend sees it."""
     role = Role.SCHEDULER if name == SCHEDULER else Role.WORKER
-    return ProcessStatus(key=ProcessKey(cluster, name), role=role, state=state, **{"generation": 1, **facts})
+    return replace(ProcessStatus(key=ProcessKey(cluster, name), role=role, generation=1, state=state), **facts)
 
 
 def exited_process(
@@ -120,5 +117,5 @@ def exited_process(
     return process(name, ProcessState.EXITED, exit_code=code, exit_cause=cause, **facts)
 
 
-def event(message: str = "A user created the cluster.", **facts: Any) -> Event:
-    return Event(message=message, **{"type": EventType.CREATED, "time": CREATED_AT, **facts})
+def event(message: str = "Created by ann.", **facts: Any) -> Event:
+    return replace(Event(type=EventType.CREATED, message=message, time=CREATED_AT), **facts)
