@@ -1,0 +1,94 @@
+"""Writes the tables of docs/operating.md from the code; with --check only reports whether they are up to date.
+
+A table stands between ``<!-- settings: MODULE -->``, ``<!-- metrics: MODULE -->`` or ``<!-- keys: MODULE -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "operating.md"
+BLOCK = re.compile(r"(<!-- (settings|metrics|keys): ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> int:
+    """Write or check the page; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if the tables are not up to date")
+    old = PAGE.read_text(encoding="utf-8")
+    new = BLOCK.sub(lambda found: found[1] + TABLES[found[2]](importlib.import_module(found[3])) + found[4], old)
+    if not parser.parse_args().check:
+        PAGE.write_text(new, encoding="utf-8")
+    elif new != old:
+        print("docs/operating.md is not what the code says: run `make reference` and commit", file=sys.stderr)
+        return 1
+    return 0
+
+
+def settings_table(module: ModuleType) -> str:
+    """Return the settings of a service, or of a backend or authenticator, as a table."""
+    model = cast("type[BaseModel]", module.Settings)
+    prefix = str(model.model_config.get("env_prefix", ""))
+    rows = [f"| `{prefix}{name}` | {default} | {text} |" for name, default, text in settings(model)]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def settings(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield name, default and description of each setting, nested ones with ``__``."""
+    for name, field in model.model_fields.items():
+        path = f"{above}{name.upper()}"
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            yield from settings(type(default), f"{path}__")
+        else:
+            yield path, shown(field, default), (field.description or "").replace("|", "\\|")
+
+
+def shown(field: FieldInfo, default: object) -> str:
+    """Return a default as people write it."""
+    if field.is_required():
+        return "required"
+    if default is None or default in ("", {}, []):
+        return ""
+    return f"`{default}`" if not isinstance(default, float) else f"`{default:g}`"
+
+
+def metrics_table(module: ModuleType) -> str:
+    """Return the metrics of a service as a table."""
+    found = [value for value in vars(module).values() if isinstance(value, MetricWrapperBase)]
+    rows = [metric(value) for value in found]
+    return "\n".join(["| metric | type | labels | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def metric(value: MetricWrapperBase) -> str:
+    """Return the row of a metric."""
+    described = next(iter(value.describe()))
+    suffix = "_total" if described.type == "counter" else ""
+    labels = ", ".join(f"`{label}`" for label in value._labelnames)  # pyright: ignore[reportPrivateUsage]
+    return f"| `{described.name}{suffix}` | {described.type} | {labels} | {described.documentation} |"
+
+
+def keys_table(module: ModuleType) -> str:
+    """Return what a module says about its keys."""
+    return f"```text\n{(module.__doc__ or '').strip()}\n```\n"
+
+
+TABLES: dict[str, Callable[[ModuleType], str]] = {
+    "settings": settings_table,
+    "metrics": metrics_table,
+    "keys": keys_table,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
