@@ -10,7 +10,9 @@ from headrace.v1.enums import Right
 SHARED_RIGHTS = frozenset({Right.CLUSTER_VIEW, Right.CLUSTER_CONNECT, Right.CLUSTER_SCALE, Right.CLUSTER_STOP})
 """Rights that a share may grant."""
 
-_CLUSTER_RIGHTS = SHARED_RIGHTS | {Right.CLUSTER_MANAGE}
+CLUSTER_RIGHTS = SHARED_RIGHTS | {Right.CLUSTER_MANAGE}
+"""Rights that are about one cluster."""
+
 _USER_RIGHTS = frozenset({Right.ANYONE, Right.USER, Right.CLUSTER_CREATE})
 
 
@@ -77,7 +79,7 @@ def may(caller: User | None, right: Right, access: Access | None = None, *, now:
     """
     if caller is None:
         return right is Right.ANYONE
-    if access is None or right not in _CLUSTER_RIGHTS:
+    if access is None or right not in CLUSTER_RIGHTS:
         return right in _USER_RIGHTS
     if caller.is_admin or caller.user == access.owner:
         return True

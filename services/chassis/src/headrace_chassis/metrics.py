@@ -22,6 +22,8 @@ LEASES_HELD = Gauge("headrace_leases_held", "Shards whose lease this replica hol
 LEASE_TICK_FAILURES = Counter("headrace_lease_tick_failures", "Rounds of lease renewal that failed.")
 KEY_REFRESH_FAILURES = Counter("headrace_key_refresh_failures", "Failed attempts to read the signing keys from auth.")
 
+ROUTES_CONNECTED = Gauge("headrace_routes_connected", "1 while the controller's routes are being followed, else 0.")
+
 
 @contextmanager
 def metrics_page(address: str) -> Generator[None]:

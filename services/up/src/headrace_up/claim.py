@@ -9,9 +9,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from headrace_chassis.private_files import write_private
 from headrace_up.failure import CannotRun
 from headrace_up.layout import Layout
-from headrace_up.private_files import write_private
 
 LAYOUT_VERSION = 1
 

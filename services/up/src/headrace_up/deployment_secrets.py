@@ -8,10 +8,10 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace_chassis.private_files import write_private
 from headrace_up.failure import CannotRun
-from headrace_up.private_files import write_private
 
-ROLES = ("owner", "admin")
+ROLES = ("user", "admin")
 
 
 @dataclass(frozen=True)

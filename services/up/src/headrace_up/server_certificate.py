@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cryptography import x509
 
+from headrace_chassis.private_files import write_private
 from headrace_chassis.tls.certificates import Authority
-from headrace_up.private_files import write_private
 
 # Renewed at start, long before the end: a headrace that runs for a year without a restart still has a good one.
 AUTHORITY_LIFETIME = timedelta(days=3650)

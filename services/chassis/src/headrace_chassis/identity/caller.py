@@ -1,4 +1,4 @@
-"""Who makes the call that is being served."""
+"""The caller of the RPC that is being served: a user, or a cluster's agent."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from dataclasses import dataclass
 
 from headrace.errors import TokenInvalid
 
-OWNER = "owner"
+USER = "user"
 ADMIN = "admin"
+ROLES = frozenset({USER, ADMIN})
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A user, as the signed token says.
+    """A user, as the signed token names them.
 
     Attributes
     ----------
     user
-        The user's id, without ``users/``.
+        User id, without ``users/``.
     groups
-        Groups that the authenticator named.
+        Groups that the authenticator reported, without ``groups/``.
     roles
-        Of ``owner`` and ``admin``.
+        Of `ROLES`.
     method
-        Authenticator that vouched for the user.
+        Authenticator that the user comes from.
     """
 
     user: str
     groups: tuple[str, ...] = ()
-    roles: frozenset[str] = frozenset({OWNER})
+    roles: frozenset[str] = frozenset({USER})
     method: str = ""
 
     @property
@@ -48,12 +49,12 @@ _caller: ContextVar[Caller | AgentCaller | None] = ContextVar("headrace_caller",
 
 
 def set_caller(caller: Caller | AgentCaller | None) -> None:
-    """Says who makes the call that this task serves."""
+    """Record the caller of the RPC that this task serves."""
     _caller.set(caller)
 
 
 def current_caller() -> Caller:
-    """Returns the user who makes this call."""
+    """Return the user who called; raise `TokenInvalid` if it was no user."""
     caller = _caller.get()
     if not isinstance(caller, Caller):
         raise TokenInvalid("this call needs a user's token: log in first")
@@ -61,7 +62,7 @@ def current_caller() -> Caller:
 
 
 def current_agent() -> AgentCaller:
-    """Returns the agent that makes this call."""
+    """Return the agent that called; raise `TokenInvalid` if it was no agent."""
     caller = _caller.get()
     if not isinstance(caller, AgentCaller):
         raise TokenInvalid("this call needs the token of a cluster's agent")

@@ -1,57 +1,70 @@
-"""Authenticate: who calls, and may they."""
+"""Authenticate: verifies who calls, and the right that the RPC needs."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
+from headrace.access import CLUSTER_RIGHTS, may
 from headrace.errors import PermissionDenied, TokenInvalid
+from headrace.v1.enums import Right
 from headrace_chassis.identity.agent_tokens import AgentTokens
-from headrace_chassis.identity.caller import ADMIN, OWNER, AgentCaller, Caller, set_caller
-from headrace_chassis.identity.rights import Right
+from headrace_chassis.identity.caller import ROLES, AgentCaller, Caller, set_caller
+from headrace_chassis.identity.rights import set_right
 from headrace_chassis.identity.tokens import TokenVerifier
 from headrace_chassis.interceptors.call import Call, Interceptor, Method, Serve
 
-_USER_ROLES = frozenset({OWNER, ADMIN})
+Metadata = Mapping[str, str | bytes]
 
 
 def authenticate(verifier: TokenVerifier, agent_tokens: AgentTokens, *, internal: bool) -> Interceptor:
-    """Makes the interceptor of one listener; only on the internal one services are believed to be services."""
-
-    async def caller_of(method: Method, metadata: Mapping[str, str | bytes]) -> Caller | AgentCaller | None:
-        if method.right is Right.USER or method.right is Right.ADMIN:
-            caller = await verifier.verify(_credential(metadata, "Bearer "))
-            _check_roles(method, caller)
-            return caller
-        if method.right is Right.AGENT:
-            return AgentCaller(agent_tokens.verify(_credential(metadata, "Agent ")))
-        if method.right is Right.SERVICE and not internal:
-            raise PermissionDenied(f"{method.name} is for headrace's own services, on their internal listener")
-        if method.right is None:
-            raise PermissionDenied(f"{method.name} is not in the table of rights: nobody may call it")
-        return None
+    """Make the interceptor of one listener. RPCs for services are served on the internal one only."""
 
     def interceptor(method: Method, serve: Serve) -> Serve:
         async def authenticated(call: Call) -> Any:
-            set_caller(await caller_of(method, call.metadata))
+            if (right := method.right) is None:
+                raise PermissionDenied(f"nobody may call {method.name}: the contract names no right for it")
+            set_caller(await caller_of(method, right, call.metadata))
+            set_right(right)
             return await serve(call)
 
         return authenticated
 
+    async def caller_of(method: Method, right: Right, metadata: Metadata) -> Caller | AgentCaller | None:
+        match right:
+            case Right.ANYONE:
+                return None
+            case Right.SERVICE:
+                _check_service(method, internal=internal)
+                return None
+            case Right.AGENT:
+                return AgentCaller(agent_tokens.verify(_credential(metadata, "Agent ")))
+            case _:
+                caller = await verifier.verify(_credential(metadata, "Bearer "))
+                _check_user(method, right, caller)
+                return caller
+
     return interceptor
 
 
-def _check_roles(method: Method, caller: Caller) -> None:
-    if method.right is Right.ADMIN and not caller.is_admin:
-        raise PermissionDenied(f"{method.name} needs the role admin, which {caller.user} does not have")
-    if not caller.roles & _USER_ROLES:
-        raise PermissionDenied(f"{method.name} needs the role owner or admin, which {caller.user} does not have")
+def _check_service(method: Method, *, internal: bool) -> None:
+    if not internal:
+        raise PermissionDenied(f"{method.name} is for headrace's own services, on their internal listener")
 
 
-def _credential(metadata: Mapping[str, str | bytes], scheme: str) -> str:
+def _check_user(method: Method, right: Right, caller: Caller) -> None:
+    if not caller.roles & ROLES:
+        raise PermissionDenied(f"{caller.user} has no role in this deployment: ask the administrator for one")
+    # Rights on one cluster are the service's to check: it knows whose the cluster is.
+    if right not in CLUSTER_RIGHTS and not may(caller, right, now=time.time()):
+        raise PermissionDenied(f"{caller.user} may not call {method.name}: it needs the right {right}")
+
+
+def _credential(metadata: Metadata, scheme: str) -> str:
     value = metadata.get("authorization")
     if not isinstance(value, str):
-        raise TokenInvalid(f"this call needs `authorization: {scheme}<token>`, no credential was sent: log in first")
+        raise TokenInvalid(f"this call needs `authorization: {scheme}<token>`, and none was sent: log in first")
     if not value.startswith(scheme):
-        raise TokenInvalid(f"this call needs `authorization: {scheme}<token>`, another kind of credential was sent")
+        raise TokenInvalid(f"this call needs `authorization: {scheme}<token>`, and another kind was sent")
     return value[len(scheme) :]

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from headrace_chassis.identity.rights import Right
+from headrace.v1.enums import Right
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # one interceptor serves all messages
 
