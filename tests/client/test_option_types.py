@@ -1,0 +1,224 @@
+"""Types of options: what each takes, keeps and refuses, and how the contract carries it."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from headrace.option_protos import get_type, set_type, value_from_proto, value_to_proto
+from headrace.option_types import (
+    BadType,
+    BadValue,
+    Bool,
+    Bytes,
+    Choice,
+    Float,
+    Int,
+    NumberMapping,
+    OptionType,
+    Select,
+    Text,
+    TextList,
+    TextMapping,
+    format_bytes,
+)
+from headrace.v1 import option_value_pb2
+from headrace.v1 import options_service_pb2 as pb
+
+SIZES = Select((Choice(2 * 2**30, "2 GiB"), Choice(4 * 2**30, "4 GiB")))
+COLOURS = Select((Choice("red"), Choice("green", "like grass")))
+
+
+@pytest.mark.parametrize(
+    ("type_", "given", "kept"),
+    [
+        (Text(5), "hello", "hello"),
+        (Text(None), "x" * 5000, "x" * 5000),
+        (Bool(), True, True),
+        (Int(0, 9), 4.0, 4),
+        (Int(), np.int64(4), 4),
+        (Int(), 2**63 - 1, 2**63 - 1),
+        (Float(0, 9), 4, 4.0),
+        (Float(), np.float32(0.5), 0.5),
+        (Float(), Decimal("0.25"), 0.25),
+        (COLOURS, "red", "red"),
+        (COLOURS, "like grass", "green"),
+        (SIZES, 2**31, 2**31),
+        (SIZES, float(2**31), 2**31),
+        (SIZES, "4 GiB", 2**32),
+        (Select((Choice(True), Choice(1))), 1, 1),
+        (Bytes(), 1024.0, 1024),
+        (Bytes(), "1024", 1024),
+        (Bytes(), "4 GiB", 4 * 2**30),
+        (Bytes(), "4GB", 4 * 10**9),
+        (Bytes(), " 1.5 kib ", 1536),
+        (Bytes(), "1e6", 10**6),
+        (Bytes(), "2.PB", 2 * 10**15),
+        (Bytes(), "1152921504606846977", 2**60 + 1),
+        (TextMapping(), {"A": "b", "N": 1}, {"A": "b", "N": "1"}),
+        (TextMapping(), MappingProxyType({"A": "b"}), {"A": "b"}),
+        (NumberMapping(), {"GPU": 1, "FPGA": 0.5}, {"GPU": 1.0, "FPGA": 0.5}),
+        (TextList(), ["dask", "cuda"], ["dask", "cuda"]),
+        (TextList(), ("dask",), ["dask"]),
+    ],
+)
+def test_values_that_fit_are_kept(type_: OptionType, given: object, kept: object) -> None:
+    checked = type_.check(given)
+    assert checked == kept
+    assert type(checked) is type(kept)
+    assert value_from_proto(value_to_proto(checked)) == kept
+
+
+@pytest.mark.parametrize(
+    ("type_", "given"),
+    [
+        (Text(5), "longer"),
+        (Text(5), "ééé"),
+        (Text(), "a\0b"),
+        (Text(), "\ud800"),
+        (Int(), float("1e300")),
+        (Int(), 2**63),
+        (Int(0, 9), 10),
+        (Int(0, 9), -1),
+        (Float(), math.inf),
+        (Float(), math.nan),
+        (Float(0.5), 0.4),
+        (COLOURS, "blue"),
+        (Bytes(), "4 XB"),
+        (Bytes(), "lots"),
+        (Bytes(), ""),
+        (Bytes(), "9" * 64),
+        (Bytes(), "1" * 65),
+        (Bytes(), "1e99 PiB"),
+        (Bytes(0, 10), "1 kB"),
+        (Bytes(0), -1),
+        (TextMapping(), {"A=B": "x"}),
+        (TextMapping(), {"": "x"}),
+        (TextMapping(), {"A": "x\0"}),
+        (TextMapping(max_entries=1), {"A": "x", "B": "y"}),
+        (TextMapping(), {"A": "x" * 32768}),
+        (NumberMapping(), {"GPU": math.inf}),
+        (NumberMapping(max_entries=1), {"A": 1, "B": 2}),
+        (TextList(max_items=1), ["a", "b"]),
+        (TextList(), ["x" * 20000, "y" * 20000]),
+    ],
+)
+def test_values_out_of_bounds_are_refused_with_a_sentence(type_: OptionType, given: object) -> None:
+    with pytest.raises(BadValue, match=r"^(must|may) .{5,}") as caught:
+        type_.check(given)
+    assert not isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize(
+    ("type_", "given"),
+    [
+        (Text(), 1),
+        (Text(), None),
+        (Text(), b"x"),
+        (Bool(), 1),
+        (Bool(), "true"),
+        (Int(), True),
+        (Int(), 1.5),
+        (Int(), "1"),
+        (Int(), math.inf),
+        (Int(), math.nan),
+        (Float(), "1"),
+        (Float(), True),
+        (Float(), [1.0]),
+        (Float(), 10**400),
+        (COLOURS, 3),
+        (COLOURS, ["red"]),
+        (Select((Choice(value=True),)), 1.5),
+        (Bytes(), 0.5),
+        (Bytes(), []),
+        (TextMapping(), ["a"]),
+        (TextMapping(), {"A": True}),
+        (TextMapping(), {"A": None}),
+        (TextMapping(), {1: "x"}),
+        (NumberMapping(), {"GPU": "2"}),
+        (NumberMapping(), {"GPU": True}),
+        (TextList(), "dask worker"),
+        (TextList(), {"a"}),
+        (TextList(), [1]),
+    ],
+)
+def test_values_of_the_wrong_type_are_refused_as_such(type_: OptionType, given: object) -> None:
+    with pytest.raises(BadType, match=r"^must be .{3,}"):
+        type_.check(given)
+
+
+@pytest.mark.parametrize(
+    ("type_", "given", "path"),
+    [
+        (TextMapping(), {"A": None}, "['A']"),
+        (TextMapping(), {1: "x"}, ": key 1"),
+        (NumberMapping(), {"GPU": "x"}, "['GPU']"),
+        (TextList(), ["a", 1], "[1]"),
+        (Int(), "x", ""),
+    ],
+)
+def test_the_wrong_part_of_a_value_is_named(type_: OptionType, given: object, path: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        type_.check(given)
+    assert caught.value.path == path
+
+
+def test_bounds_of_bytes_are_told_with_units() -> None:
+    with pytest.raises(BadValue, match=r"must be at most 4 GiB, is 8 GiB"):
+        Bytes(0, 2**32).check("8 GiB")
+    assert format_bytes(1500) == "1500 bytes"
+    assert format_bytes(0) == "0 bytes"
+
+
+def test_long_values_are_not_repeated_in_full() -> None:
+    with pytest.raises(BadValue) as caught:
+        Int().check("x" * 10_000)
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize(
+    ("type_", "field"),
+    [
+        (Text(7), "string_type"),
+        (Text(None), "string_type"),
+        (Bool(), "bool_type"),
+        (Int(), "int_type"),
+        (Int(0, 9), "int_type"),
+        (Float(maximum=0.5), "float_type"),
+        (SIZES, "select_type"),
+        (Select((Choice(value=True), Choice(["a"], "a list"))), "select_type"),
+        (Bytes(0), "bytes_type"),
+        (TextMapping(8), "mapping_type"),
+        (NumberMapping(None), "number_mapping_type"),
+        (TextList(9), "list_type"),
+    ],
+)
+def test_clients_get_the_type_that_the_server_has(type_: OptionType, field: str) -> None:
+    option = pb.Option()
+    set_type(option, type_)
+    assert option.WhichOneof("type") == field
+    assert get_type(option) == type_
+
+
+def test_what_this_version_does_not_know_is_none() -> None:
+    assert get_type(pb.Option()) is None
+    assert value_from_proto(option_value_pb2.OptionValue()) is None
+    option = pb.Option()
+    option.select_type.choices.add(label="from the future")
+    assert get_type(option) == Select(())
+
+
+@pytest.mark.parametrize("value", [None, b"x", {1: 2}, {"a": None}, {"a": "b", "c": 1}, [1], object(), 2**63])
+def test_what_the_contract_cannot_carry_is_refused(value: object) -> None:
+    with pytest.raises(BadType, match="must be a value that an option can have"):
+        value_to_proto(value)
+
+
+def test_integers_stay_integers() -> None:
+    assert value_to_proto(3).WhichOneof("value") == "int_value"
+    assert value_to_proto(3.0).WhichOneof("value") == "double_value"
+    assert value_to_proto(value=True).WhichOneof("value") == "bool_value"
