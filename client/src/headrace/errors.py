@@ -1,33 +1,36 @@
-"""What can go wrong, as classes that services raise and callers catch.
+"""Errors: services raise these classes, and callers of the client catch the same ones.
 
 ::
 
     HeadraceError
-    ├── GatewayClusterError            the cluster is not in a state for this, or has failed
-    │   ├── ClusterEnded               it is ending or has ended
-    │   └── ClusterFailed              it failed; carries the reason and the log's tail
-    ├── GatewayServerError             headrace itself could not
-    │   ├── StoreUnavailable           its store is away: repeat
-    │   ├── Draining                   this replica is shutting down: repeat
+    ├── GatewayClusterError            the cluster is in the wrong state, or has failed
+    │   ├── ClusterEnded               it is stopping or has ended
+    │   ├── ClusterNotEnded            it has not ended
+    │   └── ClusterFailed              it failed; carries the reason and the last lines of the log
+    ├── GatewayServerError             headrace could not do it
+    │   ├── StoreUnavailable           the store is away: retry
+    │   ├── Draining                   this replica is shutting down: retry
     │   ├── Unreachable                nothing answers at the address: see `headrace doctor`
-    │   │   └── NotHeadrace            what answers there is not headrace, or its certificate is not trusted
+    │   │   └── NotHeadrace            something else than headrace answers, or its certificate is not trusted
     │   ├── DeadlineExceeded           not done in time
-    │   ├── FencedOff                  the writer has lost its lease
-    │   └── InternalError              a fault of headrace
+    │   ├── SessionReplaced            another agent took over the session of this cluster
+    │   ├── StopFailed                 some of several clusters could not be stopped
+    │   └── InternalError              an error inside headrace
     ├── InvalidRequest (ValueError)    fields are wrong; names each
-    │   ├── WrongType (TypeError)      a value is of the wrong type
+    │   ├── WrongType (TypeError)      a value has the wrong type
     │   └── UnknownOption              there is no such option (AttributeError, KeyError)
     ├── NotFound (ValueError)
     │   ├── ClusterNotFound, GroupNotFound, WorkerNotFound, ApiTokenNotFound
     ├── Unauthenticated
     │   ├── BadCredentials, TokenInvalid, TokenExpired, TokenRevoked
     ├── PermissionDenied
-    ├── AliasTaken
-    ├── QuotaExceeded                  a limit binds; says which, used and asked
+    ├── AliasTaken                     a living cluster of the owner has this name
+    │   └── OptionsDiffer              and other options than those asked for
+    ├── QuotaExceeded                  a limit binds; names it, with what is used and requested
     ├── StaleEtag                      read again, then write
-    └── ResumeTokenTooOld              watch again from the start
+    └── ResumeTokenTooOld              watch again without the token
 
-Nothing here imports gRPC: :mod:`headrace._wire.status` alone knows both worlds.
+Nothing here imports gRPC: only :mod:`headrace._wire.status` knows both these classes and gRPC's codes.
 """
 
 from __future__ import annotations
@@ -43,9 +46,9 @@ class HeadraceError(Exception):
     Parameters
     ----------
     message
-        A sentence that says what, which and what to do.
+        A sentence: what happened, to which object, what to do next.
     details
-        Facts for programs; they travel with the error.
+        Facts for programs. They are sent along with the error.
     """
 
     def __init__(self, message: str, details: Mapping[str, str] | None = None) -> None:
@@ -55,11 +58,15 @@ class HeadraceError(Exception):
 
 
 class GatewayClusterError(HeadraceError):
-    """A cluster is not in a state for what was asked."""
+    """The cluster is in a state that does not allow the request, or has failed."""
 
 
 class ClusterEnded(GatewayClusterError):
-    """The cluster is ending or has ended. Nothing was changed."""
+    """The cluster is stopping or has ended. Nothing was changed."""
+
+
+class ClusterNotEnded(GatewayClusterError):
+    """The cluster has not ended. Nothing was changed: stop it first."""
 
 
 class ClusterFailed(GatewayClusterError):
@@ -70,7 +77,7 @@ class ClusterFailed(GatewayClusterError):
     reason
         The end reason, such as ``"BACKEND_ERROR"``.
     log_tail
-        Last lines of the log of what failed, at most 8 KiB.
+        Last lines of the log of the process that failed, at most 8 KiB.
     """
 
     def __init__(self, message: str, details: Mapping[str, str] | None = None, *, log_tail: str = "") -> None:
@@ -85,19 +92,19 @@ class ClusterFailed(GatewayClusterError):
     def __str__(self) -> str:
         if not self.log_tail:
             return self.message
-        return f"{self.message}\n--- last lines of its log ---\n{self.log_tail.rstrip()}"
+        return f"{self.message}\n--- last lines of the log ---\n{self.log_tail.rstrip()}"
 
 
 class GatewayServerError(HeadraceError):
-    """The server could not do what was asked."""
+    """The server could not fulfil the request."""
 
 
 class StoreUnavailable(GatewayServerError):
-    """The server's store is away. Nothing was changed as far as is known; repeating the call is safe."""
+    """The server's store is away. Retrying is safe."""
 
 
 class Draining(GatewayServerError):
-    """This replica is shutting down. Repeating the call is safe; another replica answers."""
+    """This replica is shutting down. Retrying is safe: another replica answers."""
 
 
 class Unreachable(GatewayServerError):
@@ -105,24 +112,47 @@ class Unreachable(GatewayServerError):
 
 
 class NotHeadrace(Unreachable):
-    """The address cannot be right: unknown, refused, not TLS, not trusted, or something else. Repeating cannot help."""
+    """The address is wrong: unknown host, refused, no TLS, no trusted certificate, or another program. Do not retry."""
 
 
 class DeadlineExceeded(GatewayServerError):
-    """It was not done before the call's deadline."""
+    """The call's deadline passed."""
 
 
 class FencedOff(GatewayServerError):
     """The writer no longer holds the lease. Nothing was changed."""
 
 
+class SessionReplaced(GatewayServerError):
+    """Another agent took over the session of this cluster. Raised towards agents only."""
+
+
 class InternalError(GatewayServerError):
-    """A fault of headrace. Its log has the whole of it under the request id."""
+    """An error inside headrace. The server's log has the details under the request id."""
+
+
+class StopFailed(GatewayServerError):
+    """Some of several clusters could not be stopped. The others are stopping.
+
+    Attributes
+    ----------
+    stopped
+        Ids of the clusters that are stopping.
+    failures
+        Sentence for each cluster that could not be stopped, by its id.
+    """
+
+    def __init__(self, stopped: Sequence[str], failures: Mapping[str, str]) -> None:
+        sentences = "; ".join(f"{cluster}: {message}" for cluster, message in failures.items())
+        total = len(stopped) + len(failures)
+        super().__init__(f"{len(failures)} of {total} clusters could not be stopped: {sentences}")
+        self.stopped = tuple(stopped)
+        self.failures = dict(failures)
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One wrong field: its path, such as ``"spec.options.worker_memory"``, and what is wrong with it."""
+    """A wrong field: its path, such as ``"spec.options.worker_memory"``, and what is wrong."""
 
     field: str
     description: str
@@ -139,7 +169,7 @@ class InvalidRequest(HeadraceError, ValueError):
 
     @classmethod
     def of(cls, *violations: Violation) -> Self:
-        """Makes the error from the wrong fields alone."""
+        """Make the error from the wrong fields."""
         return cls("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
 
     def __str__(self) -> str:
@@ -147,7 +177,7 @@ class InvalidRequest(HeadraceError, ValueError):
 
 
 class WrongType(InvalidRequest, TypeError):
-    """A value is of the wrong type. Nothing was changed."""
+    """A value has the wrong type. Nothing was changed."""
 
 
 class UnknownOption(InvalidRequest, AttributeError, KeyError):
@@ -155,7 +185,7 @@ class UnknownOption(InvalidRequest, AttributeError, KeyError):
 
 
 class NotFound(HeadraceError, ValueError):
-    """There is no such thing that the caller may see."""
+    """There is no such resource that the caller may see."""
 
 
 class ClusterNotFound(NotFound):
@@ -175,7 +205,7 @@ class ApiTokenNotFound(NotFound):
 
 
 class Unauthenticated(HeadraceError):
-    """The caller did not prove who it is."""
+    """The caller did not prove its identity."""
 
 
 class BadCredentials(Unauthenticated):
@@ -183,11 +213,11 @@ class BadCredentials(Unauthenticated):
 
 
 class TokenInvalid(Unauthenticated):
-    """No token was sent, or none that this deployment signed."""
+    """There is no token, or no key of this deployment signed it."""
 
 
 class TokenExpired(Unauthenticated):
-    """The token has run out: log in again."""
+    """The token expired: log in again."""
 
 
 class TokenRevoked(Unauthenticated):
@@ -199,19 +229,29 @@ class PermissionDenied(HeadraceError):
 
 
 class AliasTaken(HeadraceError):
-    """A living cluster of the caller has this alias. Nothing was changed."""
+    """A living cluster of the owner has this alias. Nothing was changed.
+
+    The details have ``cluster``, the name of that cluster.
+    """
+
+
+class OptionsDiffer(AliasTaken):
+    """A living cluster of the owner has this alias and other options than those asked for. Nothing was changed.
+
+    The details have ``cluster`` and ``options``, the keys of the options that differ, separated by commas.
+    """
 
 
 class QuotaExceeded(HeadraceError):
     """A limit binds. Nothing was changed.
 
-    The details carry ``subject`` (who the limit is on, such as ``"users/ann"``), ``what`` (``"clusters"``,
-    ``"workers"``, ``"cores"``, ``"memory_bytes"``), ``limit``, ``used`` and ``asked``.
+    The details have ``subject`` (whom the limit is for, such as ``"users/ann"``), ``what`` (``"clusters"``,
+    ``"workers"``, ``"cores"``, ``"memory_bytes"``, ``"gpus"``), ``limit``, ``used`` and ``asked``.
     """
 
     @classmethod
     def of(cls, *, subject: str, what: str, limit: int, used: int, asked: int) -> QuotaExceeded:
-        """Makes the error from its facts."""
+        """Make the error from its facts."""
         return cls(
             f"{subject} may have {limit} {what}, has {used} and asked for {asked} more; "
             f"ask for at most {max(0, limit - used)}, or stop something first",
@@ -220,12 +260,12 @@ class QuotaExceeded(HeadraceError):
 
 
 class StaleEtag(HeadraceError):
-    """The record has changed since it was read. Nothing was changed: read again, then write."""
+    """The record changed since it was read. Nothing was written: read it again, then write."""
 
 
 class ResumeTokenTooOld(HeadraceError):
-    """The history no longer reaches back to this resume token: start again without one."""
+    """The history no longer reaches back to this resume token: watch again without one."""
 
 
 class GatewayWarning(UserWarning):
-    """Something is not as asked, but goes on."""
+    """Something is not as requested; the program goes on."""
