@@ -1,1 +1,1 @@
-"""What runs the processes of clusters."""
+"""The seam to what launches the processes of clusters."""

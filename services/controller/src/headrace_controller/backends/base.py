@@ -1,7 +1,7 @@
 """The seam to backends: what launches processes and reports what runs.
 
-A backend knows nothing of Dask, numbers of workers or limits. Every process carries the deployment's id, its cluster's id
-and the generation that it was launched for, so that all of them are found again with the store empty.
+A backend knows nothing of Dask, numbers of workers or limits. Every process carries the deployment's id, its cluster's
+id and the generation that it was launched for, so that all of them are found again with the store empty.
 
 A backend is a distribution of its own, found by the entry point group ``headrace.backends``: a :class:`Plugin`.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import BaseModel
 
 from headrace_controller.backends.process import ProcessSpec, ProcessStatus
 from headrace_controller.options.catalogue import Option
@@ -59,6 +61,8 @@ class Capabilities:
         Whether logs can be read after a process has exited.
     keeps_exits
         Whether exit code and cause are reported after a restart of the controller.
+    tells_signals
+        Whether a process that was killed by a signal has the negative number of the signal as its exit code.
     tells_out_of_memory
         Whether a memory kill is reported as ``OUT_OF_MEMORY``.
     warm
@@ -71,6 +75,7 @@ class Capabilities:
     notice_seconds: float
     keeps_logs: bool = True
     keeps_exits: bool = True
+    tells_signals: bool = True
     tells_out_of_memory: bool = True
     warm: bool = False
     suspend: bool = False
@@ -122,7 +127,8 @@ class Backend(Protocol):
     ) -> AsyncIterator[LogPiece]:
         """Streams logs, also of exited processes; with `follow` until the caller stops reading.
 
-        Processes named in `positions` are read from there on. Raises ``ValueError`` for a position that it did not give.
+        Processes named in `positions` are read from there on; `tail_lines` counts for the others. Raises ``ValueError``
+        for a position that it did not give.
         """
         ...
 
@@ -144,7 +150,7 @@ class Manifests(Protocol):
         ...
 
     async def manifests(self) -> Mapping[str, bytes]:
-        """Returns the manifest of each cluster whose scheduler runs."""
+        """Returns the manifest of each cluster whose scheduler runs, by cluster id."""
         ...
 
     async def update_manifest(self, cluster: str, manifest: bytes) -> None:
@@ -171,8 +177,8 @@ class Deployment:
 class Plugin(Protocol):
     """An entry of the entry point group ``headrace.backends``, usually a module."""
 
-    Settings: ClassVar[type[Any]]
-    """Pydantic model of the backend's settings; read from ``backends.<name>`` of the controller's settings."""
+    Settings: ClassVar[type[BaseModel]]
+    """The backend's settings; read from ``backends.<name>`` of the controller's settings."""
 
     def options(self, settings: Any) -> Sequence[Option]:
         """Returns the backend's own options, besides those that every worker has."""

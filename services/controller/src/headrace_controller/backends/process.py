@@ -56,8 +56,8 @@ class ProcessSpec:
     settings
         Values of the backend's own options by key, checked by them.
     manifest
-        What the controller needs to adopt the cluster with its store empty; opaque, sealed. The backend keeps it with the
-        scheduler.
+        What the controller needs to adopt the cluster with its store empty; opaque and sealed. The backend keeps it
+        with the scheduler.
     """
 
     key: ProcessKey
@@ -67,7 +67,7 @@ class ProcessSpec:
     owner: str
     agent_token: str = field(repr=False)
     agent_ca_pem: str = ""
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     settings: Mapping[str, object] = field(default_factory=dict[str, object])

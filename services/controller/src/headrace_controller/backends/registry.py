@@ -1,41 +1,74 @@
-"""The backends by name. A new one is a new line here and new files beside it, loaded only where it is used."""
+"""Finds the installed backends and creates those that a deployment names."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from pathlib import Path
-from typing import Protocol, cast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
 
-from headrace_controller.backends.base import Backend
+from pydantic import ValidationError
 
-FACTORIES = {"local": "headrace_backend_local.factory"}
+from headrace_controller.backends.base import Backend, Deployment, Plugin
+from headrace_controller.options.catalogue import Option
 
-
-class BackendSettings(Protocol):
-    """What backends take of the controller's settings."""
-
-    @property
-    def backend(self) -> str: ...
-    @property
-    def deployment(self) -> str: ...
-    @property
-    def local_directory(self) -> Path: ...
-    @property
-    def local_warm(self) -> bool: ...
-    @property
-    def local_standby(self) -> int: ...
+GROUP = "headrace.backends"
 
 
-class _Factory(Protocol):
-    def create(self, settings: BackendSettings) -> Backend: ...
+class UnusableBackend(ValueError):
+    """A backend of the settings cannot be created. The message names the setting and what to do."""
 
 
-def create_backend(settings: BackendSettings) -> Backend:
-    """Makes the backend that the settings name; it is yet to be opened."""
+@dataclass(frozen=True, slots=True)
+class LoadedBackend:
+    """A backend, not opened yet, with its own options."""
+
+    backend: Backend
+    options: tuple[Option, ...] = ()
+
+
+def load(
+    settings: Mapping[str, Mapping[str, object]],
+    deployment: Deployment,
+    installed: Iterable[EntryPoint] | None = None,
+) -> dict[str, LoadedBackend]:
+    """Creates the backends that the settings name; raises `UnusableBackend`.
+
+    Parameters
+    ----------
+    settings
+        Settings of each backend by its name, as they were read: ``backends.<name>`` of the controller's settings.
+    deployment
+        Passed to each backend.
+    installed
+        Entry points to search. None means those of all installed distributions.
+    """
+    found = {entry.name: entry for entry in (entry_points(group=GROUP) if installed is None else installed)}
+    if not settings:
+        raise UnusableBackend(f"backends names no backend; {_names(found)}")
+    return {name: _create(name, own, deployment, found) for name, own in settings.items()}
+
+
+def _create(
+    name: str, settings: Mapping[str, object], deployment: Deployment, found: Mapping[str, EntryPoint]
+) -> LoadedBackend:
+    if name not in found:
+        raise UnusableBackend(f"backends.{name[:80]} is not installed; {_names(found)}")
     try:
-        module = FACTORIES[settings.backend]
-    except KeyError:
-        raise ValueError(
-            f"there is no backend {settings.backend!r}: the setting `backend` is one of {', '.join(sorted(FACTORIES))}"
-        ) from None
-    return cast("_Factory", import_module(module)).create(settings)
+        plugin = cast("Plugin", found[name].load())
+    except (ImportError, AttributeError) as error:
+        raise UnusableBackend(f"backends.{name} cannot be imported: {error}") from error
+    checked = _check(name, plugin, settings)
+    return LoadedBackend(plugin.create(checked, deployment), tuple(plugin.options(checked)))
+
+
+def _check(name: str, plugin: Plugin, settings: Mapping[str, object]) -> Any:
+    try:
+        return plugin.Settings.model_validate(settings)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, ('backends', name, *e['loc'])))}: {e['msg']}" for e in error.errors()]
+        raise UnusableBackend("; ".join(wrong)) from error
+
+
+def _names(found: Mapping[str, EntryPoint]) -> str:
+    return f"installed are: {', '.join(sorted(found))}" if found else "no backend is installed"
