@@ -73,16 +73,16 @@ def may(caller: User | None, right: Right, access: Access | None = None, *, now:
     right
         The right that the call needs.
     access
-        The cluster that the call is about. None if it is about no cluster.
+        Whose thing the call is about: a cluster, or what belongs to a user. None if it is about none in particular.
     now
         Seconds since the epoch, for shares that end.
     """
     if caller is None:
         return right is Right.ANYONE
-    if access is None or right not in CLUSTER_RIGHTS:
+    if access is None or right is Right.ANYONE:
         return right in _USER_RIGHTS
     if caller.is_admin or caller.user == access.owner:
-        return True
+        return right in _USER_RIGHTS | CLUSTER_RIGHTS
     return any(_grants(share, right, now) and _is_member(caller, share.member) for share in access.shares)
 
 
