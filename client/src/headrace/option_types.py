@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import SupportsFloat, SupportsIndex, TypeVar, cast
 
-OptionValue = str | bool | int | float | list[str] | dict[str, str] | dict[str, float]
+OptionValue = str | bool | int | float | list[str] | Mapping[str, str | float]
 
 # What the contract's int64 carries.
 _INT_MINIMUM, _INT_MAXIMUM = -(2**63), 2**63 - 1

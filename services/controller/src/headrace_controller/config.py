@@ -3,111 +3,180 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from headrace_chassis.settings import ServiceSettings
 from headrace_controller.model import Limits
 
+Key = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
 
 class LimitSettings(BaseModel):
-    """Bounds of what may be promised; None binds nothing."""
+    """Limits of one subject; None means no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     clusters: int | None = Field(default=None, ge=0, description="Living clusters.")
-    workers: int | None = Field(default=None, ge=0, description="Workers, over all groups.")
+    workers: int | None = Field(default=None, ge=0, description="Workers of all worker groups.")
     cores: float | None = Field(default=None, ge=0, description="Cores of all workers.")
     memory_bytes: ByteSize | None = Field(
-        default=None, description="Memory of all workers, bytes or text such as '64 GiB'."
+        default=None, description="Memory of all workers, in bytes or as text such as '64 GiB'."
     )
+    gpus: int | None = Field(default=None, ge=0, description="GPUs of all workers.")
 
     def limits(self) -> Limits:
-        """The same as the store counts it."""
+        """Return them as the store counts."""
         return Limits(
             clusters=self.clusters,
             workers=self.workers,
             cores_milli=None if self.cores is None else round(self.cores * 1000),
             memory_bytes=self.memory_bytes,
+            gpus=self.gpus,
         )
 
 
+class ClusterLimitSettings(LimitSettings):
+    """Limits of each cluster."""
+
+    workers: int | None = Field(default=1000, ge=0, description="Workers of all worker groups.")
+
+
 class AllLimits(BaseModel):
-    """Bounds by what they bind."""
+    """Limits by subject."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    deployment: LimitSettings = Field(default=LimitSettings(), description="What all clusters together may have.")
-    user: LimitSettings = Field(
-        default=LimitSettings(), description="What the clusters of each user may have together."
-    )
-    cluster: LimitSettings = Field(default=LimitSettings(workers=1000), description="What each cluster may have.")
+    deployment: LimitSettings = Field(default=LimitSettings(), description="Limits of all clusters together.")
+    user: LimitSettings = Field(default=LimitSettings(), description="Limits of all clusters of one user together.")
+    cluster: ClusterLimitSettings = Field(default=ClusterLimitSettings(), description="Limits of each cluster.")
 
 
 class WorkerDefaults(BaseModel):
-    """Values of a worker's options that a user leaves out."""
+    """Defaults of the options of workers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cores: float = Field(default=1.0, gt=0, le=1024, description="Cores that a worker counts as.")
-    memory_bytes: ByteSize = Field(default=ByteSize(2 * 2**30), ge=0, description="Memory limit of a worker; 0: none.")
+    cores: float = Field(default=1.0, gt=0, le=1024, description="Cores of a worker.")
+    memory_bytes: ByteSize = Field(
+        default=ByteSize(2 * 2**30), ge=0, description="Memory limit of a worker in bytes. 0 means no limit."
+    )
+
+
+class OptionSettings(BaseModel):
+    """Changes to an option in a profile. Values are written as users write them, such as '4 GiB'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: Any = Field(default=None, description="Value if none is given.")
+    minimum: int | float | str | None = Field(default=None, description="Minimum, if the option is a number.")
+    maximum: int | float | str | None = Field(default=None, description="Maximum, if the option is a number.")
+    choices: list[Any] | dict[str, Any] | None = Field(
+        default=None, description="The values that may be chosen: a list, or a mapping of labels to values."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.choices is not None and (self.minimum is not None or self.maximum is not None):
+            raise ValueError("set either `choices`, or `minimum` and `maximum`")
+        if self.choices is not None and not self.choices:
+            raise ValueError("`choices` must not be empty")
+        return self
+
+
+class ProfileSettings(BaseModel):
+    """A kind of cluster that users may choose."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str = Field(default="", max_length=256, description="Label for people. Empty means the profile's key.")
+    description: str = Field(default="", max_length=1024, description="Sentence for people.")
+    backend: str = Field(default="", description="Backend of its clusters. Empty means the first of `backends`.")
+    limits: LimitSettings = Field(
+        default=LimitSettings(), description="Limits of all clusters of this profile together."
+    )
+    options: dict[str, OptionSettings] = Field(default={}, description="Changes to options, by key.")
 
 
 class Settings(ServiceSettings):
-    """Settings of the controller; environment over file over default."""
+    """Settings of the controller. The environment overrides the file, which overrides the defaults."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_CONTROLLER_", env_nested_delimiter="__")
 
-    backend: str = Field(default="local", description="Name of the backend that runs processes.")
-    local_directory: Path = Field(
-        default=Path("headrace-local"), description="Directory of the local backend: its socket, logs and manifests."
+    backends: dict[str, dict[str, Any]] = Field(
+        default={"local": {}}, min_length=1, description="Settings of each backend, by the backend's name."
     )
-    local_warm: bool = Field(default=True, description="Fork processes from a parent that has everything imported.")
-    local_standby: int = Field(
-        default=2, ge=0, le=64, description="Schedulers that the local backend keeps forked in advance."
+    profiles: dict[Key, ProfileSettings] = Field(
+        default={"default": ProfileSettings()},
+        min_length=1,
+        description="Profiles that users may choose, by key. The first one is the default.",
     )
-    listen_host: str = Field(default="127.0.0.1", description="Where Dask processes listen. Empty: as Dask decides.")
-    agent_endpoint: str = Field(default="", description="gRPC target of this service for agents. Empty: as `listen`.")
+    agent_endpoint: str = Field(
+        default="", description="gRPC target of this service for agents on this machine. Empty means `listen`."
+    )
     agent_ca_file: Path | None = Field(
-        default=None, description="Certificate authority that agents check the endpoint with."
+        default=None, description="Certificate authority that agents check the endpoint with, PEM."
     )
     sni_suffix: str = Field(
-        default="clusters.headrace.internal", description="Clusters are reached by the TLS server name <id>.<this>."
+        default="clusters.headrace.internal", description="A cluster's TLS server name is its id, a dot and this."
     )
-    shards: int = Field(default=16, ge=1, le=1024, description="Parts that clusters are divided into over replicas.")
-    parallelism: int = Field(default=32, ge=1, le=1024, description="Clusters that one replica reconciles at once.")
+    shards: int = Field(
+        default=16, ge=1, le=1024, description="Number of parts into which replicas divide the clusters."
+    )
+    parallelism: int = Field(
+        default=32, ge=1, le=1024, description="Number of clusters that one replica reconciles at the same time."
+    )
     start_timeout_seconds: float = Field(
-        default=60, gt=0, description="A scheduler that is not usable by then has failed."
+        default=60, gt=0, description="Seconds after which a scheduler that is not usable counts as failed."
     )
     worker_start_timeout_seconds: float = Field(
-        default=60, gt=0, description="A worker that has not joined by then failed."
+        default=60, gt=0, description="Seconds after which a worker that has not joined its scheduler counts as failed."
     )
     scheduler_lost_seconds: float = Field(
-        default=30, gt=0, description="A scheduler whose agent was away for so long is lost."
+        default=30, gt=0, description="Seconds without agent contact after which a scheduler counts as lost."
     )
-    worker_failure_limit: int = Field(default=3, ge=1, description="Failed starts of workers that fail a cluster.")
-    retention_seconds: float = Field(
-        default=86400, ge=0, description="How long the record and logs of an ended cluster stay."
-    )
-    full_pass_seconds: float = Field(
-        default=60, gt=0, description="Between two looks at everything, for what an event missed."
-    )
-    orphan_grace_seconds: float = Field(
-        default=60, ge=0, description="Processes of unknown clusters are stopped after this."
-    )
-    checkpoint_seconds: float = Field(default=15, gt=0, le=30, description="Between two checkpoints of a quiet watch.")
-    certificate_seconds: float = Field(
-        default=43200, ge=300, description="Lifetime of clients' and processes' certificates."
-    )
-    authority_seconds: float = Field(
-        default=10 * 365 * 86400, ge=86400, description="Lifetime of a cluster's own authority."
+    worker_failure_limit: int = Field(
+        default=3, ge=1, description="Number of consecutive failed starts of workers after which a cluster fails."
     )
     idle_timeout_seconds: float = Field(
-        default=0, ge=0, description="Dask ends a scheduler idle for so long. 0: never."
+        default=0, ge=0, description="Seconds after which an idle cluster is stopped. 0 means never."
     )
-    adaptive_interval_seconds: float = Field(default=1, gt=0, description="Between two looks of adaptive scaling.")
-    limits: AllLimits = Field(
-        default=AllLimits(), description="What may be promised to users, clusters and altogether."
+    retention_seconds: float = Field(
+        default=86400, ge=0, description="Seconds for which the record and the logs of an ended cluster are kept."
     )
-    worker: WorkerDefaults = Field(default=WorkerDefaults(), description="Values of options that a user leaves out.")
+    resync_seconds: float = Field(
+        default=300,
+        gt=0,
+        description="Seconds in which a replica checks all of its clusters once, a few at a time, for missed events.",
+    )
+    orphan_grace_seconds: float = Field(
+        default=60, ge=0, description="Seconds after which processes of unknown clusters are stopped."
+    )
+    checkpoint_seconds: float = Field(
+        default=15, gt=0, le=30, description="Seconds between two checkpoints of a watch without changes."
+    )
+    certificate_seconds: float = Field(
+        default=43200, ge=300, description="Lifetime of the certificates of clients and processes, in seconds."
+    )
+    authority_seconds: float = Field(
+        default=10 * 365 * 86400,
+        ge=86400,
+        description="Lifetime of the certificate authority of a cluster, in seconds.",
+    )
+    adaptive_interval_seconds: float = Field(
+        default=1, gt=0, description="Seconds between two runs of adaptive scaling."
+    )
+    limits: AllLimits = Field(default=AllLimits(), description="Limits of what may be promised.")
+    worker: WorkerDefaults = Field(default=WorkerDefaults(), description="Defaults of the options of workers.")
+
+    @model_validator(mode="after")
+    def _check_backends(self) -> Self:
+        for key, profile in self.profiles.items():
+            if profile.backend and profile.backend not in self.backends:
+                raise ValueError(
+                    f"profiles.{key}.backend: there is no backend {profile.backend!r}; "
+                    f"`backends` has {', '.join(self.backends)}"
+                )
+        return self

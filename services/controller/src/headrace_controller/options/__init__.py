@@ -1,1 +1,1 @@
-"""The options that users may set: kinds, checks, and what they make of a cluster."""
+"""Options that users may set, and what follows from their values."""

@@ -1,63 +1,83 @@
-"""What a worker is and what a cluster is promised, from its checked options."""
+"""What follows from the checked options of a cluster: the shape of its workers, and what it is promised. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
-from headrace_controller.model import Demand, Group, OptionValue, Spec
+from headrace.option_types import OptionValue
+from headrace_controller.model import Cluster, Demand, Group, Resources, Spec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What one worker is, from its options."""
+    """A worker of a group.
 
-    cores: float
+    Attributes
+    ----------
+    dask_resources
+        Dask resources by name.
+    lifetime_seconds
+        Age at which it retires and is replaced. 0 means never.
+    """
+
+    resources: Resources
     threads: int
-    memory_bytes: int
-    resources: Mapping[str, float]
+    dask_resources: Mapping[str, float]
     lifetime_seconds: float
     environment: Mapping[str, str]
 
 
-def effective(spec: Spec, group: Group | None) -> dict[str, OptionValue]:
-    """The options of a group's workers; of the scheduler without one."""
-    return {**spec.options, **(group.options if group else {})}
-
-
 def shape(spec: Spec, group: Group) -> Shape:
-    """What one worker of the group is."""
-    values = effective(spec, group)
-    cores = _float(values.get("worker_cores", 1.0))
+    """Return the shape of the group's workers."""
+    values = _values(spec, group)
+    cores = _number(values, "worker_cores", 1.0)
     return Shape(
-        cores=cores,
-        threads=int(_float(values.get("worker_threads", 0))) or max(1, round(cores)),
-        memory_bytes=int(_float(values.get("worker_memory", 0))),
-        resources={key: float(value) for key, value in _mapping(values.get("worker_resources")).items()},
-        lifetime_seconds=_float(values.get("worker_lifetime", 0.0)),
-        environment=_mapping(values.get("environment")),
+        resources=Resources(
+            cores=cores,
+            memory_bytes=int(_number(values, "worker_memory")),
+            gpus=int(_number(values, "worker_gpus")),
+        ),
+        threads=int(_number(values, "worker_threads")) or max(1, round(cores)),
+        dask_resources=cast("Mapping[str, float]", _mapping(values, "worker_resources")),
+        lifetime_seconds=_number(values, "worker_lifetime"),
+        environment=environment(spec, group),
     )
 
 
 def environment(spec: Spec, group: Group | None) -> Mapping[str, str]:
-    """The environment variables of a group's workers; of the scheduler without one."""
-    return _mapping(effective(spec, group).get("environment"))
+    """Return the environment variables of the group's workers, or of the scheduler if there is no group."""
+    return cast("Mapping[str, str]", _mapping(_values(spec, group), "environment"))
 
 
-def demand(spec: Spec) -> Demand:
-    """What a cluster of this spec is promised with the sizes that its groups have now."""
-    shapes = [(group.wanted, shape(spec, group)) for group in spec.groups]
+def backend_settings(spec: Spec, group: Group | None, keys: Iterable[str]) -> dict[str, OptionValue]:
+    """Return the values of a backend's own options for the group's workers, or for the scheduler."""
+    values = _values(spec, group)
+    return {key: values[key] for key in keys if key in values}
+
+
+def demand(cluster: Cluster) -> Demand:
+    """Return what the cluster is promised with the numbers of workers that it is to have now."""
+    groups = [(cluster.desired(group), shape(cluster.spec, group).resources) for group in cluster.spec.groups]
     return Demand(
         clusters=1,
-        workers=sum(size for size, _ in shapes),
-        cores_milli=sum(size * round(worker.cores * 1000) for size, worker in shapes),
-        memory_bytes=sum(size * worker.memory_bytes for size, worker in shapes),
+        workers=sum(size for size, _ in groups),
+        cores_milli=sum(size * round(worker.cores * 1000) for size, worker in groups),
+        memory_bytes=sum(size * worker.memory_bytes for size, worker in groups),
+        gpus=sum(size * worker.gpus for size, worker in groups),
     )
 
 
-def _float(value: OptionValue) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+def _values(spec: Spec, group: Group | None) -> Mapping[str, OptionValue]:
+    return {**spec.options, **group.options} if group else spec.options
 
 
-def _mapping(value: OptionValue | None) -> dict[str, str]:
-    return value if isinstance(value, dict) else {}
+def _number(values: Mapping[str, OptionValue], key: str, default: float = 0.0) -> float:
+    value = values.get(key, default)
+    return value if isinstance(value, int | float) else default
+
+
+def _mapping(values: Mapping[str, OptionValue], key: str) -> Mapping[str, str | float]:
+    value = values.get(key)
+    return value if isinstance(value, Mapping) else {}

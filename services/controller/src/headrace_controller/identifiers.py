@@ -1,4 +1,4 @@
-"""Random identifiers: DNS-safe and never used again."""
+"""Random identifiers: DNS-safe, never reused."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ _WORKER = re.compile(r"(?P<group>[a-z0-9-]{1,63})-(?P<number>[0-9]{1,9})-[a-z2-7
 
 
 def new_cluster_id() -> ClusterId:
-    """A new cluster's id."""
     return ClusterId("c" + _random(19))
 
 
 def new_worker_id(group: str, number: int) -> WorkerId:
-    """The id of the n-th worker of a cluster."""
+    """Return an id for the worker with this number in its cluster."""
     return WorkerId(f"{group}-{number}-{_random(6)}")
 
 
 def parse_worker_id(worker: str) -> tuple[str, int] | None:
-    """Group and number of a worker, or None if this is no worker's id."""
+    """Return group and number of a worker, or None if this is not the id of a worker."""
     match = _WORKER.fullmatch(worker)
     return (match["group"], int(match["number"])) if match else None
 

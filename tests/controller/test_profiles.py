@@ -1,0 +1,138 @@
+"""Profiles and limits: what the settings may say, and what follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from tests.controller.builders import new_cluster
+
+from headrace.errors import QuotaExceeded
+from headrace.option_types import Bytes, Choice, Select, Text
+from headrace_controller.admission import Admission
+from headrace_controller.config import Settings
+from headrace_controller.model import Demand, Group, Limits
+from headrace_controller.options.catalogue import Option
+from headrace_controller.profiles import Profiles, UnknownProfile, build_profiles
+
+IMAGE = Option(key="image", label="Image", description="Container image.", type=Text(), default="lab:1")
+
+
+def settings(**values: Any) -> Settings:
+    return Settings(listen="127.0.0.1:0", deployment_key_file=Path("key"), **values)
+
+
+def profiles(**values: Any) -> Profiles:
+    return build_profiles(settings(backends={"local": {}, "pods": {}}, **values), {"local": [], "pods": [IMAGE]})
+
+
+def options(made: Profiles, key: str = "") -> dict[str, Option]:
+    return {option.key: option for option in made.get(key).options}
+
+
+def test_without_settings_there_is_one_profile_on_the_first_backend() -> None:
+    [profile] = profiles()
+    assert (profile.key, profile.label, profile.backend, profile.limits) == ("default", "default", "local", None)
+    assert options(profiles())["worker_memory"].default == 2 * 2**30
+
+
+def test_the_first_profile_is_the_default_and_each_has_its_backends_options() -> None:
+    made = profiles(profiles={"small": {"label": "Small"}, "gpu": {"backend": "pods", "limits": {"gpus": 8}}})
+    assert [profile.key for profile in made] == ["small", "gpu"]
+    assert made.get("").key == "small"
+    assert made.get("gpu").limits == Limits(gpus=8)
+    assert "image" in options(made, "gpu")
+    assert "image" not in options(made, "small")
+    with pytest.raises(UnknownProfile, match="there is no profile 'large'; this deployment has small, gpu"):
+        made.get("large")
+
+
+def test_a_cluster_whose_profile_has_gone_keeps_its_backend_if_there_is_one_only() -> None:
+    assert profiles().backend_of("gone") == "local"
+    two = profiles(profiles={"a": {"backend": "local"}, "b": {"backend": "pods"}})
+    assert two.backend_of("b") == "pods"
+    assert two.backend_of("gone") is None
+
+
+def test_a_profile_narrows_options() -> None:
+    changes = {
+        "worker_memory": {"maximum": "8 GiB", "default": "4 GiB"},
+        "worker_cores": {"choices": [1, 4]},
+        "image": {"choices": {"the lab's": "lab:1", "the new one": "lab:2"}, "default": "the new one"},
+    }
+    made = options(profiles(profiles={"lab": {"backend": "pods", "options": changes}}))
+    assert (made["worker_memory"].type, made["worker_memory"].default) == (Bytes(0, 2**33), 2**32)
+    assert made["worker_cores"].type == Select((Choice(1.0, "1"), Choice(4.0, "4")))
+    assert made["image"].default == "lab:2"
+    assert made["worker_threads"].default == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"worker_memry": {"default": 1}}, "worker_memry: backend 'local' has no such option"),
+        ({"worker_memory": {"maximum": "1 GiB"}}, "the default must be at most 1 GiB, is 2 GiB; set `default`"),
+        ({"worker_memory": {"choices": ["1 GiB"]}}, "the default must be one of '1 GiB'.*set `default`"),
+        ({"worker_memory": {"minimum": "lots"}}, "must be a number of bytes"),
+        ({"worker_cores": {"maximum": 2048}}, "must be at most 1024, is 2048"),
+        ({"environment": {"maximum": 3}}, "has no minimum and no maximum"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_told_with_its_place(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=rf"profiles\.default\.options\..*{told}"):
+        profiles(profiles={"default": {"options": change}})
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"profiles": {"a": {"backend": "slurm"}}}, r"profiles\.a\.backend: there is no backend 'slurm'"),
+        ({"profiles": {}}, "at least 1"),
+        ({"profiles": {"Not A Key": {}}}, "pattern"),
+        ({"profiles": {"a": {"options": {"x": {"choices": []}}}}}, "must not be empty"),
+        ({"profiles": {"a": {"options": {"x": {"choices": [1], "minimum": 1}}}}}, "set either"),
+        ({"backends": {}}, "at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        settings(**values)
+
+
+def test_setting_one_limit_keeps_the_defaults_of_the_others() -> None:
+    made = settings(limits={"cluster": {"cores": 100}, "user": {"memory_bytes": "1 TiB"}}).limits
+    assert made.cluster.limits() == Limits(workers=1000, cores_milli=100_000)
+    assert made.user.limits() == Limits(memory_bytes=2**40)
+
+
+# Admission
+
+
+def admission(**values: Any) -> Admission:
+    made = settings(**values)
+    return Admission(made.limits, build_profiles(made, {"local": []}))
+
+
+def test_every_subject_is_charged_the_closest_first() -> None:
+    made = admission(limits={"user": {"clusters": 3}}, profiles={"gpu": {"limits": {"gpus": 8}}})
+    cluster = new_cluster(profile="gpu")
+    assert list(made.limits(cluster).items()) == [
+        (f"clusters/{cluster.id}", Limits(workers=1000, memory_bytes=2**50)),
+        (f"users/{cluster.owner}", Limits(clusters=3)),
+        ("profiles/gpu", Limits(gpus=8)),
+        ("deployment", Limits()),
+    ]
+    assert made.limits(new_cluster(profile="gone"))["profiles/gone"] == Limits()
+
+
+def test_absurd_demands_are_refused_before_the_store_counts_with_them() -> None:
+    made = admission()
+    assert made.demand(new_cluster(groups=(Group(size=100_000),))) == Demand(
+        clusters=1, workers=100_000, cores_milli=100_000_000
+    )
+    with pytest.raises(QuotaExceeded, match="may have 1000 workers"):
+        made.demand(new_cluster(groups=(Group(size=100_001),)))
+    with pytest.raises(QuotaExceeded, match="memory_bytes"):
+        made.demand(new_cluster(groups=(Group(size=2, options={"worker_memory": 2**50}),)))
