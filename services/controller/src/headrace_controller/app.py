@@ -37,8 +37,8 @@ from headrace_controller.api.watching import Watching
 from headrace_controller.backends.base import Backend
 from headrace_controller.backends.registry import create_backend
 from headrace_controller.clusters.access import Access
-from headrace_controller.clusters.admission import Admission
-from headrace_controller.clusters.authorities import Authorities
+from headrace_controller.admission import Admission
+from headrace_controller.authorities import Authorities
 from headrace_controller.config import Settings
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, ClusterId

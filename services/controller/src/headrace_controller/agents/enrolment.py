@@ -7,7 +7,7 @@ from google.protobuf.struct_pb2 import Struct
 from headrace.errors import ClusterEnded, StoreUnavailable, WorkerNotFound
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_controller.backends.base import SCHEDULER
-from headrace_controller.clusters.authorities import Authorities
+from headrace_controller.authorities import Authorities
 from headrace_controller.config import Settings
 from headrace_controller.model import Cluster, Group, WorkerId
 from headrace_controller.options import shapes

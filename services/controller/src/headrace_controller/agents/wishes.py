@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from headrace.errors import ClusterEnded, GroupNotFound, QuotaExceeded
-from headrace_controller.clusters.admission import Admission
+from headrace_controller.admission import Admission
 from headrace_controller.clusters.groups import with_group, within
 from headrace_controller.model import Cluster, Event, Group, Severity, Spec
 from headrace_controller.options import shapes

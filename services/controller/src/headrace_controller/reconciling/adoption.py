@@ -12,9 +12,9 @@ from headrace_chassis import logs
 from headrace_controller import metrics
 from headrace_controller.backends.base import SCHEDULER, Backend, ProcessState, ProcessStatus, Role
 from headrace_controller.backends.base import Manifests as KeepsManifests
-from headrace_controller.clusters.admission import Admission
+from headrace_controller.admission import Admission
 from headrace_controller.clusters.groups import within
-from headrace_controller.clusters.identifiers import parse_worker_id
+from headrace_controller.identifiers import parse_worker_id
 from headrace_controller.model import Cluster, Event, Group, Spec, Status, WorkerId, WorkerRecord
 from headrace_controller.reconciling.manifests import Manifest, Manifests
 from headrace_controller.reconciling.processes import Processes

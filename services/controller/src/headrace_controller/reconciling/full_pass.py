@@ -12,7 +12,7 @@ from headrace_controller import metrics
 from headrace_controller.api.answers import Views
 from headrace_controller.backends.base import Backend, BackendError
 from headrace_controller.backends.base import Manifests as KeepsManifests
-from headrace_controller.clusters.authorities import Authorities
+from headrace_controller.authorities import Authorities
 from headrace_controller.model import ClusterId
 from headrace_controller.reconciling.adoption import Adoption
 from headrace_controller.reconciling.carrying_out import CarryingOut

@@ -11,7 +11,7 @@ from headrace_chassis import logs
 from headrace_chassis.backoff import delays
 from headrace_chassis.redis.leases import ShardLeases, shard_of
 from headrace_controller import metrics
-from headrace_controller.clusters.identifiers import new_worker_id
+from headrace_controller.identifiers import new_worker_id
 from headrace_controller.model import Cluster, ClusterId, EndReason, Event, Phase, Severity
 from headrace_controller.options import shapes
 from headrace_controller.plan import Decision, FetchLogTail, Policy, Seen, plan
