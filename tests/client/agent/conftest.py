@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 from tests.client.agent.fake_controller import FakeController
-from tests.client.agent.running import Cluster, Nursery
+from tests.client.agent.running import Cluster, Zygote
 from tests.conftest import Eventually
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
 
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """Short, as sockets lie in it."""
+    """Has a short path, as sockets are created in it."""
     with tempfile.TemporaryDirectory(prefix="hr-agent-", ignore_cleanup_errors=True) as path:
         yield Path(path)
 
@@ -34,8 +34,8 @@ async def controller(directory: Path) -> AsyncIterator[FakeController]:
 
 @pytest.fixture
 async def cluster(
-    controller: FakeController, nursery: Nursery, directory: Path, eventually: Eventually
+    controller: FakeController, zygote: Zygote, directory: Path, eventually: Eventually
 ) -> AsyncIterator[Cluster]:
-    cluster = Cluster(controller, nursery, directory, eventually)
+    cluster = Cluster(controller, zygote, directory, eventually)
     yield cluster
     await cluster.close()

@@ -1,4 +1,4 @@
-"""A controller as agents see it: enrols them, records what they report, and instructs them."""
+"""A controller as agents see it: enrols them, records their reports, and instructs them."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ import grpc
 import grpc.aio
 
 from headrace._wire.status import to_status
-from headrace.errors import HeadraceError, TokenInvalid
+from headrace.errors import HeadraceError, InvalidRequest, TokenInvalid, Violation
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.internal.v1 import agent_service_pb2_grpc
+from headrace.v1 import cluster_pb2
 from headrace_chassis.tls.certificates import Authority
 
 TOKEN = "token-of-the-cluster"
-Sessions = AsyncIterator[pb.SessionRequest]
+Requests = AsyncIterator[pb.SessionRequest]
 Context = grpc.aio.ServicerContext[pb.SessionRequest, pb.SessionResponse]
 
 
 @dataclass
 class State:
-    """What agents have reported so far, put together."""
+    """Everything that agents have reported, merged."""
 
     hellos: list[pb.SchedulerHello] = field(default_factory=list[pb.SchedulerHello])
     workers: dict[str, str] = field(default_factory=dict[str, str])
-    left: list[str] = field(default_factory=list[str])
+    left: dict[str, pb.LeftWorker] = field(default_factory=dict[str, pb.LeftWorker])
     retired: set[str] = field(default_factory=set[str])
     activity: pb.Activity = field(default_factory=pb.Activity)
-    wishes: dict[str, int] = field(default_factory=dict[str, int])
-    wish_history: list[int] = field(default_factory=list[int])
+    requested: dict[str, int] = field(default_factory=dict[str, int])
+    requested_sizes: list[int] = field(default_factory=list[int])
     events: list[pb.AgentEvent] = field(default_factory=list[pb.AgentEvent])
+    closings: list[cluster_pb2.EndReason.ValueType] = field(default_factory=list[cluster_pb2.EndReason.ValueType])
     sequences: list[int] = field(default_factory=list[int])
 
-    def take(self, request: pb.SessionRequest) -> None:
+    def merge(self, request: pb.SessionRequest) -> None:
         self.sequences.append(request.sequence)
         match request.WhichOneof("report"):
             case "hello":
@@ -44,20 +46,25 @@ class State:
                 self.workers = {w.process: w.address for w in request.hello.workers}
                 self.activity = request.hello.activity
             case "change":
-                self.workers |= {w.process: w.address for w in request.change.joined}
-                self.left.extend(request.change.left)
-                for process in request.change.left:
-                    self.workers.pop(process, None)
-                self.retired.update(request.change.retired)
-                if request.change.HasField("activity"):
-                    self.activity = request.change.activity
-            case "adaptive_wish":
-                self.wishes[request.adaptive_wish.group] = request.adaptive_wish.size
-                self.wish_history.append(request.adaptive_wish.size)
+                self._merge_change(request.change)
+            case "scale_request":
+                self.requested[request.scale_request.group] = request.scale_request.size
+                self.requested_sizes.append(request.scale_request.size)
             case "event":
                 self.events.append(request.event)
+            case "closing":
+                self.closings.append(request.closing.reason)
             case None:
                 raise AssertionError("a request without a report")
+
+    def _merge_change(self, change: pb.SchedulerChange) -> None:
+        for worker in change.left:
+            self.left[worker.process] = worker
+            self.workers.pop(worker.process, None)
+        self.retired.update(worker.process for worker in change.left if worker.retired)
+        self.workers |= {w.process: w.address for w in change.joined}
+        if change.HasField("activity"):
+            self.activity = change.activity
 
 
 class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
@@ -72,8 +79,8 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         self.refused = 0
         self.state = State()
         self.instruction = pb.SessionResponse()
-        self.on_wish: Callable[[pb.AdaptiveWish], Awaitable[None]] | None = None
-        self._open: set[asyncio.Queue[pb.SessionResponse]] = set()
+        self.on_scale_request: Callable[[pb.ScaleRequest], Awaitable[None]] | None = None
+        self._open: set[asyncio.Queue[pb.SessionResponse | None]] = set()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -106,29 +113,37 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         response.expire_time.FromDatetime(leaf.expire_time)
         if self.state.hellos and request.role == pb.PROCESS_ROLE_WORKER:
             response.scheduler_address = self.state.hellos[-1].scheduler_address
-        if request.process != "scheduler":
-            response.worker_group = request.process.rsplit("-", 2)[0]
         return response
 
-    async def Session(self, request_iterator: Sessions, context: Context) -> AsyncIterator[pb.SessionResponse]:  # noqa: N802
+    async def Session(self, request_iterator: Requests, context: Context) -> AsyncIterator[pb.SessionResponse]:  # noqa: N802
         await self._check(context, self.session_refusal)
-        queue: asyncio.Queue[pb.SessionResponse] = asyncio.Queue()
+        await self._accept_hello(await anext(aiter(request_iterator)), context)
+        queue: asyncio.Queue[pb.SessionResponse | None] = asyncio.Queue()
         queue.put_nowait(self.instruction)
         self._open.add(queue)
-        reading = asyncio.create_task(self._read(request_iterator))
+        reading = asyncio.create_task(self._read(request_iterator, queue))
         try:
-            while True:
-                yield await queue.get()
+            while (instruction := await queue.get()) is not None:
+                yield instruction
         finally:
             self._open.discard(queue)
             reading.cancel()
 
-    async def _read(self, requests: Sessions) -> None:
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
+    async def _accept_hello(self, first: pb.SessionRequest, context: Context) -> None:
+        refusal = None
+        if not first.HasField("hello") or first.hello.session <= 0:
+            refusal = InvalidRequest.of(Violation("hello", "the first message must be a hello with a session"))
+        await self._check(context, refusal)
+        self.state.merge(first)
+
+    async def _read(self, requests: Requests, queue: asyncio.Queue[pb.SessionResponse | None]) -> None:
+        """Merges all requests; an agent that has sent its last one is answered by the end of the session."""
+        with contextlib.suppress(grpc.aio.AioRpcError):
             async for request in requests:
-                self.state.take(request)
-                if request.HasField("adaptive_wish") and self.on_wish is not None:
-                    await self.on_wish(request.adaptive_wish)
+                self.state.merge(request)
+                if request.HasField("scale_request") and self.on_scale_request is not None:
+                    await self.on_scale_request(request.scale_request)
+            queue.put_nowait(None)
 
     async def _check(
         self,
@@ -140,7 +155,7 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
             refusal = TokenInvalid(f"not the token: {shown!r}")
         self.refused += refusal is not None
         if isinstance(refusal, grpc.StatusCode):
-            await context.abort(refusal, "as the test wants it")
+            await context.abort(refusal, "refused by the test")
         if isinstance(refusal, HeadraceError):
             status = to_status(refusal)
             await context.abort(status.code, status.details, status.trailing_metadata)

@@ -1,7 +1,8 @@
-"""A cluster under test: a fake controller, processes forked by a real nursery, real Dask."""
+"""A cluster under test: a fake controller, processes forked by a real zygote, real Dask."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -25,12 +26,12 @@ from tests.conftest import Eventually
 from headrace.agent.identity import Identity
 
 
-class Nursery:
-    """The nursery's process; one for all tests of a run."""
+class Zygote:
+    """The zygote's process; one for all tests of a run."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nursery.py"))],
+            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
@@ -43,19 +44,19 @@ class Nursery:
 
     def start(self, environment: Mapping[str, str], log: Path, *, standby: bool = False) -> int:
         assert self._process.stdin is not None
-        order = {"environment": dict(environment), "log": str(log), "standby": standby}
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        request = {"environment": dict(environment), "log": str(log), "standby": standby}
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
         return self._started.get(timeout=10)
 
     def fork_server(self) -> int:
-        """The one of its children that it forked before any other."""
+        """Returns the first of its children."""
         pid = self._process.pid
         children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return min(child for child in children if b"nursery.py" in Path(f"/proc/{child}/cmdline").read_bytes())
+        return min(child for child in children if b"zygote.py" in Path(f"/proc/{child}/cmdline").read_bytes())
 
     def close(self) -> None:
-        """Ends it, and all that it has forked."""
+        """Ends it, and all processes that it has forked."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(10)
@@ -96,10 +97,10 @@ class Agent:
 
 @dataclass
 class Cluster:
-    """Starts processes and waits for what they report."""
+    """Starts processes and waits for their reports."""
 
     controller: FakeController
-    nursery: Nursery
+    zygote: Zygote
     directory: Path
     eventually: Eventually
     started: list[Agent] = field(default_factory=list[Agent])
@@ -118,8 +119,8 @@ class Cluster:
 
     def start(self, process: str, *, standby: bool = False) -> Agent:
         log = self.directory / f"{process}.log"
-        pid = self.nursery.start(self.identity(process).to_environment(), log, standby=standby)
-        agent = Agent(process, pid, log, self.nursery.codes)
+        pid = self.zygote.start(self.identity(process).to_environment(), log, standby=standby)
+        agent = Agent(process, pid, log, self.zygote.codes)
         self.started.append(agent)
         return agent
 
@@ -148,13 +149,13 @@ class Cluster:
         )
 
     def connect(self) -> Any:
-        """An asynchronous client; Dask's types do not tell its two faces apart."""
+        """An asynchronous client; Dask's types do not distinguish it from a synchronous one."""
         return distributed.Client(
             self.scheduler_address, security=self.security(), asynchronous=True, set_as_default=False
         )
 
     async def settled(self) -> None:
-        """Waits until nannies know of their workers' start, which they look for at intervals."""
+        """Waits until nannies know that their workers have started, which they check at intervals."""
         async with self.connect() as client:
             await self.eventually(lambda: self._nannies_run(client))
 
@@ -163,8 +164,9 @@ class Cluster:
         return set(statuses.values()) == {"running"}
 
     async def close(self) -> None:
-        """Kills what is left, with all of its group."""
+        """Kills the process groups that are left."""
         for agent in self.started:
             if agent.code is None:
-                os.killpg(agent.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # one that was just killed, and is not reported yet
+                    os.killpg(agent.pid, signal.SIGKILL)
         await self.eventually(lambda: all(agent.code is not None for agent in self.started), within=10)

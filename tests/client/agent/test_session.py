@@ -15,13 +15,14 @@ from tests.conftest import Eventually
 
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.identity import Identity
-from headrace.agent.outbox import Outbox
-from headrace.agent.session import Session
+from headrace.agent.pending_reports import PendingReports
+from headrace.agent.session import Outcome, Session
 from headrace.errors import ClusterNotFound
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.v1 import cluster_pb2
 
 
-async def test_work_goes_on_while_no_controller_answers(cluster: Cluster) -> None:
+async def test_work_continues_while_no_controller_answers(cluster: Cluster) -> None:
     scheduler = await cluster.start_scheduler()
     await cluster.start_workers()
     state = cluster.controller.state
@@ -37,7 +38,7 @@ async def test_work_goes_on_while_no_controller_answers(cluster: Cluster) -> Non
     assert scheduler.code is None
 
 
-async def test_what_happened_while_no_controller_answered_is_told_afterwards(cluster: Cluster) -> None:
+async def test_changes_while_no_controller_answered_are_reported_afterwards(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     [agent] = await cluster.start_workers()
     state = cluster.controller.state
@@ -67,43 +68,43 @@ async def channel(controller: FakeController) -> AsyncIterator[ControllerChannel
 
 
 @contextlib.asynccontextmanager
-async def _running(session: Session) -> AsyncGenerator[asyncio.Task[None]]:
+async def _running(session: Session) -> AsyncGenerator[asyncio.Task[Outcome]]:
     task = asyncio.create_task(session.run())
     yield task
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _session(channel: ControllerChannel, outbox: Outbox, gone_seconds: float = 60) -> Session:
+def _session(channel: ControllerChannel, pending: PendingReports, gone_seconds: float = 60) -> Session:
     hello = pb.SchedulerHello(scheduler_address="tls://127.0.0.1:1")
-    return Session(channel, outbox, lambda: hello, lambda _: None, gone_seconds=gone_seconds)
+    return Session(channel, pending, lambda: hello, lambda _: None, gone_seconds=gone_seconds)
 
 
 async def test_messages_are_numbered_from_one(
     controller: FakeController, channel: ControllerChannel, eventually: Eventually
 ) -> None:
-    outbox = Outbox()
-    async with _running(_session(channel, outbox)):
+    pending = PendingReports()
+    async with _running(_session(channel, pending)):
         await eventually(lambda: controller.state.hellos)
-        outbox.joined("default-1-abc234", "tls://127.0.0.1:2")
-        outbox.event("SOMETHING", "happened")
+        pending.add_joined("default-1-abc234", "tls://127.0.0.1:2")
+        pending.add_event(cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED, cluster_pb2.SEVERITY_WARNING, "it waits")
         await eventually(lambda: controller.state.events)
     assert controller.state.sequences == [1, 2, 3]
 
 
-async def test_a_record_that_is_gone_for_good_ends_the_session(
+async def test_a_record_that_is_permanently_gone_ends_the_session(
     controller: FakeController, channel: ControllerChannel
 ) -> None:
     controller.session_refusal = ClusterNotFound("no cluster c1")
-    async with _running(_session(channel, Outbox(), gone_seconds=0.3)) as task:
-        await asyncio.wait_for(asyncio.shield(task), 5)
+    async with _running(_session(channel, PendingReports(), gone_seconds=0.3)) as task:
+        assert await asyncio.wait_for(asyncio.shield(task), 5) is Outcome.CLUSTER_GONE
 
 
-async def test_a_record_that_comes_back_in_time_is_served_on(
+async def test_a_record_that_comes_back_in_time_gets_a_session(
     controller: FakeController, channel: ControllerChannel, eventually: Eventually
 ) -> None:
     controller.session_refusal = ClusterNotFound("no cluster c1")
-    async with _running(_session(channel, Outbox(), gone_seconds=5)) as task:
+    async with _running(_session(channel, PendingReports(), gone_seconds=5)) as task:
         await eventually(lambda: controller.refused >= 2)
         controller.session_refusal = None
         await eventually(lambda: controller.state.hellos)
@@ -114,7 +115,7 @@ async def test_a_leftover_does_not_take_the_cluster_from_its_newer_scheduler(
     controller: FakeController, channel: ControllerChannel, eventually: Eventually
 ) -> None:
     controller.session_refusal = grpc.StatusCode.ABORTED
-    session = _session(channel, Outbox())
+    session = _session(channel, PendingReports())
     async with _running(session) as task:
         await eventually(lambda: controller.refused)
         number = session.number
@@ -123,15 +124,39 @@ async def test_a_leftover_does_not_take_the_cluster_from_its_newer_scheduler(
         assert not task.done()
 
 
-async def test_retirements_are_told_again_after_a_reconnect(
+async def test_retirements_are_reported_again_after_a_reconnect(
     controller: FakeController, channel: ControllerChannel, eventually: Eventually
 ) -> None:
-    outbox = Outbox()
-    async with _running(_session(channel, outbox)):
+    pending = PendingReports()
+    async with _running(_session(channel, pending)):
         await eventually(lambda: controller.state.hellos)
-        outbox.left("default-1-abc234", retired=True)
+        pending.add_left("default-1-abc234", retired=True)
         await eventually(lambda: controller.state.retired)
         controller.state.retired.clear()
         await controller.stop()
         await controller.start()
         await eventually(lambda: controller.state.retired == {"default-1-abc234"})
+
+
+async def test_the_end_of_the_scheduler_is_acknowledged_by_the_end_of_the_session(
+    controller: FakeController, channel: ControllerChannel, eventually: Eventually
+) -> None:
+    pending = PendingReports()
+    async with _running(_session(channel, pending)) as task:
+        await eventually(lambda: controller.state.hellos)
+        pending.set_closing(cluster_pb2.END_REASON_IDLE)
+        assert await asyncio.wait_for(asyncio.shield(task), 5) is Outcome.CLOSING_ACKNOWLEDGED
+    assert controller.state.closings == [cluster_pb2.END_REASON_IDLE]
+
+
+async def test_the_end_of_the_scheduler_is_reported_to_a_controller_that_comes_back(
+    controller: FakeController, channel: ControllerChannel, eventually: Eventually
+) -> None:
+    pending = PendingReports()
+    async with _running(_session(channel, pending)) as task:
+        await eventually(lambda: controller.state.hellos)
+        await controller.stop()
+        pending.set_closing(cluster_pb2.END_REASON_IDLE)
+        await controller.start()
+        assert await asyncio.wait_for(asyncio.shield(task), 10) is Outcome.CLOSING_ACKNOWLEDGED
+    assert controller.state.closings == [cluster_pb2.END_REASON_IDLE]

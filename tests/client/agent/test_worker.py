@@ -8,9 +8,10 @@ from pathlib import Path
 
 import distributed
 from tests.client.agent import tasks
-from tests.client.agent.running import Cluster, Nursery
+from tests.client.agent.running import Cluster, Zygote
 
 from headrace.errors import ClusterEnded
+from headrace.internal.v1 import agent_service_pb2 as pb
 
 
 async def test_client_restart_brings_workers_back_under_their_names(cluster: Cluster) -> None:
@@ -20,7 +21,9 @@ async def test_client_restart_brings_workers_back_under_their_names(cluster: Clu
         before = await client.submit(os.getpid)
         await client.restart(timeout=20)
         assert await client.submit(os.getpid, pure=False) != before
-    assert agent.process in cluster.controller.state.workers
+    state = cluster.controller.state
+    assert agent.process in state.workers
+    assert all(left == pb.LeftWorker(process=agent.process) for left in state.left.values())
     assert agent.code is None
 
 
@@ -96,7 +99,7 @@ async def test_a_worker_retires_at_the_end_of_its_lifetime(cluster: Cluster) -> 
     await cluster.eventually(lambda: agent.code == 0, within=10)
 
 
-async def test_a_worker_of_an_ended_cluster_says_so_and_fails(cluster: Cluster) -> None:
+async def test_a_worker_of_an_ended_cluster_fails_with_the_reason(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     cluster.controller.refusal = ClusterEnded("cluster c1 has ended")
     agent = cluster.start("default-9-abc234")
@@ -133,22 +136,22 @@ async def test_what_a_task_prints_is_in_the_log_of_its_worker(cluster: Cluster) 
         assert f"by {agent.process}" in agent.log
 
 
-async def test_workers_start_cold_when_the_fork_server_has_gone(cluster: Cluster, directory: Path) -> None:
-    nursery = Nursery()
+async def test_workers_start_cold_when_the_fork_server_has_ended(cluster: Cluster, directory: Path) -> None:
+    zygote = Zygote()
     try:
-        cold = Cluster(cluster.controller, nursery, directory, cluster.eventually)
+        cold = Cluster(cluster.controller, zygote, directory, cluster.eventually)
         await cold.start_scheduler()
-        server = nursery.fork_server()
+        server = zygote.fork_server()
         os.kill(server, signal.SIGKILL)
         await cold.start_workers()
         async with cold.connect() as client:
             assert await client.submit(sum, [1, 2]) == 3
         await cold.close()
     finally:
-        nursery.close()
+        zygote.close()
 
 
-async def test_a_worker_that_does_not_reach_its_scheduler_says_so_and_fails(cluster: Cluster) -> None:
+async def test_a_worker_that_does_not_reach_its_scheduler_fails_with_the_reason(cluster: Cluster) -> None:
     scheduler = await cluster.start_scheduler()
     scheduler.kill()
     await cluster.eventually(lambda: scheduler.code is not None)
@@ -157,3 +160,36 @@ async def test_a_worker_that_does_not_reach_its_scheduler_says_so_and_fails(clus
     await cluster.eventually(lambda: agent.code is not None, within=10)
     assert agent.code == 1
     assert "default-9-abc234 of cluster c1 failed: " in agent.log.splitlines()[-1]
+
+
+async def test_a_lost_worker_is_reported_once_with_what_it_lost(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    [agent, _other] = await cluster.start_workers(2)
+    state = cluster.controller.state
+    async with cluster.connect() as client:
+        there = {"workers": state.workers[agent.process], "allow_other_workers": True, "pure": False}
+        result = client.submit(tasks.block, 10, **there)
+        [scattered] = await client.scatter([b"data"], workers=[state.workers[agent.process]])
+        await result
+        running = client.submit(tasks.sleep, 60, **there)
+        await cluster.eventually(lambda: not state.activity.HasField("idle_since"))
+        os.killpg(agent.pid, signal.SIGKILL)
+        await cluster.eventually(lambda: agent.process in state.left, within=10)
+        left = state.left[agent.process]
+        assert (left.retired, left.tasks_lost, left.results_lost, left.scattered_lost) == (False, 1, 1, 1)
+        assert state.events == []
+        del result, running, scattered
+
+
+async def test_a_client_cannot_report_a_worker_as_lost(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    [agent] = await cluster.start_workers()
+    state = cluster.controller.state
+    async with cluster.connect() as client:
+        lie = {"action": "remove-worker", "worker": state.workers[agent.process], "expected": False}
+        await client.log_event("all", lie)
+        await client.log_event("all", {"action": "remove-worker", "worker": ["no", "worker"]})
+        assert await client.submit(sum, [1, 2]) == 3
+        await cluster.eventually(lambda: state.activity.HasField("idle_since"))
+    assert not state.left
+    assert agent.process in state.workers

@@ -1,1 +1,1 @@
-"""The agent: it runs inside every Dask process that headrace starts, and its user never meets it."""
+"""The agent: runs inside every Dask process that headrace starts, unseen by its user."""

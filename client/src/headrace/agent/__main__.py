@@ -1,4 +1,4 @@
-"""``python -m headrace.agent [-- COMMAND...]``: a process of a cluster, as plain starts run it."""
+"""``python -m headrace.agent [-- COMMAND...]``: runs one process of a cluster in a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from headrace.agent.command import CommandFailed, run_command
-from headrace.agent.enroll import NotEnrolled
-from headrace.agent.identity import Identity, IdentityMissing, forget_token
+from headrace.agent.enrollment import NotEnrolled
+from headrace.agent.identity import Identity, IdentityMissing, remove_token
 from headrace.agent.process import log_like_dask, run
 
 logger = logging.getLogger("headrace.agent")
@@ -20,12 +20,12 @@ def main(arguments: Sequence[str]) -> int:
     log_like_dask()
     try:
         identity = Identity.from_environment(os.environ)
-        forget_token(os.environ)
+        remove_token(os.environ)
         if not arguments:
             return run(identity)
         return run_command(identity, arguments[1:] if arguments[0] == "--" else arguments, os.environ)
     except (IdentityMissing, NotEnrolled, CommandFailed) as error:
-        logger.error("%s", error)  # noqa: TRY400 the sentence says it all
+        logger.error("%s", error)  # noqa: TRY400 the message says everything
         return 1
 
 

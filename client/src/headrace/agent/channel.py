@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from headrace.internal.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
-    # The controller is found again soon after it was away.
+    # Reconnects soon after the controller was away.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    # A user's proxy for the internet leads nowhere here.
+    # A proxy that the user configured for the internet does not lead to the controller.
     ("grpc.enable_http_proxy", 0),
 )
-# A half-open connection is noticed within half a minute; a unix socket is never half open.
+# Detects a half-open connection within half a minute; a unix socket is never half open.
 _KEEPALIVE: tuple[tuple[str, int], ...] = (("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 5_000))
 
 

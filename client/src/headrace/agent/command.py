@@ -1,6 +1,6 @@
-"""Runs a command of the user's choice, such as ``dask cuda worker``, in place of Dask's own scheduler or worker.
+"""Runs a user's command, such as ``dask cuda worker``, in place of Dask's own scheduler or worker.
 
-Enrolment reaches it as every Dask command takes settings: through the environment.
+The command gets the enrolment through environment variables that every Dask command reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from distributed.compatibility import asyncio_run
 from distributed.config import get_loop_factory
 
 from headrace.agent.channel import ControllerChannel
-from headrace.agent.enroll import enroll
+from headrace.agent.enrollment import enroll
 from headrace.agent.identity import SCHEDULER, Identity
 from headrace.agent.settings import apply, dask_config
 from headrace.internal.v1 import agent_service_pb2 as pb
@@ -37,7 +37,7 @@ def run_command(identity: Identity, command: Sequence[str], environ: Mapping[str
 
 
 def command_environment(identity: Identity, enrollment: pb.EnrollResponse, files: Mapping[str, str]) -> dict[str, str]:
-    """What Dask reads of enrolment, as variables of the environment."""
+    """Returns the enrolment as environment variables that Dask reads."""
     variables = {
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
         "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": "tls",
@@ -47,10 +47,10 @@ def command_environment(identity: Identity, enrollment: pb.EnrollResponse, files
         variables[f"DASK_DISTRIBUTED__COMM__TLS__{role.upper()}__CERT"] = files["cert"]
         variables[f"DASK_DISTRIBUTED__COMM__TLS__{role.upper()}__KEY"] = files["key"]
     if enrollment.dask_config:
-        # The whole of it, as Dask hands configuration to its own subprocesses.
+        # Whole, as Dask passes configuration to its own subprocesses.
         variables["DASK_INTERNAL_INHERIT_CONFIG"] = dask.config.serialize(dask_config(enrollment.dask_config))
     if identity.role == SCHEDULER:
-        variables |= identity.to_environment()  # for the agent in the preload, which takes the token out again
+        variables |= identity.to_environment()  # for the agent in the preload, which removes the token
     else:
         variables["DASK_SCHEDULER_ADDRESS"] = enrollment.scheduler_address
     preload: list[str] = dask.config.get(f"distributed.{identity.role}.preload")
@@ -68,7 +68,7 @@ async def _enroll(identity: Identity) -> pb.EnrollResponse:
 
 @contextlib.contextmanager
 def _certificate_files(enrollment: pb.EnrollResponse) -> Generator[dict[str, str]]:
-    """Writes the PEM texts where only this user reads them, and removes them in the end."""
+    """Writes the PEM texts to files that only this user can read, and removes them at the end."""
     with tempfile.TemporaryDirectory(prefix="headrace-agent-") as directory:
         pems = {"ca": enrollment.ca_pem, "cert": enrollment.certificate_pem, "key": enrollment.private_key_pem}
         files = {name: Path(directory) / f"{name}.pem" for name in pems}
@@ -84,11 +84,11 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     except OSError as error:
         raise CommandFailed(f"cannot run {command[0]!r}: {error.strerror}") from error
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
+    def forward(number: int, _frame: FrameType | None) -> None:
         process.send_signal(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     code = process.wait()
     return code if code >= 0 else 128 - code
 

@@ -1,12 +1,12 @@
-"""The scheduler's dashboard, built when somebody first looks at it.
+"""The scheduler's dashboard, built when it is first opened.
 
 Its HTTP server listens from the start. The fifty Bokeh applications behind it cost a third of a scheduler's start and
-of its memory, and most dashboards are never opened. Nobody need know: an instance stands in for the Bokeh application
-until the first request that nothing else answers.
+of its memory, and most dashboards are never opened. A placeholder stands for the Bokeh application until the first
+request that no other application answers.
 
 Links, static files and websockets of the pages are relative to the page's own URL, so a proxy that strips a prefix
-needs nothing from here, less two things: the redirect from "/" is absolute in Dask, and is made relative; and the
-pages under "info/" climb one folder too far for their static files, which only the root of a host forgives.
+needs two corrections only: the redirect from "/" is absolute in Dask, and is made relative; and the pages under
+"info/" climb one folder too far for their static files, which works at the root of a host only.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def connect(scheduler: Scheduler) -> None:
 
 
 class LazyDashboard(BokehTornado):
-    """Stands in for a scheduler's Bokeh application; what asks for anything of it, gets the real one built.
+    """Placeholder of a scheduler's Bokeh application, which replaces itself by the real one when it is used.
 
-    It passes for a `BokehTornado`, as Dask looks for one among its applications to list the plots.
+    It is a `BokehTornado`, as Dask looks for one among its applications to list the plots.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
@@ -59,11 +59,11 @@ class LazyDashboard(BokehTornado):
         """Nothing has been started."""
 
     def __repr__(self) -> str:
-        # Dask tells a Bokeh application among the others by this word.
+        # Dask recognizes a Bokeh application by this word.
         return "<bokeh application, not yet built>"
 
     def _build(self) -> BokehTornado:
-        logger.info("building the dashboard, which is looked at for the first time")
+        logger.info("building the dashboard, which is opened for the first time")
         application: RoutingApplication = self._scheduler.http_application
         dask_dashboard.connect(application, self._scheduler.http_server, self._scheduler, prefix="")
         applications: list[web.Application] = application.applications

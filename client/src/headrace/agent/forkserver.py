@@ -1,9 +1,9 @@
-"""The fork server from which warm worker processes come.
+"""The fork server, which forks warm worker processes.
 
 A nanny cannot fork its worker itself: it has threads (gRPC's, Dask's). Python's own answer is a fork server, a process
-without threads that forks when it is asked to. Here it is forked from the nursery, so it has everything imported, and
-the nannies forked from there later find it in what they inherit: a descriptor of its socket, which has no name. So
-nobody else can reach it, whoever kills it leaves nothing behind, and no path is too long.
+without threads that forks on request. Here it is forked from the zygote, so it has everything imported. The nannies,
+which the zygote forks later, inherit a descriptor of its socket. The socket has no name, so that no other process can
+connect to it, nothing is left behind when it is killed, and no path is too long.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ class _Inherited:
 
 
 _inherited: _Inherited | None = None
-# The one object that Python's processes with the method "forkserver" go to. It cannot be told of a server.
+# The object that Python's start method "forkserver" uses; it has no public way to use an existing server.
 _server: mp_forkserver.ForkServer = vars(mp_forkserver)["_forkserver"]
 
 
 def start(directory: Path) -> None:
-    """Forks the fork server; to be called once, in the nursery, with everything imported and no thread running.
+    """Forks the fork server. Called once, in the zygote, after all imports and before any thread.
 
-    It lives until the nursery and all that was forked from it have ended.
+    It lives until the zygote and all processes forked from it have ended.
 
     Parameters
     ----------
     directory
-        Where its socket lies for a moment; must be accessible to this user only, and used by one nursery at a time.
+        Folder of its socket until that is unlinked; only this user may access it, and only one zygote at a time use it.
     """
     global _inherited  # noqa: PLW0603 inherited by forks, which is the point of it
     if sys.version_info >= (3, 14) or not hasattr(os, "pidfd_open"):
@@ -73,12 +73,12 @@ def start(directory: Path) -> None:
 
 
 def usable() -> bool:
-    """Whether worker processes of this nanny can come from the inherited fork server.
+    """Whether the inherited fork server can fork the worker processes of this nanny.
 
-    They cannot if they need variables that count at exec only (the hash seed, thread pools of numerical libraries,
-    malloc) in other values than the fork server has.
+    It cannot if they need other values of variables that are read at exec only (the hash seed, thread pools of
+    numerical libraries, malloc).
     """
-    if _inherited is None or not _is_there(_inherited):
+    if _inherited is None or not _alive(_inherited):
         return False
     needed = pre_spawn_environment()
     different = [name for name, value in needed.items() if _inherited.environment.get(name) != value]
@@ -88,7 +88,7 @@ def usable() -> bool:
 
 
 def pre_spawn_environment() -> dict[str, str]:
-    """What Dask sets before it starts a worker process, as its nanny works it out."""
+    """Returns the variables that Dask's nanny sets before it starts a worker process."""
     configured: Mapping[str, object] = dask.config.get("distributed.nanny.pre-spawn-environ")
     environment = {name: os.environ.get(name, str(value)) for name, value in configured.items() if value is not None}
     if environment.get("PYTHONHASHSEED") in (None, "0"):
@@ -97,16 +97,16 @@ def pre_spawn_environment() -> dict[str, str]:
 
 
 def _listen(listener: socket.socket, directory: Path) -> str:
-    """Listens; returns an address that is good in this process and what is forked from it, and nowhere else."""
+    """Listens; returns an address that is valid in this process and in those forked from it only."""
     path = directory / _SOCKET
-    path.unlink(missing_ok=True)  # of one that was killed in that moment
+    path.unlink(missing_ok=True)  # left by one that was killed here
     parent = os.open(directory, os.O_PATH)
     try:
         listener.bind(f"/proc/self/fd/{parent}/{_SOCKET}")  # the kernel takes no more than 107 bytes
     finally:
         os.close(parent)
     listener.listen(128)
-    # Whoever reaches the socket can run code as us.
+    # A process that can connect to the socket can run code as this user.
     reached = os.open(path, os.O_PATH)
     path.unlink()
     return f"/proc/self/fd/{reached}"
@@ -116,29 +116,29 @@ def _serve(listener: int, alive: int) -> None:
     code = 1
     try:
         signals.reset()
-        # The nursery's main module is none of a worker's business.
+        # A worker would import the zygote's main module again.
         sys.modules["__main__"] = ModuleType("__main__")
         mp_forkserver.main(listener, alive, [])
     except SystemExit:
         code = 0
     except BaseException:
-        logger.exception("the fork server failed; worker processes start cold from now on")
+        logger.exception("the fork server failed; all further worker processes start cold")
     finally:
         os._exit(code)
 
 
 def _ensure_running() -> None:
-    """Stands in for the method that would wait for a child, or start a server of its own."""
+    """Replaces the method that would wait for a child process, or start another server."""
     assert _inherited is not None
     with contextlib.suppress(OSError):
         resource_tracker.ensure_running()
-    if not _is_there(_inherited):
-        logger.warning("the fork server has gone; starting another")
+    if not _alive(_inherited):
+        logger.warning("the fork server has ended; starting another")
         del _server.__dict__["ensure_running"]
         _server.__dict__.update(_forkserver_address=None, _forkserver_alive_fd=None)
         _server.ensure_running()
 
 
-def _is_there(inherited: _Inherited) -> bool:
+def _alive(inherited: _Inherited) -> bool:
     exited, _, _ = select.select([inherited.exited], [], [], 0)
     return not exited

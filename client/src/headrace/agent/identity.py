@@ -1,4 +1,4 @@
-"""Who a process is, as it is told by whatever starts it."""
+"""Identity of a process, as the backend that launches it writes it into its environment."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _TOKEN = "HEADRACE_AGENT_TOKEN"  # noqa: S105 the variable's name
 
 
 class IdentityMissing(Exception):
-    """The environment does not say who this process is."""
+    """The environment does not identify this process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a process must know before it can ask for the rest.
+    """What a process must know before it can enrol.
 
     Attributes
     ----------
     deployment, cluster, process, role, generation
-        Whose process it is: "scheduler" or the id of a worker, started for a generation of the cluster's spec.
+        Which process this is: "scheduler" or the id of a worker, launched for a generation of the cluster's spec.
     endpoint
         gRPC target of the controller, such as "unix:/run/agents.sock" or "controller:8443".
     ca_pem
-        Certificate authority of the endpoint; empty: the system's own, or none for a unix socket.
+        Certificate authority of the endpoint. Empty means the system's own, or none for a unix socket.
     token
-        What the agent shows there.
+        Token of the cluster, sent with each call.
     """
 
     deployment: str
@@ -60,13 +60,13 @@ class Identity:
             )
         except KeyError as error:
             raise IdentityMissing(
-                f"{error.args[0]} is not set: only headrace starts its agent, with all of it"
+                f"{error.args[0]} is not set: the agent is started by headrace only, which sets it"
             ) from None
         except ValueError:
             raise IdentityMissing("HEADRACE_GENERATION is not a number") from None
 
     def to_environment(self) -> dict[str, str]:
-        """The variables of a process with this identity."""
+        """Returns the environment variables that `from_environment` reads."""
         return {
             "HEADRACE_DEPLOYMENT": self.deployment,
             "HEADRACE_CLUSTER": self.cluster,
@@ -79,6 +79,6 @@ class Identity:
         }
 
 
-def forget_token(environ: MutableMapping[str, str]) -> None:
-    """Takes the token out of an environment, so that no code of a user finds it there."""
+def remove_token(environ: MutableMapping[str, str]) -> None:
+    """Removes the token from an environment, so that no code of a user finds it there."""
     environ.pop(_TOKEN, None)

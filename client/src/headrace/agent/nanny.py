@@ -1,4 +1,4 @@
-"""The nanny of a worker: Dask's own, a little quicker at the end."""
+"""The nanny of a worker: Dask's own, which ends faster."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from distributed.proctitle import enable_proctitle_on_children, enable_proctitle
 
 from headrace.agent import forkserver
 from headrace.agent.identity import Identity
-from headrace.agent.takeover import Inheritance
+from headrace.agent.inheritance import Inheritance
 from headrace.agent.tls import RenewableSecurity
 from headrace.internal.v1 import agent_service_pb2 as pb
 
-# A worker that finds no scheduler for so long ends.
+# A worker that finds no scheduler for this time ends.
 _DEATH_TIMEOUT = "60s"
 # What Dask's worker gives its running tasks when the scheduler closes it.
 _CLOSE_SECONDS = 30.0
 
 
 class AgentNanny(Nanny):
-    """Tells a worker process that closes by itself that no other message will come.
+    """Tells a worker process that closes by itself that no message follows.
 
-    Else the process waits two seconds for one in the end.
+    Otherwise the process waits two seconds for one at its end.
     """
 
     _expedited: asyncio.Task[None] | None = None
@@ -36,7 +36,7 @@ class AgentNanny(Nanny):
 
 
 def make_nanny(identity: Identity, enrollment: pb.EnrollResponse, security: RenewableSecurity) -> AgentNanny:
-    """What `dask worker` makes, with settings from enrolment."""
+    """Creates what `dask worker` creates, with settings from the enrolment."""
     enable_proctitle_on_current()
     enable_proctitle_on_children()
     warm = forkserver.usable()
@@ -59,7 +59,7 @@ def make_nanny(identity: Identity, enrollment: pb.EnrollResponse, security: Rene
         port=0,
         death_timeout=dask.config.get("distributed.worker.death-timeout", default=None) or _DEATH_TIMEOUT,
         config={"headrace": {"inheritance": Inheritance()}} if warm else None,
-        # Pages of single workers would be reached by nobody; metrics and health are served without them.
+        # No route leads to a worker's pages; metrics and health are served without them.
         dashboard=False,
         dashboard_address="127.0.0.1:0",
         **lifetime,

@@ -1,53 +1,77 @@
-"""The agent's eyes inside the scheduler."""
+"""The agent's plugin of the scheduler: notices workers, clients and tasks, and the scheduler's end."""
 # ruff: noqa: ARG002 Dask calls its hooks with these names
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, cast
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from headrace.agent.outbox import Outbox
+from headrace.agent.pending_reports import NO_LOSSES, Losses, PendingReports
 from headrace.internal.v1 import agent_service_pb2 as pb
 
 if TYPE_CHECKING:
     from distributed import Scheduler
 
-# Marks our own retirements among all reasons for which a worker may be removed.
+# Distinguishes retirements that headrace instructed from all other removals of workers.
 RETIRE_STIMULUS = "headrace-retire"
 
 
 class AgentPlugin(SchedulerPlugin):
-    """Reports workers that come and go, and says when something happened that is worth a look.
+    """Reports workers that join and leave.
 
     Parameters
     ----------
     wake
-        Called when workers, clients or tasks have come. Not `transition`: that is called for every step of every task.
+        Called when workers, clients or tasks have come. There is no hook for single tasks: Dask would call it for each
+        step of each task.
+    before_close
+        Awaited before the scheduler closes anything.
     """
 
     name = "headrace-agent"
 
-    def __init__(self, outbox: Outbox, wake: Callable[[], None]) -> None:
-        self._outbox = outbox
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        pending: PendingReports,
+        wake: Callable[[], None],
+        before_close: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._scheduler = scheduler
+        self._pending = pending
         self._wake = wake
-        self._processes: dict[str, str] = {}  # address -> process; a scheduler forgets the name before it tells
+        self._before_close = before_close
+        # By address: when a worker has left, its scheduler no longer knows its name.
+        self._processes: dict[str, str] = {}
 
     def workers(self) -> list[pb.JoinedWorker]:
-        """All workers that have joined."""
+        """Returns all workers that have joined."""
         return [pb.JoinedWorker(process=process, address=address) for address, process in self._processes.items()]
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         process = str(scheduler.workers[worker].name)
         self._processes[worker] = process
-        self._outbox.joined(process, worker)
+        self._pending.add_joined(process, worker)
         self._wake()
 
+    def log_event(self, topic: str, msg: object) -> None:
+        """Reports a worker that left. Dask logs this event first, with what was lost, then calls `remove_worker`."""
+        if topic == "all" and isinstance(msg, dict):
+            event = cast("Mapping[str, object]", msg)
+            address = str(event.get("worker"))
+            # Users log events too, whatever they please.
+            if event.get("action") == "remove-worker" and address not in self._scheduler.workers:
+                self._report_left(address, str(event.get("stimulus_id")), _losses(event))
+
     def remove_worker(self, scheduler: Scheduler, worker: str, *, stimulus_id: str, **kwargs: object) -> None:
-        process = self._processes.pop(worker, None)
+        self._report_left(worker, stimulus_id)
+
+    def _report_left(self, address: str, stimulus_id: str, losses: Losses = NO_LOSSES) -> None:
+        process = self._processes.pop(address, None)
         if process is not None:
-            self._outbox.left(process, retired=stimulus_id.startswith(RETIRE_STIMULUS))
+            self._pending.add_left(process, losses, retired=stimulus_id.startswith(RETIRE_STIMULUS))
 
     def update_graph(self, scheduler: Scheduler, **kwargs: object) -> None:
         self._wake()
@@ -58,22 +82,19 @@ class AgentPlugin(SchedulerPlugin):
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
         self._wake()
 
-    def log_event(self, topic: str, msg: object) -> None:
-        if topic == "all" and isinstance(msg, dict):
-            event = cast("Mapping[str, object]", msg)
-            if event.get("action") == "remove-worker" and not event.get("expected", True):
-                self._tell_loss(event)
+    async def before_close(self) -> None:
+        await self._before_close()
 
-    def _tell_loss(self, event: Mapping[str, object]) -> None:
-        running, computed, scattered = (
-            _count(event.get(kind)) for kind in ("processing-tasks", "lost-computed-tasks", "lost-scattered-tasks")
-        )
-        if running or computed or scattered:
-            address = str(event.get("worker"))
-            process = self._processes.get(address, address)
-            again = f"{running} of its tasks and {computed} results are computed again"
-            lost = f"; {scattered} pieces of scattered data are lost" if scattered else ""
-            self._outbox.event("WORKER_LOST", f"worker {process} was lost: {again}{lost}", warning=True)
+
+def _losses(event: Mapping[str, object]) -> Losses:
+    """Returns what an unexpected removal cost; an expected one lost what nobody needs."""
+    if event.get("expected", True):
+        return NO_LOSSES
+    return Losses(
+        tasks=_count(event.get("processing-tasks")),
+        results=_count(event.get("lost-computed-tasks")),
+        scattered=_count(event.get("lost-scattered-tasks")),
+    )
 
 
 def _count(tasks: object) -> int:

@@ -1,4 +1,4 @@
-"""A Dask preload: the agent inside a process that runs a command of the user's choice, such as ``dask cuda worker``."""
+"""A Dask preload: the agent inside a process that runs a user's command, such as ``dask cuda worker``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from distributed import Scheduler
 
 from headrace.agent.channel import ControllerChannel
-from headrace.agent.enroll import enroll
-from headrace.agent.identity import Identity, forget_token
+from headrace.agent.enrollment import enroll
+from headrace.agent.identity import Identity, remove_token
 from headrace.agent.process import log_like_dask
 from headrace.agent.scheduler_agent import SchedulerAgent
 
@@ -21,24 +21,24 @@ _running = contextlib.AsyncExitStack()
 
 
 async def dask_setup(server: Scheduler | Worker) -> None:
-    """Speaks for a scheduler; gives a worker without a name its own."""
+    """Starts the agent beside a scheduler; gives a worker without a name its id as name."""
     log_like_dask()
     if isinstance(server, Scheduler):
-        await _speak_for(server)
+        await _start_agent(server)
     elif server.name == server.address:
-        # By this name the scheduler's agent reports it.
+        # The scheduler's agent reports workers by name.
         server.name = os.environ["HEADRACE_PROCESS"]
 
 
 async def dask_teardown(_server: object) -> None:
-    """Stops speaking."""
+    """Ends the agent."""
     await _running.aclose()
 
 
-async def _speak_for(scheduler: Scheduler) -> None:
+async def _start_agent(scheduler: Scheduler) -> None:
     identity = Identity.from_environment(os.environ)
-    forget_token(os.environ)
+    remove_token(os.environ)
     channel = ControllerChannel(identity)
     _running.push_async_callback(channel.close)
     agent = SchedulerAgent(scheduler, channel, await enroll(channel, identity))
-    await _running.enter_async_context(agent.at_work())
+    await _running.enter_async_context(agent.running())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import resource
 import sys
 from types import ModuleType
 
@@ -11,9 +13,9 @@ import dask.config
 from distributed.compatibility import asyncio_run
 from distributed.config import get_loop_factory
 
-from headrace.agent import limits, signals
-from headrace.agent.enroll import NotEnrolled
-from headrace.agent.identity import SCHEDULER, Identity, forget_token
+from headrace.agent import signals
+from headrace.agent.enrollment import NotEnrolled
+from headrace.agent.identity import SCHEDULER, Identity, remove_token
 from headrace.agent.scheduler import run_scheduler
 from headrace.agent.worker import run_worker
 
@@ -27,31 +29,40 @@ def run(identity: Identity) -> int:
     """
     signals.reset()
     log_like_dask()
-    forget_token(os.environ)
-    # The parent's main module is none of a user's business; spawned children would import it again.
+    remove_token(os.environ)
+    # Spawned children would import the parent's main module again, which has nothing to do with a user's tasks.
     sys.modules["__main__"] = ModuleType("__main__")
-    limits.raise_open_files()
-    limits.collect_garbage_rarely()
+    _set_limits()
     serve = run_scheduler if identity.role == SCHEDULER else run_worker
     try:
         return asyncio_run(serve(identity), loop_factory=get_loop_factory())
     except NotEnrolled as error:
-        logger.error("%s", error)  # noqa: TRY400 the sentence says it all
+        logger.error("%s", error)  # noqa: TRY400 the message says everything
     except Exception as error:
         logger.exception("%s of cluster %s failed", identity.process, identity.cluster)
         logger.error("%s of cluster %s failed: %s", identity.process, identity.cluster, _cause(error))  # noqa: TRY400
     return 1
 
 
+def _set_limits() -> None:
+    """Sets what `dask scheduler` and `dask worker` set."""
+    # A scheduler holds a socket or two for each worker and client.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard // 2), hard))
+    # Collections are slow beside Dask's many long-lived objects.
+    first, second, third = gc.get_threshold()
+    gc.set_threshold(first * 3, second * 3, third * 3)
+
+
 def _cause(error: BaseException) -> BaseException:
-    """What began it: Dask wraps the reason in "failed to start"."""
+    """Returns the original error, which Dask wraps in "failed to start"."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def log_like_dask() -> None:
-    """Sends the agent's own lines where Dask's go."""
+    """Writes the agent's log lines where Dask writes its own."""
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter(dask.config.get("distributed.admin.log-format")))

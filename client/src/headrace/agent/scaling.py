@@ -1,87 +1,72 @@
-"""Adaptive scaling at work: looks at the scheduler, and tells the controller what it wants."""
+"""Adaptive scaling at work: reads the scheduler's load and requests sizes from the controller."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dask.config
 from dask.utils import parse_timedelta
 
-from headrace.agent.adaptive import Range, Steadied, divide
-from headrace.agent.demand import Demand, Load
-from headrace.agent.groups import staying_counts
-from headrace.agent.outbox import Outbox
+from headrace.agent.adaptive import DemandEstimate, GroupRange, Hysteresis, divide
+from headrace.agent.pending_reports import PendingReports
+from headrace.agent.scheduler_state import load_of, staying_counts
 
 if TYPE_CHECKING:
     from distributed import Scheduler
 
-# A wish that was not fulfilled (a limit may have been in its way) is told again after so many seconds.
-_AGAIN_SECONDS = 10.0
+# A request that is not granted, as when a limit binds, is repeated after this time.
+_REPEAT_SECONDS = 10.0
 
 
 class Scaling:
-    """Wishes for workers, for each group with a range.
+    """Requests workers for each group with a range.
 
     Parameters
     ----------
     samples
-        So many regular looks in a row must ask for less before the wish goes down.
+        Number of regular checks in a row that must find less to do before a smaller size is requested.
     """
 
-    def __init__(self, scheduler: Scheduler, outbox: Outbox, samples: int) -> None:
+    def __init__(self, scheduler: Scheduler, pending: PendingReports, samples: int) -> None:
         self._scheduler = scheduler
-        self._outbox = outbox
+        self._pending = pending
         self._samples = samples
-        target_duration = parse_timedelta(dask.config.get("distributed.adaptive.target-duration"))
-        self._demand = Demand(target_duration)
-        self._ranges: tuple[Range, ...] = ()
-        self._sizes: dict[str, int] = {}
-        self._steadied: dict[str, Steadied] = {}
-        self._told: dict[str, tuple[int, float]] = {}
+        self._demand = DemandEstimate(parse_timedelta(dask.config.get("distributed.adaptive.target-duration")))
+        self._ranges: tuple[GroupRange, ...] = ()
+        self._desired: Mapping[str, int] = {}
+        self._hysteresis: dict[str, Hysteresis] = {}
+        self._requested: dict[str, tuple[int, float]] = {}
 
-    def instruct(self, ranges: Sequence[Range], sizes: dict[str, int]) -> None:
-        """Takes the groups to look after, and the sizes that are wanted of them now."""
+    def apply(self, ranges: Sequence[GroupRange], desired: Mapping[str, int]) -> None:
+        """Replaces the groups to scale, and the sizes that they are to have now."""
         if tuple(ranges) != self._ranges:
             self._ranges = tuple(ranges)
-            self._steadied = {r.group: self._steadied.get(r.group, Steadied(self._samples)) for r in ranges}
-            self._told.clear()
-        self._sizes = sizes
+            self._hysteresis = {r.group: self._hysteresis.get(r.group, Hysteresis(self._samples)) for r in ranges}
+            self._requested.clear()
+        self._desired = desired
 
-    def forget_told(self) -> None:
-        """A new session knows nothing of what was told in the one before."""
-        self._told.clear()
+    def repeat_requests(self) -> None:
+        """Makes the next check request each size again: a new session knows nothing of the previous one."""
+        self._requested.clear()
 
-    def look(self, *, regular: bool) -> None:
-        """Looks at the load; between the regular looks, only upwards."""
+    def check(self, *, regular: bool) -> None:
+        """Requests what the load asks for; checks between the regular ones only raise sizes."""
         if not self._ranges:
             return
         now = time.monotonic()
-        running = staying_counts(self._scheduler)
-        wanted = self._demand.wanted(load_of(self._scheduler), now)
-        sizes = divide(wanted, self._ranges, running)
+        wanted = self._demand.workers(load_of(self._scheduler), now)
+        sizes = divide(wanted, self._ranges, staying_counts(self._scheduler))
         for r in self._ranges:
-            size = sizes[r.group]
-            steadied = self._steadied[r.group]
-            self._wish(r, r.clamp(steadied.look(size) if regular else steadied.raise_to(size)), now)
+            hysteresis = self._hysteresis[r.group]
+            settle = hysteresis.sample if regular else hysteresis.raise_to
+            self._request(r.group, r.clamp(settle(sizes[r.group])), now)
 
-    def _wish(self, r: Range, size: int, now: float) -> None:
-        told, when = self._told.get(r.group, (self._sizes.get(r.group, -1), now))
-        unfulfilled = size != self._sizes.get(r.group) and now - when > _AGAIN_SECONDS
-        if size != told or unfulfilled:
-            self._told[r.group] = (size, now)
-            self._outbox.wish(r.group, size)
-
-
-def load_of(scheduler: Scheduler) -> Load:
-    """Looks at the scheduler; cheap enough for once a second with thousands of workers."""
-    workers = scheduler.workers.values()
-    running = sum(len(worker.processing) for worker in workers)
-    return Load(
-        target=scheduler.adaptive_target(),
-        backlog=running + len(scheduler.queued) + len(scheduler.unrunnable),
-        finished=sum(prefix.state_counts["memory"] for prefix in scheduler.task_prefixes.values()),
-        workers=len(workers),
-        threads=sum(worker.nthreads for worker in workers),
-    )
+    def _request(self, group: str, size: int, now: float) -> None:
+        desired = self._desired.get(group)
+        requested, at = self._requested.get(group, (desired, now))
+        not_granted = size != desired and now - at > _REPEAT_SECONDS
+        if size != requested or not_granted:
+            self._requested[group] = (size, now)
+            self._pending.set_scale_request(group, size)

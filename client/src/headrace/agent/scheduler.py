@@ -11,9 +11,8 @@ from distributed.proctitle import enable_proctitle_on_children, enable_proctitle
 
 from headrace.agent import signals
 from headrace.agent.channel import ControllerChannel
-from headrace.agent.enroll import enroll
+from headrace.agent.enrollment import enroll, keep_renewed
 from headrace.agent.identity import Identity
-from headrace.agent.renewal import keep_renewed
 from headrace.agent.scheduler_agent import SchedulerAgent
 from headrace.agent.settings import apply
 from headrace.agent.tls import Certificates, RenewableSecurity, certificates_of
@@ -32,10 +31,12 @@ async def run_scheduler(identity: Identity) -> int:
         scheduler = make_scheduler(enrollment, security)
         agent = SchedulerAgent(scheduler, channel, enrollment)
         await scheduler
-        async with agent.at_work():
-            renewing = asyncio.create_task(
-                keep_renewed(identity, channel, enrollment, lambda new: _install(security, new))
-            )
+
+        async def install(certificates: Certificates) -> None:
+            security.renew(certificates)
+
+        async with agent.running():
+            renewing = asyncio.create_task(keep_renewed(identity, channel, enrollment, install))
             await _until_end(scheduler, agent)
             renewing.cancel()
         logger.info("scheduler of cluster %s ended", identity.cluster)
@@ -45,7 +46,7 @@ async def run_scheduler(identity: Identity) -> int:
 
 
 def make_scheduler(enrollment: pb.EnrollResponse, security: RenewableSecurity) -> Scheduler:
-    """What `dask scheduler` makes, with settings from enrolment and a dashboard that is built when it is needed."""
+    """Creates what `dask scheduler` creates, with settings from the enrolment and a dashboard that is built later."""
     enable_proctitle_on_current()
     enable_proctitle_on_children()
     host = enrollment.listen_host
@@ -76,14 +77,10 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-async def _install(security: RenewableSecurity, certificates: Certificates) -> None:
-    security.renew(certificates)
-
-
 async def _until_end(scheduler: Scheduler, agent: SchedulerAgent) -> None:
     ended = asyncio.create_task(scheduler.finished())
     signalled = asyncio.create_task(signals.wait_for_end())
-    gone = asyncio.create_task(agent.gone())
+    gone = asyncio.create_task(agent.cluster_gone())
     try:
         await asyncio.wait((ended, signalled, gone), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():

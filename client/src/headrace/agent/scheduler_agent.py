@@ -1,4 +1,4 @@
-"""All that the agent does beside a scheduler, put together."""
+"""The agent beside a scheduler, assembled from its parts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 import dask.config
-from distributed.comm.addressing import get_address_host, unparse_host_port
+from distributed.core import Status
 
-from headrace.agent.activity import activity_of
-from headrace.agent.adaptive import SAMPLES, Range
+from headrace.agent.adaptive import SAMPLES, GroupRange
 from headrace.agent.channel import ControllerChannel
-from headrace.agent.enroll import versions
-from headrace.agent.outbox import Outbox
+from headrace.agent.enrollment import versions
+from headrace.agent.pending_reports import PendingReports
 from headrace.agent.plugin import AgentPlugin
-from headrace.agent.retire import Retirement
+from headrace.agent.poll_timer import PollTimer
+from headrace.agent.retirement import Retirement
 from headrace.agent.scaling import Scaling
-from headrace.agent.session import Session
-from headrace.agent.ticker import Ticker
+from headrace.agent.scheduler_state import activity_of, dashboard_address, idle_timeout_passed
+from headrace.agent.session import Outcome, Session
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.v1 import cluster_pb2
 
 if TYPE_CHECKING:
     from distributed import Scheduler
@@ -29,29 +30,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger("headrace.agent")
 
 _INTERVAL_SECONDS = 1.0
+# An idle scheduler waits at most this long for a controller that takes note of its end.
+_CLOSING_SECONDS = 5.0
 
 
 class SchedulerAgent:
-    """Reports on a scheduler and carries out what the controller wants of it."""
+    """Reports on a scheduler and applies the controller's instructions."""
 
     def __init__(self, scheduler: Scheduler, channel: ControllerChannel, enrollment: pb.EnrollResponse) -> None:
         self._scheduler = scheduler
-        self._outbox = Outbox()
-        self._ticker = Ticker(enrollment.adaptive_interval_seconds or _INTERVAL_SECONDS)
-        self._plugin = AgentPlugin(self._outbox, self._ticker.wake)
-        self._retirement = Retirement(scheduler, self._outbox)
+        self._pending = PendingReports()
+        self._timer = PollTimer(enrollment.adaptive_interval_seconds or _INTERVAL_SECONDS)
+        self._plugin = AgentPlugin(scheduler, self._pending, self._timer.wake, self._report_closing)
+        self._retirement = Retirement(scheduler, self._pending)
         samples = dask.config.get("distributed.adaptive.wait-count", default=SAMPLES)
-        self._scaling = Scaling(scheduler, self._outbox, samples)
-        self._session = Session(channel, self._outbox, self._hello, self._obey)
+        self._scaling = Scaling(scheduler, self._pending, samples)
+        self._session = Session(channel, self._pending, self._hello, self._apply)
         self._activity: pb.Activity | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self._gone = asyncio.Event()
+        self._closing_acknowledged = asyncio.Event()
+        self._cluster_gone = asyncio.Event()
         scheduler.add_plugin(self._plugin)
 
     @contextlib.asynccontextmanager
-    async def at_work(self) -> AsyncGenerator[None]:
-        """Works while the context is open. A fault of the agent is logged; the scheduler computes on."""
-        tasks = [asyncio.create_task(job) for job in (self._speak(), self._look())]
+    async def running(self) -> AsyncGenerator[None]:
+        """Runs while the context is open. A fault of the agent is logged; the scheduler keeps computing."""
+        tasks = [asyncio.create_task(job) for job in (self._keep_session(), self._poll())]
         for task in tasks:
             task.add_done_callback(_log_fault)
         try:
@@ -61,64 +65,69 @@ class SchedulerAgent:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def gone(self) -> None:
-        """Waits until the cluster's record is gone for good."""
-        await self._gone.wait()
+    async def cluster_gone(self) -> None:
+        """Waits until the cluster's record is permanently gone."""
+        await self._cluster_gone.wait()
 
-    async def _speak(self) -> None:
-        await self._session.run()
-        logger.warning("the controller no longer knows this cluster: ending")
-        self._gone.set()
+    async def _keep_session(self) -> None:
+        if await self._session.run() is Outcome.CLOSING_ACKNOWLEDGED:
+            self._closing_acknowledged.set()
+        else:
+            logger.warning("the controller no longer knows this cluster: ending")
+            self._cluster_gone.set()
 
-    async def _look(self) -> None:
-        async for regular in self._ticker.looks():
+    async def _poll(self) -> None:
+        async for regular in self._timer.polls():
+            if self._scheduler.status in (Status.closing, Status.closed):
+                return
             try:
-                self._tell_activity()
-                self._scaling.look(regular=regular)
-                self._retirement.look()
+                self._report_activity()
+                self._scaling.check(regular=regular)
+                self._retirement.check()
             except Exception:
-                logger.exception("a look at the scheduler failed; the next one may not")
+                logger.exception("a check of the scheduler failed; the next one follows")
 
-    def _tell_activity(self) -> None:
+    def _report_activity(self) -> None:
         activity = activity_of(self._scheduler)
         if activity != self._activity:
             self._activity = activity
-            self._outbox.activity(activity)
+            self._pending.set_activity(activity)
+
+    async def _report_closing(self) -> None:
+        if not idle_timeout_passed(self._scheduler) or self._stopping is not None:
+            return
+        self._pending.set_closing(cluster_pb2.END_REASON_IDLE)
+        try:
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await self._closing_acknowledged.wait()
+        except TimeoutError:
+            logger.warning("no controller has taken note that this cluster ends because it is idle")
 
     def _hello(self) -> pb.SchedulerHello:
-        self._scaling.forget_told()
+        self._scaling.repeat_requests()
         self._activity = activity_of(self._scheduler)
         return pb.SchedulerHello(
             scheduler_address=self._scheduler.address,
-            dashboard_address=_dashboard_address(self._scheduler),
+            dashboard_address=dashboard_address(self._scheduler),
             versions=versions(),
             workers=self._plugin.workers(),
             activity=self._activity,
         )
 
-    def _obey(self, response: pb.SessionResponse) -> None:
+    def _apply(self, response: pb.SessionResponse) -> None:
         if response.stop and self._stopping is None:
-            logger.info("stopping, as asked")
+            logger.info("stopping, as instructed")
             self._stopping = asyncio.create_task(self._scheduler.close(reason="headrace-stop"))
             return
         groups = response.adaptive_groups
-        self._scaling.instruct(
-            [Range(g.group, g.minimum, g.maximum) for g in groups], {g.group: g.size for g in groups}
+        self._scaling.apply(
+            [GroupRange(g.group, g.minimum, g.maximum if g.HasField("maximum") else None) for g in groups],
+            {g.group: g.desired for g in groups},
         )
-        self._retirement.order({order.group: order.keep for order in response.retire})
-        self._ticker.wake()
-
-
-def _dashboard_address(scheduler: Scheduler) -> str:
-    server = scheduler.services.get("dashboard")
-    if server is None:
-        return ""
-    host: str = server.address
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104 we ask whether it listens everywhere, and tell where it is reached
-        host = get_address_host(scheduler.address)
-    return unparse_host_port(host, server.port)
+        self._retirement.apply({instruction.group: instruction.keep for instruction in response.retire})
+        self._timer.wake()
 
 
 def _log_fault(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        logger.error("a part of the agent failed; the scheduler computes on", exc_info=task.exception())
+        logger.error("a part of the agent failed; the scheduler keeps computing", exc_info=task.exception())

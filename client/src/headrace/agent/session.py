@@ -1,4 +1,4 @@
-"""The stream between a scheduler's agent and whichever controller answers."""
+"""The stream between a scheduler's agent and any controller."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import grpc
 
 from headrace._wire.status import from_rpc_error
-from headrace.agent.backoff import delays
 from headrace.agent.channel import ControllerChannel
-from headrace.agent.outbox import Outbox
+from headrace.agent.pending_reports import PendingReports
+from headrace.backoff import delays
 from headrace.internal.v1 import agent_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -22,99 +23,115 @@ if TYPE_CHECKING:
 logger = logging.getLogger("headrace.agent")
 
 _BATCH_SECONDS = 0.005
-# A record that is gone for so long is not being adopted back any more.
+# A record that was lost with its store is adopted back sooner than this.
 GONE_SECONDS = 60.0
-# A leftover of an earlier start waits until nothing newer is there; it never takes the cluster over.
-_LEFTOVER_SECONDS = 30.0
+# A scheduler left over from an earlier start asks at this interval whether the newer one has gone.
+_REPLACED_PAUSE_SECONDS = 30.0
+
+
+class Outcome(Enum):
+    """Why a session needs no successor."""
+
+    CLOSING_ACKNOWLEDGED = auto()
+    CLUSTER_GONE = auto()
 
 
 class Session:
-    """Tells the controller what changes, and obeys.
+    """Sends reports to the controller and applies its instructions.
 
     Parameters
     ----------
     hello
-        Makes the whole state; the number of the session is filled in here.
-    obey
-        Carries out an instruction; must not wait.
+        Returns the whole state; the number of the session is filled in here.
+    apply
+        Called with each instruction; must not block.
+    gone_seconds
+        Time for which controllers must not know the cluster before it counts as gone.
     """
 
     def __init__(
         self,
         channel: ControllerChannel,
-        outbox: Outbox,
+        pending: PendingReports,
         hello: Callable[[], pb.SchedulerHello],
-        obey: Callable[[pb.SessionResponse], None],
+        apply: Callable[[pb.SessionResponse], None],
         *,
         gone_seconds: float = GONE_SECONDS,
     ) -> None:
         self._channel = channel
-        self._outbox = outbox
+        self._pending = pending
         self._hello = hello
-        self._obey = obey
+        self._apply = apply
         self._gone_seconds = gone_seconds
         self._gone_since: float | None = None
         self.number = 0
-        self._waits = delays()
+        self._pauses = delays(0.05, 2.0)
         self._last_problem = ""
 
-    async def run(self) -> None:
-        """Keeps a session open; returns only when the cluster's record is gone for good."""
+    async def run(self) -> Outcome:
+        """Keeps a session open, with any controller, until none is needed any more."""
         self.number = time.time_ns()
         while True:
+            error = None
             try:
-                await self._speak()
-                wait = self._after(None)
-            except grpc.aio.AioRpcError as error:
-                wait = self._after(error)
-            if wait is None:
-                return
-            await asyncio.sleep(wait)
+                if await self._exchange():
+                    return Outcome.CLOSING_ACKNOWLEDGED
+            except grpc.aio.AioRpcError as caught:
+                error = caught
+            pause = self._pause_after(error)
+            if pause is None:
+                return Outcome.CLUSTER_GONE
+            await asyncio.sleep(pause)
 
-    async def _speak(self) -> None:
+    async def _exchange(self) -> bool:
+        """Holds one session; returns whether the controller ended it after it had received all, `closing` included."""
         call = self._channel.stub.Session(metadata=self._channel.metadata)
         writing = asyncio.create_task(self._write(call), name="headrace session writer")
         try:
             async for response in call:
                 self._answered()
-                self._obey(response)
+                self._apply(response)
         finally:
+            complete = writing.done()
             writing.cancel()
             call.cancel()
             await asyncio.gather(writing, return_exceptions=True)
+        return complete and writing.exception() is None
 
     async def _write(self, call: Call) -> None:
-        request = self._outbox.begin(self._hello)
+        """Writes until cancelled, or until it has written that the scheduler closes."""
+        request = self._pending.start_session(self._hello)
         request.hello.session = self.number
         request.sequence = sequence = 1
         await call.write(request)
-        while True:
-            await self._outbox.wait()
+        while not request.HasField("closing"):
+            await self._pending.wait()
             await asyncio.sleep(_BATCH_SECONDS)
-            for request in self._outbox.take():
+            for request in self._pending.take():
                 request.sequence = sequence = sequence + 1
                 await call.write(request)
+        await call.done_writing()
 
     def _answered(self) -> None:
         if self._last_problem:
             logger.info("the controller answers again")
-        self._gone_since, self._last_problem, self._waits = None, "", delays()
+        self._gone_since, self._last_problem, self._pauses = None, "", delays(0.05, 2.0)
 
-    def _after(self, error: grpc.aio.AioRpcError | None) -> float | None:
-        """Says when to open the next session; None: never."""
+    def _pause_after(self, error: grpc.aio.AioRpcError | None) -> float | None:
+        """Returns the seconds until the next session, None for never."""
         code = error.code() if error is not None else grpc.StatusCode.UNAVAILABLE
         self._log_problem(code, from_rpc_error(error).message if error is not None else "it closed the session")
         if code is not grpc.StatusCode.ABORTED:
-            # After ABORTED the number stays: with a newer one, two schedulers would take the cluster from one another.
+            # After ABORTED the number stays: with newer ones, two schedulers would replace each other's sessions.
             self.number = time.time_ns()
         if code is not grpc.StatusCode.NOT_FOUND:
             self._gone_since = None
-            return _LEFTOVER_SECONDS if code is grpc.StatusCode.ABORTED else next(self._waits)
+            return _REPLACED_PAUSE_SECONDS if code is grpc.StatusCode.ABORTED else next(self._pauses)
         now = time.monotonic()
         self._gone_since = now if self._gone_since is None else self._gone_since
-        return None if now - self._gone_since >= self._gone_seconds else next(self._waits)
+        return None if now - self._gone_since >= self._gone_seconds else next(self._pauses)
 
     def _log_problem(self, code: grpc.StatusCode, message: str) -> None:
         if code.name != self._last_problem:
-            logger.warning("no session with the controller; the cluster computes on meanwhile: %s", message)
+            logger.warning("no session with the controller, the cluster keeps computing: %s", message)
         self._last_problem = code.name

@@ -1,4 +1,4 @@
-"""What enrolment tells about Dask's configuration and the environment, applied to this process."""
+"""Applies the Dask configuration and the environment of an enrolment to this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.internal.v1 import agent_service_pb2 as pb
 
 
 def apply(enrollment: pb.EnrollResponse) -> None:
-    """Sets the environment, then Dask's configuration over all that the process had before."""
+    """Sets the environment, then Dask's configuration, which overrides what the process had before."""
     environment = dict(enrollment.environment)
     os.environ.update(environment)
     config = dask_config(enrollment.dask_config)

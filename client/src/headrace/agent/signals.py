@@ -1,4 +1,4 @@
-"""Signals: what a forked process inherits of them, and waiting for one."""
+"""Signals of the operating system: reset after a fork, and awaited as the request to end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 
 def reset() -> None:
-    """Forgets the handlers of the process that this one was forked from."""
+    """Removes the handlers inherited from the process that this one was forked from."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):

@@ -1,4 +1,4 @@
-"""TLS of a Dask process: from certificates in memory, and renewable while it runs."""
+"""TLS of a Dask process: certificates in memory, renewable while the process runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import weakref
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
 from headrace.internal.v1 import agent_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from distributed import Nanny, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +30,15 @@ class Certificates:
 
 
 def certificates_of(enrollment: pb.EnrollResponse) -> Certificates:
-    """What enrolment gave."""
+    """Returns the certificates that a process got when it enrolled."""
     return Certificates(ca=enrollment.ca_pem, cert=enrollment.certificate_pem, key=enrollment.private_key_pem)
 
 
 class RenewableSecurity(Security):
     """Dask's security settings from PEM texts; `renew` changes the certificate of all later connections.
 
-    Dask makes its TLS contexts once; contexts take a new certificate while they are in use, so those that were handed
-    out are remembered.
+    Dask creates its TLS contexts once. A context accepts a new certificate while it is in use, so all contexts that
+    were handed out are remembered.
     """
 
     _contexts: weakref.WeakSet[ssl.SSLContext]
@@ -43,19 +48,19 @@ class RenewableSecurity(Security):
         self._contexts = weakref.WeakSet()
 
     def renew(self, certificates: Certificates) -> None:
-        """Takes other certificates for all connections that are made from now on."""
+        """Replaces the certificates for all connections that are made from now on."""
         for name, pem in _fields(certificates).items():
             setattr(self, name, pem)
-        with _file(certificates.cert, certificates.key) as chain:
+        with _memory_file(certificates.cert, certificates.key) as chain:
             for context in self._contexts:
                 context.load_cert_chain(chain)
                 context.load_verify_locations(cadata=certificates.ca)
 
     def _get_tls_context(self, tls: Mapping[str, str], purpose: ssl.Purpose) -> ssl.SSLContext:
-        """Makes a context without a key touching a disk, as it does in Dask's own way with PEM texts."""
+        """Creates a context without writing the key to a disk, as Dask would do with PEM texts."""
         if not hasattr(os, "memfd_create"):
             return self._remember(super()._get_tls_context(tls, purpose))
-        with _file(tls["cert"], tls["key"]) as chain:
+        with _memory_file(tls["cert"], tls["key"]) as chain:
             return self._remember(super()._get_tls_context({**tls, "cert": str(chain), "key": None}, purpose))
 
     def _remember(self, context: ssl.SSLContext | None) -> ssl.SSLContext:
@@ -81,11 +86,24 @@ def _fields(certificates: Certificates) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _file(*pems: str) -> Generator[Path]:
-    """OpenSSL reads certificates from files only: gives it one in memory."""
+def _memory_file(*pems: str) -> Generator[Path]:
+    """OpenSSL reads certificates from files only: yields the path of one in memory."""
     descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, "\n".join(pems).encode())
         yield Path(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
+
+
+async def install_in_worker(nanny: Nanny, certificates: Certificates) -> None:
+    """Renews the certificates of the running worker process; one that starts later gets them from its nanny."""
+    if nanny.worker_address is not None:
+        async with nanny.rpc(nanny.worker_address) as worker:
+            await worker.run(function=dumps(_renew), kwargs=dumps({"certificates": certificates}))
+
+
+def _renew(certificates: Certificates, dask_worker: Worker) -> None:
+    security = dask_worker.security
+    if isinstance(security, RenewableSecurity):
+        security.renew(certificates)

@@ -1,4 +1,4 @@
-"""A worker: Dask's nanny in this process, and the worker process that it looks after."""
+"""A worker: Dask's nanny in this process, and the worker process that it supervises."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from distributed import Nanny
 
 from headrace.agent import signals
 from headrace.agent.channel import ControllerChannel
-from headrace.agent.enroll import NotEnrolled, enroll
+from headrace.agent.enrollment import NotEnrolled, enroll, keep_renewed
 from headrace.agent.identity import Identity
 from headrace.agent.nanny import make_nanny
-from headrace.agent.renewal import keep_renewed
 from headrace.agent.settings import apply
-from headrace.agent.tls import Certificates, RenewableSecurity, certificates_of
-from headrace.agent.worker_certificates import install_in_worker
+from headrace.agent.tls import Certificates, RenewableSecurity, certificates_of, install_in_worker
 
 logger = logging.getLogger("headrace.agent")
 
-# Whoever ends a worker by a signal waits a second before it kills.
+# Backends send SIGTERM, and kill one second later at the earliest.
 _CLOSE_SECONDS = 0.7
 
 
@@ -30,7 +28,7 @@ async def run_worker(identity: Identity) -> int:
     try:
         enrollment = await enroll(channel, identity)
         if not enrollment.scheduler_address:
-            raise NotEnrolled(f"{identity.process} of cluster {identity.cluster} was told no scheduler address")
+            raise NotEnrolled(f"{identity.process} of cluster {identity.cluster} got no address of its scheduler")
         apply(enrollment)
         security = RenewableSecurity(certificates_of(enrollment))
         nanny = make_nanny(identity, enrollment, security)

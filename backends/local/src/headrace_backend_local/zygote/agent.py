@@ -30,12 +30,12 @@ class Agent(Protocol):
 
 def preload() -> None:
     """Imports all that a scheduler or worker needs and starts the server that forks workers."""
-    from headrace.agent import forkserver, process, warm
+    from headrace.agent import forkserver, process, warm_up
 
     # Garbage freed between what stays would be holes that every forked process fills for itself; and what is collected
     # later must not be looked through again by each, for memory that is written to is no longer shared.
     gc.disable()
-    warm.preload()
+    warm_up.preload()
     gc.freeze()
     gc.enable()
     os.register_at_fork(after_in_child=_draw_own_randomness)
@@ -48,9 +48,9 @@ def preload() -> None:
 
 def standby() -> None:
     """Builds what a scheduler builds lazily."""
-    from headrace.agent import warm
+    from headrace.agent import warm_up
 
-    warm.standby()
+    warm_up.standby()
 
 
 def run() -> int:

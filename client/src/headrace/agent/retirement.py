@@ -1,4 +1,4 @@
-"""Workers are retired as ordered: their data moves to others first, then they close."""
+"""Retires workers as instructed: their data moves to other workers first, then they close."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from headrace.agent.groups import staying
-from headrace.agent.outbox import Outbox
+from headrace.agent.pending_reports import PendingReports
 from headrace.agent.plugin import RETIRE_STIMULUS
+from headrace.agent.scheduler_state import staying
+from headrace.v1 import cluster_pb2
 
 if TYPE_CHECKING:
     from distributed import Scheduler
@@ -18,28 +19,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("headrace.agent")
 
-# A worker that holds the only copy of something while no other has room is asked again after so many seconds.
-_AGAIN_SECONDS = 2.0
+# Pause before another try at workers that hold the only copy of data while no other has room.
+_RETRY_SECONDS = 2.0
 
 
 class Retirement:
-    """Brings the number of running workers of a group down to what was ordered last."""
+    """Reduces the running workers of each group to the number in the last instruction."""
 
-    def __init__(self, scheduler: Scheduler, outbox: Outbox) -> None:
+    def __init__(self, scheduler: Scheduler, pending: PendingReports) -> None:
         self._scheduler = scheduler
-        self._outbox = outbox
+        self._pending = pending
         self._keep: dict[str, int] = {}
         self._moving: set[asyncio.Task[None]] = set()
         self._not_before: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._delay_reported: set[str] = set()
 
-    def order(self, keep: Mapping[str, int]) -> None:
-        """Takes the orders that hold from now on; workers that are already leaving go on leaving."""
+    def apply(self, keep: Mapping[str, int]) -> None:
+        """Replaces the numbers to keep; workers that are already leaving continue to leave."""
         self._keep = dict(keep)
-        self._told &= self._keep.keys()
+        self._delay_reported &= self._keep.keys()
 
-    def look(self) -> None:
-        """Carries out the orders on what runs now; to be called again and again, as workers join."""
+    def check(self) -> None:
+        """Retires what is too many now; called repeatedly, as workers join."""
         for group, keep in self._keep.items():
             if time.monotonic() >= self._not_before.get(group, 0):
                 self._retire_excess(group, keep)
@@ -64,17 +65,21 @@ class Retirement:
             return
         kept = [address for address in addresses if address not in retired and address in self._scheduler.workers]
         if kept:
-            self._not_before[group] = time.monotonic() + _AGAIN_SECONDS
-        if kept and group not in self._told:
-            self._told.add(group)
-            self._outbox.event(
-                "RETIRE_WAITS",
-                f"{len(kept)} workers of group {group} hold the only copy of data for which no other worker has room; "
-                "they leave as soon as the data is released",
-                warning=True,
-            )
+            self._not_before[group] = time.monotonic() + _RETRY_SECONDS
+            self._report_delay(group, len(kept))
+
+    def _report_delay(self, group: str, workers: int) -> None:
+        if group in self._delay_reported:
+            return
+        self._delay_reported.add(group)
+        self._pending.add_event(
+            cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED,
+            cluster_pb2.SEVERITY_WARNING,
+            f"{workers} workers of group {group} hold the only copy of data for which no other worker has room; "
+            "they leave as soon as the data is released",
+        )
 
 
 def cheapest(workers: Iterable[WorkerState], count: int) -> list[WorkerState]:
-    """The workers whose end costs least: without tasks that cannot move, without tasks, with little data."""
+    """Returns the workers that are cheapest to close: without tasks that cannot move, few tasks, little data."""
     return sorted(workers, key=lambda w: (bool(w.long_running), len(w.processing), w.nbytes))[: max(0, count)]

@@ -1,13 +1,11 @@
-"""What is done once, before it is known for whom: in the nursery, and in a process in standby."""
+"""Work done once for all clusters, ahead of need: in the zygote, and in a process in standby."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import logging
-import os
 import socket
-import sys
 from collections.abc import Coroutine, Sequence
 
 import dask.config
@@ -18,10 +16,9 @@ from distributed.config import get_loop_factory
 from distributed.versions import get_versions
 from tornado.iostream import SSLIOStream
 
-from headrace.agent.enroll import versions
-from headrace.agent.forkserver import pre_spawn_environment
+from headrace.agent.enrollment import versions
 
-# What a scheduler, a nanny and a worker import, partly as late as on their first task.
+# Imported by a scheduler, a nanny and a worker, partly as late as on their first task.
 _NEEDED = (
     "distributed.scheduler",
     "distributed.nanny",
@@ -30,12 +27,12 @@ _NEEDED = (
     "distributed.deploy.adaptive",
     "distributed.protocol.pickle",
     "headrace.agent.process",
-    "headrace.agent.takeover",
+    "headrace.agent.inheritance",
     "multiprocessing.popen_forkserver",
     "multiprocessing.queues",
     "multiprocessing.synchronize",
 )
-# What users' tasks need first, where it is installed.
+# Imported by users' tasks, where it is installed.
 _LIKELY = (
     "headrace.agent.dashboard",
     "numpy",
@@ -52,19 +49,8 @@ _LIKELY = (
 )
 
 
-def settle_environment() -> None:
-    """Starts this program again if its environment lacks what Dask sets before it starts a worker process.
-
-    Some variables count only when a process is executed. Whatever forks workers must have been started with them.
-    """
-    needed = pre_spawn_environment()
-    if any(os.environ.get(name) != value for name, value in needed.items()):
-        os.environ.update(needed)
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 it is this program again
-
-
 def preload(extra_modules: Sequence[str] = ()) -> None:
-    """Imports all that the processes of a cluster need, and fills caches. Leaves no thread, and nothing of gRPC."""
+    """Imports what the processes of a cluster need, and fills caches. Leaves no thread, and nothing of gRPC."""
     for name in _NEEDED:
         importlib.import_module(name)
     for name in (*_LIKELY, *extra_modules):
@@ -77,9 +63,9 @@ def preload(extra_modules: Sequence[str] = ()) -> None:
 
 
 def standby() -> None:
-    """Does once more, in a forked process, what makes memory its own.
+    """Starts and ends a scheduler in a forked process, ahead of need.
 
-    After a fork, memory is shared until it is written to; most of what a scheduler writes to is copied here.
+    After a fork, memory is shared until it is written to. Most of the pages that a scheduler writes to are copied here.
     """
     _run_quietly(_rehearse_all())
 
@@ -93,15 +79,15 @@ def _run_quietly(rehearsal: Coroutine[None, None, None]) -> None:
 
 
 async def _rehearse() -> None:
-    """A scheduler starts and ends; what it looks up for the first time stays looked up."""
+    """Starts and ends a scheduler, which fills the caches on its way."""
     async with Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0"):
         _rehearse_tls()
 
 
 def _rehearse_tls() -> None:
-    """Tornado reads all certificates of the system before its first TLS connection, which takes longer than a fork.
+    """Makes Tornado read all certificates of the system, which takes longer than a fork, and OpenSSL its algorithms.
 
-    OpenSSL looks up its algorithms on that occasion.
+    Otherwise both happen on the first TLS connection.
     """
     ours, theirs = socket.socketpair()
     SSLIOStream(ours).close()
@@ -115,7 +101,7 @@ async def _rehearse_all() -> None:
 
 
 def _compile_routes() -> None:
-    """Python keeps compiled patterns: those of the HTTP routes take a tenth of a scheduler's start."""
+    """Fills Python's cache of compiled patterns: those of the HTTP routes take a tenth of a scheduler's start."""
     from distributed.http.routing import RoutingApplication
     from distributed.http.utils import get_handlers
 

@@ -1,4 +1,4 @@
-"""A small nursery for tests: forks agents as it is told on stdin, and says on stdout how they ended.
+"""A small zygote for tests: forks agents on request from stdin, and reports on stdout how they ended.
 
 Lines in: {"environment": {...}, "log": path, "standby": bool}. Lines out: {"pid": n} and {"pid": n, "code": n}.
 """
@@ -16,23 +16,23 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from headrace.agent import forkserver, process, warm
+from headrace.agent import forkserver, process, warm_up
 from headrace.agent.identity import Identity
 
 
 def main() -> None:
-    warm.settle_environment()
-    warm.preload()
+    set_spawn_environment()
+    warm_up.preload()
     gc.collect()
     gc.freeze()
-    with tempfile.TemporaryDirectory(prefix="hr-nursery-") as private:
+    with tempfile.TemporaryDirectory(prefix="hr-zygote-") as private:
         forkserver.start(Path(private))
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write)
     signal.signal(signal.SIGCHLD, _ignore)
     children: set[int] = set()
-    say({"ready": os.getpid()})
+    report({"ready": os.getpid()})
     while True:
         ready, _, _ = select.select([sys.stdin.fileno(), wake_read], [], [])
         if wake_read in ready:
@@ -44,34 +44,45 @@ def main() -> None:
                 break
             pid = fork(json.loads(line))
             children.add(pid)
-            say({"pid": pid})
+            report({"pid": pid})
     for pid in children:
         os.killpg(pid, signal.SIGKILL)
     while children:
         reap(children)
 
 
+def set_spawn_environment() -> None:
+    """Executes this program again with the variables that Dask sets before it starts a worker process.
+
+    Some of them are read at exec only; what forks workers must have been executed with them.
+    """
+    needed = forkserver.pre_spawn_environment()
+    if any(os.environ.get(name) != value for name, value in needed.items()):
+        os.environ.update(needed)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def _ignore(_number: int, _frame: FrameType | None) -> None:
     """The signal only wakes."""
 
 
-def fork(order: dict[str, object]) -> int:
+def fork(request: dict[str, object]) -> int:
     pid = os.fork()
     if pid:
         return pid
     code = 70
     try:
         os.setpgid(0, 0)
-        log = os.open(str(order["log"]), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        log = os.open(str(request["log"]), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.chdir(Path(str(order["log"])).parent)
-        environment = order["environment"]
+        os.chdir(Path(str(request["log"])).parent)
+        environment = request["environment"]
         assert isinstance(environment, dict)
         os.environ.update({str(k): str(v) for k, v in environment.items()})
-        if order.get("standby"):
-            warm.standby()
+        if request.get("standby"):
+            warm_up.standby()
         code = process.run(Identity.from_environment(os.environ))
     except BaseException:  # noqa: BLE001 a forked child must not go on in the parent's code
         traceback.print_exc()
@@ -87,7 +98,7 @@ def reap(children: set[int]) -> None:
             return
         if pid in children:
             children.discard(pid)
-            say({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
+            report({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
 
 
 def read_line() -> bytes:
@@ -100,7 +111,7 @@ def read_line() -> bytes:
     return line
 
 
-def say(message: dict[str, int]) -> None:
+def report(message: dict[str, int]) -> None:
     os.write(1, json.dumps(message).encode() + b"\n")
 
 

@@ -11,7 +11,7 @@ from cryptography import x509
 from tests.client.agent import tasks
 from tests.client.agent.running import Cluster
 
-from headrace.agent.renewal import seconds_to_renewal
+from headrace.agent.enrollment import seconds_to_renewal
 from headrace.internal.v1 import agent_service_pb2 as pb
 
 
@@ -23,24 +23,24 @@ def test_a_certificate_is_renewed_well_before_it_expires() -> None:
 
 
 async def _serial(cluster: Cluster, address: str) -> int:
-    """Serial number of the certificate that an address shows to a new connection."""
+    """Returns the serial number of the certificate that an address presents to a new connection."""
     context = cluster.security().get_connection_args("client")["ssl_context"]
     assert isinstance(context, ssl.SSLContext)
     host, port = address.removeprefix("tls://").split(":")
 
-    def ask() -> bytes:
+    def read() -> bytes:
         with socket.create_connection((host, int(port))) as plain, context.wrap_socket(plain) as connection:
             certificate = connection.getpeercert(binary_form=True)
             assert certificate is not None
             return certificate
 
-    return x509.load_der_x509_certificate(await asyncio.to_thread(ask)).serial_number
+    return x509.load_der_x509_certificate(await asyncio.to_thread(read)).serial_number
 
 
-async def test_new_connections_meet_renewed_certificates_and_old_ones_stay(cluster: Cluster) -> None:
+async def test_new_connections_get_renewed_certificates_and_old_ones_stay(cluster: Cluster) -> None:
     cluster.controller.certificate_lifetime = timedelta(seconds=6)
     await cluster.start_scheduler()
-    begun = datetime.now(UTC)
+    started = datetime.now(UTC)
     [agent] = await cluster.start_workers()
     cluster.controller.certificate_lifetime = timedelta(hours=1)
     worker_address = cluster.controller.state.workers[agent.process]
@@ -55,7 +55,7 @@ async def test_new_connections_meet_renewed_certificates_and_old_ones_stay(clust
         await cluster.eventually(renewed, within=8)
         assert await future == 3
         # Once the first certificates have expired, processes still find one another.
-        await cluster.eventually(lambda: datetime.now(UTC) - begun > timedelta(seconds=6.5), within=8)
+        await cluster.eventually(lambda: datetime.now(UTC) - started > timedelta(seconds=6.5), within=8)
         await client.restart(timeout=20)
         assert await client.submit(sum, [1, 2]) == 3
     assert "PRIVATE KEY" not in agent.log

@@ -1,4 +1,4 @@
-"""Workers are retired as ordered, and no result is lost."""
+"""Workers are retired as instructed, and no result is lost."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from tests.client.agent import tasks
 from tests.client.agent.running import Cluster
 
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.v1 import cluster_pb2
 
 
-def _order(keep: int, group: str = "default") -> pb.SessionResponse:
-    return pb.SessionResponse(retire=[pb.RetireOrder(group=group, keep=keep)])
+def _keep(count: int, group: str = "default") -> pb.SessionResponse:
+    return pb.SessionResponse(retire=[pb.RetireInstruction(group=group, keep=count)])
 
 
 async def test_retiring_moves_results_to_workers_that_stay(cluster: Cluster) -> None:
@@ -22,26 +23,26 @@ async def test_retiring_moves_results_to_workers_that_stay(cluster: Cluster) -> 
             for n, agent in enumerate(agents)
         ]
         before = await client.gather(futures)
-        cluster.controller.instruct(_order(keep=1))
+        cluster.controller.instruct(_keep(1))
         await cluster.eventually(lambda: len(cluster.controller.state.retired) == 2)
         assert len(cluster.controller.state.workers) == 1
         assert await client.gather(futures) == before  # random bytes: computed again, they would differ
         await cluster.eventually(lambda: sorted(a.code == 0 for a in agents) == [False, True, True])
 
 
-async def test_an_order_holds_for_workers_that_join_later(cluster: Cluster) -> None:
+async def test_an_instruction_holds_for_workers_that_join_later(cluster: Cluster) -> None:
     await cluster.start_scheduler()
-    cluster.controller.instruct(_order(keep=1))
+    cluster.controller.instruct(_keep(1))
     await cluster.start_workers(1)
     cluster.start("default-7-abc234")
     await cluster.eventually(lambda: len(cluster.controller.state.retired) == 1, within=10)
 
 
-async def test_only_workers_of_the_ordered_group_are_chosen(cluster: Cluster) -> None:
+async def test_only_workers_of_the_named_group_are_chosen(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     await cluster.start_workers(1, group="big-gpu")
     await cluster.start_workers(2)
-    cluster.controller.instruct(_order(keep=0))
+    cluster.controller.instruct(_keep(0))
     await cluster.eventually(lambda: len(cluster.controller.state.retired) == 2)
     assert [p.rsplit("-", 2)[0] for p in cluster.controller.state.workers] == ["big-gpu"]
 
@@ -52,33 +53,33 @@ async def test_idle_workers_go_before_busy_ones(cluster: Cluster) -> None:
     async with cluster.connect() as client:
         future = client.submit(tasks.sleep, 2, 5, workers=cluster.controller.state.workers[busy.process])
         await cluster.eventually(lambda: not cluster.controller.state.activity.HasField("idle_since"))
-        cluster.controller.instruct(_order(keep=1))
+        cluster.controller.instruct(_keep(1))
         await cluster.eventually(lambda: len(cluster.controller.state.retired) == 1)
         assert list(cluster.controller.state.workers) == [busy.process]
         assert await future == 5
 
 
-async def test_the_last_worker_stays_while_it_holds_the_only_copy_and_says_so(cluster: Cluster) -> None:
+async def test_the_last_worker_stays_while_it_holds_the_only_copy_which_is_reported(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     await cluster.start_workers(1)
     state = cluster.controller.state
     async with cluster.connect() as client:
         future = client.submit(tasks.block, 1000)
         await future
-        cluster.controller.instruct(_order(keep=0))
-        await cluster.eventually(lambda: [e.type for e in state.events] == ["RETIRE_WAITS"])
+        cluster.controller.instruct(_keep(0))
+        await cluster.eventually(lambda: [e.type for e in state.events] == [cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED])
         assert not state.retired
         future.release()
         await cluster.eventually(lambda: len(state.retired) == 1, within=10)
 
 
-async def test_a_newer_order_replaces_the_older(cluster: Cluster) -> None:
+async def test_a_newer_instruction_replaces_the_older(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     await cluster.start_workers(2)
     state = cluster.controller.state
     async with cluster.connect() as client:
         futures = await client.scatter([1, 2])
-        cluster.controller.instruct(_order(keep=0))
+        cluster.controller.instruct(_keep(0))
         await cluster.eventually(lambda: state.events)
         retired = len(state.retired)
         cluster.controller.instruct(pb.SessionResponse())

@@ -1,0 +1,94 @@
+"""Enrolment: a process sends its token and receives its certificate and settings, and renews the certificate later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import cache
+from importlib.metadata import version
+
+import grpc
+
+from headrace._wire.status import from_rpc_error
+from headrace.agent.channel import ControllerChannel
+from headrace.agent.identity import SCHEDULER, Identity
+from headrace.agent.tls import Certificates, certificates_of
+from headrace.backoff import delays
+from headrace.errors import HeadraceError
+from headrace.internal.v1 import agent_service_pb2 as pb
+
+logger = logging.getLogger("headrace.agent")
+
+# A restarting controller answers sooner; a process that cannot enrol for longer ends, and is launched again.
+GIVE_UP_SECONDS = 60.0
+_CALL_SECONDS = 10.0
+_TEMPORARY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+# Share of its lifetime after which a certificate is renewed; the rest bridges the absence of controllers.
+_RENEWED_AFTER = 2 / 3
+_RENEWAL_RETRY_SECONDS = 60.0
+
+
+class NotEnrolled(Exception):
+    """The controller refused this process, or could not be reached for too long."""
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Returns the versions that the controller is told, by name."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("dask", "distributed", "headrace")},
+    }
+
+
+async def enroll(channel: ControllerChannel, identity: Identity, give_up: float = GIVE_UP_SECONDS) -> pb.EnrollResponse:
+    """Enrols; retries while the controller is away, for at most `give_up` seconds."""
+    role = pb.PROCESS_ROLE_SCHEDULER if identity.role == SCHEDULER else pb.PROCESS_ROLE_WORKER
+    request = pb.EnrollRequest(role=role, process=identity.process, versions=versions())
+    end = time.monotonic() + give_up
+    tries = delays(0.05, 2.0)
+    while True:
+        try:
+            return await channel.stub.Enroll(request, metadata=channel.metadata, timeout=_CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            await _pause_or_raise(error, identity, tries, end)
+
+
+async def _pause_or_raise(error: grpc.aio.AioRpcError, identity: Identity, tries: Iterator[float], end: float) -> None:
+    reason: HeadraceError = from_rpc_error(error, f"enrolling at {identity.endpoint}")
+    pause = next(tries)
+    if error.code() not in _TEMPORARY or time.monotonic() + pause > end:
+        raise NotEnrolled(f"{identity.process} of cluster {identity.cluster} cannot enrol: {reason.message}") from error
+    logger.info("waiting for the controller: %s", reason.message)
+    await asyncio.sleep(pause)
+
+
+async def keep_renewed(
+    identity: Identity,
+    channel: ControllerChannel,
+    enrollment: pb.EnrollResponse,
+    install: Callable[[Certificates], Awaitable[None]],
+) -> None:
+    """Enrols again before the certificate expires and installs the new one; runs until cancelled."""
+    while enrollment.HasField("expire_time"):
+        await asyncio.sleep(seconds_to_renewal(enrollment, time.time()))
+        try:
+            enrollment = await enroll(channel, identity)
+            await install(certificates_of(enrollment))
+        except (NotEnrolled, OSError) as error:
+            # Existing connections keep working.
+            logger.warning("the certificate could not be renewed, retrying: %s", error)
+            await asyncio.sleep(_RENEWAL_RETRY_SECONDS)
+        else:
+            logger.info("the certificate was renewed")
+
+
+def seconds_to_renewal(enrollment: pb.EnrollResponse, now: float) -> float:
+    """Returns the time until the renewal; it differs between processes, as they all start together."""
+    remaining = enrollment.expire_time.ToMicroseconds() / 1e6 - now
+    return max(0.0, remaining * _RENEWED_AFTER * random.uniform(0.9, 1.0))  # noqa: S311 spreads load

@@ -1,0 +1,93 @@
+"""Reports that wait to be sent, without any Dask."""
+
+from __future__ import annotations
+
+from headrace.agent.pending_reports import Losses, PendingReports
+from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.v1 import cluster_pb2
+
+
+def _joined(change: pb.SchedulerChange) -> dict[str, str]:
+    return {worker.process: worker.address for worker in change.joined}
+
+
+def _hello(**workers: str) -> pb.SchedulerHello:
+    return pb.SchedulerHello(workers=[pb.JoinedWorker(process=p, address=a) for p, a in workers.items()])
+
+
+def _kinds(pending: PendingReports) -> list[str | None]:
+    return [request.WhichOneof("report") for request in pending.take()]
+
+
+def test_of_a_worker_that_left_and_came_back_only_its_return_is_reported() -> None:
+    pending = PendingReports()
+    pending.add_left("w")
+    pending.add_joined("w", "tls://b")
+    [request] = pending.take()
+    assert not request.change.left
+    assert _joined(request.change) == {"w": "tls://b"}
+
+
+def test_what_a_worker_lost_is_reported_although_it_came_back() -> None:
+    pending = PendingReports()
+    pending.add_left("w", Losses(tasks=2))
+    pending.add_joined("w", "tls://b")
+    pending.add_left("w", Losses(tasks=1, results=3))
+    pending.add_joined("w", "tls://c")
+    [request] = pending.take()
+    assert list(request.change.left) == [pb.LeftWorker(process="w", tasks_lost=3, results_lost=3)]
+    assert _joined(request.change) == {"w": "tls://c"}
+
+
+def test_a_worker_that_joined_and_left_is_reported_as_left() -> None:
+    pending = PendingReports()
+    pending.add_joined("w", "tls://b")
+    pending.add_left("w", retired=True)
+    [request] = pending.take()
+    assert list(request.change.left) == [pb.LeftWorker(process="w", retired=True)]
+    assert not request.change.joined
+
+
+def test_a_hello_replaces_all_changes_but_not_events() -> None:
+    pending = PendingReports()
+    pending.add_joined("w", "tls://b")
+    pending.add_left("v")
+    pending.set_activity(pb.Activity(clients=1))
+    pending.add_event(cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED, cluster_pb2.SEVERITY_WARNING, "it waits")
+    pending.start_session(_hello)
+    assert _kinds(pending) == ["event"]
+    assert _kinds(pending) == []
+
+
+def test_losses_without_a_session_are_reported_after_the_next_hello() -> None:
+    pending = PendingReports()
+    pending.add_left("gone", Losses(scattered=1))
+    pending.add_left("back", Losses(results=2))
+    pending.add_joined("back", "tls://c")
+    pending.start_session(lambda: _hello(back="tls://c", other="tls://d"))
+    [request] = pending.take()
+    assert {worker.process: (worker.results_lost, worker.scattered_lost) for worker in request.change.left} == {
+        "gone": (0, 1),
+        "back": (2, 0),
+    }
+    assert _joined(request.change) == {"back": "tls://c"}
+
+
+def test_losses_are_reported_once_and_retirements_in_each_session() -> None:
+    pending = PendingReports()
+    pending.add_left("lost", Losses(tasks=1))
+    pending.add_left("retired", retired=True)
+    list(pending.take())
+    pending.start_session(_hello)
+    [request] = pending.take()
+    assert list(request.change.left) == [pb.LeftWorker(process="retired", retired=True)]
+
+
+def test_closing_is_the_last_report_of_each_session() -> None:
+    pending = PendingReports()
+    pending.set_closing(cluster_pb2.END_REASON_IDLE)
+    pending.add_left("w")
+    pending.set_scale_request("default", 0)
+    assert _kinds(pending) == ["change", "scale_request", "closing"]
+    pending.start_session(_hello)
+    assert _kinds(pending) == ["closing"]
