@@ -1,0 +1,75 @@
+"""Processes of this machine, read from /proc."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as the kernel describes it. `start_ticks`, since boot, tells it from others that had its pid."""
+
+    pid: int
+    state: str
+    group: int
+    session: int
+    start_ticks: int
+
+    @property
+    def alive(self) -> bool:
+        """False for a zombie: nothing is left of it but an exit code."""
+        return self.state not in "ZX"
+
+    @property
+    def started(self) -> float:
+        """Time of its start, in seconds since the epoch."""
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + self.start_ticks / _TICKS_PER_SECOND
+
+
+def process(pid: int) -> Process | None:
+    """Return a process, zombies included; None if there is none."""
+    fields = _read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
+    return Process(pid, fields[0], int(fields[2]), int(fields[3]), int(fields[19])) if fields else None
+
+
+def processes() -> Iterator[Process]:
+    """Yield the processes of this user that are alive."""
+    user = os.getuid()
+    with os.scandir(_PROC) as entries:
+        for entry in entries:
+            if not entry.name.isdigit():
+                continue
+            try:
+                mine = entry.stat().st_uid == user
+            except OSError:
+                continue  # it has ended meanwhile
+            if mine and (found := process(int(entry.name))) and found.alive:
+                yield found
+
+
+def environ(pid: int) -> dict[bytes, bytes]:
+    """Return the environment that a process was executed with; empty if it has ended or is another user's."""
+    pairs = (item.partition(b"=") for item in _read(pid, "environ").split(b"\0"))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process, exact to the nanosecond; 0 if there is none."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)  # the clock id that clock_getcpuclockid(3) computes
+    except OSError:
+        return 0.0
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return (_PROC / str(pid) / name).read_bytes()
+    except OSError:
+        return b""

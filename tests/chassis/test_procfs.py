@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Generator
+
+import pytest
+
+from headrace_chassis import procfs
+
+
+@pytest.fixture
+def sleeper() -> Generator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "1000"], env={"COLOUR": "a=b", "PATH": os.environ["PATH"]})
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_process_is_described(sleeper: subprocess.Popen[bytes]):
+    found = procfs.process(sleeper.pid)
+    assert found is not None
+    assert (found.pid, found.group, found.session) == (sleeper.pid, os.getpgid(sleeper.pid), os.getsid(sleeper.pid))
+    assert abs(found.started - time.time()) < 60
+    assert sleeper.pid in [process.pid for process in procfs.processes()]
+
+
+def test_a_zombie_is_not_alive(sleeper: subprocess.Popen[bytes]):
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    zombie = procfs.process(sleeper.pid)
+    assert zombie is not None
+    assert not zombie.alive
+    assert sleeper.pid not in [process.pid for process in procfs.processes()]
+
+
+def test_a_process_that_has_ended_is_unknown(sleeper: subprocess.Popen[bytes]):
+    sleeper.kill()
+    sleeper.wait()
+    assert procfs.process(sleeper.pid) is None
+    assert procfs.environ(sleeper.pid) == {}
+    assert procfs.cpu_seconds(sleeper.pid) == 0
+
+
+def test_values_of_the_environment_may_hold_equal_signs(sleeper: subprocess.Popen[bytes]):
+    assert procfs.environ(sleeper.pid)[b"COLOUR"] == b"a=b"
+
+
+def test_processor_time_is_that_of_the_process():
+    assert 0 < procfs.cpu_seconds(os.getpid()) < 3600
