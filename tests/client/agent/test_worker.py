@@ -38,12 +38,15 @@ async def test_a_killed_worker_process_is_replaced_by_its_nanny(cluster: Cluster
         assert await client.submit(os.getpid, pure=False) != before
 
 
-async def test_a_worker_process_is_in_the_group_of_its_nanny(cluster: Cluster) -> None:
+async def test_a_worker_process_has_the_group_and_the_priority_of_its_nanny(cluster: Cluster) -> None:
     await cluster.start_scheduler()
-    [agent] = await cluster.start_workers()
+    agent = cluster.start("default-9-abc234")
+    os.setpriority(os.PRIO_PROCESS, agent.pid, 5)
+    await cluster.eventually(lambda: agent.process in cluster.controller.state.workers, within=20)
     async with cluster.connect() as client:
         pid, group = await client.submit(tasks.pid_and_group)
         assert group == agent.pid
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 5
         os.killpg(agent.pid, signal.SIGKILL)
         await cluster.eventually(lambda: not _alive(pid))
 

@@ -65,7 +65,7 @@ class Session:
         self._gone_seconds = gone_seconds
         self._gone_since: float | None = None
         self.number = 0
-        self._pauses = delays(0.05, 2.0)
+        self._delays = delays(0.05, 2.0)
         self._last_problem = ""
 
     async def run(self) -> Outcome:
@@ -115,7 +115,7 @@ class Session:
     def _answered(self) -> None:
         if self._last_problem:
             logger.info("the controller answers again")
-        self._gone_since, self._last_problem, self._pauses = None, "", delays(0.05, 2.0)
+        self._gone_since, self._last_problem, self._delays = None, "", delays(0.05, 2.0)
 
     def _pause_after(self, error: grpc.aio.AioRpcError | None) -> float | None:
         """Returns the seconds until the next session, None for never."""
@@ -126,10 +126,10 @@ class Session:
             self.number = time.time_ns()
         if code is not grpc.StatusCode.NOT_FOUND:
             self._gone_since = None
-            return _REPLACED_PAUSE_SECONDS if code is grpc.StatusCode.ABORTED else next(self._pauses)
+            return _REPLACED_PAUSE_SECONDS if code is grpc.StatusCode.ABORTED else next(self._delays)
         now = time.monotonic()
         self._gone_since = now if self._gone_since is None else self._gone_since
-        return None if now - self._gone_since >= self._gone_seconds else next(self._pauses)
+        return None if now - self._gone_since >= self._gone_seconds else next(self._delays)
 
     def _log_problem(self, code: grpc.StatusCode, message: str) -> None:
         if code.name != self._last_problem:
