@@ -1,8 +1,9 @@
 """Runs client and agent beside older and newer Dask, grpcio, protobuf and Python: ``make test-compat``.
 
-One embedded headrace runs in the development environment. For each row of ENVIRONMENTS a virtual environment with
-those pins is made (kept in .cache/compat), and tests/compat runs in it: its client talks to that headrace, and its
-clusters start in that environment. A row whose Python is not on this machine is named at the end as NOT RUN.
+One `headrace up` runs in the development environment. For each row of ENVIRONMENTS the script creates a virtual
+environment with those pins (kept in .cache/compat) and runs tests/compat in it: the client of that environment calls
+that headrace, and its clusters start in that environment. The summary lists a row whose Python is not installed as
+NOT RUN.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ CACHE = ROOT / ".cache" / "compat"
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python and the versions that some scientific image pins."""
+    """A Python and the versions that a scientific image pins."""
 
     python: str
     distributed: str
@@ -34,17 +35,17 @@ class Environment:
 
     @property
     def pins(self) -> list[str]:
-        """The pins that the tests compare with what is imported."""
+        """Requirements of the environment; the tests compare them with what is imported."""
         return [f"distributed=={self.distributed}", f"grpcio=={self.grpcio}", f"protobuf=={self.protobuf}"]
 
     @property
     def name(self) -> str:
-        """Names its folder and its line in the summary."""
+        """Name of its folder and of its line in the summary."""
         return f"py{self.python}-distributed{self.distributed}-grpcio{self.grpcio}-protobuf{self.protobuf}"
 
 
 ENVIRONMENTS = [
-    Environment("3.11", "2024.10.0", "1.66.2", "4.25.5"),
+    Environment("3.11", "2024.10.0", "1.62.3", "4.25.5"),
     Environment("3.12", "2025.4.1", "1.71.2", "5.29.5"),
     Environment("3.13", "2025.12.0", "1.76.0", "6.33.1"),
     Environment("3.13", "2026.8.0", "1.85.1", "7.36.2"),
@@ -52,7 +53,7 @@ ENVIRONMENTS = [
 
 
 def find_python(version: str) -> Path | None:
-    """An interpreter of that version that really starts; on the PATH or among pyenv's."""
+    """Returns an interpreter of that version that starts; searches PATH, then pyenv's versions."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     named = shutil.which(f"python{version}")
     for candidate in [*([Path(named)] if named else []), *sorted(pyenv.glob(f"{version}.*/bin/python"))]:
@@ -64,7 +65,7 @@ def find_python(version: str) -> Path | None:
 
 
 def prepare(environment: Environment, python: Path) -> Path:
-    """Makes the virtual environment, or takes the one of an earlier run; returns its folder."""
+    """Creates the virtual environment unless an earlier run did; returns its folder."""
     folder = CACHE / environment.name
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -79,7 +80,7 @@ def prepare(environment: Environment, python: Path) -> Path:
 
 @contextmanager
 def running_headrace() -> Generator[Path]:
-    """An embedded headrace on a port of its own; yields its data directory."""
+    """Runs `headrace up` on a free port; yields its data directory."""
     with tempfile.TemporaryDirectory(prefix="hr-") as name:
         data = Path(name) / "data"
         command = [sys.executable, "-m", "headrace.cli", "up", "--data-dir", str(data), "--port", "0", "--quiet"]
@@ -88,7 +89,7 @@ def running_headrace() -> Generator[Path]:
             end = time.monotonic() + 60
             while not (data / "gateway.json").exists():
                 if process.poll() is not None or time.monotonic() > end:
-                    sys.exit("headrace up did not get ready")
+                    sys.exit("headrace up is not ready after 60 s, or has ended")
                 time.sleep(0.05)
             yield data
         finally:
@@ -97,7 +98,7 @@ def running_headrace() -> Generator[Path]:
 
 
 def run(environment: Environment, data: Path) -> str:
-    """Runs the tests in one environment; returns what to say of it in the summary."""
+    """Runs the tests in one environment; returns its outcome for the summary."""
     start = time.monotonic()
     python = find_python(environment.python)
     if python is None:
@@ -105,7 +106,7 @@ def run(environment: Environment, data: Path) -> str:
     folder = prepare(environment, python)
     variables = os.environ | {"HEADRACE_DATA_DIR": str(data), "HEADRACE_COMPAT": " ".join(environment.pins)}
     tests = ROOT / "tests" / "compat"
-    # The other tests' fixtures need the services, which are not in these environments.
+    # Fixtures of other tests need the services, which these environments do not have.
     options = ["-q", "-W", "default", "-p", "no:cacheprovider", f"--confcutdir={tests}"]
     command = [folder / "bin" / "python", "-m", "pytest", *options, tests]
     done = subprocess.run(command, check=False, env=variables, cwd=ROOT)
@@ -113,7 +114,7 @@ def run(environment: Environment, data: Path) -> str:
 
 
 def main() -> None:
-    """Runs all rows, then says how each went."""
+    """Runs all rows, then prints the summary."""
     outcomes: dict[str, str] = {}
     with running_headrace() as data:
         for environment in ENVIRONMENTS:

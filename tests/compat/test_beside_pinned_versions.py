@@ -1,7 +1,7 @@
-"""What a user does, with the client and the agent both in an environment of pinned versions.
+"""A user's actions, with client and agent in an environment of pinned versions.
 
-Run by `make test-compat`, once with the interpreter of each environment, against a headrace that runs elsewhere. A
-cluster is started with `conda_prefix` set to this environment, so that its scheduler and workers run here too.
+`make test-compat` runs it with the interpreter of each environment, against a headrace that runs elsewhere. Clusters
+have `conda_prefix` set to this environment, so that their schedulers and workers run in it too.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ def test_logs_and_events_are_there(cluster: headrace.GatewayCluster) -> None:
     assert any(event.type == "Running" for event in cluster.events())
 
 
-def test_the_server_tells_its_version(gateway: headrace.Gateway) -> None:
+def test_the_server_has_the_version_of_the_client(gateway: headrace.Gateway) -> None:
     versions = gateway.get_versions()
     assert versions["server"] == versions["client"] == {"version": headrace.__version__}
 
 
-def test_the_asynchronous_face_works() -> None:
+def test_the_asynchronous_gateway_works() -> None:
     async def compute() -> int:
         async with (
             headrace.Gateway(asynchronous=True) as gateway,
