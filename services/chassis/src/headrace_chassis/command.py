@@ -38,7 +38,7 @@ def service_command(
     @command.command("serve")
     def run(config: ConfigFile = None) -> None:
         """Run the service until SIGTERM or Ctrl-C."""
-        settings = _load(settings_class, config)
+        settings = load_settings(settings_class, config)
         logs.configure(settings.log_format, settings.log_level, service=name)
         try:
             uvloop.run(serve(settings, build))
@@ -50,14 +50,15 @@ def service_command(
     @command.command("check-config")
     def check_config(config: ConfigFile = None) -> None:
         """Read and check the settings, print them, start nothing."""
-        settings = _load(settings_class, config)
+        settings = load_settings(settings_class, config)
         typer.echo(settings.model_dump_json(indent=2))
 
     _ = run, check_config
     return command
 
 
-def _load(settings_class: type[S], config: Path | None) -> S:
+def load_settings(settings_class: type[S], config: Path | None) -> S:
+    """Read the settings; print what is wrong with them and exit with code 2."""
     try:
         return settings_class.load(config)
     except ValidationError as error:
