@@ -1,1 +1,1 @@
-"""What users and their clients may ask: the public services, and the checks, pages and answers behind them."""
+"""The public services, and the checks, lists and answers behind them."""

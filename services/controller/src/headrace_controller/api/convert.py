@@ -1,139 +1,194 @@
-"""From the model to protos."""
+"""Values of the controller as messages of the API."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headrace.resource_names import cluster_name, user_name, worker_name
+from headrace.option_protos import set_type, value_to_proto
+from headrace.option_types import OptionValue
+from headrace.resource_names import cluster_name, event_name, group_name, user_name, worker_name
 from headrace.v1 import cluster_pb2 as pb
+from headrace.v1 import option_value_pb2, options_service_pb2
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
+from headrace_chassis.routes import share_messages
 from headrace_controller.model import (
+    AdaptRange,
     Cluster,
     ClusterId,
     Condition,
+    EndReason,
     Event,
+    Exit,
     Group,
-    OptionValue,
     Phase,
+    Resources,
+    Severity,
     Spec,
-    Status,
     WorkerRecord,
     WorkerState,
 )
+from headrace_controller.options.catalogue import Option
+from headrace_controller.options.shapes import shape
 
 PHASES = {phase: pb.Phase.Value(f"PHASE_{phase}") for phase in Phase}
+_REASONS = {
+    None: pb.END_REASON_UNSPECIFIED,
+    **{reason: pb.EndReason.Value(f"END_REASON_{reason}") for reason in EndReason},
+}
 _WORKER_STATES = {state: pb.WorkerState.Value(f"WORKER_STATE_{state}") for state in WorkerState}
+_SEVERITIES = {severity: pb.Severity.Value(f"SEVERITY_{severity}") for severity in Severity}
+_EVENT_TYPES = {type_: pb.EventType.Value(f"EVENT_TYPE_{type_.name}") for type_ in EventType}
+_CONDITION_TYPES = {type_: pb.ConditionType.Value(f"CONDITION_TYPE_{type_.name}") for type_ in ConditionType}
+_CONDITION_STATUSES = {status: pb.ConditionStatus.Value(f"CONDITION_STATUS_{status}") for status in ConditionStatus}
+_EXIT_CAUSES = {cause: pb.ExitCause.Value(f"EXIT_CAUSE_{cause}") for cause in ExitCause}
 
 
-def cluster(record: Cluster) -> pb.Cluster:
-    """A cluster as the API shows it."""
+def cluster(record: Cluster, *, full: bool = True) -> pb.Cluster:
+    """A cluster in the view FULL or BASIC."""
     return pb.Cluster(
         name=cluster_name(record.id),
         owner=user_name(record.owner),
-        spec=_spec(record.spec),
-        status=_status(record),
+        groups=[group_name(group) for group in record.groups],
+        spec=_spec(record.spec, full=full),
+        status=_status(record, full=full),
+        shares=share_messages(record.spec.shares),
         generation=record.generation,
-        etag=str(record.revision),
+        etag=str(record.generation),
+        resource_version=str(record.revision),
         create_time=timestamp(record.created),
         end_time=_timestamp(record.status.ended),
     )
 
 
-def worker(cluster: ClusterId, record: WorkerRecord) -> pb.Worker:
-    """A worker as the API shows it."""
+def worker(record: Cluster, worker: WorkerRecord) -> pb.Worker:
+    group = record.spec.group(worker.group)
     return pb.Worker(
-        name=worker_name(cluster, record.id),
-        group=record.group,
-        state=_WORKER_STATES[record.state],
-        address=record.address,
-        create_time=timestamp(record.created),
-        message=record.message,
+        name=worker_name(record.id, worker.id),
+        group=worker.group,
+        state=_WORKER_STATES[worker.state],
+        address=worker.address,
+        host=worker.host,
+        resources=None if group is None else _resources(shape(record.spec, group).resources),
+        create_time=timestamp(worker.created),
+        message=worker.message,
+        exit=None if worker.exit is None else _exit(worker.exit),
     )
 
 
-def event(cluster: ClusterId, happened: Event) -> pb.ClusterEvent:
-    """An event as the API shows it."""
+def event(cluster: ClusterId, event: Event) -> pb.ClusterEvent:
     return pb.ClusterEvent(
-        id=happened.id,
-        cluster=cluster_name(cluster),
-        time=timestamp(happened.time),
-        severity=pb.Severity.Value(f"SEVERITY_{happened.severity}"),
-        type=happened.type,
-        message=happened.message,
+        name=event_name(cluster, event.id),
+        time=timestamp(event.time),
+        severity=_SEVERITIES[event.severity],
+        type=_EVENT_TYPES[event.type],
+        message=event.message,
     )
+
+
+def option(option: Option) -> options_service_pb2.Option:
+    message = options_service_pb2.Option(
+        key=option.key,
+        label=option.label,
+        description=option.description,
+        default_value=value_to_proto(option.default),
+        per_group=option.per_group,
+    )
+    set_type(message, option.type)
+    return message
 
 
 def timestamp(seconds: float) -> Timestamp:
-    """Seconds since the epoch as a timestamp."""
-    fraction, whole = math.modf(seconds)
-    return Timestamp(seconds=int(whole), nanos=int(fraction * 1_000_000) * 1000)
-
-
-def struct(values: Mapping[str, OptionValue]) -> Struct:
-    """Option values as a struct."""
-    made = Struct()
-    made.update(dict(values))
-    return made
+    """Seconds since the epoch as a timestamp, to the microsecond."""
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    return Timestamp(seconds=whole, nanos=micros * 1000)
 
 
 def _timestamp(seconds: float | None) -> Timestamp | None:
     return None if seconds is None else timestamp(seconds)
 
 
-def _spec(spec: Spec) -> pb.ClusterSpec:
+def _spec(spec: Spec, *, full: bool) -> pb.ClusterSpec:
     return pb.ClusterSpec(
         alias=spec.alias,
-        options=struct(spec.options),
-        worker_groups=[_group(group) for group in spec.groups],
+        profile=spec.profile,
+        options=_options(spec.options) if full else None,
+        worker_groups=[_group(group, full=full) for group in spec.groups],
         tags=spec.tags,
-        stop=spec.stop is not None,
+        lifetime=None if spec.lifetime is None else _duration(spec.lifetime),
+        stop=spec.stop,
     )
 
 
-def _group(group: Group) -> pb.WorkerGroup:
-    adapt = group.adapt and pb.AdaptRange(minimum=group.adapt.minimum, maximum=group.adapt.maximum)
-    return pb.WorkerGroup(name=group.name, size=group.size, adapt=adapt, options=struct(group.options))
+def _group(group: Group, *, full: bool) -> pb.WorkerGroup:
+    return pb.WorkerGroup(
+        name=group.name,
+        size=group.size,
+        adapt=None if group.adapt is None else _adapt(group.adapt),
+        options=_options(group.options) if full else None,
+    )
 
 
-def _status(record: Cluster) -> pb.ClusterStatus:
+def _adapt(adapt: AdaptRange) -> pb.AdaptRange:
+    return pb.AdaptRange(minimum=adapt.minimum, maximum=adapt.maximum)
+
+
+def _options(values: Mapping[str, OptionValue]) -> dict[str, option_value_pb2.OptionValue]:
+    return {key: value_to_proto(value) for key, value in values.items()}
+
+
+def _duration(seconds: float) -> Duration:
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    return Duration(seconds=whole, nanos=micros * 1000)
+
+
+def _status(record: Cluster, *, full: bool) -> pb.ClusterStatus:
     status, report = record.status, record.report
     return pb.ClusterStatus(
         phase=PHASES[status.phase],
         observed_generation=status.observed_generation,
-        conditions=[_condition(condition) for condition in status.conditions],
-        worker_groups=_group_statuses(record.spec, status),
-        reason=pb.EndReason.Value(f"END_REASON_{status.reason or 'UNSPECIFIED'}"),
+        conditions=[_condition(condition) for condition in status.conditions] if full else None,
+        worker_groups=_group_statuses(record),
+        reason=_REASONS[status.reason],
         message=status.message,
-        log_tail=status.log_tail,
+        log_tail=status.log_tail if full else "",
         start_time=_timestamp(status.started),
         dashboard_path=f"/clusters/{record.id}/status" if report.dashboard_address else "",
-        versions=report.versions,
+        versions=report.versions if full else None,
     )
 
 
 def _condition(condition: Condition) -> pb.Condition:
     return pb.Condition(
-        type=condition.type,
-        holds=condition.holds,
+        type=_CONDITION_TYPES[condition.type],
+        status=_CONDITION_STATUSES[condition.status],
         reason=condition.reason,
         message=condition.message,
         change_time=timestamp(condition.changed),
+        observed_generation=condition.observed_generation,
     )
 
 
-def _group_statuses(spec: Spec, status: Status) -> list[pb.WorkerGroupStatus]:
-    counts = Counter((worker.group, worker.state) for worker in status.workers.values())
+def _group_statuses(record: Cluster) -> Iterable[pb.WorkerGroupStatus]:
+    counts = Counter((worker.group, worker.state) for worker in record.workers.values())
     return [
         pb.WorkerGroupStatus(
             name=group.name,
-            desired=group.size,
+            desired=record.desired(group),
             pending=counts[group.name, WorkerState.PENDING],
             running=counts[group.name, WorkerState.RUNNING],
             retiring=counts[group.name, WorkerState.RETIRING],
         )
-        for group in spec.groups
+        for group in record.spec.groups
     ]
+
+
+def _resources(resources: Resources) -> pb.Resources:
+    return pb.Resources(cores=resources.cores, memory_bytes=resources.memory_bytes, gpus=resources.gpus)
+
+
+def _exit(exit_: Exit) -> pb.ProcessExit:
+    return pb.ProcessExit(cause=_EXIT_CAUSES[exit_.cause], exit_code=exit_.code, time=timestamp(exit_.time))

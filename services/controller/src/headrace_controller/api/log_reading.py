@@ -1,4 +1,4 @@
-"""Reads logs for users: of one or all processes, with their end followed until the cluster has ended."""
+"""ReadLogs: logs of one or all processes, and their continuation until the cluster has ended."""
 
 from __future__ import annotations
 
@@ -6,77 +6,99 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from headrace.errors import WorkerNotFound
+from headrace.errors import InvalidRequest, Violation, WorkerNotFound
 from headrace.v1 import cluster_service_pb2 as pb
+from headrace.v1.enums import Right
 from headrace_chassis.identity.caller import Caller
-from headrace_controller.api import requests
-from headrace_controller.backends.base import SCHEDULER, Backend, LogPiece
-from headrace_controller.clusters.access import Access
-from headrace_controller.model import Cluster, ClusterId, WorkerId
-from headrace_controller.reconciling.processes import Processes
-from headrace_controller.store import Change, Store
-from headrace_controller.store.tail import Tail
+from headrace_controller.api.access import ClusterAccess
+from headrace_controller.api.fields import at_least_zero, raise_violations
+from headrace_controller.backends.base import Backend, LogPiece
+from headrace_controller.backends.process import SCHEDULER
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, WorkerId
+from headrace_controller.store import Store
 
 _PIECE_BYTES = 64 * 1024
-# What a process wrote last may still be on its way when its cluster has ended.
-_LAST_WORDS_SECONDS = 0.3
-_LOOK_SECONDS = 30.0
+# The last lines of a process may still be on their way when its cluster has ended.
+_LAST_LINES_SECONDS = 0.3
+_CHECK_SECONDS = 30.0
 
 
 class LogReading:
     """Answers ReadLogs."""
 
-    def __init__(
-        self, store: Store, access: Access, backend: Backend, processes: Processes, tail: Tail[Change]
-    ) -> None:
+    def __init__(self, store: Store, mirror: ClusterMirror, access: ClusterAccess, backend: Backend) -> None:
         self._store = store
+        self._mirror = mirror
         self._access = access
         self._backend = backend
-        self._processes = processes
-        self._tail = tail
 
     async def read(self, request: pb.ReadLogsRequest, caller: Caller) -> AsyncIterator[pb.ReadLogsResponse]:
-        """Pieces of logs."""
-        tail_lines = requests.tail_lines(request)
-        cluster = await self._access.get(request.parent, caller, "parent")
-        self._check_process(cluster, request.process)
+        """Stream logs."""
+        raise_violations(at_least_zero("tail_lines", request.tail_lines))
+        cluster = await self._access.get(request.name, caller)
+        await self._check_process(cluster, request.process)
         follow = request.follow and not cluster.status.phase.ended
-        pieces = self._backend.logs(cluster.id, request.process or None, tail_lines=tail_lines, follow=follow)
-        async for piece in self._until_ended(cluster.id, pieces) if follow else pieces:
-            for start in range(0, len(piece.lines), _PIECE_BYTES):
-                lines = piece.lines[start : start + _PIECE_BYTES]
-                yield pb.ReadLogsResponse(process=piece.process, lines=lines)
+        positions = {process: token for process, token in request.resume_tokens.items() if token}
+        pieces = self._backend.logs(
+            cluster.id,
+            request.process or None,
+            tail_lines=request.tail_lines or None,
+            follow=follow,
+            positions=positions,
+        )
+        try:
+            async for piece in self._until_ended(cluster, caller, pieces) if follow else pieces:
+                for response in _responses(piece, positions.get(piece.process, "")):
+                    yield response
+                positions[piece.process] = piece.position
+        except ValueError as error:
+            raise InvalidRequest.of(Violation("resume_tokens", str(error))) from error
 
-    def _check_process(self, cluster: Cluster, process: str) -> None:
-        known = {"", SCHEDULER, *cluster.status.workers, *self._processes.of(cluster.id)}
-        if WorkerId(process) not in known:
+    async def _check_process(self, cluster: Cluster, process: str) -> None:
+        if process in {"", SCHEDULER} or WorkerId(process) in cluster.workers:
+            return
+        # The backend keeps logs longer than the record keeps ended workers.
+        if process not in {status.key.process for status in await self._backend.observe(cluster.id)}:
             raise WorkerNotFound(
                 f"cluster {cluster.id} has no process {process[:100]!r}; it is 'scheduler' or the id of a worker"
             )
 
-    async def _until_ended(self, cluster: ClusterId, pieces: AsyncIterator[LogPiece]) -> AsyncIterator[LogPiece]:
-        ended = asyncio.create_task(self._ended(cluster))
+    async def _until_ended(
+        self, cluster: Cluster, caller: Caller, pieces: AsyncIterator[LogPiece]
+    ) -> AsyncIterator[LogPiece]:
+        ended = asyncio.create_task(self._wait_for_end(cluster, caller))
         piece = asyncio.ensure_future(anext(pieces, None))
         try:
             while True:
                 await asyncio.wait({ended, piece}, return_when=asyncio.FIRST_COMPLETED)
                 if ended.done():
                     ended.result()
-                    await asyncio.wait({piece}, timeout=_LAST_WORDS_SECONDS)
-                if not piece.done() or (said := piece.result()) is None:
+                    await asyncio.wait({piece}, timeout=_LAST_LINES_SECONDS)
+                if not piece.done() or (read := piece.result()) is None:
                     return
-                yield said
+                yield read
                 piece = asyncio.ensure_future(anext(pieces, None))
         finally:
             await _cancel(ended, piece)
 
-    async def _ended(self, cluster: ClusterId) -> None:
-        position = await self._store.changes_head()
-        while not (await self._store.get(cluster)).status.phase.ended:
-            changes: list[Change] = []
-            while not any(change.cluster == cluster for change in changes):
-                changes = await self._tail.after(position, _LOOK_SECONDS)
-                position = changes[-1].id if changes else position
+    async def _wait_for_end(self, cluster: Cluster, caller: Caller) -> None:
+        """Return when the cluster has ended; raise if the caller may no longer view it."""
+        position = await self._store.changes.head()
+        await self._mirror.fresh()
+        while (now := self._mirror.get(cluster.id)) is not None and not now.status.phase.ended:
+            self._access.check(now, caller, Right.CLUSTER_VIEW)
+            _, position = await self._mirror.changes.about(("cluster", cluster.id), position, _CHECK_SECONDS)
+
+
+def _responses(piece: LogPiece, before: str) -> list[pb.ReadLogsResponse]:
+    """Split a piece. Only after its last part can a client resume behind it."""
+    parts = [piece.lines[start : start + _PIECE_BYTES] for start in range(0, len(piece.lines), _PIECE_BYTES)]
+    tokens = [*[before] * (len(parts) - 1), piece.position]
+    return [
+        pb.ReadLogsResponse(process=piece.process, lines=lines, resume_token=token)
+        for lines, token in zip(parts, tokens, strict=False)
+    ]
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

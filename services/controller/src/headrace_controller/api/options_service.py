@@ -1,16 +1,42 @@
-"""OptionsService: the choices that users have."""
+"""OptionsService: profiles and options that an administrator offers to users."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+from typing_extensions import override
+
 from headrace.v1 import options_service_pb2 as pb
-from headrace_controller.options.catalogue import Options
+from headrace.v1.options_service_pb2_grpc import OptionsServiceServicer, add_OptionsServiceServicer_to_server
+from headrace_controller.api import convert
+from headrace_controller.api.requests import find_profile
+from headrace_controller.profiles import Profiles
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class OptionsService:
-    """Lists options; they are the same for everybody so far."""
+class OptionsService(OptionsServiceServicer):
+    """Lists profiles and their options; they are the same for all users."""
 
-    def __init__(self, options: Options) -> None:
-        self._answer = pb.ListOptionsResponse(options=options.to_proto()).SerializeToString()
+    def __init__(self, profiles: Profiles) -> None:
+        self._profiles = profiles
 
-    async def list_options(self, _request: pb.ListOptionsRequest) -> bytes:
-        return self._answer
+    @override
+    async def ListProfiles(self, request: pb.ListProfilesRequest, context: Context) -> pb.ListProfilesResponse:
+        profiles = [
+            pb.Profile(key=profile.key, label=profile.label, description=profile.description)
+            for profile in self._profiles
+        ]
+        return pb.ListProfilesResponse(profiles=profiles)
+
+    @override
+    async def ListOptions(self, request: pb.ListOptionsRequest, context: Context) -> pb.ListOptionsResponse:
+        profile = find_profile(self._profiles, request.profile, "profile")
+        return pb.ListOptionsResponse(options=[convert.option(option) for option in profile.options])
+
+    def register(self, server: grpc.aio.Server) -> str:
+        """Add the service to a server; return its full name."""
+        add_OptionsServiceServicer_to_server(self, server)
+        return pb.DESCRIPTOR.services_by_name["OptionsService"].full_name

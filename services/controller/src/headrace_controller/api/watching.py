@@ -1,44 +1,31 @@
-"""Watches: the state at hand, a checkpoint, then what changes."""
+"""Watches: the current state, a checkpoint, then changes."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from headrace.errors import InvalidRequest, Violation
 from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.identity.caller import Caller
 from headrace_controller import metrics
-from headrace_controller.api import convert, requests
-from headrace_controller.api.answers import Views
-from headrace_controller.clusters.access import Access, check_owner
-from headrace_controller.model import Cluster, ClusterId, UserId
-from headrace_controller.store import Change, ChangeKind, Store, Topic
-from headrace_controller.store.tail import Tail
+from headrace_controller.api import convert
+from headrace_controller.api.access import ClusterAccess
+from headrace_controller.api.views import Views
+from headrace_controller.api.watch_scope import Scope
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import ClusterId
+from headrace_controller.store import Change, ChangeKind, Store
 
-_RECORD = {ChangeKind.SPEC, ChangeKind.STATUS, ChangeKind.REPORT}
-_EVENTS_AT_ONCE = 1000
+_TOKEN = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+# So many clusters are read with their events at a time.
+_AT_ONCE = 64
+_EVENTS_OF_EACH = 1000
+_VISIBLE = {ChangeKind.RECORD, ChangeKind.EVENT, ChangeKind.REMOVED}
 
-
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """What a watch is of: one cluster, an owner's, or everybody's."""
-
-    cluster: ClusterId | None
-    owner: UserId | None
-    events: bool
-
-    @property
-    def topic(self) -> Topic | None:
-        if self.cluster is not None:
-            return "cluster", self.cluster
-        return None if self.owner is None else ("owner", self.owner)
-
-    def has(self, change: Change) -> bool:
-        return change.kind is not ChangeKind.ACKNOWLEDGED and (self.events or change.kind is not ChangeKind.EVENT)
+Response = pb.WatchClustersResponse
 
 
 class Watching:
@@ -47,87 +34,91 @@ class Watching:
     def __init__(
         self,
         store: Store,
-        access: Access,
+        mirror: ClusterMirror,
+        access: ClusterAccess,
         views: Views,
-        tail: Tail[Change],
         *,
         checkpoint_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
+        self._mirror = mirror
         self._access = access
         self._views = views
-        self._tail = tail
         self._checkpoint_seconds = checkpoint_seconds
         self._clock = clock
 
-    async def watch(self, request: pb.WatchClustersRequest, caller: Caller) -> AsyncIterator[pb.WatchClustersResponse]:
-        """Steps of a watch, for ever."""
-        scope = await self._scope(request, caller)
+    async def watch(self, request: pb.WatchClustersRequest, caller: Caller) -> AsyncIterator[Response]:
+        """Stream until cancelled."""
+        position = _position(request.resume_token)
+        scope = await Scope.of(request, caller, self._access)
         with metrics.WATCHES.track_inprogress():
-            position = _checked(request.resume_token)
             if not position:
-                position = await self._store.changes_head()
-                async for step in self._state(scope):
-                    yield step
+                # The state has every change up to here, and perhaps some of those after, which are sent again.
+                position = await self._store.changes.head()
+                await self._mirror.fresh()
+                async for response in self._state(scope):
+                    yield response
                 yield self._checkpoint(position)
-            async for step in self._changes(scope, position):
-                yield step
+            async for response in self._changes(scope, position):
+                yield response
 
-    async def _changes(self, scope: _Scope, position: str) -> AsyncIterator[pb.WatchClustersResponse]:
+    async def _state(self, scope: Scope) -> AsyncIterator[Response]:
+        clusters = [cluster for id_ in scope.ids(self._mirror) if (cluster := self._mirror.get(id_)) is not None]
+        matching = [cluster for cluster in clusters if scope.update(cluster)]
+        for start in range(0, len(matching), _AT_ONCE):
+            portion = matching[start : start + _AT_ONCE]
+            ids = [cluster.id for cluster in portion]
+            events = await self._store.events.list_many(ids, count=_EVENTS_OF_EACH) if scope.events else {}
+            for cluster in portion:
+                yield Response(cluster=self._views.get(cluster, full=scope.full))
+                for event in events.get(cluster.id, ()):
+                    yield Response(event=convert.event(cluster.id, event))
+            await asyncio.sleep(0)
+
+    async def _changes(self, scope: Scope, position: str) -> AsyncIterator[Response]:
         loop = asyncio.get_running_loop()
         checkpoint_due = loop.time() + self._checkpoint_seconds
         while True:
             before = position
-            changes, position = await self._tail.about(scope.topic, position, checkpoint_due - loop.time())
-            steps = await self._steps([change for change in changes if scope.has(change)])
-            for step in steps:
-                step.resume_token = position if step is steps[-1] else before
-                yield step
+            within = checkpoint_due - loop.time()
+            changes, position = await self._mirror.changes.about(scope.topic, position, within)
+            scope.check(self._mirror, self._access)
+            responses = list(self._responses(scope, changes))
+            for response in responses:
+                # Resuming in the middle of these would skip the rest: only the last one moves on.
+                response.resume_token = position if response is responses[-1] else before
+                yield response
             if loop.time() >= checkpoint_due:
                 checkpoint_due = loop.time() + self._checkpoint_seconds
                 yield self._checkpoint(position)
 
-    async def _scope(self, request: pb.WatchClustersRequest, caller: Caller) -> _Scope:
-        if request.name:
-            cluster = await self._access.checked_id(request.name, caller)
-            return _Scope(cluster, None, request.include_events)
-        name = requests.owner(request.owner, caller.user)
-        owner = None if name is None else UserId(name)
-        check_owner(owner, caller)
-        return _Scope(None, owner, request.include_events)
-
-    async def _state(self, scope: _Scope) -> AsyncIterator[pb.WatchClustersResponse]:
-        ids = [scope.cluster] if scope.cluster else await self._store.ids(scope.owner, living=True)
-        for start in range(0, len(ids), 16):
-            for cluster in await self._store.get_many(ids[start : start + 16]):
-                yield pb.WatchClustersResponse(cluster=self._views.proto(cluster))
+    def _responses(self, scope: Scope, changes: Sequence[Change]) -> Iterator[Response]:
+        """Yield what reports these changes: each changed cluster once, as it is now, where it changed last."""
+        visible = [change for change in changes if change.kind in _VISIBLE]
+        last = {change.cluster: change for change in visible if change.kind is ChangeKind.RECORD}
+        relevant = {id_ for id_ in {change.cluster for change in visible} if self._is_relevant(scope, id_)}
+        for change in visible:
+            if change.cluster not in relevant:
+                continue
+            if change.kind is ChangeKind.REMOVED:
+                scope.remove(change.cluster)
+                yield Response(removed=cluster_name(change.cluster))
+            elif change.event is not None:
                 if scope.events:
-                    for event in await self._store.events(cluster.id, "", _EVENTS_AT_ONCE):
-                        yield pb.WatchClustersResponse(event=convert.event(cluster.id, event))
+                    yield Response(event=convert.event(change.cluster, change.event))
+            elif last[change.cluster] is change and (cluster := self._mirror.get(change.cluster)) is not None:
+                yield Response(cluster=self._views.get(cluster, full=scope.full))
 
-    async def _steps(self, changes: Sequence[Change]) -> list[pb.WatchClustersResponse]:
-        """The steps that tell these changes: of each cluster only how it is now."""
-        newest = {change.cluster: change for change in changes if change.kind in _RECORD}
-        revisions = {cluster: change.revision for cluster, change in newest.items()}
-        found = {cluster.id: cluster for cluster in await self._views.at_least(revisions)}
-        told = [change for change in changes if change.kind not in _RECORD or newest[change.cluster] is change]
-        return [step for change in told if (step := self._step(change, found)) is not None]
+    def _is_relevant(self, scope: Scope, id_: ClusterId) -> bool:
+        cluster = self._mirror.get(id_)
+        return scope.knows(id_) if cluster is None else scope.update(cluster)
 
-    def _step(self, change: Change, found: dict[ClusterId, Cluster]) -> pb.WatchClustersResponse | None:
-        if change.kind is ChangeKind.REMOVED:
-            return pb.WatchClustersResponse(removed=cluster_name(change.cluster))
-        if change.event is not None:
-            return pb.WatchClustersResponse(event=convert.event(change.cluster, change.event))
-        cluster = found.get(change.cluster)
-        return cluster and pb.WatchClustersResponse(cluster=self._views.proto(cluster))
-
-    def _checkpoint(self, position: str) -> pb.WatchClustersResponse:
-        checkpoint = pb.Checkpoint(time=convert.timestamp(self._clock()))
-        return pb.WatchClustersResponse(checkpoint=checkpoint, resume_token=position)
+    def _checkpoint(self, position: str) -> Response:
+        return Response(checkpoint=pb.Checkpoint(time=convert.timestamp(self._clock())), resume_token=position)
 
 
-def _checked(resume_token: str) -> str:
-    if resume_token and not re.fullmatch(r"[0-9]{1,19}-[0-9]{1,19}", resume_token):
-        raise InvalidRequest.of(Violation("resume_token", "is not a token of this service"))
+def _position(resume_token: str) -> str:
+    if resume_token and not _TOKEN.fullmatch(resume_token):
+        raise InvalidRequest.of(Violation("resume_token", "is no resume token of this service"))
     return resume_token

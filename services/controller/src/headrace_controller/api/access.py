@@ -1,0 +1,80 @@
+"""Finds clusters for callers, and checks their rights on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace.access import may
+from headrace.errors import ClusterNotFound, PermissionDenied
+from headrace.resource_names import cluster_name, last_part
+from headrace.v1.enums import Right
+from headrace_chassis.identity.caller import Caller
+from headrace_chassis.identity.rights import current_right
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, ClusterId, UserId
+
+# A revision that does not come within this time is read with a round trip to the store.
+_REVISION_SECONDS = 0.5
+
+
+class ClusterAccess:
+    """Finds clusters by ``clusters/{cluster}``, or by ``clusters/~{alias}`` among the caller's living ones.
+
+    To a caller who may not view it, a cluster does not exist: `ClusterNotFound`. A caller who may view it but lacks
+    the right gets `PermissionDenied`.
+    """
+
+    def __init__(self, mirror: ClusterMirror, *, clock: Callable[[], float]) -> None:
+        self._mirror = mirror
+        self._clock = clock
+
+    async def get(self, name: str, caller: Caller, field: str = "name", right: Right | None = None) -> Cluster:
+        """Return a cluster with every change acknowledged before this call.
+
+        Without `right`, the caller needs the right of the RPC that is being served.
+        """
+        last_part(name, "clusters", field)  # a malformed name costs no round trip
+        await self._mirror.fresh()
+        return self.get_known(name, caller, field, right)
+
+    def get_known(self, name: str, caller: Caller, field: str = "name", right: Right | None = None) -> Cluster:
+        """Return a cluster as this replica knows it."""
+        cluster = self._find(name, caller, field)
+        if cluster is None:
+            raise not_found(name)
+        self.check(cluster, caller, right or current_right(), name)
+        return cluster
+
+    async def get_at_least(self, name: str, caller: Caller, revision: int) -> Cluster:
+        """Return a cluster at this revision or a later one, without a round trip to the store if possible."""
+        if (known := self._find(name, caller, "name")) is not None:
+            cluster = await self._mirror.at_least(known.id, revision, _REVISION_SECONDS)
+            if cluster is not None and self.may(cluster, caller, current_right()):
+                return cluster
+        return await self.get(name, caller)
+
+    def may(self, cluster: Cluster, caller: Caller, right: Right) -> bool:
+        """Return whether the caller has a right on the cluster now."""
+        return may(caller, right, cluster.access, now=self._clock())
+
+    def check(self, cluster: Cluster, caller: Caller, right: Right, name: str = "") -> None:
+        """Raise `ClusterNotFound` or `PermissionDenied` unless the caller has the right on the cluster now."""
+        if not self.may(cluster, caller, Right.CLUSTER_VIEW):
+            raise not_found(name or cluster_name(cluster.id))
+        if not self.may(cluster, caller, right):
+            raise PermissionDenied(
+                f"{caller.user} may not do this with cluster {cluster.id}: it needs the right {right}; "
+                f"ask {cluster.owner}, who owns it"
+            )
+
+    def _find(self, name: str, caller: Caller, field: str) -> Cluster | None:
+        cluster = last_part(name, "clusters", field)
+        if not cluster.startswith("~"):
+            return self._mirror.get(ClusterId(cluster))
+        found = self._mirror.by_alias(UserId(caller.user), cluster[1:])
+        return None if found is None else self._mirror.get(found)
+
+
+def not_found(name: str) -> ClusterNotFound:
+    """Return the error of a cluster that does not exist, or not for this caller."""
+    return ClusterNotFound(f"there is no cluster {name[:100]!r} that you may see; `headrace clusters list` shows yours")

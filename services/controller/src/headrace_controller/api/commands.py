@@ -1,0 +1,164 @@
+"""What users do to clusters: create, scale, adapt, update, stop, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from headrace.access import Access, may
+from headrace.errors import ClusterEnded, ClusterNotEnded, InternalError, PermissionDenied
+from headrace.v1.enums import EventType, Right
+from headrace_chassis.identity.caller import Caller
+from headrace_controller.admission import Admission
+from headrace_controller.api.access import ClusterAccess
+from headrace_controller.api.requests import NewCluster
+from headrace_controller.api.updates import Update
+from headrace_controller.api.worker_groups import adapted, scaled
+from headrace_controller.authorities import Authorities
+from headrace_controller.backends.base import Backend, BackendError
+from headrace_controller.identifiers import new_cluster_id
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import AdaptRange, Cluster, Event, UserId
+from headrace_controller.profiles import Profiles
+from headrace_controller.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A cluster to change, and the version of its spec that the caller has seen; "" means any."""
+
+    name: str
+    etag: str = ""
+
+
+class ClusterCommands:
+    """Changes what clients want of clusters. The mirror passes each change on to the rest of this replica at once."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        mirror: ClusterMirror,
+        access: ClusterAccess,
+        admission: Admission,
+        authorities: Authorities,
+        profiles: Profiles,
+        backend: Backend,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._access = access
+        self._admission = admission
+        self._authorities = authorities
+        self._profiles = profiles
+        self._backend = backend
+        self._clock = clock
+
+    async def create(self, request: NewCluster, caller: Caller) -> Cluster:
+        """Record a cluster, or return the one that a call with the same request id has created."""
+        owner = request.owner or UserId(caller.user)
+        if not may(caller, Right.CLUSTER_CREATE, Access(owner)):
+            raise PermissionDenied(f"{caller.user} may not create clusters for {owner}; only admins may")
+        cluster = Cluster(
+            id=new_cluster_id(),
+            owner=owner,
+            groups=caller.groups if owner == caller.user else (),
+            created=self._clock(),
+            spec=request.spec,
+        )
+        record, created = await self._store.records.create(
+            cluster,
+            secrets=await self._authorities.create(cluster.id),
+            demand=self._admission.demand(cluster),
+            limits=self._admission.limits(cluster),
+            request_id=request.request_id,
+            event=self._event(EventType.CREATED, f"Created by {caller.user}."),
+        )
+        if not created:
+            self._authorities.discard(cluster.id)
+        self._mirror.apply(record)
+        return record
+
+    async def scale(self, target: Target, group: str, size: int, caller: Caller) -> Cluster:
+        """Set the number of workers of a group and end its adaptive scaling."""
+        message = f"{caller.user} requested {_workers(size)} in group {group!r}."
+        event = self._event(EventType.SCALE_REQUESTED, message)
+        return await self._change(target, caller, partial(scaled, name=group, size=size), event)
+
+    async def adapt(self, target: Target, group: str, adapt: AdaptRange | None, caller: Caller) -> Cluster:
+        """Start, change or end adaptive scaling of a group."""
+        if adapt is None:
+            message = f"{caller.user} ended adaptive scaling of group {group!r}."
+        else:
+            message = f"{caller.user} requested adaptive scaling of group {group!r}: {_range(adapt)}."
+        event = self._event(EventType.ADAPT_REQUESTED, message)
+        return await self._change(target, caller, partial(adapted, name=group, adapt=adapt), event)
+
+    async def update(self, target: Target, update: Update, caller: Caller) -> Cluster:
+        """Change tags, lifetime, worker groups or shares."""
+        event = self._event(EventType.UPDATED, f"{caller.user} changed {update.describe()}.")
+        return await self._change(target, caller, partial(update.apply, profiles=self._profiles), event)
+
+    async def stop(self, name: str, caller: Caller) -> Cluster:
+        """Stop a cluster; return one that is stopping or has ended unchanged."""
+        return await self.stop_found(await self._access.get(name, caller), caller)
+
+    async def stop_found(self, cluster: Cluster, caller: Caller) -> Cluster:
+        """Stop a cluster on which the caller has the right to do so."""
+        if cluster.stopping:
+            return cluster
+        event = self._event(EventType.STOP_REQUESTED, f"Stop requested by {caller.user}.")
+        try:
+            return await self._write(cluster, _stopped, event)
+        except ClusterEnded:
+            return await self._store.reads.get(cluster.id)
+
+    async def delete(self, name: str, caller: Caller) -> None:
+        """Delete the record, the events and the logs of an ended cluster."""
+        cluster = await self._access.get(name, caller)
+        if not cluster.status.phase.ended:
+            raise ClusterNotEnded(f"cluster {cluster.id} is {cluster.status.phase}; stop it before you delete it")
+        try:
+            await self._backend.forget(cluster.id)
+        except BackendError as error:
+            raise InternalError(f"the logs of cluster {cluster.id} cannot be deleted: {error}. Try again.") from error
+        await self._store.records.remove(cluster.id)
+
+    async def _change(
+        self, target: Target, caller: Caller, change: Callable[[Cluster], Cluster], event: Event
+    ) -> Cluster:
+        cluster = await self._access.get(target.name, caller)
+        return await self._write(cluster, change, event, target.etag)
+
+    async def _write(
+        self, cluster: Cluster, change: Callable[[Cluster], Cluster], event: Event, etag: str = ""
+    ) -> Cluster:
+        record = await self._store.records.change(
+            cluster,
+            change,
+            etag=etag,
+            demand=self._admission.demand,
+            limits=self._admission.limits(cluster),
+            event=event,
+        )
+        self._mirror.apply(record)
+        return record
+
+    def _event(self, type_: EventType, message: str) -> Event:
+        return Event(type=type_, message=message, time=self._clock())
+
+
+def _stopped(cluster: Cluster) -> Cluster:
+    return replace(cluster, spec=replace(cluster.spec, stop=True))
+
+
+def _workers(number: int) -> str:
+    return "1 worker" if number == 1 else f"{number} workers"
+
+
+def _range(adapt: AdaptRange) -> str:
+    if adapt.maximum is None:
+        return f"{adapt.minimum} to no fixed maximum"
+    return f"{adapt.minimum} to {_workers(adapt.maximum)}"

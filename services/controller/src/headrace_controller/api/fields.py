@@ -1,0 +1,69 @@
+"""Checks of single fields of requests. Each returns what is wrong, so that everything is reported at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.duration_pb2 import Duration
+
+from headrace.access import SHARED_RIGHTS, Share
+from headrace.errors import InvalidRequest, Violation
+from headrace.v1 import cluster_pb2 as pb
+from headrace_chassis.routes import read_shares
+
+LABEL = re.compile(r"[a-z0-9-]{1,63}")
+LABEL_RULE = "must be 1 to 63 of a-z, 0-9 and '-'"
+_MAX_TAGS, _MAX_TAG_BYTES, _MAX_SHARES, _MAX_NAME_BYTES = 32, 63, 64, 256
+_MAX_LIFETIME_YEARS = 10
+
+
+def raise_violations(violations: Sequence[Violation]) -> None:
+    """Raise `InvalidRequest` if there is any violation."""
+    if violations:
+        raise InvalidRequest.of(*violations)
+
+
+def shown(text: str) -> str:
+    """Quote a text, shortened."""
+    return repr(text) if len(text) <= 80 else f"{text[:77]!r}..."
+
+
+def at_least_zero(field: str, number: int) -> list[Violation]:
+    return [Violation(field, f"must be 0 or more, is {number}")] if number < 0 else []
+
+
+def wrong_tags(tags: Mapping[str, str], field: str) -> list[Violation]:
+    if len(tags) > _MAX_TAGS:
+        return [Violation(field, f"must be at most {_MAX_TAGS}, are {len(tags)}")]
+    rule = f"the key must have 1 to {_MAX_TAG_BYTES} bytes, the value at most {_MAX_TAG_BYTES}"
+    return [
+        Violation(f"{field}.{key[:80]}", rule)
+        for key, value in tags.items()
+        if not 1 <= len(key.encode()) <= _MAX_TAG_BYTES or len(value.encode()) > _MAX_TAG_BYTES
+    ]
+
+
+def read_lifetime(lifetime: Duration, field: str) -> tuple[float, list[Violation]]:
+    """Return the seconds of a lifetime, and what is wrong with it."""
+    seconds = lifetime.seconds + lifetime.nanos / 1e9
+    if 0 < seconds <= _MAX_LIFETIME_YEARS * 365 * 86400:
+        return seconds, []
+    return 0.0, [Violation(field, f"must be more than 0 s and at most {_MAX_LIFETIME_YEARS} years, is {seconds:g} s")]
+
+
+def checked_shares(shares: Sequence[pb.Share], field: str) -> tuple[tuple[Share, ...], list[Violation]]:
+    """Return the shares of a request, and what is wrong with them."""
+    if len(shares) > _MAX_SHARES:
+        return (), [Violation(field, f"must be at most {_MAX_SHARES}, are {len(shares)}")]
+    read = read_shares(shares)
+    violations: list[Violation] = []
+    for n, (message, share) in enumerate(zip(shares, read, strict=True)):
+        kind, _, name = share.member.partition("/")
+        if kind not in {"users", "groups"} or not name or "/" in name or len(name.encode()) > _MAX_NAME_BYTES:
+            text = f"must be users/{{user}} or groups/{{group}}, is {shown(share.member)}"
+            violations.append(Violation(f"{field}[{n}].member", text))
+        if not message.rights or not share.rights <= SHARED_RIGHTS or len(share.rights) < len(set(message.rights)):
+            rights = ", ".join(sorted(SHARED_RIGHTS))
+            violations.append(Violation(f"{field}[{n}].rights", f"must be one or more of {rights}"))
+    return read, violations

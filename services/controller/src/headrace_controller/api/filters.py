@@ -1,0 +1,62 @@
+"""ClusterFilter: which clusters a list, a watch or a batch is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headrace.access import Access, may
+from headrace.errors import InvalidRequest, PermissionDenied, Violation
+from headrace.resource_names import last_part
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace.v1.enums import Right
+from headrace_chassis.identity.caller import Caller
+from headrace_controller.api.convert import PHASES
+from headrace_controller.model import Cluster, Phase, UserId
+
+_PHASES = {number: phase for phase, number in PHASES.items()}
+_LIVING = frozenset(phase for phase in Phase if not phase.ended)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which clusters. `owner` None means those of all users; `profile` "" those of all profiles."""
+
+    owner: UserId | None
+    phases: frozenset[Phase]
+    tags: Mapping[str, str]
+    profile: str
+
+    @classmethod
+    def read(cls, message: pb.ClusterFilter, caller: Caller) -> Filter:
+        """Check a filter; raise `PermissionDenied` if the caller may not see these clusters."""
+        if unknown := [number for number in message.phases if number not in _PHASES]:
+            raise InvalidRequest.of(Violation("filter.phases", f"there is no phase {unknown[0]}"))
+        owner = _owner(message.owner, caller)
+        if not may(caller, Right.USER, Access(owner or "")):
+            whose = "all users" if owner is None else owner
+            raise PermissionDenied(
+                f"{caller.user} may not see the clusters of {whose}; only admins may. Leave `owner` empty for yours."
+            )
+        phases = frozenset(_PHASES[number] for number in message.phases)
+        return cls(owner=owner, phases=phases or _LIVING, tags=dict(message.tags), profile=message.profile)
+
+    @property
+    def living(self) -> bool | None:
+        """Whether only living clusters (or only ended ones) can match; None if both can."""
+        ended = {phase.ended for phase in self.phases}
+        return None if len(ended) > 1 else not ended.pop()
+
+    def matches(self, cluster: Cluster) -> bool:
+        spec = cluster.spec
+        return (
+            cluster.status.phase in self.phases
+            and self.profile in {"", spec.profile}
+            and all(spec.tags.get(key) == value for key, value in self.tags.items())
+        )
+
+
+def _owner(name: str, caller: Caller) -> UserId | None:
+    if not name:
+        return UserId(caller.user)
+    return None if name == "users/-" else UserId(last_part(name, "users", "filter.owner"))

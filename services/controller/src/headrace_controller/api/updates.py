@@ -1,0 +1,88 @@
+"""UpdateCluster: which fields change, and their new values. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from headrace.access import Share
+from headrace.errors import Violation
+from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace_controller.api.fields import checked_shares, raise_violations, read_lifetime, shown, wrong_tags
+from headrace_controller.api.requests import find_profile
+from headrace_controller.api.worker_groups import read_groups, with_groups
+from headrace_controller.model import Cluster
+from headrace_controller.profiles import Profiles
+
+_PATHS = {
+    "spec.tags": "tags",
+    "spec.lifetime": "lifetime",
+    "spec.worker_groups": "worker groups",
+    "shares": "shares",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """A checked UpdateClusterRequest; the groups are checked against the cluster."""
+
+    paths: frozenset[str]
+    tags: Mapping[str, str]
+    lifetime: float | None
+    groups: Sequence[cluster_pb2.WorkerGroup]
+    shares: tuple[Share, ...]
+
+    def apply(self, cluster: Cluster, profiles: Profiles) -> Cluster:
+        """Return the changed cluster; raise `InvalidRequest` for groups that do not fit it."""
+        spec = cluster.spec
+        if "spec.tags" in self.paths:
+            spec = replace(spec, tags=self.tags)
+        if "spec.lifetime" in self.paths:
+            spec = replace(spec, lifetime=self.lifetime)
+        if "shares" in self.paths:
+            spec = replace(spec, shares=self.shares)
+        cluster = replace(cluster, spec=spec)
+        return self._with_groups(cluster, profiles) if "spec.worker_groups" in self.paths else cluster
+
+    def describe(self) -> str:
+        """Name the changed fields, for people."""
+        return ", ".join(text for path, text in _PATHS.items() if path in self.paths)
+
+    def _with_groups(self, cluster: Cluster, profiles: Profiles) -> Cluster:
+        field = "cluster.spec.worker_groups"
+        if not self.groups:
+            raise_violations([Violation(field, "must not be empty; a group may have size 0")])
+        options = find_profile(profiles, cluster.spec.profile, field).options
+        groups, violations = read_groups(self.groups, options, field, cluster.spec.groups)
+        raise_violations(violations)
+        return with_groups(cluster, groups)
+
+
+def update(request: pb.UpdateClusterRequest) -> Update:
+    """Check an UpdateClusterRequest."""
+    message, paths = request.cluster, frozenset(request.update_mask.paths)
+    violations = _wrong_paths(paths)
+    if "spec.tags" in paths:
+        violations += wrong_tags(message.spec.tags, "cluster.spec.tags")
+    lifetime = None
+    if "spec.lifetime" in paths and message.spec.HasField("lifetime"):
+        lifetime, wrong = read_lifetime(message.spec.lifetime, "cluster.spec.lifetime")
+        violations += wrong
+    shares, wrong = checked_shares(message.shares, "cluster.shares") if "shares" in paths else ((), [])
+    violations += wrong
+    raise_violations(violations)
+    return Update(
+        paths=paths,
+        tags=dict(message.spec.tags),
+        lifetime=lifetime,
+        groups=message.spec.worker_groups,
+        shares=shares,
+    )
+
+
+def _wrong_paths(paths: frozenset[str]) -> list[Violation]:
+    rule = f"must name fields that can be changed: {', '.join(_PATHS)}"
+    if not paths:
+        return [Violation("update_mask", rule)]
+    return [Violation("update_mask", f"{rule}; not {shown(path)}") for path in sorted(paths - _PATHS.keys())[:10]]

@@ -1,0 +1,85 @@
+"""What one watch is about, and which clusters its client knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace.errors import ClusterNotFound
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace.v1.enums import Right
+from headrace_chassis.identity.caller import Caller
+from headrace_controller.api.access import ClusterAccess
+from headrace_controller.api.filters import Filter
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.store import Topic
+
+
+class Scope:
+    """One cluster, or those that match a filter.
+
+    A cluster that no longer matches is sent once more, so that its client sees why. The client of a new watch knows no
+    cluster as one that matches, the client of a resumed one may know any; the scope keeps the exceptions.
+    """
+
+    def __init__(self, caller: Caller, target: ClusterId | Filter, *, full: bool, events: bool, resumed: bool) -> None:
+        self.full = full
+        self.events = events
+        self._caller = caller
+        self._target = target
+        self._resumed = resumed
+        self._exceptions: set[ClusterId] = set()
+
+    @classmethod
+    async def of(cls, request: pb.WatchClustersRequest, caller: Caller, access: ClusterAccess) -> Scope:
+        """Read a request; raise if the caller may not see what it is about."""
+        target: ClusterId | Filter
+        if request.WhichOneof("target") == "name":
+            target = (await access.get(request.name, caller, right=Right.CLUSTER_VIEW)).id
+        else:
+            target = Filter.read(request.filter, caller)
+        return cls(
+            caller,
+            target,
+            full=request.view == pb.CLUSTER_VIEW_FULL,
+            events=request.include_events,
+            resumed=bool(request.resume_token),
+        )
+
+    @property
+    def topic(self) -> Topic | None:
+        """The topic of all changes that can matter; None means every change."""
+        if not isinstance(self._target, Filter):
+            return "cluster", self._target
+        return None if self._target.owner is None else ("owner", self._target.owner)
+
+    def ids(self, mirror: ClusterMirror) -> Sequence[ClusterId]:
+        """Return the clusters that can match."""
+        if isinstance(self._target, Filter):
+            return mirror.ids(self._target.owner, living=self._target.living)
+        return [self._target]
+
+    def update(self, cluster: Cluster) -> bool:
+        """Record a cluster as it is now; return whether to send it."""
+        matches = not isinstance(self._target, Filter) or self._target.matches(cluster)
+        known = self.knows(cluster.id)
+        if matches is self._resumed:
+            self._exceptions.discard(cluster.id)
+        else:
+            self._exceptions.add(cluster.id)
+        return matches or known
+
+    def knows(self, cluster: ClusterId) -> bool:
+        """Return whether the client knows, or may know, the cluster as one that matches."""
+        return (cluster in self._exceptions) is not self._resumed
+
+    def remove(self, cluster: ClusterId) -> None:
+        """Record that a cluster's record was deleted."""
+        self._exceptions.discard(cluster)
+
+    def check(self, mirror: ClusterMirror, access: ClusterAccess) -> None:
+        """Raise `ClusterNotFound` if the caller may no longer view the cluster: a share has ended."""
+        if isinstance(self._target, Filter) or (cluster := mirror.get(self._target)) is None:
+            return
+        if not access.may(cluster, self._caller, Right.CLUSTER_VIEW):
+            raise ClusterNotFound(f"cluster {self._target} is no longer shared with you")
