@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from headrace.v1.enums import EventType, ExitCause
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessState, ProcessStatus, Role
 from headrace_controller.model import (
     Cluster,
     ClusterId,
+    Condition,
     Event,
     Group,
     Phase,
@@ -65,6 +66,7 @@ def running_cluster(
         workers_made=len(workers),
         scheduler_created=CREATED_AT,
         started=CREATED_AT + 2,
+        conditions=tuple(condition(kind) for kind in (ConditionType.REACHABLE, ConditionType.ROUTED)),
     )
     cluster = Cluster(
         id=ClusterId(name),
@@ -76,6 +78,11 @@ def running_cluster(
         status=replace(running, **(status or {})),
     )
     return replace(cluster, **facts)
+
+
+def condition(kind: ConditionType, status: ConditionStatus = ConditionStatus.TRUE, **facts: Any) -> Condition:
+    made = Condition(type=kind, status=status, changed=CREATED_AT + 2, observed_generation=1)
+    return replace(made, **facts)
 
 
 def connected_report(**facts: Any) -> Report:

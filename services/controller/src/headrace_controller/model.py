@@ -1,8 +1,8 @@
 """The controller's values and their rules; no I/O.
 
-A record has parts with one writer each: `spec` (clients, through the API), `targets` (adaptive scaling, through the replica
-that holds the agent's session), `report` (that replica) and `status` with `workers` (the replica that holds the lease of the
-cluster's shard).
+A record has parts with one writer each: `spec` (clients, through the API), `targets` (adaptive scaling, through the
+replica that holds the agent's session), `report` (that replica) and `status` with `workers` (the replica that holds the
+lease of the cluster's shard).
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from enum import StrEnum
 from typing import NewType
 
 from headrace.access import Access, Share
+from headrace.option_types import OptionValue
 from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
 
 ClusterId = NewType("ClusterId", str)
 WorkerId = NewType("WorkerId", str)
 UserId = NewType("UserId", str)
-
-OptionValue = str | bool | int | float | list[str] | dict[str, str] | dict[str, float]
 
 DEFAULT_GROUP = "default"
 
@@ -184,11 +183,11 @@ class Report:
     joined
         Address of each worker that has joined.
     retired
-        Workers whose data has moved; kept until the status calls them closed.
+        Workers whose data has moved; kept until their records are closed.
     departures
-        Workers that left otherwise; kept until the status has taken note.
+        What each worker that left otherwise cost; kept until its loss is recorded.
     closing
-        Why the scheduler is about to end by itself, if it said so.
+        Why the scheduler is about to end by itself; None while it is not.
     clients, idle_since
         Connected clients; time since which the scheduler is idle, None while it is busy.
     route_version
@@ -267,6 +266,7 @@ class Status:
     conditions: tuple[Condition, ...] = ()
     workers_made: int = 0  # numbers the ids of workers
     backoffs: Mapping[str, Backoff] = field(default_factory=dict[str, Backoff])  # by group
+    losses: Mapping[WorkerId, float] = field(default_factory=dict[WorkerId, float])  # times; not recorded as events yet
     scheduler_created: float | None = None  # time at which the scheduler's launch was decided
     started: float | None = None  # time at which the cluster first was RUNNING
     ended: float | None = None
@@ -312,11 +312,11 @@ class Cluster:
 
     @property
     def stopping(self) -> bool:
-        """Whether it is to end, or has ended."""
+        """Whether it is ending or has ended."""
         return self.spec.stop or self.status.phase is Phase.STOPPING or self.status.phase.ended
 
     def desired(self, group: Group) -> int:
-        """Number of workers that the group is to have: its size, or what adaptive scaling last asked for."""
+        """Number of workers wanted in a group: its size, or what adaptive scaling last asked for."""
         return self.targets.get(group.name, group.size) if group.adapt else group.size
 
 

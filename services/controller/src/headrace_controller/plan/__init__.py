@@ -1,4 +1,4 @@
-"""What to do about a cluster, decided from its record and what is seen of it; no I/O, no clock, no chance."""
+"""Decides what to do about a cluster, from its record and what is seen of it; no I/O, no clock, no randomness."""
 
 from headrace_controller.plan.decision import (
     Action,
@@ -6,11 +6,13 @@ from headrace_controller.plan.decision import (
     FetchLogTail,
     NewWorkerId,
     Policy,
+    RouteState,
     Seen,
+    Signals,
+    StartError,
     StartProcesses,
     StopAll,
     StopProcesses,
-    Trouble,
 )
 from headrace_controller.plan.planning import plan
 
@@ -20,10 +22,12 @@ __all__ = [
     "FetchLogTail",
     "NewWorkerId",
     "Policy",
+    "RouteState",
     "Seen",
+    "Signals",
+    "StartError",
     "StartProcesses",
     "StopAll",
     "StopProcesses",
-    "Trouble",
     "plan",
 ]

@@ -1,23 +1,39 @@
-"""What goes into a plan and what comes out of it."""
+"""The inputs and outputs of a plan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from headrace_controller.backends.base import ProcessStatus
-from headrace_controller.model import Event, Status, WorkerId
+from headrace_controller.backends.process import ProcessStatus
+from headrace_controller.model import Event, Status, WorkerId, WorkerRecord
 
 NewWorkerId = Callable[[str, int], WorkerId]
 """Makes the id of the n-th worker of a cluster from the name of its group and n."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """What the backend said when it could not start something, and when to ask it again."""
+class StartError:
+    """Why the backend could not launch something, and the time from which it may be asked again."""
 
     message: str
     retry_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """Whether every live proxy has acknowledged the route; names of the proxies that refused it."""
+
+    routed: bool = False
+    rejected_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Measurements: connected clients; time since which the scheduler is idle, None while it is busy."""
+
+    clients: int = 0
+    idle_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,65 +43,96 @@ class Seen:
     Attributes
     ----------
     processes
-        The backend's processes of this cluster by name ("scheduler" or the id of a worker), ended ones included.
-    routed
-        Whether all live proxies have acknowledged the route.
+        The backend's processes of this cluster by name ("scheduler" or the id of a worker), exited ones included.
+    route
+        What the proxies answered to the cluster's route.
     holder_gone_from
-        From when on the replica that holds the agent's session counts as gone; None: it lives.
+        Time from which the replica that holds the agent's session counts as gone. None while it lives.
+    signals
+        Measurements.
     watching_since
-        Since when some controller has looked after this cluster; time before it counts against nothing.
-    troubles
-        What the backend could not start when it was last asked: by the name of the group, None for the scheduler.
+        Time since which some controller has looked after this cluster; no time-out counts time before it.
+    start_errors
+        What the backend could not launch when it was last asked, by name of the group; None is the scheduler.
     log_tail
-        Last lines of a process's log, of those that a :class:`FetchLogTail` asked for; "" if there are none.
+        Last lines of the logs that a :class:`FetchLogTail` asked for, by process; "" if there are none.
     """
 
     processes: Mapping[str, ProcessStatus] = field(default_factory=dict[str, ProcessStatus])
-    routed: bool = False
+    route: RouteState = RouteState()
     holder_gone_from: float | None = None
+    signals: Signals = Signals()
     watching_since: float = 0.0
-    troubles: Mapping[str | None, Trouble] = field(default_factory=dict[str | None, Trouble])
+    start_errors: Mapping[str | None, StartError] = field(default_factory=dict[str | None, StartError])
     log_tail: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Numbers that the rules go by, set for a deployment. Times in seconds."""
+    """Numbers of a deployment that the rules use. Times in seconds.
+
+    Attributes
+    ----------
+    start_timeout
+        Time within which a cluster must be usable.
+    worker_start_timeout
+        Time within which a worker must join its scheduler.
+    scheduler_lost
+        Time without agent contact after which a scheduler counts as lost.
+    idle_timeout
+        Time after which Dask ends an idle scheduler. None means never.
+    worker_failure_limit
+        Consecutive failed launches of each group after which a cluster without running workers fails.
+    retry_first, retry_longest
+        Pause after a group's first failed launch; it doubles with each further one up to the longest.
+    ended_workers_kept
+        Ended workers that stay in the record.
+    log_tail_bytes
+        Bytes of a log that a failed cluster keeps.
+    stop_retry
+        Time after which processes that still run are stopped again.
+    holder_poll
+        Time between two checks whether a missing replica is back.
+    loss_wait
+        Time that the event of a lost worker waits for what its scheduler counted and how its process exited.
+    """
 
     start_timeout: float = 60.0
     worker_start_timeout: float = 60.0
     scheduler_lost: float = 30.0
+    idle_timeout: float | None = None
     worker_failure_limit: int = 3
     retry_first: float = 0.5
     retry_longest: float = 30.0
     ended_workers_kept: int = 50
     log_tail_bytes: int = 8192
-    stop_again: float = 5.0  # between two attempts to stop what will not end
-    holder_again: float = 5.0  # between two looks for a replica that is gone
+    stop_retry: float = 5.0
+    holder_poll: float = 5.0
+    loss_wait: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class StartProcesses:
-    """Start these, all of one group or the scheduler; those that run already are left alone."""
+    """Launch these, all of one group or the scheduler; those that run already are left alone."""
 
     processes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StopProcesses:
-    """End these."""
+    """Terminate these."""
 
     processes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StopAll:
-    """End every process of the cluster."""
+    """Terminate every process of the cluster."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchLogTail:
-    """Read the end of this process's log and plan again at once, with it in `Seen.log_tail`."""
+    """Read the end of this process's log, then plan again at once with it in `Seen.log_tail`."""
 
     process: str
 
@@ -95,12 +142,18 @@ Action = StartProcesses | StopProcesses | StopAll | FetchLogTail
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Save `status` with `events` first (if either says anything new), then carry out `actions`.
+    """Save `status`, `workers` and `events` first if they differ from the record, then carry out `actions`.
 
-    `look_again` is the time, by the clock of `now`, at which to plan again although nothing has changed; None: never.
+    Attributes
+    ----------
+    status, workers
+        What is unchanged is the very object of the record: whole values and each worker.
+    look_again
+        Time, by the clock of `now`, at which to plan again although nothing has changed. None means never.
     """
 
     status: Status
+    workers: Mapping[WorkerId, WorkerRecord] = field(default_factory=dict[WorkerId, WorkerRecord])
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
     look_again: float | None = None

@@ -2,103 +2,108 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
-from headrace_controller.backends.base import ProcessState
-from headrace_controller.model import (
-    Backoff,
-    Cluster,
-    Condition,
-    EndReason,
-    Event,
-    Report,
-    Severity,
-    Spec,
-    WorkerId,
-    WorkerRecord,
-    WorkerState,
-)
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType
+from headrace_controller.backends.process import ProcessState
+from headrace_controller.model import Backoff, Cluster, Condition, Event, Severity, WorkerId, WorkerRecord
+from headrace_controller.plan.counts import GroupCounts
 from headrace_controller.plan.decision import Action, Decision, NewWorkerId, Policy, Seen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a cluster has to end; `process` is the one whose log tells more."""
-
-    reason: EndReason
-    message: str
-    process: str
-
-
 class Draft:
-    """What is known, and what is decided so far."""
+    """What is known and what is decided so far.
+
+    Whatever no rule changes stays the very object of the record, so that writers can tell by identity.
+    """
 
     def __init__(self, cluster: Cluster, seen: Seen, now: float, policy: Policy, new_id: NewWorkerId) -> None:
-        self.generation = cluster.generation
-        self.spec: Spec = cluster.spec
-        self.report: Report = cluster.report
+        self.cluster = cluster
+        self.spec = cluster.spec
+        self.report = cluster.report
         self.seen = seen
         self.now = now
         self.policy = policy
         self.new_id = new_id
         self.status = cluster.status
-        self.workers: dict[WorkerId, WorkerRecord] = dict(cluster.status.workers)
+        self.workers: Mapping[WorkerId, WorkerRecord] = cluster.workers
         self.backoffs: dict[str, Backoff] = dict(cluster.status.backoffs)
+        self.losses: dict[WorkerId, float] = dict(cluster.status.losses)
+        self.counts = GroupCounts(cluster)  # filled when the workers are walked through
+        self.conditions = {condition.type: condition for condition in cluster.status.conditions}
         self.actions: list[Action] = []
         self.events: list[Event] = []
         self.look_again: float | None = None
+        self._changed_workers: dict[WorkerId, WorkerRecord] | None = None
 
-    def tell(self, kind: str, message: str, severity: Severity = Severity.INFO) -> None:
+    def record_event(self, kind: EventType, message: str, severity: Severity = Severity.INFO) -> None:
         """Adds an event."""
         self.events.append(Event(type=kind, message=message, severity=severity, time=self.now))
 
-    def look_at(self, time: float) -> None:
-        """Has the plan made again by then."""
+    def check_at(self, time: float) -> None:
+        """Has the plan made again at that time, or earlier."""
         self.look_again = time if self.look_again is None else min(self.look_again, time)
 
-    def running(self, process: str) -> bool:
-        """Whether the backend has this process, and it has not ended."""
-        status = self.seen.processes.get(process)
-        return status is not None and status.state is not ProcessState.EXITED
+    def reached(self, time: float) -> bool:
+        """Whether the time has come; if not, the plan is made again then."""
+        if self.now >= time:
+            return True
+        self.check_at(time)
+        return False
+
+    def set_worker(self, worker: WorkerRecord) -> None:
+        """Adds or replaces a worker."""
+        self._own_workers()[worker.id] = worker
+
+    def drop_worker(self, worker: WorkerId) -> None:
+        """Removes a worker's record."""
+        del self._own_workers()[worker]
+
+    def set_message(self, message: str) -> None:
+        """Sets the sentence that people read of the cluster as a whole."""
+        if message != self.status.message:
+            self.status = replace(self.status, message=message)
+
+    def set_condition(self, kind: ConditionType, status: ConditionStatus, reason: str = "", message: str = "") -> None:
+        """Sets a condition; `changed` is the time at which its status last changed."""
+        before = self.conditions.get(kind)
+        changed = before.changed if before is not None and before.status is status else self.now
+        self.conditions[kind] = Condition(
+            type=kind,
+            status=status,
+            reason=reason,
+            message=message,
+            changed=changed,
+            observed_generation=self.cluster.generation,
+        )
 
     def running_processes(self) -> list[str]:
-        """The processes that have not ended."""
-        return [process for process in self.seen.processes if self.running(process)]
+        """Names of the processes that have not exited."""
+        return [name for name, process in self.seen.processes.items() if process.state is not ProcessState.EXITED]
 
-    def members(self, group: str, *states: WorkerState) -> list[WorkerRecord]:
-        """The group's workers in these states, oldest first."""
-        return [worker for worker in self.workers.values() if worker.group == group and worker.state in states]
-
-    def unstarted(self) -> dict[str, list[WorkerId]]:
-        """By group, the workers that the backend does not have yet."""
-        found: dict[str, list[WorkerId]] = {}
-        for worker in self.workers.values():
-            if worker.state is WorkerState.PENDING and worker.id not in self.seen.processes:
-                found.setdefault(worker.group, []).append(worker.id)
-        return found
-
-    def condition(self, kind: str) -> Condition | None:
-        """A condition as it is so far."""
-        return next((condition for condition in self.status.conditions if condition.type == kind), None)
-
-    def holds(self, kind: str) -> bool:
-        """Whether a condition holds so far."""
-        condition = self.condition(kind)
-        return condition is not None and condition.holds
-
-    def state(self, kind: str, *, holds: bool, reason: str = "", message: str = "") -> None:
-        """Sets a condition; its time is that of the last turn."""
-        others = {condition.type: condition for condition in self.status.conditions}
-        before = others.get(kind)
-        changed = before.changed if before is not None and before.holds == holds else self.now
-        others[kind] = Condition(type=kind, holds=holds, reason=reason, message=message, changed=changed)
-        self.status = replace(self.status, conditions=tuple(others.values()))
+    def of_group(self, group: str) -> str:
+        """`` of group gpu``, to continue a number of workers; "" where there is only one group."""
+        return f" of group {group}" if len(self.counts) > 1 else ""
 
     def decision(self) -> Decision:
         """What was decided."""
+        status = replace(
+            self.status,
+            observed_generation=self.cluster.generation,
+            conditions=tuple(self.conditions.values()),
+            backoffs=self.backoffs,
+            losses=self.losses,
+        )
         return Decision(
-            status=replace(self.status, workers=self.workers, backoffs=self.backoffs),
+            status=self.cluster.status if status == self.cluster.status else status,
+            workers=self.workers,
             actions=tuple(self.actions),
             events=tuple(self.events),
             look_again=self.look_again,
         )
+
+    def _own_workers(self) -> dict[WorkerId, WorkerRecord]:
+        if self._changed_workers is None:
+            self.workers = self._changed_workers = dict(self.cluster.workers)
+        return self._changed_workers

@@ -1,47 +1,73 @@
-"""How a cluster ends: everything is stopped, then it is STOPPED or FAILED."""
+"""The end of a cluster: all its processes are stopped, then it is STOPPED or FAILED."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from headrace.v1.enums import EventType
 from headrace_controller.model import EndReason, Phase, Severity, WorkerState
-from headrace_controller.plan.decision import StopAll
-from headrace_controller.plan.draft import Draft, Failure
-from headrace_controller.plan.sentences import STOP_SENTENCES, tail
+from headrace_controller.plan.decision import Decision, StopAll
+from headrace_controller.plan.draft import Draft
+from headrace_controller.plan.sentences import tail
+from headrace_controller.plan.worker_state import with_process
 
 
-def begin_stop(draft: Draft, reason: EndReason) -> None:
-    """Lets the cluster end as somebody or some rule wants."""
-    message = f"Stopping: {STOP_SENTENCES.get(reason, reason.value)}."
-    draft.status = replace(draft.status, phase=Phase.STOPPING, reason=reason, message=message)
-    draft.tell("Stopping", message)
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a cluster ends: for programs and for people. If `process` is set, the last lines of its log are kept."""
+
+    reason: EndReason
+    message: str
+    process: str | None = None
 
 
-def begin_failure(draft: Draft, failure: Failure) -> None:
-    """Lets the cluster end because it cannot go on. What was decided for it so far is void."""
+def stop_requested(draft: Draft) -> Ending | None:
+    """Ends a cluster that a client asked to stop."""
+    return Ending(EndReason.USER, "A user stopped the cluster.") if draft.spec.stop else None
+
+
+def begin_end(draft: Draft, ending: Ending) -> None:
+    """Turns the cluster to STOPPING. What was decided for it so far is dropped."""
     draft.actions.clear()
     draft.look_again = None
-    log_tail = tail(draft.seen.log_tail.get(failure.process, ""), draft.policy.log_tail_bytes)
+    log = draft.seen.log_tail[ending.process] if ending.process is not None else ""
     draft.status = replace(
-        draft.status, phase=Phase.STOPPING, reason=failure.reason, message=failure.message, log_tail=log_tail
+        draft.status,
+        phase=Phase.STOPPING,
+        reason=ending.reason,
+        message=ending.message,
+        log_tail=tail(log, draft.policy.log_tail_bytes),
     )
-    draft.tell("Failing", failure.message, Severity.ERROR)
+    if ending.reason.failure:
+        draft.record_event(EventType.FAILING, ending.message, Severity.ERROR)
+    else:
+        draft.record_event(EventType.STOPPING, ending.message)
 
 
 def finish(draft: Draft) -> None:
     """Stops what still runs; the cluster has ended when nothing does."""
     if draft.running_processes():
         draft.actions.append(StopAll())
-        draft.look_at(draft.now + draft.policy.stop_again)
+        draft.check_at(draft.now + draft.policy.stop_retry)
         return
-    reason = draft.status.reason or draft.spec.stop or EndReason.USER
-    for worker in draft.workers.values():
+    for worker in list(draft.workers.values()):
         if not worker.state.ended:
-            draft.workers[worker.id] = replace(worker, state=WorkerState.CLOSED, since=draft.now, message="")
+            closed = replace(worker, state=WorkerState.CLOSED, since=draft.now, message="")
+            draft.set_worker(with_process(closed, draft.seen.processes.get(worker.id), draft.now))
+    draft.conditions.clear()
+    draft.losses.clear()
+    reason = draft.status.reason or EndReason.USER
+    phase, event, severity = Phase.STOPPED, EventType.STOPPED, Severity.INFO
     if reason.failure:
-        phase, message = Phase.FAILED, draft.status.message
-        draft.tell("Failed", message, Severity.ERROR)
-    else:
-        phase, message = Phase.STOPPED, f"Stopped: {STOP_SENTENCES.get(reason, reason.value)}."
-        draft.tell("Stopped", message)
-    draft.status = replace(draft.status, phase=phase, reason=reason, message=message, ended=draft.now, conditions=())
+        phase, event, severity = Phase.FAILED, EventType.FAILED, Severity.ERROR
+    draft.status = replace(draft.status, phase=phase, reason=reason, ended=draft.now)
+    draft.record_event(event, draft.status.message, severity)
+
+
+def stop_leftovers(draft: Draft) -> Decision:
+    """Stops processes that appear after the end; the record stays as it is."""
+    cluster = draft.cluster
+    if not draft.running_processes():
+        return Decision(status=cluster.status, workers=cluster.workers)
+    again = draft.now + draft.policy.stop_retry
+    return Decision(status=cluster.status, workers=cluster.workers, actions=(StopAll(),), look_again=again)

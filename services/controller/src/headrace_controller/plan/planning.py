@@ -1,45 +1,54 @@
-"""The plan itself: which rules apply to a cluster in its phase."""
+"""The plan: which rules apply to a cluster in its phase."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 
 from headrace_controller.model import Cluster, Phase
-from headrace_controller.plan.decision import Decision, FetchLogTail, NewWorkerId, Policy, Seen, StopAll
+from headrace_controller.plan.culling import lifetime_reached, scheduler_shut_down
+from headrace_controller.plan.decision import Decision, FetchLogTail, NewWorkerId, Policy, Seen
 from headrace_controller.plan.draft import Draft
-from headrace_controller.plan.ending import begin_failure, begin_stop, finish
-from headrace_controller.plan.scheduler import look_after_scheduler
-from headrace_controller.plan.startable import say_startable
-from headrace_controller.plan.workers import look_after_workers
+from headrace_controller.plan.ending import Ending, begin_end, finish, stop_leftovers, stop_requested
+from headrace_controller.plan.scheduler import reconcile_scheduler
+from headrace_controller.plan.starting import set_startable
+from headrace_controller.plan.workers import reconcile_workers
+
+Rule = Callable[[Draft], Ending | None]
+"""Decides one thing; returns why the cluster ends, if it does. The rules after it are then left out."""
+
+_QUEUED: tuple[Rule, ...] = (stop_requested, lifetime_reached)
+_STARTED: tuple[Rule, ...] = (
+    stop_requested,
+    lifetime_reached,
+    scheduler_shut_down,
+    reconcile_scheduler,
+    reconcile_workers,
+    set_startable,
+)
 
 
 def plan(cluster: Cluster, seen: Seen, now: float, policy: Policy, new_id: NewWorkerId) -> Decision:
-    """Decides what the status of a cluster is and what is to be done for it.
+    """Decides the status and the workers of a cluster, and what to do for it.
 
     `cluster` must be the latest record: processes that it does not know are stopped.
     """
     draft = Draft(cluster, seen, now, policy, new_id)
-    match cluster.status.phase:
-        case Phase.STOPPED | Phase.FAILED:
-            if draft.running_processes():
-                draft.actions.append(StopAll())
-                draft.look_at(now + policy.stop_again)
-            return draft.decision()
-        case Phase.STOPPING:
-            finish(draft)
-        case _ if cluster.spec.stop is not None:
-            begin_stop(draft, cluster.spec.stop)
-            finish(draft)
-        case Phase.QUEUED:
-            pass
-        case _:
-            failure = look_after_scheduler(draft) or look_after_workers(draft)
-            if failure is not None and failure.process not in seen.log_tail:
-                return Decision(status=cluster.status, actions=(FetchLogTail(failure.process),))
-            if failure is not None:
-                begin_failure(draft, failure)
-                finish(draft)
-            else:
-                say_startable(draft)
-    draft.status = replace(draft.status, observed_generation=cluster.generation)
+    phase = cluster.status.phase
+    if phase.ended:
+        return stop_leftovers(draft)
+    if phase is not Phase.STOPPING:
+        ending = _first_ending(draft, _QUEUED if phase is Phase.QUEUED else _STARTED)
+        if ending is not None and ending.process is not None and ending.process not in seen.log_tail:
+            return Decision(status=cluster.status, workers=cluster.workers, actions=(FetchLogTail(ending.process),))
+        if ending is not None:
+            begin_end(draft, ending)
+    if draft.status.phase is Phase.STOPPING:
+        finish(draft)
     return draft.decision()
+
+
+def _first_ending(draft: Draft, rules: tuple[Rule, ...]) -> Ending | None:
+    for rule in rules:
+        if (ending := rule(draft)) is not None:
+            return ending
+    return None

@@ -1,20 +1,16 @@
-"""What people are told."""
+"""Parts of the sentences that people read."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
+from itertools import pairwise
 
-from headrace_controller.backends.base import ExitCause, ProcessStatus
-from headrace_controller.model import EndReason, Spec
+from headrace.v1.enums import ExitCause
+from headrace_controller.backends.process import ProcessStatus
+from headrace_controller.model import WorkerRecord
 
-STOP_SENTENCES = {
-    EndReason.USER: "it was asked to stop",
-    EndReason.IDLE: "it had nothing to do for too long",
-    EndReason.NO_CLIENT: "no client was connected for too long",
-    EndReason.LIFETIME: "it has reached its maximum lifetime",
-    EndReason.LIMIT: "a limit is now below what it used",
-    EndReason.BUDGET: "its budget is used up",
-}
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def count(n: int, noun: str) -> str:
@@ -22,22 +18,35 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def of_group(spec: Spec, group: str) -> str:
-    """`` of group gpu``, to go on from workers; "" where there is only one group."""
-    return f" of group {group}" if len(spec.groups) > 1 else ""
+def duration(seconds: float) -> str:
+    """``0.5 s``, ``1 h 30 min``: rounded to the two largest units."""
+    for (unit, size), (smaller, step) in pairwise(_UNITS):
+        if seconds >= size:
+            whole, rest = divmod(round(seconds / step), size // step)
+            return f"{whole} {unit} {rest} {smaller}" if rest else f"{whole} {unit}"
+    return f"{seconds:g} s"
 
 
-def how_it_ended(process: ProcessStatus) -> str:
-    """``ended with exit code 1: no such file``, to go on from a name."""
+def about_workers(workers: Sequence[WorkerRecord], one: str, several: str) -> str:
+    """``Worker default-1-abc was lost. Its process ended.``, with the message of the first worker."""
+    first = workers[0]
+    subject = (
+        f"Worker {first.id} {one}." if len(workers) == 1 else f"{len(workers)} workers {several}, such as {first.id}."
+    )
+    return f"{subject} {first.message}".rstrip()
+
+
+def describe_exit(process: ProcessStatus) -> str:
+    """``ended with exit code 1: no such file``, to continue the name of a process."""
     sentence = _cause(process)
-    return f"{sentence}: {process.message}" if process.message else sentence
+    return f"{sentence}: {process.message.rstrip('.')}" if process.message else sentence
 
 
 def _cause(process: ProcessStatus) -> str:
     code = process.exit_code
-    if process.cause is ExitCause.OUT_OF_MEMORY:
-        return "used more memory than it may"
-    if process.cause is ExitCause.START_FAILED:
+    if process.exit_cause is ExitCause.OUT_OF_MEMORY:
+        return "exceeded its memory limit"
+    if process.exit_cause is ExitCause.START_FAILED:
         return "could not be started" + ("" if code is None else f" (exit code {code})")
     if code is None:
         return "ended"

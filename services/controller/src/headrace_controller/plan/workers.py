@@ -1,117 +1,184 @@
-"""The rules for workers: as many as wanted, the failed ones replaced, the running ones closed only when retired."""
+"""Rules for workers: as many as wanted, failed ones replaced, running ones closed only after they were retired.
+
+The record is walked through once. Nearly all workers are as they should be nearly always: they cost a few look-ups
+each, and the decision shares their records.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
-from headrace_controller.backends.base import SCHEDULER
-from headrace_controller.model import Group, Severity, WorkerRecord, WorkerState
-from headrace_controller.plan.backoff import count_failures, forgive, may_ask, may_make, try_at_once
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType
+from headrace_controller.backends.process import SCHEDULER, ProcessState
+from headrace_controller.model import Severity, WorkerId, WorkerRecord, WorkerState
+from headrace_controller.plan.counts import GroupCount
 from headrace_controller.plan.decision import StartProcesses, StopProcesses
-from headrace_controller.plan.draft import Draft, Failure
-from headrace_controller.plan.sentences import count, of_group
-from headrace_controller.plan.worker_life import settled
+from headrace_controller.plan.draft import Draft
+from headrace_controller.plan.ending import Ending
+from headrace_controller.plan.losses import record_losses
+from headrace_controller.plan.sentences import about_workers, count
+from headrace_controller.plan.starting import count_failures, end_pauses, may_add, may_launch, reset_failures
+from headrace_controller.plan.worker_state import current
 
 
-def look_after_workers(draft: Draft) -> Failure | None:
-    """Follows, starts and stops workers; returns why the cluster cannot go on, if so."""
-    if draft.generation != draft.status.observed_generation:  # somebody wants something else: try it at once
-        try_at_once(draft)
-    failure = _follow(draft)
-    if failure is not None:
-        return failure
-    for group in draft.spec.groups:
-        _close_unwanted(draft, group)
+def reconcile_workers(draft: Draft) -> Ending | None:
+    """Follows, launches and stops workers."""
+    if draft.cluster.generation != draft.status.observed_generation:
+        end_pauses(draft)
+    walk = _walk(draft)
+    reset_failures(draft, walk.joined)
+    _record_turns(draft, walk)
+    if (ending := count_failures(draft, [worker for worker in walk.failed if not worker.joined])) is not None:
+        return ending
+    for group in draft.counts.values():
+        walk.ended += _close_surplus(draft, group)
         _add_missing(draft, group)
-    _start_and_stop(draft)
-    _forget_ended(draft)
-    _say_how_many(draft)
+    _launch(draft)
+    _stop(draft, walk)
+    record_losses(draft)
+    _drop_ended(draft, len(walk.ended))
+    _set_ready(draft)
     return None
 
 
-def _follow(draft: Draft) -> Failure | None:
-    turned: list[WorkerRecord] = []
-    for before in list(draft.workers.values()):
-        worker = draft.workers[before.id] = settled(draft, before)
+@dataclass(slots=True)
+class _Walk:
+    """What one walk through the workers found."""
+
+    joined: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
+    closed: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
+    failed: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
+    ended: list[WorkerId] = field(default_factory=list[WorkerId])  # now or before
+    processes: int = 0  # of workers in the record
+
+
+def _walk(draft: Draft) -> _Walk:
+    """Brings the records up to date and counts them."""
+    walk, counts = _Walk(), draft.counts
+    processes, joined, retired = draft.seen.processes, draft.report.joined, draft.report.retired
+    running, process_runs = WorkerState.RUNNING, ProcessState.RUNNING  # looking these up costs as much as all the rest
+    for name, before in draft.cluster.workers.items():
+        process = processes.get(name)
+        walk.processes += process is not None
+        if (
+            before.state is running
+            and joined.get(name) == before.address
+            and name not in retired
+            and (process is None or (process.state is process_runs and process.host == before.host))
+        ):
+            counts[before.group].running += 1
+            continue
+        worker = current(draft, before, process)
+        if worker is not before:
+            draft.set_worker(worker)
         if worker.state is not before.state:
-            turned.append(worker)
-    joined = [worker for worker in turned if worker.state is WorkerState.RUNNING]
-    forgive(draft, joined)
-    _tell_joined(draft, joined)
-    _tell_gone(draft, "WorkersClosed", [w for w in turned if w.state is WorkerState.CLOSED], Severity.INFO)
-    lost = [w for w in turned if w.joined and w.state in {WorkerState.PENDING, WorkerState.FAILED}]
-    _tell_gone(draft, "WorkerLost", lost, Severity.WARNING)
-    failed = [w for w in turned if not w.joined and w.state is WorkerState.FAILED]
-    _tell_gone(draft, "WorkerFailed", failed, Severity.WARNING)
-    return count_failures(draft, failed)
+            _sort(draft, walk, before, worker)
+        if worker.state.ended:
+            walk.ended.append(worker.id)
+        counts[worker.group].add(worker)
+    return walk
 
 
-def _close_unwanted(draft: Draft, group: Group) -> None:
-    pending = draft.members(group.name, WorkerState.PENDING)
-    running = draft.members(group.name, WorkerState.RUNNING)
-    unwanted = max(0, len(pending) + len(running) - group.wanted)
-    newest_first = pending[::-1]
-    # One that has joined before, and is being restarted, is the last to go.
-    for worker in sorted(newest_first, key=lambda worker: worker.joined)[:unwanted]:
-        draft.workers[worker.id] = replace(
-            worker, state=WorkerState.CLOSED, since=draft.now, message="No longer wanted before it had joined."
-        )
+def _sort(draft: Draft, walk: _Walk, before: WorkerRecord, worker: WorkerRecord) -> None:
+    """Sorts a worker whose state has changed by the event that it causes."""
+    if worker.state is WorkerState.RUNNING:
+        walk.joined.append(worker)
+    elif worker.id in draft.losses:
+        pass  # its loss is recorded later, with this
+    elif worker.id in draft.report.retired:
+        walk.closed.append(worker)
+    elif before.state is not WorkerState.PENDING:
+        draft.losses[worker.id] = draft.now
+    elif worker.state is WorkerState.CLOSED:
+        walk.closed.append(worker)
+    else:
+        walk.failed.append(worker)
 
 
-def _add_missing(draft: Draft, group: Group) -> None:
-    missing = group.wanted - len(draft.members(group.name, WorkerState.PENDING, WorkerState.RUNNING))
-    if missing <= 0 or not _may_start(draft) or not may_make(draft, group.name):
+def _record_turns(draft: Draft, walk: _Walk) -> None:
+    for group, joined in Counter(worker.group for worker in walk.joined).items():
+        now = draft.counts[group]
+        workers = f"{count(joined, 'worker')}{draft.of_group(group)}"
+        draft.record_event(EventType.WORKERS_JOINED, f"{workers} joined; {now.running} of {now.desired} run.")
+    if walk.closed:
+        draft.record_event(EventType.WORKERS_CLOSED, about_workers(walk.closed, "has ended", "have ended"))
+    if walk.failed:
+        message = about_workers(walk.failed, "failed to start", "failed to start")
+        draft.record_event(EventType.WORKERS_FAILED, message, Severity.WARNING)
+
+
+def _close_surplus(draft: Draft, group: GroupCount) -> list[WorkerId]:
+    """Closes pending workers that are too many, the newest first; returns them."""
+    if not group.surplus_pending:
+        return []
+    newest_first = group.pending[::-1]
+    # A worker that had joined, and is being restarted, is the last to go.
+    order = sorted(newest_first, key=lambda worker: worker.joined)
+    closing = {worker.id: worker for worker in order[: group.surplus_pending]}
+    for worker in closing.values():
+        message = "Closed because fewer workers are wanted."
+        draft.set_worker(replace(worker, state=WorkerState.CLOSED, since=draft.now, message=message))
+    group.pending = [worker for worker in group.pending if worker.id not in closing]
+    return list(closing)
+
+
+def _add_missing(draft: Draft, group: GroupCount) -> None:
+    missing = group.missing
+    if not missing or not _may_join(draft) or not may_add(draft, group.group):
         return
     made = draft.status.workers_made
     for n in range(made + 1, made + missing + 1):
-        worker = draft.new_id(group.name, n)
-        draft.workers[worker] = WorkerRecord(id=worker, group=group.name, created=draft.now, since=draft.now)
+        name = draft.new_id(group.group, n)
+        worker = WorkerRecord(id=name, group=group.group, created=draft.now, since=draft.now)
+        draft.set_worker(worker)
+        group.add(worker)
     draft.status = replace(draft.status, workers_made=made + missing)
-    draft.look_at(draft.now + draft.policy.worker_start_timeout)
-    draft.tell("WorkersStarting", f"Starting {count(missing, 'worker')}{of_group(draft.spec, group.name)}.")
+    draft.check_at(draft.now + draft.policy.worker_start_timeout)
+    message = f"Starting {count(missing, 'worker')}{draft.of_group(group.group)}."
+    draft.record_event(EventType.WORKERS_STARTING, message)
 
 
-def _may_start(draft: Draft) -> bool:
-    """Workers that could not find their scheduler would wait in vain."""
+def _may_join(draft: Draft) -> bool:
+    """Whether new workers would find their scheduler."""
     return draft.report.connected and bool(draft.report.scheduler_address)
 
 
-def _start_and_stop(draft: Draft) -> None:
-    for group, workers in draft.unstarted().items():
-        if _may_start(draft) and may_ask(draft, group):
-            draft.actions.append(StartProcesses(tuple(workers)))
-    wanted = {worker.id for worker in draft.workers.values() if not worker.state.ended}
-    stopping = [process for process in draft.running_processes() if process != SCHEDULER and process not in wanted]
-    if stopping:
-        draft.actions.append(StopProcesses(tuple(stopping)))
+def _launch(draft: Draft) -> None:
+    for group in draft.counts.values():
+        workers = tuple(worker.id for worker in group.pending if worker.id not in draft.seen.processes)
+        if workers and _may_join(draft) and may_launch(draft, group.group):
+            draft.actions.append(StartProcesses(workers))
 
 
-def _forget_ended(draft: Draft) -> None:
-    ended = [worker.id for worker in draft.workers.values() if worker.state.ended]
-    for worker in ended[: -draft.policy.ended_workers_kept]:
-        del draft.workers[worker]
+def _stop(draft: Draft, walk: _Walk) -> None:
+    """Stops the processes of ended workers, and those that the record does not know."""
+    processes = draft.seen.processes
+    unwanted: list[str] = list(walk.ended)
+    if walk.processes + (SCHEDULER in processes) < len(processes):
+        unwanted += [name for name in processes if name != SCHEDULER and name not in draft.workers]
+    found = (processes.get(name) for name in unwanted)
+    running = tuple(p.key.process for p in found if p is not None and p.state is not ProcessState.EXITED)
+    if running:
+        draft.actions.append(StopProcesses(running))
 
 
-def _say_how_many(draft: Draft) -> None:
-    wanted = sum(group.wanted for group in draft.spec.groups)
-    running = {group.name: len(draft.members(group.name, WorkerState.RUNNING)) for group in draft.spec.groups}
-    ready = all(running[group.name] == group.wanted for group in draft.spec.groups)
-    message = f"{sum(running.values())} of {count(wanted, 'worker')} run."
-    draft.state("WorkersReady", holds=ready, reason="" if ready else "Scaling", message=message)
+def _drop_ended(draft: Draft, ended: int) -> None:
+    """Drops the oldest records of ended workers; those whose loss is not recorded yet stay."""
+    surplus = ended - draft.policy.ended_workers_kept
+    if surplus <= 0:
+        return
+    oldest = [worker.id for worker in draft.workers.values() if worker.state.ended][:surplus]
+    for worker in oldest:
+        if worker not in draft.losses:
+            draft.drop_worker(worker)
 
 
-def _tell_joined(draft: Draft, joined: Sequence[WorkerRecord]) -> None:
-    for group in draft.spec.groups:
-        if any(worker.group == group.name for worker in joined):
-            running = len(draft.members(group.name, WorkerState.RUNNING))
-            draft.tell(
-                "WorkersJoined", f"Now {running} of {count(group.wanted, 'worker')}{of_group(draft.spec, group.name)}."
-            )
-
-
-def _tell_gone(draft: Draft, kind: str, workers: Sequence[WorkerRecord], severity: Severity) -> None:
-    if len(workers) == 1:
-        draft.tell(kind, f"Worker {workers[0].id}: {workers[0].message}", severity)
-    elif workers:
-        draft.tell(kind, f"{len(workers)} workers, such as {workers[0].id}: {workers[0].message}", severity)
+def _set_ready(draft: Draft) -> None:
+    groups = draft.counts.values()
+    desired, running = sum(group.desired for group in groups), sum(group.running for group in groups)
+    message = f"{running} of {count(desired, 'worker')} run."
+    if all(group.running == group.desired for group in groups):
+        draft.set_condition(ConditionType.WORKERS_READY, ConditionStatus.TRUE, message=message)
+    else:
+        draft.set_condition(ConditionType.WORKERS_READY, ConditionStatus.FALSE, "Scaling", message)

@@ -8,13 +8,17 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from tests.controller.builders import SCHEDULER_ADDRESS, WORKER_ADDRESS, exited_process, process
+from tests.controller.plan.deciding import conditions
 
-from headrace_controller.backends.base import SCHEDULER, ExitCause, ProcessKey, ProcessState, ProcessStatus, Role
+from headrace.v1.enums import ConditionStatus, ConditionType
+from headrace_controller.backends.process import SCHEDULER, ProcessState, ProcessStatus
 from headrace_controller.model import (
     AdaptRange,
     Backoff,
     Cluster,
     ClusterId,
+    Departure,
     EndReason,
     Group,
     Phase,
@@ -31,12 +35,14 @@ from headrace_controller.plan import (
     Decision,
     FetchLogTail,
     Policy,
+    RouteState,
     Seen,
     StartProcesses,
     StopAll,
     StopProcesses,
     plan,
 )
+from headrace_controller.plan.counts import count_workers
 
 POLICY = Policy(start_timeout=60, worker_start_timeout=20, scheduler_lost=30, ended_workers_kept=5)
 ENOUGH_STEPS = 60
@@ -47,15 +53,8 @@ def new_id(group: str, n: int) -> WorkerId:
     return WorkerId(f"{group}-{n}-abcdef")
 
 
-def process(name: str, state: ProcessState = ProcessState.RUNNING, code: int | None = None) -> ProcessStatus:
-    role = Role.SCHEDULER if name == SCHEDULER else Role.WORKER
-    cause = ExitCause.EXITED if state is ProcessState.EXITED else ExitCause.NONE
-    key = ProcessKey("c1", name)
-    return ProcessStatus(key=key, role=role, generation=1, state=state, exit_code=code, cause=cause)
-
-
 class World:
-    """A backend that starts what it is told and an agent that does as instructed, with the plan between them."""
+    """A backend that launches what it is asked to, and an agent that follows instructions; the plan between them."""
 
     def __init__(self, cluster: Cluster, processes: dict[str, ProcessStatus] | None = None) -> None:
         self.now = 1000.0
@@ -68,36 +67,46 @@ class World:
     def plan(self) -> Decision:
         seen = Seen(
             processes=dict(self.processes),
-            routed=bool(self.cluster.report.scheduler_address),
+            route=RouteState(routed=bool(self.cluster.report.scheduler_address)),
             log_tail=self.log_tail,
         )
         before = self.cluster
         decision = plan(before, seen, self.now, POLICY, new_id)
         self.check(before, decision)
-        again = plan(replace(before, status=decision.status), seen, self.now, POLICY, new_id)
-        assert again.status == decision.status
+        after = replace(before, status=decision.status, workers=decision.workers)
+        again = plan(after, seen, self.now, POLICY, new_id)
+        assert again.status is decision.status
+        assert again.workers is decision.workers
         assert started(again.actions) <= started(decision.actions)
         assert stopped(again.actions) <= stopped(decision.actions)
         assert again.events == ()
-        self.cluster = replace(before, status=decision.status)
+        self.cluster = after
+        self.forget_recorded_losses()
         self.carry_out(decision.actions)
         return decision
 
     def check(self, before: Cluster, decision: Decision) -> None:
-        workers = decision.status.workers
-        if before.spec.stop is not None or before.status.phase not in LIVE:
+        workers = decision.workers
+        for name, record in before.workers.items():
+            if workers.get(name) == record:
+                assert workers[name] is record
+        if before.spec.stop or before.status.phase not in LIVE:
             assert not started(decision.actions)
         if decision.status.phase not in LIVE or any(isinstance(action, FetchLogTail) for action in decision.actions):
             return
-        for group in before.spec.groups:
-            alive = [w for w in workers.values() if w.group == group.name and w.state.alive]
-            running = [w for w in alive if w.state is WorkerState.RUNNING]
-            assert len(alive) <= max(group.wanted, len(running))
-        for worker in stopped(decision.actions) & set(before.report.joined):
-            if (record := before.status.workers.get(WorkerId(worker))) and record.state is WorkerState.RUNNING:
-                assert worker in before.report.retired
-        ended = [w for w in workers.values() if w.state.ended]
+        for count in count_workers(replace(before, workers=workers)).values():
+            assert count.surplus_pending == 0
+        for name in stopped(decision.actions) & set(before.report.joined):
+            if (record := before.workers.get(WorkerId(name))) and record.state is WorkerState.RUNNING:
+                assert name in before.report.retired
+        ended = [w for w in workers.values() if w.state.ended and w.id not in decision.status.losses]
         assert len(ended) <= POLICY.ended_workers_kept
+
+    def forget_recorded_losses(self) -> None:
+        """As the agent's session does."""
+        departures = self.cluster.report.departures
+        kept = {name: d for name, d in departures.items() if name in self.cluster.status.losses}
+        self.report(departures=kept)
 
     def carry_out(self, actions: tuple[Action, ...]) -> None:
         for name in started(actions):
@@ -118,12 +127,13 @@ class World:
         return name in self.processes and self.processes[name].state is not ProcessState.EXITED
 
     def exit(self, name: str, code: int) -> None:
-        self.processes[name] = process(name, ProcessState.EXITED, code)
+        self.processes[name] = exited_process(name, code)
         self.notice(name)
 
     def notice(self, name: str) -> None:
-        joined = {worker: address for worker, address in self.cluster.report.joined.items() if worker != name}
-        self.report(joined=joined)
+        if name in self.cluster.report.joined:
+            joined = {worker: address for worker, address in self.cluster.report.joined.items() if worker != name}
+            self.report(joined=joined, departures={**self.cluster.report.departures, WorkerId(name): Departure()})
         if name == SCHEDULER and self.cluster.report.connected:
             self.report(connected=False, changed=self.now)
 
@@ -131,18 +141,18 @@ class World:
         session = self.cluster.report.session + 1
         joined = {name: address for name, address in self.cluster.report.joined.items() if self.alive(name)}
         self.report(
-            joined=joined, session=session, connected=True, changed=self.now, scheduler_address="tls://127.0.0.1:1"
+            joined=joined, session=session, connected=True, changed=self.now, scheduler_address=SCHEDULER_ADDRESS
         )
 
     def join(self, worker: str) -> None:
-        self.report(joined={**self.cluster.report.joined, WorkerId(worker): "tls://127.0.0.1:2"})
+        self.report(joined={**self.cluster.report.joined, WorkerId(worker): WORKER_ADDRESS})
 
     def retire(self, worker: WorkerId) -> None:
         self.notice(worker)
         self.report(retired=self.cluster.report.retired | {worker})
 
     def behave(self) -> None:
-        """Lets all go well for a moment: processes get ready, the agent does as instructed."""
+        """All goes well for a moment: processes get ready, the agent follows its instructions."""
         self.now += 3
         if not self.alive(SCHEDULER):
             return
@@ -151,13 +161,13 @@ class World:
         for name in self.processes:
             if name != SCHEDULER and self.alive(name) and name not in self.cluster.report.retired:
                 self.join(name)
-        for group in self.cluster.spec.groups:
+        for count in count_workers(self.cluster).values():
             running = [
                 w.id
-                for w in self.cluster.status.workers.values()
-                if w.group == group.name and w.state is WorkerState.RUNNING and w.id in self.cluster.report.joined
+                for w in self.cluster.workers.values()
+                if w.group == count.group and w.state is WorkerState.RUNNING and w.id in self.cluster.report.joined
             ]
-            for worker in running[group.wanted :]:
+            for worker in running[count.desired :]:
                 self.retire(worker)
 
     def settle(self) -> None:
@@ -172,7 +182,7 @@ class World:
                 break
         status = self.cluster.status
         alive = {name for name in self.processes if self.alive(name)}
-        if self.cluster.spec.stop is not None:
+        if self.cluster.spec.stop:
             assert status.phase.ended
         if status.phase.ended:
             assert not alive
@@ -182,17 +192,17 @@ class World:
         assert status.phase is Phase.RUNNING
         assert not decision.actions
         assert decision.look_again is None
+        assert status.losses == {}
+        wanted = 0
         for group in self.cluster.spec.groups:
-            running = {w.id for w in status.workers.values() if w.group == group.name and w.state.alive}
-            assert len(running) == group.wanted
-            assert running <= alive
-        assert len(alive) == 1 + sum(group.wanted for group in self.cluster.spec.groups)
-        assert {condition.type: condition.holds for condition in status.conditions} == {
-            "Reachable": True,
-            "Routed": True,
-            "Startable": True,
-            "WorkersReady": True,
-        }
+            living = {w.id for w in self.cluster.workers.values() if w.group == group.name and w.state.alive}
+            assert len(living) == self.cluster.desired(group)
+            assert living <= alive
+            wanted += len(living)
+        assert len(alive) == 1 + wanted
+        assert {kind: status for kind, (status, _) in conditions(decision).items()} == dict.fromkeys(
+            ConditionType, ConditionStatus.TRUE
+        )
 
 
 def started(actions: tuple[Action, ...]) -> set[str]:
@@ -213,7 +223,7 @@ def adapt_ranges(draw: st.DrawFn) -> AdaptRange:
 
 
 class PlanMachine(RuleBasedStateMachine):
-    """Anything may go wrong at any time, for as long as it likes; then all goes well and the plan has to settle."""
+    """Anything may go wrong at any time and for any time; then all goes well and the plan has to settle."""
 
     @initialize(size=sizes, small=sizes)
     def new(self, size: int, small: int) -> None:
@@ -234,16 +244,30 @@ class PlanMachine(RuleBasedStateMachine):
 
     @rule(size=sizes, adapt=st.none() | adapt_ranges())
     def user_scales(self, size: int, adapt: AdaptRange | None) -> None:
+        size = adapt.clamp(size) if adapt else size
+        self.change_spec(groups=(Group(size=size, adapt=adapt), *self.world.cluster.spec.groups[1:]))
+
+    @rule(size=sizes)
+    def adaptive_scaling_asks(self, size: int) -> None:
         cluster = self.world.cluster
-        spec = replace(cluster.spec, groups=(Group(size=size, adapt=adapt), *cluster.spec.groups[1:]))
-        if cluster.spec.stop is None:
+        if adapt := cluster.spec.groups[0].adapt:
+            self.world.cluster = replace(cluster, targets={"default": adapt.clamp(size)})
+
+    @rule(size=st.none() | sizes)
+    def user_adds_or_removes_a_group(self, size: int | None) -> None:
+        added = () if size is None else (Group(name="small", size=size),)
+        self.change_spec(groups=(self.world.cluster.spec.groups[0], *added))
+
+    def change_spec(self, **changes: Any) -> None:
+        cluster = self.world.cluster
+        if not cluster.spec.stop:
+            spec = replace(cluster.spec, **changes)
             self.world.cluster = replace(cluster, spec=spec, generation=cluster.generation + 1)
 
     @precondition(lambda self: self.world.cluster.status.workers_made > 8)
     @rule()
     def user_stops(self) -> None:
-        cluster = self.world.cluster
-        self.world.cluster = replace(cluster, spec=replace(cluster.spec, stop=EndReason.USER))
+        self.change_spec(stop=True)
 
     @precondition(lambda self: bool(self.world.processes))
     @rule(data=st.data(), code=st.sampled_from([0, 1, -9]))
@@ -267,7 +291,7 @@ class PlanMachine(RuleBasedStateMachine):
             self.world.notice(name)
 
     @rule(name=st.sampled_from([f"default-{n}-abcdef" for n in range(1, 5)]))
-    def a_process_appears_that_nobody_wants(self, name: str) -> None:
+    def an_unknown_process_appears(self, name: str) -> None:
         self.world.processes.setdefault(f"old-{name}", process(f"old-{name}"))
 
     @rule()
@@ -286,7 +310,7 @@ names = st.sampled_from([new_id("default", n) for n in range(1, 9)])
 records = st.builds(
     WorkerRecord,
     id=st.none(),
-    group=st.just("default"),
+    group=st.sampled_from(["default", "removed"]),
     state=st.sampled_from(WorkerState),
     created=st.floats(0, 2000),
     since=st.floats(0, 2000),
@@ -296,39 +320,49 @@ backoffs = st.builds(Backoff, failures=st.integers(1, 4), retry_at=st.floats(0, 
 statuses = st.builds(
     Status,
     phase=st.sampled_from([Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.STOPPED, Phase.FAILED]),
-    workers=st.dictionaries(names, records).map(lambda found: {n: replace(r, id=n) for n, r in found.items()}),
     workers_made=st.just(8),
     backoffs=st.dictionaries(st.just("default"), backoffs),
+    losses=st.dictionaries(names, st.floats(0, 1000)),
     scheduler_created=st.none() | st.floats(0, 1000),
     started=st.none() | st.floats(0, 1000),
     ended=st.just(900.0),
     reason=st.sampled_from(EndReason),
 )
+worker_tables = st.dictionaries(names, records).map(lambda found: {n: replace(r, id=n) for n, r in found.items()})
 reports = st.builds(
     Report,
     session=st.integers(0, 2),
     connected=st.booleans(),
     changed=st.floats(0, 1000),
-    scheduler_address=st.sampled_from(["", "tls://127.0.0.1:1"]),
-    joined=st.dictionaries(names, st.just("tls://127.0.0.1:2")),
+    scheduler_address=st.sampled_from(["", SCHEDULER_ADDRESS]),
+    joined=st.dictionaries(names, st.just(WORKER_ADDRESS)),
     retired=st.frozensets(names),
+    departures=st.dictionaries(names, st.builds(Departure)),
 )
-states = st.sampled_from(ProcessState)
-process_tables = st.dictionaries(st.just(SCHEDULER) | names, states).map(
-    lambda found: {n: process(n, s, 1 if s is ProcessState.EXITED else None) for n, s in found.items()}
+process_tables = st.dictionaries(st.just(SCHEDULER) | names, st.sampled_from(ProcessState)).map(
+    lambda found: {n: exited_process(n) if s is ProcessState.EXITED else process(n, s) for n, s in found.items()}
 )
 
 
-@given(
-    status=statuses, report=reports, processes=process_tables, size=sizes, stop=st.none() | st.sampled_from(EndReason)
-)
+@given(status=statuses, workers=worker_tables, report=reports, processes=process_tables, size=sizes, stop=st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_from_any_state_it_comes_to_what_is_wanted(
-    status: Status, report: Report, processes: dict[str, ProcessStatus], size: int, stop: EndReason | None
+    status: Status,
+    workers: dict[WorkerId, WorkerRecord],
+    report: Report,
+    processes: dict[str, ProcessStatus],
+    size: int,
+    stop: bool,
 ) -> None:
-    spec = Spec(groups=(Group(size=size),), stop=stop)
     cluster = Cluster(
-        id=ClusterId("c1"), owner=UserId("ann"), created=0.0, spec=spec, status=status, report=report, generation=3
+        id=ClusterId("c1"),
+        owner=UserId("ann"),
+        created=0.0,
+        spec=Spec(groups=(Group(size=size),), stop=stop),
+        status=status,
+        workers=workers,
+        report=report,
+        generation=3,
     )
     world = World(cluster, processes)
     if not world.alive(SCHEDULER) or not report.session or not report.scheduler_address:

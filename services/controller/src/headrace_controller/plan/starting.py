@@ -1,0 +1,110 @@
+"""Launches that fail are retried after growing pauses, of each group by itself; a condition says what cannot start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType
+from headrace_controller.backends.process import SCHEDULER
+from headrace_controller.model import Backoff, EndReason, Severity, WorkerRecord
+from headrace_controller.plan.decision import StartProcesses
+from headrace_controller.plan.draft import Draft
+from headrace_controller.plan.ending import Ending
+
+_BACKEND_FAILED, _START_FAILED = "BackendFailed", "StartFailed"
+
+
+def may_launch(draft: Draft, group: str | None) -> bool:
+    """Whether the backend may be asked now to launch workers of a group; None is the scheduler."""
+    error = draft.seen.start_errors.get(group)
+    return error is None or draft.reached(error.retry_at)
+
+
+def may_add(draft: Draft, group: str) -> bool:
+    """Whether the group may get new workers now."""
+    backoff = draft.backoffs.get(group)
+    return backoff is None or draft.reached(backoff.retry_at)
+
+
+def end_pauses(draft: Draft) -> None:
+    """Ends the pauses of all groups; failures still count, but for groups that were removed."""
+    draft.backoffs = {
+        group: replace(backoff, retry_at=0.0) for group, backoff in draft.backoffs.items() if draft.spec.group(group)
+    }
+
+
+def reset_failures(draft: Draft, joined: Sequence[WorkerRecord]) -> None:
+    """Forgets the failures of groups that workers have joined."""
+    for worker in joined:
+        draft.backoffs.pop(worker.group, None)
+
+
+def count_failures(draft: Draft, failed: Sequence[WorkerRecord]) -> Ending | None:
+    """Counts launches that failed, not workers: those of a group that were launched together count once."""
+    latest = [worker for worker in failed if _is_new(draft, worker)]
+    for group, last in {worker.group: worker for worker in latest}.items():
+        _count(draft, group, last)
+    if not latest or not _all_groups_fail(draft):
+        return None
+    last = latest[-1]
+    failures = draft.backoffs[last.group].failures
+    message = f"Workers failed to start {failures} times in a row. The last one: {last.message}"
+    return Ending(EndReason.WORKERS_FAILED, message, last.id)
+
+
+def _is_new(draft: Draft, worker: WorkerRecord) -> bool:
+    """Whether the worker's launch was not counted yet, and its group still exists."""
+    backoff = draft.backoffs.get(worker.group)
+    return draft.spec.group(worker.group) is not None and (backoff is None or worker.created >= backoff.retry_at)
+
+
+def _count(draft: Draft, group: str, last: WorkerRecord) -> None:
+    before = draft.backoffs.get(group)
+    failures = 1 + (before.failures if before else 0)
+    pause = min(draft.policy.retry_first * 2 ** min(failures - 1, 30), draft.policy.retry_longest)
+    draft.backoffs[group] = Backoff(failures=failures, retry_at=draft.now + pause, message=last.message)
+
+
+def _all_groups_fail(draft: Draft) -> bool:
+    """Whether no worker runs, and every group that should have workers has failed too often."""
+    if any(count.running for count in draft.counts.values()):
+        return False
+    wanting = [group for group, count in draft.counts.items() if count.desired]
+    failures = [draft.backoffs[group].failures if group in draft.backoffs else 0 for group in wanting]
+    return bool(failures) and min(failures) >= draft.policy.worker_failure_limit
+
+
+def set_startable(draft: Draft) -> None:
+    """Sets the condition Startable; while a launch is under way it stays as it was."""
+    errors = _start_errors(draft)
+    sentences = [*errors, *_failures(draft)]
+    if sentences:
+        known = draft.conditions.get(ConditionType.STARTABLE)
+        if errors and (known is None or known.reason != _BACKEND_FAILED):
+            draft.record_event(EventType.BACKEND_FAILED, " ".join(errors), Severity.WARNING)
+        reason = _BACKEND_FAILED if errors else _START_FAILED
+        draft.set_condition(ConditionType.STARTABLE, ConditionStatus.FALSE, reason, " ".join(sentences))
+    elif not any(isinstance(action, StartProcesses) for action in draft.actions):
+        draft.set_condition(ConditionType.STARTABLE, ConditionStatus.TRUE)
+
+
+def _start_errors(draft: Draft) -> list[str]:
+    """What the backend could not launch and is still wanted."""
+    errors, processes = draft.seen.start_errors, draft.seen.processes
+    if not errors:
+        return []
+    missing: dict[str | None, str] = {} if SCHEDULER in processes else {None: "The scheduler"}
+    for group, count in draft.counts.items():
+        if any(worker.id not in processes for worker in count.pending):
+            missing[group] = f"Workers{draft.of_group(group)}"
+    return [f"{who} cannot be started: {errors[group].message}." for group, who in missing.items() if group in errors]
+
+
+def _failures(draft: Draft) -> list[str]:
+    """How the last launch of each group failed that still misses workers."""
+    return [
+        f"Workers{draft.of_group(group)} fail to start. {backoff.message}"
+        for group, backoff in draft.backoffs.items()
+        if draft.counts[group].running < draft.counts[group].desired
+    ]
