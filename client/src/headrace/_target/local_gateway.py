@@ -1,4 +1,4 @@
-"""What `headrace up` leaves for `Gateway()` on the same machine: where it answers, how to check it, how to log in."""
+"""The file that `headrace up` writes for `Gateway()` on the same machine: address, certificate authority, token."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from headrace.errors import HeadraceError
+from headrace.private_files import write_private
 
 FILE_NAME = "gateway.json"
 
 
 def data_directory() -> Path:
-    """Directory of the embedded mode: ``$HEADRACE_DATA_DIR``, or ``headrace`` in the user's data directory."""
+    """Return the directory of `headrace up`: ``$HEADRACE_DATA_DIR``, or ``headrace`` in the user's data directory."""
     if chosen := os.environ.get("HEADRACE_DATA_DIR"):
         return Path(chosen)
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "headrace"
@@ -27,17 +28,17 @@ class LocalGateway:
     Attributes
     ----------
     address
-        Where it answers, such as ``"https://127.0.0.1:8790"``.
+        Such as ``"https://127.0.0.1:8790"``.
     ca_file
-        Certificate authority that signed its certificate, PEM.
+        PEM file of the certificate authority of `address`.
     token
         API token of `user`.
     user
-        Who the token stands for.
+        User id.
     pid
-        Its process.
+        Process id of `headrace up`.
     version
-        Its version.
+        Version of `headrace up`.
     """
 
     address: str
@@ -49,7 +50,7 @@ class LocalGateway:
 
     @classmethod
     def read(cls, directory: Path | None = None) -> LocalGateway | None:
-        """Reads the file in `directory` (`data_directory` by default); None if there is none."""
+        """Read the file in `directory`, by default `data_directory`. Returns None if there is none."""
         path = (directory or data_directory()) / FILE_NAME
         try:
             with path.open(encoding="utf-8") as file:
@@ -61,24 +62,19 @@ class LocalGateway:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise HeadraceError(
                 f"{path} cannot be read ({error.__class__.__name__}: {error}); "
-                "run `headrace up` again, or name another headrace in headrace.address"
+                "run `headrace up` again, or set headrace.address to another address"
             ) from error
 
     def write(self, directory: Path | None = None) -> Path:
-        """Writes the file, readable by its owner only, at once or not at all."""
+        """Write the file, readable by its owner only; return its path."""
         path = (directory or data_directory()) / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{FILE_NAME}.{os.getpid()}")
-        scratch.unlink(missing_ok=True)
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1)
-        scratch.replace(path)
+        write_private(path, json.dumps(asdict(self), indent=1))
         return path
 
     @property
     def running(self) -> bool:
-        """Whether its process still exists."""
+        """Whether the process exists."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:

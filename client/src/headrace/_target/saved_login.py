@@ -1,4 +1,4 @@
-"""API tokens that `headrace login` has saved, one for each address, readable by their owner only."""
+"""The file of logins that `headrace login` writes: an API token for each address."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import cast
 
 from headrace.errors import HeadraceError
+from headrace.private_files import write_private
 
 
 def logins_file() -> Path:
-    """Where saved logins are: ``headrace/logins.json`` in the user's configuration directory."""
+    """Return the path of the file: ``headrace/logins.json`` in the user's configuration directory."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "headrace" / "logins.json"
 
 
@@ -27,17 +28,16 @@ class SavedLogin:
 
     @classmethod
     def read(cls, address: str) -> SavedLogin | None:
-        """Returns what is saved for `address`."""
-        facts = _read_all().get(address)
-        return None if facts is None else cls(**facts)
+        """Return the login saved for `address`, or None."""
+        return _read_all().get(address)
 
     def write(self) -> None:
-        """Saves it, in place of what was saved for this address."""
-        _write_all({**_read_all(), self.address: asdict(self)})
+        """Save it; an earlier login at this address is replaced."""
+        _write_all({**_read_all(), self.address: self})
 
     @staticmethod
     def remove(address: str) -> bool:
-        """Forgets `address`; tells whether there was anything to forget."""
+        """Remove the login at `address`; return whether there was one."""
         logins = _read_all()
         found = logins.pop(address, None)
         if found is not None:
@@ -45,23 +45,18 @@ class SavedLogin:
         return found is not None
 
 
-def _read_all() -> dict[str, dict[str, str]]:
+def _read_all() -> dict[str, SavedLogin]:
     path = logins_file()
     try:
-        logins: object = json.loads(path.read_text("utf-8"))
+        content = cast("dict[str, dict[str, str]]", json.loads(path.read_text("utf-8")))
+        return {address: SavedLogin(**facts) for address, facts in content.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise HeadraceError(f"{path} cannot be read ({error}); remove it and run `headrace login` again") from error
-    return cast("dict[str, dict[str, str]]", logins)
 
 
-def _write_all(logins: dict[str, dict[str, str]]) -> None:
+def _write_all(logins: dict[str, SavedLogin]) -> None:
     path = logins_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.unlink(missing_ok=True)
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(logins, file, indent=1)
-    scratch.replace(path)
+    write_private(path, json.dumps({address: asdict(login) for address, login in logins.items()}, indent=1))

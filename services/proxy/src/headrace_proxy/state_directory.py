@@ -1,4 +1,4 @@
-"""The proxy's directory: one proxy at a time, and the files that Envoy reads."""
+"""The proxy's directory: used by one proxy at a time, with the files that Envoy is started with."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.errors import GatewayServerError
+from headrace.private_files import write_private
 from headrace_proxy.config import Settings
+from headrace_proxy.envoy.bootstrap import bootstrap
 from headrace_proxy.envoy.public_certificate import check_certificate, secret, secret_path
 
 
 @contextmanager
 def locked(directory: Path) -> Generator[None]:
-    """Makes the directory and holds it; raises `GatewayServerError` while another proxy does."""
+    """Hold the directory for the length of the block; raise `GatewayServerError` while another proxy does."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory / "proxy.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -34,15 +36,18 @@ def _lock(descriptor: int, directory: Path) -> None:
     except BlockingIOError:
         holder = os.pread(descriptor, 20, 0).decode(errors="replace")
         raise GatewayServerError(
-            f"another proxy (pid {holder or 'unknown'}) uses {directory}; end it, or choose another with "
+            f"another proxy (pid {holder or 'unknown'}) uses {directory}: stop it, or choose another directory with "
             "HEADRACE_PROXY_STATE_DIRECTORY"
         ) from None
 
 
-def write_public_certificate(settings: Settings) -> None:
-    """Checks the public certificate and tells Envoy where it lies."""
+def write_bootstrap(settings: Settings) -> Path:
+    """Write everything that Envoy reads at its start; return the file for its `--config-path`."""
     check_certificate(settings.public_certificate_file, settings.public_key_file)
-    path = secret_path(settings.state_directory)
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(secret(settings.public_certificate_file, settings.public_key_file), indent=1))
-    temporary.replace(path)
+    directory = settings.state_directory
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    certificate = secret(settings.public_certificate_file, settings.public_key_file)
+    write_private(secret_path(directory), json.dumps(certificate, indent=1))
+    path = directory / "bootstrap.json"
+    write_private(path, json.dumps(bootstrap(settings), indent=1))
+    return path

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headrace_chassis.private_files import write_private
+from headrace.private_files import write_private
 from headrace_up.failure import CannotRun
 from headrace_up.layout import Layout
 

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace_chassis.private_files import write_private
+from headrace.private_files import write_private
 from headrace_up.failure import CannotRun
 
 ROLES = ("user", "admin")

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from headrace_chassis.private_files import write_private
+from headrace.private_files import write_private
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from headrace_chassis.private_files import write_private
+from headrace.private_files import write_private
 from headrace_chassis.tls.certificates import Authority
 
 # Renewed at start, long before the end: a headrace that runs for a year without a restart still has a good one.
