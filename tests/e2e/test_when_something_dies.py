@@ -43,7 +43,7 @@ def client(cluster: GatewayCluster) -> Iterator[Any]:
         ("headrace_proxy", "serve"),
         ("envoy",),
         ("valkey",),
-        ("nursery",),
+        ("zygote",),
         ("fork server",),
     ],
     ids=lambda words: words[0],

@@ -1,4 +1,4 @@
-"""A whole headrace with two controllers, which share one store, one nursery and the load balancer before them."""
+"""A whole headrace with two controllers, which share one store, one zygote and the load balancer before them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from headrace._target.local_gateway import LocalGateway
 from headrace.v1 import auth_service_pb2
 from headrace.v1.auth_service_pb2_grpc import AuthServiceStub
 from headrace.v1.cluster_service_pb2_grpc import ClusterServiceStub
-from headrace_backend_local.launch import shut_down
-from headrace_backend_local.marks import site
-from headrace_backend_local.zygote import procfs
+from headrace_backend_local.process_tags import ProcessTag, site
+from headrace_backend_local.zygote_process import shut_down
+from headrace_chassis import procfs
 from headrace_chassis.redis import keys
 from headrace_chassis.redis.leases import SHARDS, shard_of
 from headrace_up import marks
@@ -117,7 +117,7 @@ class TwoControllers:
     def processes(self, cluster: str) -> set[tuple[str, int]]:
         """What runs of a cluster: each process that was started for it, with its pid."""
         mine = site(DEPLOYMENT, self.layout.local)
-        leaders = [(procfs.mark(p.pid), p.pid) for p in procfs.processes() if p.pid == p.group]
+        leaders = [(ProcessTag.of(p.pid), p.pid) for p in procfs.processes() if p.pid == p.group]
         return {(m.key.process, pid) for m, pid in leaders if m and m.site == mine and m.key.cluster == cluster}
 
     def ever_started(self, cluster: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A place for a local backend that must be empty of processes when a test ends."""
+"""A site for a local backend that must be empty of processes when a test ends."""
 
 from __future__ import annotations
 
@@ -10,39 +10,42 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from headrace_backend_local import marks
+from headrace_backend_local import process_tags
 from headrace_backend_local.backend import LocalBackend
-from headrace_backend_local.launch import shut_down
+from headrace_backend_local.config import Settings
+from headrace_backend_local.zygote_process import shut_down
+from headrace_controller.backends.base import Deployment
 
 
 @dataclass(frozen=True)
-class Place:
+class Site:
     """A deployment with its local directory."""
 
     deployment: str
     directory: Path
 
     @property
-    def site(self) -> str:
-        return marks.site(self.deployment, self.directory)
+    def name(self) -> str:
+        return process_tags.site(self.deployment, self.directory)
 
     @property
-    def nursery(self) -> int:
-        """The pid of the nursery."""
-        [pid] = self.nurseries()
+    def zygote(self) -> int:
+        """The pid of the zygote."""
+        [pid] = self.zygotes()
         return pid
 
-    def nurseries(self) -> list[int]:
-        """Pids of nurseries: one, or none."""
-        named = [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"headrace nursery")]
-        return [pid for pid in named if _leads_session(pid)]  # what it has just forked still has its name
+    def zygotes(self) -> list[int]:
+        """Pids of zygotes: one, or none."""
+        named = [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"headrace zygote")]
+        return [pid for pid in named if _leads_session(pid)]  # what it has just forked still has its title
 
     def processes(self) -> list[int]:
         """Pids of all that runs for it."""
-        site = self.site.encode()
+        site = self.name.encode()
         return [
             pid
             for pid in (int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit())
@@ -51,15 +54,16 @@ class Place:
 
     def processes_of(self, cluster: str, process: str = "") -> list[int]:
         """Pids of all that runs for a cluster, or for one of its processes."""
-        mark = re.compile(rf"headrace={re.escape(self.site)}/{cluster}/\d+/{process}".encode())
-        return [pid for pid in self.processes() if mark.search(_read(pid, "environ"))]
+        tag = re.compile(rf"headrace={re.escape(self.name)}/{cluster}/\d+/{process}".encode())
+        return [pid for pid in self.processes() if tag.search(_read(pid, "environ"))]
 
     def standbys(self) -> list[int]:
         """Pids of those that wait for a cluster."""
         return [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"dask standby")]
 
-    def backend(self, *, standby: int = 0, agent: str = "fake_agent") -> LocalBackend:
-        return LocalBackend(self.deployment, self.directory, standby=standby, agent=agent)
+    def backend(self, *, standby: int = 0, agent: str = "fake_agent", **settings: Any) -> LocalBackend:
+        deployment = Deployment(id=self.deployment, agent_endpoint="unix:/nowhere")
+        return LocalBackend(Settings(directory=self.directory, standby=standby, **settings), deployment, agent=agent)
 
 
 def _leads_session(pid: int) -> bool:
@@ -77,33 +81,33 @@ def _read(pid: int, what: str) -> bytes:
 
 
 @pytest.fixture
-def make_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Place]]:
-    """Makes places; afterwards nothing may run there."""
+def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Site]]:
+    """Makes sites; afterwards nothing may run there."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setenv("SECRET_OF_THE_SERVICES", "key")
-    places: list[Place] = []
+    sites: list[Site] = []
 
-    def make() -> Place:
+    def make() -> Site:
         name = f"test-{secrets.token_hex(4)}"
-        places.append(Place(name, tmp_path / name))
-        return places[-1]
+        sites.append(Site(name, tmp_path / name))
+        return sites[-1]
 
     yield make
-    left = {pid: _read(pid, "cmdline") for place in places for pid in _left(place)}
+    left = {pid: _read(pid, "cmdline") for site in sites for pid in _left(site)}
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert left == {}
 
 
 @pytest.fixture
-def place(make_place: Callable[[], Place]) -> Place:
-    return make_place()
+def site(make_site: Callable[[], Site]) -> Site:
+    return make_site()
 
 
-def _left(place: Place) -> list[int]:
-    if place.directory.exists():
-        shut_down(place.directory)
+def _left(site: Site) -> list[int]:
+    if site.directory.exists():
+        shut_down(site.directory)
     deadline = time.monotonic() + 2
-    while (left := place.processes()) and time.monotonic() < deadline:
+    while (left := site.processes()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return left

@@ -1,4 +1,4 @@
-"""A module of the agent's shape that needs no controller: what a forked process does is told by its environment."""
+"""A module of the agent's shape that needs no controller: its environment says what a forked process does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ preloaded_in = 0
 stood_by_in = 0
 
 
-def preload() -> None:
+def preload(nice: int) -> None:
     global preloaded_in  # noqa: PLW0603 what forks inherit is what is tested
     preloaded_in = os.getpid()
 
@@ -27,6 +27,7 @@ def run() -> int:
     say("from standby", stood_by_in == os.getpid())
     say("directory", Path.cwd())
     say("variables", sorted(v for v in os.environ if v.startswith(("SECRET", "ASKED", "HEADRACE_"))))
+    say("niceness", os.nice(0))
     say("files", sorted(open_files()))
     behaviour = os.environ.get("ASKED_FOR", "")
     if behaviour == "failure":

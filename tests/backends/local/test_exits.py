@@ -1,4 +1,4 @@
-"""Why a process has ended, as far as can be told."""
+"""Why a process exited, as far as can be told."""
 
 from __future__ import annotations
 
@@ -6,25 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from headrace_backend_local.zygote.out_of_memory import OutOfMemory
-from headrace_backend_local.zygote.record import explain
-from headrace_controller.backends.base import ExitCause
+from headrace.v1.enums import ExitCause
+from headrace_backend_local.zygote.exits import OutOfMemory, explain
 
 
 @pytest.mark.parametrize(
     ("code", "stopped", "out_of_memory", "cause", "message"),
     [
-        (0, False, False, ExitCause.EXITED, "ended by itself, with code 0"),
+        (0, False, False, ExitCause.EXITED, "exited by itself, with code 0"),
         (3, False, False, ExitCause.EXITED, "exited with code 3"),
         (-11, False, False, ExitCause.EXITED, "killed by signal 11 (Segmentation fault)"),
-        (-9, False, False, ExitCause.EXITED, "killed by signal 9 (from outside, or by the kernel for want of memory)"),
-        (-9, False, True, ExitCause.OUT_OF_MEMORY, "killed by the kernel for want of memory"),
-        (-9, True, True, ExitCause.STOPPED, "stopped as asked"),
-        (None, True, False, ExitCause.STOPPED, "stopped as asked"),
-        (None, False, False, ExitCause.EXITED, "ended; its exit code is unknown, as what had started it was gone"),
+        (
+            -9,
+            False,
+            False,
+            ExitCause.EXITED,
+            "killed by signal 9 (by another process, or by the kernel because memory ran out)",
+        ),
+        (-9, False, True, ExitCause.OUT_OF_MEMORY, "killed by the kernel because memory ran out"),
+        (-9, True, True, ExitCause.STOPPED, "stopped as requested"),
+        (None, True, False, ExitCause.STOPPED, "stopped as requested"),
+        (
+            None,
+            False,
+            False,
+            ExitCause.EXITED,
+            "exited; its exit code is unknown, because the zygote that had started it was gone",
+        ),
     ],
 )
-def test_a_sentence_for_each_end(
+def test_a_sentence_for_each_exit(
     code: int | None, stopped: bool, out_of_memory: bool, cause: ExitCause, message: str
 ) -> None:
     assert explain(code, stopped=stopped, out_of_memory=out_of_memory) == (cause, message)
@@ -37,19 +48,19 @@ def count(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_kill_of_the_kernel_is_noticed_once(count: Path) -> None:
+def test_a_kill_of_the_kernel_counts_once(count: Path) -> None:
     kernel = OutOfMemory([count.parent / "not there", count])
-    assert not kernel.struck()
+    assert not kernel.has_killed()
     count.write_text("oom_kill 2\n")
-    assert kernel.struck()
-    assert not kernel.struck()
+    assert kernel.has_killed()
+    assert not kernel.has_killed()
 
 
 def test_a_kill_that_has_just_happened_is_not_lost_to_a_look(count: Path) -> None:
     kernel = OutOfMemory([count])
     count.write_text("oom_kill 2\n")
     kernel.refresh()
-    assert kernel.struck()
+    assert kernel.has_killed()
 
 
 def test_a_kill_long_ago_is_not_blamed(count: Path) -> None:
@@ -57,9 +68,9 @@ def test_a_kill_long_ago_is_not_blamed(count: Path) -> None:
     count.write_text("oom_kill 2\n")
     kernel.refresh()
     kernel.refresh()
-    assert not kernel.struck()
+    assert not kernel.has_killed()
 
 
 def test_where_the_kernel_does_not_count_nothing_is_claimed(tmp_path: Path) -> None:
-    assert not OutOfMemory([tmp_path / "nothing"]).struck()
-    assert not OutOfMemory().struck()
+    assert not OutOfMemory([tmp_path / "nothing"]).has_killed()
+    assert not OutOfMemory().has_killed()

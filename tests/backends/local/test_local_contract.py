@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.backends.local.conftest import Place
-from tests.backends.local.contract import MakeBackend
-from tests.backends.local.process_contract import ProcessContract
+from tests.backends.contract import MakeBackend
+from tests.backends.local.conftest import Site
+from tests.backends.process_contract import ProcessContract
 
 
 class TestLocalBackend(ProcessContract):
     @pytest.fixture
-    def make_backend(self, place: Place) -> MakeBackend:
-        return place.backend
+    def make_backend(self, site: Site) -> MakeBackend:
+        return site.backend

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
-from tests.controller.services.fake_machine import FakeMachine
+from tests.backends.fake_machine import FakeMachine
 from tests.controller.services.stubs import agent_service
 
 from headrace.internal.v1 import agent_service_pb2 as pb

@@ -9,8 +9,8 @@ from collections.abc import Generator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
-from tests.controller.services.fake_backend import FakeBackend
-from tests.controller.services.fake_machine import FakeMachine
+from tests.backends.fake_backend import FakeBackend
+from tests.backends.fake_machine import FakeMachine
 
 from headrace_chassis.server import App, serve
 from headrace_controller.app import build_with

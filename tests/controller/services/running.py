@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.struct_pb2 import Struct
 from jwt.algorithms import ECAlgorithm
 from tests.controller.services.fake_agents import FakeAgents
-from tests.controller.services.fake_backend import FakeBackend
-from tests.controller.services.fake_machine import FakeMachine
+from tests.backends.fake_backend import FakeBackend
+from tests.backends.fake_machine import FakeMachine
 from tests.controller.services.fake_proxy import FakeProxy
 from tests.controller.services.stubs import cluster_service, options_service
 

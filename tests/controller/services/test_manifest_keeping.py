@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 from msgspec import msgpack
 from tests.conftest import Eventually
-from tests.controller.services.fake_backend import FakeBackend
-from tests.controller.services.fake_machine import FakeMachine
+from tests.backends.fake_backend import FakeBackend
+from tests.backends.fake_machine import FakeMachine
 
 from headrace_chassis.identity.seal import Seal
 from headrace_controller.backends.base import BackendError

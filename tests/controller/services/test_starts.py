@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from tests.conftest import Eventually
 from tests.controller.services.fake_agents import FakeAgents
-from tests.controller.services.fake_machine import FakeMachine
+from tests.backends.fake_machine import FakeMachine
 from tests.controller.services.running import Site, User
 
 from headrace.v1 import cluster_pb2

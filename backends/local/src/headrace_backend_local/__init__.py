@@ -1,5 +1,5 @@
-"""Processes on this machine.
+"""Clusters as processes of this machine.
 
-A controller never starts a process of a cluster itself. The *nursery* does: a small daemon that has everything
-imported, forks or spawns what is asked for, and outlives controllers. The controller's side is `LocalBackend`.
+A controller never starts a process of a cluster itself. The *zygote* does: a small daemon that has everything imported,
+forks or spawns processes, and outlives controllers. The controller's side is `LocalBackend`.
 """

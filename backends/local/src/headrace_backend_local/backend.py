@@ -1,24 +1,26 @@
-"""The local backend: speaks to the nursery, reads the logs that processes write."""
+"""The local backend: asks the zygote, and reads the logs that processes write."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import shutil
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from pathlib import Path
 
-from headrace_backend_local import launch, manifests, places
-from headrace_backend_local.board import Board
-from headrace_backend_local.link import Link
+from headrace_backend_local import manifests, paths
+from headrace_backend_local.config import Settings
+from headrace_backend_local.launch_specs import LaunchSpecs
 from headrace_backend_local.log_reader import LogReader
-from headrace_backend_local.orders import Orders
-from headrace_backend_local.protocol import Forget, Start, Stop
-from headrace_controller.backends.base import (
-    BackendError,
-    LogPiece,
+from headrace_backend_local.protocol import Forget, Hello, Start, Stop
+from headrace_backend_local.status_cache import StatusCache
+from headrace_backend_local.zygote_client import ZygoteClient
+from headrace_backend_local.zygote_process import AGENT
+from headrace_controller.backends.base import BackendError, Capabilities, Deployment, LogPiece, Network
+from headrace_controller.backends.process import (
+    SCHEDULER,
     ProcessKey,
     ProcessSpec,
     ProcessState,
@@ -26,7 +28,7 @@ from headrace_controller.backends.base import (
     Role,
 )
 
-_FOLLOW_SECONDS = (0.05, 0.5)
+_POLL_SECONDS = (0.05, 0.5)
 
 
 class LocalBackend:
@@ -34,117 +36,146 @@ class LocalBackend:
 
     Parameters
     ----------
+    settings
+        The backend's settings.
     deployment
-        Id of the deployment.
-    directory
-        Its local directory: sockets, logs, manifests, working directories.
-    warm
-        Fork from a process that has everything imported, where the options allow it.
-    standby
-        How many forked processes wait for a cluster.
+        The deployment.
     agent
-        Module of which the nursery takes what it forks.
+        Module that the zygote forks processes of.
     """
 
-    def __init__(
-        self, deployment: str, directory: Path, *, warm: bool = True, standby: int = 2, agent: str = launch.AGENT
-    ) -> None:
-        self._directory = directory.resolve()
-        self._board = Board()
-        self._orders = Orders(deployment=deployment, directory=self._directory, warm=warm, environ=os.environ)
-        self._link = Link(self._board, deployment, self._directory, agent, standby if warm else 0)
+    capabilities = Capabilities(stop_seconds=1.0, notice_seconds=1.0, warm=True)
+
+    def __init__(self, settings: Settings, deployment: Deployment, *, agent: str = AGENT) -> None:
+        self._settings = settings
+        self._deployment = deployment
+        self._directory = settings.directory.resolve()
+        self._cache = StatusCache()
+        self._specs = LaunchSpecs(
+            deployment=deployment, directory=self._directory, warm=settings.warm, environ=os.environ
+        )
+        hello = Hello(settings.standby if settings.warm else 0, settings.nice)
+        self._zygote = ZygoteClient(self._cache, deployment.id, self._directory, agent, hello)
 
     async def open(self) -> None:
-        """Connects to the nursery, started if there is none; knows everything that runs when it returns."""
-        await self._link.open()
+        """Connects to the zygote, started if it does not run; knows all processes when it returns."""
+        await self._zygote.open()
 
     async def close(self) -> None:
-        """Disconnects; the nursery stays."""
-        self._board.close()
-        await self._link.close()
+        """Disconnects. The zygote runs on."""
+        self._cache.close()
+        await self._zygote.close()
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
-        """Hands the processes over to the nursery."""
-        orders = [self._orders.of(spec) for spec in specs]
+        launched = [self._specs.of(spec) for spec in specs]
         kept = {spec.key.cluster: spec.manifest for spec in specs if spec.role is Role.SCHEDULER and spec.manifest}
-        with _file_trouble(self._directory):
+        with _file_errors(self._directory):
             for cluster, manifest in kept.items():
                 await asyncio.to_thread(manifests.write, self._directory, cluster, manifest)
-        await self._link.ask(lambda number: Start(number, orders))
+        await self._zygote.ask(lambda number: Start(number, launched))
 
     async def stop(self, cluster: str, processes: Sequence[str] | None = None) -> None:
-        """Has the nursery end them, and waits until they are gone."""
         names = None if processes is None else list(processes)
-        await self._link.ask(lambda number: Stop(number, cluster, names))
+        await self._zygote.ask(lambda number: Stop(number, cluster, names))
 
     async def observe(self, cluster: str | None = None) -> Sequence[ProcessStatus]:
-        """Returns what the nursery has told; that takes no time."""
-        return self._board.statuses(cluster)
+        """Returns what the zygote has reported; that takes no time."""
+        return self._cache.statuses(cluster)
 
     def changes(self) -> AsyncIterator[ProcessStatus]:
-        """Streams what the nursery tells."""
-        return self._board.stream()
+        return self._cache.feed.stream()
 
     async def logs(
-        self, cluster: str, process: str | None = None, *, tail_lines: int | None = None, follow: bool = False
+        self,
+        cluster: str,
+        process: str | None = None,
+        *,
+        tail_lines: int | None = None,
+        follow: bool = False,
+        positions: Mapping[str, str] | None = None,
     ) -> AsyncIterator[LogPiece]:
-        """Streams logs from their files."""
-        runs = partial(self._runs, cluster)
-        reader = LogReader(self._directory, cluster, process, tail_lines, runs)
-        wait, longest = _FOLLOW_SECONDS
+        reader = LogReader(
+            self._directory,
+            cluster,
+            process,
+            tail_lines=tail_lines,
+            positions=positions or {},
+            runs=lambda name: self._cache.runs(ProcessKey(cluster, name)),
+        )
+        pause, longest = _POLL_SECONDS
         while True:
-            changed = self._board.changed
+            changed = self._cache.next_change(cluster) if follow else None
             pieces = await asyncio.to_thread(reader.read)
             for piece in pieces:
                 yield piece
             if pieces:
-                wait, _ = _FOLLOW_SECONDS
+                pause, _ = _POLL_SECONDS
                 continue
-            if not follow or self._board.closed:
+            if changed is None or self._cache.closed:
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), wait)
-            wait = min(longest, wait * 1.5)
+                await asyncio.wait_for(changed.wait(), pause)
+            pause = min(longest, pause * 1.5)
+
+    def network(self, cluster: str, process: str) -> Network:  # noqa: ARG002 all of them are on this machine
+        host = self._settings.listen_host
+        names, addresses = {"localhost"}, {"127.0.0.1", "::1"}
+        if host:
+            (addresses if _is_address(host) else names).add(host)
+        return Network(
+            agent_endpoint=self._deployment.agent_endpoint,
+            listen_host=host,
+            dns_names=tuple(sorted(names)),
+            ip_addresses=tuple(sorted(addresses)),
+        )
 
     async def forget(self, cluster: str) -> None:
         """Removes logs, manifest and working directory."""
-        await self._link.ask(lambda number: Forget(number, cluster))
-        with _file_trouble(self._directory):
+        await self._zygote.ask(lambda number: Forget(number, cluster))
+        with _file_errors(self._directory):
             await asyncio.to_thread(self._remove_files, cluster)
 
+    async def manifest(self, cluster: str) -> bytes | None:
+        return (await self._read_manifests([cluster] if self._has_scheduler(cluster) else [])).get(cluster)
+
     async def manifests(self) -> Mapping[str, bytes]:
-        """Returns the manifests of clusters whose scheduler runs."""
-        running = _with_scheduler(self._board.statuses())
-        with _file_trouble(self._directory):
-            return await asyncio.to_thread(manifests.read, self._directory, running)
+        return await self._read_manifests(
+            [
+                status.key.cluster
+                for status in self._cache.statuses()
+                if status.role is Role.SCHEDULER and status.state is not ProcessState.EXITED
+            ]
+        )
 
     async def update_manifest(self, cluster: str, manifest: bytes) -> None:
-        """Replaces the manifest of a cluster whose scheduler runs."""
-        if _with_scheduler(self._board.statuses(cluster)):
-            with _file_trouble(self._directory):
+        if self._has_scheduler(cluster):
+            with _file_errors(self._directory):
                 await asyncio.to_thread(manifests.write, self._directory, cluster, manifest)
 
-    def _runs(self, cluster: str, process: str) -> bool:
-        return self._board.runs(ProcessKey(cluster, process))
+    def _has_scheduler(self, cluster: str) -> bool:
+        return self._cache.runs(ProcessKey(cluster, SCHEDULER))
+
+    async def _read_manifests(self, clusters: Sequence[str]) -> dict[str, bytes]:
+        with _file_errors(self._directory):
+            return await asyncio.to_thread(manifests.read, self._directory, clusters)
 
     def _remove_files(self, cluster: str) -> None:
         manifests.remove(self._directory, cluster)
-        for directory in (places.log_directory(self._directory, cluster), places.work(self._directory, cluster)):
+        for directory in (paths.log_directory(self._directory, cluster), paths.work(self._directory, cluster)):
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(directory)
 
 
-def _with_scheduler(statuses: Iterable[ProcessStatus]) -> list[str]:
-    """The clusters whose scheduler runs."""
-    return [
-        status.key.cluster
-        for status in statuses
-        if status.role is Role.SCHEDULER and status.state is not ProcessState.EXITED
-    ]
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
-def _file_trouble(directory: Path) -> Generator[None]:
+def _file_errors(directory: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:

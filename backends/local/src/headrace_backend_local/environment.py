@@ -1,4 +1,4 @@
-"""What of the server's environment the processes of users see, and which variables a forked process is too late for."""
+"""Environment variables of clusters' processes: what they inherit, and which ones a forked process cannot be given."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 _INHERITED = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|PYTHONPATH|VIRTUAL_ENV|LD_LIBRARY_PATH"
     r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|CUDA_\w+|NVIDIA_\w+"
-    r"|HEADRACE_EMBEDDED"  # no secret: by it, embedded mode finds all that runs for it
+    r"|HEADRACE_EMBEDDED"  # not a secret: `headrace up` finds all of its processes by it
 )
-# Read when the interpreter or a library is loaded, and so before a fork.
+# Read when the interpreter or a library is loaded, that is before a fork.
 _READ_EARLY = re.compile(
     r"(LD|LC|DASK|OMP|GOMP|KMP|MKL|OPENBLAS|GOTO|BLIS|NUMEXPR|NUMBA|VECLIB|MALLOC|GLIBC|ARROW)_\w*"
     r"|LANG|LANGUAGE|TZ|PYTHON\w*"
@@ -23,20 +23,20 @@ WORKER_DEFAULTS = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-# A process that changes its title leaves its environment, with the mark, legible.
+# A process that changes its title leaves its environment, which has its tag, readable in /proc.
 TITLE_DEFAULTS = {"SPT_NOENV": "1"}
-# Worker processes forked from the nursery must find what Dask would have set; the seed is the one that it uses.
-NURSERY_DEFAULTS = {
+# Worker processes forked from the zygote must find what Dask would have set; the seed is the one that Dask uses.
+ZYGOTE_DEFAULTS = {
     **WORKER_DEFAULTS,
     **TITLE_DEFAULTS,
     "PYTHONHASHSEED": "6640",
-    # Arrow's allocator would have a thread, which no fork inherits.
+    # Arrow's allocator would start a thread, which no fork inherits.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns what processes of users may see of the server's environment."""
+    """Returns the part of the server's environment that clusters' processes may see."""
     return {name: value for name, value in environ.items() if _INHERITED.fullmatch(name)}
 
 

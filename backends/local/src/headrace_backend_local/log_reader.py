@@ -1,30 +1,54 @@
-"""Reads the logs of a cluster: whole lines, in pieces, from the end backwards where a tail is asked for."""
+"""Reads the logs of a cluster: whole lines, in pieces, on from where a reader stopped or from the last lines."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from headrace_backend_local import places
-from headrace_controller.backends.base import LogPiece, ProcessKey
+from headrace_backend_local import paths
+from headrace_controller.backends.base import LogPiece
+from headrace_controller.backends.process import ProcessKey
 
 PIECE = 64 * 1024
-_PIECES_A_ROUND = 16
+_PIECES_PER_READ = 16
 
 
 class LogReader:
-    """The logs of a cluster, or of one of its processes."""
+    """The logs of a cluster, or of one of its processes.
+
+    Parameters
+    ----------
+    directory
+        The local directory.
+    cluster, process
+        Whose log; None means all processes of the cluster.
+    tail_lines
+        Where to start in logs that exist now and have no position: so many lines before the end, None for the start.
+    positions
+        Positions of earlier pieces, by process.
+    runs
+        Whether a process runs.
+    """
 
     def __init__(
-        self, directory: Path, cluster: str, process: str | None, tail_lines: int | None, runs: Callable[[str], bool]
+        self,
+        directory: Path,
+        cluster: str,
+        process: str | None,
+        *,
+        tail_lines: int | None,
+        positions: Mapping[str, str],
+        runs: Callable[[str], bool],
     ) -> None:
         self._directory = directory
         self._cluster = cluster
         self._process = process
         self._tail_lines = tail_lines
+        self._positions = positions
         self._runs = runs
         self._files: dict[str, _LogFile] = {}
 
@@ -32,90 +56,120 @@ class LogReader:
         """Returns what there is to read now, or a part of it; nothing when all was read."""
         pieces: list[LogPiece] = []
         for name in self._names():
-            ended = not self._runs(name)  # before it is read: what it wrote last is there then
+            ended = not self._runs(name)  # asked before the log is read: its last lines are there then
             if (file := self._files.get(name)) is None:
-                path = places.log_file(self._directory, ProcessKey(self._cluster, name))
+                path = paths.log_file(self._directory, ProcessKey(self._cluster, name))
                 file = self._files[name] = _LogFile(path, name)
-                file.go_back(self._tail_lines)
+                file.seek(self._positions.get(name, ""), self._tail_lines)
             pieces += file.read(ended=ended)
-        self._tail_lines = None  # of logs that appear later everything is new
+        self._tail_lines = None  # logs that appear later are new from their start
         return pieces
 
     def _names(self) -> list[str]:
+        if not paths.is_name(self._cluster):
+            return []
         if self._process is not None:
-            return [self._process]
-        return sorted(p.stem for p in places.log_directory(self._directory, self._cluster).glob("*.log"))
+            return [self._process] if paths.is_name(self._process) else []
+        return sorted(p.stem for p in paths.log_directory(self._directory, self._cluster).glob("*.log"))
 
 
-@dataclass(slots=True)
 class _LogFile:
-    """One log, and how far it has been read."""
+    """One log, and how far it was read."""
 
-    path: Path
-    process: str
-    position: int = 0
+    def __init__(self, path: Path, process: str) -> None:
+        self._path = path
+        self._process = process
+        self._offset = 0
 
-    def go_back(self, lines: int | None) -> None:
-        """Goes to where the last `lines` lines begin; to the beginning with None."""
-        with contextlib.suppress(FileNotFoundError), self.path.open("rb", buffering=0) as file:
-            self.position = 0 if lines is None else _tail(file.fileno(), lines)
+    def seek(self, position: str, tail_lines: int | None) -> None:
+        """Goes to a position; without one to where the last lines start, or to the start."""
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb", buffering=0) as file:
+            descriptor = file.fileno()
+            if (parsed := _parse(position)) is not None:
+                self._offset = parsed[0] if _is_same(descriptor, *parsed) else 0
+            else:
+                self._offset = 0 if tail_lines is None else _tail(descriptor, tail_lines)
 
     def read(self, *, ended: bool) -> Iterator[LogPiece]:
-        """Yields some more pieces; the last line only when it is whole, or the process has `ended`."""
+        """Yields some more pieces; a last line without its end only when the process has `ended`."""
         with contextlib.suppress(FileNotFoundError):
-            size = self.path.stat().st_size
-            if size < self.position:
-                self.position = 0  # it was emptied: the file system knows no holes
-            if size == self.position:
+            size = self._path.stat().st_size
+            if size < self._offset:
+                self._offset = 0  # it was emptied: the file system cannot punch holes
+            if size == self._offset:
                 return
-            with self.path.open("rb", buffering=0) as file:
+            with self._path.open("rb", buffering=0) as file:
                 yield from self._pieces(file.fileno(), ended=ended)
 
     def _pieces(self, descriptor: int, *, ended: bool) -> Iterator[LogPiece]:
-        for _ in range(_PIECES_A_ROUND):
+        for _ in range(_PIECES_PER_READ):
             self._skip_hole(descriptor)
-            data = os.pread(descriptor, PIECE, self.position)
+            data = os.pread(descriptor, PIECE, self._offset)
             if not (lines := data[: _end_of_lines(data, ended=ended)]):
                 return
-            self.position += len(lines)
-            yield LogPiece(self.process, lines)
+            self._offset += len(lines)
+            yield LogPiece(self._process, lines, f"{self._offset}-{_checksum(descriptor, self._offset):x}")
 
     def _skip_hole(self, descriptor: int) -> None:
-        """Goes on behind what was dropped to keep the log within bounds."""
-        start = _data_start(descriptor, self.position)
-        if start > self.position:
-            self.position = start + os.pread(descriptor, PIECE, start).find(b"\n") + 1
+        """Goes on after what was dropped to keep the log within bounds."""
+        start = _data_start(descriptor, self._offset)
+        if start > self._offset:
+            self._offset = start + os.pread(descriptor, PIECE, start).find(b"\n") + 1
+
+
+# A position is an offset with a checksum of the bytes before it: a log that was emptied or replaced since may have
+# grown past the offset again.
+_POSITION = re.compile(r"([0-9]{1,18})-([0-9a-f]{1,8})")
+_CHECKED = 64
+
+
+def _parse(position: str) -> tuple[int, int] | None:
+    found = _POSITION.fullmatch(position)
+    return (int(found[1]), int(found[2], 16)) if found else None
+
+
+def _is_same(descriptor: int, offset: int, checksum: int) -> bool:
+    """Whether a log is the one of a position, as far as can be told: checked bytes may have been dropped since."""
+    start = max(0, offset - _CHECKED)
+    if offset > os.fstat(descriptor).st_size:
+        return False
+    return _data_start(descriptor, start) > start or _checksum(descriptor, offset) == checksum
+
+
+def _checksum(descriptor: int, offset: int) -> int:
+    start = max(0, offset - _CHECKED)
+    return zlib.crc32(os.pread(descriptor, offset - start, start))
 
 
 def _end_of_lines(data: bytes, *, ended: bool) -> int:
-    """Returns how much of a piece can be handed on; what is left is read again with what follows."""
+    """Returns the length of the part to hand on; the rest is read again with what follows."""
     newline = data.rfind(b"\n") + 1
     without_end = newline == 0 if len(data) == PIECE else ended
     return len(data) if without_end else newline
 
 
 def _tail(descriptor: int, lines: int) -> int:
-    """Returns where the last `lines` lines begin."""
+    """Returns the offset at which the last `lines` lines start."""
     size = os.fstat(descriptor).st_size
     if lines <= 0 or size == 0:
         return size
     start = _data_start(descriptor, 0)
-    position = size - (os.pread(descriptor, 1, size - 1) == b"\n")
-    while position > start:
-        begin = max(start, position - PIECE)
-        data = os.pread(descriptor, position - begin, begin)
+    offset = size - (os.pread(descriptor, 1, size - 1) == b"\n")
+    while offset > start:
+        before = max(start, offset - PIECE)
+        data = os.pread(descriptor, offset - before, before)
         newline = len(data)
         while (newline := data.rfind(b"\n", 0, newline)) >= 0:
             lines -= 1
             if lines == 0:
-                return begin + newline + 1
-        position = begin
+                return before + newline + 1
+        offset = before
     return start
 
 
-def _data_start(descriptor: int, position: int) -> int:
-    """Returns where the first data at or behind a position is."""
+def _data_start(descriptor: int, offset: int) -> int:
+    """Returns the offset of the first data at or after an offset."""
     try:
-        return os.lseek(descriptor, position, os.SEEK_DATA)
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
     except OSError:  # at the end, or the file system knows no holes
-        return position
+        return offset

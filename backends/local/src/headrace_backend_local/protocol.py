@@ -1,8 +1,8 @@
-"""What a controller and the nursery say to each other: JSON, one message a line.
+"""Messages between a controller and the zygote: JSON, one message a line.
 
-A controller begins with `Hello`, is answered `Welcome` with all that is known, and from then on hears each `Changed`
-and `Forgotten`. Requests are answered by `Done` with the same id, after the changes that they have caused at once.
-All of them are safe to repeat.
+A controller starts with `Hello`, is answered `Welcome` with all that is known, and then receives each `Changed` and
+`Forgotten`. A request is answered by `Done` with the same id, after the changes that it has caused at once. All
+requests are safe to repeat.
 """
 
 from __future__ import annotations
@@ -13,25 +13,30 @@ from platform import python_version
 
 import msgspec
 
-from headrace_controller.backends.base import ExitCause, ProcessState, Role
+from headrace.v1.enums import ExitCause
+from headrace_controller.backends.process import ProcessState, Role
 
-# A nursery of another version makes room for a new one: what it forks would be the old code.
+# A zygote of another version is replaced: it would fork the old code.
 VERSION = " ".join(
-    ["1", f"python-{python_version()}", *(f"{name}-{version(name)}" for name in ("headrace-controller", "distributed"))]
+    [
+        "2",
+        f"python-{python_version()}",
+        *(f"{name}-{version(name)}" for name in ("headrace-backend-local", "distributed")),
+    ]
 )
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A process to start.
 
     Attributes
     ----------
-    mark
-        Its mark, see `marks`.
+    tag
+        Its tag, see `process_tags`.
     command
-        What to spawn. Empty: fork a process that has everything imported.
+        Command to spawn. Empty means to fork a process that has everything imported.
     environment
-        The whole environment of a spawned process; of a forked one what is set besides.
+        The whole environment of a spawned process; what is set in a forked one besides.
     directory
         Working directory.
     log
@@ -44,7 +49,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     process: str
     role: Role
     generation: int
-    mark: str
+    tag: str
     title: str
     command: list[str] = msgspec.field(default_factory=list[str])
     environment: dict[str, str] = msgspec.field(default_factory=dict[str, str])
@@ -62,27 +67,28 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     state: ProcessState
     exit_code: int | None = None
-    cause: ExitCause = ExitCause.NONE
+    exit_cause: ExitCause | None = None
     message: str = ""
     started: float = 0.0
     pid: int = 0
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """First message of a controller: how many processes are to be kept in standby."""
+    """First message of a controller: the number of processes in standby, and what is added to all niceness."""
 
     standby: int
+    nice: int
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
     """Starts processes; one that runs already is left alone."""
 
     id: int
-    orders: list[Order]
+    specs: list[LaunchSpec]
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
-    """Stops processes of a cluster, by default all; answered when they are gone."""
+    """Terminates processes of a cluster, all by default; answered when they are gone."""
 
     id: int
     cluster: str
@@ -90,24 +96,29 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
 
 
 class Forget(msgspec.Struct, frozen=True, tag=True):
-    """Drops what is known of a cluster whose processes have ended."""
+    """Discards what is known of a cluster whose processes have exited."""
 
     id: int
     cluster: str
 
 
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
-    """Ends the nursery; with `stop` everything that it looks after, too. Answered by the end of the connection."""
+    """Ends the zygote, with `stop` its processes too. Answered by the end of the connection."""
 
     stop: bool
 
 
 class Welcome(msgspec.Struct, frozen=True, tag=True):
-    """Answer to `Hello`."""
+    """Answer to `Hello`. `warm`: see `Warm`."""
 
     version: str
     pid: int
     reports: list[Report]
+    warm: bool = True
+
+
+class Warm(msgspec.Struct, frozen=True, tag=True):
+    """The wanted number of processes is in standby for the first time, or there will be none."""
 
 
 class Changed(msgspec.Struct, frozen=True, tag=True):
@@ -123,28 +134,29 @@ class Forgotten(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """A request was carried out, or could not be."""
+    """A request was carried out; `error` says why it was not."""
 
     id: int
     error: str = ""
 
 
 Request = Hello | Start | Stop | Forget | Shutdown
-Message = Welcome | Changed | Forgotten | Done
+Message = Welcome | Warm | Changed | Forgotten | Done
 
 _encoder = msgspec.json.Encoder()
 decode_request = msgspec.json.Decoder(Request).decode
 decode_message = msgspec.json.Decoder(Message).decode
-decode_order = msgspec.json.Decoder(Order).decode
+decode_welcome = msgspec.json.Decoder(Welcome).decode
+decode_spec = msgspec.json.Decoder(LaunchSpec).decode
 
 
-def encode(message: Request | Message | Order) -> bytes:
+def encode(message: Request | Message | LaunchSpec) -> bytes:
     """Returns the line of a message."""
     return _encoder.encode(message) + b"\n"
 
 
 class Lines:
-    """Puts what was received together to lines."""
+    """Joins what was received to lines."""
 
     def __init__(self) -> None:
         self._rest = bytearray()

@@ -1,1 +1,1 @@
-"""The nursery: the daemon that starts the processes of clusters and looks after them."""
+"""The zygote: the daemon that starts the processes of clusters and watches them."""

@@ -1,4 +1,4 @@
-"""Finds the processes that a nursery before this one has left running."""
+"""Finds the processes that an earlier zygote has left running."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from headrace_backend_local import places
-from headrace_backend_local.marks import Mark
-from headrace_backend_local.zygote import procfs
+from headrace_backend_local import paths
+from headrace_backend_local.process_tags import ProcessTag
 from headrace_backend_local.zygote.child import Child
-from headrace_backend_local.zygote.record import Record
-from headrace_controller.backends.base import ProcessKey
+from headrace_backend_local.zygote.process_record import ProcessRecord
+from headrace_chassis import procfs
+from headrace_controller.backends.process import ProcessKey
 
 _EXEC_SECONDS = 0.01
 
-log = logging.getLogger("headrace.nursery")
+log = logging.getLogger("headrace.zygote")
 
 
-def adopt(site: str, directory: Path) -> Iterator[Record]:
-    """Yields a record for each process of the site; kills what belongs to one that is gone."""
-    marked = _marked(site)
-    # One that has made itself a session inherits the mark, but it is not what was started.
-    leaders = sorted((p.pid == p.session, p.start_ticks, p.pid, mark) for p, mark in marked if p.pid == p.group)
+def adopt(site: str, directory: Path) -> Iterator[ProcessRecord]:
+    """Yields a record for each process of the site; kills what is left of those that have exited."""
+    tagged = _tagged(site)
+    # One that has made itself a session inherits the tag, but it is not the process that was started.
+    leaders = sorted((p.pid == p.session, p.start_ticks, p.pid, tag) for p, tag in tagged if p.pid == p.group)
     adopted: set[ProcessKey] = set()
-    for _, _, pid, mark in leaders:
-        if mark.key not in adopted and (child := _child(pid, mark)):
-            adopted.add(mark.key)
-            log.info("found %s running, pid %s", mark, pid)
-            yield Record.adopted(mark, child, str(places.log_file(directory, mark.key)))
-    for process, mark in marked:
-        if mark.key not in adopted:
-            log.info("pid %s is left of %s: killed", process.pid, mark)
+    for _, _, pid, tag in leaders:
+        if tag.key not in adopted and (child := _child(pid, tag)):
+            adopted.add(tag.key)
+            log.info("adopted %s, pid %s", tag, pid)
+            yield ProcessRecord.adopted(tag, child, str(paths.log_file(directory, tag.key)))
+    for process, tag in tagged:
+        if tag.key not in adopted:
+            log.info("killed pid %s, which was left of %s", process.pid, tag)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def _marked(site: str) -> list[tuple[procfs.Process, Mark]]:
-    """Returns the processes of the site; looks twice, since for a moment of exec(2) a process shows no environment."""
-    found: dict[int, tuple[procfs.Process, Mark]] = {}
+def _tagged(site: str) -> list[tuple[procfs.Process, ProcessTag]]:
+    """Returns the processes of the site; reads twice, since during exec(2) a process shows no environment."""
+    found: dict[int, tuple[procfs.Process, ProcessTag]] = {}
     for pause in (0.0, _EXEC_SECONDS):
         time.sleep(pause)
         for process in procfs.processes():
-            if (mark := procfs.mark(process.pid)) and mark.site == site:
-                found[process.pid] = process, mark
+            if (tag := ProcessTag.of(process.pid)) and tag.site == site:
+                found[process.pid] = process, tag
     return list(found.values())
 
 
-def _child(pid: int, mark: Mark) -> Child | None:
+def _child(pid: int, tag: ProcessTag) -> Child | None:
     try:
         child = Child(pid, adopted=True)
     except ProcessLookupError:
         return None
-    if procfs.mark(pid) == mark:
+    if ProcessTag.of(pid) == tag:
         return child
-    os.close(child.descriptor)  # it has ended meanwhile, and the number means another by now
+    os.close(child.descriptor)  # it has exited meanwhile, and the pid may be another process's by now
     return None

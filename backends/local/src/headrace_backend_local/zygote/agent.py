@@ -1,4 +1,4 @@
-"""What the nursery has of the agent: the functions of `Agent`, here those of headrace's own agent."""
+"""What a forked process runs: a module with the functions of `Agent`. This one runs headrace's own agent."""
 
 from __future__ import annotations
 
@@ -13,35 +13,38 @@ from setproctitle import getproctitle, setproctitle
 
 
 class Agent(Protocol):
-    """A module that a nursery is given: what to import, and what a forked process runs."""
+    """A module that a zygote is given."""
 
-    def preload(self) -> None:
-        """Imports everything, once, in the nursery and its private directory; must start no thread."""
+    def preload(self, nice: int) -> None:
+        """Imports everything, once, in the zygote and its private directory.
+
+        Must start no thread. `nice` is added to the niceness of processes that it starts for clusters.
+        """
         ...
 
     def standby(self) -> None:
-        """Does what can be done before it is known for whom, in a process in standby."""
+        """Prepares a process in standby, as far as that is possible before its cluster is known."""
         ...
 
     def run(self) -> int:
-        """Runs what the environment says, in a forked process; returns the exit code."""
+        """Runs the process that the environment names, in a forked process; returns the exit code."""
         ...
 
 
-def preload() -> None:
-    """Imports all that a scheduler or worker needs and starts the server that forks workers."""
+def preload(nice: int) -> None:
+    """Imports what a scheduler or worker needs, and starts the server that forks workers."""
     from headrace.agent import forkserver, process, warm_up
 
-    # Garbage freed between what stays would be holes that every forked process fills for itself; and what is collected
-    # later must not be looked through again by each, for memory that is written to is no longer shared.
+    # Garbage freed between objects that stay would leave holes that every forked process fills for itself. And a later
+    # collection must not touch these objects: memory that is written to is no longer shared.
     gc.disable()
     warm_up.preload()
     gc.freeze()
     gc.enable()
     os.register_at_fork(after_in_child=_draw_own_randomness)
     title = getproctitle()
-    setproctitle(title.replace("nursery", "fork server", 1))
-    forkserver.start(Path.cwd())  # the nursery's own
+    setproctitle(title.replace("zygote", "fork server", 1))
+    forkserver.start(Path.cwd(), nice)  # the zygote's own directory
     setproctitle(title)
     assert process.run
 
@@ -54,7 +57,7 @@ def standby() -> None:
 
 
 def run() -> int:
-    """Runs a scheduler, or a worker with its nanny, to its end."""
+    """Runs a scheduler, or a worker with its nanny, until it exits."""
     import dask.config
 
     from headrace.agent.identity import Identity
@@ -65,7 +68,7 @@ def run() -> int:
 
 
 def _draw_own_randomness() -> None:
-    """What is drawn once in a process must not be the same in all that are forked from it."""
+    """Draws again what a process draws once, so that forked processes differ."""
     multiprocessing.current_process().authkey = os.urandom(32)
     if (random := sys.modules.get("numpy.random")) is not None:
         random.seed()

@@ -1,4 +1,4 @@
-"""A process that the nursery looks after, with the process group that it leads."""
+"""A process that the zygote watches, with the process group that it leads."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import signal
 import subprocess
 from collections.abc import Iterable
 
-from headrace_backend_local.zygote import procfs
+from headrace_chassis import procfs
 
 
 class Child:
-    """A process and its group, started by this nursery or adopted from one that has died.
+    """A process and its group, started by this zygote or adopted from one that has died.
 
-    Its pid means it, and nobody else, for as long as it is not reaped; afterwards the number is kept from being reused
-    while its group has members, and these are told by the session that they share with it.
+    Its pid means this process only, until it is reaped. Afterwards the number is not reused while its group has
+    members, which are recognised by the session that they share with it.
     """
 
     def __init__(self, pid: int, *, popen: subprocess.Popen[bytes] | None = None, adopted: bool = False) -> None:
         self.pid = pid
         self.descriptor = os.pidfd_open(pid)
-        self.ended = False
+        self.exited = False
         self._popen = popen
         self._adopted = adopted
         seen = procfs.process(pid)
@@ -29,19 +29,19 @@ class Child:
         self._session = seen.session if seen else 0
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends a signal to the process and its group, if it has not ended."""
-        if self.ended:
+        """Sends a signal to the process and its group, unless it has exited."""
+        if self.exited:
             return
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.descriptor, 0)  # it is there, so its number is its own
+            signal.pidfd_send_signal(self.descriptor, 0)  # it is there, so the pid is its own
             try:
                 os.killpg(self.pid, number)
-            except ProcessLookupError:  # it leads no group of this number: left it, or not yet made it
+            except ProcessLookupError:  # it leads no group of this number: it left it, or has not made it yet
                 signal.pidfd_send_signal(self.descriptor, number)
 
     def reap(self) -> int | None:
-        """Returns the exit code of the ended process, negative for a signal; None if it was not ours to ask."""
-        self.ended = True
+        """Returns the exit code of the exited process, negative for a signal; None if it is another's child."""
+        self.exited = True
         if self._adopted:
             return None
         if self._popen is not None:
@@ -54,8 +54,8 @@ class Child:
 
     @property
     def group_is_empty(self) -> bool:
-        """Whether nothing is left of it; a quick look that may say no of mere zombies."""
-        if not self.ended:
+        """Whether nothing is left of it; a quick check that may say no if only zombies are left."""
+        if not self.exited:
             return False
         try:
             os.killpg(self.pid, 0)

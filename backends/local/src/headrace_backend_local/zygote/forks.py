@@ -1,4 +1,4 @@
-"""Processes forked from the nursery, with everything imported: at once, or in standby for whom it may be."""
+"""Processes forked from the zygote, with everything imported: for a launch spec at once, or in standby."""
 
 from __future__ import annotations
 
@@ -16,47 +16,48 @@ from typing import NoReturn
 from setproctitle import setproctitle
 
 from headrace_backend_local import protocol
-from headrace_backend_local.marks import mark_this_process
+from headrace_backend_local.process_tags import tag_this_process
+from headrace_backend_local.protocol import LaunchSpec
 from headrace_backend_local.zygote.agent import Agent
 from headrace_backend_local.zygote.child import Child
 from headrace_backend_local.zygote.loop import Loop
 
-log = logging.getLogger("headrace.nursery")
+log = logging.getLogger("headrace.zygote")
 
 
-def fork(body: Callable[[], int]) -> Child:
-    """Forks a process that runs `body`, leads a process group and has nothing of the nursery open."""
+def fork(body: Callable[[], int], nice: int) -> Child:
+    """Forks a process that runs `body`. It leads a process group and has none of the zygote's files open."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    # A signal that finds the child before it has handlers of its own would be taken for one to the nursery.
+    # A signal that reaches the child before it has handlers of its own would be taken for one to the zygote.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         if (pid := os.fork()) == 0:
-            _run_forked(body, mask)
+            _run_forked(body, nice, mask)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    with contextlib.suppress(OSError):  # it does so itself; whoever is first
+    with contextlib.suppress(OSError):  # the child does so too, whichever is first
         os.setpgid(pid, pid)
     return Child(pid)
 
 
-def become(agent: Agent, order: protocol.Order) -> int:
-    """Turns this process into the one ordered and runs it to its end."""
-    mark_this_process(order.mark)
-    setproctitle(order.title)
-    output = os.open(order.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def become(agent: Agent, spec: LaunchSpec) -> int:
+    """Turns this process into the one of a launch spec and runs it until it exits."""
+    tag_this_process(spec.tag)
+    setproctitle(spec.title)
+    output = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
-    os.chdir(order.directory)
-    os.environ.update(order.environment)
+    os.chdir(spec.directory)
+    os.environ.update(spec.environment)
     return agent.run()
 
 
 class Standby:
-    """A process that waits to be told what it is."""
+    """A forked process that waits for its launch spec."""
 
-    def __init__(self, loop: Loop, agent: Agent, title: str) -> None:
+    def __init__(self, loop: Loop, agent: Agent, title: str, nice: int, on_ready: Callable[[], None]) -> None:
         self._loop = loop
         self._ours, theirs = socket.socketpair()
         ours = self._ours
@@ -65,15 +66,16 @@ class Standby:
             ours.close()
             return _stand_by(agent, theirs, title)
 
-        self.child = fork(body)
+        self.child = fork(body, nice)
         theirs.close()
         self.ready = False
+        self._on_ready = on_ready
         loop.watch(self._ours, self._on_readable)
 
-    def assign(self, order: protocol.Order) -> bool:
-        """Tells it what it is; False if it can no longer be told."""
+    def assign(self, spec: LaunchSpec) -> bool:
+        """Sends the launch spec; returns False if the process has died."""
         try:
-            self._ours.sendall(protocol.encode(order))
+            self._ours.sendall(protocol.encode(spec))
         except OSError:
             return False
         finally:
@@ -81,33 +83,36 @@ class Standby:
         return True
 
     def dismiss(self) -> None:
-        """Lets it go, unused."""
+        """Ends it, unused."""
         self._loop.release(self._ours)
 
     def _on_readable(self) -> None:
-        self.ready = True
-        if not self._ours.recv(16):
-            # It has died; the pool hears of that from its descriptor. An end of file would be readable for ever.
+        if self._ours.recv(16):
+            self.ready = True
+            self._on_ready()
+        else:
+            # It has died, which its descriptor tells the pool; an end of file would stay readable.
             self._loop.watch(self._ours, lambda: None)
 
 
-def _stand_by(agent: Agent, told: socket.socket, title: str) -> int:
+def _stand_by(agent: Agent, zygote: socket.socket, title: str) -> int:
     setproctitle(title)
     agent.standby()
     gc.collect()
     gc.freeze()
-    told.sendall(b"ready")
-    with told.makefile("rb") as stream:
+    zygote.sendall(b"ready")
+    with zygote.makefile("rb") as stream:
         line = stream.readline()
-    told.close()
-    if not line.endswith(b"\n"):  # the nursery has died, or has no use for it
+    zygote.close()
+    if not line.endswith(b"\n"):  # the zygote has died, or dismisses this process
         return 0
-    return become(agent, protocol.decode_order(line))
+    return become(agent, protocol.decode_spec(line))
 
 
-def _run_forked(body: Callable[[], int], mask: Iterable[int]) -> NoReturn:
+def _run_forked(body: Callable[[], int], nice: int, mask: Iterable[int]) -> NoReturn:
     code = 1
     try:
+        os.nice(nice)
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         log.handlers.clear()
@@ -118,7 +123,7 @@ def _run_forked(body: Callable[[], int], mask: Iterable[int]) -> NoReturn:
         code = body()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:  # noqa: BLE001 - it must not return into the nursery's loop, whatever happens
+    except BaseException:  # noqa: BLE001 whatever happens, it must not return into the zygote's loop
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):

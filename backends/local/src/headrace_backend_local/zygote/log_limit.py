@@ -1,7 +1,7 @@
 """Keeps log files within bounds, while processes write to them.
 
-The oldest part of a file that has grown too large becomes a hole: its room is given back, but positions stay what they
-are, nothing is copied, and neither writers nor readers notice. A file system that cannot do so has the file emptied.
+The oldest part of a file that has grown too large becomes a hole: its room on the disk is freed, but positions stay
+valid, nothing is copied, and neither writers nor readers notice. A file system without holes has the file emptied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 
 
 def enforce(path: str, limit: int = LIMIT, kept: int = KEPT) -> None:
-    """Drops the oldest part of the file if it takes more room than `limit`, so that about `kept` bytes stay."""
+    """Drops the oldest part of a file that takes more than `limit` bytes on the disk; about `kept` bytes stay."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     except OSError:

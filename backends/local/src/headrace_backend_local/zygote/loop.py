@@ -1,4 +1,4 @@
-"""The nursery's event loop: descriptors and timers in one thread, and nothing that a forked process could trip over."""
+"""The zygote's event loop: descriptors and timers in one thread, and nothing that would break in a forked process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-log = logging.getLogger("headrace.nursery")
+log = logging.getLogger("headrace.zygote")
 
 Callback = Callable[[], None]
 
 
 @dataclass(order=True, slots=True)
 class Timer:
-    """Something to be done later."""
+    """A callback to call later."""
 
     when: float
     number: int
@@ -27,12 +27,12 @@ class Timer:
     cancelled: bool = field(default=False, compare=False)
 
     def cancel(self) -> None:
-        """It is not to be done after all."""
+        """Keeps it from being called."""
         self.cancelled = True
 
 
 class Loop:
-    """Calls back when a descriptor is ready or a time has come. Every descriptor that the nursery keeps is in here."""
+    """Calls back when a descriptor is ready or a time has come. Every descriptor that the zygote keeps is in here."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -43,7 +43,7 @@ class Loop:
         os.register_at_fork(after_in_child=self._abandon)
 
     def watch(self, file: int | socket.socket, on_readable: Callback, on_writable: Callback | None = None) -> None:
-        """Calls back when `file` is readable, or with `on_writable` given, writable; replaces what was asked before."""
+        """Calls back when `file` is readable, and with `on_writable` writable; replaces earlier callbacks of `file`."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable else 0)
         callbacks = (on_readable, on_writable)
         try:
@@ -57,7 +57,7 @@ class Loop:
         _close(file)
 
     def keep(self, descriptor: int) -> None:
-        """Takes a descriptor in that is only to be kept open."""
+        """Keeps a descriptor open, without watching it."""
         self._kept.append(descriptor)
 
     def call_later(self, delay: float, callback: Callback) -> Timer:
@@ -78,11 +78,11 @@ class Loop:
         self._running = False
 
     def is_mine(self, descriptor: int) -> bool:
-        """Whether the nursery itself needs a descriptor."""
+        """Whether the zygote itself needs a descriptor."""
         return descriptor in self._kept or descriptor in self._selector.get_map()
 
     def _abandon(self) -> None:
-        """Closes all descriptors in a forked process: they are the nursery's. What that one forks has none left."""
+        """Closes all descriptors in a forked process: they are the zygote's."""
         if self._running:
             self._running = False
             for file in [*self._kept, *(key.fileobj for key in self._selector.get_map().values())]:

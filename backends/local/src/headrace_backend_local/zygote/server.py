@@ -1,4 +1,4 @@
-"""The socket on which controllers speak to the nursery."""
+"""The socket on which the zygote serves controllers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from headrace_backend_local import protocol
-from headrace_backend_local.protocol import Changed, Done, Forgotten, Hello, Message, Request
+from headrace_backend_local.protocol import Changed, Done, Forgotten, Hello, Message, Request, Warm
 from headrace_backend_local.zygote.loop import Loop
 
-log = logging.getLogger("headrace.nursery")
+log = logging.getLogger("headrace.zygote")
 
 _UNREAD_LIMIT = 64 * 1024 * 1024
 
@@ -34,7 +34,7 @@ class Connection:
         loop.watch(sock, self._on_readable)
 
     def send(self, message: Message) -> None:
-        """Sends a message, now or as soon as the controller reads."""
+        """Sends a message now, or as soon as the controller reads."""
         if self.open:
             self._unsent += protocol.encode(message)
             self._flush()
@@ -59,7 +59,7 @@ class Connection:
             self.close()
             return
         if len(self._unsent) > _UNREAD_LIMIT:
-            log.warning("a controller does not read: disconnected")
+            log.warning("disconnected a controller that does not read")
             self.close()
         else:
             self._loop.watch(self._sock, self._on_readable, self._flush if self._unsent else None)
@@ -78,7 +78,7 @@ class Connection:
             try:
                 request = protocol.decode_request(line)
             except msgspec.DecodeError as error:
-                log.warning("a controller sent what is no request: %s", error)
+                log.warning("a controller sent an invalid request: %s", error)
                 self.close()
                 return
             self.greeted |= isinstance(request, Hello)
@@ -86,7 +86,7 @@ class Connection:
 
 
 class Server:
-    """Listens; tells all controllers what happens."""
+    """Listens, and publishes messages to all controllers."""
 
     def __init__(self, loop: Loop, path: Path, handle: Callable[[Connection, Request], None]) -> None:
         self.handle = handle
@@ -99,14 +99,14 @@ class Server:
         self._listener.listen(64)
         loop.watch(self._listener, self._accept)
 
-    def publish(self, message: Changed | Forgotten) -> None:
-        """Tells all controllers."""
+    def publish(self, message: Changed | Forgotten | Warm) -> None:
+        """Sends a message to all controllers that have been answered `Welcome`."""
         for connection in list(self.connections):
             if connection.greeted:
                 connection.send(message)
 
     def closed(self, connection: Connection) -> None:
-        """Notes that a connection has ended."""
+        """Removes a connection that has ended."""
         self.connections.discard(connection)
 
     def _accept(self) -> None:

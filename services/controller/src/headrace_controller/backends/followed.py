@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
+from headrace.backoff import delays
 from headrace.v1.enums import ExitCause
-from headrace_chassis.backoff import delays
 from headrace_chassis.logs import get_logger
 from headrace_controller.backends.base import Backend, BackendError
 from headrace_controller.backends.changes import ChangeFeed

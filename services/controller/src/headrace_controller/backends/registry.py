@@ -38,15 +38,17 @@ def load(
     ----------
     settings
         Settings of each backend by its name, as they were read: ``backends.<name>`` of the controller's settings.
+        Empty means the installed backend with its default settings, if there is only one.
     deployment
         Passed to each backend.
     installed
         Entry points to search. None means those of all installed distributions.
     """
     found = {entry.name: entry for entry in (entry_points(group=GROUP) if installed is None else installed)}
-    if not settings:
-        raise UnusableBackend(f"backends names no backend; {_names(found)}")
-    return {name: _create(name, own, deployment, found) for name, own in settings.items()}
+    if not settings and len(found) != 1:
+        raise UnusableBackend(f"backends must name a backend; {_names(found)}")
+    named = settings or {name: {} for name in found}
+    return {name: _create(name, own, deployment, found) for name, own in named.items()}
 
 
 def _create(

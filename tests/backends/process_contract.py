@@ -1,4 +1,4 @@
-"""What a backend must do besides if it starts real processes: their environment, their output, all their children."""
+"""What a backend with real processes must do besides: their environment, their output, all their children."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import asyncio
 import sys
 
 import pytest
-from tests.backends.local.contract import BackendContract
-from tests.backends.local.processes import spec, text, until_exited, until_says
-from tests.backends.local.programs import NO_SUCH_COMMAND
+from tests.backends.contract import BackendContract
+from tests.backends.processes import spec, text, until_exited, until_written
+from tests.backends.programs import NO_SUCH_COMMAND, Program
 
-from headrace_controller.backends.base import SCHEDULER, Backend
+from headrace_controller.backends.base import Backend
+from headrace_controller.backends.process import SCHEDULER
 
 
 class ProcessContract(BackendContract):
     """The contract, and tests of what only processes have."""
 
-    async def test_a_command_that_does_not_exist_is_told_with_where_it_was_sought(
+    async def test_the_log_goes_on_when_a_process_is_started_again(self, backend: Backend, cluster: str) -> None:
+        await backend.start([spec(cluster, SCHEDULER, Program(writes="first\n", code=0))])
+        await until_exited(backend, cluster)
+        await backend.start([spec(cluster, SCHEDULER, Program(writes="second\n"))])
+        await until_written(backend, cluster, "second")
+        assert await text(backend, cluster) == "first\nsecond\n"
+
+    async def test_a_command_that_does_not_exist_is_reported_with_its_search_path(
         self, backend: Backend, cluster: str
     ) -> None:
         await backend.start([spec(cluster, SCHEDULER, [NO_SUCH_COMMAND], environment={"PATH": "/nowhere:/bin"})])
         assert "/nowhere:/bin" in (await until_exited(backend, cluster)).message
+        assert NO_SUCH_COMMAND in await text(backend, cluster)
 
     async def test_both_outputs_are_in_the_log_in_their_order(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "echo tries; echo fails >&2; echo ends"])])
@@ -29,17 +38,7 @@ class ProcessContract(BackendContract):
 
     async def test_the_process_gets_identity_and_environment(self, backend: Backend, cluster: str) -> None:
         command = [sys.executable, "-c", "import os; print({k: v for k, v in os.environ.items() if k[0] in 'HC'})"]
-        await backend.start(
-            [
-                spec(
-                    cluster,
-                    "w-1",
-                    command,
-                    environment={"COLOUR": "blue", "CITY": "Bonn"},
-                    options={"environment": {"CITY": "Köln"}},
-                )
-            ]
-        )
+        await backend.start([spec(cluster, "w-1", command, environment={"COLOUR": "blue", "CITY": "Bonn"})])
         await until_exited(backend, cluster, "w-1")
         seen = await text(backend, cluster, "w-1")
         for name, value in {
@@ -47,7 +46,7 @@ class ProcessContract(BackendContract):
             "HEADRACE_PROCESS": "w-1",
             "HEADRACE_ROLE": "worker",
             "HEADRACE_GENERATION": "3",
-            "HEADRACE_AGENT_ENDPOINT": "unix:/nowhere",
+            "HEADRACE_AGENT_ENDPOINT": backend.network(cluster, "w-1").agent_endpoint,
             "HEADRACE_AGENT_TOKEN": "token",
             "COLOUR": "blue",
             "CITY": "Bonn",
@@ -60,12 +59,12 @@ class ProcessContract(BackendContract):
     ) -> None:
         beat = "trap '' TERM; echo up; while :; do echo beat; sleep 0.01; done"
         await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", f'{prefix}sh -c "$0" & wait', beat])])
-        await until_says(backend, cluster, "beat")
+        await until_written(backend, cluster, "beat")
         await backend.stop(cluster)
         after = await text(backend, cluster)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await until_says(backend, cluster, after + "beat")
+                await until_written(backend, cluster, after + "beat")
 
     async def test_what_a_process_leaves_behind_is_killed_when_it_ends_by_itself(
         self, backend: Backend, cluster: str

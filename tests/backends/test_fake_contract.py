@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.backends.local.contract import BackendContract, MakeBackend
-from tests.controller.services.fake_backend import FakeBackend
-from tests.controller.services.fake_machine import FakeMachine
+from tests.backends.contract import BackendContract, MakeBackend
+from tests.backends.fake_backend import FakeBackend
+from tests.backends.fake_machine import FakeMachine
 
 
 class TestFakeBackend(BackendContract):

@@ -1,8 +1,8 @@
-"""Where things lie in the local directory.
+"""Paths in the local directory.
 
 ::
 
-    nursery/          socket, lock and log of the nursery; nobody else may enter
+    zygote/           socket, lock and log of the zygote; no other user may enter
     logs/<cluster>/<process>.log
     manifests/<cluster>
     work/<cluster>/   working directory, and Dask's temporary files
@@ -11,50 +11,53 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headrace_controller.backends.base import ProcessKey
+from headrace_controller.backends.process import ProcessKey
 
 SOCKET, LOCK, LOG = "socket", "lock", "log"
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+
+def is_name(text: str) -> bool:
+    """Whether it can name a cluster or a process: it becomes part of paths and titles."""
+    return _NAME.match(text) is not None
+
 
 def make(directory: Path) -> None:
-    """Makes the local directory, closed to others."""
+    """Makes the local directory, closed to other users."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("nursery", "logs", "manifests", "work"):
+    for name in ("zygote", "logs", "manifests", "work"):
         (directory / name).mkdir(mode=0o700, exist_ok=True)
 
 
-def nursery(directory: Path) -> Path:
-    """Where the nursery keeps its own things."""
-    return directory / "nursery"
+def zygote(directory: Path) -> Path:
+    return directory / "zygote"
 
 
 def log_directory(directory: Path, cluster: str) -> Path:
-    """Where the logs of a cluster lie."""
     return directory / "logs" / cluster
 
 
 def log_file(directory: Path, key: ProcessKey) -> Path:
-    """Where the output of a process goes."""
     return log_directory(directory, key.cluster) / f"{key.process}.log"
 
 
 def manifest(directory: Path, cluster: str) -> Path:
-    """Where the manifest of a cluster lies."""
     return directory / "manifests" / cluster
 
 
 def work(directory: Path, cluster: str) -> Path:
-    """Where the processes of a cluster work."""
     return directory / "work" / cluster
 
 
 @contextmanager
 def short(path: Path) -> Generator[str]:
-    """Gives a short name to a socket, however long its path is: the kernel takes no more than 107 bytes."""
+    """Gives a socket a short name: the kernel accepts at most 107 bytes."""
     parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{parent}/{path.name}"

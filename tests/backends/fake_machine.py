@@ -1,4 +1,4 @@
-"""A machine without processes: what it "runs" is a record, and tests hear of each start and end."""
+"""A machine without processes: a "running" process is a record, and tests are called at each start and exit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.backends.local.programs import NO_SUCH_COMMAND, Program
+from tests.backends.programs import NO_SUCH_COMMAND, Program
 
-from headrace_controller.backends.base import (
+from headrace.v1.enums import ExitCause
+from headrace_controller.backends.base import BackendError, Network
+from headrace_controller.backends.changes import ChangeFeed
+from headrace_controller.backends.process import (
     SCHEDULER,
-    BackendError,
-    ExitCause,
     ProcessKey,
     ProcessSpec,
     ProcessState,
@@ -25,9 +26,10 @@ Key = tuple[str, str]
 
 
 class FakeMachine:
-    """What goes on running when backends (that is: controllers) come and go.
+    """What runs on when backends (that is, controllers) come and go.
 
-    A process plays the `Program` in its options; one without is a Dask process, and `on_start` stands for its agent.
+    A process plays the `Program` in its settings; one without is a Dask process, and `on_start` stands for its agent.
+    Nothing takes longer with more clusters or workers, but `running` and what `observe` returns.
     """
 
     def __init__(self) -> None:
@@ -44,11 +46,18 @@ class FakeMachine:
         self.fails_to_start: str = ""
         self.on_start: Callable[[ProcessSpec], None] = lambda _spec: None
         self.on_exit: Callable[[ProcessKey], None] = lambda _key: None
-        self.watchers: set[asyncio.Queue[ProcessStatus | None]] = set()
-        self.log_news = asyncio.Event()
+        self.network = Network(
+            agent_endpoint="unix:/nowhere",
+            listen_host="127.0.0.1",
+            dns_names=("localhost",),
+            ip_addresses=("127.0.0.1", "::1"),
+        )
+        self.feeds: set[ChangeFeed] = set()
+        self._names: dict[str, dict[str, None]] = {}  # of processes, by cluster, in the order of their starts
+        self._news: dict[str, asyncio.Event] = {}
 
     def start(self, spec: ProcessSpec) -> None:
-        """Starts what does not run."""
+        """Starts a process that does not run."""
         key = (spec.key.cluster, spec.key.process)
         if self.runs(*key):
             return
@@ -62,19 +71,22 @@ class FakeMachine:
             generation=spec.generation,
             state=ProcessState.RUNNING,
             started=time.time(),
+            host="fake",
         )
         self._play(status, self._program(*key))
 
     def set(self, status: ProcessStatus) -> None:
-        self.statuses[status.key.cluster, status.key.process] = status
-        for watcher in self.watchers:
-            watcher.put_nowait(status)
+        cluster, process = status.key.cluster, status.key.process
+        self._names.setdefault(cluster, {})[process] = None
+        self.statuses[cluster, process] = status
+        for feed in self.feeds:
+            feed.publish(status)
         if status.state is ProcessState.EXITED:
             self.on_exit(status.key)
-        self._wake()  # the last line of a log is whole now
+        self._wake(cluster)  # the last line of a log is whole now
 
     def stop(self, cluster: str, process: str) -> None:
-        """Asks first, and kills what does not hear."""
+        """Terminates a process; one that ignores it is killed."""
         if self.runs(cluster, process):
             program = self._program(cluster, process) or Program()
             self.write_log(cluster, process, program.goodbye.encode())
@@ -82,22 +94,41 @@ class FakeMachine:
 
     def exit(self, cluster: str, process: str = SCHEDULER, code: int = 1, cause: ExitCause = ExitCause.EXITED) -> None:
         if self.runs(cluster, process):
-            ended = replace(self.statuses[cluster, process], state=ProcessState.EXITED, exit_code=code, cause=cause)
-            self.set(replace(ended, message=_sentence(code, cause)))
+            exited = replace(
+                self.statuses[cluster, process], state=ProcessState.EXITED, exit_code=code, exit_cause=cause
+            )
+            self.set(replace(exited, message=_sentence(code, cause)))
+
+    def forget(self, cluster: str) -> None:
+        if cluster in self.unforgettable:
+            raise BackendError(f"the files of {cluster} cannot be removed")
+        self.kept_manifests.pop(cluster, None)
+        for process in self._names.pop(cluster, {}):
+            for mapping in (self.statuses, self.logs, self.specs):
+                mapping.pop((cluster, process), None)
+        self._wake(cluster)
 
     def write_log(self, cluster: str, process: str, lines: bytes) -> None:
+        self._names.setdefault(cluster, {})[process] = None
         self.logs[cluster, process] += lines
-        self._wake()
+        self._wake(cluster)
+
+    def names(self, cluster: str) -> list[str]:
+        """The processes of a cluster, exited ones included."""
+        return list(self._names.get(cluster, {}))
 
     def runs(self, cluster: str, process: str) -> bool:
-        """Whether it has started and not ended."""
+        """Whether it has started and not exited."""
         status = self.statuses.get((cluster, process))
         return status is not None and status.state is not ProcessState.EXITED
 
     def running(self, cluster: str | None = None) -> list[str]:
-        return sorted(
-            process for name, process in self.statuses if cluster in {None, name} and self.runs(name, process)
-        )
+        keys = self.statuses if cluster is None else [(cluster, process) for process in self.names(cluster)]
+        return sorted(process for name, process in keys if self.runs(name, process))
+
+    def next_change(self, cluster: str) -> asyncio.Event:
+        """Returns an event that is set at the next change of a cluster or its logs."""
+        return self._news.setdefault(cluster, asyncio.Event())
 
     def check(self) -> None:
         if self.trouble:
@@ -105,10 +136,10 @@ class FakeMachine:
 
     def _program(self, cluster: str, process: str) -> Program | None:
         spec = self.specs.get((cluster, process))
-        program = spec.options.get("program") if spec else None
+        program = spec.settings.get("program") if spec else None
         if isinstance(program, Program):
             return program
-        return Program(says=self.fails_to_start, code=7) if self.fails_to_start else None
+        return Program(writes=self.fails_to_start, code=7) if self.fails_to_start else None
 
     def _play(self, status: ProcessStatus, program: Program | None) -> None:
         key = (status.key.cluster, status.key.process)
@@ -118,20 +149,20 @@ class FakeMachine:
         elif program.missing:
             message = f"there is no {NO_SUCH_COMMAND}"
             self.write_log(*key, f"{message}\n".encode())
-            failed = replace(status, state=ProcessState.EXITED, exit_code=127, cause=ExitCause.START_FAILED)
+            failed = replace(status, state=ProcessState.EXITED, exit_code=127, exit_cause=ExitCause.START_FAILED)
             self.set(replace(failed, message=message))
         else:
             self.set(status)
-            self.write_log(*key, program.says.encode())
+            self.write_log(*key, program.writes.encode())
             if program.code is not None:
                 self.exit(*key, program.code)
 
-    def _wake(self) -> None:
-        self.log_news.set()
-        self.log_news = asyncio.Event()
+    def _wake(self, cluster: str) -> None:
+        if event := self._news.pop(cluster, None):
+            event.set()
 
 
 def _sentence(code: int, cause: ExitCause) -> str:
     if cause is ExitCause.STOPPED:
-        return "stopped as asked"
+        return "stopped as requested"
     return f"killed by signal {-code}" if code < 0 else f"exited with code {code}"

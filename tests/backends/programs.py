@@ -1,4 +1,4 @@
-"""What the processes of the contract do, told as data, so that a backend without processes can play it too."""
+"""What the processes of the contract do, as data, so that a backend without processes can play it too."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ _LONGEST_ARGUMENT = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """Says something, then lives on or ends.
+    """Writes something, then runs on or exits.
 
     Attributes
     ----------
-    says
+    writes
         Written at once.
     code
-        Exit code of one that ends by itself, negative for a signal. None: it lives until it is stopped.
+        Exit code of one that exits by itself, negative for a signal. None: it runs until it is stopped.
     goodbye
-        Written by one that is asked to end.
+        Written by one that is terminated.
     deaf
-        It does not end when it is asked.
+        It ignores its termination.
     missing
         There is no such program: it cannot start.
     """
 
-    says: str = "up\n"
+    writes: str = "up\n"
     code: int | None = None
     goodbye: str = ""
     deaf: bool = False
@@ -37,11 +37,11 @@ class Program:
         """The same for a backend that starts processes."""
         if self.missing:
             return (NO_SUCH_COMMAND,)
-        pieces = [self.says[i : i + _LONGEST_ARGUMENT] for i in range(0, len(self.says), _LONGEST_ARGUMENT)]
-        return ("sh", "-c", f'{self._when_asked}; printf %s "$@"; {self._then}', self.goodbye, *pieces)
+        pieces = [self.writes[i : i + _LONGEST_ARGUMENT] for i in range(0, len(self.writes), _LONGEST_ARGUMENT)]
+        return ("sh", "-c", f'{self._on_termination}; printf %s "$@"; {self._then}', self.goodbye, *pieces)
 
     @property
-    def _when_asked(self) -> str:
+    def _on_termination(self) -> str:
         if self.deaf:
             return "trap '' TERM"
         return "trap 'printf %s \"$0\"; exit 0' TERM" if self.goodbye else ":"
@@ -53,5 +53,5 @@ class Program:
         return f"exit {self.code}" if self.code >= 0 else f"kill {self.code} $$"
 
 
-LIVES = Program()
+RUNS_ON = Program()
 DEAF = Program(deaf=True)

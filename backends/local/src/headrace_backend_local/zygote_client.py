@@ -1,4 +1,4 @@
-"""The controller's connection to the nursery: kept up, whatever becomes of the nursery."""
+"""The controller's connection to the zygote, made again whenever it is lost."""
 
 from __future__ import annotations
 
@@ -10,66 +10,73 @@ from pathlib import Path
 
 import msgspec
 
-from headrace_backend_local import places, protocol
-from headrace_backend_local.board import Board
-from headrace_backend_local.launch import launch
-from headrace_backend_local.protocol import Changed, Done, Forgotten, Message, Request, Welcome
-from headrace_chassis.backoff import delays
+from headrace.backoff import delays
+from headrace_backend_local import paths, protocol
+from headrace_backend_local.protocol import Changed, Done, Forgotten, Hello, Message, Request, Warm, Welcome
+from headrace_backend_local.status_cache import StatusCache
+from headrace_backend_local.zygote_process import launch
 from headrace_chassis.logs import get_logger
 from headrace_controller.backends.base import BackendError
 
 log = get_logger()
 
-_WELCOME_SECONDS = 30.0  # a nursery that is importing answers late
+_WELCOME_SECONDS = 30.0  # a zygote that is importing answers late
+_WARM_SECONDS = 15.0
 _REQUEST_SECONDS = 30.0
 _LINE_LIMIT = 1 << 24
 
 
-class Link:
-    """Connects to the nursery, starting it if there is none, and again whenever it is lost."""
+class ZygoteClient:
+    """Connects to the zygote, and starts it if it does not run."""
 
-    def __init__(self, board: Board, deployment: str, directory: Path, agent: str, standby: int) -> None:
-        self._board = board
+    def __init__(self, cache: StatusCache, deployment: str, directory: Path, agent: str, hello: Hello) -> None:
+        self._cache = cache
         self._deployment = deployment
         self._directory = directory
         self._agent = agent
-        self._standby = standby
+        self._hello = hello
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[str]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
-        self._keeping: asyncio.Task[None] | None = None
+        self._warm = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connects for the first time; raises BackendError if that fails."""
+        """Connects; returns once the zygote is warm, or after some time. Raises `BackendError` without connection."""
         reader = await self._connect()
-        self._keeping = asyncio.create_task(self._keep(reader), name="nursery link")
+        self._reading = asyncio.create_task(self._read(reader), name="zygote client")
+        try:
+            async with asyncio.timeout(_WARM_SECONDS):
+                await self._warm.wait()
+        except TimeoutError:
+            log.warning("zygote is not warm yet: the first clusters start slower", directory=str(self._directory))
 
     async def close(self) -> None:
         """Disconnects."""
-        if self._keeping:
-            self._keeping.cancel()
+        if self._reading:
+            self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._keeping
-            self._keeping = None
-        self._disconnected("this backend was closed")
+                await self._reading
+            self._reading = None
+        self._disconnect("this backend was closed")
 
     async def ask(self, request: Callable[[int], Request], within: float = _REQUEST_SECONDS) -> None:
-        """Has a request carried out; asks again if the nursery dies over it, for all of them can be repeated."""
+        """Has a request carried out; repeats it if the zygote dies meanwhile. Raises `BackendError`."""
         try:
             async with asyncio.timeout(within):
                 while (error := await self._ask_once(request)) is None:
                     continue
         except TimeoutError:
             raise BackendError(
-                f"the nursery in {self._directory} does not answer: see {places.nursery(self._directory)}/{places.LOG}"
+                f"the zygote in {self._directory} does not answer: see {paths.zygote(self._directory)}/{paths.LOG}"
             ) from None
         if error:
             raise BackendError(error)
 
     async def _ask_once(self, request: Callable[[int], Request]) -> str | None:
-        """Returns what went wrong, "" if nothing, None if the connection was lost over it."""
-        if self._keeping is None:
+        """Returns the error, "" if there is none, None if the connection was lost."""
+        if self._reading is None:
             raise BackendError("the backend is closed: open it first")
         await self._connected.wait()
         assert self._writer
@@ -83,83 +90,86 @@ class Link:
         finally:
             del self._answers[number]
 
-    async def _keep(self, reader: asyncio.StreamReader) -> None:
+    async def _read(self, reader: asyncio.StreamReader) -> None:
         while True:
             with contextlib.suppress(OSError, ValueError, msgspec.DecodeError):
                 async for line in reader:
                     self._receive(protocol.decode_message(line))
-            self._disconnected("the nursery is gone")
-            log.warning("nursery lost", directory=str(self._directory))
+            self._disconnect("the zygote is gone")
+            log.warning("zygote lost", directory=str(self._directory))
             reader = await self._reconnect()
-            log.info("nursery found again", directory=str(self._directory))
+            log.info("zygote found again", directory=str(self._directory))
 
     async def _reconnect(self) -> asyncio.StreamReader:
-        waits = delays(first=0.02, most=1.0)
+        pauses = delays(0.02, 1.0)
         while True:
             try:
                 return await self._connect()
             except BackendError as error:
-                log.warning("nursery cannot be reached", error=str(error))
-                await asyncio.sleep(next(waits))
+                log.warning("zygote cannot be reached", error=str(error))
+                await asyncio.sleep(next(pauses))
 
     async def _connect(self) -> asyncio.StreamReader:
-        """Connects, starting the nursery first if there is none, or one of another version."""
+        """Connects; starts the zygote first if it does not run, or runs in another version."""
         for _ in range(3):
             try:
                 async with asyncio.timeout(_WELCOME_SECONDS):
                     reader, writer, welcome = await self._greet()
             except (OSError, TimeoutError, msgspec.DecodeError) as error:
-                log.debug("no nursery answers", error=repr(error))
+                log.debug("no zygote answers", error=repr(error))
                 await asyncio.to_thread(launch, self._deployment, self._directory, self._agent)
                 continue
             if welcome.version == protocol.VERSION:
-                self._board.replace(welcome.reports)
+                self._cache.replace(welcome.reports)
                 self._writer = writer
                 self._connected.set()
+                if welcome.warm:
+                    self._warm.set()
                 return reader
-            # It forks what was installed when it was started. What it has started lives on.
-            log.info("nursery of another version", version=welcome.version)
+            # It forks what was installed when it was started. Its processes live on.
+            log.info("zygote of another version is replaced", version=welcome.version)
             await _retire(reader, writer)
-        raise BackendError(f"the nursery in {self._directory} ends again and again: see its log there")
+        raise BackendError(f"the zygote in {self._directory} ends again and again: see its log there")
 
     async def _greet(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Welcome]:
-        with places.short(places.nursery(self._directory) / places.SOCKET) as path:
+        with paths.short(paths.zygote(self._directory) / paths.SOCKET) as path:
             reader, writer = await asyncio.open_unix_connection(path, limit=_LINE_LIMIT)
         try:
-            writer.write(protocol.encode(protocol.Hello(self._standby)))
+            writer.write(protocol.encode(self._hello))
             line = await reader.readline()
-            message = protocol.decode_message(line)  # no line, if it has hung up, is no message either
-            assert isinstance(message, Welcome)
+            welcome = protocol.decode_welcome(line)  # an empty line, if it has hung up, is an error too
         except BaseException:
             writer.close()
             raise
-        return reader, writer, message
+        return reader, writer, welcome
 
     def _receive(self, message: Message) -> None:
         match message:
             case Changed():
-                self._board.put(message.report)
+                self._cache.accept(message.report)
             case Forgotten():
-                self._board.forget(message.cluster)
+                self._cache.discard(message.cluster)
             case Done():
                 answer = self._answers.get(message.id)
                 if answer and not answer.done():
                     answer.set_result(message.error)
+            case Warm():
+                self._warm.set()
             case Welcome():
                 pass
 
-    def _disconnected(self, why: str) -> None:
+    def _disconnect(self, reason: str) -> None:
         self._connected.clear()
         if self._writer:
             self._writer.close()
             self._writer = None
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(_Lost(why))
+                answer.set_exception(_Lost(reason))
 
 
 class _Lost(Exception):
-    """The connection was lost while an answer was awaited."""
+    """The connection was lost before the answer came."""
 
 
 async def _retire(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

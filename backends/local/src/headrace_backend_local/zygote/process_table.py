@@ -1,0 +1,195 @@
+"""All processes of one site: started, watched, terminated and forgotten as controllers request."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from headrace.v1.enums import ExitCause
+from headrace_backend_local.protocol import Changed, Forgotten, LaunchSpec, Report, Warm
+from headrace_backend_local.zygote import adoption, log_limit
+from headrace_backend_local.zygote.agent import Agent
+from headrace_backend_local.zygote.child import Child
+from headrace_backend_local.zygote.exits import OutOfMemory, explain
+from headrace_backend_local.zygote.loop import Loop
+from headrace_backend_local.zygote.process_record import ProcessRecord
+from headrace_backend_local.zygote.spawn import CannotStart, spawn
+from headrace_backend_local.zygote.start_queue import StartQueue
+from headrace_backend_local.zygote.terminations import Terminations
+from headrace_backend_local.zygote.warm_pool import WarmPool
+from headrace_controller.backends.process import ProcessKey, Role
+
+log = logging.getLogger("headrace.zygote")
+
+Publish = Callable[[Changed | Forgotten | Warm], None]
+Then = Callable[[str], None]  # called with the error, "" if there is none
+
+
+class ProcessTable:
+    """All processes of one deployment in one local directory."""
+
+    def __init__(self, loop: Loop, site: str, directory: Path, agent: Agent, publish: Publish) -> None:
+        self._loop = loop
+        self._publish = publish
+        self._nice = 0
+        self._records: dict[str, dict[str, ProcessRecord]] = {}
+        self._starts = StartQueue(loop, width=(os.cpu_count() or 1) + 1)
+        self._terminations = Terminations(loop, site)
+        self._out_of_memory = OutOfMemory()
+        self._warm_pool = WarmPool(
+            loop,
+            agent,
+            f"dask standby headrace={site}",
+            is_quiet=lambda: self._starts.quiet and self._terminations.quiet,
+            on_warm=lambda: publish(Warm()),
+        )
+        for record in adoption.adopt(site, directory):
+            self._of_cluster(record.key.cluster)[record.key.process] = record
+            self._watch(record)
+
+    @property
+    def reports(self) -> list[Report]:
+        """The last report of each process."""
+        return [record.report for record in self._all()]
+
+    @property
+    def has_children(self) -> bool:
+        """Whether a process runs or is about to."""
+        return any(record.live for record in self._all())
+
+    @property
+    def warm(self) -> bool:
+        """Whether the wanted number of processes was in standby once."""
+        return self._warm_pool.warm
+
+    def configure(self, standby: int, nice: int) -> None:
+        """Sets the number of processes in standby, and what is added to the niceness of those started from now on."""
+        self._nice = nice
+        self._warm_pool.resize(standby, nice)
+
+    def start(self, specs: Sequence[LaunchSpec]) -> None:
+        """Starts the processes that do not run already."""
+        for spec in specs:
+            of_cluster = self._of_cluster(spec.cluster)
+            if (known := of_cluster.get(spec.process)) and known.live:
+                continue
+            record = of_cluster[spec.process] = ProcessRecord.of(spec)
+            self._report(record)
+            # An earlier process of this name may still be terminating.
+            self._terminations.after(record.key, partial(self._queue, record, spec))
+
+    def stop(self, cluster: str | None, processes: Sequence[str] | None, then: Then) -> None:
+        """Terminates processes, all of a cluster or of everything by default; calls `then` when they are gone."""
+        gone = _Gone(then)
+        for record in list(self._all() if cluster is None else self._records.get(cluster, {}).values()):
+            if record.live and (processes is None or record.key.process in processes):
+                self._stop(record, gone)
+        gone.count_down()
+
+    def forget(self, cluster: str) -> str:
+        """Discards what is known of a cluster; returns why it cannot, "" if it has."""
+        running = [process for process, record in self._records.get(cluster, {}).items() if record.live]
+        if running:
+            return f"cluster {cluster} still has {len(running)} processes, such as {running[0]}: stop them first"
+        self._records.pop(cluster, None)
+        self._publish(Forgotten(cluster))
+        return ""
+
+    def maintain(self) -> None:
+        """Does what is needed every few seconds."""
+        self._out_of_memory.refresh()
+        for record in self._all():
+            if record.child and record.live:
+                log_limit.enforce(record.log)
+
+    def close(self) -> None:
+        """Ends the processes in standby."""
+        self._warm_pool.close()
+
+    def _all(self) -> list[ProcessRecord]:
+        return [record for of_cluster in self._records.values() for record in of_cluster.values()]
+
+    def _of_cluster(self, cluster: str) -> dict[str, ProcessRecord]:
+        return self._records.setdefault(cluster, {})
+
+    def _queue(self, record: ProcessRecord, spec: LaunchSpec) -> None:
+        if record.live:  # it may have been stopped meanwhile
+            self._starts.put(record.key, partial(self._launch, record, spec))
+
+    def _launch(self, record: ProcessRecord, spec: LaunchSpec) -> Child | None:
+        try:
+            child = self._make(spec)
+        except CannotStart as failure:
+            record.set_exited(failure.code, ExitCause.START_FAILED, str(failure))
+            self._report(record)
+            return None
+        record.set_running(child)
+        self._watch(record)
+        self._report(record)
+        return child
+
+    def _make(self, spec: LaunchSpec) -> Child:
+        if spec.refusal:
+            raise CannotStart(spec.refusal, 2)
+        try:
+            for directory in (Path(spec.directory), Path(spec.log).parent):
+                directory.mkdir(mode=0o700, exist_ok=True)
+            if spec.command:
+                return spawn(spec, self._nice)
+            return self._warm_pool.fork(spec, standby=spec.role is Role.SCHEDULER)
+        except OSError as error:
+            raise CannotStart(f"{spec.process} cannot start: {error}", 1) from error
+
+    def _stop(self, record: ProcessRecord, gone: _Gone) -> None:
+        record.stopping = True
+        if record.child:
+            self._terminations.stop(record.key, record.child, gone.expect(record.key))
+        else:
+            self._starts.remove(record.key)
+            record.set_exited(None, ExitCause.STOPPED, "stopped before it had started")
+            self._report(record)
+
+    def _watch(self, record: ProcessRecord) -> None:
+        assert record.child
+        self._loop.watch(record.child.descriptor, partial(self._on_exit, record, record.child))
+
+    def _on_exit(self, record: ProcessRecord, child: Child) -> None:
+        self._loop.release(child.descriptor)
+        code = child.reap()
+        cause, message = explain(
+            code, stopped=record.stopping, out_of_memory=code == -9 and self._out_of_memory.has_killed()
+        )
+        record.set_exited(code, cause, message)
+        self._terminations.sweep(record.key, child)
+        self._report(record)
+
+    def _report(self, record: ProcessRecord) -> None:
+        self._publish(Changed(record.report))
+
+
+class _Gone:
+    """Waits until several processes are gone."""
+
+    def __init__(self, then: Then) -> None:
+        self._then = then
+        self._expected = 1
+        self._left: list[str] = []
+
+    def expect(self, key: ProcessKey) -> Callable[[list[int]], None]:
+        """Returns what is to be called with the pids that are left of one of them."""
+        self._expected += 1
+
+        def done(left: list[int]) -> None:
+            self._left += [f"{key.process} (pid {pid})" for pid in left]
+            self.count_down()
+
+        return done
+
+    def count_down(self) -> None:
+        """Counts one thing less to wait for; the first is the request itself."""
+        self._expected -= 1
+        if not self._expected:
+            self._then(f"these do not end even after SIGKILL: {', '.join(self._left)}" if self._left else "")
