@@ -138,7 +138,15 @@ async def test_an_idle_scheduler_ends_although_no_controller_answers(cluster: Cl
     scheduler = await cluster.start_scheduler()
     await cluster.controller.stop()
     await cluster.eventually(lambda: scheduler.code == 0, within=20)
-    assert "no controller has taken note" in scheduler.log
+    assert "no controller has taken note why" in scheduler.log
+
+
+async def test_a_scheduler_that_a_client_shuts_down_reports_it(cluster: Cluster) -> None:
+    scheduler = await cluster.start_scheduler()
+    async with cluster.connect() as client:
+        await client.shutdown()
+    await cluster.eventually(lambda: scheduler.code == 0)
+    assert cluster.controller.state.closings == [cluster_pb2.END_REASON_USER]
 
 
 async def test_a_scheduler_that_is_stopped_reports_no_reason_of_its_own(cluster: Cluster) -> None:

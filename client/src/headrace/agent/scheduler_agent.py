@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("headrace.agent")
 
 _INTERVAL_SECONDS = 1.0
-# An idle scheduler waits at most this long for a controller that takes note of its end.
+# A scheduler that ends by itself waits at most this long for a controller to take note.
 _CLOSING_SECONDS = 5.0
 
 
@@ -48,9 +48,11 @@ class SchedulerAgent:
         self._session = Session(channel, self._pending, self._hello, self._apply)
         self._activity: pb.Activity | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._shut_down_by_client = False
         self._closing_acknowledged = asyncio.Event()
         self._cluster_gone = asyncio.Event()
         scheduler.add_plugin(self._plugin)
+        self._watch_for_shutdown()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -93,15 +95,34 @@ class SchedulerAgent:
             self._activity = activity
             self._pending.set_activity(activity)
 
+    def _watch_for_shutdown(self) -> None:
+        """Notes a call of `Client.shutdown`, which calls the scheduler's handler "terminate" and nothing else does."""
+        close = self._scheduler.handlers["terminate"]
+
+        async def terminate(**arguments: object) -> None:
+            self._shut_down_by_client = True
+            await close(**arguments)
+
+        self._scheduler.handlers["terminate"] = terminate
+
     async def _report_closing(self) -> None:
-        if not idle_timeout_passed(self._scheduler) or self._stopping is not None:
+        reason = self._closing_reason()
+        if reason is None:
             return
-        self._pending.set_closing(cluster_pb2.END_REASON_IDLE)
+        self._pending.set_closing(reason)
         try:
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await self._closing_acknowledged.wait()
         except TimeoutError:
-            logger.warning("no controller has taken note that this cluster ends because it is idle")
+            logger.warning("no controller has taken note why this scheduler ends")
+
+    def _closing_reason(self) -> cluster_pb2.EndReason.ValueType | None:
+        """Returns why the scheduler ends by itself, None if it was told to end or the reason is not known."""
+        if self._stopping is not None:
+            return None
+        if self._shut_down_by_client:
+            return cluster_pb2.END_REASON_USER
+        return cluster_pb2.END_REASON_IDLE if idle_timeout_passed(self._scheduler) else None
 
     def _hello(self) -> pb.SchedulerHello:
         self._scaling.repeat_requests()
