@@ -88,12 +88,10 @@ def test_a_change_that_does_not_fit_is_told_with_its_place(change: dict[str, Any
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"profiles": {"a": {"backend": "slurm"}}}, r"profiles\.a\.backend: there is no backend 'slurm'"),
         ({"profiles": {}}, "at least 1"),
         ({"profiles": {"Not A Key": {}}}, "pattern"),
         ({"profiles": {"a": {"options": {"x": {"choices": []}}}}}, "must not be empty"),
         ({"profiles": {"a": {"options": {"x": {"choices": [1], "minimum": 1}}}}}, "set either"),
-        ({"backends": {}}, "at least 1"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(values: dict[str, Any], told: str) -> None:
@@ -105,6 +103,13 @@ def test_setting_one_limit_keeps_the_defaults_of_the_others() -> None:
     made = settings(limits={"cluster": {"cores": 100}, "user": {"memory_bytes": "1 TiB"}}).limits
     assert made.cluster.limits() == Limits(workers=1000, cores_milli=100_000)
     assert made.user.limits() == Limits(memory_bytes=2**40)
+
+
+def test_a_profile_of_a_backend_that_is_not_there_is_told() -> None:
+    with pytest.raises(
+        ValueError, match=r"profiles\.a\.backend: there is no backend 'slurm'; `backends` has local, pods"
+    ):
+        profiles(profiles={"a": {"backend": "slurm"}})
 
 
 # Admission

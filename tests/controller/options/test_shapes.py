@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.controller.builders import new_cluster
 
-from headrace_controller.model import AdaptRange, Demand, Group, OptionValue, Resources, Spec
+from headrace.option_types import OptionValue
+from headrace_controller.model import AdaptRange, Demand, Group, Resources, Spec
 from headrace_controller.options.shapes import backend_settings, demand, environment, shape
 
 SMALL = Group(name="small", size=3)

@@ -106,7 +106,8 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_CONTROLLER_", env_nested_delimiter="__")
 
     backends: dict[str, dict[str, Any]] = Field(
-        default={"local": {}}, min_length=1, description="Settings of each backend, by the backend's name."
+        default={},
+        description="Settings of each backend, by the backend's name. Empty means the only installed backend.",
     )
     profiles: dict[Key, ProfileSettings] = Field(
         default={"default": ProfileSettings()},
@@ -170,13 +171,3 @@ class Settings(ServiceSettings):
     )
     limits: AllLimits = Field(default=AllLimits(), description="Limits of what may be promised.")
     worker: WorkerDefaults = Field(default=WorkerDefaults(), description="Defaults of the options of workers.")
-
-    @model_validator(mode="after")
-    def _check_backends(self) -> Self:
-        for key, profile in self.profiles.items():
-            if profile.backend and profile.backend not in self.backends:
-                raise ValueError(
-                    f"profiles.{key}.backend: there is no backend {profile.backend!r}; "
-                    f"`backends` has {', '.join(self.backends)}"
-                )
-        return self

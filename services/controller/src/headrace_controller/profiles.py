@@ -62,18 +62,20 @@ def build_profiles(settings: Settings, backend_options: Mapping[str, Sequence[Op
     Parameters
     ----------
     backend_options
-        Each backend's own options, by its name.
+        Each backend's own options, by its name; the first one is the default.
 
     Raises
     ------
     ValueError
-        A profile changes an option that its backend does not have, or in a way that does not fit the option.
+        There is no such backend, or a profile changes an option in a way that does not fit it.
     """
     standard = standard_options(cores=settings.worker.cores, memory_bytes=int(settings.worker.memory_bytes))
-    first = next(iter(settings.backends))
     profiles: list[Profile] = []
     for key, profile in settings.profiles.items():
-        backend = profile.backend or first
+        backend = profile.backend or next(iter(backend_options))
+        if backend not in backend_options:
+            there = ", ".join(backend_options)
+            raise ValueError(f"profiles.{key}.backend: there is no backend {backend!r}; `backends` has {there}")
         options = {option.key: option for option in (*standard, *backend_options[backend])}
         profiles.append(_profile(key, profile, backend, options))
     return Profiles(profiles)

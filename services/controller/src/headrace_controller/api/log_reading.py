@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from headrace.errors import InvalidRequest, Violation, WorkerNotFound
+from headrace.errors import WorkerNotFound
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import Right
 from headrace_chassis.identity.caller import Caller
@@ -47,13 +47,10 @@ class LogReading:
             follow=follow,
             positions=positions,
         )
-        try:
-            async for piece in self._until_ended(cluster, caller, pieces) if follow else pieces:
-                for response in _responses(piece, positions.get(piece.process, "")):
-                    yield response
-                positions[piece.process] = piece.position
-        except ValueError as error:
-            raise InvalidRequest.of(Violation("resume_tokens", str(error))) from error
+        async for piece in self._until_ended(cluster, caller, pieces) if follow else pieces:
+            for response in _responses(piece, positions.get(piece.process, "")):
+                yield response
+            positions[piece.process] = piece.position
 
     async def _check_process(self, cluster: Cluster, process: str) -> None:
         if process in {"", SCHEDULER} or WorkerId(process) in cluster.workers:
