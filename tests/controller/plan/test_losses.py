@@ -143,9 +143,20 @@ def test_a_worker_that_its_nanny_restarts_was_lost_once() -> None:
     replay = Replay()
     departure = replay.left(ONE, tasks_lost=2)
     replay.see(RUNS, **departure)
-    replay.see(RUNS, now=NOW + 0.5, joined={ONE: WORKER_ADDRESS, TWO: WORKER_ADDRESS})
-    assert replay.told == [(EventType.WORKERS_LOST, "Worker default-1 was lost. This costs 2 tasks to run again.")]
+    replay.see(RUNS, now=NOW + 0.5, joined={ONE: "tls://127.0.0.1:9", TWO: WORKER_ADDRESS})
+    sentence = "Worker default-1 was lost. It has joined again. This costs 2 tasks to run again."
+    assert replay.told == [(EventType.WORKERS_LOST, sentence)]
     assert replay.cluster.workers[ONE].state is WorkerState.RUNNING
+
+
+def test_a_worker_that_was_restarted_before_anybody_looked_was_lost_too() -> None:
+    replay = Replay()
+    joined = {ONE: "tls://127.0.0.1:9", TWO: WORKER_ADDRESS}
+    replay.see(RUNS, joined=joined, departures={ONE: Departure(tasks_lost=2)})
+    sentence = "Worker default-1 was lost. It has joined again. This costs 2 tasks to run again."
+    assert replay.told == [(EventType.WORKERS_LOST, sentence)]
+    replay.see(RUNS, now=NOW + 5)
+    assert len(replay.told) == 1
 
 
 def test_the_record_of_a_lost_worker_stays_until_its_loss_is_recorded() -> None:

@@ -95,7 +95,7 @@ def test_workers_that_join_run() -> None:
 def test_a_worker_that_joins_with_another_address_has_that_one() -> None:
     decision = decide(cluster(running_worker(), size=1, report={"joined": {WorkerId("default-1"): "tls://10.0.0.9:1"}}))
     assert decision.workers[WorkerId("default-1")] == running_worker(address="tls://10.0.0.9:1")
-    assert decision.events == ()
+    assert decision.actions == ()
 
 
 def test_the_newest_pending_are_closed_first_and_running_ones_never() -> None:

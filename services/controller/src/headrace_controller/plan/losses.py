@@ -43,15 +43,16 @@ def _record(draft: Draft, workers: Sequence[WorkerRecord]) -> None:
     lost = [w for w in workers if w.state is not WorkerState.CLOSED or _cost([departures.get(w.id)])]
     closed = [w for w in workers if w not in lost]
     if lost:
+        fate = about_workers(lost, "was lost", "were lost")
         cost = _cost([departures.get(worker.id) for worker in lost])
-        message = f"{about_workers(lost, 'was lost', 'were lost')}{cost}"
+        message = f"{fate}{cost}"
         draft.record_event(EventType.WORKERS_LOST, message, Severity.WARNING)
     if closed:
         draft.record_event(EventType.WORKERS_CLOSED, about_workers(closed, "has ended", "have ended"))
 
 
 def _cost(departures: Sequence[Departure | None]) -> str:
-    """`` 3 tasks run again.``, to append to a sentence; "" if nothing was lost."""
+    """`` This costs 3 tasks to run again.``, to append to a sentence; "" if nothing was lost."""
     counted = [departure for departure in departures if departure is not None]
     tasks = sum(departure.tasks_lost for departure in counted)
     results = sum(departure.results_lost for departure in counted)

@@ -33,7 +33,7 @@ def about_workers(workers: Sequence[WorkerRecord], one: str, several: str) -> st
     subject = (
         f"Worker {first.id} {one}." if len(workers) == 1 else f"{len(workers)} workers {several}, such as {first.id}."
     )
-    return f"{subject} {first.message}".rstrip()
+    return f"{subject} {first.message or 'It has joined again.'}"
 
 
 def describe_exit(process: ProcessStatus) -> str:

@@ -72,7 +72,7 @@ def _walk(draft: Draft) -> _Walk:
         worker = current(draft, before, process)
         if worker is not before:
             draft.set_worker(worker)
-        if worker.state is not before.state:
+        if worker.state is not before.state or worker.address != before.address:
             _sort(draft, walk, before, worker)
         if worker.state.ended:
             walk.ended.append(worker.id)
@@ -81,14 +81,14 @@ def _walk(draft: Draft) -> _Walk:
 
 
 def _sort(draft: Draft, walk: _Walk, before: WorkerRecord, worker: WorkerRecord) -> None:
-    """Sorts a worker whose state has changed by the event that it causes."""
-    if worker.state is WorkerState.RUNNING:
+    """Sorts a worker that has changed by the event that it causes."""
+    if worker.state is WorkerState.RUNNING and before.state is not WorkerState.RUNNING:
         walk.joined.append(worker)
     elif worker.id in draft.losses:
         pass  # its loss is recorded later, with this
     elif worker.id in draft.report.retired:
         walk.closed.append(worker)
-    elif before.state is not WorkerState.PENDING:
+    elif before.state is not WorkerState.PENDING:  # it left, or has another address because it was restarted
         draft.losses[worker.id] = draft.now
     elif worker.state is WorkerState.CLOSED:
         walk.closed.append(worker)
