@@ -38,11 +38,12 @@ def spec(
 ) -> ProcessSpec:
     """A process that runs a program, or a command that only a backend with processes understands."""
     command = runs.command if isinstance(runs, Program) else runs
+    defaults: dict[str, Any] = {"backend": BACKEND, "generation": 3, "owner": "ann", "agent_token": "token"}
     return ProcessSpec(
         key=ProcessKey(cluster, process),
         role=Role.SCHEDULER if process == SCHEDULER else Role.WORKER,
         settings={"start_command": list(command), "program": runs, **(settings or {})},
-        **{"backend": BACKEND, "generation": 3, "owner": "ann", "agent_token": "token", **facts},
+        **{**defaults, **facts},
     )
 
 

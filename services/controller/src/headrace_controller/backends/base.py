@@ -127,8 +127,8 @@ class Backend(Protocol):
     ) -> AsyncIterator[LogPiece]:
         """Streams logs, also of exited processes; with `follow` until the caller stops reading.
 
-        Processes named in `positions` are read from there on; `tail_lines` counts for the others. Raises ``ValueError``
-        for a position that it did not give.
+        Processes in `positions` are read on from there, the others from `tail_lines` before their end. A position that
+        the backend cannot use counts as none.
         """
         ...
 

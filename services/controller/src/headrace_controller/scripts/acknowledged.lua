@@ -1,9 +1,0 @@
--- Forgets readers of routes that no longer count.
--- KEYS 1 readers (zset)  2 acknowledged (hash)
--- Answers {reader, what it has in use, ...} of the others
-local now = redis.call('TIME')[1]
-for _, reader in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE')) do
-  redis.call('HDEL', KEYS[2], reader)
-  redis.call('ZREM', KEYS[1], reader)
-end
-return redis.call('HGETALL', KEYS[2])
