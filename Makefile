@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := $(shell cd protos && find headrace -name '*.proto' | sort)
 COVERAGE_TESTS := tests/controller/plan tests/controller/store/test_keys.py tests/controller/api/test_convert.py tests/client/test_access.py
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-compat coverage check protos bench wheels clean
+.PHONY: help setup demo test test-compat coverage check protos reference bench wheels clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,9 +38,13 @@ check: setup ## Lint, types, import rules, contract, drift of generated stubs
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_contract.py
 	$(BIN)/python scripts/generate_protos.py --check
+	$(BIN)/python scripts/generate_reference.py --check
 
 protos: setup ## Generates the Python stubs from protos/
 	$(BIN)/python scripts/generate_protos.py
+
+reference: setup ## Generates the tables of docs/operating.md from the code
+	$(BIN)/python scripts/generate_reference.py
 
 bench: setup ## Speed, beside dask-gateway in one interleaved run
 	$(BIN)/python benchmarks/run.py
