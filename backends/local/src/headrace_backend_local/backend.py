@@ -8,17 +8,18 @@ import ipaddress
 import os
 import shutil
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from headrace_backend_local import manifests, paths
 from headrace_backend_local.config import Settings
 from headrace_backend_local.launch_specs import LaunchSpecs
-from headrace_backend_local.log_reader import LogReader
 from headrace_backend_local.protocol import Forget, Hello, Start, Stop
 from headrace_backend_local.status_cache import StatusCache
 from headrace_backend_local.zygote_client import ZygoteClient
 from headrace_backend_local.zygote_process import AGENT
 from headrace_controller.backends.base import BackendError, Capabilities, Deployment, LogPiece, Network
+from headrace_controller.backends.log_files import LogFiles
 from headrace_controller.backends.process import (
     SCHEDULER,
     ProcessKey,
@@ -27,8 +28,6 @@ from headrace_controller.backends.process import (
     ProcessStatus,
     Role,
 )
-
-_POLL_SECONDS = (0.05, 0.5)
 
 
 class LocalBackend:
@@ -94,28 +93,14 @@ class LocalBackend:
         follow: bool = False,
         positions: Mapping[str, str] | None = None,
     ) -> AsyncIterator[LogPiece]:
-        reader = LogReader(
-            self._directory,
-            cluster,
-            process,
+        reader = LogFiles(
+            partial(self._log_files, cluster, process),
+            lambda name: self._cache.runs(ProcessKey(cluster, name)),
             tail_lines=tail_lines,
-            positions=positions or {},
-            runs=lambda name: self._cache.runs(ProcessKey(cluster, name)),
+            positions=positions,
         )
-        pause, longest = _POLL_SECONDS
-        while True:
-            changed = self._cache.next_change(cluster) if follow else None
-            pieces = await asyncio.to_thread(reader.read)
-            for piece in pieces:
-                yield piece
-            if pieces:
-                pause, _ = _POLL_SECONDS
-                continue
-            if changed is None or self._cache.closed:
-                return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), pause)
-            pause = min(longest, pause * 1.5)
+        async for piece in reader.stream(follow=follow, next_change=lambda: self._cache.next_change(cluster)):
+            yield piece
 
     def network(self, cluster: str, process: str) -> Network:  # noqa: ARG002 all of them are on this machine
         host = self._settings.listen_host
@@ -151,6 +136,15 @@ class LocalBackend:
         if self._has_scheduler(cluster):
             with _file_errors(self._directory):
                 await asyncio.to_thread(manifests.write, self._directory, cluster, manifest)
+
+    def _log_files(self, cluster: str, process: str | None) -> Mapping[str, Path]:
+        if not paths.is_name(cluster):
+            return {}
+        if process is None:
+            return {file.stem: file for file in sorted(paths.log_directory(self._directory, cluster).glob("*.log"))}
+        return (
+            {process: paths.log_file(self._directory, ProcessKey(cluster, process))} if paths.is_name(process) else {}
+        )
 
     def _has_scheduler(self, cluster: str) -> bool:
         return self._cache.runs(ProcessKey(cluster, SCHEDULER))

@@ -21,7 +21,7 @@ class StatusCache:
 
     def __init__(self) -> None:
         self.feed = ChangeFeed()
-        self.closed = False
+        self._closed = False
         self._host = gethostname()
         self._statuses: dict[str, dict[str, ProcessStatus]] = {}
         self._waiting: dict[str, asyncio.Event] = {}
@@ -46,7 +46,7 @@ class StatusCache:
 
     def close(self) -> None:
         """Ends all streams of changes."""
-        self.closed = True
+        self._closed = True
         self.feed.close()
         for cluster in list(self._waiting):
             self._wake(cluster)
@@ -62,9 +62,9 @@ class StatusCache:
         known = self._statuses.get(key.cluster, {}).get(key.process)
         return known is not None and known.state is not ProcessState.EXITED
 
-    def next_change(self, cluster: str) -> asyncio.Event:
-        """Returns an event that is set at the next change of a cluster."""
-        return self._waiting.setdefault(cluster, asyncio.Event())
+    def next_change(self, cluster: str) -> asyncio.Event | None:
+        """Returns an event that is set at the next change of a cluster; None once this cache is closed."""
+        return None if self._closed else self._waiting.setdefault(cluster, asyncio.Event())
 
     def _accept(self, status: ProcessStatus) -> None:
         of_cluster = self._statuses.setdefault(status.key.cluster, {})

@@ -1,76 +1,87 @@
-"""Reads the logs of a cluster: whole lines, in pieces, on from where a reader stopped or from the last lines."""
+"""Reads logs that lie in files: whole lines, in pieces, on from where a reader stopped or from the last lines.
+
+For backends that keep the output of each process in a file, which processes append to.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
-from headrace_backend_local import paths
 from headrace_controller.backends.base import LogPiece
-from headrace_controller.backends.process import ProcessKey
 
 PIECE = 64 * 1024
 _PIECES_PER_READ = 16
+_POLL_SECONDS = (0.05, 0.5)
 
 
-class LogReader:
-    """The logs of a cluster, or of one of its processes.
+class LogFiles:
+    """Reads the logs of a cluster, or of one of its processes.
 
     Parameters
     ----------
-    directory
-        The local directory.
-    cluster, process
-        Whose log; None means all processes of the cluster.
+    files
+        Returns the files that exist now, by process.
+    runs
+        Whether a process runs: only then its last line may still get longer.
     tail_lines
-        Where to start in logs that exist now and have no position: so many lines before the end, None for the start.
+        Number of lines before the end to start at, in logs that exist now and have no position. None means all.
     positions
         Positions of earlier pieces, by process.
-    runs
-        Whether a process runs.
     """
 
     def __init__(
         self,
-        directory: Path,
-        cluster: str,
-        process: str | None,
-        *,
-        tail_lines: int | None,
-        positions: Mapping[str, str],
+        files: Callable[[], Mapping[str, Path]],
         runs: Callable[[str], bool],
+        *,
+        tail_lines: int | None = None,
+        positions: Mapping[str, str] | None = None,
     ) -> None:
-        self._directory = directory
-        self._cluster = cluster
-        self._process = process
-        self._tail_lines = tail_lines
-        self._positions = positions
+        self._list = files
         self._runs = runs
+        self._tail_lines = tail_lines
+        self._positions = positions or {}
         self._files: dict[str, _LogFile] = {}
+
+    async def stream(
+        self, *, follow: bool = False, next_change: Callable[[], asyncio.Event | None] = asyncio.Event
+    ) -> AsyncIterator[LogPiece]:
+        """Yields what there is to read; with `follow` goes on until `next_change` returns None.
+
+        Files are read again after at most half a second, and earlier if the event of `next_change` is set.
+        """
+        pause, longest = _POLL_SECONDS
+        while True:
+            changed = next_change() if follow else None
+            pieces = await asyncio.to_thread(self.read)
+            for piece in pieces:
+                yield piece
+            if pieces:
+                pause, _ = _POLL_SECONDS
+                continue
+            if changed is None:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), pause)
+            pause = min(longest, pause * 1.5)
 
     def read(self) -> list[LogPiece]:
         """Returns what there is to read now, or a part of it; nothing when all was read."""
         pieces: list[LogPiece] = []
-        for name in self._names():
-            ended = not self._runs(name)  # asked before the log is read: its last lines are there then
-            if (file := self._files.get(name)) is None:
-                path = paths.log_file(self._directory, ProcessKey(self._cluster, name))
-                file = self._files[name] = _LogFile(path, name)
-                file.seek(self._positions.get(name, ""), self._tail_lines)
+        for process, path in self._list().items():
+            ended = not self._runs(process)  # asked before the log is read: its last lines are there then
+            if (file := self._files.get(process)) is None:
+                file = self._files[process] = _LogFile(path, process)
+                file.seek(self._positions.get(process, ""), self._tail_lines)
             pieces += file.read(ended=ended)
         self._tail_lines = None  # logs that appear later are new from their start
         return pieces
-
-    def _names(self) -> list[str]:
-        if not paths.is_name(self._cluster):
-            return []
-        if self._process is not None:
-            return [self._process] if paths.is_name(self._process) else []
-        return sorted(p.stem for p in paths.log_directory(self._directory, self._cluster).glob("*.log"))
 
 
 class _LogFile:
@@ -95,7 +106,7 @@ class _LogFile:
         with contextlib.suppress(FileNotFoundError):
             size = self._path.stat().st_size
             if size < self._offset:
-                self._offset = 0  # it was emptied: the file system cannot punch holes
+                self._offset = 0  # it was emptied
             if size == self._offset:
                 return
             with self._path.open("rb", buffering=0) as file:
