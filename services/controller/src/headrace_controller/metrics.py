@@ -10,6 +10,9 @@ RECONCILES = Counter("headrace_controller_reconciles", "Steps of reconciling by 
 RECONCILE_SECONDS = Histogram("headrace_controller_reconcile_seconds", "Duration of one step.", buckets=_SECONDS)
 QUEUE = Gauge("headrace_controller_queue", "Clusters that wait for a step.")
 SESSIONS = Gauge("headrace_controller_sessions", "Agents whose session this replica holds.")
+UNKNOWN_WORKERS = Counter(
+    "headrace_controller_unknown_workers", "Workers that agents reported although no record has them."
+)
 WATCHES = Gauge("headrace_controller_watches", "Watches of clusters that this replica serves.")
 ROUTE_READERS = Gauge("headrace_controller_route_readers", "Readers of routes that this replica serves.")
 START_SECONDS = Histogram(
@@ -18,3 +21,9 @@ START_SECONDS = Histogram(
 ADOPTED = Counter("headrace_controller_adopted", "Clusters adopted because the store did not know them.")
 ORPHANS = Counter("headrace_controller_orphans", "Clusters whose processes were stopped because nobody knew them.")
 PROCESSES = Gauge("headrace_controller_processes", "Processes that the backend runs.", ["role"])
+UNREADABLE_RECORDS = Counter(
+    "headrace_controller_unreadable_records", "Records that could not be read and were set aside."
+)
+UNREADABLE_ENTRIES = Counter(
+    "headrace_controller_unreadable_entries", "Entries of the store's streams that could not be read and were skipped."
+)

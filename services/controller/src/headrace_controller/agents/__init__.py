@@ -1,1 +1,1 @@
-"""The agents of running processes: their enrolment, their sessions, what they tell and what they are told."""
+"""Agents of running processes: their enrolment, their sessions, their reports and their instructions."""

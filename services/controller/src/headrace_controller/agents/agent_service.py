@@ -1,96 +1,60 @@
-"""AgentService: enrolment of processes and the sessions of schedulers' agents."""
+"""AgentService: enrolment of processes, and the sessions of schedulers' agents."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+from typing_extensions import override
 
 from headrace.errors import ClusterNotFound, InvalidRequest, Violation
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.internal.v1.agent_service_pb2_grpc import AgentServiceServicer, add_AgentServiceServicer_to_server
 from headrace_chassis.identity.caller import current_agent
-from headrace_controller import metrics
 from headrace_controller.agents.enrolment import Enrolment
-from headrace_controller.agents.session import AgentSession, SessionContext, replaced
+from headrace_controller.agents.sessions import Sessions
+from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
-from headrace_controller.store import Change
 
-_CLOSE_SECONDS = 1.0
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Agents:
-    """The sessions that this replica holds: one for each cluster, of which the newest counts."""
+@dataclass(frozen=True, kw_only=True)
+class AgentService(AgentServiceServicer):
+    """Called by the agents inside Dask processes. `adopt` rebuilds a record that the store has lost."""
 
-    def __init__(self, enrolment: Enrolment, context: SessionContext) -> None:
-        self._enrolment = enrolment
-        self._context = context
-        self._sessions: dict[ClusterId, AgentSession] = {}
-        self._leaving: set[AgentSession] = set()
-        self._left = asyncio.Event()
+    enrolment: Enrolment
+    sessions: Sessions
+    mirror: ClusterMirror
+    adopt: Callable[[str], Awaitable[bool]]
 
-    async def enroll(self, request: pb.EnrollRequest) -> pb.EnrollResponse:
-        return await self._enrolment.enrol(await self._record(), request)
+    @override
+    async def Enroll(self, request: pb.EnrollRequest, context: Context) -> pb.EnrollResponse:
+        return await self.enrolment.enrol(await self._cluster(), request)
 
-    async def session(self, requests: AsyncIterator[pb.SessionRequest]) -> AsyncGenerator[pb.SessionResponse]:
-        cluster = await self._record()
-        if (first := await anext(aiter(requests), None)) is None:
-            raise InvalidRequest.of(Violation("hello", "the session ended before it began"))
-        session = AgentSession(cluster, first, self._context)
-        self._enter(cluster.id, session)
-        try:
-            with metrics.SESSIONS.track_inprogress():
-                async for instruction in session.serve(requests):
-                    yield instruction
-        finally:
-            await self._leave(cluster.id, session)
+    @override
+    async def Session(
+        self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
+    ) -> AsyncIterator[pb.SessionResponse]:
+        if (first := await anext(aiter(request_iterator), None)) is None:
+            raise InvalidRequest.of(Violation("hello", "the session ended before its first message"))
+        async for instruction in self.sessions.serve(await self._cluster(), first, request_iterator):
+            yield instruction
 
-    def on_change(self, change: Change) -> None:
-        """Takes an entry of the change stream."""
-        if session := self._sessions.get(change.cluster):
-            session.look(change.revision)
+    def register(self, server: grpc.aio.Server) -> str:
+        """Add the service to a server; return its full name."""
+        add_AgentServiceServicer_to_server(self, server)
+        return pb.DESCRIPTOR.services_by_name["AgentService"].full_name
 
-    def adopted(self, cluster: Cluster) -> None:
-        """The record was lost and made anew."""
-        if session := self._sessions.get(cluster.id):
-            session.renew(cluster)
-
-    def take(self, cluster: Cluster) -> None:
-        """The record has changed at this replica."""
-        if session := self._sessions.get(cluster.id):
-            session.take(cluster)
-
-    async def close(self) -> None:
-        """Waits until it is noted of all agents that they are away."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                while self._sessions or self._leaving:
-                    self._left.clear()
-                    await self._left.wait()
-
-    async def _leave(self, cluster: ClusterId, session: AgentSession) -> None:
-        if self._sessions.get(cluster) is not session:
-            return
-        del self._sessions[cluster]
-        self._leaving.add(session)
-        try:
-            await session.disconnect()
-        finally:
-            self._leaving.discard(session)
-            self._left.set()
-
-    def _enter(self, cluster: ClusterId, session: AgentSession) -> None:
-        if (older := self._sessions.get(cluster)) is not None:
-            if older.number > session.number:
-                raise replaced(cluster)
-            older.end(replaced(cluster))
-        self._sessions[cluster] = session
-
-    async def _record(self) -> Cluster:
-        """The caller's cluster; one that the store has lost is adopted before anything is said about it."""
+    async def _cluster(self) -> Cluster:
+        """The caller's cluster. A record that the store has lost is adopted before anything is said about it."""
         cluster = ClusterId(current_agent().cluster)
-        try:
-            return await self._context.store.get(cluster)
-        except ClusterNotFound:
-            if await self._context.adopt(cluster):
-                return await self._context.store.get(cluster)
-            raise
+        await self.mirror.fresh()
+        if found := self.mirror.get(cluster):
+            return found
+        if await self.adopt(cluster) and (found := self.mirror.get(cluster)):
+            return found
+        raise ClusterNotFound(f"there is no cluster {cluster}; it may have ended long ago and been removed")

@@ -1,4 +1,4 @@
-"""What a new process is told: its certificate and its settings."""
+"""What a new process receives: its certificate and its settings."""
 
 from __future__ import annotations
 
@@ -6,36 +6,56 @@ from google.protobuf.struct_pb2 import Struct
 
 from headrace.errors import ClusterEnded, StoreUnavailable, WorkerNotFound
 from headrace.internal.v1 import agent_service_pb2 as pb
-from headrace_controller.backends.base import SCHEDULER
 from headrace_controller.authorities import Authorities
-from headrace_controller.config import Settings
+from headrace_controller.backends.base import Backend, BackendError, Network
+from headrace_controller.backends.process import SCHEDULER
 from headrace_controller.model import Cluster, Group, WorkerId
 from headrace_controller.options import shapes
 
-_LOOPBACK = ["127.0.0.1", "::1"]
-
 
 class Enrolment:
-    """Answers Enroll."""
+    """Answers Enroll.
 
-    def __init__(self, authorities: Authorities, settings: Settings) -> None:
+    Parameters
+    ----------
+    backend
+        Tells where a process listens and under which names it is reached.
+    idle_timeout_seconds
+        Time after which Dask ends an idle scheduler. 0 means never.
+    """
+
+    def __init__(
+        self,
+        authorities: Authorities,
+        backend: Backend,
+        *,
+        sni_suffix: str,
+        adaptive_interval_seconds: float,
+        idle_timeout_seconds: float,
+    ) -> None:
         self._authorities = authorities
-        self._settings = settings
+        self._backend = backend
+        self._sni_suffix = sni_suffix
+        self._adaptive_interval_seconds = adaptive_interval_seconds
+        self._dask_config = _dask_config(idle_timeout_seconds)
 
     async def enrol(self, cluster: Cluster, request: pb.EnrollRequest) -> pb.EnrollResponse:
         """A certificate and settings for a process that the record names."""
-        if cluster.spec.stop or cluster.status.phase.ended:
+        if cluster.stopping:
             raise ClusterEnded(f"cluster {cluster.id} is ending; the process is not needed any more")
-        response = self._response(cluster)
-        if request.role == pb.PROCESS_ROLE_WORKER:
-            self._add_worker(response, cluster, request.process)
-        elif request.process != SCHEDULER:
-            raise _unknown(cluster, request.process)
+        response = pb.EnrollResponse(
+            dashboard_prefix=f"/clusters/{cluster.id}",
+            adaptive_interval_seconds=self._adaptive_interval_seconds,
+            dask_config=self._dask_config,
+        )
+        _add_role(response, cluster, request)
+        network = self._network(cluster, request.process)
+        response.listen_host = network.listen_host
         authority, leaf = await self._authorities.issue_process(
             cluster.id,
             request.process,
-            dns_names=[f"{cluster.id}.{self._settings.sni_suffix}", "localhost"],
-            ip_addresses=_LOOPBACK,
+            dns_names=[f"{cluster.id}.{self._sni_suffix}", *network.dns_names],
+            ip_addresses=network.ip_addresses,
         )
         response.ca_pem = authority.cert_pem.decode()
         response.certificate_pem = leaf.cert_pem.decode()
@@ -43,44 +63,52 @@ class Enrolment:
         response.expire_time.FromDatetime(leaf.expire_time)
         return response
 
-    def _response(self, cluster: Cluster) -> pb.EnrollResponse:
-        return pb.EnrollResponse(
-            listen_host=self._settings.listen_host,
-            dashboard_prefix=f"/clusters/{cluster.id}",
-            adaptive_interval_seconds=self._settings.adaptive_interval_seconds,
-            environment=shapes.environment(cluster.spec, None),
-            dask_config=_dask_config(self._settings),
-        )
-
-    def _add_worker(self, response: pb.EnrollResponse, cluster: Cluster, process: str) -> None:
-        record = cluster.status.workers.get(WorkerId(process))
-        group = cluster.spec.group(record.group) if record and record.state.alive else None
-        if group is None:
-            raise _unknown(cluster, process)
-        if not cluster.report.scheduler_address:
-            raise StoreUnavailable(f"the scheduler of cluster {cluster.id} has not told its address yet; repeat")
-        self._add_shape(response, cluster, group)
-
-    def _add_shape(self, response: pb.EnrollResponse, cluster: Cluster, group: Group) -> None:
-        shape = shapes.shape(cluster.spec, group)
-        response.scheduler_address = cluster.report.scheduler_address
-        response.worker_group = group.name
-        response.worker_threads = shape.threads
-        response.worker_memory_bytes = shape.memory_bytes
-        response.worker_lifetime_seconds = shape.lifetime_seconds
-        response.worker_resources.update(shape.resources)
-        response.environment.clear()
-        response.environment.update(shape.environment)
+    def _network(self, cluster: Cluster, process: str) -> Network:
+        try:
+            return self._backend.network(cluster.id, process)
+        except BackendError as error:
+            raise StoreUnavailable(
+                f"process {process} of cluster {cluster.id} cannot enrol: {error}; try again"
+            ) from error
 
 
-def _dask_config(settings: Settings) -> Struct:
+def _add_role(response: pb.EnrollResponse, cluster: Cluster, request: pb.EnrollRequest) -> None:
+    if request.role == pb.PROCESS_ROLE_WORKER:
+        _add_worker(response, cluster, request.process)
+    elif request.process == SCHEDULER:
+        response.environment.update(shapes.environment(cluster.spec, None))
+    else:
+        raise _unknown(cluster, request.process)
+
+
+def _add_worker(response: pb.EnrollResponse, cluster: Cluster, process: str) -> None:
+    record = cluster.workers.get(WorkerId(process))
+    group = cluster.spec.group(record.group) if record and record.state.alive else None
+    if group is None:
+        raise _unknown(cluster, process)
+    if not cluster.report.scheduler_address:
+        raise StoreUnavailable(f"the scheduler of cluster {cluster.id} has not reported its address yet; try again")
+    _add_shape(response, cluster, group)
+
+
+def _add_shape(response: pb.EnrollResponse, cluster: Cluster, group: Group) -> None:
+    shape = shapes.shape(cluster.spec, group)
+    response.scheduler_address = cluster.report.scheduler_address
+    response.worker_threads = shape.threads
+    response.worker_memory_bytes = shape.resources.memory_bytes
+    response.worker_lifetime_seconds = shape.lifetime_seconds
+    response.worker_resources.update(shape.dask_resources)
+    response.environment.update(shape.environment)
+
+
+def _dask_config(idle_timeout_seconds: float) -> Struct:
     config = Struct()
     distributed = config.get_or_create_struct("distributed")
     distributed.get_or_create_struct("comm")["require-encryption"] = True
-    if settings.idle_timeout_seconds:
-        distributed.get_or_create_struct("scheduler")["idle-timeout"] = f"{settings.idle_timeout_seconds} s"
+    if idle_timeout_seconds:
+        distributed.get_or_create_struct("scheduler")["idle-timeout"] = f"{idle_timeout_seconds} s"
     return config
 
 
 def _unknown(cluster: Cluster, process: str) -> WorkerNotFound:
-    return WorkerNotFound(f"cluster {cluster.id} has no process {process[:100]!r} that is wanted")
+    return WorkerNotFound(f"cluster {cluster.id} wants no process {process[:100]!r}")

@@ -1,31 +1,29 @@
-"""What a scheduler's agent is to do, from the record alone: always the whole of it."""
+"""What a scheduler's agent has to do, from the record alone. Always complete, so that a lost message does no harm."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 from headrace.internal.v1 import agent_service_pb2 as pb
-from headrace_controller.model import Cluster, WorkerState
-
-_JOINED = {WorkerState.RUNNING, WorkerState.RETIRING}
+from headrace_controller.model import Cluster, Group
+from headrace_controller.plan.counts import count_workers
 
 
 def instructions(cluster: Cluster) -> pb.SessionResponse:
-    """The adaptive groups, how many workers to keep where there are too many, and whether to end."""
-    if cluster.spec.stop or cluster.status.phase.ended:
+    """The adaptive groups, the groups with too many running workers, and whether to end."""
+    if cluster.stopping:
         return pb.SessionResponse(stop=True)
-    running = Counter(worker.group for worker in cluster.status.workers.values() if worker.state in _JOINED)
     return pb.SessionResponse(
-        adaptive_groups=[
-            pb.AdaptiveGroup(
-                group=group.name, minimum=group.adapt.minimum, maximum=group.adapt.maximum, size=group.size
-            )
-            for group in cluster.spec.groups
-            if group.adapt
-        ],
+        adaptive_groups=[_adaptive(cluster, group) for group in cluster.spec.groups if group.adapt],
         retire=[
-            pb.RetireOrder(group=group.name, keep=group.size)
-            for group in cluster.spec.groups
-            if running[group.name] > group.size
+            pb.RetireInstruction(group=count.group, keep=count.desired)
+            for count in count_workers(cluster).values()
+            if count.surplus_running
         ],
+    )
+
+
+def _adaptive(cluster: Cluster, group: Group) -> pb.AdaptiveGroup:
+    assert group.adapt is not None
+    adapt = group.adapt
+    return pb.AdaptiveGroup(
+        group=group.name, minimum=adapt.minimum, maximum=adapt.maximum, desired=cluster.desired(group)
     )

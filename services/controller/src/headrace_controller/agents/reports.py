@@ -1,56 +1,141 @@
-"""Merges what an agent tells into the report that is kept; pure."""
+"""Merges what an agent reports into the report that is stored. Pure.
+
+An agent runs among its tenant's code, so what it reports is bounded here: workers that the record does not know,
+addresses that are too long and numbers that make no sense are left out.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+from headrace.errors import InvalidRequest, Violation
 from headrace.internal.v1 import agent_service_pb2 as pb
-from headrace_controller.model import Cluster, Report, WorkerId, WorkerState
+from headrace.v1 import cluster_pb2
+from headrace_controller.model import Cluster, Departure, EndReason, Report, WorkerId, WorkerState
+
+_MAX_ADDRESS = 256
+_MAX_VERSIONS, _MAX_VERSION = 16, 128
+
+_CLOSING = {
+    cluster_pb2.END_REASON_IDLE: EndReason.IDLE,
+    cluster_pb2.END_REASON_USER: EndReason.USER,
+}
 
 
-def after_hello(old: Report, hello: pb.SchedulerHello, sequence: int, now: float, *, holder: str) -> Report:
-    """The report at the begin of a session with this replica: what is told replaces what was."""
-    joined = {WorkerId(worker.process): worker.address for worker in hello.workers}
+def check_hello(request: pb.SessionRequest) -> pb.SchedulerHello:
+    """Returns the hello of a session's first message; raises `InvalidRequest` if it is none."""
+    hello = request.hello
+    violations = [
+        Violation(f"hello.{name}", f"is longer than {_MAX_ADDRESS} characters")
+        for name, address in (
+            ("scheduler_address", hello.scheduler_address),
+            ("dashboard_address", hello.dashboard_address),
+        )
+        if len(address) > _MAX_ADDRESS
+    ]
+    if request.WhichOneof("report") != "hello" or hello.session <= 0:
+        violations = [Violation("hello", "the first message must be a hello with the number of its session")]
+    if violations:
+        raise InvalidRequest.of(*violations)
+    return hello
+
+
+def after_hello(cluster: Cluster, request: pb.SessionRequest, now: float, *, holder: str) -> Report:
+    """The report at the start of a session with this replica: it replaces the previous one."""
+    old, hello = cluster.report, request.hello
+    joined = _joined(cluster, hello.workers)
     return Report(
         session=hello.session,
-        sequence=sequence,
+        sequence=request.sequence,
         connected=True,
         changed=old.changed if old.connected and old.holder == holder else now,
         holder=holder,
         scheduler_address=hello.scheduler_address,
         dashboard_address=hello.dashboard_address,
-        versions=dict(hello.versions),
+        versions=_versions(hello),
         joined=joined,
         retired=old.retired - joined.keys(),
-        clients=hello.activity.clients,
-        idle_since=_idle_since(hello.activity),
+        departures=old.departures,
+        clients=max(0, hello.activity.clients),
+        idle_since=_idle_since(hello.activity, now),
         route_version=old.route_version,
     )
 
 
-def after_change(old: Report, change: pb.SchedulerChange, sequence: int) -> Report:
-    """The report with what has changed."""
-    gone = {WorkerId(worker) for worker in (*change.left, *change.retired)}
-    joined = {worker: address for worker, address in old.joined.items() if worker not in gone}
-    joined |= {WorkerId(worker.process): worker.address for worker in change.joined}
+def after_change(cluster: Cluster, old: Report, request: pb.SessionRequest, now: float) -> Report:
+    """The report with a change. A worker that was restarted has left and joined."""
+    change = request.change
+    joined, departures = dict(old.joined), dict(old.departures)
+    retired = set(old.retired)
+    for worker in change.left:
+        name = WorkerId(worker.process)
+        joined.pop(name, None)
+        if name not in cluster.workers:
+            continue
+        if worker.retired:
+            retired.add(name)
+        else:
+            departures[name] = _departure(worker)
+    added = _joined(cluster, change.joined)
     report = replace(
         old,
-        sequence=sequence,
-        joined=joined,
-        retired=(old.retired | {WorkerId(worker) for worker in change.retired}) - joined.keys(),
+        sequence=request.sequence,
+        joined=joined | added,
+        retired=frozenset(retired - added.keys()),
+        departures=departures,
     )
-    if change.HasField("activity"):
-        return replace(report, clients=change.activity.clients, idle_since=_idle_since(change.activity))
-    return report
+    if not change.HasField("activity"):
+        return report
+    return replace(report, clients=max(0, change.activity.clients), idle_since=_idle_since(change.activity, now))
 
 
-def without_closed(report: Report, cluster: Cluster) -> Report:
-    """The report less the retired workers that the status has let go."""
-    workers = cluster.status.workers
-    ended = {WorkerState.CLOSED, WorkerState.FAILED}
-    kept = frozenset(name for name in report.retired if name in workers and workers[name].state not in ended)
-    return report if kept == report.retired else replace(report, retired=kept)
+def after_closing(old: Report, request: pb.SessionRequest) -> Report:
+    """The report with why the scheduler is about to end; reasons that only the controller may give are ignored."""
+    return replace(old, sequence=request.sequence, closing=_CLOSING.get(request.closing.reason))
 
 
-def _idle_since(activity: pb.Activity) -> float | None:
-    return activity.idle_since.ToMicroseconds() / 1e6 if activity.HasField("idle_since") else None
+def without_recorded(report: Report, cluster: Cluster) -> Report:
+    """The report without the retired workers that are closed, and without the losses that are recorded."""
+    workers = cluster.workers
+    retired = frozenset(name for name in report.retired if name in workers and not workers[name].state.ended)
+    departures = {name: cost for name, cost in report.departures.items() if _is_unrecorded(report, cluster, name)}
+    if len(retired) == len(report.retired) and len(departures) == len(report.departures):
+        return report
+    return replace(report, retired=retired, departures=departures)
+
+
+def _is_unrecorded(report: Report, cluster: Cluster, name: WorkerId) -> bool:
+    """Whether the plan still has to record a loss: it has noticed it, or has not seen yet that the worker left."""
+    if name in cluster.status.losses:
+        return True
+    worker = cluster.workers.get(name)
+    return worker is not None and worker.state is WorkerState.RUNNING and report.joined.get(name) != worker.address
+
+
+def _joined(cluster: Cluster, workers: Iterable[pb.JoinedWorker]) -> dict[WorkerId, str]:
+    return {
+        WorkerId(worker.process): worker.address
+        for worker in workers
+        if worker.process in cluster.workers and 0 < len(worker.address) <= _MAX_ADDRESS
+    }
+
+
+def _departure(worker: pb.LeftWorker) -> Departure:
+    return Departure(
+        tasks_lost=max(0, worker.tasks_lost),
+        results_lost=max(0, worker.results_lost),
+        scattered_lost=max(0, worker.scattered_lost),
+    )
+
+
+def _versions(hello: pb.SchedulerHello) -> dict[str, str]:
+    versions = list(hello.versions.items())[:_MAX_VERSIONS]
+    return {name[:_MAX_VERSION]: version[:_MAX_VERSION] for name, version in versions}
+
+
+def _idle_since(activity: pb.Activity, now: float) -> float | None:
+    """Time since which the scheduler is idle; a clock that is fast does not make it the future."""
+    if not activity.HasField("idle_since"):
+        return None
+    return min(now, activity.idle_since.seconds + activity.idle_since.nanos / 1e9)

@@ -1,106 +1,103 @@
-"""One agent's session: merges what it tells into the record, and hears what it is to do."""
+"""One agent's session: its reports go to the store, and it receives instructions."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
 
-from headrace.errors import (
-    ClusterEnded,
-    ClusterNotFound,
-    FencedOff,
-    HeadraceError,
-    InvalidRequest,
-    StoreUnavailable,
-    Violation,
-)
+from headrace.backoff import delays
+from headrace.errors import ClusterNotFound, HeadraceError, InternalError, StoreUnavailable
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.v1 import cluster_pb2
+from headrace.v1.enums import EventType
 from headrace_chassis import logs
-from headrace_chassis.backoff import delays
+from headrace_controller import metrics
 from headrace_controller.agents import reports
 from headrace_controller.agents.instructions import instructions
-from headrace_controller.agents.wishes import Clipped, Wishes
-from headrace_controller.model import Cluster, Event, Report, Severity
+from headrace_controller.agents.report_writer import ReportWriter
+from headrace_controller.agents.scale_requests import ScaleRequests
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, Event, Severity
 from headrace_controller.store import Store
 
 log = logs.get_logger()
-_MOST_TEXT = 1024
+_MAX_MESSAGE = 1024
 
+_EVENT_TYPES = {cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED: EventType.RETIREMENT_DELAYED}
+"""What an agent may report as an event. Everything else that happens is for the controller to record."""
 
-@dataclass(frozen=True, slots=True)
-class SessionContext:
-    """What a session needs of its replica; `replica` is its name."""
-
-    replica: str
-    store: Store
-    wishes: Wishes
-    adopt: Callable[[str], Awaitable[bool]]
-    changed: Callable[[Cluster], None]
-    clock: Callable[[], float]
+_SEVERITIES = {
+    cluster_pb2.SEVERITY_INFO: Severity.INFO,
+    cluster_pb2.SEVERITY_WARNING: Severity.WARNING,
+    cluster_pb2.SEVERITY_ERROR: Severity.ERROR,
+}
 
 
 class AgentSession:
-    """From the hello to the end of the stream. Messages that come while one report is saved are saved together."""
+    """From the hello to the end of the stream.
 
-    def __init__(self, cluster: Cluster, first: pb.SessionRequest, context: SessionContext) -> None:
-        if first.WhichOneof("report") != "hello" or first.hello.session <= 0:
-            raise InvalidRequest.of(Violation("hello", "the first message must be a hello with its session's number"))
-        self._context = context
+    Parameters
+    ----------
+    cluster
+        The record, as the store had it when the session started.
+    first
+        First message of the stream. Raises `InvalidRequest` if it is no hello.
+    replica
+        Name of this replica.
+    adopt
+        Rebuilds the record if the store has lost it; returns whether there is one again.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        first: pb.SessionRequest,
+        *,
+        replica: str,
+        store: Store,
+        mirror: ClusterMirror,
+        scale_requests: ScaleRequests,
+        adopt: Callable[[str], Awaitable[bool]],
+        clock: Callable[[], float],
+    ) -> None:
+        self.number = reports.check_hello(first).session
         self._cluster = cluster
-        self._report = self._after_hello(cluster.report, first)
-        self._unsaved = True
-        self._stale = False
-        self._work = asyncio.Event()
-        self._work.set()
+        self._store = store
+        self._mirror = mirror
+        self._scale_requests = scale_requests
+        self._clock = clock
+        report = reports.after_hello(cluster, first, clock(), holder=replica)
+        metrics.UNKNOWN_WORKERS.inc(len({worker.process for worker in first.hello.workers} - cluster.workers.keys()))
+        self._writer = ReportWriter(cluster, report, store=store, mirror=mirror, adopt=adopt)
         self._news = asyncio.Event()
-        self._end: HeadraceError | None = None
-        self._finished = False
-        self._clipped: dict[str, Clipped] = {}
+        self._half_closed = False
+        self._error: HeadraceError | None = None
 
-    @property
-    def number(self) -> int:
-        """Of two sessions of a cluster, the one with the greater number counts."""
-        return self._report.session
-
-    def look(self, revision: int) -> None:
-        """The record has changed at another replica, to this revision; the first one: it was lost and made anew."""
-        if revision > self._cluster.revision:
-            self._stale = True
-            self._work.set()
-        elif revision == 1 < self._cluster.revision:
-            self.renew(replace(self._cluster, revision=1))
-
-    def take(self, cluster: Cluster) -> None:
-        """The record has changed, to this."""
-        if cluster.revision > self._cluster.revision:
-            self._cluster = cluster
-            self._news.set()
-            if cluster.report.session > self.number:
-                self.end(replaced(cluster.id))
-
-    def renew(self, cluster: Cluster) -> None:
-        """The store had lost the record and has this one now: all that was reported is to be told again."""
-        self._cluster = cluster
-        self._merge(replace(self._report))  # another object, so that a save under way does not count
+    def accept(self, cluster: Cluster | None) -> None:
+        """Takes over the record as it is now; None means that the store has lost it."""
+        self._cluster = cluster or self._cluster
+        self._writer.accept(cluster)
+        self._news.set()
 
     def end(self, error: HeadraceError) -> None:
         """Ends the stream with an error."""
-        self._end = self._end or error
+        self._error = self._error or error
         self._news.set()
 
     async def serve(self, requests: AsyncIterator[pb.SessionRequest]) -> AsyncGenerator[pb.SessionResponse]:
-        """Yields instructions whenever they change, until the agent leaves or the session is ended."""
-        tasks = [asyncio.create_task(self._guard(self._read(requests))), asyncio.create_task(self._guard(self._save()))]
+        """Yields instructions whenever they change; ends once the agent has closed its side and all is saved."""
+        tasks = [asyncio.create_task(self._guard(work)) for work in (self._read(requests), self._writer.run())]
+        sent: pb.SessionResponse | None = None
         try:
-            sent: pb.SessionResponse | None = None
-            while not self._finished or self._unsaved:
+            while True:
                 self._news.clear()
-                if self._end is not None:
-                    raise self._end
-                if not self._unsaved and (wanted := instructions(self._cluster)) != sent:
-                    sent = wanted
-                    yield wanted
+                if self._error is not None:
+                    raise self._error
+                if self._writer.saved and (current := instructions(self._cluster)) != sent:
+                    sent = current
+                    yield current
+                elif self._writer.saved and self._half_closed:
+                    return
                 else:
                     await self._news.wait()
         finally:
@@ -109,117 +106,64 @@ class AgentSession:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def disconnect(self) -> None:
-        """Notes that the agent is away, unless a newer session has begun; waits for a store that is away."""
-        report = replace(self._report, connected=False, changed=self._context.clock())
-        for pause in delays(0.05, 1.0):
-            try:
-                self._context.changed(await self._context.store.save_report(self._cluster.id, report))
-            except (FencedOff, ClusterEnded, ClusterNotFound):
-                return
-            except StoreUnavailable:
-                await asyncio.sleep(pause)
-            else:
-                return
+        """Saves that the agent is away, unless a newer session has started."""
+        await self._writer.disconnect(self._clock())
 
     async def _guard(self, work: Awaitable[None]) -> None:
         try:
             await work
         except HeadraceError as error:
             self.end(error)
+        except Exception:
+            log.exception("a session failed", cluster=self._cluster.id)
+            self.end(InternalError("the session failed; the controller's log has more"))
 
     async def _read(self, requests: AsyncIterator[pb.SessionRequest]) -> None:
         async for request in requests:
-            await self._take(request)
-        self._finished = True
+            await self._apply(request)
+        self._half_closed = True
         self._news.set()
 
-    async def _take(self, request: pb.SessionRequest) -> None:
+    async def _apply(self, request: pb.SessionRequest) -> None:
         match request.WhichOneof("report"):
             case "change":
-                self._merge(reports.after_change(self._report, request.change, request.sequence))
-            case "hello":
-                self._merge(self._after_hello(self._report, request))
-            case "adaptive_wish":
-                await self._wish(request.adaptive_wish)
+                await self._find_workers(request.change)
+                report = reports.after_change(self._cluster, self._writer.report, request, self._clock())
+                self._writer.merge(report)
+            case "closing":
+                self._writer.merge(reports.after_closing(self._writer.report, request))
+            case "scale_request":
+                await self._scale(request.scale_request)
             case "event":
-                await self._tell(request.event)
+                await self._record(request.event)
             case _:
                 pass  # from a newer agent
 
-    def _after_hello(self, old: Report, request: pb.SessionRequest) -> Report:
-        now, replica = self._context.clock(), self._context.replica
-        return reports.after_hello(old, request.hello, request.sequence, now, holder=replica)
-
-    def _merge(self, report: Report) -> None:
-        self._report = report
-        self._unsaved = True
-        self._work.set()
-
-    async def _wish(self, wish: pb.AdaptiveWish) -> None:
-        try:
-            clipped = await self._context.wishes.adopt(self._cluster, wish.group, wish.size)
-            if clipped and self._clipped.get(wish.group) != clipped:
-                await self._context.wishes.tell(self._cluster, wish.group, clipped)
-        except (StoreUnavailable, ClusterNotFound) as error:
-            log.warning("an adaptive wish is lost", cluster=self._cluster.id, error=str(error))
+    async def _find_workers(self, change: pb.SchedulerChange) -> None:
+        """Waits until the record here has the workers that another replica has created; the others do not count."""
+        joined = {worker.process for worker in change.joined}
+        if joined <= self._cluster.workers.keys():
             return
-        if clipped:
-            self._clipped[wish.group] = clipped
-        else:
-            self._clipped.pop(wish.group, None)
+        for pause in delays(0.05, 1.0):
+            try:
+                await self._mirror.fresh()
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(pause)
+        metrics.UNKNOWN_WORKERS.inc(len(joined - self._cluster.workers.keys()))
 
-    async def _tell(self, told: pb.AgentEvent) -> None:
-        event = Event(
-            type=told.type[:64],
-            message=told.message[:_MOST_TEXT],
-            severity=Severity.WARNING if told.warning else Severity.INFO,
-            time=self._context.clock(),
-        )
+    async def _scale(self, request: pb.ScaleRequest) -> None:
         try:
-            await self._context.store.add_event(self._cluster.id, self._cluster.owner, event)
+            await self._scale_requests.apply(self._cluster, request.group, request.size)
+        except (StoreUnavailable, ClusterNotFound) as error:  # the agent repeats what was not granted
+            log.warning("a scale request is lost", cluster=self._cluster.id, error=str(error))
+
+    async def _record(self, reported: pb.AgentEvent) -> None:
+        if (kind := _EVENT_TYPES.get(reported.type)) is None:
+            return
+        severity = _SEVERITIES.get(reported.severity, Severity.INFO)
+        event = Event(type=kind, message=reported.message[:_MAX_MESSAGE], severity=severity, time=self._clock())
+        try:
+            await self._store.events.add(self._cluster.id, self._cluster.owner, event)
         except (StoreUnavailable, ClusterNotFound) as error:
             log.warning("an agent's event is lost", cluster=self._cluster.id, error=str(error))
-
-    async def _save(self) -> None:
-        pauses = delays(0.05, 1.0)
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            try:
-                await self._save_once()
-                pauses = delays(0.05, 1.0)
-            except StoreUnavailable:
-                await asyncio.sleep(next(pauses))
-                self._work.set()
-
-    async def _save_once(self) -> None:
-        if self._unsaved:
-            report = self._report = reports.without_closed(self._report, self._cluster)
-            if (cluster := await self._saved(report)) is None:
-                return
-            self._unsaved = self._report is not report
-            self._news.set()
-        elif self._stale:
-            self._stale = False
-            cluster = await self._context.store.get(self._cluster.id)
-        else:
-            return
-        self.take(cluster)
-        self._context.changed(cluster)
-
-    async def _saved(self, report: Report) -> Cluster | None:
-        store, cluster = self._context.store, self._cluster.id
-        try:
-            return await store.save_report(cluster, report)
-        except ClusterEnded:
-            return await store.get(cluster)
-        except ClusterNotFound:
-            if not await self._context.adopt(cluster):
-                raise
-            self._work.set()
-            return None
-
-
-def replaced(cluster: str) -> FencedOff:
-    """The error of a session that a newer one of the same cluster has replaced."""
-    return FencedOff(f"a newer session of cluster {cluster} has begun")

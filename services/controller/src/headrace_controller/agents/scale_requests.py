@@ -1,0 +1,111 @@
+"""What adaptive scaling asks for becomes a target, within the group's range and as far as limits allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from headrace.errors import ClusterEnded, QuotaExceeded
+from headrace.v1.enums import EventType
+from headrace_controller.admission import Admission
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, Event, Severity
+from headrace_controller.options import shapes
+from headrace_controller.store import Store
+
+_MAX_TRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Limited:
+    """A request of which a limit allows only a part."""
+
+    asked: int
+    allowed: int
+    why: str = field(compare=False)
+
+
+class ScaleRequests:
+    """The requests of one session. A limit that binds is recorded once, not with each repetition of a request."""
+
+    def __init__(
+        self, store: Store, mirror: ClusterMirror, admission: Admission, *, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._admission = admission
+        self._clock = clock
+        self._limited: dict[str, _Limited] = {}
+
+    async def apply(self, cluster: Cluster, group: str, size: int) -> None:
+        """Sets the target of an adaptive group; groups that are unknown or of fixed size are ignored.
+
+        Raises `StoreUnavailable` and `ClusterNotFound`.
+        """
+        found = cluster.spec.group(group)
+        if found is None or found.adapt is None:
+            return
+        limited = await self._apply(cluster, group, found.adapt.clamp(size))
+        if limited is None:
+            self._limited.pop(group, None)
+        elif self._limited.get(group) != limited:
+            await self._record(cluster, group, limited)
+            self._limited[group] = limited
+
+    async def _apply(self, cluster: Cluster, group: str, asked: int) -> _Limited | None:
+        size, why = asked, ""
+        for _ in range(_MAX_TRIES):
+            try:
+                cluster = await self._change(cluster, group, size)
+            except QuotaExceeded as error:
+                why = error.message
+                cluster = await self._store.reads.newest(cluster)
+                size = _allowed(cluster, group, size, error)
+            except ClusterEnded:
+                return None
+            else:
+                break
+        return _Limited(asked, _desired(cluster, group), why) if why else None
+
+    async def _change(self, cluster: Cluster, group: str, size: int) -> Cluster:
+        changed = await self._store.records.change(
+            cluster,
+            partial(with_target, group=group, size=size),
+            demand=self._admission.demand,
+            limits=self._admission.limits(cluster),
+        )
+        self._mirror.apply(changed)
+        return changed
+
+    async def _record(self, cluster: Cluster, group: str, limited: _Limited) -> None:
+        workers = "1 worker" if limited.asked == 1 else f"{limited.asked} workers"
+        message = f"Adaptive scaling asked for {workers} in group {group!r} and got {limited.allowed}: {limited.why}"
+        event = Event(type=EventType.SCALING_LIMITED, message=message, severity=Severity.WARNING, time=self._clock())
+        await self._store.events.add(cluster.id, cluster.owner, event)
+
+
+def with_target(cluster: Cluster, group: str, size: int) -> Cluster:
+    """Returns the cluster with another target of a group, within its range."""
+    found = cluster.spec.group(group)
+    if found is None or found.adapt is None:
+        return cluster
+    return replace(cluster, targets={**cluster.targets, group: found.adapt.clamp(size)})
+
+
+def _desired(cluster: Cluster, group: str) -> int:
+    found = cluster.spec.group(group)
+    return cluster.desired(found) if found else 0
+
+
+def _allowed(cluster: Cluster, name: str, asked: int, error: QuotaExceeded) -> int:
+    """The largest size that a limit leaves to a group, never less than it has."""
+    group = cluster.spec.group(name)
+    if group is None:
+        return 0
+    worker = shapes.shape(cluster.spec, group).resources
+    each = {"workers": 1, "cores": worker.cores, "memory_bytes": worker.memory_bytes, "gpus": worker.gpus}
+    spare = max(0.0, float(error.details["limit"]) - float(error.details["used"]))
+    more = int(spare / (each.get(error.details["what"], 0) or 1))
+    desired = cluster.desired(group)
+    return max(desired, min(asked - 1, desired + more))

@@ -1,0 +1,117 @@
+"""The sessions that this replica holds: one for each cluster, the newest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+
+from headrace.errors import SessionReplaced
+from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace_controller import metrics
+from headrace_controller.admission import Admission
+from headrace_controller.agents.scale_requests import ScaleRequests
+from headrace_controller.agents.session import AgentSession
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.store import Store
+
+_CLOSE_SECONDS = 1.0
+
+
+class Sessions:
+    """Serves sessions. As a handler of the mirror it passes each change of a record to the session of that cluster.
+
+    Parameters
+    ----------
+    replica
+        Name of this replica.
+    adopt
+        Rebuilds the record of a cluster if the store has lost it; returns whether there is one again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: ClusterMirror,
+        admission: Admission,
+        *,
+        replica: str,
+        adopt: Callable[[str], Awaitable[bool]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._admission = admission
+        self._replica = replica
+        self._adopt = adopt
+        self._clock = clock
+        self._sessions: dict[ClusterId, AgentSession] = {}
+        self._leaving: set[AgentSession] = set()
+        self._left = asyncio.Event()
+
+    async def serve(
+        self, cluster: Cluster, first: pb.SessionRequest, requests: AsyncIterator[pb.SessionRequest]
+    ) -> AsyncGenerator[pb.SessionResponse]:
+        """Serves a session from its first message on; raises `SessionReplaced` if a newer one has reported."""
+        session = AgentSession(
+            cluster,
+            first,
+            replica=self._replica,
+            store=self._store,
+            mirror=self._mirror,
+            scale_requests=ScaleRequests(self._store, self._mirror, self._admission, clock=self._clock),
+            adopt=self._adopt,
+            clock=self._clock,
+        )
+        self._enter(cluster, session)
+        try:
+            with metrics.SESSIONS.track_inprogress():
+                async for instruction in session.serve(requests):
+                    yield instruction
+        finally:
+            await self._leave(cluster.id, session)
+
+    def added(self, cluster: Cluster) -> None:
+        self._accept(cluster.id, cluster)
+
+    def updated(self, _old: Cluster, new: Cluster) -> None:
+        self._accept(new.id, new)
+
+    def removed(self, cluster: Cluster) -> None:
+        self._accept(cluster.id, None)
+
+    async def close(self) -> None:
+        """Waits, for a short time, until it is saved of all agents that they are away."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while self._sessions or self._leaving:
+                    self._left.clear()
+                    await self._left.wait()
+
+    def _accept(self, cluster: ClusterId, record: Cluster | None) -> None:
+        if session := self._sessions.get(cluster):
+            session.accept(record)
+
+    def _enter(self, cluster: Cluster, session: AgentSession) -> None:
+        older = self._sessions.get(cluster.id)
+        if session.number < max(cluster.report.session, older.number if older else 0):
+            raise _replaced(cluster.id)
+        if older is not None:
+            older.end(_replaced(cluster.id))
+        self._sessions[cluster.id] = session
+
+    async def _leave(self, cluster: ClusterId, session: AgentSession) -> None:
+        if self._sessions.get(cluster) is not session:
+            return
+        del self._sessions[cluster]
+        self._leaving.add(session)
+        try:
+            await session.disconnect()
+        finally:
+            self._leaving.discard(session)
+            self._left.set()
+
+
+def _replaced(cluster: ClusterId) -> SessionReplaced:
+    return SessionReplaced(f"a newer session of cluster {cluster} has reported; this one is over")
