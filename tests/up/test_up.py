@@ -119,9 +119,9 @@ Start = Callable[..., RealUp]
 def test_the_command_line_leads_a_cluster_through_its_life(start: Start, data: Path):
     up = start()
     assert "admin" in up.cli("whoami")
-    cluster = up.cli("clusters", "create", "--alias", "mine", "--workers", "1")
+    cluster = up.cli("clusters", "create", "--name", "mine", "--workers", "1")
     assert re.fullmatch(r"c[a-z2-7]{19}", cluster)
-    assert up.cli("clusters", "create", "--alias", "mine") == cluster
+    assert up.cli("clusters", "create", "--name", "mine") == cluster
     assert up.compute(cluster) == "5050"
     assert "2 workers" in up.cli("clusters", "scale", "mine", "2") or "/2" in up.cli("clusters", "list")
     listed: list[dict[str, Any]] = json.loads(up.cli("clusters", "list", "--json"))

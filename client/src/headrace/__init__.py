@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headrace._dask.cluster import GatewayCluster
+    from headrace._dask.cluster_details import ClusterEvent, Worker, WorkerExit
+    from headrace._dask.cluster_report import ClusterReport, ClusterStatus, Condition, WorkerGroupReport
+    from headrace._dask.deployment import LoginMethod, Profile, ServerInfo, User
     from headrace._dask.gateway import Gateway
     from headrace._dask.options import Options
-    from headrace._dask.report import ClusterEvent, ClusterReport, ClusterStatus, User, Worker
     from headrace._dask.security import GatewaySecurity
     from headrace._target.auth import BasicAuth, GatewayAuth, JupyterHubAuth, TokenAuth, get_auth
+    from headrace.access import Share
     from headrace.errors import GatewayClusterError, GatewayServerError, GatewayWarning
+    from headrace.v1.enums import Right
 
 __version__: str
 
@@ -28,6 +32,7 @@ __all__ = [
     "ClusterEvent",
     "ClusterReport",
     "ClusterStatus",
+    "Condition",
     "Gateway",
     "GatewayAuth",
     "GatewayCluster",
@@ -36,37 +41,52 @@ __all__ = [
     "GatewayServerError",
     "GatewayWarning",
     "JupyterHubAuth",
+    "LoginMethod",
     "Options",
+    "Profile",
+    "Right",
+    "ServerInfo",
+    "Share",
     "TokenAuth",
     "User",
     "Worker",
+    "WorkerExit",
+    "WorkerGroupReport",
     "__version__",
     "get_auth",
 ]
 
 _HOMES = {
     "BasicAuth": "_target.auth",
-    "GatewayAuth": "_target.auth",
-    "JupyterHubAuth": "_target.auth",
-    "TokenAuth": "_target.auth",
-    "get_auth": "_target.auth",
+    "ClusterEvent": "_dask.cluster_details",
+    "ClusterReport": "_dask.cluster_report",
+    "ClusterStatus": "_dask.cluster_report",
+    "Condition": "_dask.cluster_report",
     "Gateway": "_dask.gateway",
+    "GatewayAuth": "_target.auth",
     "GatewayCluster": "_dask.cluster",
-    "Options": "_dask.options",
-    "ClusterEvent": "_dask.report",
-    "ClusterReport": "_dask.report",
-    "ClusterStatus": "_dask.report",
-    "User": "_dask.report",
-    "Worker": "_dask.report",
-    "GatewaySecurity": "_dask.security",
     "GatewayClusterError": "errors",
+    "GatewaySecurity": "_dask.security",
     "GatewayServerError": "errors",
     "GatewayWarning": "errors",
+    "JupyterHubAuth": "_target.auth",
+    "LoginMethod": "_dask.deployment",
+    "Options": "_dask.options",
+    "Profile": "_dask.deployment",
+    "Right": "v1.enums",
+    "ServerInfo": "_dask.deployment",
+    "Share": "access",
+    "TokenAuth": "_target.auth",
+    "User": "_dask.deployment",
+    "Worker": "_dask.cluster_details",
+    "WorkerExit": "_dask.cluster_details",
+    "WorkerGroupReport": "_dask.cluster_report",
+    "get_auth": "_target.auth",
 }
 
 
 def __getattr__(name: str) -> object:
-    # Services and agents import headrace for its stubs and errors: they must not load Dask or gRPC by that.
+    # Services and agents import headrace for its stubs and errors, and must not load Dask or gRPC.
     if name == "__version__":
         from importlib.metadata import version
 

@@ -5,37 +5,69 @@ from __future__ import annotations
 import asyncio
 import atexit
 import html
+import sys
 import traceback
 import warnings
-from collections.abc import Mapping
-from typing import Any, Self
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from distributed import Client
+from distributed.core import Status, rpc
+from distributed.deploy.cluster import Cluster
+from distributed.utils import Logs, NoOpAwaitable
 from tornado.ioloop import IOLoop
 
-from headrace._dask import creation as _creation
-from headrace._dask.cluster_life import ClusterLife, Existing, New
-from headrace._dask.gateway import DEFAULT_GROUP
+from headrace._dask import changes, logs
+from headrace._dask.cluster_details import ClusterEvent, Worker
+from headrace._dask.cluster_report import ClusterReport
+from headrace._dask.faces import Asynchronous, Mode, TwoFaced, both_faces, both_iterators, returns_either
+from headrace._dask.lifecycle import STOP_SECONDS, Existing, Lifecycle
 from headrace._dask.options import Options
+from headrace._dask.progress import Progress
+from headrace._dask.security import GatewaySecurity
+from headrace._dask.session import Session
+from headrace._dask.specification import (
+    Lifetime,
+    WorkerGroups,
+    adapt_range,
+    wanted_cluster,
+    worker_count,
+    worker_group,
+)
 from headrace._target.auth import GatewayAuth
 from headrace._target.target import Target
-from headrace._wire.session import Session
-from headrace.errors import GatewayWarning
+from headrace._wire import calls
+from headrace._wire.creating import Wanted
+from headrace.access import Share
+from headrace.errors import GatewayWarning, HeadraceError
+from headrace.resource_names import cluster_name
+
+if TYPE_CHECKING:
+    from headrace import Gateway
+
+DEFAULT_GROUP = "default"
 
 _EXIT_SECONDS = 10.0
 
 
-class GatewayCluster(ClusterLife):
-    """A cluster of headrace: makes one and waits until it can be used.
+class GatewayCluster(TwoFaced[Asynchronous], Cluster):
+    """A cluster of headrace. The constructor creates it and waits until it can be used.
 
-    The same as ``Gateway(...).new_cluster(...)``; for one that there is already see `from_name`.
+    It is the same as ``Gateway(...).new_cluster(...)``; for a cluster that exists see `from_name`.
 
     Parameters
     ----------
     address, proxy_address, public_address, auth, asynchronous, loop
         As for `Gateway`.
-    cluster_options, shutdown_on_close, name, worker_groups, tags, timeout, **kwargs
+    cluster_options, shutdown_on_close, name, profile, worker_groups, tags, lifetime, shares, timeout, **kwargs
         As for `Gateway.new_cluster`.
+
+    Raises
+    ------
+    HeadraceError
+        As for `Gateway` and `Gateway.new_cluster`.
 
     Attributes
     ----------
@@ -44,12 +76,14 @@ class GatewayCluster(ClusterLife):
     status
         State of this object (`distributed.core.Status`): created, starting, running, closing or closed.
     scheduler_info
-        What the scheduler tells about itself and its workers, kept up to date.
+        What the scheduler reports about itself and its workers, kept up to date.
     security
         For a `distributed.Client` that is made without `get_client`.
     shutdown_on_close
-        Whether `close` stops the cluster.
+        Whether `close` stops the cluster. None until it is known whether this object created it.
     """
+
+    _instances: ClassVar[weakref.WeakSet[GatewayCluster[Any]]] = weakref.WeakSet()
 
     def __init__(  # noqa: PLR0917 - the order of dask-gateway's arguments
         self,
@@ -59,18 +93,30 @@ class GatewayCluster(ClusterLife):
         auth: GatewayAuth | str | type[GatewayAuth] | None = None,
         cluster_options: Options | Mapping[str, object] | None = None,
         shutdown_on_close: bool | None = None,
-        asynchronous: bool = False,
+        asynchronous: Asynchronous = False,
         loop: IOLoop | None = None,
         *,
         name: str | None = None,
-        worker_groups: _creation.WorkerGroups | None = None,
+        profile: str | None = None,
+        worker_groups: WorkerGroups | None = None,
         tags: Mapping[str, str] | None = None,
+        lifetime: Lifetime | None = None,
+        shares: Iterable[Share] | None = None,
         timeout: float | str | None = None,
         **kwargs: Any,
     ) -> None:
-        spec = _creation.specification(cluster_options, kwargs, name=name, worker_groups=worker_groups, tags=tags)
-        target = Target.resolve(address, proxy_address, public_address, auth)
-        self._begin(Session(target, loop, asynchronous=asynchronous), New(spec), shutdown_on_close, timeout)
+        wanted = wanted_cluster(
+            cluster_options,
+            kwargs,
+            name=name,
+            profile=profile,
+            worker_groups=worker_groups,
+            tags=tags,
+            lifetime=lifetime,
+            shares=shares,
+        )
+        session = Session(Target.resolve(address, proxy_address, public_address, auth), loop, asynchronous=asynchronous)
+        self._begin(session, wanted, shutdown_on_close, timeout)
 
     @classmethod
     def from_name(  # noqa: PLR0917 - the order of dask-gateway's arguments
@@ -81,10 +127,10 @@ class GatewayCluster(ClusterLife):
         proxy_address: str | int | None = None,
         public_address: str | None = None,
         auth: GatewayAuth | str | type[GatewayAuth] | None = None,
-        asynchronous: bool = False,
+        asynchronous: Mode = False,
         loop: IOLoop | None = None,
         timeout: float | str | None = None,
-    ) -> Self:
+    ) -> GatewayCluster[Mode]:
         """Connect to a cluster that runs or is starting.
 
         Parameters
@@ -97,17 +143,63 @@ class GatewayCluster(ClusterLife):
             As for `Gateway`.
         timeout
             As for `Gateway.new_cluster`.
+
+        Raises
+        ------
+        HeadraceError
+            As for `Gateway` and `Gateway.connect`.
         """
         target = Target.resolve(address, proxy_address, public_address, auth)
         session = Session(target, loop, asynchronous=asynchronous)
-        self = cls.__new__(cls)
-        self._begin(session, Existing(cluster_name), shutdown_on_close, timeout)
-        return self
+        return cls._on_session(session, Existing(cluster_name), shutdown_on_close, timeout)
+
+    @classmethod
+    def _on_session(
+        cls, session: Session, origin: Wanted | Existing, shutdown_on_close: bool | None, timeout: float | str | None
+    ) -> GatewayCluster[Any]:
+        """Make the object on a session of its own."""
+        cluster = cls.__new__(cls)
+        cluster._begin(session, origin, shutdown_on_close, timeout)
+        return cluster
+
+    def _begin(
+        self, session: Session, origin: Wanted | Existing, shutdown_on_close: bool | None, timeout: float | str | None
+    ) -> None:
+        self._session = session
+        self._asynchronous = session.asynchronous
+        self._progress = Progress()
+        self._life = Lifecycle(
+            session,
+            origin,
+            shutdown_on_close=shutdown_on_close,
+            timeout=timeout,
+            report=self._progress.report,
+        )
+        Cluster.__init__(self, asynchronous=self._asynchronous, loop=session.loop, quiet=True)
+        self._instances.add(self)
+        if not self.asynchronous and not self._asynchronous:
+            self._start_and_wait()
+
+    def _start_and_wait(self) -> None:
+        """Start the cluster from a thread that may wait, and show the progress there."""
+        future = asyncio.run_coroutine_threadsafe(self._life.start(), self._session.asyncio_loop)
+        try:
+            self._progress.wait_for(future)
+        except KeyboardInterrupt:
+            print("Interrupted: stopping what was started", file=sys.stderr, flush=True)
+            future.cancel()
+            with suppress(HeadraceError, TimeoutError):
+                self.sync(self._life.close, callback_timeout=STOP_SECONDS)
+            self._session.stop_loop()
+            raise
+        except BaseException:
+            self._session.stop_loop()
+            raise
 
     # Work
 
     def get_client(self, set_as_default: bool = True) -> Client:
-        """Return a new client of this cluster.
+        """Return a new Dask client of the cluster.
 
         Parameters
         ----------
@@ -117,7 +209,7 @@ class GatewayCluster(ClusterLife):
         Returns
         -------
         distributed.Client
-            With ``asynchronous=True`` to be awaited.
+            With ``asynchronous=True`` it connects when it is awaited or entered with ``async with``.
         """
         self._session.check_process()
         client = Client(
@@ -127,75 +219,223 @@ class GatewayCluster(ClusterLife):
             asynchronous=self._asynchronous,
             loop=self.loop,
         )
-        self._clients.add(client)
+        self._life.clients.add(client)
         return client
 
-    def scale(self, n: int, group: str = DEFAULT_GROUP) -> Any:
-        """Ask for a number of workers; returns before they run. Ends adaptive scaling of the group.
+    @both_faces
+    async def scale(self, n: int, group: str = DEFAULT_GROUP) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - a method with two faces
+        """Ask for a number of workers, and end adaptive scaling of the group (ScaleCluster). Returns before they run.
 
         Parameters
         ----------
         n
-            Number of workers wanted, 0 to the limits that bind you.
+            Number of workers, 0 or more.
         group
-            Group of workers to change.
+            Worker group.
 
         Raises
         ------
+        InvalidRequest
+            `n` is no number of workers.
         QuotaExceeded
             More than you may have. Nothing was changed.
+        GroupNotFound
+            The cluster has no such group.
+        ClusterEnded, ClusterNotFound
+            The cluster is stopping or has ended.
+        PermissionDenied
+            You may not scale the cluster.
         """
-        result = self.gateway.scale_cluster(self.name, n, group)
-        self._scaling[group] = "Manual"
-        return result
+        self._life.note(await calls.scale(self._session.connection, self.name, worker_count("n", n), group))
 
-    def adapt(  # pyright: ignore[reportIncompatibleMethodOverride] - adapts in the scheduler, not here, as dask-gateway does
+    @both_faces
+    async def adapt(  # pyright: ignore[reportIncompatibleMethodOverride] - runs in the scheduler, not here, as dask-gateway's
         self, minimum: int | None = None, maximum: int | None = None, active: bool = True, group: str = DEFAULT_GROUP
-    ) -> Any:
-        """Let the number of workers follow the load.
+    ) -> None:
+        """Let the number of workers in a group follow the load (AdaptCluster).
 
         Parameters
         ----------
         minimum
-            Never fewer workers than this. Default: 0.
+            Minimum number of workers. Default: 0.
         maximum
-            Never more workers than this. Default: as many as your limits allow.
+            Maximum number of workers. Default: as many as your limits allow.
         active
-            False ends it; the workers that run stay.
+            False ends it; the group keeps its current number of workers.
         group
-            Group of workers to change.
+            Worker group.
+
+        Raises
+        ------
+        InvalidRequest
+            `minimum` or `maximum` is no number of workers, or `maximum` is smaller than `minimum`.
+        QuotaExceeded, GroupNotFound, ClusterEnded, ClusterNotFound, PermissionDenied
+            As for `scale`.
         """
-        result = self.gateway.adapt_cluster(self.name, minimum, maximum, active, group)
-        self._scaling[group] = "Adaptive" if active else "Manual"
-        return result
+        bounds = adapt_range(minimum, maximum) if active else None
+        self._life.note(await calls.adapt(self._session.connection, self.name, bounds, group))
 
-    def logs(self, process: str | None = None, tail: int | None = None, follow: bool = False) -> Any:
+    @both_faces
+    async def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - a method with two faces
+        """Wait until this number of workers runs.
+
+        Parameters
+        ----------
+        n_workers
+            Number of workers.
+        timeout
+            Seconds to wait, or text such as "5m". Default: no limit.
+
+        Raises
+        ------
+        TimeoutError
+            Fewer workers run after `timeout`.
+        """
+        from dask.utils import parse_timedelta
+
+        feed = self._life.feed
+        assert feed is not None, "the cluster runs"
+        limit = None if timeout is None else parse_timedelta(timeout)
+        try:
+            async with asyncio.timeout(limit):
+                await feed.wait_for(worker_count("n_workers", n_workers))
+        except TimeoutError:
+            arrived = feed.count_running()
+            raise TimeoutError(f"only {arrived} of {n_workers} workers arrived within {limit:.3g} s") from None
+
+    @both_faces
+    async def update(
+        self,
+        *,
+        tags: Mapping[str, str] | None = None,
+        lifetime: Lifetime | None = None,
+        shares: Iterable[Share] | None = None,
+    ) -> None:
+        """Change tags, lifetime or shares of the cluster; see `Gateway.update_cluster`."""
+        connection = self._session.connection
+        self._life.note(await changes.update(connection, self.name, tags=tags, lifetime=lifetime, shares=shares))
+
+    @both_faces
+    async def add_worker_group(
+        self, group: str, size: int = 0, *, adapt: tuple[int, int | None] | None = None, **kwargs: Any
+    ) -> None:
+        """Add a worker group to the cluster; see `Gateway.add_worker_group`."""
+        new = worker_group(group, {"size": size, "adapt": adapt, "options": kwargs})
+        self._life.note(await changes.add_worker_group(self._session.connection, self.name, new))
+
+    @both_faces
+    async def remove_worker_group(self, group: str) -> None:
+        """Remove a worker group with its workers from the cluster; see `Gateway.remove_worker_group`."""
+        self._life.note(await changes.remove_worker_group(self._session.connection, self.name, group))
+
+    # Details
+
+    @both_faces
+    async def report(self) -> ClusterReport:
+        """Report on the cluster: status, conditions, worker groups, reason of its end (GetCluster).
+
+        The report has all changes that this object made or has seen. A change that somebody else made a moment ago may
+        be missing; `Gateway.get_cluster` has it.
+        """
+        version = self._life.resource_version
+        cluster = await calls.get_at_least(self._session.connection, cluster_name(self.name), version)
+        return ClusterReport.from_proto(self._life.note(cluster), self._session.target, self.security)
+
+    @both_faces
+    async def events(self) -> list[ClusterEvent]:
+        """Return the events of the cluster, oldest first; see `Gateway.events`."""
+        return [ClusterEvent.from_proto(event) for event in await calls.events(self._session.connection, self.name)]
+
+    @both_faces
+    async def workers(self) -> list[Worker]:
+        """List the workers as headrace knows them, also those that have not joined; see `Gateway.workers`."""
+        return [Worker.from_proto(worker) for worker in await calls.workers(self._session.connection, self.name)]
+
+    @both_faces
+    async def logs(self, process: str | None = None, tail: int | None = None) -> Logs:
         """Read the logs of the cluster's processes; see `Gateway.logs`."""
-        return self.gateway.logs(self.name, process, tail, follow)
+        return await logs.read(self._session.connection, self.name, process, tail)
 
-    def events(self) -> Any:
-        """Tell what happened to the cluster; a list of ClusterEvent."""
-        return self.gateway.events(self.name)
-
-    def workers(self) -> Any:
-        """List the workers as headrace knows them, also those that have not joined yet; a list of Worker."""
-        return self.gateway.workers(self.name)
-
-    def report(self) -> Any:
-        """Report on the cluster: phase, worker groups, reason of its end; a ClusterReport."""
-        return self.gateway.get_cluster(self.name)
+    @both_iterators
+    async def follow_logs(
+        self, process: str | None = None, tail: int | None = None
+    ) -> AsyncGenerator[tuple[str, str], None]:
+        """Read logs and go on with lines that are written later; see `Gateway.follow_logs`."""
+        async for piece in logs.stream(self._session.connection, self.name, process, tail, follow=True):
+            yield piece
 
     # Views
 
     @property
+    def gateway(self) -> Gateway[Asynchronous]:
+        """A new Gateway for the headrace of this cluster, to be closed by itself."""
+        from headrace import Gateway
+
+        target = self._session.target
+        return Gateway(
+            target.address,
+            target.proxy_address,
+            target.public_address,
+            target.auth,
+            asynchronous=cast("Asynchronous", self._asynchronous),
+            loop=self.loop,
+            tls_ca_file=target.ca_file,
+        )
+
+    @property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride] - cannot be set
+        """Id of the cluster; "?" until it is known."""
+        return self._life.name
+
+    @property
+    def shutdown_on_close(self) -> bool | None:
+        """Whether `close` stops the cluster."""
+        return self._life.shutdown_on_close
+
+    @shutdown_on_close.setter
+    def shutdown_on_close(self, shutdown: bool) -> None:
+        self._life.shutdown_on_close = shutdown
+
+    @property
+    def security(self) -> GatewaySecurity:
+        """For a `distributed.Client` that is made without `get_client`."""
+        return self._life.security
+
+    @property
     def scheduler_address(self) -> str:
         """``gateway://`` address of the scheduler."""
-        return self._scheduler_address or "<Not Connected>"
+        return self._life.scheduler_address or "<Not Connected>"
+
+    # Dask's constructor sets the following attributes. Their values are the lifecycle's.
+
+    @property
+    def status(self) -> Status:
+        """State of this object."""
+        return self._life.status
+
+    @status.setter
+    def status(self, status: Status) -> None: ...
+
+    @property
+    def scheduler_info(self) -> dict[str, Any]:
+        """What the scheduler reports about itself and its workers."""
+        return self._life.feed.info if self._life.feed is not None else {"workers": {}}
+
+    @scheduler_info.setter
+    def scheduler_info(self, info: dict[str, Any]) -> None: ...
+
+    @property
+    def scheduler_comm(self) -> rpc | None:
+        """Connection to the scheduler."""
+        return self._life.scheduler
+
+    @scheduler_comm.setter
+    def scheduler_comm(self, comm: rpc | None) -> None: ...
 
     @property
     def dashboard_link(self) -> str:
-        """A link that opens the dashboard in a browser, good for some minutes; "" if there is none (yet)."""
-        link = self._dashboard
+        """A link that opens the dashboard in a browser, valid for some minutes; "" if there is none."""
+        link = self._life.dashboard
         if link is None:
             return ""
         if not link.fresh:
@@ -207,14 +447,14 @@ class GatewayCluster(ClusterLife):
 
     def _repr_html_(self, cluster_status: object = None) -> str:
         link = self.dashboard_link
-        html: str = super()._repr_html_(cluster_status)
-        # The link is signed: it is for clicking, not for reading.
-        return html.replace(f">{link}<", f">{link.partition('?')[0]}<")
+        text: str = super()._repr_html_(cluster_status)
+        # The signature of the link is long: show the link without it.
+        return text.replace(f">{link}<", f">{link.partition('?')[0]}<")
 
     def _scaling_status(self) -> str:
         workers = len(self.scheduler_info["workers"])
         modes = "".join(
-            f"<tr><td>{html.escape(group)}: {mode}</td></tr>" for group, mode in sorted(self._scaling.items())
+            f"<tr><td>{html.escape(group)}: {mode}</td></tr>" for group, mode in sorted(self._life.scaling.items())
         )
         return f"<table>{modes}<tr><td>Workers: {workers}</td></tr></table>"
 
@@ -223,14 +463,78 @@ class GatewayCluster(ClusterLife):
         threads = sum(worker["nthreads"] for worker in workers)
         return f"GatewayCluster<{self.name}, {self.status.name}, workers={len(workers)}, threads={threads}>"
 
+    # The end
 
-def make(
-    session: Session, origin: New | Existing, shutdown_on_close: bool | None, timeout: float | str | None
-) -> GatewayCluster:
-    """Makes the object on a session of its own."""
-    cluster = GatewayCluster.__new__(GatewayCluster)
-    cluster._begin(session, origin, shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage] - a constructor that users need not see
-    return cluster
+    @returns_either
+    def close(self, shutdown: bool | None = None, timeout: float | None = None) -> Awaitable[None] | None:  # pyright: ignore[reportIncompatibleMethodOverride] - dask-gateway's argument comes first
+        """Close this object.
+
+        Parameters
+        ----------
+        shutdown
+            Whether to stop the cluster (StopCluster). Default: `shutdown_on_close`.
+        timeout
+            Seconds that it may take.
+
+        Raises
+        ------
+        TimeoutError
+            It took longer than `timeout`.
+        """
+        return self._end(shutdown, timeout)
+
+    @returns_either
+    def shutdown(self) -> Awaitable[None] | None:
+        """Stop the cluster: ``close(shutdown=True)``."""
+        return self._end(shutdown=True)
+
+    def _end(self, shutdown: bool | None = None, timeout: float | None = None) -> Awaitable[None] | None:
+        if self.status == Status.closed or self._session.inherited:
+            return NoOpAwaitable() if self._asynchronous else None
+        if self.asynchronous:
+            return self._close(shutdown)
+        for client in list(self._life.clients):
+            client.close()
+        if self._session.asyncio_loop.is_running():
+            self.sync(self._close, shutdown, callback_timeout=timeout)
+        self._session.stop_loop()
+        return None
+
+    async def _close(self, shutdown: bool | None = None) -> None:
+        self._instances.discard(self)
+        for callback in self.periodic_callbacks.values():
+            callback.stop()
+        await self._life.close(shutdown)
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> Self:
+        if self.status in {Status.created, Status.starting}:
+            await self._progress.follow(self._life.start())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._close()
+
+    def __enter__(self) -> Self:
+        if self._asynchronous:
+            raise TypeError("a GatewayCluster with asynchronous=True is used in `async with`")
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._end()
+
+    def __del__(self, _warn: object = warnings.warn) -> None:
+        if "_life" not in vars(self) or self._asynchronous:  # its constructor failed, or its loop belongs to the user
+            return
+        if self.status == Status.closed or self._session.inherited or sys.is_finalizing():
+            return
+        with suppress(RuntimeError, TimeoutError):
+            if not self.asynchronous:
+                self._end(timeout=STOP_SECONDS)
+            else:
+                self._session.close_from_loop(self._close())
 
 
 @atexit.register
@@ -241,6 +545,6 @@ def _close_all() -> None:
             continue
         try:
             cluster.close(timeout=_EXIT_SECONDS)
-        except Exception as error:  # noqa: BLE001 - each of them gets its chance
+        except Exception as error:  # noqa: BLE001 - the others are closed as well
             lines = traceback.format_exception_only(error)
             warnings.warn(f"{cluster!r} was not closed: {''.join(lines)}", GatewayWarning, stacklevel=1)

@@ -1,6 +1,6 @@
-"""The ``gateway://host:port/<cluster>`` comm of Dask: TLS to the scheduler, through the proxy or past it.
+"""Dask's comm for ``gateway://host:port/<cluster>``: TLS to the scheduler, through the proxy or directly.
 
-The proxy routes by the TLS server name (SNI) and cannot read what passes. `distributed` finds this module by its entry
+The proxy routes by the TLS server name (SNI) and cannot read the traffic. `distributed` finds this module by the entry
 point ``distributed.comm.backends``.
 """
 
@@ -18,17 +18,18 @@ from distributed.utils import get_ip
 
 from headrace import errors
 from headrace._dask.security import ClusterContext, SchedulerAccess
-from headrace._target import config as _config
+from headrace._target import config
 from headrace._target.target import join_host_port
+from headrace._wire.connection import TRANSIENT
 
 DEFAULT_SNI_SUFFIX = "clusters.headrace.internal"
-_NO_DIRECT_ADDRESS = "headrace gives no direct address for cluster {}; set headrace.connect to auto or proxied"
+_NO_DIRECT_ADDRESS = "there is no direct address for cluster {}; set headrace.connect to auto or proxied"
 _NO_SECURITY = "gateway:// addresses need TLS: use cluster.get_client(), or Client(address, security=cluster.security)"
-_TRANSIENT = (errors.StoreUnavailable, errors.Draining, errors.Unreachable, errors.DeadlineExceeded)
+_TRANSIENT = (*TRANSIENT, errors.DeadlineExceeded)
 
 
 def parse_address(location: str) -> tuple[str, int, str]:
-    """Takes "host:port/cluster" apart."""
+    """Return host, port and cluster of "host:port/cluster"."""
     parts = urlsplit(f"gateway://{location.removeprefix('gateway://')}")
     cluster = parts.path.strip("/")
     if not parts.hostname or not parts.port or not cluster:
@@ -42,7 +43,7 @@ class GatewayConnector(Connector):
     Parameters
     ----------
     other
-        Backend of another product for ``gateway://``, whose connections have nothing of ours; if there is one.
+        Backend of another library for ``gateway://``, for connections that are not ours.
     """
 
     def __init__(self, other: Backend | None = None) -> None:
@@ -87,7 +88,7 @@ async def _try_direct(access: SchedulerAccess, deserialize: bool) -> Comm | None
     if access.mode == "direct":
         return await TLSConnector().connect(location, deserialize, **kwargs)
     try:
-        async with asyncio.timeout(_config.get_seconds("timeouts.direct")):
+        async with asyncio.timeout(config.get_seconds("timeouts.direct")):
             return await TLSConnector().connect(location, deserialize, **kwargs)
     except (OSError, TimeoutError):
         access.direct_failed()
@@ -95,7 +96,7 @@ async def _try_direct(access: SchedulerAccess, deserialize: bool) -> Comm | None
 
 
 class GatewayBackend(Backend):
-    """Tells `distributed` how to handle ``gateway://`` addresses."""
+    """How `distributed` handles ``gateway://`` addresses."""
 
     def __init__(self, other: Backend | None = None) -> None:
         self._other = other
@@ -121,7 +122,7 @@ class GatewayBackend(Backend):
 
 
 def register() -> None:
-    """Takes ``gateway://`` over in this process; dask-gateway, imported beside us, claims it for itself alone."""
+    """Handle ``gateway://`` in this process; dask-gateway, if it is imported, would handle all of them itself."""
     present = backends.get("gateway")
     if not isinstance(present, GatewayBackend):
         backends["gateway"] = GatewayBackend(present)

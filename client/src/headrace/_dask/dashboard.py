@@ -1,25 +1,24 @@
-"""A cluster's dashboard link: signed, short-lived, fetched when somebody looks at it."""
+"""The dashboard link of a cluster: signed, valid for minutes, fetched when a user reads it."""
 
 from __future__ import annotations
 
 import time
 
+from headrace._wire import auth_calls
 from headrace._wire.connection import Connection
 from headrace.errors import HeadraceError
-from headrace.resource_names import cluster_name
-from headrace.v1 import auth_service_pb2
 
 _SECONDS_TO_CLICK = 120.0
 _FETCH_SECONDS = 3.0
 
 
 class DashboardLink:
-    """The link to one cluster's dashboard.
+    """The link to the dashboard of one cluster.
 
     Parameters
     ----------
     connection
-        Where to have it signed.
+        The connection to sign it with.
     cluster
         Id of the cluster.
     path
@@ -36,18 +35,13 @@ class DashboardLink:
 
     @property
     def fresh(self) -> bool:
-        """Whether there is time left to click on it."""
+        """Whether there is enough time left to click on it."""
         return not self.exists or time.monotonic() < self._fresh_until
 
     async def refresh(self) -> str:
-        """Has it signed anew. Without an answer it stays as it is, and asks for a login."""
-        request = auth_service_pb2.CreateDashboardLinkRequest(name=cluster_name(self._cluster))
-        doing = f"making a dashboard link for {self._cluster}"
-        connection = self._connection
+        """Sign the link again. If that fails, the old link stays, which needs a login."""
         try:
-            link = await connection.call(
-                connection.auth.CreateDashboardLink, request, doing=doing, timeout=_FETCH_SECONDS
-            )
+            link = await auth_calls.dashboard_link(self._connection, self._cluster, timeout=_FETCH_SECONDS)
         except HeadraceError:
             self._fresh_until = time.monotonic() + _FETCH_SECONDS
             return self.url

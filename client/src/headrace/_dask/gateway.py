@@ -1,43 +1,60 @@
-"""`Gateway`: what users talk to."""
+"""`Gateway`: the client of headrace."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Self
 
+from distributed.utils import Logs, NoOpAwaitable
 from tornado.ioloop import IOLoop
 
-from headrace._dask import creation as _creation
-from headrace._dask import logs as _logs
-from headrace._dask.gateway_base import GatewayBase
+from headrace._dask import changes, logs, options
+from headrace._dask.cluster import DEFAULT_GROUP, GatewayCluster
+from headrace._dask.cluster_details import ClusterEvent, Worker
+from headrace._dask.cluster_report import ClusterReport, ClusterStatus, to_phases
+from headrace._dask.deployment import Profile, ServerInfo, User
+from headrace._dask.faces import Asynchronous, TwoFaced, both_faces, both_iterators, returns_either
+from headrace._dask.lifecycle import Existing
 from headrace._dask.options import Options
-from headrace._dask.report import ClusterStatus
-from headrace._target import config as _config
+from headrace._dask.security import GatewaySecurity, SchedulerAccess
+from headrace._dask.session import Session
+from headrace._dask.specification import (
+    Lifetime,
+    WorkerGroups,
+    adapt_range,
+    wanted_cluster,
+    worker_count,
+    worker_group,
+)
+from headrace._target import config
 from headrace._target.auth import GatewayAuth
 from headrace._target.target import Target
-from headrace._wire import calls as _calls
-from headrace._wire.connection import Connection
-from headrace._wire.session import Session
-
-if TYPE_CHECKING:
-    from headrace._dask.cluster import GatewayCluster
-
-DEFAULT_GROUP = "default"
+from headrace._wire import auth_calls, calls
+from headrace._wire.creating import get_or_create
+from headrace.access import Share
+from headrace.errors import StopFailed
 
 
-class Gateway(GatewayBase):
+class Gateway(TwoFaced[Asynchronous]):
     """A client of headrace.
 
-    Everything that is not given comes from Dask's configuration below ``headrace``, and from the `headrace up` that
-    runs on this machine where nothing is configured. With ``asynchronous=True`` each method returns an awaitable of
-    what it says.
+    What is not given comes from Dask's configuration below ``headrace``. If no address is configured either, the
+    `headrace up` of this machine is used.
+
+    With ``asynchronous=True``, methods return coroutines of what they are documented to return. In annotations,
+    `Gateway` is one used plainly and ``Gateway[Literal[True]]`` an asynchronous one.
+
+    Each method may raise `Unauthenticated` (log in again), `Unreachable` (see `headrace doctor`), `DeadlineExceeded`
+    (after ``headrace.timeouts.call``) and other subclasses of `GatewayServerError`.
 
     Parameters
     ----------
     address
-        Where headrace answers: ``"https://host:port"``.
+        Address of headrace: ``"https://host:port"``.
     proxy_address
-        Where schedulers are reached through the proxy: ``"host:port"``, or a port of the same host. Default: `address`.
+        Address through which schedulers are reached: ``"host:port"``, or a port of the same host. Default: `address`.
     public_address
         `address` as a web browser sees it. Default: `address`.
     auth
@@ -45,14 +62,17 @@ class Gateway(GatewayBase):
     asynchronous
         Whether to use it in coroutines, on the running event loop.
     loop
-        Event loop of Tornado to use; a background one by default.
+        Event loop of Tornado to use. Default: one in a background thread.
     tls_ca_file
-        Certificate authority that signed the certificate of `address`, as a PEM file.
+        PEM file of the certificate authority of `address`.
 
     Raises
     ------
     InvalidRequest
-        There is no address, or what is configured is wrong. Whether the address is right shows with the first call.
+        There is no address, or an argument or a setting is wrong. Whether headrace is at the address shows with the
+        first call.
+    Unauthenticated
+        `auth` needs a token, and none is given.
 
     Examples
     --------
@@ -68,76 +88,144 @@ class Gateway(GatewayBase):
         proxy_address: str | int | None = None,
         public_address: str | None = None,
         auth: GatewayAuth | str | type[GatewayAuth] | None = None,
-        asynchronous: bool = False,
+        asynchronous: Asynchronous = False,
         loop: IOLoop | None = None,
         *,
         tls_ca_file: str | None = None,
     ) -> None:
         target = Target.resolve(address, proxy_address, public_address, auth, tls_ca_file)
-        self._begin(Session(target, loop, asynchronous=asynchronous))
+        self._session = Session(target, loop, asynchronous=asynchronous)
+        self._asynchronous = asynchronous
+
+    # The target
+
+    @property
+    def address(self) -> str:
+        """Address of headrace."""
+        return self._session.target.address
+
+    @property
+    def proxy_address(self) -> str:
+        """Address through which schedulers are reached, as ``gateway://host:port``."""
+        return self._session.target.proxy_address
+
+    @property
+    def public_address(self) -> str:
+        """`address` as a web browser sees it."""
+        return self._session.target.public_address
+
+    @property
+    def auth(self) -> GatewayAuth:
+        """How to log in."""
+        return self._session.target.auth
+
+    @property
+    def loop(self) -> IOLoop:
+        """The event loop that calls are made on."""
+        return self._session.loop
+
+    def __repr__(self) -> str:
+        return f"Gateway<{self.address}>"
 
     # Clusters
 
-    def list_clusters(
-        self, status: str | ClusterStatus | Sequence[str | ClusterStatus] | None = None, **kwargs: Any
-    ) -> Any:
-        """List your clusters, newest first.
+    @both_faces
+    async def list_clusters(
+        self,
+        status: str | ClusterStatus | Sequence[str | ClusterStatus] | None = None,
+        *,
+        tags: Mapping[str, str] | None = None,
+        profile: str | None = None,
+        full: bool = False,
+    ) -> list[ClusterReport]:
+        """List your clusters, newest first (ListClusters).
 
         Parameters
         ----------
         status
             Only those that are "pending", "running", "stopping", "stopped" or "failed"; one or several.
             Default: pending and running.
+        tags
+            Only those with all of these tags.
+        profile
+            Only those of this profile.
+        full
+            Whether reports have options, conditions, versions and the tails of logs. `get_cluster` always does.
 
-        Returns
-        -------
-        list of ClusterReport
+        Raises
+        ------
+        InvalidRequest
+            There is no such status.
         """
-        return self._do(_calls.list_clusters, status, **kwargs)
+        filter_ = calls.cluster_filter(phases=to_phases(status), tags=tags, profile=profile or "")
+        found = await calls.list_clusters(self._session.connection, filter_, full=full)
+        return [ClusterReport.from_proto(cluster, self._session.target) for cluster in found]
 
-    def get_cluster(self, cluster_name: str, **kwargs: Any) -> Any:
-        """Report on one cluster, also for some time after its end.
+    @both_faces
+    async def get_cluster(self, cluster_name: str) -> ClusterReport:
+        """Report on a cluster, also for some time after its end (GetCluster).
 
         Parameters
         ----------
         cluster_name
             Its id, or the name that you gave to a living one.
 
-        Returns
-        -------
-        ClusterReport
-
         Raises
         ------
         ClusterNotFound
-            You have no such cluster.
+            There is no such cluster that you may see.
         """
-        return self._do(_calls.get_cluster, cluster_name, **kwargs)
+        connection = self._session.connection
+        cluster = await calls.find(connection, cluster_name)
+        access = SchedulerAccess(lambda: connection, self._session.asyncio_loop, calls.cluster_id(cluster.name))
+        return ClusterReport.from_proto(cluster, self._session.target, GatewaySecurity(access))
 
-    def submit(
+    @both_faces
+    async def submit(
         self,
         cluster_options: Options | Mapping[str, object] | None = None,
         *,
         name: str | None = None,
-        worker_groups: _creation.WorkerGroups | None = None,
+        profile: str | None = None,
+        worker_groups: WorkerGroups | None = None,
         tags: Mapping[str, str] | None = None,
+        lifetime: Lifetime | None = None,
+        shares: Iterable[Share] | None = None,
+        owner: str | None = None,
         **kwargs: Any,
-    ) -> Any:
-        """Ask for a new cluster and do not wait for it; `connect` to it later.
+    ) -> str:
+        """Create a cluster without waiting for it (CreateCluster); `connect` to it later.
 
-        Parameters are those of `new_cluster`.
+        Parameters
+        ----------
+        owner
+            User id to create the cluster for. Default: yourself. Other users need an admin.
+        cluster_options, name, profile, worker_groups, tags, lifetime, shares, **kwargs
+            As for `new_cluster`.
 
         Returns
         -------
         str
-            Id of the cluster.
+            Id of the cluster. If a living cluster has this `name`, its id.
+
+        Raises
+        ------
+        InvalidRequest, QuotaExceeded, OptionsDiffer, PermissionDenied
+            As for `new_cluster`.
         """
-        spec = _creation.specification(cluster_options, kwargs, name=name, worker_groups=worker_groups, tags=tags)
-
-        async def submit(connection: Connection) -> str:
-            return (await _calls.create(connection, spec)).name.partition("/")[2]
-
-        return self._do(submit)
+        wanted = wanted_cluster(
+            cluster_options,
+            kwargs,
+            name=name,
+            profile=profile,
+            worker_groups=worker_groups,
+            tags=tags,
+            lifetime=lifetime,
+            shares=shares,
+            owner=owner,
+        )
+        cluster, _ = await get_or_create(self._session.connection, wanted)
+        return calls.cluster_id(cluster.name)
 
     def new_cluster(
         self,
@@ -145,61 +233,83 @@ class Gateway(GatewayBase):
         shutdown_on_close: bool | None = None,
         *,
         name: str | None = None,
-        worker_groups: _creation.WorkerGroups | None = None,
+        profile: str | None = None,
+        worker_groups: WorkerGroups | None = None,
         tags: Mapping[str, str] | None = None,
+        lifetime: Lifetime | None = None,
+        shares: Iterable[Share] | None = None,
         timeout: float | str | None = None,
         **kwargs: Any,
-    ) -> GatewayCluster:
-        """Start a new cluster and wait until it can be used.
+    ) -> GatewayCluster[Asynchronous]:
+        """Create a cluster and wait until it can be used (CreateCluster, WatchClusters).
 
-        Ctrl-C while waiting stops it.
+        Ctrl-C while waiting stops the cluster, if this call created it.
 
         Parameters
         ----------
         cluster_options
-            Options from `cluster_options`. Default: what ``headrace.cluster.options`` configures.
+            Options from `cluster_options`. Default: the setting ``headrace.cluster.options``.
         shutdown_on_close
             Whether the cluster ends with the returned object, at the latest with this process. Default: True if this
-            call made the cluster, False if it found one of this `name`.
+            call created the cluster, False if it found a cluster of this `name`.
         name
-            A name of your own, 1 to 63 of a-z, 0-9 and "-". If you have a living cluster of that name, it is returned.
+            Name for the cluster (the API calls it alias), 1 to 63 of a-z, 0-9 and "-". If you have a living cluster of
+            that name, it is returned.
+        profile
+            Key of a profile, as listed by `profiles`. Default: the deployment's default profile.
         worker_groups
             Groups of workers with different shapes: from name to a number of workers, or to a mapping with ``size``,
-            ``adapt`` (minimum, maximum) and options that are different for this group. Default: one group, "default",
-            of no workers.
+            ``adapt`` (minimum, maximum) and the options that differ in this group. Default: one group, "default",
+            without workers.
         tags
-            Marks for cost reports.
+            Labels for cost reports.
+        lifetime
+            Time after which the cluster is stopped: seconds, text such as "8h", or a timedelta. Default: no maximum.
+        shares
+            Who else may use the cluster, and how.
         timeout
-            Seconds to wait, or text such as "5m". Default: ``headrace.timeouts.start``.
+            Seconds to wait, or text such as "5m". Default: the setting ``headrace.timeouts.start``.
         **kwargs
-            Options by name, such as ``worker_memory="8 GiB"``; they come before `cluster_options`.
+            Options by name, such as ``worker_memory="8 GiB"``. They override `cluster_options`.
 
         Returns
         -------
         GatewayCluster
-            With ``asynchronous=True`` to be awaited, or used in ``async with``.
+            With ``asynchronous=True`` it starts when it is awaited or entered with ``async with``.
 
         Raises
         ------
         InvalidRequest
-            An option is unknown or has a wrong value. Nothing was started.
+            An option is unknown or has a wrong value. Nothing was created.
         QuotaExceeded
-            More than you may have. Nothing was started.
+            More than you may have. Nothing was created.
+        OptionsDiffer
+            You have a living cluster of this `name` with other options than those given. Nothing was created.
+        AliasTaken
+            Your cluster of this `name` is stopping and did not end in time. Nothing was created.
         ClusterFailed
-            It did not start; says why, with the tail of its log.
+            The cluster did not start; with the reason and the last lines of the log.
+        ClusterEnded
+            The cluster was stopped while it started.
         DeadlineExceeded
-            It did not start in time, and was stopped.
+            The cluster did not start in time. If this call created it, it was stopped.
         """
-        from headrace._dask.cluster import make
-        from headrace._dask.cluster_life import New
-
-        spec = _creation.specification(cluster_options, kwargs, name=name, worker_groups=worker_groups, tags=tags)
-        return make(self._session.twin(), New(spec), shutdown_on_close, timeout)
+        wanted = wanted_cluster(
+            cluster_options,
+            kwargs,
+            name=name,
+            profile=profile,
+            worker_groups=worker_groups,
+            tags=tags,
+            lifetime=lifetime,
+            shares=shares,
+        )
+        return GatewayCluster._on_session(self._session.clone(), wanted, shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage] - a constructor that users do not need
 
     def connect(
         self, cluster_name: str, shutdown_on_close: bool = False, timeout: float | str | None = None
-    ) -> GatewayCluster:
-        """Connect to a cluster that runs or is starting.
+    ) -> GatewayCluster[Asynchronous]:
+        """Connect to a cluster that runs or is starting (GetCluster, WatchClusters).
 
         Parameters
         ----------
@@ -213,169 +323,385 @@ class Gateway(GatewayBase):
         Returns
         -------
         GatewayCluster
+            With ``asynchronous=True`` it connects when it is awaited or entered with ``async with``.
+
+        Raises
+        ------
+        ClusterNotFound
+            There is no such cluster that you may see.
+        ClusterEnded, ClusterFailed
+            The cluster has ended, or ends while it starts.
+        DeadlineExceeded
+            The cluster did not start in time. It is left unchanged.
         """
-        from headrace._dask.cluster import make
-        from headrace._dask.cluster_life import Existing
+        return GatewayCluster._on_session(self._session.clone(), Existing(cluster_name), shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage]
 
-        return make(self._session.twin(), Existing(cluster_name), shutdown_on_close, timeout)
+    @both_faces
+    async def stop_cluster(self, cluster_name: str) -> None:
+        """Stop a cluster (StopCluster). A cluster that has ended stays unchanged.
 
-    def stop_cluster(self, cluster_name: str, **kwargs: Any) -> Any:
-        """Stop a cluster; one that has ended already stays as it is."""
-        return self._do(_calls.stop, cluster_name, **kwargs)
+        Raises
+        ------
+        ClusterNotFound
+            There is no such cluster that you may see.
+        PermissionDenied
+            You may see the cluster, but not stop it.
+        """
+        await calls.stop(self._session.connection, cluster_name)
 
-    def stop_all(self) -> Any:
-        """Stop all your clusters.
+    @both_faces
+    async def stop_all(self) -> list[str]:
+        """Stop all your living clusters (BatchStopClusters).
 
         Returns
         -------
         list of str
-            Ids of those that were alive.
-        """
-        return self._do(_calls.stop_all)
-
-    def scale_cluster(self, cluster_name: str, n: int, group: str = DEFAULT_GROUP, **kwargs: Any) -> Any:
-        """Ask for `n` workers in a group of a cluster, and end its adaptive scaling. Returns before they run.
+            Their ids.
 
         Raises
         ------
+        StopFailed
+            Some could not be stopped. The others are stopping.
+        """
+        answer = await calls.stop_matching(self._session.connection, calls.cluster_filter())
+        stopped = [calls.cluster_id(name) for name in answer.stopped]
+        if answer.failures:
+            failures = {calls.cluster_id(failure.name): failure.message for failure in answer.failures}
+            raise StopFailed(stopped, failures)
+        return stopped
+
+    @both_faces
+    async def delete_cluster(self, cluster_name: str) -> None:
+        """Delete the record, the events and the logs of an ended cluster (DeleteCluster).
+
+        Raises
+        ------
+        ClusterNotFound
+            There is no such cluster that you may see.
+        ClusterNotEnded
+            The cluster has not ended. Nothing was deleted.
+        PermissionDenied
+            You may see the cluster, but not delete it.
+        """
+        await calls.delete(self._session.connection, cluster_name)
+
+    @both_faces
+    async def scale_cluster(self, cluster_name: str, n: int, group: str = DEFAULT_GROUP) -> None:
+        """Ask for a number of workers, and end adaptive scaling of the group (ScaleCluster). Returns before they run.
+
+        Parameters
+        ----------
+        cluster_name
+            Id or name of the cluster.
+        n
+            Number of workers, 0 or more.
+        group
+            Worker group.
+
+        Raises
+        ------
+        InvalidRequest
+            `n` is no number of workers.
         QuotaExceeded
             More than you may have. Nothing was changed.
+        ClusterNotFound, GroupNotFound
+            There is no such cluster that you may see, or it has no such group.
+        ClusterEnded
+            The cluster is stopping or has ended.
+        PermissionDenied
+            You may see the cluster, but not scale it.
         """
-        return self._do(_calls.scale, cluster_name, _creation.worker_count("n", n), group, **kwargs)
+        await calls.scale(self._session.connection, cluster_name, worker_count("n", n), group)
 
-    def adapt_cluster(
+    @both_faces
+    async def adapt_cluster(
         self,
         cluster_name: str,
         minimum: int | None = None,
         maximum: int | None = None,
         active: bool = True,
         group: str = DEFAULT_GROUP,
-        **kwargs: Any,
-    ) -> Any:
-        """Let the number of workers in a group of a cluster follow the load.
+    ) -> None:
+        """Let the number of workers in a group follow the load (AdaptCluster).
 
         Parameters
         ----------
         cluster_name
             Id or name of the cluster.
         minimum
-            Never fewer workers than this. Default: 0.
+            Minimum number of workers. Default: 0.
         maximum
-            Never more workers than this. Default: as many as your limits allow.
+            Maximum number of workers. Default: as many as your limits allow.
         active
-            False ends it; the group keeps the size it has.
+            False ends it; the group keeps its current number of workers.
         group
-            Group of workers.
+            Worker group.
+
+        Raises
+        ------
+        InvalidRequest
+            `minimum` or `maximum` is no number of workers, or `maximum` is smaller than `minimum`.
+        QuotaExceeded, ClusterNotFound, GroupNotFound, ClusterEnded, PermissionDenied
+            As for `scale_cluster`.
         """
-        bounds = _creation.adapt_range(minimum, maximum) if active else None
-        return self._do(_calls.adapt, cluster_name, bounds, group, **kwargs)
+        bounds = adapt_range(minimum, maximum) if active else None
+        await calls.adapt(self._session.connection, cluster_name, bounds, group)
 
-    # What there is to know
-
-    def cluster_options(self, use_local_defaults: bool = True, **kwargs: Any) -> Any:
-        """Get the options that you may set for a new cluster.
+    @both_faces
+    async def update_cluster(
+        self,
+        cluster_name: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        lifetime: Lifetime | None = None,
+        shares: Iterable[Share] | None = None,
+    ) -> None:
+        """Change tags, lifetime or shares of a cluster (UpdateCluster). What is not given stays unchanged.
 
         Parameters
         ----------
-        use_local_defaults
-            Whether to fill in what ``headrace.cluster.options`` configures.
+        cluster_name
+            Id or name of the cluster.
+        tags
+            Labels for cost reports, in place of the old ones.
+        lifetime
+            Time after its creation at which the cluster is stopped, as for `new_cluster`. ``math.inf`` means no
+            maximum.
+        shares
+            Who else may use the cluster, in place of the old shares.
 
-        Returns
-        -------
-        Options
+        Raises
+        ------
+        InvalidRequest
+            A value is wrong. Nothing was changed.
+        ClusterNotFound, ClusterEnded
+            There is no such cluster that you may see, or it is stopping or has ended.
+        PermissionDenied
+            You may see the cluster, but not change it.
+
+        Examples
+        --------
+        >>> share = Share("users/bob", frozenset({Right.CLUSTER_CONNECT}))  # doctest: +SKIP
+        >>> gateway.update_cluster("analysis", shares=[share])  # doctest: +SKIP
         """
-        return self._do(_calls.options, use_local_defaults=use_local_defaults, **kwargs)
+        connection = self._session.connection
+        await changes.update(connection, cluster_name, tags=tags, lifetime=lifetime, shares=shares)
 
-    def events(self, cluster_name: str) -> Any:
-        """Tell what happened to a cluster, also after its end.
+    @both_faces
+    async def add_worker_group(
+        self,
+        cluster_name: str,
+        group: str,
+        size: int = 0,
+        *,
+        adapt: tuple[int, int | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add a worker group to a cluster (UpdateCluster).
 
-        Returns
-        -------
-        list of ClusterEvent
+        Parameters
+        ----------
+        cluster_name
+            Id or name of the cluster.
+        group
+            Name of the new group: 1 to 63 of a-z, 0-9 and "-".
+        size
+            Number of workers.
+        adapt
+            (minimum, maximum) of adaptive scaling. Default: the size is fixed.
+        **kwargs
+            Options that differ from the cluster's, such as ``worker_memory="64 GiB"``.
+
+        Raises
+        ------
+        InvalidRequest
+            The cluster has a group of that name, or a value is wrong. Nothing was changed.
+        QuotaExceeded
+            More than you may have. Nothing was changed.
+        ClusterNotFound, ClusterEnded, PermissionDenied
+            As for `update_cluster`.
         """
-        return self._do(_calls.events, cluster_name)
+        new = worker_group(group, {"size": size, "adapt": adapt, "options": kwargs})
+        await changes.add_worker_group(self._session.connection, cluster_name, new)
 
-    def workers(self, cluster_name: str) -> Any:
-        """List the workers of a cluster.
+    @both_faces
+    async def remove_worker_group(self, cluster_name: str, group: str) -> None:
+        """Remove a worker group with its workers from a cluster (UpdateCluster).
 
-        Returns
-        -------
-        list of Worker
+        Raises
+        ------
+        GroupNotFound
+            The cluster has no such group.
+        InvalidRequest
+            It is the last group of the cluster.
+        ClusterNotFound, ClusterEnded, PermissionDenied
+            As for `update_cluster`.
         """
-        return self._do(_calls.workers, cluster_name)
+        await changes.remove_worker_group(self._session.connection, cluster_name, group)
 
-    def logs(self, cluster_name: str, process: str | None = None, tail: int | None = None, follow: bool = False) -> Any:
-        """Read the logs of a cluster's processes, also after their end.
+    # Details of a cluster
+
+    @both_faces
+    async def events(self, cluster_name: str) -> list[ClusterEvent]:
+        """Return the events of a cluster, oldest first, also after its end (ListClusterEvents).
+
+        Raises
+        ------
+        ClusterNotFound
+            There is no such cluster that you may see.
+        """
+        found = await calls.events(self._session.connection, cluster_name)
+        return [ClusterEvent.from_proto(event) for event in found]
+
+    @both_faces
+    async def workers(self, cluster_name: str) -> list[Worker]:
+        """List the workers of a cluster, also those that have not joined its scheduler (ListWorkers).
+
+        Raises
+        ------
+        ClusterNotFound
+            There is no such cluster that you may see.
+        """
+        return [Worker.from_proto(worker) for worker in await calls.workers(self._session.connection, cluster_name)]
+
+    @both_faces
+    async def logs(self, cluster_name: str, process: str | None = None, tail: int | None = None) -> Logs:
+        """Read the logs of a cluster's processes, also after their end (ReadLogs).
 
         Parameters
         ----------
         cluster_name
             Id or name of the cluster.
         process
-            "scheduler" or the name of a worker. Default: all.
+            "scheduler" or the id of a worker. Default: all processes.
         tail
-            Only so many last lines of each process. Default: all that is kept.
-        follow
-            Whether to go on with what is written later, until the cluster has ended.
+            Number of last lines of each process to read. Default: all lines that are kept.
 
         Returns
         -------
-        Logs
-            From process to text. With `follow` an iterator (asynchronous: an asynchronous one) of (process, lines).
+        distributed.utils.Logs
+            From process to text, with a view for notebooks.
+
+        Raises
+        ------
+        ClusterNotFound, WorkerNotFound
+            There is no such cluster that you may see, or it has no such process.
+        InvalidRequest
+            `tail` is less than 1.
         """
-        if follow:
-            lines = self._follow_logs(cluster_name, process, tail)
-            return lines if self.asynchronous else self._iterate(lines)
-        return self._do(self._read_logs, cluster_name, process, tail)
+        return await logs.read(self._session.connection, cluster_name, process, tail)
 
-    def whoami(self) -> Any:
-        """Tell who you are.
+    @both_iterators
+    async def follow_logs(
+        self, cluster_name: str, process: str | None = None, tail: int | None = None
+    ) -> AsyncGenerator[tuple[str, str], None]:
+        """Read logs and go on with lines that are written later, until the cluster has ended (ReadLogs).
 
-        Returns
-        -------
-        User
+        Parameters and errors are those of `logs`.
+
+        Yields
+        ------
+        (str, str)
+            Process and lines. With ``asynchronous=True`` the iterator is asynchronous.
         """
-        return self._do(_calls.whoami)
+        async for piece in logs.stream(self._session.connection, cluster_name, process, tail, follow=True):
+            yield piece
 
-    def get_versions(self) -> Any:
-        """Return the versions of this client and of the server.
+    # The deployment
+
+    @both_faces
+    async def profiles(self) -> list[Profile]:
+        """List the profiles that you may choose, the default one first (ListProfiles)."""
+        return [Profile.from_proto(profile) for profile in await calls.profiles(self._session.connection)]
+
+    @both_faces
+    async def cluster_options(self, use_local_defaults: bool = True, *, profile: str | None = None) -> Options:
+        """Return the options that you may set for a new cluster (ListOptions).
+
+        Parameters
+        ----------
+        use_local_defaults
+            Whether to set the values of ``headrace.cluster.options``.
+        profile
+            Key of the profile. Default: the deployment's default profile.
+
+        Raises
+        ------
+        InvalidRequest
+            There is no such profile, or a configured value is wrong.
+        UnknownOption
+            A configured option does not exist.
+        """
+        found = Options(await calls.options(self._session.connection, profile or ""), profile or "")
+        if use_local_defaults:
+            options.configure(found, config.get_mapping("cluster.options"))
+        return found
+
+    @both_faces
+    async def whoami(self) -> User:
+        """Return who you are for headrace (WhoAmI)."""
+        return User.from_proto(await auth_calls.whoami(self._session.connection))
+
+    @both_faces
+    async def server_info(self) -> ServerInfo:
+        """Return version, ways to log in and features of the server (GetServerInfo). Needs no login."""
+        return ServerInfo.from_proto(await auth_calls.server_info(self._session.connection))
+
+    @both_faces
+    async def get_versions(self) -> dict[str, dict[str, str | None]]:
+        """Return the versions of this client and of the server (GetServerInfo).
 
         Returns
         -------
         dict
-            ``{"server": {"version": ...}, "client": {"version": ...}}``; None for a server that does not tell.
+            ``{"server": {"version": ...}, "client": {"version": ...}}``. None means that the server gives no version.
         """
-        return self._do(_versions)
+        from headrace import __version__
 
-    # Inside
+        info = await auth_calls.server_info(self._session.connection)
+        return {"server": {"version": info.version or None}, "client": {"version": __version__}}
 
-    async def _read_logs(self, connection: Connection, name: str, process: str | None, tail: int | None) -> Any:
-        cluster = (await _calls.resource(connection, name)).partition("/")[2]
-        return await _logs.read(connection, cluster, process, tail)
+    # The end
 
-    async def _follow_logs(
-        self, name: str, process: str | None, tail: int | None
-    ) -> AsyncGenerator[tuple[str, str], None]:
-        connection = self._session.connection
-        cluster = (await _calls.resource(connection, name)).partition("/")[2]
-        async for piece in _logs.stream(connection, cluster, process, tail, follow=True):
-            yield piece
+    @returns_either
+    def close(self) -> Awaitable[None] | None:
+        """Close the connection. Clusters run on; `GatewayCluster` objects have connections of their own."""
+        return self._end()
 
+    def _end(self) -> Awaitable[None] | None:
+        if self._session.closed or self._session.inherited:
+            return NoOpAwaitable() if self._asynchronous else None
+        if self.asynchronous:
+            return self._session.cleanup()
+        if self._session.asyncio_loop.is_running():
+            self.sync(self._session.cleanup, callback_timeout=5)
+        self._session.stop_loop()
+        return None
 
-def gateway_of(session: Session) -> Gateway:
-    """A Gateway that uses this session."""
-    gateway = Gateway.__new__(Gateway)
-    gateway._begin(session)  # pyright: ignore[reportPrivateUsage] - a constructor that users need not see
-    return gateway
+    def __enter__(self) -> Self:
+        if self._asynchronous:
+            raise TypeError("a Gateway with asynchronous=True is used in `async with`")
+        return self
 
+    def __exit__(self, *exc_info: object) -> None:
+        self._end()
 
-async def _versions(connection: Connection) -> dict[str, dict[str, str | None]]:
-    from headrace import __version__
+    async def __aenter__(self) -> Self:
+        return self
 
-    await _calls.whoami(connection)
-    return {"server": {"version": connection.server_version or None}, "client": {"version": __version__}}
+    async def __aexit__(self, *exc_info: object) -> None:
+        if (closing := self._end()) is not None:
+            await closing
 
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self.__aenter__().__await__()
 
-def start_timeout(timeout: float | str | None) -> float:
-    """Seconds to wait for a cluster."""
-    return _config.get_seconds("timeouts.start") if timeout is None else _config.seconds(timeout, "timeout")
+    def __del__(self) -> None:
+        session: Session | None = getattr(self, "_session", None)
+        if session is None or session.closed or session.asynchronous or session.inherited or sys.is_finalizing():
+            return
+        with suppress(RuntimeError, TimeoutError):  # at the end of the process the loop may be gone
+            if self.asynchronous:
+                session.close_from_loop(session.cleanup())
+            else:
+                self._end()

@@ -1,74 +1,92 @@
-"""The choices that an administrator gives to users, as an object to fill in."""
+"""The options of a new cluster, as an object to fill in."""
 
 from __future__ import annotations
 
 import difflib
 import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from enum import Enum, auto
 from keyword import iskeyword
-from typing import Any, cast
+from typing import Any
 
-from google.protobuf import json_format
-
-from headrace._dask import option_types as _option_types
-from headrace.errors import UnknownOption, Violation
+from headrace.errors import InvalidRequest, UnknownOption, Violation, WrongType
+from headrace.option_protos import get_type, value_from_proto
+from headrace.option_types import BadType, BadValue, Bytes, TextList, TextMapping, format_bytes
 from headrace.v1 import options_service_pb2
 
 Listener = Callable[[object], None]
 
 
-class Option:
-    """One choice: what it is, and its value."""
+class Origin(Enum):
+    """Where the value of an option comes from."""
 
-    def __init__(self, facts: options_service_pb2.Option) -> None:
-        self.key = facts.key
-        self.label = facts.label or facts.key
-        self.description = facts.description
-        self.type = facts.WhichOneof("type") or ""
-        self.facts = facts
-        self.value = self._default()
-        self.changed = False
+    DEFAULT = auto()
+    CONFIGURED = auto()
+    GIVEN = auto()
+
+
+class Option:
+    """An option and its value."""
+
+    def __init__(self, proto: options_service_pb2.Option) -> None:
+        self.proto = proto
+        self.key = proto.key
+        self.label = proto.label or proto.key
+        self.description = proto.description
+        self.type = get_type(proto)
+        self.value: object = value_from_proto(proto.default_value)
+        if self.value is None and isinstance(self.type, TextMapping | TextList):
+            self.value = {} if isinstance(self.type, TextMapping) else []
+        self.origin = Origin.DEFAULT
         self.listeners: list[Listener] = []
 
-    def set(self, value: object) -> None:
-        """Checks a value and takes it."""
-        self.value = _option_types.check(self.facts, value)
-        self.changed = True
+    def set(self, value: object, origin: Origin = Origin.GIVEN) -> None:
+        """Check a value and keep it. A type that this client does not know takes every value."""
+        self.value = value if self.type is None else self._check(value)
+        self.origin = origin
         for listener in self.listeners:
             listener(self.value)
 
-    def _default(self) -> object:
-        if self.facts.default_value.WhichOneof("kind") is None:
-            return {"mapping_type": {}, "list_type": [], "string_type": ""}.get(self.type)
-        value = cast("object", json_format.MessageToDict(self.facts.default_value))
-        whole = self.type in {"int_type", "bytes_type"} and isinstance(value, float)
-        return int(cast("float", value)) if whole else value
+    def __str__(self) -> str:
+        """The value as people write it: "4 GiB"."""
+        is_bytes = isinstance(self.type, Bytes) and isinstance(self.value, int)
+        return format_bytes(self.value) if is_bytes and isinstance(self.value, int) else str(self.value)
+
+    def _check(self, value: object) -> object:
+        assert self.type is not None
+        try:
+            return self.type.check(value)
+        except BadValue as error:
+            cls = WrongType if isinstance(error, BadType) else InvalidRequest
+            raise cls.of(Violation(f"{self.key}{error.path}", str(error))) from None
 
 
 class Options(MutableMapping[str, Any]):
     """Options of a new cluster, with their defaults. Made by `Gateway.cluster_options`.
 
-    A mapping of all options that this deployment offers you; each is also an attribute, and in a notebook all of them
-    are a form. Values are checked when they are set.
-
-    Examples
-    --------
-    >>> options = gateway.cluster_options()  # doctest: +SKIP
-    >>> options.worker_memory = "8 GiB"  # doctest: +SKIP
-    >>> cluster = gateway.new_cluster(options)  # doctest: +SKIP
+    A mapping of all options that this deployment offers you. Each is also an attribute, and in a notebook all of them
+    are a form. A value is checked when it is set.
 
     Raises
     ------
     UnknownOption
         There is no such option. Nothing is changed.
     InvalidRequest
-        The option does not take this value (`WrongType` where its type is wrong). Nothing is changed.
+        The option does not take this value (`WrongType` if its type is wrong). Nothing is changed.
+
+    Examples
+    --------
+    >>> options = gateway.cluster_options()  # doctest: +SKIP
+    >>> options.worker_memory = "8 GiB"  # doctest: +SKIP
+    >>> cluster = gateway.new_cluster(options)  # doctest: +SKIP
     """
 
     _options: dict[str, Option]
+    _profile: str
 
-    def __init__(self, options: Iterable[options_service_pb2.Option] = ()) -> None:
-        object.__setattr__(self, "_options", {facts.key: Option(facts) for facts in options})
+    def __init__(self, options: Iterable[options_service_pb2.Option] = (), profile: str = "") -> None:
+        object.__setattr__(self, "_options", {proto.key: Option(proto) for proto in options})
+        object.__setattr__(self, "_profile", profile)
 
     def __getitem__(self, key: str) -> Any:
         return self._option(key).value
@@ -116,7 +134,7 @@ class Options(MutableMapping[str, Any]):
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td style='text-align:left'><b>{html.escape(option.label)}</b></td>"
-            f"<td style='text-align:left'><code>{html.escape(key)} = {html.escape(repr(option.value))}</code></td>"
+            f"<td style='text-align:left'><code>{html.escape(f'{key} = {option}')}</code></td>"
             f"<td style='text-align:left'>{html.escape(option.description)}</td></tr>"
             for key, option in self._options.items()
         )
@@ -130,13 +148,29 @@ class Options(MutableMapping[str, Any]):
         return {**widget._repr_mimebundle_(**kwargs), **bundle} if widget is not None else bundle
 
 
-def changed(options: Options) -> dict[str, object]:
-    """What was set, as opposed to what is the default."""
-    return {key: option.value for key, option in vars(options)["_options"].items() if option.changed}
+def get_profile(options: Options) -> str:
+    """Return the profile that the options are of; "" is the default one."""
+    return vars(options)["_profile"]
 
 
-def checked(options: Options, values: Mapping[str, object]) -> dict[str, object]:
-    """Other values for some of the options, checked; the options stay as they are."""
-    copy = Options(option.facts for option in vars(options)["_options"].values())
+def configure(options: Options, values: Mapping[str, object]) -> None:
+    """Set values that come from the configuration, not from the user's program."""
+    for key, value in values.items():
+        options._option(key).set(value, Origin.CONFIGURED)  # pyright: ignore[reportPrivateUsage] - attributes are options
+
+
+def get_set(options: Options) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the values that were configured, and those that the user gave; defaults are left out."""
+    all_options = vars(options)["_options"].values()
+    configured, given = (
+        {option.key: option.value for option in all_options if option.origin is origin}
+        for origin in (Origin.CONFIGURED, Origin.GIVEN)
+    )
+    return configured, given
+
+
+def get_checked(options: Options, values: Mapping[str, object]) -> dict[str, object]:
+    """Return other values for some of the options, checked. The options stay unchanged."""
+    copy = Options(option.proto for option in vars(options)["_options"].values())
     copy.update(values)
-    return changed(copy)
+    return get_set(copy)[1]

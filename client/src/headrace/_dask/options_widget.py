@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import InvalidRequest
+from headrace.option_types import BadValue, Bool, Bytes, Float, Int, Select, Text, TextList, format_bytes
 
 if TYPE_CHECKING:
     from headrace._dask.options import Option
 
 
 def form(options: Iterable[Option]) -> Any:
-    """Returns the widget, or None where ipywidgets is missing."""
+    """Return the widget, or None if ipywidgets is not installed."""
     try:
         import ipywidgets
     except ImportError:
@@ -26,7 +27,7 @@ def form(options: Iterable[Option]) -> Any:
 
 
 def _row(ipywidgets: Any, option: Option) -> tuple[Any, Any, Any]:
-    """Label, input and help of an option; input and option follow one another."""
+    """Return label, input and help of an option. Input and option are kept equal."""
     remark = ipywidgets.HTML(_help(option))
     field = _field(ipywidgets, option)
 
@@ -38,7 +39,7 @@ def _row(ipywidgets: Any, option: Option) -> tuple[Any, Any, Any]:
             remark.value = f"<span style='color:#b00020'>&#9888; {html.escape(error.message)}</span>"
 
     def program_changed(value: object) -> None:
-        if _from_field_or_none(option, field.value) != value:
+        if _parsed(option, field.value) != value:
             field.value = _to_field(option, value)
 
     field.observe(user_changed, "value")
@@ -49,15 +50,16 @@ def _row(ipywidgets: Any, option: Option) -> tuple[Any, Any, Any]:
 def _field(ipywidgets: Any, option: Option) -> Any:
     value = _to_field(option, option.value)
     match option.type:
-        case "bool_type":
+        case Bool():
             return ipywidgets.Checkbox(value=value, indent=False)
-        case "select_type":
-            return ipywidgets.Dropdown(value=value, options=list(option.facts.select_type.choices))
-        case "int_type":
+        case Select(choices):
+            labels = [(choice.label or str(choice.value), choice.value) for choice in choices]
+            return ipywidgets.Dropdown(value=value, options=labels)
+        case Int():
             return ipywidgets.IntText(value=value)
-        case "float_type":
+        case Float():
             return ipywidgets.FloatText(value=value)
-        case "string_type" | "bytes_type":
+        case Text() | Bytes():
             return ipywidgets.Text(value=value, continuous_update=False)
         case _:
             return ipywidgets.Textarea(value=value, continuous_update=False, placeholder="JSON", rows=2)
@@ -65,9 +67,11 @@ def _field(ipywidgets: Any, option: Option) -> Any:
 
 def _to_field(option: Option, value: object) -> object:
     match option.type:
-        case "bool_type" | "select_type" | "int_type" | "float_type":
+        case Bool() | Select() | Int() | Float():
             return value
-        case "string_type" | "bytes_type":
+        case Bytes() if isinstance(value, int):
+            return format_bytes(value)
+        case Text() | Bytes():
             return "" if value is None else str(value)
         case _:
             return json.dumps(value) if value else ""
@@ -75,9 +79,7 @@ def _to_field(option: Option, value: object) -> object:
 
 def _from_field(option: Option, value: Any) -> object:
     match option.type:
-        case "bytes_type":
-            return int(value) if value.strip().isdigit() else value
-        case "bool_type" | "select_type" | "int_type" | "float_type" | "string_type":
+        case Bool() | Select() | Int() | Float() | Text() | Bytes():
             return value
         case _:
             return _from_json(option, value)
@@ -85,17 +87,19 @@ def _from_field(option: Option, value: Any) -> object:
 
 def _from_json(option: Option, text: str) -> object:
     if not text.strip():
-        return [] if option.type == "list_type" else {}
+        return [] if isinstance(option.type, TextList) else {}
     try:
         return json.loads(text)
     except ValueError as error:
         raise InvalidRequest(f"{option.key}: this is not JSON: {error}") from None
 
 
-def _from_field_or_none(option: Option, value: object) -> object:
+def _parsed(option: Option, value: object) -> object:
+    """Return the value of a field, or None if it is wrong."""
     try:
-        return _from_field(option, value)
-    except InvalidRequest:
+        value = _from_field(option, value)
+        return value if option.type is None else option.type.check(value)
+    except (InvalidRequest, BadValue):
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a person who waits for a cluster is told: nothing for half a second, then what it waits for."""
+"""Progress shown while a user waits for a cluster: nothing for half a second, then what it waits for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Protocol, TextIO, TypeVar
 
-from headrace._target import config as _config
+from headrace._target import config
 
 T = TypeVar("T")
 
@@ -24,22 +24,22 @@ class _Display(Protocol):
 
 
 class Progress:
-    """What has been said so far, and where it is shown."""
+    """The sentences reported so far, and the display that shows them."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._lines: list[str] = []
         self._display: _Display | None = None
-        self._wanted = bool(_config.get("progress"))
+        self._enabled = bool(config.get("progress"))
 
-    def say(self, message: str) -> None:
-        """Takes note of a sentence; from any thread."""
+    def report(self, message: str) -> None:
+        """Add a sentence, once. May be called in any thread."""
         text = "".join(c if c.isprintable() else " " for c in message).strip()
         if text and text not in self._lines:
             self._lines.append(text)
 
     def wait_for(self, future: concurrent.futures.Future[T]) -> T:
-        """Waits in this thread, and shows here what is said meanwhile."""
+        """Wait in this thread, and show the progress meanwhile."""
         try:
             while True:
                 try:
@@ -52,29 +52,29 @@ class Progress:
             self._end()
 
     async def follow(self, awaitable: Awaitable[T]) -> T:
-        """Awaits, and shows what is said meanwhile."""
-        ticker = asyncio.ensure_future(self._tick_on())
+        """Await, and show the progress meanwhile."""
+        ticker = asyncio.ensure_future(self._tick_until_cancelled())
         try:
             return await awaitable
         finally:
             ticker.cancel()
             self._end()
 
-    async def _tick_on(self) -> None:
+    async def _tick_until_cancelled(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             self._tick()
 
     def _tick(self) -> None:
-        elapsed = time.monotonic() - self._began
-        if not self._wanted or not self._lines or elapsed < _SILENT_SECONDS:
+        elapsed = time.monotonic() - self._started
+        if not self._enabled or not self._lines or elapsed < _SILENT_SECONDS:
             return
         self._display = self._display or _choose_display()
         self._display.show(self._lines, elapsed)
 
     def _end(self) -> None:
         if self._display is not None:
-            self._display.end(self._lines, time.monotonic() - self._began)
+            self._display.end(self._lines, time.monotonic() - self._started)
 
 
 def _choose_display() -> _Display:
@@ -90,7 +90,7 @@ def _in_notebook() -> bool:
 
 
 class TerminalDisplay:
-    """One line that is written over, and gone at the end."""
+    """One line that is overwritten, and removed at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -106,7 +106,7 @@ class TerminalDisplay:
 
 
 class PlainDisplay:
-    """A line for each sentence, for logs."""
+    """One line for each sentence, for logs."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -122,7 +122,7 @@ class PlainDisplay:
 
 
 class NotebookDisplay:
-    """A list that grows below the cell, folded up at the end."""
+    """A list below the cell, collapsed at the end."""
 
     def __init__(self) -> None:
         self._handle: Any = None

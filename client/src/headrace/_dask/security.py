@@ -1,4 +1,4 @@
-"""What it takes to reach the scheduler of one cluster: mutual TLS that renews itself, and two ways to get there."""
+"""Access to the scheduler of one cluster: mutual TLS with renewed certificates, and the two ways to it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from typing import Any
 
 from distributed.security import Security
 
-from headrace._target import config as _config
+from headrace._target import config
+from headrace._wire import calls
 from headrace._wire.connection import Connection
 from headrace.errors import HeadraceError, InvalidRequest, Violation
-from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2
 
-_DIRECT_AGAIN_SECONDS = 60.0
+_RETRY_DIRECT_SECONDS = 60.0
 
 
 class ClusterContext(ssl.SSLContext):
-    """A TLS context that knows whose it is; the `gateway://` comm asks it for the way."""
+    """A TLS context with the access that it belongs to; the `gateway://` comm reads the addresses from it."""
 
     access: SchedulerAccess
 
 
 class SchedulerAccess:
-    """Certificates and addresses of one cluster's scheduler, fetched when first needed and before they run out.
+    """Certificate and addresses of one cluster's scheduler, fetched when first needed and before they expire.
 
     Parameters
     ----------
     connect
-        Gives the connection to fetch them with; called on `loop`.
+        Returns the connection to fetch them with; called on `loop`.
     loop
         Event loop of that connection.
     cluster
-        Id of the cluster. May be set later, before the first use.
+        Id of the cluster. It may be set later, before the first use.
     """
 
     def __init__(self, connect: Callable[[], Connection], loop: asyncio.AbstractEventLoop, cluster: str = "") -> None:
@@ -51,17 +51,17 @@ class SchedulerAccess:
         self.context = ClusterContext(ssl.PROTOCOL_TLS_CLIENT)
         self.context.access = self
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # The authority is this cluster's own: whoever it has signed for is in this cluster, at whatever address.
+        # The cluster has an authority of its own: a certificate that it signed is of this cluster, at any address.
         self.context.check_hostname = False
         self._connect = connect
         self._loop = loop
         self._lock = asyncio.Lock()
         self._renew_at = 0.0
-        self._good_until = 0.0
-        self._direct_from = 0.0
+        self._valid_until = 0.0
+        self._no_direct_until = 0.0
 
     async def ready(self) -> None:
-        """Makes sure that there is a certificate that is good for a while. May be called on any event loop."""
+        """Make sure that the certificate is valid for a while. May be called on any event loop."""
         if time.monotonic() < self._renew_at:
             return
         if asyncio.get_running_loop() is self._loop:
@@ -70,29 +70,26 @@ class SchedulerAccess:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._renew(), self._loop))
 
     async def fetch(self) -> None:
-        """Fetches a new certificate and the addresses."""
-        connection = self._connect()
-        request = cluster_service_pb2.ConnectClusterRequest(name=cluster_name(self.cluster))
-        doing = f"connecting to cluster {self.cluster}"
-        facts = await connection.call(connection.clusters.ConnectCluster, request, doing=doing)
+        """Fetch a new certificate and the addresses (ConnectCluster)."""
+        facts = await calls.connect(self._connect(), self.cluster)
         if self.facts is None or self.facts.ca_pem != facts.ca_pem:
             self.context.load_verify_locations(cadata=facts.ca_pem)
         with as_file(facts.certificate_pem + facts.private_key_pem) as path:
             self.context.load_cert_chain(path)
         self.facts, self.server_name, self.direct_address = facts, facts.server_name, facts.direct_address
         now, left = time.monotonic(), facts.expire_time.seconds - time.time()
-        self._good_until = now + left
+        self._valid_until = now + left
         self._renew_at = now + max(left * 0.75, 10.0)
 
     def direct(self) -> str:
-        """Address for a direct connection, if that is worth trying now; empty otherwise."""
-        if self.mode == "proxied" or (self.mode == "auto" and time.monotonic() < self._direct_from):
+        """Return the address for a direct connection, or "" if a direct connection is not to be tried now."""
+        if self.mode == "proxied" or (self.mode == "auto" and time.monotonic() < self._no_direct_until):
             return ""
         return self.direct_address
 
     def direct_failed(self) -> None:
-        """The direct way did not work; takes the other one for a while."""
-        self._direct_from = time.monotonic() + _DIRECT_AGAIN_SECONDS
+        """Use the proxy for a while: the direct connection did not work."""
+        self._no_direct_until = time.monotonic() + _RETRY_DIRECT_SECONDS
 
     async def _renew(self) -> None:
         async with self._lock:
@@ -101,19 +98,19 @@ class SchedulerAccess:
             try:
                 await self.fetch()
             except HeadraceError:
-                # While headrace is away, what there is will do as long as it is good.
-                if time.monotonic() >= self._good_until:
+                # While headrace is away, the old certificate serves until it expires.
+                if time.monotonic() >= self._valid_until:
                     raise
 
 
 class GatewaySecurity(Security):
-    """Security of one cluster, for `distributed.Client`. Certificates live hours and are renewed by themselves."""
+    """Security of one cluster, for `distributed.Client`. Its certificate is renewed automatically."""
 
     def __init__(self, access: SchedulerAccess) -> None:
         super().__init__(require_encryption=True)
         self._access = access
 
-    def get_connection_args(self, role: str) -> dict[str, Any]:  # noqa: ARG002 - one role only: this is a client
+    def get_connection_args(self, role: str) -> dict[str, Any]:  # noqa: ARG002 - there is one role: the client
         return {"ssl_context": self._access.context, "require_encryption": True}
 
     def get_tls_config_for_role(self, role: str) -> dict[str, Any]:  # noqa: ARG002
@@ -131,7 +128,7 @@ class GatewaySecurity(Security):
 
 
 def _connect_mode() -> str:
-    mode = _config.get_text("connect")
+    mode = config.get_text("connect")
     if mode not in {"auto", "direct", "proxied"}:
         raise InvalidRequest.of(Violation("headrace.connect", f"is {mode!r} and must be auto, direct or proxied"))
     return mode
@@ -139,7 +136,7 @@ def _connect_mode() -> str:
 
 @contextmanager
 def as_file(text: str) -> Generator[str, None, None]:
-    """Names a file with this text, for OpenSSL, which reads private keys from files only; in memory where possible."""
+    """Yield the name of a file with this text, in memory where possible: OpenSSL reads private keys from files only."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("headrace")
         try:

@@ -1,1 +1,1 @@
-"""."""
+"""Which headrace to talk to, and how to log in there."""

@@ -1,4 +1,4 @@
-"""How a user proves who they are: what is sent to AuthService.Login."""
+"""Ways to log in: what is sent to AuthService.Login."""
 
 from __future__ import annotations
 
@@ -9,57 +9,68 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrace._target import config as _config
+from headrace._target import config
 from headrace.errors import InvalidRequest, Unauthenticated, Violation
 from headrace.v1 import auth_service_pb2
 
 
 class GatewayAuth(ABC):
-    """A way to log in. Subclass it for one of your own, and name the class in ``headrace.auth.type``."""
+    """A way to log in.
+
+    For one of your own, make a subclass and name it in ``headrace.auth.type``.
+    """
 
     @abstractmethod
     def login_request(self) -> auth_service_pb2.LoginRequest:
-        """Returns what to log in with. Called for each login; may read files."""
+        """Return what to log in with. It is called for each login and may read files."""
 
     def cache_key(self) -> object:
-        """Two objects with equal keys log in as the same user and share the access token within a process."""
+        """Return a key that is equal for objects that log in as the same user; they share access tokens."""
         return self.login_request().SerializeToString(deterministic=True)
 
 
 class BasicAuth(GatewayAuth):
-    """Logs in with a user name and a password.
+    """Log in with a user name and a password.
 
     Parameters
     ----------
     username
-        Name of the user; your login name by default.
+        Name of the user. Default: your login name on this machine.
     password
-        Password; empty by default, which only a deployment in development mode accepts.
+        Password. Default: empty, which only a deployment in development mode accepts.
+    method
+        Way to log in, as listed by `Gateway.server_info`. Default: all that take a password, in the server's order.
     """
 
-    def __init__(self, username: str | None = None, password: str | None = None) -> None:
+    def __init__(self, username: str | None = None, password: str | None = None, method: str = "") -> None:
         self.username = username if username is not None else getpass.getuser()
         self.password = password or ""
+        self.method = method
 
     def login_request(self) -> auth_service_pb2.LoginRequest:
         credential = auth_service_pb2.PasswordCredential(username=self.username, password=self.password)
-        return auth_service_pb2.LoginRequest(password=credential)
+        return auth_service_pb2.LoginRequest(method=self.method, password=credential)
 
     def __repr__(self) -> str:
         return f"BasicAuth<{self.username}>"
 
 
 class TokenAuth(GatewayAuth):
-    """Logs in with an API token.
+    """Log in with a token.
 
     Parameters
     ----------
     token
-        The token's secret. By default the environment variable ``HEADRACE_TOKEN``.
+        The secret. Default: the environment variable ``HEADRACE_TOKEN``.
     token_file
-        A file that has it; read anew for each login, so that it may be rotated.
+        File that has the secret. It is read for each login, so that the token may be rotated.
     method
-        Authenticator of the deployment that understands the token; headrace's own API tokens by default.
+        Way to log in, as listed by `Gateway.server_info`. Default: all that take a token, in the server's order.
+
+    Raises
+    ------
+    Unauthenticated
+        No token is given.
     """
 
     def __init__(self, token: str | None = None, token_file: str | None = None, method: str = "") -> None:
@@ -72,8 +83,8 @@ class TokenAuth(GatewayAuth):
             )
 
     def login_request(self) -> auth_service_pb2.LoginRequest:
-        credential = auth_service_pb2.TokenCredential(method=self.method, token=self._read())
-        return auth_service_pb2.LoginRequest(token=credential)
+        credential = auth_service_pb2.TokenCredential(token=self._read())
+        return auth_service_pb2.LoginRequest(method=self.method, token=credential)
 
     def _read(self) -> str:
         if self.token:
@@ -89,19 +100,24 @@ class TokenAuth(GatewayAuth):
 
 
 class JupyterHubAuth(TokenAuth):
-    """Logs in with the token that JupyterHub gives to each user's server.
+    """Log in with the token that JupyterHub gives to each user's server.
 
     Parameters
     ----------
     api_token
-        The token. By default the environment variable ``JUPYTERHUB_API_TOKEN``, which is set on a hub.
+        The token. Default: the environment variable ``JUPYTERHUB_API_TOKEN``, which the hub sets.
+
+    Raises
+    ------
+    Unauthenticated
+        No token is given, and the environment variable is not set.
     """
 
     def __init__(self, api_token: str | None = None) -> None:
         token = api_token or os.environ.get("JUPYTERHUB_API_TOKEN")
         if not token:
             raise Unauthenticated(
-                "JupyterHubAuth has no token: JUPYTERHUB_API_TOKEN is not set; outside of a hub give api_token="
+                "JupyterHubAuth has no token: JUPYTERHUB_API_TOKEN is not set; outside of JupyterHub give api_token="
             )
         super().__init__(token=token, method="jupyterhub")
 
@@ -115,19 +131,20 @@ def get_auth(auth: GatewayAuth | str | type[GatewayAuth] | None = None) -> Gatew
     Parameters
     ----------
     auth
-        One that is ready, or a class of it, or "basic", "token", "jupyterhub", or the full name of a class. By default
-        what ``headrace.auth.type`` names; "basic" where it names nothing. Classes are called with
-        ``headrace.auth.kwargs``.
+        An object, a class, "basic", "token", "jupyterhub", or the full name of a class. Classes are called with
+        ``headrace.auth.kwargs``. Default: what ``headrace.auth.type`` names, or "basic".
 
     Raises
     ------
     InvalidRequest
         There is no such class, or it does not take these arguments.
+    Unauthenticated
+        The class needs a token, and none is given.
     """
     if isinstance(auth, GatewayAuth):
         return auth
-    cls = auth if isinstance(auth, type) else _find(auth or _config.get_text("auth.type") or "basic")
-    kwargs = _config.get_mapping("auth.kwargs")
+    cls = auth if isinstance(auth, type) else _find(auth or config.get_text("auth.type") or "basic")
+    kwargs = config.get_mapping("auth.kwargs")
     try:
         return cls(**kwargs)
     except TypeError as error:

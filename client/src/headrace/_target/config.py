@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -14,22 +15,23 @@ import yaml
 
 from headrace.errors import InvalidRequest, Violation
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_MAX_SECONDS = 1e9
 
 
 def get(key: str) -> object:
-    """Value of ``headrace.<key>``; text is filled in from the environment."""
+    """Return the setting ``headrace.<key>``. Templates are filled in from the environment."""
     return fill_in(_lookup()(key), f"headrace.{key}")
 
 
 def get_text(key: str) -> str | None:
-    """Value of ``headrace.<key>`` as text, or None where nothing is set."""
+    """Return the setting ``headrace.<key>`` as text, or None if it is not set."""
     value = get(key)
     return None if value is None else str(value)
 
 
 def get_mapping(key: str) -> dict[str, object]:
-    """Value of ``headrace.<key>`` as a mapping whose texts are filled in."""
+    """Return the setting ``headrace.<key>`` as a mapping. Templates in its values are filled in."""
     value = get(key) or {}
     if not isinstance(value, Mapping):
         raise InvalidRequest.of(Violation(f"headrace.{key}", f"is {value!r} and must be a mapping"))
@@ -38,24 +40,23 @@ def get_mapping(key: str) -> dict[str, object]:
 
 
 def get_seconds(key: str) -> float:
-    """Value of ``headrace.<key>`` in seconds."""
+    """Return the setting ``headrace.<key>`` in seconds."""
     return seconds(get(key), f"headrace.{key}")
 
 
 def seconds(value: object, what: str) -> float:
-    """Turns 30, "30s" or "300ms" into seconds; errors name `what`."""
+    """Return the seconds of 30, "30s", "300ms" or "2h". Errors name `what`."""
     text = str(value).strip().lower()
-    match = re.fullmatch(r"([\d.]+)\s*(ms|s|min|m|h)?", text)
-    try:
-        assert match is not None
-        return float(match[1]) * _SECONDS[match[2] or "s"]
-    except (AssertionError, ValueError):
-        description = f"is {text!r} and must be a time such as 30, '30s' or '300ms'"
-        raise InvalidRequest.of(Violation(what, description)) from None
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|min|m|h|d)?", text)
+    number = float(match[1]) * _SECONDS[match[2] or "s"] if match else math.inf
+    if number > _MAX_SECONDS:
+        description = f"is {text!r:.80} and must be a time such as 30, '30s' or '300ms'"
+        raise InvalidRequest.of(Violation(what, description))
+    return number
 
 
 def fill_in(value: object, what: str) -> object:
-    """Replaces ``{NAME}`` in text by the environment variable NAME; leaves everything else as it is."""
+    """Replace ``{NAME}`` in text by the environment variable NAME. Other values are returned unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -64,7 +65,7 @@ def fill_in(value: object, what: str) -> object:
         message = f"is the template {value!r}, but the environment variable {error.args[0]} is not set"
         raise InvalidRequest.of(Violation(what, message)) from None
     except (ValueError, IndexError) as error:
-        raise InvalidRequest.of(Violation(what, f"is {value!r}, which is no template: {error}")) from None
+        raise InvalidRequest.of(Violation(what, f"is {value!r}, which is not a valid template: {error}")) from None
 
 
 @functools.cache
@@ -77,7 +78,7 @@ def _lookup() -> Callable[[str], object]:
     except ImportError:
         return functools.partial(_without_dask, defaults)
     dask_config.update_defaults(defaults)
-    # A `dask.config.set` around the first import takes the defaults along when it ends.
+    # A `dask.config.set` around the first import removes the defaults at its end.
     return lambda key: dask_config.get(f"headrace.{key}", default=_default(defaults, key))
 
 

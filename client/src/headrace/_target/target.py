@@ -1,4 +1,4 @@
-"""Which headrace to talk to, and how: from arguments, configuration, or the `headrace up` on this machine."""
+"""The headrace to talk to: from arguments, the configuration, or the `headrace up` of this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from headrace._target import config as _config
+from headrace._target import config
 from headrace._target.auth import GatewayAuth, TokenAuth, get_auth
 from headrace._target.local_gateway import LocalGateway, data_directory
 from headrace._target.saved_login import SavedLogin
@@ -28,21 +28,21 @@ class Target:
     Attributes
     ----------
     address
-        Where it answers: ``https://host:port``.
+        ``https://host:port``.
     host, port, tls
-        The same in parts.
+        Parts of `address`.
     public_address
-        The same as a browser sees it.
+        `address` as a browser sees it.
     proxy_address
-        Where schedulers are reached: ``gateway://host:port``.
+        ``gateway://host:port``, through which schedulers are reached.
     ca_file
-        Certificate authority of the address; None: those that the system trusts.
+        PEM file of the certificate authority of `address`. None means the authorities that the system trusts.
     ca_pem
-        The same, read. None: those that gRPC brings along.
+        Content of `ca_file` or of the system's file. None means the authorities that gRPC trusts.
     auth
         How to log in.
     local
-        The `headrace up` of this machine, if that is where `address` comes from.
+        The `headrace up` of this machine, if `address` is its.
     """
 
     address: str
@@ -58,7 +58,7 @@ class Target:
 
     @property
     def endpoint(self) -> str:
-        """What gRPC calls a target: ``host:port``."""
+        """``host:port``."""
         return join_host_port(self.host, self.port)
 
     @classmethod
@@ -70,14 +70,18 @@ class Target:
         auth: GatewayAuth | str | type[GatewayAuth] | None = None,
         ca_file: str | None = None,
     ) -> Target:
-        """Finds out; what is not given comes from the configuration.
+        """Resolve the target; missing parts come from the configuration.
 
         Raises
         ------
         InvalidRequest
-            There is no address, or a part of it is wrong.
+            There is no address, or an argument or a setting is wrong.
+        Unauthenticated
+            The configured way to log in needs a token, and none is given.
+        HeadraceError
+            The file of `headrace up` or of `headrace login` cannot be read.
         """
-        address = address or _config.get_text("address")
+        address = address or config.get_text("address")
         local = None
         if not address:
             address, local = _local_address()
@@ -85,7 +89,7 @@ class Target:
         address = f"{'https' if tls else 'http'}://{join_host_port(host, port)}"
         local = local or _local_if_at(address)
         saved = SavedLogin.read(address)
-        public = public_address if public_address is not None else _config.get_text("public-address")
+        public = public_address if public_address is not None else config.get_text("public-address")
         ca_file = _choose_ca_file(ca_file, local, saved)
         return cls(
             address=address,
@@ -102,7 +106,7 @@ class Target:
 
 
 def parse_address(address: str) -> tuple[str, int, bool]:
-    """Takes "https://host:port" apart into host, port and whether it is TLS."""
+    """Return host, port and whether it is TLS of "https://host:port"."""
     text = address.strip()
     parts = urlsplit(text if "://" in text else f"https://{text}")
     try:
@@ -112,7 +116,7 @@ def parse_address(address: str) -> tuple[str, int, bool]:
     if parts.scheme not in {"https", "http"} or not parts.hostname or port == -1:
         raise _bad_address(address, "must look like https://host:port")
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise _bad_address(address, f"ends in {parts.path!r}, but gRPC knows no paths: give https://host:port only")
+        raise _bad_address(address, f"ends in {parts.path!r}, but an address has no path: give https://host:port")
     tls = parts.scheme == "https"
     return parts.hostname, port or (443 if tls else 80), tls
 
@@ -132,8 +136,8 @@ def _local_address() -> tuple[str, LocalGateway]:
         raise InvalidRequest.of(
             Violation(
                 "address",
-                "none was given, headrace.address is not configured (environment: DASK_HEADRACE__ADDRESS), and no "
-                f"`headrace up` has left its address in {data_directory()}; start one, or name an address",
+                "none is given, headrace.address is not configured (environment: DASK_HEADRACE__ADDRESS), and no "
+                f"`headrace up` has written its address to {data_directory()}; give an address, or run `headrace up`",
             )
         )
     return local.address, local
@@ -142,13 +146,13 @@ def _local_address() -> tuple[str, LocalGateway]:
 def _local_if_at(address: str) -> LocalGateway | None:
     try:
         local = LocalGateway.read()
-    except Exception:  # noqa: BLE001 - the address was named: a broken file of another headrace must not be in the way
+    except Exception:  # noqa: BLE001 - the address is given: a broken file of another headrace must do no harm
         return None
     return local if local is not None and local.address.rstrip("/") == address else None
 
 
 def _proxy_address(given: str | int | None, host: str, port: int) -> str:
-    value: object = given if given is not None else _config.get("proxy-address")
+    value: object = given if given is not None else config.get("proxy-address")
     if value is None:
         return f"gateway://{join_host_port(host, port)}"
     text = str(value)
@@ -167,7 +171,7 @@ def _proxy_address(given: str | int | None, host: str, port: int) -> str:
 def _choose_auth(
     auth: GatewayAuth | str | type[GatewayAuth] | None, local: LocalGateway | None, saved: SavedLogin | None
 ) -> GatewayAuth:
-    if auth is not None or _config.get_text("auth.type") is not None:
+    if auth is not None or config.get_text("auth.type") is not None:
         return get_auth(auth)
     if local is not None:
         return TokenAuth(token=local.token)
@@ -177,7 +181,7 @@ def _choose_auth(
 
 
 def _choose_ca_file(given: str | None, local: LocalGateway | None, saved: SavedLogin | None) -> str | None:
-    if chosen := given or _config.get_text("tls.ca-file"):
+    if chosen := given or config.get_text("tls.ca-file"):
         return chosen
     if local is not None:
         return local.ca_file
@@ -189,9 +193,9 @@ def _read_roots(ca_file: str | None) -> bytes | None:
         try:
             return Path(ca_file).read_bytes()
         except OSError as error:
-            description = f"{ca_file} cannot be read ({error.strerror}); name the PEM file of headrace's authority"
+            description = f"{ca_file} cannot be read ({error.strerror}); give the PEM file of the certificate authority"
             raise InvalidRequest.of(Violation("headrace.tls.ca-file", description)) from error
-    # gRPC would use a list of its own, which does not know the authorities that a company adds to its machines.
+    # gRPC's own list lacks the authorities that a company adds to its machines.
     for path in (ssl.get_default_verify_paths().cafile, *_SYSTEM_ROOTS):
         if path and Path(path).is_file():
             return Path(path).read_bytes()

@@ -1,1 +1,1 @@
-"""."""
+"""Calls to headrace over gRPC: channels, connections, retries, errors. Nothing here needs Dask."""

@@ -1,139 +1,167 @@
-"""The calls behind `Gateway`: one coroutine for each thing that a user can ask for."""
+"""The calls to ClusterService and OptionsService, written once for the client and the command line."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from headrace._dask.options import Options
-from headrace._dask.report import ClusterEvent, ClusterReport, ClusterStatus, User, Worker, enum_word
-from headrace._target import config as _config
 from headrace._wire.connection import Connection
-from headrace.resource_names import cluster_name
-from headrace.v1 import auth_service_pb2, cluster_pb2, cluster_service_pb2, options_service_pb2
+from headrace.resource_names import cluster_name, is_cluster_id, user_name
+from headrace.v1 import cluster_pb2, cluster_service_pb2, options_service_pb2
 
 if TYPE_CHECKING:
-    from headrace._dask.security import GatewaySecurity
+    from headrace.v1.cluster_pb2 import Phase
 
-_ID = re.compile(r"c[a-z2-7]{19}")
-_PAGE = 1000
+LIVING = (
+    cluster_pb2.PHASE_QUEUED,
+    cluster_pb2.PHASE_STARTING,
+    cluster_pb2.PHASE_RUNNING,
+    cluster_pb2.PHASE_STOPPING,
+)
+ENDED = (cluster_pb2.PHASE_STOPPED, cluster_pb2.PHASE_FAILED)
 
-
-async def find(connection: Connection, name: str) -> cluster_pb2.Cluster:
-    """Returns the cluster of that id or alias."""
-    request = cluster_service_pb2.GetClusterRequest(name=cluster_name(name if _ID.fullmatch(name) else f"~{name}"))
-    return await connection.call(connection.clusters.GetCluster, request, doing=f"looking up cluster {name}")
-
-
-async def resource(connection: Connection, name: str) -> str:
-    """Returns clusters/{cluster} for an id or an alias; asks only for an alias."""
-    return cluster_name(name) if _ID.fullmatch(name) else (await find(connection, name)).name
+_MAX_NAMES = 1000
 
 
-async def create(
-    connection: Connection, spec: cluster_pb2.ClusterSpec, request_id: str | None = None
-) -> cluster_pb2.Cluster:
-    """Records a cluster."""
-    request = cluster_service_pb2.CreateClusterRequest(spec=spec, request_id=request_id or uuid.uuid4().hex)
-    return await connection.call(connection.clusters.CreateCluster, request, doing="creating a cluster")
+def cluster_id(name: str) -> str:
+    """Return the id of ``clusters/{cluster}``."""
+    return name.removeprefix("clusters/")
+
+
+async def find(connection: Connection, cluster: str) -> cluster_pb2.Cluster:
+    """Return a cluster by its id, ``clusters/{id}`` or alias (GetCluster). It has every change acknowledged before."""
+    cluster = cluster_id(cluster)
+    name = cluster_name(cluster if is_cluster_id(cluster) else f"~{cluster.removeprefix('~')}")
+    request = cluster_service_pb2.GetClusterRequest(name=name)
+    return await connection.call(connection.clusters.GetCluster, request, doing=f"looking up cluster {cluster}")
+
+
+async def get_at_least(connection: Connection, name: str, resource_version: str) -> cluster_pb2.Cluster:
+    """Return a cluster that is at least as new as this version (GetCluster). The server may answer from its cache."""
+    request = cluster_service_pb2.GetClusterRequest(name=name, resource_version=resource_version)
+    return await connection.call(connection.clusters.GetCluster, request, doing=f"looking up {name}")
+
+
+async def resolve(connection: Connection, cluster: str) -> str:
+    """Return ``clusters/{cluster}`` of an id or alias. Only an alias needs a call.
+
+    What changes a cluster is never retried by alias: meanwhile another cluster could have it.
+    """
+    if is_cluster_id(cluster_id(cluster)):
+        return cluster_name(cluster_id(cluster))
+    return (await find(connection, cluster)).name
+
+
+def cluster_filter(
+    *,
+    owner: str = "",
+    phases: Iterable[Phase.ValueType] = (),
+    tags: Mapping[str, str] | None = None,
+    profile: str = "",
+) -> cluster_service_pb2.ClusterFilter:
+    """Return a filter. `owner` is a user id or "-" for all users; by default the caller."""
+    owner = user_name(owner.removeprefix("users/")) if owner else ""
+    return cluster_service_pb2.ClusterFilter(owner=owner, phases=phases, tags=tags or {}, profile=profile)
 
 
 async def list_clusters(
-    connection: Connection, status: str | ClusterStatus | Sequence[str | ClusterStatus] | None
-) -> list[ClusterReport]:
-    """Returns reports of the caller's clusters, newest first."""
-    chosen = [status] if isinstance(status, str | ClusterStatus) else status or ("pending", "running")
-    phases = [phase for one in chosen for phase in ClusterStatus.from_name(one).phases]
-    request = cluster_service_pb2.ListClustersRequest(phases=phases, page_size=_PAGE)
-    reports: list[ClusterReport] = []
-    while True:
-        page = await connection.call(connection.clusters.ListClusters, request, doing="listing clusters")
-        reports += [ClusterReport.of(cluster, connection.target, None) for cluster in page.clusters]
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            return reports
+    connection: Connection, filter_: cluster_service_pb2.ClusterFilter, *, full: bool = False
+) -> list[cluster_pb2.Cluster]:
+    """Return all clusters that match, newest first (ListClusters)."""
+    view = cluster_service_pb2.CLUSTER_VIEW_FULL if full else cluster_service_pb2.CLUSTER_VIEW_BASIC
+    request = cluster_service_pb2.ListClustersRequest(filter=filter_, view=view)
+    pages = connection.pages(connection.clusters.ListClusters, request, doing="listing clusters")
+    return [cluster async for page in pages for cluster in page.clusters]
 
 
-async def get_cluster(connection: Connection, name: str) -> ClusterReport:
-    """Returns one cluster's report, with what it takes to connect."""
-    cluster = await find(connection, name)
-    return ClusterReport.of(cluster, connection.target, _security(connection, cluster))
+async def scale(connection: Connection, cluster: str, size: int, group: str) -> cluster_pb2.Cluster:
+    """Set the number of workers of a group (ScaleCluster)."""
+    name = await resolve(connection, cluster)
+    request = cluster_service_pb2.ScaleClusterRequest(name=name, group=group, size=size)
+    return await connection.call(connection.clusters.ScaleCluster, request, doing=f"scaling cluster {cluster}")
 
 
-async def stop(connection: Connection, name: str, timeout: float | None = None) -> None:
-    """Ends a cluster."""
-    request = cluster_service_pb2.StopClusterRequest(name=await resource(connection, name))
-    doing = f"stopping cluster {name}"
-    await connection.call(connection.clusters.StopCluster, request, doing=doing, timeout=timeout)
+async def adapt(
+    connection: Connection, cluster: str, bounds: cluster_pb2.AdaptRange | None, group: str
+) -> cluster_pb2.Cluster:
+    """Start or change adaptive scaling of a group, or end it without `bounds` (AdaptCluster)."""
+    name = await resolve(connection, cluster)
+    request = cluster_service_pb2.AdaptClusterRequest(name=name, group=group, adapt=bounds)
+    return await connection.call(connection.clusters.AdaptCluster, request, doing=f"adapting cluster {cluster}")
 
 
-async def stop_all(connection: Connection) -> list[str]:
-    """Ends all clusters of the caller; returns their ids."""
-    request = cluster_service_pb2.StopAllClustersRequest()
-    answer = await connection.call(connection.clusters.StopAllClusters, request, doing="stopping all clusters")
-    return [name.partition("/")[2] for name in answer.names]
+async def update(connection: Connection, cluster: cluster_pb2.Cluster, paths: Sequence[str]) -> cluster_pb2.Cluster:
+    """Write the fields at `paths` of a cluster (UpdateCluster)."""
+    request = cluster_service_pb2.UpdateClusterRequest(cluster=cluster)
+    request.update_mask.paths.extend(paths)
+    doing = f"changing cluster {cluster_id(cluster.name)}"
+    return await connection.call(connection.clusters.UpdateCluster, request, doing=doing)
 
 
-async def scale(connection: Connection, name: str, size: int, group: str) -> None:
-    """Sets the wanted number of workers."""
-    request = cluster_service_pb2.ScaleClusterRequest(name=await resource(connection, name), group=group, size=size)
-    await connection.call(connection.clusters.ScaleCluster, request, doing=f"scaling cluster {name}")
+async def stop(connection: Connection, cluster: str, timeout: float | None = None) -> cluster_pb2.Cluster:
+    """Stop a cluster (StopCluster)."""
+    request = cluster_service_pb2.StopClusterRequest(name=await resolve(connection, cluster))
+    doing = f"stopping cluster {cluster}"
+    return await connection.call(connection.clusters.StopCluster, request, doing=doing, timeout=timeout)
 
 
-async def adapt(connection: Connection, name: str, bounds: cluster_pb2.AdaptRange | None, group: str) -> None:
-    """Lets the number of workers follow the load, or ends that."""
-    request = cluster_service_pb2.AdaptClusterRequest(name=await resource(connection, name), group=group, adapt=bounds)
-    await connection.call(connection.clusters.AdaptCluster, request, doing=f"adapting cluster {name}")
+async def stop_matching(
+    connection: Connection, filter_: cluster_service_pb2.ClusterFilter
+) -> cluster_service_pb2.BatchStopClustersResponse:
+    """Stop all living clusters that match (BatchStopClusters)."""
+    request = cluster_service_pb2.BatchStopClustersRequest(filter=filter_)
+    return await connection.call(connection.clusters.BatchStopClusters, request, doing="stopping clusters")
 
 
-async def options(connection: Connection, *, use_local_defaults: bool) -> Options:
-    """Returns the options of the deployment, with the values that are configured here."""
-    request = options_service_pb2.ListOptionsRequest()
-    answer = await connection.call(connection.options.ListOptions, request, doing="reading the options")
-    found = Options(answer.options)
-    if use_local_defaults:
-        found.update(_config.get_mapping("cluster.options"))
-    return found
+async def stop_many(connection: Connection, names: Sequence[str]) -> cluster_service_pb2.BatchStopClustersResponse:
+    """Stop the clusters with these resource names (BatchStopClusters)."""
+    stopped = cluster_service_pb2.BatchStopClustersResponse()
+    for first in range(0, len(names), _MAX_NAMES):
+        request = cluster_service_pb2.BatchStopClustersRequest(names=names[first : first + _MAX_NAMES])
+        stopped.MergeFrom(
+            await connection.call(connection.clusters.BatchStopClusters, request, doing="stopping clusters")
+        )
+    return stopped
 
 
-async def events(connection: Connection, name: str) -> list[ClusterEvent]:
-    """Returns what happened to a cluster, oldest first."""
-    request = cluster_service_pb2.ListClusterEventsRequest(parent=await resource(connection, name), page_size=_PAGE)
-    found: list[ClusterEvent] = []
-    while True:
-        doing = f"reading events of cluster {name}"
-        page = await connection.call(connection.clusters.ListClusterEvents, request, doing=doing)
-        found += map(ClusterEvent.of, page.events)
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            return found
+async def delete(connection: Connection, cluster: str) -> None:
+    """Delete the record of an ended cluster (DeleteCluster)."""
+    request = cluster_service_pb2.DeleteClusterRequest(name=await resolve(connection, cluster))
+    await connection.call(connection.clusters.DeleteCluster, request, doing=f"deleting cluster {cluster}")
 
 
-async def workers(connection: Connection, name: str) -> list[Worker]:
-    """Returns a cluster's workers, by name."""
-    request = cluster_service_pb2.ListWorkersRequest(parent=await resource(connection, name), page_size=_PAGE)
-    found: list[Worker] = []
-    while True:
-        doing = f"listing workers of cluster {name}"
-        page = await connection.call(connection.clusters.ListWorkers, request, doing=doing)
-        found += map(Worker.of, page.workers)
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            return found
+async def connect(connection: Connection, cluster: str) -> cluster_service_pb2.ConnectClusterResponse:
+    """Return addresses and certificates for a scheduler (ConnectCluster)."""
+    request = cluster_service_pb2.ConnectClusterRequest(name=await resolve(connection, cluster))
+    doing = f"connecting to cluster {cluster}"
+    return await connection.call(connection.clusters.ConnectCluster, request, doing=doing)
 
 
-async def whoami(connection: Connection) -> User:
-    """Returns who the caller is."""
-    user = await connection.call(connection.auth.WhoAmI, auth_service_pb2.WhoAmIRequest(), doing="asking who you are")
-    roles = tuple(enum_word(auth_service_pb2.Role.DESCRIPTOR, role, "ROLE_").lower() for role in user.roles)
-    return User(user.name.partition("/")[2], tuple(user.groups), roles, user.method)
+async def events(connection: Connection, cluster: str) -> list[cluster_pb2.ClusterEvent]:
+    """Return the events of a cluster, oldest first (ListClusterEvents)."""
+    request = cluster_service_pb2.ListClusterEventsRequest(parent=await resolve(connection, cluster))
+    doing = f"reading events of cluster {cluster}"
+    pages = connection.pages(connection.clusters.ListClusterEvents, request, doing=doing)
+    return [event async for page in pages for event in page.cluster_events]
 
 
-def _security(connection: Connection, cluster: cluster_pb2.Cluster) -> GatewaySecurity | None:
-    from headrace._dask.security import GatewaySecurity, SchedulerAccess
+async def workers(connection: Connection, cluster: str) -> list[cluster_pb2.Worker]:
+    """Return the workers of a cluster, by name (ListWorkers)."""
+    request = cluster_service_pb2.ListWorkersRequest(parent=await resolve(connection, cluster))
+    doing = f"listing workers of cluster {cluster}"
+    pages = connection.pages(connection.clusters.ListWorkers, request, doing=doing)
+    return [worker async for page in pages for worker in page.workers]
 
-    loop = asyncio.get_running_loop()
-    return GatewaySecurity(SchedulerAccess(lambda: connection, loop, cluster.name.partition("/")[2]))
+
+async def profiles(connection: Connection) -> list[options_service_pb2.Profile]:
+    """Return the profiles that the caller may choose (ListProfiles)."""
+    request = options_service_pb2.ListProfilesRequest()
+    answer = await connection.call(connection.options.ListProfiles, request, doing="listing profiles")
+    return list(answer.profiles)
+
+
+async def options(connection: Connection, profile: str = "") -> list[options_service_pb2.Option]:
+    """Return the options of a profile, by default of the default one (ListOptions)."""
+    request = options_service_pb2.ListOptionsRequest(profile=profile)
+    answer = await connection.call(connection.options.ListOptions, request, doing="listing options")
+    return list(answer.options)

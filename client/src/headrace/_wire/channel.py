@@ -1,4 +1,4 @@
-"""gRPC channels as this client opens them, and what becomes of them when a process forks."""
+"""gRPC channels of the client, and what happens to them when the process forks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from headrace.errors import GatewayServerError
 
 _MIB = 1024 * 1024
 _OPTIONS: list[tuple[str, int | str]] = [
-    # A page of a thousand ended clusters carries a thousand log tails.
+    # A page of a thousand ended clusters has a thousand log tails.
     ("grpc.max_receive_message_length", 64 * _MIB),
-    # Notices within a minute that the other side is gone, also where a firewall drops packets silently.
+    # Detects within a minute that the server is gone, also where a firewall drops packets silently.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # A gateway that restarts is back within a second or two; gRPC's own pauses grow to minutes.
+    # A server that restarts is back within seconds; gRPC's own back-off grows to minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -30,7 +30,7 @@ _forked_from: int | None = None
 
 
 def open_channel(target: Target) -> grpc.aio.Channel:
-    """Opens a channel on the running event loop; it connects with the first call."""
+    """Open a channel on the running event loop. It connects with the first call."""
     check_not_forked()
     if target.tls:
         channel = grpc.aio.secure_channel(target.endpoint, _credentials(target.ca_pem), options=_OPTIONS)
@@ -41,13 +41,13 @@ def open_channel(target: Target) -> grpc.aio.Channel:
 
 
 async def close_channel(channel: grpc.aio.Channel) -> None:
-    """Closes a channel; calls that are under way end."""
+    """Close a channel; calls in progress are cancelled."""
     _open.discard(channel)
     await channel.close()
 
 
 def check_not_forked() -> None:
-    """Refuses to go on in a process that was forked from one with open channels: gRPC would wait there for ever."""
+    """Raise an error in a process that was forked from one with open channels: gRPC would hang there."""
     if _forked_from is not None:
         raise GatewayServerError(
             f"process {os.getpid()} was forked from {_forked_from} while that used headrace, and gRPC does not survive "
@@ -57,19 +57,19 @@ def check_not_forked() -> None:
 
 @functools.lru_cache(maxsize=16)
 def _credentials(ca_pem: bytes | None) -> grpc.ChannelCredentials:
-    # gRPC shares connections between channels that have the very same credentials.
+    # gRPC shares connections only between channels that have the same credentials object.
     return grpc.ssl_channel_credentials(root_certificates=ca_pem)
-
-
-def _after_fork(parent: int) -> None:
-    global _forked_from  # noqa: PLW0603 - a fork is a fact about the whole process
-    if len(_open):
-        _forked_from = parent
 
 
 def _before_fork() -> None:
     global _parent  # noqa: PLW0603
     _parent = os.getpid()
+
+
+def _after_fork(parent: int) -> None:
+    global _forked_from  # noqa: PLW0603 - a fork concerns the whole process
+    if len(_open):
+        _forked_from = parent
 
 
 _parent = os.getpid()

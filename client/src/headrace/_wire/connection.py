@@ -1,50 +1,65 @@
-"""A connection to one headrace: the only place that calls its stubs.
+"""A connection to one headrace. Stubs are called here and nowhere else.
 
-It adds the token (and logs in when there is none), a deadline, repeats of what failed for want of a server, and turns
-statuses back into the errors that the server raised. A connection belongs to one event loop.
+It adds the access token (and logs in if there is none), a deadline and retries, and turns statuses back into the errors
+that the server raised. A connection belongs to one event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-import random
-from collections.abc import AsyncGenerator, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
 
 from headrace import errors
-from headrace._target import config as _config
+from headrace._target import config
 from headrace._target.target import Target
-from headrace._wire import channel as _channel
-from headrace._wire import diagnosis as _diagnosis
-from headrace._wire import status as _status
-from headrace._wire import tokens as _tokens
-from headrace._wire import version as _version
+from headrace._wire import diagnosis, tokens, version
+from headrace._wire.channel import check_not_forked, close_channel, open_channel
+from headrace._wire.status import from_rpc_error, has_details
+from headrace.backoff import delays
 from headrace.v1 import auth_service_pb2_grpc, cluster_service_pb2_grpc, options_service_pb2_grpc
 
 if TYPE_CHECKING:
-    from headrace.v1.auth_service_pb2 import LoginRequest, LoginResponse
+    from headrace.v1.auth_service_pb2 import LoginResponse
     from headrace.v1.auth_service_pb2_grpc import AuthServiceAsyncStub
     from headrace.v1.cluster_service_pb2_grpc import ClusterServiceAsyncStub
     from headrace.v1.options_service_pb2_grpc import OptionsServiceAsyncStub
 
-Request = TypeVar("Request", bound=Message)
-Response = TypeVar("Response", bound=Message)
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 
+TRANSIENT = (errors.StoreUnavailable, errors.Draining, errors.Unreachable)
+"""Errors after which a retry may succeed. `NotHeadrace` is one of them by class, and never retried."""
+
+_PAGE_SIZE = 1000
 _NEXT_STEP = "run `headrace doctor` to see which part fails"
 
 
+class _PageRequest(Protocol):
+    page_size: int
+    page_token: str
+
+
+class _Page(Protocol):
+    next_page_token: str
+
+
+PageRequest = TypeVar("PageRequest", bound=_PageRequest)
+Page = TypeVar("Page", bound=_Page)
+
+
 class Connection:
-    """A connection to one headrace, made with the first call.
+    """A connection to one headrace, opened by the first call.
 
     Parameters
     ----------
     target
-        Which headrace, and how to log in.
+        The headrace, and how to log in.
     """
 
     def __init__(self, target: Target) -> None:
@@ -55,7 +70,6 @@ class Connection:
         self._login_lock = asyncio.Lock()
         self._pid = os.getpid()
         self.closed = False
-        self.server_version = ""
 
     @property
     def auth(self) -> AuthServiceAsyncStub:
@@ -64,7 +78,7 @@ class Connection:
 
     @property
     def clusters(self) -> ClusterServiceAsyncStub:
-        """Stub of ClusterService, for `call` and `stream`."""
+        """Stub of ClusterService, for `call`, `pages` and `stream`."""
         return cast("ClusterServiceAsyncStub", cluster_service_pb2_grpc.ClusterServiceStub(self.channel))
 
     @property
@@ -74,12 +88,12 @@ class Connection:
 
     @property
     def channel(self) -> grpc.aio.Channel:
-        """The channel itself, for other services such as health."""
-        _channel.check_not_forked()
+        """The channel, for services without a stub here."""
+        check_not_forked()
         if self.closed:
             raise errors.GatewayServerError(f"this Gateway for {self.target.address} is closed; make a new one")
         if self._channel is None:
-            self._channel = _channel.open_channel(self.target)
+            self._channel = open_channel(self.target)
         return self._channel
 
     async def call(
@@ -89,113 +103,114 @@ class Connection:
         *,
         doing: str,
         timeout: float | None = None,
-        repeat: bool = True,
+        retry: bool = True,
+        anonymous: bool = False,
     ) -> Response:
-        """Make a call, logged in.
+        """Make a call.
 
         Parameters
         ----------
         method
-            A method of one of the stubs above.
+            A method of one of the stubs.
         request
-            What to send; the same for each repeat, so that a `request_id` in it holds.
+            The request. Each retry sends the same, so that its `request_id` holds.
         doing
-            What this is for, in words: "scaling cluster c1a2". Begins error messages.
+            What the call is for, such as "scaling cluster c1a2". Error messages start with it.
         timeout
-            Seconds until it must have succeeded, repeats included. ``headrace.timeouts.call`` by default.
-        repeat
-            Whether to repeat it while no server answers. False for what must not happen twice.
+            Seconds until it must have succeeded, retries included. Default: ``headrace.timeouts.call``.
+        retry
+            Whether to retry while no server answers. False for what must not happen twice.
+        anonymous
+            Whether to make it without a token.
         """
         deadline = _Deadline(timeout)
-        renewed = False
-        for pause in _pauses():
-            token = await self._token(deadline)
-            try:
-                return await self._once(method, request, deadline, doing, token)
-            except (errors.TokenExpired, errors.TokenInvalid):
-                if renewed:
-                    raise
-                renewed = True
-                _tokens.forget(self._token_key, token)
-            except (errors.StoreUnavailable, errors.Draining, errors.Unreachable) as error:
-                if not repeat or isinstance(error, errors.NotHeadrace) or deadline.left() <= pause:
-                    raise
-                await asyncio.sleep(pause)
-        raise AssertionError("pauses never end")
+        once = self._once if anonymous else self._once_logged_in
+        attempt = functools.partial(once, method, request, deadline, doing)
+        return await (_retry(attempt, deadline) if retry else attempt())
 
-    async def stream(
+    async def pages(
         self,
-        method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
-        request: Request,
+        method: grpc.aio.UnaryUnaryMultiCallable[PageRequest, Page],
+        request: PageRequest,
         *,
         doing: str,
         timeout: float | None = None,
-    ) -> AsyncGenerator[Response, None]:
-        """Make a call that answers in a stream, logged in; not repeated when it breaks.
+    ) -> AsyncGenerator[Page, None]:
+        """Yield all pages of a list. Parameters are those of `call`; `timeout` is for each page."""
+        request.page_size = request.page_size or _PAGE_SIZE
+        while True:
+            page = await self.call(method, request, doing=doing, timeout=timeout)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
-        Parameters
-        ----------
-        method, request, doing
-            As for `call`.
-        timeout
-            Seconds until the stream ends with DeadlineExceeded. By default it may last.
+    async def stream(
+        self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request, *, doing: str
+    ) -> AsyncGenerator[Response, None]:
+        """Make a call that answers with a stream. A stream that breaks off is not retried (see `resuming`).
+
+        Parameters are those of `call`.
         """
         deadline = _Deadline(None)
         for attempt in range(2):
             token = await self._token(deadline)
-            begun = False
-            answers = method(request, timeout=timeout, metadata=_metadata(token))
+            started = False
+            answers = method(request, metadata=_metadata(token))
             try:
                 async for response in answers:
-                    begun = self._has_answered = True
+                    started = self._has_answered = True
                     yield response
                 return  # noqa: TRY300 - the else of a try would come after the yield
-            except grpc.aio.AioRpcError as status:
-                error = await self._explain(status, doing, timeout)
+            except grpc.aio.AioRpcError as failed:
+                error = await self._explain(failed, doing, None)
             finally:
                 answers.cancel()
-            if begun or attempt or not isinstance(error, errors.TokenExpired | errors.TokenInvalid):
+            if started or attempt or not isinstance(error, errors.TokenExpired | errors.TokenInvalid):
                 raise error
-            _tokens.forget(self._token_key, token)
+            tokens.discard(self._token_key, token)
 
-    async def login(self, timeout: float | None = None) -> _tokens.AccessToken:
-        """Log in anew, whatever token there is, and keep the new one."""
+    async def login(self, timeout: float | None = None) -> tokens.AccessToken:
+        """Log in, also if there is a token, and keep the new token."""
         return await self._login(_Deadline(timeout))
 
-    async def check(self, login: LoginRequest) -> LoginResponse:
-        """Try a credential without keeping the token."""
-        return await self._unauthenticated(login, _Deadline(None))
-
     async def close(self) -> None:
-        """Close the connection; calls that are under way fail."""
+        """Close the connection; calls in progress fail."""
         self.closed = True
         if self._channel is not None and self._pid == os.getpid():
-            await _channel.close_channel(self._channel)
+            await close_channel(self._channel)
         self._channel = None
 
     async def _token(self, deadline: _Deadline) -> str:
-        if (token := _tokens.get(self._token_key)) is not None:
+        if (token := tokens.get(self._token_key)) is not None:
             return token.text
         async with self._login_lock:
-            token = _tokens.get(self._token_key) or await self._login(deadline)
+            token = tokens.get(self._token_key) or await self._login(deadline)
         return token.text
 
-    async def _login(self, deadline: _Deadline) -> _tokens.AccessToken:
+    async def _login(self, deadline: _Deadline) -> tokens.AccessToken:
         request = self.target.auth.login_request()
-        for pause in _pauses():
-            try:
-                token = _tokens.AccessToken.of(await self._unauthenticated(request, deadline))
-            except (errors.StoreUnavailable, errors.Draining, errors.Unreachable) as error:
-                if isinstance(error, errors.NotHeadrace) or deadline.left() <= pause:
-                    raise
-                await asyncio.sleep(pause)
-            else:
-                _tokens.put(self._token_key, token)
-                return token
-        raise AssertionError("pauses never end")
 
-    async def _unauthenticated(self, request: LoginRequest, deadline: _Deadline) -> LoginResponse:
-        return await self._once(self.auth.Login, request, deadline, f"logging in at {self.target.address}", None)
+        async def attempt() -> LoginResponse:
+            return await self._once(self.auth.Login, request, deadline, f"logging in at {self.target.address}")
+
+        token = tokens.AccessToken.from_login(await _retry(attempt, deadline))
+        tokens.put(self._token_key, token)
+        return token
+
+    async def _once_logged_in(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        deadline: _Deadline,
+        doing: str,
+    ) -> Response:
+        token = await self._token(deadline)
+        try:
+            return await self._once(method, request, deadline, doing, token)
+        except (errors.TokenExpired, errors.TokenInvalid):
+            tokens.discard(self._token_key, token)
+        return await self._once(method, request, deadline, doing, await self._token(deadline))
 
     async def _once(
         self,
@@ -203,46 +218,44 @@ class Connection:
         request: Request,
         deadline: _Deadline,
         doing: str,
-        token: str | None,
+        token: str | None = None,
     ) -> Response:
         left = deadline.left()
-        # Until something has answered here, the address itself is in doubt: do not wait for it as long as for work.
-        limit = left if self._has_answered else min(left, max(_config.get_seconds("timeouts.connect"), 0.1))
+        # Until something has answered, the address may be wrong: do not wait for an answer as long as for work.
+        limit = left if self._has_answered else min(left, max(config.get_seconds("timeouts.connect"), 0.1))
         try:
             call = method(request, timeout=limit, metadata=_metadata(token))
             response = await call
-            self._note_version(await call.trailing_metadata())
-        except grpc.aio.AioRpcError as status:
-            self._note_version(status.trailing_metadata())
-            raise await self._explain(status, doing, limit) from None
+            self._check_version(await call.trailing_metadata())
+        except grpc.aio.AioRpcError as failed:
+            self._check_version(failed.trailing_metadata())
+            raise await self._explain(failed, doing, limit) from None
         self._has_answered = True
         return response
 
-    def _note_version(self, metadata: grpc.aio.Metadata) -> None:
-        told = _version.told_in(metadata)
-        if told and told != self.server_version:
-            self.server_version = told
-            _version.check(self.target.address, told)
+    def _check_version(self, metadata: grpc.aio.Metadata) -> None:
+        if server := version.read_version(metadata):
+            version.warn_if_far(self.target.address, server)
 
-    async def _explain(self, status: grpc.aio.AioRpcError, doing: str, limit: float | None) -> errors.HeadraceError:
-        error = _status.from_rpc_error(status, doing)
-        if _status.has_details(status):
+    async def _explain(self, failed: grpc.aio.AioRpcError, doing: str, limit: float | None) -> errors.HeadraceError:
+        error = from_rpc_error(failed, doing)
+        if has_details(failed):
             self._has_answered = True
             return error
-        code = status.code()
+        code = failed.code()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED and self._has_answered:
             return errors.DeadlineExceeded(f"{doing}: not done within {limit:.3g} s; {_NEXT_STEP}")
         if code in {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN}:
             return errors.NotHeadrace(
-                f"{doing}: {self.target.address} does not know this call ({status.details()}); it is not headrace, "
-                "or one of another version"
+                f"{doing}: {self.target.address} does not know this call ({failed.details()}); it is not headrace, "
+                "or another version of it"
             )
         if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
             return await self._explain_silence(error, doing)
         return error
 
     async def _explain_silence(self, error: errors.HeadraceError, doing: str) -> errors.HeadraceError:
-        hop = await _diagnosis.first_failure(self.target)
+        hop = await diagnosis.first_failure(self.target)
         if hop is None:
             return errors.Unreachable(f"{error.message}; {_NEXT_STEP}")
         cls = errors.Unreachable if self._has_answered else errors.NotHeadrace
@@ -250,23 +263,27 @@ class Connection:
 
 
 class _Deadline:
-    """When a call must have succeeded, by the clock of the running loop."""
+    """The time at which a call must have succeeded, on the clock of the running loop."""
 
     def __init__(self, timeout: float | None) -> None:
-        seconds = _config.get_seconds("timeouts.call") if timeout is None else timeout
+        seconds = config.get_seconds("timeouts.call") if timeout is None else timeout
         self._end = asyncio.get_running_loop().time() + seconds
 
     def left(self) -> float:
         return max(0.001, self._end - asyncio.get_running_loop().time())
 
 
+async def _retry(attempt: Callable[[], Awaitable[Response]], deadline: _Deadline) -> Response:
+    """Attempt it until it succeeds, fails for good, or the deadline is near."""
+    for delay in delays():
+        try:
+            return await attempt()
+        except TRANSIENT as error:
+            if isinstance(error, errors.NotHeadrace) or deadline.left() <= delay:
+                raise
+        await asyncio.sleep(delay)
+    raise AssertionError("delays never end")
+
+
 def _metadata(token: str | None) -> tuple[tuple[str, Any], ...]:
     return () if token is None else (("authorization", f"Bearer {token}"),)
-
-
-def _pauses() -> Iterator[float]:
-    """Endless pauses between repeats: longer and longer, and never the same for two callers."""
-    longest = 0.1
-    while True:
-        yield random.uniform(longest / 2, longest)  # noqa: S311 - not a secret
-        longest = min(longest * 1.7, 2.0)

@@ -1,4 +1,4 @@
-"""Which hop to a headrace fails, and what to do: behind error messages and `headrace doctor`."""
+"""Which hop on the way to headrace fails, for error messages and `headrace doctor`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOP_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One step of the way: its name, whether it works, and a sentence."""
+    """A step of the way: its name, whether it works, and a sentence for people."""
 
     name: str
     works: bool
@@ -24,7 +24,7 @@ class Hop:
 
 
 async def hops(target: Target) -> AsyncIterator[Hop]:
-    """Walks to `target` step by step: name, TCP, TLS, HTTP/2; ends with the first step that fails."""
+    """Check name, TCP, TLS and HTTP/2, one after the other; end with the first step that fails."""
     walk = [_resolve, _connect, _shake_hands] if target.tls else [_resolve, _connect]
     for step in walk:
         try:
@@ -39,7 +39,7 @@ async def hops(target: Target) -> AsyncIterator[Hop]:
 
 
 async def first_failure(target: Target) -> Hop | None:
-    """Returns the first step that fails, or None if all work."""
+    """Return the first step that fails, or None if all work."""
     async for hop in hops(target):
         if not hop.works:
             return hop
@@ -67,8 +67,8 @@ def _explain_refusal(target: Target, error: OSError) -> str:
     if error.errno == errno.ECONNREFUSED or "refused" in str(error).lower():
         if target.local is not None and not target.local.running:
             return (
-                f"nothing listens at {target.endpoint}: the `headrace up` that left this address "
-                f"(process {target.local.pid}) has ended"
+                f"nothing listens at {target.endpoint}: the `headrace up` that wrote this address "
+                f"(process {target.local.pid}) has ended; start it again"
             )
         return f"nothing listens at {target.endpoint} (connection refused)"
     return f"{target.endpoint} cannot be reached ({error.strerror or error})"
@@ -87,26 +87,26 @@ async def _shake_hands(target: Target) -> Hop:
     chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
     writer.transport.abort()
     if chosen != "h2":
-        return Hop("TLS", works=False, message=f"{target.endpoint} does not speak HTTP/2: headrace is not there")
-    return Hop("TLS", works=True, message=f"the certificate of {target.endpoint} is good")
+        return Hop("TLS", works=False, message=f"{target.endpoint} does not speak HTTP/2, so it is not headrace")
+    return Hop("TLS", works=True, message=f"the certificate of {target.endpoint} is trusted")
 
 
 async def _explain_certificate(target: Target, error: ssl.SSLCertVerificationError) -> str:
     trusted = f"the authority in {target.ca_file}" if target.ca_file else "an authority that this system trusts"
-    says = await _read_certificate(target)
-    about = f" It is {says}." if says else ""
+    description = await _describe_certificate(target)
+    about = f" It is {description}." if description else ""
     return (
         f"the certificate of {target.endpoint} is not accepted: {error.verify_message} (expected: one for "
-        f"{target.host} from {trusted}).{about} Name the right authority in headrace.tls.ca-file"
+        f"{target.host} from {trusted}).{about} Set headrace.tls.ca-file to the PEM file of its authority"
     )
 
 
-async def _read_certificate(target: Target) -> str:
-    """Says whose certificate the server shows, and who signed it."""
+async def _describe_certificate(target: Target) -> str:
+    """Describe the certificate of the server: its names and who signed it."""
     try:
         address = (target.host, target.port)
         pem = await asyncio.to_thread(ssl.get_server_certificate, address, timeout=_HOP_SECONDS)
-        # Only a trusted certificate is ever parsed: trust exactly this one, to read it and for nothing else.
+        # Python parses trusted certificates only: trust exactly this one, to read it and for nothing else.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_flags = ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -117,7 +117,7 @@ async def _read_certificate(target: Target) -> str:
     facts = writer.get_extra_info("ssl_object").getpeercert()
     writer.transport.abort()
     names = ", ".join(value for _, value in facts.get("subjectAltName", ())) or _common_name(facts.get("subject", ()))
-    return f"for {names}, from {_common_name(facts.get('issuer', ()))}, good until {facts.get('notAfter', '?')}"
+    return f"for {names}, from {_common_name(facts.get('issuer', ()))}, valid until {facts.get('notAfter', '?')}"
 
 
 def _common_name(name: tuple[tuple[tuple[str, str], ...], ...]) -> str:

@@ -1,7 +1,7 @@
-"""The one table between our errors and gRPC's statuses, read in both directions.
+"""The one table of our errors and gRPC's statuses, used in both directions.
 
-A status travels as `google.rpc.Status` in the trailing metadata `grpc-status-details-bin`, with an `ErrorInfo`
-(domain "headrace", reason, details) and, where it applies, a `BadRequest` or a `QuotaFailure`.
+A status is sent as `google.rpc.Status` in the trailing metadata `grpc-status-details-bin`, with an `ErrorInfo` (domain
+"headrace", reason, details) and, where it applies, a `BadRequest` or a `QuotaFailure`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 
 _C = grpc.StatusCode
 
-# Class -> (code, reason). The first class of a code without details stands for it when a status came from elsewhere.
+# Class -> (code, reason). The reasons are those of headrace.v1.ErrorReason, and those between our own parts.
 TABLE: dict[type[errors.HeadraceError], tuple[grpc.StatusCode, str]] = {
     errors.InvalidRequest: (_C.INVALID_ARGUMENT, "INVALID_FIELD"),
     errors.BadCredentials: (_C.UNAUTHENTICATED, "BAD_CREDENTIALS"),
@@ -45,7 +45,7 @@ TABLE: dict[type[errors.HeadraceError], tuple[grpc.StatusCode, str]] = {
     errors.InternalError: (_C.INTERNAL, "INTERNAL"),
 }
 _BY_REASON = {reason: cls for cls, (_, reason) in TABLE.items()}
-# What a status without our details means: it came from gRPC itself, from Envoy, or from a newer headrace.
+# The class of a status without our details: it comes from gRPC, from Envoy, or from a newer headrace.
 _BY_CODE: dict[grpc.StatusCode, type[errors.HeadraceError]] = {
     _C.INVALID_ARGUMENT: errors.InvalidRequest,
     _C.OUT_OF_RANGE: errors.InvalidRequest,
@@ -61,7 +61,7 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.HeadraceError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A status as `grpc.aio.ServicerContext.abort_with_status` takes it."""
+    """A status for `grpc.aio.ServicerContext.abort_with_status`."""
 
     code: grpc.StatusCode
     details: str
@@ -69,7 +69,7 @@ class Status:
 
 
 def to_status(error: errors.HeadraceError) -> Status:
-    """Turns one of our errors into a status with its details."""
+    """Return the status of one of our errors, with its details."""
     code, reason = next((TABLE[cls] for cls in type(error).__mro__ if cls in TABLE), (_C.INTERNAL, "INTERNAL"))
     status = status_pb2.Status(code=code.value[0], message=error.message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(domain=DOMAIN, reason=reason, metadata=error.details))
@@ -88,14 +88,14 @@ def to_status(error: errors.HeadraceError) -> Status:
 
 
 def from_rpc_error(error: grpc.RpcError, doing: str = "") -> errors.HeadraceError:
-    """Turns what a stub raised back into the class that the server raised.
+    """Return the error that the server raised.
 
     Parameters
     ----------
     error
-        What the stub raised.
+        The error that a stub raised.
     doing
-        What was being done and where, for errors that did not come from headrace.
+        What the call was for, for errors that do not come from headrace.
     """
     assert isinstance(error, grpc.aio.AioRpcError | grpc.Call)
     details = {str(k): v for k, v in error.trailing_metadata() or ()}.get(DETAILS_KEY)
@@ -110,7 +110,7 @@ def from_rpc_error(error: grpc.RpcError, doing: str = "") -> errors.HeadraceErro
 
 
 def has_details(error: grpc.RpcError) -> bool:
-    """Whether headrace itself sent this, not gRPC or something on the way."""
+    """Return whether headrace sent this status, not gRPC or something between."""
     assert isinstance(error, grpc.aio.AioRpcError | grpc.Call)
     return any(key == DETAILS_KEY for key, _ in error.trailing_metadata() or ())
 

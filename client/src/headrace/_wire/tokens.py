@@ -8,52 +8,44 @@ from dataclasses import dataclass, field
 from headrace.v1 import auth_service_pb2
 
 _MARGIN_SECONDS = 60.0
-_LEAST_SECONDS = 20.0
+_MINIMUM_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token and until when to use it, by the monotonic clock."""
+    """An access token, its user, and the monotonic time until which to use it."""
 
     text: str = field(repr=False)
     use_until: float
     user: auth_service_pb2.User
 
     @classmethod
-    def of(cls, login: auth_service_pb2.LoginResponse) -> AccessToken:
-        """Makes it from the answer to a login."""
+    def from_login(cls, login: auth_service_pb2.LoginResponse) -> AccessToken:
         left = login.expire_time.seconds - time.time()
-        # However wrong this machine's clock is, a fresh token is good for a while.
-        use_for = max(left - min(_MARGIN_SECONDS, left / 4), _LEAST_SECONDS)
+        # The clock of this machine may be wrong; a fresh token is valid for a while in any case.
+        use_for = max(left - min(_MARGIN_SECONDS, left / 4), _MINIMUM_SECONDS)
         return cls(login.access_token, time.monotonic() + use_for, login.user)
-
-    @property
-    def fresh(self) -> bool:
-        """Whether to use it still."""
-        return time.monotonic() < self.use_until
 
 
 _tokens: dict[object, AccessToken] = {}
 
 
 def get(key: object) -> AccessToken | None:
-    """Returns the token for this address and credential, if it is fresh."""
+    """Return the token for this address and credential, unless it is about to expire."""
     token = _tokens.get(key)
-    return token if token is not None and token.fresh else None
+    return token if token is not None and time.monotonic() < token.use_until else None
 
 
 def put(key: object, token: AccessToken) -> None:
-    """Keeps a token."""
     _tokens[key] = token
 
 
-def forget(key: object, token: str) -> None:
-    """Drops a token that turned out not to work, unless somebody has renewed it meanwhile."""
+def discard(key: object, token: str) -> None:
+    """Discard a token that the server refused, unless another one has replaced it."""
     kept = _tokens.get(key)
     if kept is not None and kept.text == token:
         _tokens.pop(key, None)
 
 
-def forget_all() -> None:
-    """Drops all tokens."""
+def clear() -> None:
     _tokens.clear()

@@ -1,4 +1,4 @@
-"""Which version the other side is of, and whether it is too far from this one."""
+"""The version of the server, and whether it is too far from the version of this client."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ logger = logging.getLogger("headrace")
 KEY = "headrace-version"
 
 
-def told_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """Return the version that an answer tells; "" if none does."""
+def read_version(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """Return the version in the metadata of an answer; "" if there is none."""
     return next((str(value) for key, value in metadata or () if key == KEY), "")
 
 
 def are_far_apart(one: str, other: str) -> bool:
-    """Tell whether two versions are more than one minor release apart; False where one of them is no release."""
+    """Return whether two versions are more than one minor release apart. False if one of them is no release."""
     first, second = _release(one), _release(other)
     if first is None or second is None:
         return False
@@ -27,8 +27,8 @@ def are_far_apart(one: str, other: str) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def check(address: str, server: str) -> None:
-    """Warn of a server that this client is not tested with, once."""
+def warn_if_far(address: str, server: str) -> None:
+    """Log a warning, once, if this client is not tested with the server's version."""
     from headrace import __version__
 
     if are_far_apart(__version__, server):

@@ -1,4 +1,4 @@
-"""Following a cluster while it starts."""
+"""Watching a cluster: until it runs, until it ends, and its events as they come."""
 
 from __future__ import annotations
 
@@ -7,96 +7,140 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from headrace import errors
-from headrace._dask.report import end_reason
+from headrace._wire import calls
+from headrace._wire.calls import ENDED, cluster_id
 from headrace._wire.connection import Connection
+from headrace._wire.resuming import resume
+from headrace._wire.words import word
 from headrace.v1 import cluster_pb2, cluster_service_pb2
+from headrace.v1.cluster_service_pb2 import WatchClustersRequest, WatchClustersResponse
 
-_RUNNING = cluster_pb2.PHASE_RUNNING
-_ENDED = {cluster_pb2.PHASE_STOPPED, cluster_pb2.PHASE_FAILED}
 _LOG_SECONDS = 2.0
+_PAUSE_SECONDS = 0.1
+
+
+async def watch_cluster(connection: Connection, name: str) -> AsyncGenerator[WatchClustersResponse, None]:
+    """Yield states and events of a cluster without end (WatchClusters). No event comes twice.
+
+    It goes on where it was when a server drains or the connection breaks.
+
+    Raises
+    ------
+    ClusterNotFound
+        The cluster's record was deleted.
+    """
+    request = WatchClustersRequest(name=name, view=cluster_service_pb2.CLUSTER_VIEW_FULL, include_events=True)
+    method, seen = connection.clusters.WatchClusters, set[str]()
+    while True:
+        try:
+            async with aclosing(resume(connection, method, request, _remember, doing=f"watching {name}")) as steps:
+                async for step in steps:
+                    if step.HasField("removed"):
+                        raise errors.ClusterNotFound(f"the record of cluster {cluster_id(name)} was deleted")
+                    if step.event.name not in seen or not step.HasField("event"):
+                        yield step
+                    seen.add(step.event.name)
+        except errors.ResumeTokenTooOld:
+            request.resume_token = ""
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def wait_until_running(
-    connection: Connection, cluster: cluster_pb2.Cluster, say: Callable[[str], None], timeout: float
+    connection: Connection,
+    cluster: cluster_pb2.Cluster,
+    observe: Callable[[WatchClustersResponse], None],
+    timeout: float | None = None,
 ) -> cluster_pb2.Cluster:
-    """Returns the cluster when it runs; tells meanwhile what happens to it.
+    """Return the cluster once it runs.
+
+    Parameters
+    ----------
+    cluster
+        The cluster as last seen.
+    observe
+        Called with each state and each event until then.
+    timeout
+        Seconds to wait. Default: no limit.
 
     Raises
     ------
     ClusterFailed
-        It will not run; with the reason and the log's tail.
+        It failed; with the reason and the last lines of the log.
+    ClusterEnded
+        It was stopped, or had ended before.
+    ClusterNotFound
+        Its record was deleted.
     DeadlineExceeded
-        It does not run in time. It is left as it is.
+        It does not run in time. The cluster is left unchanged.
     """
-    say(cluster.status.message)
+    observe(WatchClustersResponse(cluster=cluster))
     if cluster.status.phase == cluster_pb2.PHASE_STOPPED:
         raise _has_ended(cluster)
-    if cluster.status.phase not in {_RUNNING, cluster_pb2.PHASE_FAILED}:
-        cluster = await _follow(connection, cluster, say, timeout)
-    if cluster.status.phase != _RUNNING:
-        raise _end_of(cluster)
+    if cluster.status.phase not in {cluster_pb2.PHASE_RUNNING, cluster_pb2.PHASE_FAILED}:
+        cluster = await _until_decided(connection, cluster, observe, timeout)
+    if cluster.status.phase != cluster_pb2.PHASE_RUNNING:
+        raise _did_not_start(cluster)
     return cluster
 
 
-async def _follow(
-    connection: Connection, cluster: cluster_pb2.Cluster, say: Callable[[str], None], timeout: float
+async def wait_until_ended(connection: Connection, name: str) -> cluster_pb2.Cluster:
+    """Return the cluster once it has ended. Raises ClusterNotFound if its record was deleted."""
+    async with aclosing(watch_cluster(connection, name)) as steps:
+        async for step in steps:
+            if step.cluster.status.phase in ENDED:
+                return step.cluster
+    raise AssertionError("a watch does not end")
+
+
+async def follow_events(connection: Connection, name: str) -> AsyncGenerator[cluster_pb2.ClusterEvent, None]:
+    """Yield the events so far, then each new one until the cluster has ended."""
+    seen = set[str]()
+    async with aclosing(watch_cluster(connection, name)) as steps:
+        async for step in steps:
+            if step.HasField("event"):
+                seen.add(step.event.name)
+                yield step.event
+            if step.cluster.status.phase in ENDED:
+                break
+    # The state may arrive before the last events.
+    for event in await calls.events(connection, name):
+        if event.name not in seen:
+            yield event
+
+
+async def _until_decided(
+    connection: Connection,
+    cluster: cluster_pb2.Cluster,
+    observe: Callable[[WatchClustersResponse], None],
+    timeout: float | None,
 ) -> cluster_pb2.Cluster:
-    """Returns the cluster when it runs, or when it is certain that it will not."""
+    """Return the cluster once it runs, or once it is certain that it will not."""
     last = cluster
     try:
-        async with asyncio.timeout(timeout) as limit, aclosing(_changes(connection, cluster, say)) as changes:
-            async for last in changes:
-                if last.status.phase == _RUNNING or last.status.phase in _ENDED:
+        async with asyncio.timeout(timeout) as limit, aclosing(watch_cluster(connection, cluster.name)) as steps:
+            async for step in steps:
+                observe(step)
+                if not step.HasField("cluster"):
+                    continue
+                last = step.cluster
+                if last.status.phase == cluster_pb2.PHASE_RUNNING or last.status.phase in ENDED:
                     break
                 if last.status.phase == cluster_pb2.PHASE_STOPPING:
-                    # Its end is certain; the tail of the log that says why comes with the very end.
+                    # It will end; the last lines of the log come with the end.
                     limit.reschedule(asyncio.get_running_loop().time() + _LOG_SECONDS)
     except TimeoutError:
         if last.status.phase != cluster_pb2.PHASE_STOPPING:
-            raise errors.DeadlineExceeded(_too_late(last, timeout)) from None
+            raise errors.DeadlineExceeded(_too_late(last, timeout or 0)) from None
     return last
 
 
-async def _changes(
-    connection: Connection, cluster: cluster_pb2.Cluster, say: Callable[[str], None]
-) -> AsyncGenerator[cluster_pb2.Cluster, None]:
-    async with aclosing(_steps(connection, cluster.name)) as steps:
-        async for step in steps:
-            match step.WhichOneof("step"):
-                case "event":
-                    # What goes as it should, the message of the status tells as well: what the cluster waits for.
-                    if step.event.severity > cluster_pb2.SEVERITY_INFO:
-                        say(step.event.message)
-                case "cluster":
-                    say(step.cluster.status.message)
-                    yield step.cluster
-                case "removed":
-                    raise errors.ClusterNotFound(f"{cluster.name} was removed while it started")
-                case _:
-                    pass
+def _remember(request: WatchClustersRequest, step: WatchClustersResponse) -> None:
+    request.resume_token = step.resume_token or request.resume_token
 
 
-async def _steps(connection: Connection, name: str) -> AsyncGenerator[cluster_service_pb2.WatchClustersResponse, None]:
-    """Watches without end: goes on elsewhere, from the same point, when a server drains or breaks off."""
-    request = cluster_service_pb2.WatchClustersRequest(name=name, include_events=True)
-    doing = f"watching {name}"
-    while True:
-        try:
-            async with aclosing(connection.stream(connection.clusters.WatchClusters, request, doing=doing)) as steps:
-                async for step in steps:
-                    request.resume_token = step.resume_token or request.resume_token
-                    yield step
-        except errors.ResumeTokenTooOld:
-            request.resume_token = ""
-        except (errors.StoreUnavailable, errors.Draining, errors.Unreachable):
-            pass
-        await asyncio.sleep(0.2)
-
-
-def _end_of(cluster: cluster_pb2.Cluster) -> errors.HeadraceError:
-    status = cluster.status
-    reason = end_reason(status.reason)
-    name = cluster.name.partition("/")[2]
+def _did_not_start(cluster: cluster_pb2.Cluster) -> errors.HeadraceError:
+    status, name = cluster.status, cluster_id(cluster.name)
+    reason = word(cluster_pb2.EndReason.DESCRIPTOR, status.reason)
     if status.phase != cluster_pb2.PHASE_FAILED and reason in {"", "USER"}:
         return errors.ClusterEnded(f"cluster {name} was stopped while it started")
     why = status.message or "no reason was given"
@@ -104,14 +148,14 @@ def _end_of(cluster: cluster_pb2.Cluster) -> errors.HeadraceError:
 
 
 def _has_ended(cluster: cluster_pb2.Cluster) -> errors.HeadraceError:
-    reason = end_reason(cluster.status.reason)
+    reason = word(cluster_pb2.EndReason.DESCRIPTOR, cluster.status.reason)
     why = f" ({reason}): {cluster.status.message}" if cluster.status.message else ""
-    return errors.ClusterEnded(f"cluster {cluster.name.partition('/')[2]} has ended{why}", {"reason": reason})
+    return errors.ClusterEnded(f"cluster {cluster_id(cluster.name)} has ended{why}", {"reason": reason})
 
 
 def _too_late(cluster: cluster_pb2.Cluster, timeout: float) -> str:
     waits = f" It waits: {cluster.status.message}" if cluster.status.message else ""
     return (
-        f"cluster {cluster.name.partition('/')[2]} does not run after {timeout:.3g} s.{waits} "
-        "Give more time with timeout= or headrace.timeouts.start"
+        f"cluster {cluster_id(cluster.name)} does not run after {timeout:.3g} s.{waits} "
+        "Wait longer with timeout= or headrace.timeouts.start"
     )

@@ -1,4 +1,4 @@
-"""The command `headrace`: what is known before any of its commands is loaded."""
+"""The command `headrace`, before any of its subcommands is loaded."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"auto_envvar_prefix": "HEADRACE", "help_option_names": ["-h", "--help"]},
-    epilog="HEADRACE_DEBUG=1 shows where an error comes from.",
+    epilog="HEADRACE_DEBUG=1 shows the traceback of an error.",
 )
 
 
 @app.callback()
 def root() -> None:
-    """Takes no options of its own."""
+    """Has no options of its own."""
 
 
 def main() -> None:
-    """Runs the command line: exit code 0 done, 1 failed, 2 wrong usage; never a traceback."""
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage. Errors are printed without a traceback."""
     try:
         app()
     except Exception as error:
         if os.environ.get("HEADRACE_DEBUG"):
             raise
-        told = error if isinstance(error, HeadraceError | OSError) else f"{type(error).__name__}: {error}"
-        print(f"headrace: {told}", file=sys.stderr)
+        text = error if isinstance(error, HeadraceError | OSError) else f"{type(error).__name__}: {error}"
+        print(f"headrace: {text}", file=sys.stderr)
         sys.exit(1)

@@ -1,31 +1,27 @@
-"""Clusters and their events as people read them."""
+"""Clusters, workers and events as people read them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from headrace._wire.calls import cluster_id
+from headrace._wire.words import condition_type, event_type, word
 from headrace.cli.output import age, local_time, print_table
+from headrace.option_protos import value_from_proto
 from headrace.v1 import cluster_pb2
-
-ENDED = (cluster_pb2.PHASE_STOPPED, cluster_pb2.PHASE_FAILED)
-
-
-def cluster_id(cluster: cluster_pb2.Cluster) -> str:
-    """The id alone."""
-    return cluster.name.removeprefix("clusters/")
+from headrace.v1.right_pb2 import Right
 
 
 def phase(cluster: cluster_pb2.Cluster) -> str:
-    """The phase in a word."""
-    return cluster_pb2.Phase.Name(cluster.status.phase).removeprefix("PHASE_").lower()
+    return word(cluster_pb2.Phase.DESCRIPTOR, cluster.status.phase).lower()
 
 
 def print_clusters(clusters: Iterable[cluster_pb2.Cluster], *, owners: bool) -> None:
-    """Prints a table of clusters, with their owners where they may differ."""
-    columns = ["CLUSTER", "ALIAS", *(["OWNER"] if owners else []), "PHASE", "WORKERS", "AGE", "MESSAGE"]
+    """Print a table of clusters, with their owners if they may differ."""
+    columns = ["CLUSTER", "NAME", *(["OWNER"] if owners else []), "PHASE", "WORKERS", "AGE", "MESSAGE"]
     rows = (
         [
-            cluster_id(cluster),
+            cluster_id(cluster.name),
             cluster.spec.alias or "-",
             *([cluster.owner.removeprefix("users/")] if owners else []),
             phase(cluster),
@@ -38,22 +34,101 @@ def print_clusters(clusters: Iterable[cluster_pb2.Cluster], *, owners: bool) -> 
     print_table(columns, rows, empty="No clusters. Make one with `headrace clusters create`.")
 
 
+def print_cluster(cluster: cluster_pb2.Cluster) -> None:
+    """Print everything about a cluster, a fact a line."""
+    spec, status = cluster.spec, cluster.status
+    reason = word(cluster_pb2.EndReason.DESCRIPTOR, status.reason)
+    facts = [
+        ("cluster", cluster_id(cluster.name)),
+        ("name", spec.alias),
+        ("owner", cluster.owner.removeprefix("users/")),
+        ("profile", spec.profile),
+        ("phase", f"{phase(cluster)} ({reason})" if reason else phase(cluster)),
+        ("message", status.message),
+        ("workers", workers(cluster)),
+        ("created", local_time(cluster.create_time)),
+        ("ended", local_time(cluster.end_time)),
+        ("lifetime", f"{spec.lifetime.seconds} s" if spec.HasField("lifetime") else ""),
+        *(("option", f"{key} = {value_from_proto(value)}") for key, value in sorted(spec.options.items())),
+        *(("tag", f"{key} = {value}") for key, value in sorted(spec.tags.items())),
+        *(("share", share_line(share)) for share in cluster.shares),
+        *(("condition", condition_line(condition)) for condition in status.conditions),
+        *(("version", f"{name} {version}") for name, version in sorted(status.versions.items())),
+    ]
+    for name, fact in facts:
+        if fact:
+            print(f"{name:<10} {fact}")
+    if status.log_tail:
+        print(f"last lines of the log:\n{status.log_tail.rstrip()}")
+
+
+def print_workers(found: Iterable[cluster_pb2.Worker]) -> None:
+    """Print a table of workers."""
+    rows = (
+        [
+            worker.name.rpartition("/")[2],
+            worker.group,
+            word(cluster_pb2.WorkerState.DESCRIPTOR, worker.state).lower(),
+            f"{worker.resources.cores:g}",
+            _gib(worker.resources.memory_bytes),
+            worker.host or "-",
+            age(worker.create_time),
+            worker.message or _exit(worker),
+        ]
+        for worker in found
+    )
+    columns = ["WORKER", "GROUP", "STATE", "CORES", "MEMORY", "HOST", "AGE", "MESSAGE"]
+    print_table(columns, rows, empty="No workers.")
+
+
 def workers(cluster: cluster_pb2.Cluster) -> str:
-    """Running of wanted workers, with the bounds of adaptive scaling; one entry for each group."""
-    running = {group.name: group.running for group in cluster.status.worker_groups}
+    """Return running and desired workers of each group, with the range of adaptive scaling: "3/4 (1 to 8)"."""
+    seen = {group.name: group for group in cluster.status.worker_groups}
     several = len(cluster.spec.worker_groups) > 1
     return ", ".join(
-        f"{f'{group.name} ' if several else ''}{running.get(group.name, 0)}/{group.size}{_bounds(group)}"
+        f"{f'{group.name} ' if several else ''}{_counts(group, seen.get(group.name))}{_range(group)}"
         for group in cluster.spec.worker_groups
     )
 
 
-def _bounds(group: cluster_pb2.WorkerGroup) -> str:
-    return f" ({group.adapt.minimum} to {group.adapt.maximum})" if group.HasField("adapt") else ""
-
-
 def event_line(event: cluster_pb2.ClusterEvent) -> str:
-    """One event in one line."""
-    word = cluster_pb2.Severity.Name(event.severity).removeprefix("SEVERITY_").lower()
-    mark = "" if event.severity == cluster_pb2.SEVERITY_INFO else f"{word}: "
-    return f"{local_time(event.time)}  {event.type:<20}  {mark}{event.message}"
+    """Return an event as one line."""
+    severity = word(cluster_pb2.Severity.DESCRIPTOR, event.severity).lower()
+    mark = "" if event.severity == cluster_pb2.SEVERITY_INFO else f"{severity}: "
+    return f"{local_time(event.time)}  {event_type(event.type):<20}  {mark}{event.message}"
+
+
+def condition_line(condition: cluster_pb2.Condition) -> str:
+    """Return a condition as one line: "Reachable is unknown: the agent is silent since ..."."""
+    status = word(cluster_pb2.ConditionStatus.DESCRIPTOR, condition.status).lower()
+    why = f": {condition.message}" if condition.message else ""
+    return f"{condition_type(condition.type)} is {status}{why}"
+
+
+def share_line(share: cluster_pb2.Share) -> str:
+    """Return a share as one line: "users/bob may view, connect"."""
+    rights = [word(Right.DESCRIPTOR, right).removeprefix("CLUSTER_").lower() for right in share.rights]
+    until = f" until {local_time(share.expire_time)}" if share.HasField("expire_time") else ""
+    return f"{share.member} may {', '.join(rights)}{until}"
+
+
+def _counts(group: cluster_pb2.WorkerGroup, status: cluster_pb2.WorkerGroupStatus | None) -> str:
+    return f"{status.running}/{status.desired}" if status is not None else f"0/{group.size}"
+
+
+def _range(group: cluster_pb2.WorkerGroup) -> str:
+    if not group.HasField("adapt"):
+        return ""
+    maximum = str(group.adapt.maximum) if group.adapt.HasField("maximum") else "no fixed maximum"
+    return f" ({group.adapt.minimum} to {maximum})"
+
+
+def _gib(number: int) -> str:
+    return f"{number / 2**30:.3g} GiB" if number else "-"
+
+
+def _exit(worker: cluster_pb2.Worker) -> str:
+    if not worker.HasField("exit"):
+        return ""
+    cause = word(cluster_pb2.ExitCause.DESCRIPTOR, worker.exit.cause).lower().replace("_", " ")
+    return f"{cause} (exit code {worker.exit.exit_code})" if worker.exit.HasField("exit_code") else cause

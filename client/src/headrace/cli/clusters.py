@@ -1,26 +1,39 @@
-"""`headrace clusters`: list, create, scale, adapt, stop. What reads from a cluster is in `cluster_reading`."""
+"""`headrace clusters`: create, list, change and stop clusters. What reads from one is in `cluster_reading`."""
 
 from __future__ import annotations
 
-import uuid
+from datetime import timedelta
 from typing import Annotated
 
 import typer
-from google.protobuf import json_format
 
+from headrace._target import config
+from headrace._wire import calls
+from headrace._wire.calls import cluster_id
 from headrace._wire.connection import Connection
+from headrace._wire.creating import Wanted, get_or_create
+from headrace._wire.option_values import option_values
+from headrace._wire.watch import wait_until_ended, wait_until_running
 from headrace.cli import cluster_reading
-from headrace.cli.calling import call, find_cluster
-from headrace.cli.cluster_view import cluster_id, event_line, print_clusters, workers
-from headrace.cli.cluster_watch import wait_until_ended, wait_until_running
-from headrace.cli.key_values import parse_tags, parse_values
-from headrace.cli.options import Address, CaFile, Cluster, Group, Json
-from headrace.cli.output import print_json, tell
+from headrace.cli.calling import call
+from headrace.cli.cluster_view import event_line, print_clusters, workers
+from headrace.cli.key_values import parse_shares, parse_tags, parse_values
+from headrace.cli.options import Address, CaFile, Cluster, Clusters, Group, Json
+from headrace.cli.output import print_json, print_table, tell
+from headrace.errors import StopFailed
 from headrace.v1 import cluster_pb2, cluster_service_pb2
+from headrace.v1.cluster_service_pb2 import WatchClustersResponse
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, create, scale, watch and stop clusters.")
 
-Owner = Annotated[str, typer.Option("--owner", help='For admins: whose clusters, "-" for everybody\'s.')]
+Owner = Annotated[str, typer.Option("--owner", help='For admins: the user whose clusters; "-" means all users.')]
+Profile = Annotated[str, typer.Option("--profile", help="Profile, as listed by `headrace clusters profiles`.")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", help="Label for cost reports, as key=value. Repeatable.")]
+Lifetime = Annotated[str, typer.Option("--lifetime", help='Time after which the cluster is stopped, such as "8h".')]
+Share = Annotated[
+    list[str] | None,
+    typer.Option("--share", help='Who else may use it, such as "users/bob=connect,scale". Repeatable.'),
+]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
 
 
@@ -28,15 +41,17 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is d
 def list_clusters(
     *,
     owner: Owner = "",
+    profile: Profile = "",
+    tag: Tag = None,
     ended: Annotated[bool, typer.Option("--all", help="Also clusters that have ended.")] = False,
     address: Address = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """List your clusters, newest first."""
-    phases = [number for number in cluster_pb2.Phase.values() if number] if ended else []
-    request = cluster_service_pb2.ListClustersRequest(owner=_owner(owner), phases=phases, page_size=1000)
-    found = call(address, ca_file, lambda connection: _list_all(connection, request))
+    phases = [*calls.LIVING, *calls.ENDED] if ended else []
+    filter_ = calls.cluster_filter(owner=owner, phases=phases, tags=parse_tags(tag or []), profile=profile)
+    found = call(address, ca_file, lambda connection: calls.list_clusters(connection, filter_))
     if as_json:
         print_json(found)
     else:
@@ -44,37 +59,56 @@ def list_clusters(
 
 
 @app.command()
+def profiles(*, address: Address = None, ca_file: CaFile = None, as_json: Json = False) -> None:
+    """List the profiles that you may choose, the default one first."""
+    found = call(address, ca_file, calls.profiles)
+    if as_json:
+        print_json(found)
+        return
+    rows = [[profile.key, profile.label, profile.description] for profile in found]
+    print_table(["PROFILE", "LABEL", "DESCRIPTION"], rows, empty="No profiles.")
+
+
+@app.command()
 def create(
     *,
-    alias: Annotated[str, typer.Option(help="A name of your own; one that runs already is taken as it is.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Name for the cluster. If it is taken, that cluster.")] = "",
+    profile: Profile = "",
     option: Annotated[list[str] | None, typer.Option(help="Option of the cluster, as key=value. Repeatable.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Mark for cost reports, as key=value. Repeatable.")] = None,
+    tag: Tag = None,
     workers: Annotated[int, typer.Option(help="Number of workers.", min=0)] = 0,
-    maximum: Annotated[int, typer.Option(help="Follow the load from --workers up to so many workers.", min=0)] = 0,
+    maximum: Annotated[int, typer.Option(help="Follow the load, from --workers to this number.", min=0)] = 0,
+    lifetime: Lifetime = "",
+    share: Share = None,
+    owner: Annotated[str, typer.Option("--owner", help="For admins: the user to create it for.")] = "",
     wait: Wait = True,
     address: Address = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """Create a cluster; it runs until it is stopped."""
-    group = cluster_pb2.WorkerGroup(name="default", size=workers)
-    if maximum:
-        group.adapt.CopyFrom(cluster_pb2.AdaptRange(minimum=workers, maximum=maximum))
-    spec = cluster_pb2.ClusterSpec(alias=alias, worker_groups=[group], tags=parse_tags(tag or []))
-    if option:
-        json_format.ParseDict(parse_values(option), spec.options)
-    request = cluster_service_pb2.CreateClusterRequest(spec=spec, request_id=uuid.uuid4().hex)
-    made = call(address, ca_file, lambda connection: _create(connection, request, wait=wait))
+    options = option_values(parse_values(option or []))
+    spec = cluster_pb2.ClusterSpec(
+        alias=name,
+        profile=profile,
+        options=options,
+        tags=parse_tags(tag or []),
+        worker_groups=_default_group(workers, maximum),
+    )
+    if lifetime:
+        spec.lifetime.FromTimedelta(_lifetime(lifetime))
+    wanted = Wanted(spec, frozenset(options), parse_shares(share or []), owner)
+    created = call(address, ca_file, lambda connection: _create(connection, wanted, wait=wait))
     if as_json:
-        print_json(made)
+        print_json(created)
     else:
-        print(cluster_id(made))
+        print(cluster_id(created.name))
 
 
 @app.command()
 def scale(
     cluster: Cluster,
-    size: Annotated[int, typer.Argument(metavar="WORKERS", help="Number of workers wanted.", min=0)],
+    size: Annotated[int, typer.Argument(metavar="WORKERS", help="Number of workers.", min=0)],
     *,
     group: Group = "default",
     address: Address = None,
@@ -82,20 +116,15 @@ def scale(
     as_json: Json = False,
 ) -> None:
     """Ask for a number of workers; ends adaptive scaling."""
-
-    async def action(connection: Connection) -> cluster_pb2.Cluster:
-        name = await find_cluster(connection, cluster)
-        request = cluster_service_pb2.ScaleClusterRequest(name=name, group=group, size=size)
-        return await connection.call(connection.clusters.ScaleCluster, request, doing=f"scaling cluster {cluster}")
-
-    _print_changed(call(address, ca_file, action), as_json=as_json)
+    changed = call(address, ca_file, lambda connection: calls.scale(connection, cluster, size, group))
+    _print_changed(changed, as_json=as_json)
 
 
 @app.command()
 def adapt(
     cluster: Cluster,
-    minimum: Annotated[int, typer.Argument(help="Never fewer workers than this.", min=0)] = 0,
-    maximum: Annotated[int, typer.Argument(help="Never more workers than this.", min=0)] = 0,
+    minimum: Annotated[int | None, typer.Argument(help="Minimum number of workers.", min=0)] = None,
+    maximum: Annotated[int | None, typer.Argument(help="Maximum. Default: what your limits allow.", min=0)] = None,
     *,
     off: Annotated[bool, typer.Option("--off", help="End adaptive scaling; the workers stay.")] = False,
     group: Group = "default",
@@ -103,22 +132,51 @@ def adapt(
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Let the number of workers follow the load between two bounds."""
-    if not off and maximum < max(minimum, 1):
-        raise typer.BadParameter("give a minimum and a maximum that is not smaller, such as 0 8; or --off")
-    bounds = None if off else cluster_pb2.AdaptRange(minimum=minimum, maximum=maximum)
+    """Let the number of workers follow the load, from a minimum to a maximum."""
+    if off == (minimum is not None):
+        raise typer.BadParameter("give a minimum and a maximum, such as 0 8; or --off")
+    if maximum is not None and maximum < (minimum or 0):
+        raise typer.BadParameter(f"the maximum {maximum} is smaller than the minimum {minimum}")
+    bounds = None if off else cluster_pb2.AdaptRange(minimum=minimum or 0, maximum=maximum)
+    changed = call(address, ca_file, lambda connection: calls.adapt(connection, cluster, bounds, group))
+    _print_changed(changed, as_json=as_json)
+
+
+@app.command()
+def update(
+    cluster: Cluster,
+    *,
+    tag: Tag = None,
+    lifetime: Lifetime = "",
+    share: Share = None,
+    address: Address = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Replace tags, lifetime or shares of a cluster. What is not given stays unchanged."""
+    changed, paths = cluster_pb2.Cluster(), list[str]()
+    if tag:
+        changed.spec.tags.update(parse_tags(tag))
+        paths.append("spec.tags")
+    if lifetime:
+        changed.spec.lifetime.FromTimedelta(_lifetime(lifetime))
+        paths.append("spec.lifetime")
+    if share:
+        changed.shares.extend(parse_shares(share))
+        paths.append("shares")
+    if not paths:
+        raise typer.BadParameter("give at least one of --tag, --lifetime and --share")
 
     async def action(connection: Connection) -> cluster_pb2.Cluster:
-        name = await find_cluster(connection, cluster)
-        request = cluster_service_pb2.AdaptClusterRequest(name=name, group=group, adapt=bounds)
-        return await connection.call(connection.clusters.AdaptCluster, request, doing=f"adapting cluster {cluster}")
+        changed.name = await calls.resolve(connection, cluster)
+        return await calls.update(connection, changed, paths)
 
     _print_changed(call(address, ca_file, action), as_json=as_json)
 
 
 @app.command()
 def stop(
-    clusters: Annotated[list[str] | None, typer.Argument(metavar="CLUSTER...", help="Ids or aliases.")] = None,
+    clusters: Clusters = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All of your clusters.")] = False,
     owner: Owner = "",
@@ -131,70 +189,70 @@ def stop(
     if bool(clusters) == everything:
         raise typer.BadParameter("name the clusters to stop, or give --all")
 
-    async def action(connection: Connection) -> list[cluster_pb2.Cluster]:
+    async def action(
+        connection: Connection,
+    ) -> tuple[cluster_service_pb2.BatchStopClustersResponse, list[cluster_pb2.Cluster]]:
         if everything:
-            names = await _stop_all(connection, _owner(owner))
+            answer = await calls.stop_matching(connection, calls.cluster_filter(owner=owner))
         else:
-            names = [await _stop(connection, cluster) for cluster in clusters or []]
-        look = wait_until_ended if wait else _get
-        return [await look(connection, name) for name in names]
+            names = [await calls.resolve(connection, cluster) for cluster in clusters or []]
+            answer = await calls.stop_many(connection, names)
+        read = wait_until_ended if wait else calls.find
+        return answer, [await read(connection, name) for name in answer.stopped]
 
-    stopped = call(address, ca_file, action)
+    answer, stopped = call(address, ca_file, action)
     if as_json:
         print_json(stopped)
-    elif not stopped:
-        print("No clusters to stop.")
-    else:
-        print_clusters(stopped, owners=bool(owner))
+    elif stopped or not answer.failures:
+        print_clusters(stopped, owners=bool(owner)) if stopped else print("No clusters to stop.")
+    if answer.failures:
+        failures = {cluster_id(failure.name): failure.message for failure in answer.failures}
+        raise StopFailed([cluster_id(name) for name in answer.stopped], failures)
+
+
+@app.command()
+def delete(
+    clusters: Annotated[list[str], typer.Argument(metavar="CLUSTER...", help="Ids of clusters that have ended.")],
+    *,
+    address: Address = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Delete the records, the events and the logs of clusters that have ended."""
+
+    async def action(connection: Connection) -> None:
+        for cluster in clusters:
+            await calls.delete(connection, cluster)
+            tell(f"Deleted {cluster}")
+
+    call(address, ca_file, action)
 
 
 cluster_reading.add_to(app)
 
 
-async def _list_all(
-    connection: Connection, request: cluster_service_pb2.ListClustersRequest
-) -> list[cluster_pb2.Cluster]:
-    found: list[cluster_pb2.Cluster] = []
-    while True:
-        page = await connection.call(connection.clusters.ListClusters, request, doing="listing clusters")
-        found.extend(page.clusters)
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+async def _create(connection: Connection, wanted: Wanted, *, wait: bool) -> cluster_pb2.Cluster:
+    cluster, _ = await get_or_create(connection, wanted)
+    return await wait_until_running(connection, cluster, _tell_event) if wait else cluster
 
 
-async def _create(
-    connection: Connection, request: cluster_service_pb2.CreateClusterRequest, *, wait: bool
-) -> cluster_pb2.Cluster:
-    made = await connection.call(connection.clusters.CreateCluster, request, doing="creating a cluster")
-    if not wait:
-        return made
-    return await wait_until_running(connection, made.name, lambda event: tell(event_line(event)))
+def _tell_event(step: WatchClustersResponse) -> None:
+    if step.HasField("event"):
+        tell(event_line(step.event))
 
 
-async def _stop(connection: Connection, cluster: str) -> str:
-    request = cluster_service_pb2.StopClusterRequest(name=await find_cluster(connection, cluster))
-    await connection.call(connection.clusters.StopCluster, request, doing=f"stopping cluster {cluster}")
-    return request.name
+def _default_group(size: int, maximum: int) -> list[cluster_pb2.WorkerGroup]:
+    if not size and not maximum:
+        return []
+    bounds = cluster_pb2.AdaptRange(minimum=size, maximum=maximum) if maximum else None
+    return [cluster_pb2.WorkerGroup(name="default", size=size, adapt=bounds)]
 
 
-async def _stop_all(connection: Connection, owner: str) -> list[str]:
-    request = cluster_service_pb2.StopAllClustersRequest(owner=owner)
-    answer = await connection.call(connection.clusters.StopAllClusters, request, doing="stopping all clusters")
-    return list(answer.names)
-
-
-async def _get(connection: Connection, name: str) -> cluster_pb2.Cluster:
-    request = cluster_service_pb2.GetClusterRequest(name=name)
-    return await connection.call(connection.clusters.GetCluster, request, doing=f"looking up {name}")
+def _lifetime(text: str) -> timedelta:
+    return timedelta(seconds=config.seconds(text, "lifetime"))
 
 
 def _print_changed(cluster: cluster_pb2.Cluster, *, as_json: bool) -> None:
     if as_json:
         print_json(cluster)
     else:
-        print(f"{cluster_id(cluster)}: {workers(cluster)} workers")
-
-
-def _owner(owner: str) -> str:
-    return f"users/{owner.removeprefix('users/')}" if owner else ""
+        print(f"{cluster_id(cluster.name)}: {workers(cluster)} workers")

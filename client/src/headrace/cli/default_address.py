@@ -1,4 +1,4 @@
-"""Where `Gateway()` goes by default: a file of Dask's configuration that login writes and logout removes."""
+"""The address of `Gateway()` without arguments: a file of Dask's configuration, written by login, removed by logout."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import json
 import os
 from pathlib import Path
 
-HEAD = "# Written by `headrace login`; once this line is gone, it is left alone.\n"
+HEAD = "# Written by `headrace login`. Remove this line to keep the file from being changed.\n"
 
 
 def config_file() -> Path:
-    """Where it lies among Dask's configuration."""
+    """Return the path of the file."""
     return Path(os.environ.get("DASK_CONFIG") or Path.home() / ".config" / "dask") / "headrace.yaml"
 
 
 def set_default(address: str) -> bool:
-    """Makes it the default; False where a file of the user's own says what the default is."""
+    """Write the file. Returns False if the user has a file of their own, which stays unchanged."""
     path = config_file()
     if path.parent.is_file() or (path.exists() and not _is_ours(path)):
         return False
@@ -24,8 +24,8 @@ def set_default(address: str) -> bool:
     return True
 
 
-def forget_default(address: str) -> None:
-    """Removes the file if it is ours and about this address."""
+def remove_default(address: str) -> None:
+    """Remove the file if login wrote it for this address."""
     path = config_file()
     if path.exists() and _is_ours(path) and json.dumps(address) in path.read_text():
         path.unlink()

@@ -1,4 +1,4 @@
-"""`headrace doctor`: walks the way to a cluster hop by hop and says which one fails."""
+"""`headrace doctor`: checks the way to a cluster hop by hop, and names the hop that fails."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import Annotated
 import typer
 
 from headrace._target.target import Target
-from headrace._wire import diagnosis as _diagnosis
+from headrace._wire import auth_calls, diagnosis
 from headrace._wire.connection import Connection
 from headrace._wire.diagnosis import Hop
 from headrace.cli import doctor_clusters
 from headrace.cli.options import Address, CaFile, Json
 from headrace.cli.version import versions
-from headrace.cli.whoami import who_am_i
 from headrace.errors import HeadraceError
-from headrace.v1 import auth_service_pb2, cluster_service_pb2
+from headrace.v1 import cluster_service_pb2
 
 app = typer.Typer(add_completion=False)
 
@@ -29,14 +28,14 @@ CALL_SECONDS = 5.0
 @app.command()
 def doctor(
     cluster: Annotated[
-        str, typer.Argument(help="Id or alias of a cluster to reach. By default the newest that runs.")
+        str, typer.Argument(help="Id or name of the cluster to reach. Default: the newest that runs.")
     ] = "",
     *,
     address: Address = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Find out which part of the way to your clusters fails, and what to do."""
+    """Find out which part of the way to your clusters fails."""
 
     async def examine() -> list[Hop]:
         found: list[Hop] = []
@@ -53,7 +52,7 @@ def doctor(
 
 
 async def walk(address: str | None, ca_file: str | None, cluster: str) -> AsyncIterator[Hop]:
-    """Yields each hop; ends with the first that everything behind it needs."""
+    """Yield each hop; end with the first failed one that the later ones need."""
     installed = ", ".join(f"{name} {number}" for name, number in versions().items() if number)
     yield Hop("versions", works=True, message=installed)
     try:
@@ -62,7 +61,7 @@ async def walk(address: str | None, ca_file: str | None, cluster: str) -> AsyncI
         yield Hop("configuration", works=False, message=f"{error}")
         return
     yield _configuration(target)
-    async for hop in _diagnosis.hops(target):
+    async for hop in diagnosis.hops(target):
         yield hop
         if not hop.works:
             return
@@ -86,7 +85,7 @@ def _configuration(target: Target) -> Hop:
 
 
 async def _services(connection: Connection, cluster: str) -> AsyncIterator[Hop]:
-    for step in (_edge, _login, _controller):
+    for step in (_auth, _login, _controller):
         hop = await step(connection)
         yield hop
         if not hop.works:
@@ -95,23 +94,23 @@ async def _services(connection: Connection, cluster: str) -> AsyncIterator[Hop]:
         yield hop
 
 
-async def _edge(connection: Connection) -> Hop:
-    """Asks for what needs no login: it shows whether Envoy answers and finds auth."""
+async def _auth(connection: Connection) -> Hop:
+    """Call what needs no login: it shows whether the proxy answers and reaches auth."""
     try:
-        request = auth_service_pb2.ListSigningKeysRequest()
-        answer = await connection.auth.ListSigningKeys(request, timeout=CALL_SECONDS)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
-        message = f"auth does not answer through {connection.target.address} ({_brief(error)}); look into its log"
+        info = await auth_calls.server_info(connection, timeout=CALL_SECONDS)
+    except HeadraceError as error:
+        message = f"auth does not answer through {connection.target.address} ({error.message}); its log says more"
         return Hop("auth", works=False, message=message)
-    return Hop("auth", works=True, message=f"answers, signs with {len(answer.signing_keys)} keys")
+    ways = ", ".join(method.method for method in info.login_methods) or "none"
+    return Hop("auth", works=True, message=f"headrace {info.version} answers; ways to log in: {ways}")
 
 
 async def _login(connection: Connection) -> Hop:
     try:
         await connection.login(timeout=CALL_SECONDS)
-        user = await who_am_i(connection)
+        user = await auth_calls.whoami(connection)
     except HeadraceError as error:
-        message = f"{error.message}; `headrace login` gets you a new token"
+        message = f"{error.message}; `headrace login` makes a new token"
         return Hop("login", works=False, message=message)
     return Hop("login", works=True, message=f"you are {user.name.removeprefix('users/')}, by {user.method}")
 
@@ -123,11 +122,6 @@ async def _controller(connection: Connection) -> Hop:
             connection.clusters.ListClusters, request, doing="asking the controller", timeout=CALL_SECONDS
         )
     except HeadraceError as error:
-        message = f"{error.message}; the controller's log says more"
+        message = f"{error.message}; its log says more"
         return Hop("controller", works=False, message=message)
     return Hop("controller", works=True, message="answers")
-
-
-def _brief(error: Exception) -> str:
-    details = getattr(error, "details", None)
-    return str(details()) if callable(details) else str(error)

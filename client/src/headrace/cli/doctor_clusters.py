@@ -1,4 +1,4 @@
-"""The last hops of `headrace doctor`: a cluster's scheduler, through the proxy and directly."""
+"""The last hops of `headrace doctor`: the scheduler of a cluster, through the proxy and directly."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from headrace._wire import calls
 from headrace._wire.connection import Connection
 from headrace._wire.diagnosis import Hop
-from headrace.cli.calling import find_cluster
 from headrace.errors import HeadraceError
 from headrace.v1 import cluster_pb2, cluster_service_pb2
 
@@ -19,17 +19,13 @@ HOP_SECONDS = 3.0
 
 
 async def reach(connection: Connection, cluster: str) -> AsyncIterator[Hop]:
-    """Shakes hands with the scheduler of a cluster, or of the newest one that runs."""
+    """Make TLS handshakes with the scheduler of a cluster, by default the newest that runs."""
     try:
-        name = await find_cluster(connection, cluster) if cluster else await _newest(connection)
+        name = await calls.resolve(connection, cluster) if cluster else await _newest(connection)
         if not name:
-            yield Hop("scheduler", works=True, message="no cluster of yours runs, so there is none to reach")
+            yield Hop("scheduler", works=True, message="you have no running cluster to reach")
             return
-        access = await connection.call(
-            connection.clusters.ConnectCluster,
-            cluster_service_pb2.ConnectClusterRequest(name=name),
-            doing=f"asking for access to {name}",
-        )
+        access = await calls.connect(connection, name)
         context = await asyncio.to_thread(_context, access)
     except (HeadraceError, ssl.SSLError) as error:
         yield Hop("scheduler", works=False, message=str(error))
@@ -41,14 +37,15 @@ async def reach(connection: Connection, cluster: str) -> AsyncIterator[Hop]:
 
 
 async def _newest(connection: Connection) -> str:
-    request = cluster_service_pb2.ListClustersRequest(phases=[cluster_pb2.PHASE_RUNNING], page_size=1)
+    running = calls.cluster_filter(phases=[cluster_pb2.PHASE_RUNNING])
+    request = cluster_service_pb2.ListClustersRequest(filter=running, page_size=1)
     page = await connection.call(connection.clusters.ListClusters, request, doing="listing clusters")
     return page.clusters[0].name if page.clusters else ""
 
 
 def _context(access: cluster_service_pb2.ConnectClusterResponse) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=access.ca_pem)
-    context.check_hostname = False  # as Dask does: the cluster has an authority of its own
+    context.check_hostname = False  # like Dask: the cluster has a certificate authority of its own
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "client.pem"
         file.touch(mode=0o600)
@@ -74,7 +71,7 @@ async def _shake_hands(how: str, name: str, address: str, server_name: str, cont
 
 
 def _optional(hop: Hop) -> Hop:
-    """Where the direct way is closed, the proxied one serves."""
+    """Return the hop as working: without a direct connection, the proxy serves."""
     if hop.works:
         return hop
     return Hop(hop.name, works=True, message=f"{hop.message}; clients go through the proxy")

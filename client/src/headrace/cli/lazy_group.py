@@ -1,4 +1,4 @@
-"""Commands that are loaded when they are used: help and completion of names need none of them."""
+"""Commands that are loaded when they are used. Help and the completion of names load none."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import typer.main
 if TYPE_CHECKING:
     from typer._click import Command, Context  # older typers take these from click itself
 
-# name: what it does. The module of the same name in this package has it as `app`.
+# Help by name. The module of that name in this package has the command as `app`.
 COMMANDS = {
     "up": "Run the whole system on this machine until Ctrl-C.",
     "login": "Log in at an address and remember it.",
-    "logout": "Forget the login at an address.",
-    "whoami": "Tell who you are to headrace.",
+    "logout": "Remove the saved login at an address.",
+    "whoami": "Show who you are for headrace.",
     "clusters": "List, create, scale, watch and stop clusters.",
     "tokens": "List, create and revoke API tokens, for programs.",
-    "doctor": "Find out which part of the way to your clusters fails, and what to do.",
-    "version": "Tell the versions of headrace and of what it works with.",
+    "doctor": "Find out which part of the way to your clusters fails.",
+    "version": "Show the versions of headrace and of the packages that it uses.",
 }
 
 
 class LazyGroup(typer.core.TyperGroup):
-    """Knows the names and one line about each command; loads the one that is used."""
+    """Has names and help of all commands, and loads the one that is used."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -33,7 +33,7 @@ class LazyGroup(typer.core.TyperGroup):
             self.commands[name] = typer.core.TyperCommand(name, help=line)
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
-        """Loads the command before it is looked up."""
+        """Load the command before it is looked up."""
         if args and args[0] in COMMANDS:
             module = importlib.import_module(f"headrace.cli.{args[0]}")
             self.commands[args[0]] = typer.main.get_command(module.app)

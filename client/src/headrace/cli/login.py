@@ -1,7 +1,8 @@
-"""`headrace login`: a credential once, an API token from then on."""
+"""`headrace login`: exchanges a credential for an API token, and saves the token."""
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import platform
 import sys
@@ -12,22 +13,23 @@ import typer
 from headrace._target.auth import BasicAuth, GatewayAuth, TokenAuth
 from headrace._target.saved_login import SavedLogin, logins_file
 from headrace._target.target import Target
+from headrace._wire import auth_calls
 from headrace._wire.connection import Connection
 from headrace.cli.calling import call_target
 from headrace.cli.default_address import config_file, set_default
 from headrace.cli.options import CaFile
-from headrace.cli.whoami import who_am_i
-from headrace.v1 import auth_service_pb2
+from headrace.errors import HeadraceError
+from headrace.v1 import auth_service_pb2 as pb
 
 app = typer.Typer(add_completion=False)
 
-Where = Annotated[str | None, typer.Argument(help="Where headrace answers.", envvar="DASK_HEADRACE__ADDRESS")]
+API_TOKEN_METHOD = "api-token"  # noqa: S105 - the name of a way to log in
 
-User = Annotated[str | None, typer.Option("--user", help="Name of the user. By default it is asked for.")]
+Where = Annotated[str | None, typer.Argument(help="Address of headrace.", envvar="DASK_HEADRACE__ADDRESS")]
+User = Annotated[str | None, typer.Option("--user", help="Name of the user. Default: it is asked for.")]
+Method = Annotated[str, typer.Option("--method", help="Way to log in. Default: the server's first.")]
 PasswordFromInput = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
-TokenFromInput = Annotated[
-    bool, typer.Option("--token-stdin", help="Log in with an API token, read from standard input.")
-]
+TokenFromInput = Annotated[bool, typer.Option("--token-stdin", help="Read a token from standard input.")]
 
 
 @app.command()
@@ -35,45 +37,71 @@ def login(
     address: Where = None,
     *,
     user: User = None,
+    method: Method = "",
     password_stdin: PasswordFromInput = False,
     token_stdin: TokenFromInput = False,
     ca_file: CaFile = None,
-    default: Annotated[bool, typer.Option(help="Let Gateway() go there when it is given no address.")] = True,
+    default: Annotated[bool, typer.Option(help="Make it the address of Gateway() without arguments.")] = True,
 ) -> None:
     """Log in at an address and remember it.
 
-    The password is used once, to make an API token; only the token is kept, in a file that only you can read.
+    The credential is used once, to make an API token. Only the token is saved, in a file that only you can read.
     """
-    if token_stdin:
-        auth: GatewayAuth = TokenAuth(token=sys.stdin.readline().strip())
-    else:
-        auth = _ask(user, from_input=password_stdin)
-    target = Target.resolve(address=address, ca_file=str(ca_file.absolute()) if ca_file else None, auth=auth)
-    saved = call_target(target, _exchange)
+    # Which credential the server takes is known after a first call, which needs none.
+    target = Target.resolve(
+        address=address, ca_file=str(ca_file.absolute()) if ca_file else None, auth=BasicAuth(user or "")
+    )
+    info = call_target(target, auth_calls.server_info)
+    kind = _choose_kind(info, method, token=token_stdin, password=password_stdin or user is not None)
+    auth = _ask(kind, user, method, from_input=password_stdin or token_stdin)
+    saved = call_target(dataclasses.replace(target, auth=auth), _exchange)
     saved.write()
     print(f"Logged in at {saved.address} as {saved.user}; the token is in {logins_file()}")
     if default and not set_default(saved.address):
-        print(f"{config_file()} decides where Gateway() goes: put {saved.address} there, or write Gateway(address)")
+        print(f"{config_file()} sets the address of Gateway(): write {saved.address} there, or use Gateway(address)")
 
 
-def _ask(user: str | None, *, from_input: bool) -> BasicAuth:
+def _choose_kind(info: pb.ServerInfo, method: str, *, token: bool, password: bool) -> pb.CredentialKind.ValueType:
+    """Return the kind of credential to ask for: what the arguments say, else that of the first way to log in."""
+    offered = {one.method: one.credential_kind for one in info.login_methods}
+    if method and method not in offered:
+        ways = ", ".join(offered) or "none"
+        raise HeadraceError(f"this headrace has no way to log in named {method!r}; it offers {ways}")
+    if token:
+        return pb.CREDENTIAL_KIND_TOKEN
+    if method:
+        return offered[method]
+    if password or pb.CREDENTIAL_KIND_PASSWORD in offered.values() or not offered:
+        return pb.CREDENTIAL_KIND_PASSWORD
+    return pb.CREDENTIAL_KIND_TOKEN
+
+
+def _ask(kind: pb.CredentialKind.ValueType, user: str | None, method: str, *, from_input: bool) -> GatewayAuth:
+    if kind == pb.CREDENTIAL_KIND_TOKEN:
+        token = sys.stdin.readline().strip() if from_input else typer.prompt("Token", hide_input=True)
+        return TokenAuth(token=token, method=method)
     if from_input:
-        return BasicAuth(user, sys.stdin.readline().rstrip("\n"))
+        return BasicAuth(user, sys.stdin.readline().rstrip("\n"), method)
     user = user or typer.prompt("User", default=getpass.getuser())
-    return BasicAuth(user, typer.prompt("Password", hide_input=True, default="", show_default=False))
+    return BasicAuth(user, typer.prompt("Password", hide_input=True, default="", show_default=False), method)
 
 
 async def _exchange(connection: Connection) -> SavedLogin:
-    user = await who_am_i(connection)
-    target = connection.target
-    secret = target.auth.token if isinstance(target.auth, TokenAuth) else await _make_token(connection)
+    user, target = await auth_calls.whoami(connection), connection.target
     return SavedLogin(
-        address=target.address, user=user.name.removeprefix("users/"), token=secret or "", ca_file=target.ca_file
+        address=target.address,
+        user=user.name.removeprefix("users/"),
+        token=_own_token(target.auth) or await _create_token(connection),
+        ca_file=target.ca_file,
     )
 
 
-async def _make_token(connection: Connection) -> str:
-    token = auth_service_pb2.ApiToken(note=f"headrace login on {platform.node()}")
-    request = auth_service_pb2.CreateApiTokenRequest(api_token=token)
-    made = await connection.call(connection.auth.CreateApiToken, request, doing="making an API token", repeat=False)
-    return made.secret
+def _own_token(auth: GatewayAuth) -> str:
+    """Return the token that was given, if it is an API token of headrace and not one of another system."""
+    is_own = isinstance(auth, TokenAuth) and auth.method in {"", API_TOKEN_METHOD}
+    return (auth.token or "") if isinstance(auth, TokenAuth) and is_own else ""
+
+
+async def _create_token(connection: Connection) -> str:
+    token = pb.ApiToken(note=f"headrace login on {platform.node()}")
+    return (await auth_calls.create_api_token(connection, token)).secret

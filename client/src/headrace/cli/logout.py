@@ -1,4 +1,4 @@
-"""`headrace logout`: forgets what `headrace login` has kept."""
+"""`headrace logout`: removes what `headrace login` has saved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from headrace._target.saved_login import SavedLogin
 from headrace._target.target import join_host_port, parse_address
-from headrace.cli.default_address import forget_default
+from headrace.cli.default_address import remove_default
 from headrace.errors import NotFound
 
 app = typer.Typer(add_completion=False)
@@ -16,12 +16,12 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def logout(
-    address: Annotated[str, typer.Argument(help="Where you are logged in.", envvar="DASK_HEADRACE__ADDRESS")],
+    address: Annotated[str, typer.Argument(help="Address of headrace.", envvar="DASK_HEADRACE__ADDRESS")],
 ) -> None:
-    """Forget the login at an address. The token stays good until `headrace tokens revoke`."""
+    """Remove the saved login at an address. The token stays valid until `headrace tokens revoke`."""
     host, port, tls = parse_address(address)
     address = f"{'https' if tls else 'http'}://{join_host_port(host, port)}"
     if not SavedLogin.remove(address):
         raise NotFound(f"there is no saved login at {address}")
-    forget_default(address)
-    print(f"Forgot the login at {address}")
+    remove_default(address)
+    print(f"Removed the login at {address}")

@@ -12,8 +12,8 @@ Address = Annotated[
     typer.Option(
         "--address",
         envvar="DASK_HEADRACE__ADDRESS",
-        help="Where headrace answers, such as https://dask.example.org:8790. By default what Dask's configuration "
-        "says, or the `headrace up` of this machine.",
+        help="Address of headrace, such as https://dask.example.org:8790. Default: that of Dask's configuration, or "
+        "the `headrace up` of this machine.",
     ),
 ]
 CaFile = Annotated[
@@ -21,9 +21,10 @@ CaFile = Annotated[
     typer.Option(
         "--ca-file",
         envvar="DASK_HEADRACE__TLS__CA_FILE",
-        help="Certificate authority that signed the certificate of the address, PEM.",
+        help="PEM file of the certificate authority of the address.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", envvar="HEADRACE_JSON", help="Answer in JSON, for programs.")]
-Cluster = Annotated[str, typer.Argument(metavar="CLUSTER", help="Id of the cluster, or the alias that you gave it.")]
-Group = Annotated[str, typer.Option("--group", help="Group of workers.")]
+Json = Annotated[bool, typer.Option("--json", envvar="HEADRACE_JSON", help="Print JSON, for programs.")]
+Cluster = Annotated[str, typer.Argument(metavar="CLUSTER", help="Id of the cluster, or the name that you gave it.")]
+Clusters = Annotated[list[str] | None, typer.Argument(metavar="CLUSTER...", help="Ids or names of clusters.")]
+Group = Annotated[str, typer.Option("--group", help="Worker group.")]

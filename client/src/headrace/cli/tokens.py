@@ -1,4 +1,4 @@
-"""`headrace tokens`: long-lived secrets that stand for you, for programs."""
+"""`headrace tokens`: long-lived secrets that programs log in with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from headrace._wire.connection import Connection
+from headrace._wire import auth_calls
+from headrace._wire.words import word
 from headrace.cli.calling import call
 from headrace.cli.options import Address, CaFile, Json
 from headrace.cli.output import local_time, print_json, print_table, tell
@@ -20,13 +21,13 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, create
 @app.command("list")
 def list_tokens(
     *,
-    owner: Annotated[str, typer.Option(help="For admins: whose tokens.")] = "",
+    owner: Annotated[str, typer.Option(help="For admins: the user whose tokens.")] = "",
     address: Address = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """List your API tokens, newest first; secrets are shown at their creation only."""
-    found = call(address, ca_file, lambda connection: _list_all(connection, owner))
+    """List your API tokens, newest first. A secret is shown only when its token is created."""
+    found = call(address, ca_file, lambda connection: auth_calls.list_api_tokens(connection, owner))
     if as_json:
         print_json(found)
         return
@@ -47,23 +48,23 @@ def list_tokens(
 @app.command()
 def create(
     *,
-    note: Annotated[str, typer.Option(help="What it is for, in your words.")] = "",
-    days: Annotated[float, typer.Option(help="Days until it expires. 0: never.", min=0)] = 0,
-    role: Annotated[list[str] | None, typer.Option(help="owner or admin. By default all of yours. Repeatable.")] = None,
+    note: Annotated[str, typer.Option(help="What the token is for.")] = "",
+    days: Annotated[float, typer.Option(help="Days until it expires. 0 means never.", min=0)] = 0,
+    role: Annotated[list[str] | None, typer.Option(help="user or admin. Default: all of yours. Repeatable.")] = None,
     address: Address = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Create an API token and print its secret, this once."""
+    """Create an API token and print its secret. It is not shown again."""
     token = auth_service_pb2.ApiToken(note=note, roles=[_parse_role(name) for name in role or []])
     if days:
         token.expire_time.FromDatetime(datetime.now(UTC) + timedelta(days=days))
-    made = call(address, ca_file, lambda connection: _create(connection, token))
+    created = call(address, ca_file, lambda connection: auth_calls.create_api_token(connection, token))
     if as_json:
-        print_json(made)
+        print_json(created)
         return
-    tell(f"{made.api_token.name.removeprefix('apiTokens/')}: keep the secret, it is not shown again")
-    print(made.secret)
+    tell(f"{created.api_token.name.removeprefix('apiTokens/')}: keep the secret, it is not shown again")
+    print(created.secret)
 
 
 @app.command()
@@ -74,12 +75,7 @@ def revoke(
 ) -> None:
     """Revoke an API token. Logins made with it end within minutes."""
     name = token if token.startswith("apiTokens/") else api_token_name(token)
-    request = auth_service_pb2.DeleteApiTokenRequest(name=name)
-
-    async def action(connection: Connection) -> None:
-        await connection.call(connection.auth.DeleteApiToken, request, doing=f"revoking token {token}")
-
-    call(address, ca_file, action)
+    call(address, ca_file, lambda connection: auth_calls.delete_api_token(connection, name))
     tell(f"Revoked {token}")
 
 
@@ -87,25 +83,8 @@ def _parse_role(name: str) -> auth_service_pb2.Role.ValueType:
     try:
         return auth_service_pb2.Role.Value(f"ROLE_{name.upper()}")
     except ValueError:
-        raise typer.BadParameter(f"{name!r} is not a role; there are owner and admin", param_hint="--role") from None
+        raise typer.BadParameter(f"{name!r} is none of user, admin", param_hint="--role") from None
 
 
 def _roles(token: auth_service_pb2.ApiToken) -> str:
-    return ", ".join(auth_service_pb2.Role.Name(role).removeprefix("ROLE_").lower() for role in token.roles) or "all"
-
-
-async def _list_all(connection: Connection, owner: str) -> list[auth_service_pb2.ApiToken]:
-    name = f"users/{owner.removeprefix('users/')}" if owner else ""
-    request = auth_service_pb2.ListApiTokensRequest(owner=name, page_size=1000)
-    found: list[auth_service_pb2.ApiToken] = []
-    while True:
-        page = await connection.call(connection.auth.ListApiTokens, request, doing="listing API tokens")
-        found.extend(page.api_tokens)
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
-
-
-async def _create(connection: Connection, token: auth_service_pb2.ApiToken) -> auth_service_pb2.CreateApiTokenResponse:
-    request = auth_service_pb2.CreateApiTokenRequest(api_token=token)
-    return await connection.call(connection.auth.CreateApiToken, request, doing="making an API token", repeat=False)
+    return ", ".join(word(auth_service_pb2.Role.DESCRIPTOR, role).lower() for role in token.roles) or "all"

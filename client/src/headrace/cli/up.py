@@ -1,4 +1,4 @@
-"""`headrace up`: the whole system on this machine."""
+"""`headrace up`: runs the whole system on this machine."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def up(
     *,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1. 0: any free one.", min=0, max=65535)] = 8790,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1. 0 means any free port.", min=0, max=65535)] = 8790,
     data_dir: Annotated[
         Path | None,
         typer.Option(
             envvar="HEADRACE_DATA_DIR",
-            help="Where all is kept. By default ~/.local/share/headrace.",
+            help="Directory of all data. Default: ~/.local/share/headrace.",
             file_okay=False,
         ),
     ] = None,
     keep_clusters: Annotated[
-        bool, typer.Option("--keep-clusters", help="At the end leave clusters running; the next `up` adopts them.")
+        bool, typer.Option("--keep-clusters", help="Leave clusters running at the end; the next `up` adopts them.")
     ] = False,
     users_file: Annotated[Path | None, typer.Option(help="File of further users with password hashes.")] = None,
     development: Annotated[
         bool,
-        typer.Option("--development", help="Let anybody on this machine log in as anybody."),
+        typer.Option("--development", help="Let everybody on this machine log in under any name."),
     ] = False,
     standby: Annotated[
-        int | None, typer.Option(help="How many schedulers wait warm for the next cluster.", min=0, max=64)
+        int | None, typer.Option(help="Number of warm schedulers that wait for the next clusters.", min=0, max=64)
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say only what goes wrong.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
-    Everything listens on 127.0.0.1 only and speaks TLS; `Gateway()` on this machine finds it by itself.
+    Everything listens on 127.0.0.1 only and speaks TLS; `Gateway()` on this machine finds it.
     """
     server = _load_server()
     options = server.UpOptions(
@@ -58,7 +58,7 @@ def up(
 
 
 def _load_server() -> Any:
-    """Loads embedded mode by its name: the client is installed without the server nearly everywhere."""
+    """Load the server by its name: most machines have the client only."""
     try:
         return importlib.import_module("headrace_up.up")
     except ImportError as error:

@@ -17,7 +17,7 @@ PACKAGES = ("headrace", "dask", "distributed", "grpcio", "protobuf")
 
 @app.command()
 def version(as_json: Json = False) -> None:
-    """Tell the versions of headrace and of what it works with."""
+    """Show the versions of headrace and of the packages that it uses."""
     found = versions()
     if as_json:
         print(json.dumps(found, indent=2))
@@ -27,7 +27,7 @@ def version(as_json: Json = False) -> None:
 
 
 def versions() -> dict[str, str | None]:
-    """Returns what is installed here, None for what is not."""
+    """Return the versions of what is installed here; None for what is not."""
     found: dict[str, str | None] = {}
     for name in PACKAGES:
         try:

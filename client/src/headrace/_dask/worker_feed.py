@@ -1,0 +1,115 @@
+"""The scheduler's own report on its workers, behind `GatewayCluster.scheduler_info`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from distributed.core import rpc
+from distributed.objects import SchedulerInfo
+
+from headrace.errors import HeadraceError
+
+logger = logging.getLogger("distributed.client")
+
+_HANDSHAKE_SECONDS = 0.5
+_FIRST_PAUSE_SECONDS = 0.005
+_LONGEST_PAUSE_SECONDS = 0.5
+
+
+class WorkerFeed:
+    """What a scheduler reports about itself and its workers, kept up to date by its stream of changes.
+
+    Parameters
+    ----------
+    scheduler
+        Connection to the scheduler.
+    prepare
+        Called before the first use of the connection.
+    """
+
+    def __init__(self, scheduler: rpc, prepare: Callable[[], Awaitable[None]]) -> None:
+        self.info: dict[str, Any] = {"workers": {}}
+        self._scheduler: Any = scheduler
+        self._prepare = prepare
+        self._changed = asyncio.Event()
+        self._needed = asyncio.Event()
+        self._is_connecting = False
+        self._starting: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    def start_later(self, delay: float) -> None:
+        """Start after `delay` seconds, or as soon as somebody waits for workers."""
+        self._starting = asyncio.ensure_future(self._start_later(delay))
+
+    async def start(self) -> None:
+        """Get the current state and follow the changes. The cluster is usable without it: a failure is logged."""
+        try:
+            await self._prepare()
+            self._is_connecting = True
+            comm = await self._scheduler.live_comm()
+            comm.name = "headrace worker status"
+            await comm.write({"op": "subscribe_worker_status"})
+            self.info = SchedulerInfo(await comm.read())
+        except (OSError, HeadraceError) as error:
+            logger.warning("headrace cannot follow the workers of %s: %s", self._scheduler.address, error)
+            return
+        self._changed.set()
+        self._reading = asyncio.ensure_future(self._read(comm))
+
+    async def wait_for(self, count: int) -> None:
+        """Wait until this number of workers runs.
+
+        The stream reports when workers come and go, but not when they become ready: then the scheduler is polled.
+        """
+        self._needed.set()
+        pause = _FIRST_PAUSE_SECONDS
+        while self.count_running() < count:
+            if len(self.info["workers"]) < count:
+                self._changed.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), _LONGEST_PAUSE_SECONDS)
+            else:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            self.info = SchedulerInfo(await self._scheduler.identity())
+
+    def count_running(self) -> int:
+        return sum(worker["status"] == "running" for worker in self.info["workers"].values())
+
+    async def close(self) -> None:
+        if self._starting is not None:
+            if self._is_connecting:
+                # Cancelled within a TLS handshake, Tornado would leave the socket to the garbage collector.
+                await asyncio.wait([self._starting], timeout=_HANDSHAKE_SECONDS)
+            self._starting.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+        await self._scheduler.close_rpc()
+
+    async def _start_later(self, delay: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._needed.wait(), delay)
+        await self.start()
+
+    async def _read(self, comm: Any) -> None:
+        try:
+            while True:
+                for op, message in await comm.read():
+                    self._apply(op, message)
+                self._changed.set()
+        except OSError:
+            return
+        except asyncio.CancelledError:
+            comm.abort()
+            raise
+
+    def _apply(self, op: str, message: Any) -> None:
+        if op == "add":
+            self.info["workers"].update(message.pop("workers"))
+            self.info.update(message)
+        elif op == "remove":
+            self.info["workers"].pop(message, None)

@@ -1,0 +1,49 @@
+"""Values of options whose types are not known here, as the contract carries them."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from headrace.errors import Violation, WrongType
+from headrace.option_protos import value_to_proto
+from headrace.option_types import BadValue
+from headrace.v1.option_value_pb2 import OptionValue
+
+
+def option_values(values: Mapping[str, object]) -> dict[str, OptionValue]:
+    """Return values by key. Raises WrongType if the contract carries no such value."""
+    return {key: _to_proto(key, value) for key, value in values.items()}
+
+
+def _to_proto(key: str, value: object) -> OptionValue:
+    try:
+        return value_to_proto(_plain(value))
+    except BadValue:
+        description = f"{value!r:.80} cannot be sent ({type(value).__name__})"
+        raise WrongType.of(Violation(key, description)) from None
+
+
+def _plain(value: object) -> object:
+    """Return numbers and containers of NumPy and others as Python's own."""
+    match value:
+        case bool() | str() | bytes():
+            return value
+        case numbers.Integral():
+            return int(value)
+        case numbers.Real():
+            return float(value)
+        case Mapping():
+            items = {str(key): _plain(item) for key, item in cast("Mapping[object, object]", value).items()}
+            # Environment variables: {"OMP_NUM_THREADS": 1, "MODE": "fast"}.
+            has_text = any(isinstance(item, str) for item in items.values())
+            return {key: _as_text(item) for key, item in items.items()} if has_text else items
+        case Sequence():
+            return [_plain(item) for item in cast("Sequence[object]", value)]
+        case _:
+            return value
+
+
+def _as_text(item: object) -> object:
+    return str(item) if isinstance(item, int | float) and not isinstance(item, bool) else item
