@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from redis.asyncio import Redis
+from tests.controller.builders import event
 
 from headrace_chassis.redis.keys import Prefix
 from headrace_controller.keys import Keys
-from headrace_controller.model import Cluster, ClusterId, Demand, Event, Limits, Spec, UserId
+from headrace_controller.model import Cluster, Demand, Limits
 from headrace_controller.store import Fence, Store
-
-ANN = UserId("ann")
 
 
 @pytest.fixture
@@ -32,40 +30,29 @@ async def assert_no_leaks(redis: Redis, keys: Keys) -> None:
     found = [key.decode() async for key in redis.scan_iter()]
     lasting = [key for key in found if await redis.ttl(key) == -1]
     assert [key for key in lasting if not keys.permanent(key)] == []
-    records = {
-        key.removeprefix(keys.record(ClusterId(""))) for key in found if key.startswith(keys.record(ClusterId("")))
+    by_kind = {
+        kind: {
+            key.removeprefix(keys.prefix.key(kind, "")) for key in found if key.startswith(keys.prefix.key(kind, ""))
+        }
+        for kind in ("cluster", "workers", "touched", "events")
     }
-    events = {
-        key.removeprefix(keys.events(ClusterId(""))) for key in found if key.startswith(keys.events(ClusterId("")))
-    }
-    assert events <= records
-
-
-@pytest.fixture
-def new_cluster() -> Callable[..., Cluster]:
-    """Makes a cluster that is recorded nowhere yet."""
-
-    def make(owner: UserId = ANN, alias: str = "", created: float = 1000.0, spec: Spec | None = None) -> Cluster:
-        name = ClusterId("c" + secrets.token_hex(10)[:19])
-        return Cluster(id=name, owner=owner, created=created, spec=spec or Spec(alias=alias))
-
-    return make
+    records = by_kind.pop("cluster")
+    assert all(clusters <= records for clusters in by_kind.values())
 
 
 @pytest.fixture
 async def fence(redis: Redis, keys: Keys) -> Fence:
-    """The fence of whoever holds the lease of shard 0."""
+    """The fence of the holder of the lease of shard 0."""
     await redis.hset(keys.lease(0), mapping={"holder": "replica-a", "fence": "7"})
     await redis.expire(keys.lease(0), 60)
     return Fence(0, 7)
 
 
 ONE = Demand(clusters=1, cores_milli=1000, memory_bytes=2**30)
-CREATED = Event(type="Created", message="Recorded", time=1000.0)
 
 
 class Recorder:
-    """Records clusters with defaults for what a test does not mind."""
+    """Creates records with defaults for what a test does not care about."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -77,16 +64,21 @@ class Recorder:
         demand: Demand = ONE,
         limits: Mapping[str, Limits] | None = None,
         request_id: str = "",
-        must_create: bool = False,
+    ) -> Cluster:
+        created, _ = await self.again(cluster, demand=demand, limits=limits, request_id=request_id)
+        return created
+
+    async def again(
+        self,
+        cluster: Cluster,
+        *,
+        demand: Demand = ONE,
+        limits: Mapping[str, Limits] | None = None,
+        request_id: str = "",
     ) -> tuple[Cluster, bool]:
-        return await self._store.create(
-            cluster,
-            secrets=b"sealed",
-            demand=demand,
-            limits=limits or {},
-            request_id=request_id,
-            must_create=must_create,
-            event=CREATED,
+        """As a plain call; also returns whether this call has created the record."""
+        return await self._store.records.create(
+            cluster, secrets=b"sealed", demand=demand, limits=limits or {}, request_id=request_id, event=event()
         )
 
 

@@ -1,36 +1,34 @@
 """Every key that the controller has in Redis, below the deployment's prefix; no other file makes one.
 
-Users and request ids are percent-encoded in keys, so that no two of them meet in one key.
+========================= ====== ============================================ ========================= ================
+key                       type   content                                      until                     written by
+========================= ====== ============================================ ========================= ================
+``cluster:<id>``          hash   a record, `RECORD_FIELDS`                    end of its retention      all but ev, ack
+``workers:<id>``          hash   ``worker/<w>``: what the controller decided  as its record             cr, st, re
+                                 of a worker; ``report/<w>``: what its agent
+                                 reported (msgpack)
+``touched:<id>``          zset   worker -> revision that last wrote it, also  as its record             cr, st, re
+                                 for some time after its fields were removed
+``events:<id>``           stream ``event`` (msgpack); the last 1000           as its record             all but ack
+``changes``               stream what has changed, see `Change`               permanent; last 50 000    all
+``version``               string revision of the latest write                 permanent                 all but ev, ack
+``usage:<subject>``       hash   what the subject's clusters are promised,    the last of them ends     cr, ch, st
+                                 by resource
+``living``                zset   id -> place                                  permanent                 cr, st
+``ended``                 zset   id -> time of its end                        permanent                 st, rm
+``aliases:<owner>``       hash   alias -> id                                  the cluster is stopping   cr, ch, st
+``request:<owner>:<id>``  string id of the cluster that the request created   a day                     cr, rm
+``routes``                hash   id -> route (msgpack)                        permanent                 ch, st, re
+``route-log``             stream ``cluster``, ``route`` ("": removed); its    permanent; last 50 000    ch, st, re
+                                 ids are the versions of the routes
+``readers``               zset   reader of routes -> time until which it      permanent                 ack
+                                 counts
+``acknowledged``          hash   reader -> what it has in use (msgpack)       permanent                 ack
+========================= ====== ============================================ ========================= ================
 
-======================== ====== =========================================== ============================ ============
-key                      type   content                                     until                        written by
-======================== ====== =========================================== ============================ ============
-``cluster:<id>``         hash   a record, `RECORD_FIELDS`                   removed after its retention  *
-``events:<id>``          stream ``event`` (msgpack); the last 1000          as its record                *
-``changes``              stream ``kind, cluster, owner, revision``, and of  permanent; the last 50 000   *, ack
-                                events ``event, event_id``
-``version``              string grows with each write of any record; starts permanent                    *
-                                at the microseconds since the epoch
-``version:<owner>``      string `version` at the owner's last write         30 days after that           *
-``usage``                hash   what all clusters are promised, by resource permanent                    cr, sp, st
-``usage:<owner>``        hash   what the owner's are promised               the owner's last end         cr, sp, st
-``living``, ``ended``    zset   id -> place (its `version` when recorded)   permanent                    cr, st, rm
-``living:<owner>``,      zset   the same of one owner                       empty                        cr, st, rm
-``ended:<owner>``
-``aliases:<owner>``      hash   alias -> id                                 the cluster is ending        cr, sp, st
-``retention``            zset   id -> time of its end                       permanent                    st, rm
-``request:<owner>:<id>`` string id of the cluster that it made              a day                        cr
-``routes``               hash   id -> route (msgpack)                       permanent                    re, st
-``route-log``            stream ``cluster, route`` ("": removed); its ids   permanent; the last 50 000   re, st
-                                are the versions of routes
-``readers``              zset   reader of routes -> time it counts until    permanent                    ack
-``acknowledged``         hash   reader -> what it has in use (msgpack)      permanent                    ack
-======================== ====== =========================================== ============================ ============
+Scripts: cr create, ch change, st save_status, re save_report, ev add_event, rm remove, ack acknowledge and readers.
 
-Scripts: cr create, sp change_spec, st save_status, re save_report, rm remove, ack acknowledge and acknowledged,
-* all that stand on record.lua.
-
-The shards' leases and who holds any are read, not written: see `headrace_chassis.redis.keys`.
+The leases of the shards and the list of replicas are read, not written: see `headrace_chassis.redis.keys`.
 """
 
 from __future__ import annotations
@@ -45,29 +43,33 @@ from headrace_controller.model import ClusterId, UserId
 
 RECORD_FIELDS = (
     "owner",
+    "groups",  # msgpack, as are spec, targets, status, report, charged_to and promised
     "created",
     "generation",
     "revision",
-    "spec",  # msgpack, as are status and report
-    "status",
-    "report",
-    "route_version",  # version of the route log at which its route was last written
+    "place",  # its first revision, which orders lists
+    "spec",
+    "targets",
+    "spec_revision",  # revision that last wrote spec or targets
+    "status",  # without the workers
+    "status_revision",
+    "report",  # without what is reported of single workers
+    "report_revision",
+    "order",  # session and sequence of the report, padded so that they compare as text
+    "route_version",  # id in the route log at which its route was last written
     "secrets",  # sealed, opaque here
     "alias",
-    "request",  # request id that made it
-    "place",  # its score in `living` or `ended`
-    "ended",  # time of its end, "" before
-    "order",  # session and sequence of the report, padded so that they compare as text
-    "status_revision",  # revision at which the status was last written
-    "clusters",  # what it is promised, as are the three below; 0 after its end
-    "workers",
-    "cores_milli",
-    "memory_bytes",
+    "request",  # request id that created it
+    "stopping",  # "1" once it may not change any more
+    "ended",  # time of its end; "" while it lives
+    "charged_to",  # subjects whose usage it counts towards
+    "promised",  # by resource; empty after its end
+    "complete_from",  # `touched` has every removal of a worker since this revision
 )
 
 _PERMANENT = re.compile(
-    r"changes|version|usage|living|ended|retention|routes|route-log|readers|acknowledged"
-    r"|(cluster|events|usage|living|ended|aliases):.+"
+    r"changes|version|living|ended|routes|route-log|readers|acknowledged"
+    r"|(cluster|workers|touched|events|usage|aliases):.+"
 )
 
 
@@ -80,29 +82,32 @@ class Keys:
     def record(self, cluster: ClusterId) -> str:
         return self.prefix.key("cluster", cluster)
 
+    def workers(self, cluster: ClusterId) -> str:
+        return self.prefix.key("workers", cluster)
+
+    def touched(self, cluster: ClusterId) -> str:
+        return self.prefix.key("touched", cluster)
+
     def events(self, cluster: ClusterId) -> str:
         return self.prefix.key("events", cluster)
 
     def changes(self) -> str:
         return self.prefix.key("changes")
 
-    def version(self, owner: UserId | None) -> str:
-        return self._of("version", owner)
+    def version(self) -> str:
+        return self.prefix.key("version")
 
-    def usage(self, owner: UserId | None) -> str:
-        return self._of("usage", owner)
+    def usage(self, subject: str) -> str:
+        return self.prefix.key("usage", subject)
 
-    def living(self, owner: UserId | None) -> str:
-        return self._of("living", owner)
+    def living(self) -> str:
+        return self.prefix.key("living")
 
-    def ended(self, owner: UserId | None) -> str:
-        return self._of("ended", owner)
+    def ended(self) -> str:
+        return self.prefix.key("ended")
 
     def aliases(self, owner: UserId) -> str:
-        return self._of("aliases", owner)
-
-    def retention(self) -> str:
-        return self.prefix.key("retention")
+        return self.prefix.key("aliases", owner)
 
     def request(self, owner: UserId, request_id: str) -> str:
         return self.prefix.key("request", _quoted(owner), _quoted(request_id))
@@ -125,32 +130,25 @@ class Keys:
     def replicas(self) -> str:
         return lease_replicas(self.prefix)
 
-    def of_record(self, cluster: ClusterId, owner: UserId) -> list[str]:
-        """The keys that `scripts/record.lua` names, in its order."""
-        return [
-            self.record(cluster),
-            self.events(cluster),
-            self.changes(),
-            self.version(None),
-            self.version(owner),
-            self.usage(None),
-            self.usage(owner),
-            self.living(None),
-            self.living(owner),
-            self.ended(None),
-            self.ended(owner),
-            self.aliases(owner),
-            self.retention(),
-            self.routes(),
-            self.route_log(),
-        ]
+    def of_record(self, cluster: ClusterId, owner: UserId) -> dict[str, str]:
+        """The keys by the names that `scripts/record.lua` gives them."""
+        return {
+            "record": self.record(cluster),
+            "workers": self.workers(cluster),
+            "touched": self.touched(cluster),
+            "events": self.events(cluster),
+            "changes": self.changes(),
+            "version": self.version(),
+            "living": self.living(),
+            "ended": self.ended(),
+            "aliases": self.aliases(owner),
+            "routes": self.routes(),
+            "route_log": self.route_log(),
+        }
 
     def permanent(self, key: str) -> bool:
         """Whether a key may be there without an expiry."""
         return key.startswith(self.prefix) and _PERMANENT.fullmatch(key.removeprefix(self.prefix)) is not None
-
-    def _of(self, name: str, owner: UserId | None) -> str:
-        return self.prefix.key(name) if owner is None else self.prefix.key(name, _quoted(owner))
 
 
 @lru_cache(maxsize=4096)

@@ -4,120 +4,135 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
 
+from redis.exceptions import RedisError
+
+from headrace.backoff import delays
 from headrace.errors import ResumeTokenTooOld, StoreUnavailable
 from headrace_chassis import logs
-from headrace_chassis.backoff import delays
-from headrace_controller.store import reaches
+from headrace_controller.store.streams import E
+from headrace_controller.store.values import reaches
 
-Entry = TypeVar("Entry")
 log = logs.get_logger()
+T_co = TypeVar("T_co", covariant=True)
 
 # A blocking read must end before the connection's own time-out.
 _BLOCK_MILLISECONDS = 1000
 
 
-class Tail(Generic[Entry]):
-    """Follows a stream from now on. Followers keep only a position, so that a slow one costs nothing but a longer read.
+class Source(Protocol[T_co]):
+    """A stream, as `headrace_controller.store.streams.Stream` reads it."""
+
+    async def head(self) -> str: ...
+    async def read(self, after: str) -> tuple[Sequence[T_co], str]: ...
+    async def wait(self, after: str, milliseconds: int) -> tuple[Sequence[T_co], str]: ...
+
+
+async def _nothing(_: object = None) -> None:
+    return
+
+
+class Tail(Generic[E]):
+    """Follows a stream. Followers keep only a position, so that a slow one costs nothing but a longer read.
 
     Parameters
     ----------
-    head
-        Asks for the position of now.
-    read
-        Reads what comes after a position, for followers.
-    wait
-        As `read` but waits, on a connection of its own.
-    position
-        The position of an entry.
     topics
         What an entry is about, for followers of one topic; nothing by default.
+    restart
+        Awaited before the first entry, and after a gap before the next one: entries may have been missed.
+    prepare
+        Awaited with entries before anybody gets them.
     keep
-        How many entries are at hand without asking the store.
+        Number of entries that are kept in memory.
     """
 
     def __init__(
         self,
+        source: Source[E],
         *,
-        head: Callable[[], Awaitable[str]],
-        read: Callable[[str], Awaitable[list[Entry]]],
-        wait: Callable[[str, int], Awaitable[list[Entry]]],
-        position: Callable[[Entry], str],
-        topics: Callable[[Entry], Iterable[Hashable]] = lambda _: (),
+        topics: Callable[[E], Iterable[Hashable]] = lambda _: (),
+        restart: Callable[[], Awaitable[None]] = _nothing,
+        prepare: Callable[[Sequence[E]], Awaitable[None]] = _nothing,
         keep: int = 4096,
     ) -> None:
-        self._head, self._read, self._wait, self._position, self._topics = head, read, wait, position, topics
-        self._entries: deque[Entry] = deque()
-        self._about: dict[Hashable, deque[Entry]] = {}
-        self._taken = 0
+        self._source, self._topics, self._restart, self._prepare = source, topics, restart, prepare
+        self._entries: deque[E] = deque()
+        self._about: dict[Hashable, deque[E]] = {}
         self._keep = keep
-        self._begin: str | None = None
+        self._start: str | None = None  # position from which on all entries are in memory; None: it has to restart
+        self._end = ""  # position up to which entries were read
+        self._accepted = 0
         self._waiting: dict[Hashable, set[asyncio.Future[bool]]] = {}
-        self._listeners: list[Callable[[Entry], None]] = []
-        self._gap_listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[E], None]] = []
 
-    def on_entry(self, listener: Callable[[Entry], None]) -> None:
+    def on_entry(self, listener: Callable[[E], None]) -> None:
         """Calls the listener with each entry."""
         self._listeners.append(listener)
 
-    def on_gap(self, listener: Callable[[], None]) -> None:
-        """Calls the listener when entries may have been missed."""
-        self._gap_listeners.append(listener)
-
     async def run(self) -> None:
-        """Follows the stream for ever, through absences of the store."""
+        """Follows the stream until cancelled, through absences of the store."""
         pauses = delays(0.02, 1.0)
         while True:
             try:
                 await self._step()
                 pauses = delays(0.02, 1.0)
             except ResumeTokenTooOld:
-                log.warning("missed entries of a stream, starting anew")
-                self._begin = None
-            except StoreUnavailable as error:
+                log.warning("entries of a stream were missed; reading everything again")
+                self._start = None
+            except (StoreUnavailable, RedisError) as error:
                 log.warning("cannot follow a stream", error=str(error))
                 await asyncio.sleep(next(pauses))
 
-    async def after(self, position: str, within: float) -> list[Entry]:
+    async def after(self, position: str, within: float) -> Sequence[E]:
         """Returns what comes after a position, as soon as there is something; nothing if there is nothing in time."""
         entries, _ = await self.about(None, position, within)
         return entries
 
-    async def about(self, topic: Hashable | None, position: str, within: float) -> tuple[list[Entry], str]:
+    async def about(self, topic: Hashable | None, position: str, within: float) -> tuple[Sequence[E], str]:
         """As `after`, only what is about a topic (None: everything); with the position from which to go on."""
         clock = asyncio.get_running_loop().time
         until = clock() + within
         while True:
-            taken = self._taken
-            if self._begin is not None and reaches(position, self._begin):
-                entries, position = self._at_hand(topic, position), self._latest(position)
-            else:
-                read = await self._read(position)
-                entries = [entry for entry in read if topic is None or topic in self._topics(entry)]
-                position = self._position(read[-1]) if read else position
-                if read and not entries:
-                    continue
+            accepted, before = self._accepted, position
+            entries, position = await self._available(topic, position)
             if entries:
                 return entries, position
-            # What came while the store was being read has woken nobody here.
-            if taken == self._taken and not await self._grown(topic, until - clock()):
+            if self._start is not None and position != before and not reaches(before, self._start):
+                continue  # there may be more in the store
+            # What came while the store was read has woken nobody here.
+            if accepted == self._accepted and not await self._grown(topic, until - clock()):
                 return [], position
 
+    async def _available(self, topic: Hashable | None, position: str) -> tuple[Sequence[E], str]:
+        """Entries after a position that followers may have already."""
+        if self._start is None:
+            return [], position
+        if reaches(position, self._start):
+            return self._in_memory(topic, position), position if reaches(position, self._end) else self._end
+        read, reached = await self._source.read(position)
+        allowed = [entry for entry in read if reaches(self._end, entry.id)]
+        entries = [entry for entry in allowed if topic is None or topic in self._topics(entry)]
+        return entries, reached if len(allowed) == len(read) else self._end
+
     async def _step(self) -> None:
-        if self._begin is None:
-            self._begin = await self._head()
+        if self._start is None:
+            head = await self._source.head()
+            await self._restart()
             self._entries.clear()
             self._about.clear()
-            for gap in self._gap_listeners:
-                gap()
+            self._start = self._end = head
             self._wake(list(self._waiting))
-        if entries := await self._wait(self._latest(self._begin), _BLOCK_MILLISECONDS):
-            self._take(entries)
+        entries, end = await self._source.wait(self._end, _BLOCK_MILLISECONDS)
+        if entries:
+            await self._prepare(entries)
+        self._end = end
+        self._accept(entries)
 
-    def _take(self, entries: list[Entry]) -> None:
-        self._taken += len(entries)
+    def _accept(self, entries: Sequence[E]) -> None:
+        self._accepted += len(entries)
         woken: set[Hashable] = {None}
         for entry in entries:
             self._entries.append(entry)
@@ -129,33 +144,29 @@ class Tail(Generic[Entry]):
         for entry in entries:
             for listener in self._listeners:
                 listener(entry)
-        self._wake(woken)
+        if entries:
+            self._wake(woken)
 
     def _drop_oldest(self) -> None:
         oldest = self._entries.popleft()
-        self._begin = self._position(oldest)
+        self._start = oldest.id
         for topic in self._topics(oldest):
             about = self._about[topic]
             about.popleft()
             if not about:
                 del self._about[topic]
 
-    def _at_hand(self, topic: Hashable | None, position: str) -> list[Entry]:
-        newer: list[Entry] = []
+    def _in_memory(self, topic: Hashable | None, position: str) -> Sequence[E]:
+        newer: list[E] = []
         for entry in reversed(self._entries if topic is None else self._about.get(topic, ())):
-            if reaches(position, self._position(entry)):
+            if reaches(position, entry.id):
                 break
             newer.append(entry)
         newer.reverse()
         return newer
 
-    def _latest(self, position: str) -> str:
-        """The position of the newest entry at hand, unless this one is later."""
-        newest = self._position(self._entries[-1]) if self._entries else position
-        return position if reaches(position, newest) else newest
-
     async def _grown(self, topic: Hashable | None, within: float) -> bool:
-        """Waits for an entry about a topic; says whether there may be one."""
+        """Waits for an entry about a topic; returns whether there may be one."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
         waiters = self._waiting.setdefault(topic, set())

@@ -1,12 +1,13 @@
--- Notes a reader of routes and what it has in use, and tells of it when that is new.
+-- Notes that a reader of routes counts for some time and what it has in use; announces it if that is new.
 -- KEYS 1 readers (zset)  2 acknowledged (hash)  3 changes (stream)
--- ARGV 1 reader  2 what it has in use  3 seconds it counts for  4 '1': only if nothing is known yet
+-- ARGV  one msgpack map, `ask`: reader, in_use (msgpack), seconds, first (only if nothing is known of the reader yet)
+local ask = cmsgpack.unpack(ARGV[1])
 local readers, acknowledged, changes = KEYS[1], KEYS[2], KEYS[3]
-redis.call('ZADD', readers, redis.call('TIME')[1] + ARGV[3], ARGV[1])
-if ARGV[4] == '1' then
-  redis.call('HSETNX', acknowledged, ARGV[1], ARGV[2])
-elseif redis.call('HGET', acknowledged, ARGV[1]) ~= ARGV[2] then
-  redis.call('HSET', acknowledged, ARGV[1], ARGV[2])
-  redis.call('XADD', changes, 'MAXLEN', '~', 50000, '*',
-    'kind', 'acknowledged', 'cluster', '', 'owner', '', 'revision', 0)
+local known = redis.call('HGET', acknowledged, ask.reader)
+redis.call('ZADD', readers, redis.call('TIME')[1] + ask.seconds, ask.reader)
+if known == ask.in_use or (known and ask.first) then
+  return
 end
+redis.call('HSET', acknowledged, ask.reader, ask.in_use)
+redis.call('XADD', changes, 'MAXLEN', '~', 50000, '*', 'kind', 'acknowledged', 'cluster', '', 'owner', '',
+  'revision', 0, 'reader', ask.reader, 'in_use', ask.in_use)

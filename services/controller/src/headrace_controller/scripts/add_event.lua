@@ -1,5 +1,3 @@
--- Adds an event to a cluster that there is.
--- KEYS 1-15 see record.lua
--- ARGV 3 event
--- Answers its id, or nil
-return redis.call('EXISTS', record) == 1 and tell(3)
+-- Adds events to a cluster that there is.
+-- Answers the id of the last, or nil
+return redis.call('EXISTS', key.record) == 1 and add_events()

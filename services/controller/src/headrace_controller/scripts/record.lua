@@ -1,92 +1,146 @@
 -- What the scripts that write a record share; it stands before each of them.
--- KEYS 1 record (hash)  2 its events (stream)  3 changes (stream)  4 version (string)  5 the owner's version (string)
---      6 usage (hash)  7 the owner's usage (hash)  8 living (zset)  9 the owner's living (zset)  10 ended (zset)
---      11 the owner's ended (zset)  12 the owner's aliases (hash)  13 retention (zset)  14 routes (hash)  15 route log (stream)
---      16 the script's own
--- ARGV 1 cluster  2 owner, then the script's own, last the events (msgpack, any number)
-local record, events, changes, version, owner_version, usage, owner_usage, living, owner_living, ended, owner_ended,
-  aliases, retention, routes, route_log = unpack(KEYS)
-local cluster, owner = ARGV[1], ARGV[2]
+-- KEYS  in the order of `ask.keys`, which names them: record, workers, events, ... as in keys.py, and the script's own
+-- ARGV  one msgpack map, `ask`: keys, cluster, owner, usage (prefix of the usage keys), events (msgpack each), and what the
+--       script's head lists. Revisions are text, because Lua writes large numbers with an exponent.
+local ask = cmsgpack.unpack(ARGV[1])
+local key = {}
+for n, name in ipairs(ask.keys) do
+  key[name] = KEYS[n]
+end
 
-local CHANGES_KEPT, EVENTS_KEPT, ROUTES_KEPT = 50000, 1000, 50000
-local OWNER_VERSION_SECONDS = 30 * 86400
-local RESOURCES = { 'clusters', 'workers', 'cores_milli', 'memory_bytes' }
+local CHANGES_KEPT, EVENTS_KEPT, ROUTES_KEPT, REMOVALS_KEPT = 50000, 1000, 50000, 256
 
 local function digits(number)
   return string.format('%.0f', number)
 end
 
--- Returns the version of this write. It starts at the time, so that an emptied Redis never repeats one.
-local function next_version()
-  local number = redis.call('INCR', version)
-  if number == 1 then
-    local now = redis.call('TIME')
-    number = now[1] * 1000000 + now[2]
-    redis.call('SET', version, digits(number))
-  end
-  redis.call('SET', owner_version, digits(number), 'EX', OWNER_VERSION_SECONDS)
-  return digits(number)
-end
-
--- Counts a write of one part of the record and tells of it; returns the new revision.
-local function written(kind)
-  local revision = redis.call('HINCRBY', record, 'revision', 1)
-  redis.call('XADD', changes, 'MAXLEN', '~', CHANGES_KEPT, '*',
-    'kind', kind, 'cluster', cluster, 'owner', owner, 'revision', revision)
+-- Returns the revision of this write: the time in microseconds, or the latest revision + 1. So none ever comes twice, not even
+-- after Redis was emptied or has lost its latest writes.
+local function next_revision()
+  local now = redis.call('TIME')
+  local revision = digits(math.max((redis.call('GET', key.version) or 0) + 1, now[1] * 1000000 + now[2]))
+  redis.call('SET', key.version, revision)
   return revision
 end
 
--- Adds the events from this argument on; returns the id of the last.
-local function tell(first)
+-- Announces a write of this kind; returns its revision.
+local function announce(kind)
+  local revision = next_revision()
+  redis.call('XADD', key.changes, 'MAXLEN', '~', CHANGES_KEPT, '*',
+    'kind', kind, 'cluster', ask.cluster, 'owner', ask.owner, 'revision', revision)
+  return revision
+end
+
+-- Announces a write of one part of the record and notes its revision.
+local function written(part, kind)
+  local revision = announce(kind)
+  redis.call('HSET', key.record, 'revision', revision, part .. '_revision', revision)
+  return revision
+end
+
+-- Writes or removes (false) one part of some workers: `pieces` by worker.
+local function write_workers(part, pieces, revision)
+  for worker, piece in pairs(pieces) do
+    local field = part .. '/' .. worker
+    if piece then
+      redis.call('HSET', key.workers, field, piece)
+    else
+      redis.call('HDEL', key.workers, field)
+    end
+    redis.call('ZADD', key.touched, revision, worker)
+  end
+  if redis.call('ZCARD', key.touched) <= redis.call('HLEN', key.workers) + REMOVALS_KEPT then
+    return
+  end
+  for _, worker in ipairs(redis.call('ZRANGE', key.touched, 0, -1)) do
+    local fields = redis.call('HMGET', key.workers, 'worker/' .. worker, 'report/' .. worker)
+    if not fields[1] and not fields[2] then
+      redis.call('ZREM', key.touched, worker)
+    end
+  end
+  redis.call('HSET', key.record, 'complete_from', revision)
+end
+
+-- Adds the events; returns the id of the last.
+local function add_events()
   local id = false
-  for n = first, #ARGV do
-    id = redis.call('XADD', events, 'MAXLEN', '~', EVENTS_KEPT, '*', 'event', ARGV[n])
-    redis.call('XADD', changes, 'MAXLEN', '~', CHANGES_KEPT, '*',
-      'kind', 'event', 'cluster', cluster, 'owner', owner, 'revision', 0, 'event', ARGV[n], 'event_id', id)
+  for _, event in ipairs(ask.events) do
+    id = redis.call('XADD', key.events, 'MAXLEN', '~', EVENTS_KEPT, '*', 'event', event)
+    redis.call('XADD', key.changes, 'MAXLEN', '~', CHANGES_KEPT, '*',
+      'kind', 'event', 'cluster', ask.cluster, 'owner', ask.owner, 'revision', 0, 'event', event, 'event_id', id)
   end
   return id
 end
 
--- Returns the first limit that refuses the record the demand in the four arguments from `demand` on, or nil.
--- A limit is five arguments, from `first` on: whose ('cluster', 'owner', 'deployment'), then its bound ('': none) of each resource.
-local function refusal(demand, first, count)
-  for limit = 1, count do
-    local whose = first + (limit - 1) * 5
-    for n, resource in ipairs(RESOURCES) do
-      local has = redis.call('HGET', record, resource) or '0'
-      local used = has
-      if ARGV[whose] == 'owner' then
-        used = redis.call('HGET', owner_usage, resource) or '0'
-      elseif ARGV[whose] == 'deployment' then
-        used = redis.call('HGET', usage, resource) or '0'
+-- Reads a map or list from a field of the record; empty if there is none.
+local function unpacked(field)
+  local packed = redis.call('HGET', key.record, field)
+  return packed and cmsgpack.unpack(packed) or {}
+end
+
+-- Returns {'limit', subject, resource, used, had} of the first limit that refuses `ask.demand`, or nil.
+-- A limit has a subject and bounds, which are pairs of a resource and a number.
+local function refusal()
+  local had = unpacked('promised')
+  for _, limit in ipairs(ask.limits) do
+    for _, bound in ipairs(limit.bounds) do
+      local resource, most = bound[1], bound[2]
+      local mine = had[resource] or 0
+      local used = mine
+      if limit.subject ~= 'clusters/' .. ask.cluster then
+        used = tonumber(redis.call('HGET', ask.usage .. limit.subject, resource) or 0)
       end
-      local bound, asked = ARGV[whose + n], ARGV[demand + n - 1] - has
-      if bound ~= '' and asked > 0 and used + asked > tonumber(bound) then
-        return { 'limit', limit, n, used, has }
+      local more = (ask.demand[resource] or 0) - mine
+      if more > 0 and used + more > most then
+        return { 'limit', limit.subject, resource, used, mine }
       end
     end
   end
 end
 
--- Promises the record this much of each resource instead of what it has.
+-- Promises the record these resources instead of those that it has.
 local function promise(demand)
-  for n, resource in ipairs(RESOURCES) do
-    local more = demand[n] - (redis.call('HGET', record, resource) or 0)
-    if more ~= 0 then
-      redis.call('HINCRBY', usage, resource, digits(more))
-      redis.call('HINCRBY', owner_usage, resource, digits(more))
-    end
-    redis.call('HSET', record, resource, demand[n])
+  local more = {}
+  for resource, amount in pairs(demand) do
+    more[resource] = amount
   end
-  if redis.call('HGET', owner_usage, 'clusters') == '0' then
-    redis.call('DEL', owner_usage)
+  for resource, amount in pairs(unpacked('promised')) do
+    more[resource] = (more[resource] or 0) - amount
+  end
+  for _, subject in ipairs(unpacked('charged_to')) do
+    local usage = ask.usage .. subject
+    for resource, amount in pairs(more) do
+      if amount ~= 0 then
+        redis.call('HINCRBY', usage, resource, digits(amount))
+      end
+    end
+    if redis.call('HGET', usage, 'clusters') == '0' then
+      redis.call('DEL', usage)
+    end
+  end
+  redis.call('HSET', key.record, 'promised', cmsgpack.pack(demand))
+end
+
+-- Notes that the record may not change any more, and frees its alias.
+local function begin_stop()
+  redis.call('HSET', key.record, 'stopping', '1')
+  local alias = redis.call('HGET', key.record, 'alias')
+  if redis.call('HGET', key.aliases, alias) == ask.cluster then
+    redis.call('HDEL', key.aliases, alias)
   end
 end
 
-local function free_alias()
-  local alias = redis.call('HGET', record, 'alias')
-  if redis.call('HGET', aliases, alias) == cluster then
-    redis.call('HDEL', aliases, alias)
+-- Writes the cluster's route if it is new; '' removes it.
+local function write_route(route)
+  local before = redis.call('HGET', key.routes, ask.cluster) or ''
+  if before == route then
+    return
+  elseif route == '' then
+    redis.call('HDEL', key.routes, ask.cluster)
+  else
+    redis.call('HSET', key.routes, ask.cluster, route)
   end
+  local id = redis.call('XADD', key.route_log, 'MAXLEN', '~', ROUTES_KEPT, '*', 'cluster', ask.cluster, 'route', route)
+  redis.call('HSET', key.record, 'route_version', id)
 end
 

@@ -1,24 +1,26 @@
--- Saves what an agent reported unless something newer is known; writes the route if it is new.
--- KEYS 1-15 see record.lua
--- ARGV 3 order (session and sequence as text that compares)  4 report  5 route ('': not known yet)  6... events
--- Answers {'done', created, generation, revision, spec, status, route version}, {'gone'}, {'ended'}, {'older'}
-local order, end_time = unpack(redis.call('HMGET', record, 'order', 'ended'))
-if not order then
+-- Saves what an agent reported and of which workers that is new, unless something newer is known.
+-- ask   order (session and sequence as text that compares), seen (revision that the caller has read), report,
+--       workers (by id; false: removed), route ('' while the scheduler has no address), kind ('report' if it shows people nothing
+--       new, else 'record')
+-- Answers {'done', revision, revision before, route version}, {'gone'}, {'ended'}, {'older'}, {'again'} (read again)
+local before, order, spec_revision, report_revision, ended = unpack(
+  redis.call('HMGET', key.record, 'revision', 'order', 'spec_revision', 'report_revision', 'ended'))
+local seen = tonumber(ask.seen)
+if not before then
   return { 'gone' }
-elseif end_time ~= '' then
+elseif ended ~= '' then
   return { 'ended' }
-elseif ARGV[3] < order then
+elseif ask.order < order then
   return { 'older' }
+elseif tonumber(report_revision) > seen or tonumber(spec_revision) > seen then
+  return { 'again' }
 end
 
-next_version()
-redis.call('HSET', record, 'report', ARGV[4], 'order', ARGV[3])
-if ARGV[5] ~= '' and redis.call('HGET', routes, cluster) ~= ARGV[5] then
-  redis.call('HSET', routes, cluster, ARGV[5])
-  local id = redis.call('XADD', route_log, 'MAXLEN', '~', ROUTES_KEPT, '*', 'cluster', cluster, 'route', ARGV[5])
-  redis.call('HSET', record, 'route_version', id)
+local revision = written('report', ask.kind)
+redis.call('HSET', key.record, 'report', ask.report, 'order', ask.order)
+write_workers('report', ask.workers, revision)
+if ask.route ~= '' then
+  write_route(ask.route)
 end
-written('report')
-tell(6)
-return { 'done', unpack(redis.call('HMGET', record,
-  'created', 'generation', 'revision', 'spec', 'status', 'route_version')) }
+add_events()
+return { 'done', revision, before, redis.call('HGET', key.record, 'route_version') }

@@ -1,42 +1,33 @@
--- Saves a status if the writer holds the shard's lease and has seen the latest spec and status.
--- With the cluster's end, what it was promised, its alias and its route are free.
--- KEYS 1-15 see record.lua  16 lease of its shard (hash)
--- ARGV 3 fence  4 revision seen  5 generation seen  6 status  7 time of the end ('': it lives)  8 '1' if it is ending or has ended
---      9... events
--- Answers {'done', revision}, with {..., report, route version} if the revision seen is not the latest,
---      {'gone'}, {'fenced'}, {'stale'}
-if redis.call('HGET', KEYS[16], 'fence') ~= ARGV[3] then
+-- Saves a status and the workers that changed, if the writer holds the lease of the shard and has read the latest spec and
+-- status. With the cluster's end, what it was promised, its alias and its route are free.
+-- KEYS  and lease (hash)
+-- ask   fence, seen (revision that the writer has read), status, workers (by id; false: removed), stopping (or ended),
+--       ended (time of its end, '' while it lives)
+-- Answers {'done', revision, revision before}, {'gone'}, {'fenced'}, {'stale'}
+if redis.call('HGET', key.lease, 'fence') ~= ask.fence then
   return { 'fenced' }
 end
-local generation, revision, status_revision, end_time, place =
-  unpack(redis.call('HMGET', record, 'generation', 'revision', 'status_revision', 'ended', 'place'))
-if not generation then
+local before, spec_revision, status_revision, ended = unpack(
+  redis.call('HMGET', key.record, 'revision', 'spec_revision', 'status_revision', 'ended'))
+local seen = tonumber(ask.seen)
+if not before then
   return { 'gone' }
-elseif generation ~= ARGV[5] or tonumber(status_revision) > tonumber(ARGV[4]) or end_time ~= '' then
+elseif tonumber(spec_revision) > seen or tonumber(status_revision) > seen or ended ~= '' then
   return { 'stale' }
 end
 
-next_version()
-local answer = { 'done', written('status') }
-redis.call('HSET', record, 'status', ARGV[6], 'status_revision', answer[2])
-if ARGV[8] == '1' then
-  free_alias()
+local revision = written('status', 'record')
+redis.call('HSET', key.record, 'status', ask.status)
+write_workers('worker', ask.workers, revision)
+if ask.stopping then
+  begin_stop()
 end
-if ARGV[7] ~= '' then
-  redis.call('HSET', record, 'ended', ARGV[7])
-  promise({ 0, 0, 0, 0 })
-  redis.call('ZREM', living, cluster)
-  redis.call('ZREM', owner_living, cluster)
-  redis.call('ZADD', ended, place, cluster)
-  redis.call('ZADD', owner_ended, place, cluster)
-  redis.call('ZADD', retention, ARGV[7], cluster)
-  if redis.call('HDEL', routes, cluster) == 1 then
-    redis.call('XADD', route_log, 'MAXLEN', '~', ROUTES_KEPT, '*', 'cluster', cluster, 'route', '')
-  end
+if ask.ended ~= '' then
+  redis.call('HSET', key.record, 'ended', ask.ended)
+  promise({})
+  redis.call('ZREM', key.living, ask.cluster)
+  redis.call('ZADD', key.ended, ask.ended, ask.cluster)
+  write_route('')
 end
-tell(9)
-if revision ~= ARGV[4] then
-  local others = redis.call('HMGET', record, 'report', 'route_version')
-  answer[3], answer[4] = others[1], others[2]
-end
-return answer
+add_events()
+return { 'done', revision, before }

@@ -1,65 +1,60 @@
-"""How the model's values lie in Redis."""
+"""How the model's values are kept in Redis. What is kept of single workers: `pieces.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
 
-from msgspec import msgpack
+from msgspec import Raw, msgpack
 
+from headrace_chassis.routes import Route
 from headrace_controller.model import Cluster, ClusterId, Demand, Event, Report, Spec, Status, UserId
-from headrace_controller.store.values import Acknowledgement, Change, ChangeKind, RouteChange, RouteRecord
+from headrace_controller.store.values import Acknowledgement, Change, ChangeKind, RouteLogEntry
 
-CLUSTER_FIELDS = ("owner", "created", "generation", "revision", "spec", "status", "report", "route_version")
+CLUSTER_FIELDS = (
+    "owner",
+    "groups",
+    "created",
+    "generation",
+    "revision",
+    "place",
+    "spec",
+    "targets",
+    "status",
+    "report",
+    "route_version",
+)
+"""Fields of a record that make a cluster, without its workers."""
 
 # Sums of what is promised must stay whole numbers in Lua's doubles.
-_MOST = 2**53 - 1
+_MAXIMUM = 2**53 - 1
+_MAX_STR32 = b"\xdb"
 
-_encoder = msgpack.Encoder()
+_KINDS: dict[str, ChangeKind] = {kind.value: kind for kind in ChangeKind}
+
 _spec = msgpack.Decoder(Spec)
 _status = msgpack.Decoder(Status)
 _report = msgpack.Decoder(Report)
 _event = msgpack.Decoder(Event)
-_route = msgpack.Decoder(RouteRecord)
+_route = msgpack.Decoder(Route)
 _acknowledgement = msgpack.Decoder(Acknowledgement)
+_groups = msgpack.Decoder(tuple[str, ...])
+_targets = msgpack.Decoder(dict[str, int])
 
-pack = _encoder.encode
-unpack_status = _status.decode
+pack = msgpack.Encoder().encode
+pack_same = msgpack.Encoder(order="deterministic").encode  # equal values give equal bytes
 unpack_route = _route.decode
 unpack_acknowledgement = _acknowledgement.decode
 
 
-def unpack_report(report: bytes, route_version: bytes) -> Report:
-    """Reads a report; the version of its route is known to Redis only."""
-    return replace(_report.decode(report), route_version=route_version.decode())
+def text(content: bytes) -> Raw:
+    """Bytes as msgpack's text, the only kind of bytes that Lua's reader knows."""
+    return Raw(_MAX_STR32 + len(content).to_bytes(4, "big") + content)
 
 
-def unpack_cluster(cluster: ClusterId, fields: Sequence[bytes | None]) -> Cluster | None:
-    """Reads a record from its `CLUSTER_FIELDS`; None if there is none."""
-    if fields[0] is None:
-        return None
-    owner, created, generation, revision, spec, status, report, route_version = cast("Sequence[bytes]", fields)
-    return Cluster(
-        id=cluster,
-        owner=UserId(owner.decode()),
-        created=float(created),
-        generation=int(generation),
-        revision=int(revision),
-        spec=_spec.decode(spec),
-        status=_status.decode(status),
-        report=unpack_report(report, route_version),
-    )
-
-
-def unpack_spec(spec: bytes) -> Spec:
-    """Reads a spec."""
-    return _spec.decode(spec)
-
-
-def pack_demand(demand: Demand) -> list[int]:
-    """The resources in the order of the scripts."""
-    return [min(n, _MOST) for n in (demand.clusters, demand.workers, demand.cores_milli, demand.memory_bytes)]
+def pack_report(report: Report) -> bytes:
+    """Packs a report without what it says of single workers."""
+    return pack(replace(report, joined={}, retired=frozenset(), departures={}, route_version=""))
 
 
 def pack_order(report: Report) -> str:
@@ -67,29 +62,69 @@ def pack_order(report: Report) -> str:
     return f"{report.session:020d}:{report.sequence:020d}"
 
 
+def pack_demand(demand: Demand) -> dict[str, int]:
+    """The amounts by resource."""
+    amounts = {
+        "clusters": demand.clusters,
+        "workers": demand.workers,
+        "cores_milli": demand.cores_milli,
+        "memory_bytes": demand.memory_bytes,
+        "gpus": demand.gpus,
+    }
+    return {resource: min(amount, _MAXIMUM) for resource, amount in amounts.items() if amount}
+
+
+def unpack_demand(amounts: Mapping[bytes, bytes]) -> Demand:
+    """Reads what a subject has been promised."""
+    by_name = {resource.decode(): int(amount) for resource, amount in amounts.items()}
+    return Demand(**{resource: by_name.get(resource, 0) for resource in Demand.__dataclass_fields__})
+
+
+def unpack_head(cluster: ClusterId, values: Sequence[bytes]) -> tuple[Cluster, int]:
+    """Reads a record without its workers from its `CLUSTER_FIELDS`; returns it with its place."""
+    owner, groups, created, generation, revision, place, spec, targets, status, report, route_version = values
+    head = Cluster(
+        id=cluster,
+        owner=UserId(owner.decode()),
+        created=float(created),
+        groups=_groups.decode(groups),
+        generation=int(generation),
+        revision=int(revision),
+        spec=_spec.decode(spec),
+        targets=_targets.decode(targets),
+        status=_status.decode(status),
+        report=replace(_report.decode(report), route_version=route_version.decode()),
+    )
+    return head, int(place)
+
+
 def unpack_event(event: bytes, event_id: bytes) -> Event:
     """Reads an event; its id is its place in the stream."""
     return replace(_event.decode(event), id=event_id.decode())
 
 
-def unpack_change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Change:
-    """Reads an entry of the change stream."""
-    event = fields.get(b"event")
+def unpack_change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Change | None:
+    """Reads an entry of the change stream; None for a kind that a newer release writes."""
+    if (kind := _KINDS.get(fields[b"kind"].decode())) is None:
+        return None
+    event, in_use = fields.get(b"event"), fields.get(b"in_use")
     return Change(
         id=entry_id.decode(),
-        kind=ChangeKind(fields[b"kind"].decode()),
+        kind=kind,
         cluster=ClusterId(fields[b"cluster"].decode()),
         owner=UserId(fields[b"owner"].decode()),
         revision=int(fields[b"revision"]),
         event=None if event is None else unpack_event(event, fields[b"event_id"]),
+        reader=fields.get(b"reader", b"").decode(),
+        in_use=None if in_use is None else _acknowledgement.decode(in_use),
     )
 
 
-def unpack_route_change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> RouteChange:
+def unpack_route_log_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> RouteLogEntry:
     """Reads an entry of the route log."""
     route = fields[b"route"]
-    return RouteChange(
-        version=entry_id.decode(),
+    return RouteLogEntry(
+        id=entry_id.decode(),
         cluster=ClusterId(fields[b"cluster"].decode()),
         route=_route.decode(route) if route else None,
     )

@@ -1,51 +1,55 @@
-"""Where clusters are reached, and which readers have taken that up."""
+"""Where clusters are reached, and what readers of routes have in use. The scripts of records write routes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from headrace_chassis.redis.lua import load
+from headrace_chassis.routes import Route
 from headrace_controller.model import ClusterId
-from headrace_controller.store.codec import pack, unpack_acknowledgement, unpack_route, unpack_route_change
-from headrace_controller.store.streams import Streams
-from headrace_controller.store.values import Acknowledgement, RouteChange, RouteRecord
+from headrace_controller.store.codec import pack_same, text, unpack_acknowledgement, unpack_route
+from headrace_controller.store.connection import Connection, plain_script
+from headrace_controller.store.streams import Stream
+from headrace_controller.store.values import Acknowledgement, RouteLogEntry
 
-_acknowledge = load("headrace_controller", "acknowledge")
-_acknowledged = load("headrace_controller", "acknowledged")
+_acknowledge = plain_script("acknowledge")
+_readers = plain_script("readers")
 
 
-class Routes(Streams):
-    """The part of the store that keeps routes; `save_report` and `save_status` write them."""
+class Routes:
+    """The routes and their readers. `log` is the stream of their changes."""
 
-    async def routes(self) -> tuple[str, list[RouteRecord]]:
+    def __init__(self, connection: Connection, log: Stream[RouteLogEntry]) -> None:
+        self._connection = connection
+        self._keys = connection.keys
+        self.log = log
+
+    async def all(self) -> tuple[str, Sequence[Route]]:
         """Returns all routes and their version."""
-        version, routes = await self._ask_all(
+        newest, routes = await self._connection.commands(
             ("XREVRANGE", self._keys.route_log(), "+", "-", "COUNT", 1), ("HVALS", self._keys.routes()), atomically=True
         )
-        return (version[0][0].decode() if version else "0-0"), [unpack_route(route) for route in routes]
+        return (newest[0][0].decode() if newest else "0-0"), [unpack_route(route) for route in routes]
 
-    async def route_changes(self, after: str, block: int = 0) -> list[RouteChange]:
-        """Returns changes after that version, as `changes` does. Raises `ResumeTokenTooOld`."""
-        return await self._read(self._keys.route_log(), after, block, unpack_route_change)
+    async def register(self, reader: str, seconds: float) -> None:
+        """Makes clusters wait for this reader until so many seconds from now; keeps what it has acknowledged."""
+        await self._acknowledge(reader, Acknowledgement(version=""), seconds, first=True)
 
-    async def register(self, reader: str, ttl: float) -> None:
-        """Makes clusters wait for this reader until `ttl` seconds from now; keeps what it has acknowledged."""
-        await self._acknowledge(reader, Acknowledgement(version=""), ttl, only_first=True)
+    async def acknowledge(self, reader: str, version: str, rejected: Sequence[ClusterId], seconds: float) -> None:
+        """Notes what a reader has in use. An ACKNOWLEDGED change announces it if it is new."""
+        in_use = Acknowledgement(version=version, rejected=frozenset(rejected))
+        await self._acknowledge(reader, in_use, seconds, first=False)
 
-    async def acknowledge(self, reader: str, version: str, rejected: Sequence[ClusterId], ttl: float) -> None:
-        """Notes what a reader has in use, for `ttl` seconds from now; an ACKNOWLEDGED change tells the others."""
-        await self._acknowledge(reader, Acknowledgement(version=version, rejected=frozenset(rejected)), ttl)
-
-    async def acknowledged(self) -> Mapping[str, Acknowledgement]:
-        """Returns what each live reader has in use."""
-        answer = await _acknowledged(self._redis, [self._keys.readers(), self._keys.acknowledged()])
-        fields = cast("list[bytes]", answer)
+    async def readers(self) -> Mapping[str, Acknowledgement]:
+        """Returns what each living reader has in use."""
+        keys = [self._keys.readers(), self._keys.acknowledged()]
+        fields = cast("list[bytes]", await self._connection.run(_readers, keys, {}))
         return {
             reader.decode(): unpack_acknowledgement(packed)
             for reader, packed in zip(fields[::2], fields[1::2], strict=True)
         }
 
-    async def _acknowledge(self, reader: str, in_use: Acknowledgement, ttl: float, *, only_first: bool = False) -> None:
+    async def _acknowledge(self, reader: str, in_use: Acknowledgement, seconds: float, *, first: bool) -> None:
         keys = [self._keys.readers(), self._keys.acknowledged(), self._keys.changes()]
-        await _acknowledge(self._redis, keys, [reader, pack(in_use), ttl, int(only_first)])
+        ask = {"reader": reader, "in_use": text(pack_same(in_use)), "seconds": seconds, "first": first}
+        await self._connection.run(_acknowledge, keys, ask)

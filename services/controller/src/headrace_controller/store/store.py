@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from headrace_controller.store.admission import Admission
-from headrace_controller.store.progress import Progress
+from typing import cast
+
+from redis.asyncio import Redis
+
+from headrace_controller.keys import Keys
+from headrace_controller.model import Demand
+from headrace_controller.store.codec import unpack_change, unpack_demand, unpack_route_log_entry
+from headrace_controller.store.connection import Connection
+from headrace_controller.store.events import Events
+from headrace_controller.store.reads import Reads
+from headrace_controller.store.records import Records
 from headrace_controller.store.replicas import Replicas
 from headrace_controller.store.routes import Routes
+from headrace_controller.store.streams import Stream
 
 
-class Store(Admission, Progress, Replicas, Routes):
-    """Every method raises `StoreUnavailable` while Redis is away; nothing is acknowledged that Redis has not."""
+class Store:
+    """Holds no state. Every method raises `StoreUnavailable` while Redis is away; what was acknowledged, Redis has.
+
+    Parameters
+    ----------
+    waiting
+        Connection for reads that block. Default: `redis`.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, waiting: Redis | None = None) -> None:
+        connection = Connection(redis, keys)
+        waiting = waiting or redis
+        self._connection = connection
+        self.reads = Reads(connection)
+        self.records = Records(connection, self.reads)
+        self.events = Events(connection)
+        self.changes = Stream(redis, waiting, keys.changes(), unpack_change)
+        self.routes = Routes(connection, Stream(redis, waiting, keys.route_log(), unpack_route_log_entry))
+        self.replicas = Replicas(connection)
+
+    async def usage(self, subject: str) -> Demand:
+        """Returns what the clusters of a subject are promised together."""
+        amounts = await self._connection.command("HGETALL", self._connection.keys.usage(subject))
+        return unpack_demand(cast("dict[bytes, bytes]", amounts))

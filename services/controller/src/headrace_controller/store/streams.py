@@ -1,76 +1,105 @@
-"""Reading what has happened: events of a cluster, changes of all."""
+"""A stream of entries in Redis, read in pieces from any position."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
+import msgspec
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from headrace.errors import ResumeTokenTooOld
+from headrace_chassis import logs
 from headrace_chassis.redis.connection import store_errors
-from headrace_controller.model import ClusterId, Event
-from headrace_controller.store.codec import unpack_change, unpack_event
-from headrace_controller.store.connected import Connected
-from headrace_controller.store.values import Change, reaches
+from headrace_controller import metrics
+
+log = logs.get_logger()
 
 _AT_ONCE = 200
-_NOTHING = "0-0"
+_BEGINNING = "0-0"
 _ID = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
-_Entry = tuple[bytes, Mapping[bytes, bytes]]
-_Answers = tuple[list[tuple[bytes, list[_Entry]]], list[_Entry]]
-_T = TypeVar("_T")
+_RawEntry = tuple[bytes, Mapping[bytes, bytes]]
 
 
-class Streams(Connected):
-    """The part of the store that reads streams."""
+class Entry(Protocol):
+    """What a stream consists of; the id is its position."""
 
-    async def events(self, cluster: ClusterId, after: str = "", count: int = 100) -> list[Event]:
-        """Returns events after that id, oldest first."""
-        start = f"({after}" if after else "-"
-        entries = await self._ask("XRANGE", self._keys.events(cluster), start, "+", "COUNT", count)
-        return [unpack_event(fields[b"event"], entry_id) for entry_id, fields in cast("list[_Entry]", entries)]
+    @property
+    def id(self) -> str: ...
 
-    async def changes_head(self) -> str:
-        """Returns the resume token of now."""
-        return await self._head(self._keys.changes())
 
-    async def changes(self, after: str, block: int = 0) -> list[Change]:
-        """Returns changes after the token, waiting up to `block` milliseconds for one. Raises `ResumeTokenTooOld`."""
-        return await self._read(self._keys.changes(), after, block, unpack_change)
+E = TypeVar("E", bound=Entry)
 
-    async def _head(self, stream: str) -> str:
-        newest = cast("list[_Entry]", await self._ask("XREVRANGE", stream, "+", "-", "COUNT", 1))
-        return newest[0][0].decode() if newest else _NOTHING
 
-    async def _read(
-        self, stream: str, after: str, block: int, unpack: Callable[[bytes, Mapping[bytes, bytes]], _T]
-    ) -> list[_T]:
+class Stream(Generic[E]):
+    """One stream.
+
+    Parameters
+    ----------
+    waiting
+        Connection for reads that block.
+    unpack
+        Reads an entry from its id and fields; None: this release does not know such entries.
+    """
+
+    def __init__(
+        self, redis: Redis, waiting: Redis, key: str, unpack: Callable[[bytes, Mapping[bytes, bytes]], E | None]
+    ) -> None:
+        self._redis = redis
+        self._waiting = waiting
+        self._key = key
+        self._unpack = unpack
+
+    async def head(self) -> str:
+        """Returns the position of now."""
+        with store_errors():
+            newest = cast("list[_RawEntry]", await self._redis.xrevrange(self._key, count=1))
+        return newest[0][0].decode() if newest else _BEGINNING
+
+    async def read(self, after: str) -> tuple[list[E], str]:
+        """Returns entries after a position, and the position that they reach. Raises `ResumeTokenTooOld`."""
+        return await self._read(self._redis, after, None)
+
+    async def wait(self, after: str, milliseconds: int) -> tuple[list[E], str]:
+        """As `read`, but waits for an entry."""
+        return await self._read(self._waiting, after, milliseconds)
+
+    async def _read(self, redis: Redis, after: str, block: int | None) -> tuple[list[E], str]:
         if not _ID.fullmatch(after):
             raise _too_old(after)
         with store_errors():
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.xread({stream: after}, count=_AT_ONCE, block=block or None)
-                # Redis looks after it has read: as long as it has this entry, it has all that followed it.
-                pipeline.xrange(stream, after, after, count=1)
-                answer, still_there = cast("_Answers", await pipeline.execute())
+            async with redis.pipeline(transaction=False) as pipeline:
+                pipeline.xread({self._key: after}, count=_AT_ONCE, block=block)
+                # Asked after the read: as long as Redis has this entry, it has all that followed it.
+                pipeline.xrange(self._key, after, after, count=1)
+                answer, still_there = cast("tuple[Any, list[_RawEntry]]", await pipeline.execute())
         if not still_there:
-            await self._check_reach(stream, after)
-        return [unpack(entry_id, fields) for _, found in answer for entry_id, fields in found]
+            await self._check_complete(after)
+        found = [entry for _, entries in answer for entry in entries] if answer else []
+        known = [entry for entry_id, fields in found if (entry := self._unpacked(entry_id, fields)) is not None]
+        return known, found[-1][0].decode() if found else after
 
-    async def _check_reach(self, stream: str, after: str) -> None:
-        """Fails unless the stream still has, and ever had, all that follows `after`."""
+    def _unpacked(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> E | None:
         try:
-            info = cast("dict[str, Any]", await self._ask("XINFO STREAM", stream))
-        except ResponseError:  # there is no stream yet
-            first = last = _NOTHING
-            whole = after == _NOTHING
-        else:
-            first, last = info["recorded-first-entry-id"].decode(), info["last-generated-id"].decode()
-            whole = after == _NOTHING and info["entries-added"] == info["length"]
-        if not whole and not (reaches(after, first) and reaches(last, after)):
-            raise _too_old(after)
+            return self._unpack(entry_id, fields)
+        except (msgspec.MsgspecError, ValueError, KeyError) as error:
+            metrics.UNREADABLE_ENTRIES.inc()
+            log.warning("an entry of a stream cannot be read", stream=self._key, entry=entry_id, error=str(error))
+            return None
+
+    async def _check_complete(self, after: str) -> None:
+        """Fails unless the stream still has all that it ever had, and `after` is its beginning."""
+        if after == _BEGINNING:
+            try:
+                with store_errors():
+                    info = await self._redis.xinfo_stream(self._key)
+            except ResponseError:  # there is no stream yet
+                return
+            if info["entries-added"] == info["length"]:
+                return
+        raise _too_old(after)
 
 
 def _too_old(after: str) -> ResumeTokenTooOld:

@@ -1,4 +1,4 @@
-"""What the store tells besides the model."""
+"""Values of the store besides the model's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from headrace_controller.model import ClusterId, Event, UserId
+from headrace_chassis.routes import Route
+from headrace_controller.model import Cluster, ClusterId, Event, Report, UserId
 
 DEPLOYMENT = "deployment"
-"""Subject of the limits on everybody together. The others are names: ``users/{user}`` and ``clusters/{cluster}``."""
+"""Subject of the limits on everybody together. Others are names such as ``users/{user}`` and ``clusters/{cluster}``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,68 +21,35 @@ class Fence:
     number: int
 
 
-class ChangeKind(StrEnum):
-    """Which part of a cluster has changed."""
-
-    SPEC = "spec"  # also a new or adopted record
-    STATUS = "status"
-    REPORT = "report"
-    EVENT = "event"
-    REMOVED = "removed"
-    ACKNOWLEDGED = "acknowledged"  # no cluster: a proxy has taken up routes
-
-
-Topic = tuple[Literal["cluster", "owner"], str]
-"""A cluster, or all that one owner has."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """An entry of the change stream. `id` is the resume token of what follows it."""
-
-    id: str
-    kind: ChangeKind
-    cluster: ClusterId
-    owner: UserId
-    revision: int = 0
-    event: Event | None = None
-
-    @property
-    def topics(self) -> tuple[Topic, Topic]:
-        """What followers of some changes only go by."""
-        return ("cluster", self.cluster), ("owner", self.owner)
+class FencedOff(Exception):
+    """The writer no longer holds the lease. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Ids of clusters, newest first; `next` is passed as `before` to go on, None: this was the last page."""
+class StoredCluster:
+    """A record as it was read. `place` is its first revision, by which lists are sorted."""
 
-    ids: list[ClusterId]
-    next: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteRecord:
-    """Where a cluster is reached: the addresses as its agent reported them."""
-
-    cluster: ClusterId
-    owner: UserId
-    scheduler_address: str
-    dashboard_address: str = ""
+    cluster: Cluster
+    place: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteChange:
-    """An entry of the route log; without a route, the cluster is reached no more."""
+class ChangeKind(StrEnum):
+    """What has changed."""
 
-    version: str
-    cluster: ClusterId
-    route: RouteRecord | None
+    RECORD = "record"  # a record; also a new one
+    REPORT = "report"  # an agent's report, in nothing that people see
+    EVENT = "event"
+    REMOVED = "removed"
+    ACKNOWLEDGED = "acknowledged"  # no cluster: a reader of routes and what it has in use
+
+
+Topic = tuple[Literal["cluster", "owner"], str]
+"""A cluster, or all clusters of an owner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """What a reader's data plane has in use: all up to `version` ("" at first) but the clusters it refused."""
+    """What a reader's data plane has in use: everything up to `version` ("" at first) but the clusters it rejected."""
 
     version: str
     rejected: frozenset[ClusterId] = frozenset()
@@ -91,11 +59,57 @@ class Acknowledgement:
         return bool(route_version) and reaches(self.version, route_version) and cluster not in self.rejected
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """An entry of the change stream.
+
+    Attributes
+    ----------
+    id
+        Resume token of what follows it.
+    revision
+        Revision that wrote the record; 0 where no record was written.
+    event
+        The event, of kind EVENT.
+    reader, in_use
+        The reader of routes and what it has in use, of kind ACKNOWLEDGED.
+    """
+
+    id: str
+    kind: ChangeKind
+    cluster: ClusterId
+    owner: UserId
+    revision: int = 0
+    event: Event | None = None
+    reader: str = ""
+    in_use: Acknowledgement | None = None
+
+    @property
+    def topics(self) -> tuple[Topic, Topic]:
+        """What followers of some changes only go by."""
+        return ("cluster", self.cluster), ("owner", self.owner)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteLogEntry:
+    """An entry of the route log. `id` is the version of the routes; `route` is None if it was removed."""
+
+    id: str
+    cluster: ClusterId
+    route: Route | None
+
+
 def reaches(version: str, wanted: str) -> bool:
     """Whether a version (or resume token) is `wanted` or later. "" is before all."""
-    return _parts(version) >= _parts(wanted)
+    return version_key(version) >= version_key(wanted)
 
 
-def _parts(version: str) -> tuple[int, int]:
+def version_key(version: str) -> tuple[int, int]:
+    """Numbers by which versions are sorted."""
     milliseconds, _, number = version.partition("-")
     return int(milliseconds or -1), int(number or 0)
+
+
+def shown(report: Report) -> tuple[object, ...]:
+    """What people see of a report; the rest they see once it has changed the status."""
+    return report.dashboard_address, report.versions

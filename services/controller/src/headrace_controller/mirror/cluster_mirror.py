@@ -1,0 +1,247 @@
+"""The records of all clusters, as an informer: read once, kept up to date, with handlers for what changes."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Protocol
+
+from headrace.errors import StoreUnavailable
+from headrace_chassis import logs
+from headrace_controller.mirror.coalesced import Coalesced
+from headrace_controller.mirror.index import Index
+from headrace_controller.mirror.tail import Tail
+from headrace_controller.model import Cluster, ClusterId, UserId
+from headrace_controller.store import Change, ChangeKind, Store, StoredCluster, Topic
+from headrace_controller.store.values import shown
+
+log = logs.get_logger()
+_BATCH = 100
+# By then the stream has long delivered what was written before, or the store is in trouble.
+_FRESH_SECONDS = 5.0
+_AFTER_RESTART = 2**63
+_RECORD = {ChangeKind.RECORD, ChangeKind.REPORT}
+
+
+class Handler(Protocol):
+    """Hears of every difference of a record, once. Calls are synchronous and must not block."""
+
+    def added(self, cluster: Cluster) -> None: ...
+    def updated(self, old: Cluster, new: Cluster) -> None: ...
+    def removed(self, cluster: Cluster) -> None: ...
+
+
+class ClusterMirror:
+    """Reads are answered from memory. `changes` has an entry only once its record is here.
+
+    Attributes
+    ----------
+    ready
+        Set once all records were read; nothing may be concluded before.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._clusters: dict[ClusterId, Cluster] = {}
+        self._index = Index()
+        self._versions: dict[UserId | None, int] = {}
+        self._handlers: list[Handler] = []
+        self._through = 0  # every write up to this revision is here
+        self._latest = Coalesced(store.reads.version)
+        self._behind: list[tuple[int, int, asyncio.Future[None]]] = []  # heap of revisions that are waited for
+        self._numbers = count()
+        self._awaited: dict[ClusterId, set[asyncio.Future[None]]] = {}
+        self.ready = asyncio.Event()
+        self.changes = Tail(store.changes, topics=_topics, restart=self._read_all, prepare=self._follow)
+
+    def connect(self, handler: Handler) -> None:
+        """Adds a handler; they hear in the order in which they were connected."""
+        self._handlers.append(handler)
+
+    async def run(self) -> None:
+        """Follows the store until cancelled."""
+        await self.changes.run()
+
+    def get(self, cluster: ClusterId) -> Cluster | None:
+        """Returns the newest known record."""
+        return self._clusters.get(cluster)
+
+    def ids(
+        self, owner: UserId | None = None, *, living: bool | None = None, before: int | None = None
+    ) -> Sequence[ClusterId]:
+        """Returns the ids of an owner's (None: all) clusters, newest first; `before`: only those of smaller places."""
+        return self._index.ids(owner, living, before)
+
+    def place(self, cluster: ClusterId) -> int:
+        """Returns the number by which lists are sorted."""
+        return self._index.place(cluster)
+
+    def by_alias(self, owner: UserId, alias: str) -> ClusterId | None:
+        """Returns the owner's cluster of that alias, unless it is stopping."""
+        return self._index.by_alias(owner, alias)
+
+    def version(self, owner: UserId | None = None) -> int:
+        """Returns a number that grows with each visible change of an owner's (None: anybody's) clusters."""
+        return self._versions.get(owner, 0)
+
+    def apply(self, cluster: Cluster, *, by: Handler | None = None) -> None:
+        """Takes over a record that this replica has written; the handler that wrote it is not called."""
+        old = self._clusters.get(cluster.id)
+        if old is None:  # just created, so that its revision is its first
+            self._put(None, cluster, cluster.revision, by)
+        elif cluster.revision > old.revision:
+            self._put(old, cluster, self.place(cluster.id), by)
+
+    async def fresh(self) -> None:
+        """Returns once every write that was acknowledged before the call is here. Raises `StoreUnavailable`."""
+        through = self._through
+        latest = await self._latest()
+        if latest < through:  # the store has lost writes: it is read again as soon as the stream is found to have a gap
+            latest = _AFTER_RESTART
+        if latest > self._through:
+            await self._reach(latest)
+
+    async def at_least(self, cluster: ClusterId, revision: int, within: float) -> Cluster | None:
+        """Returns a cluster at this revision or a later one; None if that is not here in time or was removed."""
+        try:
+            async with asyncio.timeout(within):
+                while (found := self.get(cluster)) is None or found.revision < revision:
+                    if self._through >= revision:
+                        return found
+                    await self._news(cluster)
+                return found
+        except TimeoutError:
+            return None
+
+    async def verify(self, clusters: Sequence[ClusterId]) -> None:
+        """Compares records with the store and repairs those that differ."""
+        await self._read(clusters, whole=True)
+
+    async def _read_all(self) -> None:
+        """Reads what differs from the store, and drops what the store does not have."""
+        through = await self._store.reads.version()
+        unlisted = set(self._clusters)
+        listed = await self._store.reads.ids()
+        unlisted.difference_update(listed)
+        for start in range(0, len(listed), _BATCH):
+            await self._read(listed[start : start + _BATCH], whole=True)
+        for cluster in unlisted:
+            self._remove(cluster)
+        self._through = through
+        self.ready.set()
+        self._release(_AFTER_RESTART)
+
+    async def _follow(self, changes: Sequence[Change]) -> None:
+        """Reads the records that entries of the change stream are about, in one round trip."""
+        newest = {change.cluster: change.revision for change in changes if change.kind in _RECORD}
+        await self._read([cluster for cluster, revision in newest.items() if self._is_older(cluster, revision)])
+        for change in changes:
+            if change.kind is ChangeKind.REMOVED and self._is_older(change.cluster, change.revision):
+                self._remove(change.cluster)
+        self._through = max(self._through, *(change.revision for change in changes))
+        self._release(self._through)
+
+    async def _read(self, clusters: Sequence[ClusterId], *, whole: bool = False) -> None:
+        seen = {cluster: self._clusters.get(cluster) for cluster in clusters}
+        for cluster, stored in (await self._store.reads.differing(seen, whole=whole)).items():
+            if self._clusters.get(cluster) is seen[cluster]:
+                self._accept(cluster, stored)
+            elif stored is not None:  # this replica has written it meanwhile
+                self.apply(stored.cluster)
+
+    def _accept(self, cluster: ClusterId, stored: StoredCluster | None) -> None:
+        if stored is None:
+            self._remove(cluster)
+        else:
+            self._put(self._clusters.get(cluster), stored.cluster, stored.place)
+
+    def _put(self, old: Cluster | None, new: Cluster, place: int, by: Handler | None = None) -> None:
+        self._clusters[new.id] = new
+        self._index.put(old, new, place)
+        if old is None or _differ_visibly(old, new):
+            self._count_version(new.owner)
+        for handler in self._handlers:
+            if handler is not by:
+                with _logged(new.id):
+                    handler.added(new) if old is None else handler.updated(old, new)
+        self._announce(new.id)
+
+    def _remove(self, cluster: ClusterId) -> None:
+        if (old := self._clusters.pop(cluster, None)) is None:
+            return
+        self._index.discard(old)
+        self._count_version(old.owner)
+        for handler in self._handlers:
+            with _logged(cluster):
+                handler.removed(old)
+        self._announce(cluster)
+
+    def _is_older(self, cluster: ClusterId, revision: int) -> bool:
+        known = self._clusters.get(cluster)
+        return known is None or known.revision < revision
+
+    def _count_version(self, owner: UserId) -> None:
+        for whose in (None, owner):
+            self._versions[whose] = self.version(whose) + 1
+
+    async def _reach(self, revision: int) -> None:
+        """Waits until every write up to a revision is here."""
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._behind, (revision, next(self._numbers), reached))
+        try:
+            async with asyncio.timeout(_FRESH_SECONDS):
+                await reached
+        except TimeoutError:
+            raise StoreUnavailable("this replica is behind its store; repeat the call in a moment") from None
+
+    def _release(self, through: int) -> None:
+        while self._behind and self._behind[0][0] <= through:
+            _finish(heapq.heappop(self._behind)[2])
+
+    async def _news(self, cluster: ClusterId) -> None:
+        """Waits for the next change of a cluster."""
+        news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._awaited.setdefault(cluster, set())
+        waiting.add(news)
+        try:
+            await news
+        finally:
+            waiting.discard(news)
+            if not waiting and self._awaited.get(cluster) is waiting:
+                del self._awaited[cluster]
+
+    def _announce(self, cluster: ClusterId) -> None:
+        for waiting in self._awaited.pop(cluster, ()):
+            _finish(waiting)
+
+
+@contextmanager
+def _logged(cluster: ClusterId) -> Generator[None]:
+    """One handler's fault must not keep others from hearing of a change."""
+    try:
+        yield
+    except Exception:  # logged in full
+        log.exception("a handler of records failed", cluster=cluster)
+
+
+def _differ_visibly(old: Cluster, new: Cluster) -> bool:
+    """Whether people see a difference; most reports of agents make none."""
+    return (
+        old.spec != new.spec
+        or old.targets != new.targets
+        or old.status != new.status
+        or old.workers != new.workers
+        or shown(old.report) != shown(new.report)
+    )
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _topics(change: Change) -> tuple[Topic, ...]:
+    return change.topics

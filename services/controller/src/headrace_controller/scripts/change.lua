@@ -1,0 +1,34 @@
+-- Saves a new spec or targets if nobody else has saved one, the cluster is not stopping and no limit binds.
+-- ask   seen (revision that the caller has read), spec (nil: as it is), targets, stop (whether it is to stop), demand, limits,
+--       route (nil: as it is; '': it has no address yet)
+-- Answers {'done', revision, revision before, generation}, {'gone'}, {'ended'}, {'again'} (read again), or as refusal()
+local before, generation, spec_revision, report_revision, stopping = unpack(
+  redis.call('HMGET', key.record, 'revision', 'generation', 'spec_revision', 'report_revision', 'stopping'))
+local seen = tonumber(ask.seen)
+if not before then
+  return { 'gone' }
+elseif stopping == '1' then
+  return { 'ended' }
+elseif tonumber(spec_revision) > seen or (ask.route and tonumber(report_revision) > seen) then
+  return { 'again' }
+end
+local refused = refusal()
+if refused then
+  return refused
+end
+
+local revision = written('spec', 'record')
+redis.call('HSET', key.record, 'targets', ask.targets)
+if ask.spec then
+  redis.call('HSET', key.record, 'spec', ask.spec)
+  generation = redis.call('HINCRBY', key.record, 'generation', 1)
+end
+promise(ask.demand)
+if ask.stop then
+  begin_stop()
+end
+if ask.route and ask.route ~= '' then
+  write_route(ask.route)
+end
+add_events()
+return { 'done', revision, before, tonumber(generation) }

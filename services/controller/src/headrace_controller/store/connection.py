@@ -1,0 +1,91 @@
+"""What all parts of the store share: the connection, the keys, and how scripts are run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from msgspec import msgpack
+from redis.asyncio import Redis
+
+from headrace.errors import ClusterNotFound
+from headrace.resource_names import cluster_name
+from headrace_chassis.redis.connection import store_errors
+from headrace_chassis.redis.lua import Argument, Script, load
+from headrace_chassis.redis.reads import Reads
+from headrace_controller.keys import Keys
+from headrace_controller.model import ClusterId, Event, UserId
+from headrace_controller.store.codec import pack, text
+
+_PACKAGE = "headrace_controller"
+
+Answer = list[Any]  # of a script; its head comment describes it
+Ask = Mapping[str, object]  # what a script is asked, by the names that its head comment lists
+
+
+class Connection:
+    """A connection to the store's Redis."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._reads = Reads(redis)
+        self.keys = keys
+
+    async def command(self, *command: Argument) -> Any:
+        with store_errors():
+            return await cast("Any", self._redis.execute_command(*command))
+
+    async def read(self, *command: Argument) -> Any:
+        """As `command` but cheaper: for commands that only read and are answered in plain bytes."""
+        with store_errors():
+            return await self._reads.ask(*command)
+
+    async def commands(self, *commands: Sequence[Argument], atomically: bool = False) -> list[Any]:
+        """Sends several commands at once; `atomically`, nothing else comes between them."""
+        with store_errors():
+            async with self._redis.pipeline(transaction=atomically) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                return await cast("Any", pipeline.execute())
+
+    async def run(self, script: Script, keys: Sequence[str], ask: Ask) -> Any:
+        """Runs a script with its one argument."""
+        return await script(self._redis, keys, [msgpack.encode(ask)])
+
+    async def run_on(
+        self,
+        script: Script,
+        cluster: ClusterId,
+        owner: UserId,
+        ask: Ask,
+        *,
+        keys: Mapping[str, str] | None = None,
+        events: Sequence[Event] = (),
+    ) -> Any:
+        """Runs a script that stands on `record.lua`; `keys` are its own ones by name."""
+        named = {**self.keys.of_record(cluster, owner), **(keys or {})}
+        common = {
+            "keys": list(named),
+            "cluster": cluster,
+            "owner": owner,
+            "usage": self.keys.usage(""),
+            "events": [text(pack(event)) for event in events],
+        }
+        return await self.run(script, list(named.values()), {**common, **ask})
+
+
+def plain_script(name: str) -> Script:
+    """Loads a script that stands by itself."""
+    return load(_PACKAGE, name)
+
+
+def record_script(name: str) -> Script:
+    """Loads a script with `record.lua` before it."""
+    content = load(_PACKAGE, "record").text + load(_PACKAGE, name).text
+    return Script(name, content, hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest())
+
+
+def not_found(cluster: ClusterId) -> ClusterNotFound:
+    """Makes the error that a cluster does not exist."""
+    return ClusterNotFound(f"there is no cluster {cluster_name(cluster)}; it may have ended long ago and been removed")

@@ -1,0 +1,114 @@
+"""What is kept of each worker by itself: a change of one writes and reads one piece, however many there are.
+
+A worker has two pieces, each with one writer: its record (by the reconciler) and what its agent reported of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from msgspec import Raw, msgpack
+
+from headrace_controller.model import Cluster, Departure, Report, WorkerId, WorkerRecord
+from headrace_controller.store.codec import pack, text
+
+Pieces = dict[WorkerId, Raw | bool]
+"""By worker, its packed piece; False where it is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reported:
+    """What the agent reported of a worker; `address` is None unless it has joined."""
+
+    address: str | None = None
+    retired: bool = False
+    departure: Departure | None = None
+
+
+_NOTHING = _Reported()
+_worker = msgpack.Decoder(WorkerRecord)
+_reported = msgpack.Decoder(_Reported)
+
+
+def changed_workers(before: Mapping[WorkerId, WorkerRecord], after: Mapping[WorkerId, WorkerRecord]) -> Pieces:
+    """The records that differ."""
+    return {worker: text(pack(after[worker])) if worker in after else False for worker in _differing(before, after)}
+
+
+def changed_reports(before: Report, after: Report) -> Pieces:
+    """What the reports say differently of single workers."""
+    differing = {
+        *_differing(before.joined, after.joined),
+        *_differing(before.departures, after.departures),
+        *(before.retired ^ after.retired),
+    }
+    reported = {worker: _reported_of(after, worker) for worker in differing}
+    return {worker: False if what == _NOTHING else text(pack(what)) for worker, what in reported.items()}
+
+
+def with_pieces(head: Cluster, base: Cluster | None, fields: Sequence[bytes | None]) -> Cluster:
+    """A record with its workers: those of `base` (None: no workers) as changed by pairs of field and piece."""
+    base = base or head
+    if not fields:
+        return replace(head, workers=base.workers, report=_with_reported(head.report, base.report))
+    workers: dict[WorkerId, WorkerRecord | None] = {}
+    reported: dict[WorkerId, _Reported] = {}
+    for field, piece in zip(fields[::2], fields[1::2], strict=True):
+        part, _, name = (field or b"").decode().partition("/")
+        if part == "worker":
+            workers[WorkerId(name)] = None if piece is None else _worker.decode(piece)
+        elif part == "report":
+            reported[WorkerId(name)] = _NOTHING if piece is None else _reported.decode(piece)
+    return replace(
+        head,
+        workers=_with_workers(base.workers, workers),
+        report=_with_reported(head.report, base.report, reported),
+    )
+
+
+def _with_workers(
+    base: Mapping[WorkerId, WorkerRecord], changed: Mapping[WorkerId, WorkerRecord | None]
+) -> Mapping[WorkerId, WorkerRecord]:
+    """The workers, oldest first."""
+    result = {worker: record for worker, record in base.items() if changed.get(worker, record) is not None}
+    known = {worker: record for worker, record in changed.items() if record is not None and worker in result}
+    new = [record for worker, record in changed.items() if record is not None and worker not in result]
+    # Of those that were created at once, the number in the id tells.
+    new.sort(key=lambda record: (record.created, len(record.id), record.id))
+    return result | known | {record.id: record for record in new}
+
+
+def _with_reported(head: Report, base: Report, changed: Mapping[WorkerId, _Reported] | None = None) -> Report:
+    if not changed:
+        return replace(head, joined=base.joined, retired=base.retired, departures=base.departures)
+    addresses = {worker: what.address for worker, what in changed.items() if what.address is not None}
+    departures = {worker: what.departure for worker, what in changed.items() if what.departure is not None}
+    return replace(
+        head,
+        joined={worker: address for worker, address in base.joined.items() if worker not in changed} | addresses,
+        retired=(base.retired - changed.keys()) | {worker for worker, what in changed.items() if what.retired},
+        departures={worker: what for worker, what in base.departures.items() if worker not in changed} | departures,
+    )
+
+
+def _reported_of(report: Report, worker: WorkerId) -> _Reported:
+    return _Reported(
+        address=report.joined.get(worker),
+        retired=worker in report.retired,
+        departure=report.departures.get(worker),
+    )
+
+
+def _differing(before: Mapping[WorkerId, object], after: Mapping[WorkerId, object]) -> Iterator[WorkerId]:
+    if before is after:
+        return
+    for worker, value in after.items():
+        old = before.get(worker)
+        if old is not value and old != value:
+            yield worker
+    yield from _missing(before, after)
+
+
+def _missing(before: Mapping[WorkerId, object], after: Mapping[WorkerId, object]) -> Iterable[WorkerId]:
+    return before.keys() - after.keys()

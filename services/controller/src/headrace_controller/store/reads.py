@@ -1,0 +1,97 @@
+"""Reads of records, for the mirror: many at once, and of known ones only what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import msgspec
+
+from headrace_chassis import logs
+from headrace_controller import metrics
+from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.store.codec import CLUSTER_FIELDS, unpack_head
+from headrace_controller.store.connection import Connection, not_found, plain_script
+from headrace_controller.store.pieces import with_pieces
+from headrace_controller.store.values import StoredCluster
+
+log = logs.get_logger()
+_read = plain_script("read")
+_Found = tuple[list[bytes], int, list[bytes | None]]  # values, whether the workers are complete, their fields
+
+
+class Reads:
+    """Reads whole records."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._keys = connection.keys
+
+    async def get(self, cluster: ClusterId) -> Cluster:
+        """Returns a cluster. Raises `ClusterNotFound`."""
+        found = (await self.differing({cluster: None})).get(cluster)
+        if found is None:
+            raise not_found(cluster)
+        return found.cluster
+
+    async def newest(self, seen: Cluster) -> Cluster:
+        """Returns a cluster, reading only what has changed since it was seen. Raises `ClusterNotFound`."""
+        found = await self.differing({seen.id: seen})
+        if seen.id not in found:
+            return seen
+        if (stored := found[seen.id]) is None:
+            raise not_found(seen.id)
+        return stored.cluster
+
+    async def differing(
+        self, seen: Mapping[ClusterId, Cluster | None], *, whole: bool = False
+    ) -> Mapping[ClusterId, StoredCluster | None]:
+        """Returns those clusters that are not as they were seen; None: there is none.
+
+        With `whole`, what was seen may be of writes that Redis has lost: what differs is read anew. A record that
+        cannot be read counts as unchanged.
+        """
+        if not seen:
+            return {}
+        keys = [key(cluster) for cluster in seen for key in (self._keys.record, self._keys.workers, self._keys.touched)]
+        since = ["" if cluster is None else str(cluster.revision) for cluster in seen.values()]
+        ask = {"fields": CLUSTER_FIELDS, "since": since, "whole": whole}
+        answers = cast("list[_Found | int | None]", await self._connection.run(_read, keys, ask))
+        differing: dict[ClusterId, StoredCluster | None] = {}
+        for (cluster, base), answer in zip(seen.items(), answers, strict=True):
+            if answer is None:
+                differing[cluster] = None
+            elif not isinstance(answer, int) and (found := _unpacked(cluster, base, answer)):
+                differing[cluster] = found
+        return differing
+
+    async def ids(self) -> list[ClusterId]:
+        """Returns the ids of all clusters."""
+        keys = self._keys.living(), self._keys.ended()
+        answers = await self._connection.commands(*(("ZRANGE", key, 0, -1) for key in keys), atomically=True)
+        return [ClusterId(cluster.decode()) for answer in answers for cluster in answer]
+
+    async def version(self) -> int:
+        """Returns the revision of the latest write; 0: Redis is empty."""
+        return int(cast("bytes | None", await self._connection.read("GET", self._keys.version())) or 0)
+
+    async def exists(self, cluster: ClusterId) -> bool:
+        """Whether there is a record, readable or not."""
+        return bool(await self._connection.command("EXISTS", self._keys.record(cluster)))
+
+    async def ended_before(self, time: float, count: int) -> list[ClusterId]:
+        """Returns clusters that had ended by then, the longest ended first."""
+        key = self._keys.ended()
+        ids = await self._connection.command("ZRANGE", key, "-inf", time, "BYSCORE", "LIMIT", 0, count)
+        return [ClusterId(cluster.decode()) for cluster in cast("list[bytes]", ids)]
+
+
+def _unpacked(cluster: ClusterId, base: Cluster | None, answer: _Found) -> StoredCluster | None:
+    values, complete, fields = answer
+    try:
+        head, place = unpack_head(cluster, values)
+        return StoredCluster(with_pieces(head, None if complete else base, fields), place)
+    except (msgspec.MsgspecError, ValueError, AttributeError) as error:
+        metrics.UNREADABLE_RECORDS.inc()
+        log.exception("a record cannot be read and is set aside", cluster=cluster, error=str(error))
+        return None
