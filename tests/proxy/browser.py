@@ -35,13 +35,16 @@ class Browser:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a dashboard was asked, as it told in its answer."""
+    """The request as the dashboard received it."""
 
     uri: str
+    server: str
     headers: Mapping[str, str]
 
 
 def asked(response: HTTPResponse) -> Asked:
     assert response.code == 200, response.body
     content = cast("dict[str, object]", json.loads(response.body))
-    return Asked(cast("str", content["uri"]), cast("dict[str, str]", content["headers"]))
+    return Asked(
+        cast("str", content["uri"]), cast("str", content["server"]), cast("dict[str, str]", content["headers"])
+    )

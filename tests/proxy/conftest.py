@@ -25,7 +25,7 @@ SUFFIX = "clusters.headrace.internal"
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Moves new content into a file's place."""
+    """Move new content into the place of a file."""
     new = path.with_suffix(".new")
     new.write_bytes(content)
     new.replace(path)
@@ -41,7 +41,7 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def authority() -> Authority:
-    """Who vouches for the public port."""
+    """The authority of the public port."""
     return Authority.create("test gateway", timedelta(hours=1))
 
 
@@ -63,7 +63,7 @@ async def controller(settings: dict[str, str]) -> AsyncIterator[FakeController]:
 @pytest.fixture
 async def idle_proxy(settings: dict[str, str]) -> AsyncIterator[RunningProxy]:
     """A proxy that has not been started."""
-    proxy = RunningProxy(settings, Path(settings["state_directory"]))
+    proxy = RunningProxy(settings)
     yield proxy
     await proxy.end()
 
@@ -93,7 +93,7 @@ async def start_scheduler(directory: Path) -> AsyncIterator[Callable[[str], Awai
 
 @pytest.fixture
 async def authz(settings: dict[str, str]) -> AsyncIterator[FakeAuthz]:
-    """Who may see which dashboard."""
+    """Decides who may see which dashboard."""
     authz = FakeAuthz(settings["authz_target"])
     await authz.start()
     yield authz
@@ -128,7 +128,7 @@ def browser(proxy: RunningProxy, authority: Authority) -> Browser:
 
 @pytest.fixture
 async def dashboard(authz: FakeAuthz) -> AsyncIterator[FakeDashboard]:
-    """The dashboard of cluster `ca1`, open to whoever has the token."""
+    """The dashboard of cluster `ca1`, open to callers with the token."""
     dashboard = FakeDashboard()
     dashboard.start()
     authz.dashboards["ca1"] = dashboard.address

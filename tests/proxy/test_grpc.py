@@ -101,10 +101,10 @@ async def test_a_service_that_is_back_is_used_within_a_second(
 async def test_large_messages_are_passed_on_as_they_come(
     channel: grpc.aio.Channel, services: Services, proxy: RunningProxy
 ) -> None:
-    before = proxy.envoy_memory("VmHWM")
+    before = proxy.envoy.memory("VmHWM")
     large = bytes(200 << 20)
     assert len(await _unary(channel, CLUSTERS + "Echo", large)) == len(large)
-    assert proxy.envoy_memory("VmHWM") - before < 40 << 20
+    assert proxy.envoy.memory("VmHWM") - before < 40 << 20
 
 
 async def test_a_client_that_does_not_read_holds_up_nobody(channel: grpc.aio.Channel, services: Services) -> None:

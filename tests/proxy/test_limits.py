@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -11,8 +10,6 @@ from tests.proxy.conftest import SUFFIX
 from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_scheduler import Connection, FakeScheduler, connect
 from tests.proxy.running_proxy import RunningProxy
-
-from headrace_proxy.open_files import connections_allowed
 
 StartScheduler = Callable[[str], Awaitable[FakeScheduler]]
 Eventually = Callable[..., Awaitable[None]]
@@ -25,7 +22,7 @@ async def test_a_cluster_that_has_its_connections_refuses_more_and_leaves_others
     busy, calm = await start_scheduler("busy"), await start_scheduler("calm")
     controller.set("busy", busy.address)
     controller.set("calm", calm.address)
-    await idle_proxy.start(cluster_connections="3", envoy_concurrency="1")
+    await idle_proxy.start(cluster_connections="3")
     held = [await _connect(idle_proxy, busy) for _ in range(3)]
     with pytest.raises(REFUSED):
         await _connect(idle_proxy, busy)
@@ -44,7 +41,7 @@ async def test_a_cluster_that_has_its_connections_refuses_more_and_leaves_others
         connection.close()
 
 
-async def test_the_public_port_holds_so_many_connections_and_no_more(
+async def test_the_public_port_refuses_connections_beyond_its_limit(
     idle_proxy: RunningProxy, controller: FakeController, start_scheduler: StartScheduler
 ) -> None:
     scheduler = await start_scheduler("ca1")
@@ -76,16 +73,6 @@ async def test_a_thousand_routes_and_more_connections_than_envoys_default_allows
     finally:
         for connection in held:
             connection.close()
-
-
-def test_wanted_connections_are_no_more_than_files_may_be_open() -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    _, most = before
-    try:
-        assert connections_allowed(10) == 10
-        assert connections_allowed(most) == (most - 200) // 2
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def _connect(proxy: RunningProxy, scheduler: FakeScheduler) -> Connection:

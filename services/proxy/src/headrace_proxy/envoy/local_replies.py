@@ -1,36 +1,35 @@
-"""What Envoy itself answers when a service does not: sentences that say what to do."""
+"""Envoy's own answers where a service does not answer: sentences that say what to do."""
 
 from __future__ import annotations
 
-from headrace_proxy.envoy.envoy_config import Config
+from headrace_proxy.config import Settings
 from headrace_proxy.envoy.http_routes import GRPC_SERVICES
-from headrace_proxy.envoy.service_upstreams import AUTH
+from headrace_proxy.envoy.parts import Config
 
-# No healthy upstream, connection failed, terminated or reset, overflow of a circuit breaker.
+# No healthy upstream; connection failed, terminated or reset; overflow of a circuit breaker.
 _NO_ANSWER = ["UH", "UF", "UC", "UR", "LR", "UO"]
-_DASHBOARD_AWAY = "The dashboard of this cluster does not answer. If the cluster still runs, try again.\n"
-_AUTHZ_AWAY = "headrace's auth service does not answer; try again in a moment.\n"
+_NO_DASHBOARD = "The dashboard of this cluster does not answer. If the cluster still runs, try again.\n"
+_NO_AUTHZ = "headrace's auth service does not answer; try again in a moment.\n"
 
 
-def local_reply_config() -> Config:
-    """Bodies of Envoy's own answers; for gRPC calls they become the status's message."""
+def local_reply_config(settings: Settings) -> Config:
+    """Bodies of Envoy's own answers; gRPC callers get them as the message of the status."""
     no_answer: Config = {"response_flag_filter": {"flags": _NO_ANSWER}}
-    services = [
-        _mapper([_path(f"/{service}/"), no_answer], _service_away("auth" if to == AUTH else "controller"))
-        for service, to in GRPC_SERVICES.items()
-    ]
-    # What is left are dashboards; their path has been rewritten already.
+    grpc = [_mapper([_path(f"/{name}/"), no_answer], _no_service(to)) for name, to in GRPC_SERVICES.items()]
+    http = [_mapper([_path(one.prefix), no_answer], f"{_no_service(one.name)}\n") for one in settings.http_services]
+    # The rest are dashboards, whose path has already been rewritten.
     return {
         "mappers": [
-            *services,
-            _mapper([_authz_failed(), _status(503)], _AUTHZ_AWAY),
-            _mapper([no_answer], _DASHBOARD_AWAY),
+            *grpc,
+            _mapper([_authz_failed(), _status(503)], _NO_AUTHZ),
+            *http,
+            _mapper([no_answer], _NO_DASHBOARD),
         ]
     }
 
 
-def _service_away(service: str) -> str:
-    return f"headrace's {service} service does not answer; try again, `headrace doctor` tells which part is away"
+def _no_service(service: str) -> str:
+    return f"headrace's {service} service does not answer: try again; `headrace doctor` shows which part is away"
 
 
 def _authz_failed() -> Config:

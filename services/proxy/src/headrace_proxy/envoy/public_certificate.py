@@ -1,4 +1,4 @@
-"""The public port's certificate as a secret that Envoy reads from files and reads again when they are replaced."""
+"""The certificate of the public port, as a secret that Envoy reads from files, and again when they are replaced."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import ssl
 from pathlib import Path
 
 from headrace.errors import GatewayServerError
-from headrace_proxy.envoy.envoy_config import Config, typed
+from headrace_proxy.envoy.parts import Config, typed
 
 SECRET_NAME = "public_certificate"  # noqa: S105  the name of a resource
 
 
 def secret_path(state_directory: Path) -> Path:
-    """Where Envoy finds the secret."""
     return state_directory / f"{SECRET_NAME}.json"
 
 
 def secret(certificate_file: Path, key_file: Path) -> Config:
-    """The secret: two files, read again when something is moved into their directory."""
+    """The secret: names two files, which are read again when a file is moved into their directory."""
     certificate = {
         "certificate_chain": {"filename": str(certificate_file)},
         "private_key": {"filename": str(key_file)},
@@ -28,7 +27,7 @@ def secret(certificate_file: Path, key_file: Path) -> Config:
 
 
 def check_certificate(certificate_file: Path, key_file: Path) -> None:
-    """Raises `GatewayServerError` if the files are not a certificate with its key."""
+    """Raise `GatewayServerError` unless the files are a certificate with its key."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_file, key_file)
     except (OSError, ssl.SSLError) as error:

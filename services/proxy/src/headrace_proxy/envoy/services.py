@@ -1,31 +1,42 @@
-"""Envoy's upstreams that never change: headrace's own services and the dashboards."""
+"""Envoy's upstreams that never change: headrace's own services, other HTTP services, and the dashboards."""
 
 from __future__ import annotations
 
+import ipaddress
+
 from headrace_chassis.addresses import host_port, unix_path
 from headrace_proxy.config import Settings
-from headrace_proxy.envoy.envoy_config import Config, extension, typed
-from headrace_proxy.envoy.service_tls import mutual_tls
-from headrace_proxy.envoy.tcp import BUFFER_BYTES, upstream_keepalive
+from headrace_proxy.envoy.parts import BUFFER_BYTES, Config, extension, typed, upstream_keepalive
 
 AUTH, AUTHZ, CONTROLLER, DASHBOARDS, XDS = "auth", "authz", "controller", "dashboards", "xds"
 ORIGINAL_DESTINATION_HEADER = "x-envoy-original-dst-host"
 
 
 def service_upstreams(settings: Settings) -> list[Config]:
-    """All fixed upstreams."""
     return [
-        _service(AUTH, settings.auth_target, settings),
-        _service(AUTHZ, settings.authz_target, settings),
-        _service(CONTROLLER, settings.controller_target, settings),
-        # A dead control plane must be noticed, or new routes would wait for TCP to give up.
-        _service(XDS, settings.xds_listen, settings, ping={"interval": "5s", "timeout": "3s"}),
+        _service(AUTH, settings.auth_target, settings, _http2()),
+        _service(AUTHZ, settings.authz_target, settings, _http2()),
+        _service(CONTROLLER, settings.controller_target, settings, _http2()),
+        # Without pings new routes would wait until TCP gives up on a dead control plane.
+        _service(XDS, settings.xds_listen, settings, _http2(ping={"interval": "5s", "timeout": "3s"})),
+        *(
+            _service(http_upstream(one.name), one.target, settings, {"http_protocol_options": {}})
+            for one in settings.http_services
+        ),
         _dashboards(settings),
     ]
 
 
-def _service(name: str, target: str, settings: Settings, ping: Config | None = None) -> Config:
-    http2: Config = {"connection_keepalive": ping} if ping else {}
+def http_upstream(name: str) -> str:
+    """Name of the upstream of an HTTP service."""
+    return f"http-{name}"
+
+
+def _http2(ping: Config | None = None) -> Config:
+    return {"http2_protocol_options": {"connection_keepalive": ping} if ping else {}}
+
+
+def _service(name: str, target: str, settings: Settings, protocol: Config) -> Config:
     address, on_network = _address(target)
     upstream: Config = {
         "name": name,
@@ -37,12 +48,13 @@ def _service(name: str, target: str, settings: Settings, ping: Config | None = N
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
-        "typed_extension_protocol_options": _http_options({"http2_protocol_options": http2}),
+        "typed_extension_protocol_options": _http_options(protocol),
     }
     if on_network:
         upstream["upstream_connection_options"] = upstream_keepalive()
         if settings.has_tls:
-            upstream["transport_socket"] = mutual_tls(settings, host_port(target)[0])
+            alpn = "h2" if "http2_protocol_options" in protocol else "http/1.1"
+            upstream["transport_socket"] = _mutual_tls(settings, host_port(target)[0], alpn)
     return upstream
 
 
@@ -51,7 +63,7 @@ def _dashboards(settings: Settings) -> Config:
         "name": DASHBOARDS,
         "type": "ORIGINAL_DST",
         "lb_policy": "CLUSTER_PROVIDED",
-        # ext_authz names the address; what a browser sends under this name is removed before.
+        # ext_authz sets this header to the address; one that a browser sends is removed before.
         "original_dst_lb_config": {"use_http_header": True},
         "connect_timeout": "5s",
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
@@ -72,7 +84,7 @@ def _caps(*, connections: int, requests: int) -> Config:
 
 
 def _hide_destination() -> list[Config]:
-    # A route removes headers before the destination is chosen by this one; the upstream's filters come after.
+    # A route removes headers before the destination is read from this one; filters of the upstream run after that.
     return [
         extension(
             "envoy.filters.http.header_mutation",
@@ -89,7 +101,35 @@ def _http_options(explicit: Config, filters: list[Config] | None = None) -> Conf
 
 
 def _address(target: str) -> tuple[Config, bool]:
+    """The address for Envoy, and whether it is on the network."""
     if path := unix_path(target):
         return {"pipe": {"path": str(path)}}, False
     host, port = host_port(target)
     return {"socket_address": {"address": host, "port_value": port}}, True
+
+
+def _mutual_tls(settings: Settings, host: str, alpn: str) -> Config:
+    """Mutual TLS with the certificates that the services use; the service's certificate must be for `host`."""
+    is_ip = _is_ip(host)
+    certificate = {
+        "certificate_chain": {"filename": str(settings.tls_certificate_file)},
+        "private_key": {"filename": str(settings.tls_key_file)},
+    }
+    trusted = {
+        "trusted_ca": {"filename": str(settings.tls_ca_file)},
+        "match_typed_subject_alt_names": [{"san_type": "IP_ADDRESS" if is_ip else "DNS", "matcher": {"exact": host}}],
+    }
+    common = {"alpn_protocols": [alpn], "tls_certificates": [certificate], "validation_context": trusted}
+    return extension(
+        "envoy.transport_sockets.tls",
+        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        {"sni": "" if is_ip else host, "common_tls_context": common},
+    )
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -33,5 +33,5 @@ class RouteFile:
         return RouteChange.from_message(message)
 
     def write(self, version: str, routes: Iterable[Route]) -> None:
-        snapshot = RouteChange(version=version, snapshot=True, routes=list(routes))
+        snapshot = RouteChange(version=version, snapshot=True, routes=tuple(routes))
         write_private(self.path, snapshot.to_message().SerializeToString())

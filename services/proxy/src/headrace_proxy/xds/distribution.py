@@ -1,4 +1,4 @@
-"""The snapshot in force, and which Envoys have it in use."""
+"""The snapshot in force, and which Envoys use it."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Subscriber:
 
 @dataclass(eq=False)
 class Distribution:
-    """Hands the newest snapshot to all connected Envoys and knows how far each of them is."""
+    """Gives the newest snapshot to all connected Envoys and records how far each of them is."""
 
     published: Published | None = None
     progress: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set whenever `in_use` may have changed; whoever waits for it clears it."""
+    """Set whenever `in_use` may have changed; its one reader clears it."""
     _subscribers: set[Subscriber] = field(default_factory=set[Subscriber])
-    _waiting: deque[tuple[int, float]] = field(default_factory=lambda: deque[tuple[int, float]](maxlen=1000))
+    _unacknowledged: deque[tuple[int, float]] = field(default_factory=lambda: deque[tuple[int, float]](maxlen=1000))
 
-    def publish(self, snapshot: Snapshot, *, remembered: bool = False) -> int:
-        """Makes a snapshot the one in force; returns its serial."""
+    def publish(self, snapshot: Snapshot, *, restored: bool = False) -> int:
+        """Make a snapshot the one in force; return its serial."""
         serial = self.published.serial + 1 if self.published else 1
-        self.published = Published(serial, snapshot, remembered)
-        self._waiting.append((serial, monotonic()))
+        self.published = Published(serial, snapshot, restored)
+        self._unacknowledged.append((serial, monotonic()))
         metrics.ROUTES.set(len(snapshot.resources))
         for subscriber in self._subscribers:
             subscriber.wake.set()
@@ -45,25 +45,20 @@ class Distribution:
 
     @property
     def in_use(self) -> int:
-        """Serial that all connected Envoys have in use; 0 without any."""
+        """Serial that all connected Envoys use; 0 without any."""
         return min((s.session.in_use for s in self._subscribers), default=0)
 
-    @property
-    def nodes(self) -> list[str]:
-        """The connected Envoys."""
-        return sorted(s.node for s in self._subscribers)
-
     def rejected(self) -> set[str]:
-        """Clusters that are not served: their route has a fault, or an Envoy refused it."""
+        """Clusters that are not served: their route has a fault, or an Envoy rejected it."""
         if self.published is None:
             return set()
         snapshot = self.published.snapshot
-        refused = {snapshot.cluster_of(name) for s in self._subscribers for name in s.session.refused}
-        return refused | set(snapshot.faulty)
+        rejected = {snapshot.template.cluster_of(name) for s in self._subscribers for name in s.session.rejected}
+        return rejected | set(snapshot.faults)
 
     @contextmanager
     def subscribed(self, node: str, session: NodeSession) -> Generator[Subscriber]:
-        """Counts an Envoy in while its stream lasts."""
+        """Count an Envoy in for the length of the block."""
         subscriber = Subscriber(node, session)
         self._subscribers.add(subscriber)
         metrics.NODES.set(len(self._subscribers))
@@ -76,9 +71,9 @@ class Distribution:
             self.advanced()
 
     def advanced(self) -> None:
-        """An Envoy has come further, or has gone."""
+        """Record that an Envoy acknowledged something, or disconnected."""
         now, in_use = monotonic(), self.in_use
-        while self._waiting and self._waiting[0][0] <= in_use:
-            _, published_at = self._waiting.popleft()
+        while self._unacknowledged and self._unacknowledged[0][0] <= in_use:
+            _, published_at = self._unacknowledged.popleft()
             metrics.ACKNOWLEDGE_SECONDS.observe(now - published_at)
         self.progress.set()

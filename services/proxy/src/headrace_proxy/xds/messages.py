@@ -1,11 +1,11 @@
 """The few messages of Envoy's API that the control plane reads and writes.
 
-`xds-protos` comes without types, and importing its service modules takes time: classes are looked up here, once.
+`xds-protos` has no types, and its service modules are slow to import: the classes are looked up here, once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -43,8 +43,6 @@ class DeltaRequest(Protocol):
     def error_detail(self) -> StatusFields: ...
     @property
     def initial_resource_versions(self) -> Mapping[str, str]: ...
-    @property
-    def resource_names_subscribe(self) -> Sequence[str]: ...
 
 
 def _message_class(file: FileDescriptor, name: str) -> type[Message]:
@@ -58,10 +56,9 @@ _Request = _message_class(discovery_pb2.DESCRIPTOR, "DeltaDiscoveryRequest")
 
 
 def parse_request(data: bytes) -> DeltaRequest:
-    """Reads a `DeltaDiscoveryRequest`."""
+    """Parse a `DeltaDiscoveryRequest`."""
     return cast("DeltaRequest", _Request.FromString(data))
 
 
 def serialize(message: Message) -> bytes:
-    """Writes a message."""
     return message.SerializeToString()
