@@ -21,7 +21,7 @@ from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.caller import current_agent, current_caller
 from headrace_chassis.identity.seal import read_deployment_keys
 from headrace_chassis.identity.tokens import TokenVerifier
-from headrace_chassis.server import App, serve
+from headrace_chassis.server import App, Registration, serve
 from headrace_chassis.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Signing:
         return jwt.PyJWK(ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True), "ES256")
 
     def token(
-        self, user: str = "ann", *, roles: tuple[str, ...] = ("owner",), seconds: float = 60, **claims: object
+        self, user: str = "ann", *, roles: tuple[str, ...] = ("user",), seconds: float = 60, **claims: object
     ) -> str:
         content = {
             "sub": user,
@@ -100,7 +100,7 @@ class Agents(agent_service_pb2_grpc.AgentServiceServicer):
         self, request_iterator: AsyncIterator[agent_service_pb2.SessionRequest], context: Any
     ) -> AsyncIterator[agent_service_pb2.SessionResponse]:
         async for request in request_iterator:
-            group = agent_service_pb2.AdaptiveGroup(group=current_agent().cluster, size=request.sequence)
+            group = agent_service_pb2.AdaptiveGroup(group=current_agent().cluster, desired=request.sequence)
             yield agent_service_pb2.SessionResponse(adaptive_groups=[group])
 
 
@@ -138,7 +138,7 @@ class Running:
         channel = self.internal_channel if internal else self.channel
         return cast("RouteServiceAsyncStub", route_service_pb2_grpc.RouteServiceStub(channel))
 
-    def bearer(self, user: str = "ann", *, roles: tuple[str, ...] = ("owner",), seconds: float = 60) -> Metadata:
+    def bearer(self, user: str = "ann", *, roles: tuple[str, ...] = ("user",), seconds: float = 60) -> Metadata:
         return (("authorization", f"Bearer {self.fake.signing.token(user, roles=roles, seconds=seconds)}"),)
 
     def agent(self, cluster: str) -> Metadata:
@@ -160,15 +160,14 @@ class FakeService:
     auth: Auth = field(default_factory=cast("Any", Auth))
     clusters: Clusters = field(default_factory=cast("Any", Clusters))
     failing: list[str] = field(default_factory=list[str])
-    drained: asyncio.Event = field(default_factory=asyncio.Event)
     checked: asyncio.Event = field(default_factory=asyncio.Event)
+    further: tuple[Registration, ...] = ()
 
     async def build(self, _settings: ServiceSettings, _stack: AsyncExitStack) -> App:
         return App(
-            public=[self._auth, self._clusters, self._agents, self._routes],
-            internal=[self._routes],
+            public=[self._auth, self._clusters, self._agents, self._routes, *self.further],
+            internal=[self._routes, *self.further],
             check=self._check,
-            draining=self.drained.set,
             verifier=TokenVerifier(self._keys, "headrace"),
         )
 
@@ -198,9 +197,9 @@ class FakeService:
 
 
 @asynccontextmanager
-async def running_service(settings: ServiceSettings) -> AsyncGenerator[Running]:
-    """Runs the fake service; raises if it ended with an error."""
-    fake = FakeService()
+async def running_service(settings: ServiceSettings, *further: Registration) -> AsyncGenerator[Running]:
+    """Runs the fake service with further servicers; raises if it ended with an error."""
+    fake = FakeService(further=further)
     task = asyncio.create_task(serve(settings, fake.build))
     checked = asyncio.create_task(fake.checked.wait())
     await asyncio.wait([task, checked], return_when=asyncio.FIRST_COMPLETED)

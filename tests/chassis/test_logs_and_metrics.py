@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
 from headrace_chassis import logs, metrics
-from headrace_chassis.secret import Secret
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def restored() -> Iterator[None]:
 def test_a_json_line_has_facts_as_fields_and_no_secret(restored: None, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("json", "info", "auth")
     token = logs.request_id.set("r-1")
-    structlog.get_logger().info("logged in", user="ann", token=Secret("hunter2"))
+    structlog.get_logger().info("logged in", user="ann", token=SecretStr("hunter2"))
     logs.request_id.reset(token)
     logging.getLogger("someone.else").warning("careful")
     ours, theirs = map(json.loads, capsys.readouterr().err.splitlines())
-    assert ours.items() >= {"event": "logged in", "user": "ann", "token": "***", "service": "auth"}.items()
+    assert ours.items() >= {"event": "logged in", "user": "ann", "token": "**********", "service": "auth"}.items()
     assert ours["request_id"] == "r-1"
     assert theirs["event"] == "careful"
 

@@ -1,16 +1,16 @@
-"""Addresses as settings spell them: ``unix:/path`` or ``host:port``."""
+"""Addresses as settings write them: ``unix:/path`` or ``host:port``."""
 
 from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
 
-# sun_path holds 108 bytes on Linux and 104 on macOS, with a zero at the end.
+# sun_path has 108 bytes on Linux and 104 on macOS, including a zero at the end.
 UNIX_PATH_BYTES = 100
 
 
 def unix_path(address: str) -> Path | None:
-    """Returns the path of a ``unix:`` address, None for any other."""
+    """Return the path of a ``unix:`` address, None for any other."""
     if not address.startswith("unix:"):
         return None
     rest = address.removeprefix("unix:")
@@ -18,13 +18,13 @@ def unix_path(address: str) -> Path | None:
 
 
 def host_port(address: str) -> tuple[str, int]:
-    """Splits ``host:port``; an IPv6 host stands in brackets."""
+    """Split ``host:port``; an IPv6 host is in brackets."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a ``host:port`` is reached from this machine only."""
+    """Whether a ``host:port`` can be reached from this machine only."""
     host, _ = host_port(address)
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -33,7 +33,7 @@ def is_loopback(address: str) -> bool:
 
 
 def check_address(address: str) -> str:
-    """Returns the address, or raises ValueError that says what is wrong with it."""
+    """Return the address, or raise ValueError with what is wrong with it."""
     if (path := unix_path(address)) is not None:
         if not path.is_absolute():
             raise ValueError(

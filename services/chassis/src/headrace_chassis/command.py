@@ -25,14 +25,14 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", envvar="HEADRACE_CONFIG", help="YAML file of settings; the environment wins over it."),
 ]
-# What an administrator can put right, told in a sentence; all else is told with a traceback.
+# An administrator can correct these: they are shown as a sentence, all others with a traceback.
 _EXPLAINED = (AddressInUse, BadTlsFile, DeploymentKeyError, HeadraceError)
 
 
 def service_command(
     name: str, settings_class: type[S], build: Callable[[S, AsyncExitStack], Awaitable[App]]
 ) -> typer.Typer:
-    """Makes the command line of the service `name`."""
+    """Return the command line of the service `name`."""
     command = typer.Typer(help=f"headrace's {name} service.", no_args_is_help=True, add_completion=False)
 
     @command.command("serve")
@@ -49,7 +49,7 @@ def service_command(
 
     @command.command("check-config")
     def check_config(config: ConfigFile = None) -> None:
-        """Read and check the settings, print them, start nothing."""
+        """Read and check the settings, print them, and start nothing."""
         settings = load_settings(settings_class, config)
         typer.echo(settings.model_dump_json(indent=2))
 
@@ -71,6 +71,6 @@ def load_settings(settings_class: type[S], config: Path | None) -> S:
 
 
 def _spelled(settings_class: type[ServiceSettings], field: str) -> str:
-    """Names a setting in both spellings, so that whoever reads it knows where to set it."""
+    """Name a setting in both spellings, for the file and for the environment."""
     variable = f"{settings_class.model_config.get('env_prefix', '')}{field.replace('.', '__')}".upper()
     return f"{field} ({variable})" if field else ""

@@ -1,4 +1,4 @@
-"""gRPC health, driven by a real check."""
+"""gRPC health, from a real check of what the service depends on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace_chassis.logs import get_logger
 
 Check = Callable[[], Awaitable[object]]
 CHECK_SECONDS = 2.0
-# Until the first success somebody waits for us.
+# Until the first success, because others wait for it.
 FIRST_CHECK_SECONDS = 0.05
 
 log = get_logger()
@@ -22,7 +22,7 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Health:
-    """Keeps the health of all services of this process; one check stands for all of them."""
+    """Health of all services of this process. One check stands for all of them."""
 
     def __init__(self, check: Check) -> None:
         self.servicer = HealthServicer()
@@ -37,21 +37,21 @@ class Health:
         await self._set(serving=False)
 
     async def run(self) -> None:
-        """Checks for ever."""
+        """Check until cancelled."""
         while True:
-            await self._look()
+            await self._check_once()
             await asyncio.sleep(CHECK_SECONDS if self.passed_once.is_set() else FIRST_CHECK_SECONDS)
 
     async def drain(self) -> None:
-        """Says NOT_SERVING from now on, whatever the check says."""
+        """Report NOT_SERVING from now on, whatever the check finds."""
         self._draining = True
         await self._set(serving=False)
 
-    async def _look(self) -> None:
+    async def _check_once(self) -> None:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 await self._check()
-        except Exception as error:  # noqa: BLE001 any failure means: not healthy
+        except Exception as error:  # noqa: BLE001 any failure means not healthy
             if self._serving is not False or not self.passed_once.is_set():
                 log.warning("not healthy", error=str(error) or type(error).__name__)
             await self._set(serving=False)

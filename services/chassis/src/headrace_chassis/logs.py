@@ -1,4 +1,4 @@
-"""Logs: event name first, facts as fields; one line of JSON each, or coloured for a console."""
+"""Logs: event name first, facts as fields; one JSON object per line, or coloured for a console."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, Literal, cast
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-# Bound once a call by the interceptors; a variable of its own, because structlog's cost several a call.
+# Set once per call by the interceptors. structlog's own context variables cost several per call.
 request_id: ContextVar[str] = ContextVar("headrace_request_id", default="")
 
 
 def get_logger(**facts: object) -> FilteringBoundLogger:
-    """Returns a logger that adds these facts to each line."""
+    """Return a logger that adds these facts to each line."""
     return cast("FilteringBoundLogger", structlog.get_logger(**facts))
 
 
 def configure(style: Literal["console", "json"], level: str, service: str = "") -> None:
-    """Sends structlog and stdlib logging alike to stderr."""
+    """Send the lines of structlog and of stdlib logging to stderr."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_request_id,

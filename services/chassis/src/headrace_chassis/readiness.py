@@ -1,4 +1,4 @@
-"""Tells whoever started this process that it is ready."""
+"""Tells the parent of this process that it is ready."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ READY_FD = "HEADRACE_READY_FD"
 
 
 def report_ready() -> None:
-    """Writes ``ready`` to the file descriptor named by the environment, if any, and closes it."""
+    """Write ``ready`` to the file descriptor that the environment names, if any, and close it."""
     if number := os.environ.pop(READY_FD, ""):
         with os.fdopen(int(number), "w") as pipe:
             pipe.write("ready\n")

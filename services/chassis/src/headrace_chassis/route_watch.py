@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 
+from headrace.backoff import delays
 from headrace.internal.v1 import route_service_pb2 as pb
 from headrace.internal.v1.route_service_pb2_grpc import RouteServiceStub
 from headrace.resource_names import cluster_name
 from headrace_chassis import metrics
-from headrace_chassis.backoff import delays
 from headrace_chassis.logs import get_logger
 from headrace_chassis.routes import RouteChange
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -54,16 +54,16 @@ class RouteChange:
 
     version: str
     snapshot: bool = False
-    routes: Sequence[Route] = ()
-    removed: Sequence[str] = ()
+    routes: tuple[Route, ...] = ()
+    removed: tuple[str, ...] = ()
 
     @classmethod
     def from_message(cls, message: pb.WatchRoutesResponse) -> RouteChange:
         return cls(
             version=message.version,
             snapshot=message.snapshot,
-            routes=[Route.from_message(route) for route in message.routes],
-            removed=[name.removeprefix("clusters/") for name in message.removed],
+            routes=tuple(Route.from_message(route) for route in message.routes),
+            removed=tuple(name.removeprefix("clusters/") for name in message.removed),
         )
 
     def to_message(self) -> pb.WatchRoutesResponse:

@@ -1,4 +1,4 @@
-"""One `serve()` for all services: start, health, readiness, drain, stop."""
+"""Runs a service: start, health, readiness, drain, stop."""
 
 from __future__ import annotations
 
@@ -39,18 +39,16 @@ log = logs.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class App:
-    """What a service is, to the chassis.
+    """A service, as the chassis runs it.
 
     Attributes
     ----------
     public, internal
-        Add a servicer each and return its full name; the internal ones are for headrace's own services.
+        Each adds a servicer and returns its service's full name. Internal ones serve headrace's own services and Envoy.
     check
         Raises while the service is not healthy.
     tasks
-        Run for the service's life; one that ends or fails ends the service.
-    draining
-        Called once, when the service begins to drain.
+        Run as long as the service. The service ends if one of them ends or fails.
     verifier
         Verifies access tokens. Default: with the keys of the auth service.
     """
@@ -59,12 +57,11 @@ class App:
     internal: Sequence[Registration] = ()
     check: Check
     tasks: Sequence[Task] = ()
-    draining: Callable[[], None] | None = None
     verifier: TokenVerifier | None = None
 
 
 async def serve(settings: S, build: Callable[[S, AsyncExitStack], Awaitable[App]]) -> None:
-    """Runs a service until SIGTERM or SIGINT."""
+    """Run a service until SIGTERM or SIGINT."""
     with metrics.metrics_page(settings.metrics_listen):
         async with AsyncExitStack() as stack:
             app = await build(settings, stack)
@@ -81,7 +78,7 @@ async def _verifier(settings: ServiceSettings, stack: AsyncExitStack) -> TokenVe
 
 
 class _Service:
-    """A service on its way from start to stop."""
+    """A service from start to stop."""
 
     def __init__(self, settings: ServiceSettings, app: App, verifier: TokenVerifier) -> None:
         self._settings = settings
@@ -95,15 +92,15 @@ class _Service:
     async def run(self) -> None:
         stopping = asyncio.Event()
         with _signals(stopping):
-            await self._live(stopping)
+            await self._run_until(stopping)
 
-    async def _live(self, stopping: asyncio.Event) -> None:
-        tasks = (self._verifier.run, self._health.run, self._tell_ready, *self._app.tasks)
+    async def _run_until(self, stopping: asyncio.Event) -> None:
+        tasks = (self._verifier.run, self._health.run, self._report_ready, *self._app.tasks)
         async with asyncio.TaskGroup() as group:
             running: list[asyncio.Task[None]] = []
             try:
                 await self._start()
-                running += [group.create_task(_for_life(task)) for task in tasks]
+                running += [group.create_task(_never_ending(task)) for task in tasks]
                 await stopping.wait()
                 await self._drain()
             finally:
@@ -133,9 +130,9 @@ class _Service:
         who = authenticate(self._verifier, self._agent_tokens, internal=internal)
         return lift(*order(who, self._deadlines.deadline))
 
-    async def _tell_ready(self) -> None:
+    async def _report_ready(self) -> None:
         await self._health.passed_once.wait()
-        # What the start has made stays. To look through all of it takes 50 ms, in which nobody would be answered.
+        # Objects of the start stay. Collecting them takes 50 ms, in which no call would be answered.
         gc.collect()
         gc.freeze()
         log.info("ready", replica=self._settings.replica)
@@ -145,8 +142,6 @@ class _Service:
     async def _drain(self) -> None:
         log.info("draining", seconds=self._settings.drain_seconds)
         await self._health.drain()
-        if self._app.draining is not None:
-            self._app.draining()
         self._deadlines.drain()
         await self._stop(self._settings.drain_seconds)
 
@@ -166,7 +161,7 @@ def _signals(stopping: asyncio.Event) -> Generator[None]:
             loop.remove_signal_handler(number)
 
 
-async def _for_life(task: Task) -> None:
+async def _never_ending(task: Task) -> None:
     await task()
     name = getattr(task, "__qualname__", repr(task))
-    raise RuntimeError(f"{name} has ended, which it never should while the service lives")
+    raise RuntimeError(f"{name} has ended, though it should run as long as the service")

@@ -1,17 +1,26 @@
-"""Settings of a service: environment over YAML file over default."""
+"""Settings of a service: the environment first, then a YAML file, then defaults."""
 
 from __future__ import annotations
 
 import os
+import re
 import socket
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, Field, field_serializer, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
 
 from headrace_chassis.addresses import check_address, is_loopback, unix_path
+
+_file: ContextVar[Path | None] = ContextVar("headrace_settings_file", default=None)
 
 
 def _default_replica() -> str:
@@ -27,14 +36,14 @@ OptionalAddress = Annotated[str, AfterValidator(_check_if_set)]
 
 
 class ServiceSettings(BaseSettings):
-    """What every service can be told. Subclasses set `env_prefix` and add their own."""
+    """Settings shared by all services. Subclasses set `env_prefix` and add their own."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_nested_delimiter="__")
 
     deployment: str = Field(
         default="headrace",
         pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-        description="Name of the deployment: prefix of all keys in Redis and mark on all that is started.",
+        description="Name of the deployment: prefix of all keys in Redis and label of all processes.",
     )
     replica: str = Field(
         default_factory=_default_replica,
@@ -45,7 +54,7 @@ class ServiceSettings(BaseSettings):
     listen: Address = Field(description="Public gRPC listener, unix:/path or host:port.")
     internal_listen: OptionalAddress = Field(
         default="",
-        description="gRPC listener for other headrace services, unix:/path or host:port. Empty: none. "
+        description="gRPC listener for headrace's own services and Envoy, unix:/path or host:port. Empty: none. "
         "On TCP beyond this machine it needs the tls_*_file settings.",
     )
     metrics_listen: OptionalAddress = Field(default="", description="host:port of the metrics page. Empty: none.")
@@ -55,41 +64,64 @@ class ServiceSettings(BaseSettings):
         description="Redis: redis://, rediss:// or unix:///path.sock?db=0.",
     )
     deployment_key_file: Path = Field(
-        description="File with the deployment's keys: 32 random bytes each, urlsafe base64, one a line; "
+        description="File with the deployment's keys: 32 random bytes each in urlsafe base64, one per line; "
         "the first seals, all open."
     )
     auth_address: OptionalAddress = Field(
-        default="", description="gRPC address of the auth service, for the keys that tokens are signed with."
+        default="", description="gRPC address of the auth service, for the keys that verify access tokens."
     )
     tls_certificate_file: Path | None = Field(
         default=None,
         description="Certificate of this service with its chain, PEM. When one of the tls_*_file changes, new "
-        "connections to this service get what the files hold then; what cannot be used is logged, and the old stays. "
-        "What this service itself has opened to others keeps the certificate that it began with until a restart.",
+        "connections to this service use the new files; files that cannot be used are logged, and the old ones stay in "
+        "use. Connections that this service opens keep the certificate of its start.",
     )
     tls_key_file: Path | None = Field(default=None, description="Private key of this service, PEM.")
     tls_ca_file: Path | None = Field(
-        default=None, description="Certificate authority that other services' certificates are checked with, PEM."
+        default=None, description="Certificate authority that signs the certificates of other services, PEM."
     )
-    log_format: Literal["console", "json"] = Field(default="console", description="How log lines look.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    log_format: Literal["console", "json"] = Field(default="console", description="Format of log lines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe level that is logged."
+    )
     drain_seconds: float = Field(
-        default=5, ge=0, le=3600, description="How long calls under way may go on after the signal to end."
+        default=5, ge=0, le=3600, description="Seconds after SIGTERM within which calls may finish."
     )
     default_deadline_seconds: float = Field(
-        default=30, gt=0, le=3600, description="Deadline of unary calls that come without one."
+        default=30, gt=0, le=3600, description="Deadline of unary calls that come without one, in seconds."
     )
 
     @classmethod
     def load(cls, file: Path | None = None) -> Self:
-        """Reads the file, if any, and the environment, which wins."""
-        values = _read_yaml(file) if file else {}
-        return cls.model_validate(_merge(values, EnvSettingsSource(cls)()))
+        """Read the environment and the file; raise ValueError that names what is wrong."""
+        if file is not None and not file.is_file():
+            raise ValueError(f"the settings file {file} cannot be read: there is no such file")
+        token = _file.set(file)
+        try:
+            return cls.model_validate({})
+        finally:
+            _file.reset(token)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 not used
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 not used
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the file that `load` was given below the environment."""
+        return init_settings, env_settings, _yaml_source(settings_cls)
 
     @property
     def has_tls(self) -> bool:
-        """Whether services prove themselves to one another with certificates."""
+        """Whether services authenticate one another with certificates."""
         return self.tls_certificate_file is not None
+
+    @field_serializer("redis_url")
+    def _without_password(self, url: str) -> str:
+        return re.sub(r"(?<=://)[^/@]*@", "***@", url)
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:
@@ -110,22 +142,11 @@ class ServiceSettings(BaseSettings):
         return self
 
 
-def _read_yaml(file: Path) -> dict[str, object]:
+def _yaml_source(settings_cls: type[BaseSettings]) -> YamlConfigSettingsSource:
+    file = _file.get()
     try:
-        content: object = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return YamlConfigSettingsSource(settings_cls, file)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"the settings file {file} cannot be read: {error}") from error
-    if not isinstance(content or {}, dict):
-        raise TypeError(f"the settings file {file} must hold a mapping of names to values")
-    return cast("dict[str, object]", content or {})
-
-
-def _merge(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
-    merged = dict(below)
-    for name, value in above.items():
-        old = merged.get(name)
-        if isinstance(old, dict) and isinstance(value, dict):
-            merged[name] = _merge(cast("dict[str, object]", old), cast("dict[str, object]", value))
-        else:
-            merged[name] = value
-    return merged
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the settings file {file} must hold a mapping of names to values") from error

@@ -1,1 +1,1 @@
-"""."""
+"""Identities: callers, rights, tokens and the deployment's keys."""

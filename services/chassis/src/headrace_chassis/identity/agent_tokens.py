@@ -1,4 +1,4 @@
-"""Tokens that agents show: good for one cluster, for nothing but AgentService, and kept nowhere."""
+"""Tokens of agents: each is valid for one cluster and for AgentService only. They are derived, so none is stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace_chassis.identity.seal import derive
 
 
 class AgentTokens:
-    """Issues with the first deployment key and verifies with any."""
+    """Issues tokens with the first deployment key and verifies them with any."""
 
     def __init__(self, keys: Sequence[bytes], deployment: str) -> None:
         self._keys = [derive(key, f"agent-token/{deployment}") for key in keys]
@@ -20,11 +20,11 @@ class AgentTokens:
         return f"{cluster}.{_signature(self._keys[0], cluster)}"
 
     def verify(self, token: str) -> str:
-        """Returns the cluster that the token is good for."""
+        """Return the cluster that the token is valid for."""
         cluster, _, signature = token.rpartition(".")
-        shown = signature.encode()
-        if not cluster or not any(hmac.compare_digest(_signature(key, cluster).encode(), shown) for key in self._keys):
-            raise TokenInvalid("the agent's token is not one that this deployment has issued")
+        given = signature.encode()
+        if not cluster or not any(hmac.compare_digest(_signature(key, cluster).encode(), given) for key in self._keys):
+            raise TokenInvalid("this deployment did not issue the agent's token")
         return cluster
 
 

@@ -13,8 +13,12 @@ from google.protobuf import descriptor_pool
 from headrace.v1 import right_pb2
 from headrace.v1.enums import Right
 
-# gRPC's own services carry no option of ours. They tell nothing about users or clusters.
-OPEN_SERVICES = frozenset({"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"})
+# Contracts of others carry no option of ours. gRPC's own services tell nothing about users or clusters.
+FOREIGN_SERVICES = {
+    "grpc.health.v1.Health": Right.ANYONE,
+    "grpc.reflection.v1alpha.ServerReflection": Right.ANYONE,
+    "envoy.service.auth.v3.Authorization": Right.SERVICE,
+}
 
 _right: ContextVar[Right] = ContextVar("headrace_right")
 
@@ -22,8 +26,8 @@ _right: ContextVar[Right] = ContextVar("headrace_right")
 def right_of(path: str) -> Right | None:
     """Return the right that ``/package.Service/Method`` needs. None means that nobody may call it."""
     service, _, name = path.removeprefix("/").rpartition("/")
-    if service in OPEN_SERVICES:
-        return Right.ANYONE
+    if (foreign := FOREIGN_SERVICES.get(service)) is not None:
+        return foreign
     try:
         method = descriptor_pool.Default().FindMethodByName(f"{service}.{name}")
     except KeyError:

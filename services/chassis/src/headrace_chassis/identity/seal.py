@@ -1,44 +1,36 @@
-"""Sealing what is secret and must be kept, with the deployment's keys."""
+"""The deployment's keys: they seal what is secret and kept in Redis or by a backend, and sign agents' tokens."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 KEY_BYTES = 32
-_VERSION = b"\x01"
-_KEY_ID_BYTES = 4
-_NONCE_BYTES = 12
 
 
 class DeploymentKeyError(ValueError):
-    """The deployment's keys are unusable, or none of them opens what was sealed."""
+    """The deployment's keys cannot be used, or none of them opens a sealed value."""
 
 
 def new_deployment_key() -> str:
-    """Makes a key as the key file holds it."""
-    return base64.urlsafe_b64encode(os.urandom(KEY_BYTES)).decode()
+    """Return a new key, as a line of the key file."""
+    return Fernet.generate_key().decode()
 
 
 def read_deployment_keys(path: Path) -> list[bytes]:
-    """Reads the key file: urlsafe base64, one key a line, the one that seals first."""
+    """Read the key file: 32 random bytes in urlsafe base64 (a Fernet key) per line; the first line seals."""
     try:
         lines = path.read_text(encoding="ascii").split()
     except (OSError, UnicodeDecodeError) as error:
         raise DeploymentKeyError(f"the deployment key file {path} cannot be read: {error}") from error
     keys = [_decode(line, path) for line in lines]
     if not keys:
-        raise DeploymentKeyError(
-            f"the deployment key file {path} is empty; it needs a line with {KEY_BYTES} random bytes"
-        )
+        raise DeploymentKeyError(f"the deployment key file {path} is empty; write {KEY_BYTES} random bytes into it")
     return keys
 
 
@@ -53,35 +45,24 @@ def _decode(line: str, path: Path) -> bytes:
 
 
 def derive(key: bytes, purpose: str) -> bytes:
-    """Returns a key for one purpose, so that no two uses share one."""
+    """Return a key for one purpose, so that no two purposes share one."""
     return hmac.digest(key, f"headrace/{purpose}".encode(), "sha256")
 
 
 class Seal:
-    """Encrypts and authenticates with the first key, opens with any (AES-256-GCM)."""
+    """Encrypts with the first key and opens with any (Fernet)."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._ciphers = {_key_id(key): AESGCM(derive(key, "seal")) for key in keys}
-        self._sealing_id = _key_id(keys[0])
+        self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(derive(key, "seal"))) for key in keys])
 
     def seal(self, content: bytes) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
-        header = _VERSION + self._sealing_id + nonce
-        return header + self._ciphers[self._sealing_id].encrypt(nonce, content, _VERSION)
+        return self._fernet.encrypt(content)
 
     def open(self, sealed: bytes) -> bytes:
-        key_id = sealed[1 : 1 + _KEY_ID_BYTES]
-        nonce = sealed[1 + _KEY_ID_BYTES : 1 + _KEY_ID_BYTES + _NONCE_BYTES]
-        cipher = self._ciphers.get(key_id)
-        if cipher is None or sealed[:1] != _VERSION or len(nonce) < _NONCE_BYTES:
-            raise DeploymentKeyError(
-                "no deployment key opens this sealed record: put the key it was sealed with back into the key file"
-            )
         try:
-            return cipher.decrypt(nonce, sealed[1 + _KEY_ID_BYTES + _NONCE_BYTES :], _VERSION)
-        except InvalidTag:
-            raise DeploymentKeyError("a sealed record was altered; it cannot be opened") from None
-
-
-def _key_id(key: bytes) -> bytes:
-    return hashlib.sha256(b"headrace/key-id" + key).digest()[:_KEY_ID_BYTES]
+            return self._fernet.decrypt(sealed)
+        except InvalidToken:
+            raise DeploymentKeyError(
+                "no deployment key opens a sealed value: it was altered, or the key that sealed it is missing from the "
+                "key file; put that key back"
+            ) from None

@@ -1,4 +1,4 @@
-"""Access tokens: every service verifies them by itself, with keys that auth publishes."""
+"""Access tokens: every service verifies them itself, with the keys that auth publishes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 import jwt
+from cachetools import TLRUCache
 
+from headrace import backoff
 from headrace.errors import StoreUnavailable, TokenExpired, TokenInvalid
 from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc
-from headrace_chassis import backoff
 from headrace_chassis.identity.caller import Caller
 from headrace_chassis.logs import get_logger
 from headrace_chassis.metrics import KEY_REFRESH_FAILURES
@@ -26,10 +27,10 @@ ALGORITHM = "ES256"
 AUDIENCE = "headrace"
 LEEWAY_SECONDS = 5
 REFRESH_SECONDS = 180.0
-# An unknown key id asks auth at once, but whoever invents key ids does not get to ask more often than this.
-SOONEST_REFRESH_SECONDS = 1.0
+# A token with an unknown key id causes a read from auth, at most this often.
+MIN_REFRESH_SECONDS = 1.0
 KEY_READ_SECONDS = 3.0
-TOKENS_CACHED = 20_000
+MAX_CACHED_TOKENS = 20_000
 
 log = get_logger()
 Keys = Mapping[str, jwt.PyJWK]
@@ -37,12 +38,12 @@ KeySource = Callable[[], Awaitable[Keys]]
 
 
 def parse_keys(response: auth_service_pb2.ListSigningKeysResponse) -> Keys:
-    """Turns auth's answer into keys by their id."""
+    """Return the keys of an answer of auth by their id."""
     return {key.key_id: jwt.PyJWK(json.loads(key.jwk_json), ALGORITHM) for key in response.signing_keys}
 
 
 def keys_from_auth(channel: grpc.aio.Channel) -> KeySource:
-    """Reads the keys from AuthService.ListSigningKeys."""
+    """Return a source that calls AuthService.ListSigningKeys."""
     stub = cast("AuthServiceAsyncStub", auth_service_pb2_grpc.AuthServiceStub(channel))
 
     async def read() -> Keys:
@@ -53,12 +54,12 @@ def keys_from_auth(channel: grpc.aio.Channel) -> KeySource:
 
 
 async def no_keys() -> Keys:
-    """The source of a service that no user calls."""
+    """Source of a service that no user calls."""
     return {}
 
 
 def read_claims(claims: Mapping[str, object]) -> Caller:
-    """Turns the claims of a verified token into the caller."""
+    """Return the caller that the claims of a verified token name."""
     groups, roles = claims.get("groups", ()), claims.get("roles", ())
     return Caller(
         user=str(claims["sub"]),
@@ -70,28 +71,29 @@ def read_claims(claims: Mapping[str, object]) -> Caller:
 
 @dataclass(slots=True)
 class TokenVerifier:
-    """Verifies access tokens; each token's signature is checked once and then known until it expires."""
+    """Verifies access tokens. A token's signature is verified once and cached until the token expires."""
 
     source: KeySource
     deployment: str
     clock: Callable[[], float] = time.time
     _keys: Keys = field(default_factory=dict[str, jwt.PyJWK], init=False)
-    _verified: dict[str, tuple[Caller, float]] = field(default_factory=dict[str, tuple[Caller, float]], init=False)
+    _verified: TLRUCache[str, tuple[Caller, float]] = field(init=False)
     _refreshed: float = field(default=float("-inf"), init=False)
     _source_failed: bool = field(default=False, init=False)
     _refreshing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
+    def __post_init__(self) -> None:
+        self._verified = TLRUCache(MAX_CACHED_TOKENS, _expiry, self.clock)
+
     async def verify(self, token: str) -> Caller:
-        """Returns whom the token speaks for."""
-        known = self._verified.get(token)
-        if known is not None and known[1] > self.clock():
-            return known[0]
-        caller, expires = await self._check(token)
-        self._remember(token, caller, expires)
-        return caller
+        """Return the user that the token stands for."""
+        if (cached := self._verified.get(token)) is not None:
+            return cached[0]
+        verified = self._verified[token] = await self._verify(token)
+        return verified[0]
 
     async def run(self) -> None:
-        """Keeps the keys fresh; those known are used on while auth is away."""
+        """Keep the keys fresh until cancelled. While auth is away the last ones stay in use."""
         tries = backoff.delays()
         while True:
             if await self._refresh():
@@ -100,7 +102,7 @@ class TokenVerifier:
             else:
                 await asyncio.sleep(next(tries))
 
-    async def _check(self, token: str) -> tuple[Caller, float]:
+    async def _verify(self, token: str) -> tuple[Caller, float]:
         key = await self._key_of(token)
         try:
             claims = cast(
@@ -116,9 +118,9 @@ class TokenVerifier:
             )
             caller, expires = read_claims(claims), float(str(claims["exp"]))
         except (jwt.InvalidTokenError, ValueError, TypeError):
-            raise TokenInvalid("the access token is not one that this deployment has signed: log in again") from None
+            raise TokenInvalid("this deployment did not sign the access token: log in again") from None
         if expires + LEEWAY_SECONDS <= self.clock():
-            raise TokenExpired("the access token has run out: log in again")
+            raise TokenExpired("the access token has expired: log in again")
         return caller, expires + LEEWAY_SECONDS
 
     async def _key_of(self, token: str) -> jwt.PyJWK:
@@ -129,33 +131,31 @@ class TokenVerifier:
         if key_id not in self._keys:
             await self._refresh_if_due()
         if key_id not in self._keys and self._source_failed:
-            raise StoreUnavailable("auth does not answer, so the access token cannot be verified: repeat in a moment")
+            raise StoreUnavailable("auth does not answer, so the token cannot be verified: repeat the call in a moment")
         if key_id not in self._keys:
-            raise TokenInvalid("the access token was signed with a key that is not this deployment's: log in again")
+            raise TokenInvalid("the access token is signed with a key that is not this deployment's: log in again")
         return self._keys[key_id]
 
     async def _refresh_if_due(self) -> None:
         async with self._refreshing:
-            if time.monotonic() - self._refreshed >= SOONEST_REFRESH_SECONDS:
+            if time.monotonic() - self._refreshed >= MIN_REFRESH_SECONDS:
                 self._refreshed = time.monotonic()
                 await self._refresh()
 
     async def _refresh(self) -> bool:
         try:
             keys = await self.source()
-        except Exception as error:  # noqa: BLE001 whatever it was, the keys at hand are used on
+        except Exception as error:  # noqa: BLE001 whatever failed, the last keys stay in use
             KEY_REFRESH_FAILURES.inc()
             self._source_failed = True
-            log.warning("signing keys not read", error=str(error), keys_at_hand=len(self._keys))
+            log.warning("signing keys not read", error=str(error), keys=len(self._keys))
             return False
         if not self._keys.keys() <= keys.keys():
-            self._verified.clear()  # a key was withdrawn: what it signed must prove itself again
+            self._verified.clear()  # a key was withdrawn: tokens that it signed must fail
         self._keys = keys
         self._source_failed = False
         return True
 
-    def _remember(self, token: str, caller: Caller, expires: float) -> None:
-        if len(self._verified) >= TOKENS_CACHED:
-            del self._verified[next(iter(self._verified))]
-        self._verified.pop(token, None)
-        self._verified[token] = (caller, expires)
+
+def _expiry(_token: str, verified: tuple[Caller, float], _now: float) -> float:
+    return verified[1]

@@ -1,4 +1,4 @@
-"""What every call passes on its way in: observe, errors, authenticate, deadline."""
+"""The interceptors of every call: observe, errors, authenticate, deadline."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from headrace_chassis.interceptors.observe import observe
 
 
 def order(authenticate: Interceptor, deadline: Interceptor) -> tuple[Interceptor, ...]:
-    """Puts the four into their order, the outermost first: each tells of what those within it refuse."""
+    """Return the four in their order, the outermost first: each sees what those within it refuse."""
     return (observe, errors, authenticate, deadline)

@@ -1,32 +1,37 @@
-"""What the interceptors know about a method before any call of it, and about a call."""
+"""A method and a call of it, as the interceptors see them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, TypeAlias
 
 import grpc
 
+from headrace._wire.version import KEY
 from headrace.v1.enums import Right
+
+# Trailing metadata of every answer. A client warns of a version too far from its own.
+VERSION = ((KEY, version("headrace-chassis")),)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # one interceptor serves all messages
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method, looked at once and not for each call.
+    """A method, inspected once for all its calls.
 
     Attributes
     ----------
     path
-        As it goes over the wire: ``/headrace.v1.AuthService/Login``.
+        On the wire: ``/headrace.v1.AuthService/Login``.
     name
         For people and metrics: ``AuthService.Login``.
     is_stream
-        Whether it answers, or is asked, with a stream.
+        Whether requests or responses are a stream.
     right
-        What the caller must be; None: nobody may.
+        Right that the caller needs. None means that nobody may call it.
     """
 
     path: str
@@ -37,16 +42,16 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call under way.
+    """A call that is being served.
 
     Attributes
     ----------
     request
-        As it came: bytes, or an iterator of messages.
+        As received: bytes, or an iterator of messages.
     context
-        gRPC's.
+        Context of gRPC.
     metadata
-        What was sent with it; read once, since gRPC makes it anew each time.
+        Metadata of the request, read once: gRPC builds it again at each read.
     """
 
     request: Any
@@ -55,7 +60,7 @@ class Call:
 
 
 Serve: TypeAlias = "Callable[[Call], Awaitable[Any]]"
-"""Serves a call; answers None where it has written its answers to the context."""
+"""Serves a call. Returns None if it has written its responses to the context."""
 
 Interceptor: TypeAlias = "Callable[[Method, Serve], Serve]"
-"""Wraps what serves a method, once for all its calls."""
+"""Wraps the function that serves a method, once for all its calls."""

@@ -1,4 +1,4 @@
-"""Deadline: unary calls always have one; streams go on until the client leaves or the service drains."""
+"""Deadline: unary calls always have one; streams run until the client leaves or the service drains."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from weakref import WeakSet
 from headrace.errors import DeadlineExceeded, Draining
 from headrace_chassis.interceptors.call import Call, Context, Method, Serve
 
-# Kept back of the caller's own deadline, so that our answer is there before the caller gives up.
-MOST_KEPT_BACK_SECONDS = 0.1
-KEPT_BACK_SHARE = 0.1
+# Taken off the caller's deadline, so that our answer arrives before the caller gives up.
+MAX_MARGIN_SECONDS = 0.1
+MARGIN_SHARE = 0.1
 
 
 class Deadlines:
@@ -23,14 +23,14 @@ class Deadlines:
         self._draining = False
 
     def drain(self) -> None:
-        """Ends all streams with `Draining`, also those that come yet."""
+        """End all streams with `Draining`, also those that are opened from now on."""
         self._draining = True
         now = asyncio.get_running_loop().time()
         for scope in list(self._streams):
             scope.reschedule(now)
 
     def deadline(self, method: Method, serve: Serve) -> Serve:
-        """Innermost: bounds the work itself."""
+        """Innermost: bounds the work of the servicer."""
         return self._until_drained(serve) if method.is_stream else self._in_time(method, serve)
 
     def _in_time(self, method: Method, serve: Serve) -> Serve:
@@ -44,8 +44,8 @@ class Deadlines:
                 if not scope.expired():
                     raise
                 raise DeadlineExceeded(
-                    f"{method.name} was not done within its {seconds:.3g} s and was given up; "
-                    "look whether it took effect, or repeat it with a longer deadline"
+                    f"{method.name} took longer than its deadline of {seconds:.3g} s and was cancelled; "
+                    "check whether it took effect, or repeat it with a longer deadline"
                 ) from None
 
         return bounded
@@ -53,7 +53,7 @@ class Deadlines:
     def _until_drained(self, serve: Serve) -> Serve:
         async def drained(call: Call) -> Any:
             if self._draining:
-                raise Draining("this replica is shutting down; call again, another one answers")
+                raise Draining("this replica is shutting down: repeat the call, another answers")
             scope = asyncio.timeout(None)
             try:
                 async with scope:
@@ -62,14 +62,15 @@ class Deadlines:
             except TimeoutError:
                 if not scope.expired():
                     raise
-                raise Draining("this replica is shutting down; open the stream again, another one answers") from None
+                raise Draining("this replica is shutting down: open the stream again, another answers") from None
             finally:
                 self._streams.discard(scope)
 
         return drained
 
     def _seconds(self, context: Context) -> float:
-        remaining = cast("float | None", context.time_remaining())  # None without a deadline, whatever its type says
+        # None without a deadline, though its type does not say so.
+        remaining = cast("float | None", context.time_remaining())
         if remaining is None:
             return self._default_seconds
-        return remaining - min(MOST_KEPT_BACK_SECONDS, remaining * KEPT_BACK_SHARE)
+        return remaining - min(MAX_MARGIN_SECONDS, remaining * MARGIN_SHARE)

@@ -1,4 +1,4 @@
-"""Lifts interceptors over handlers of every kind."""
+"""Wraps handlers of every kind into interceptors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 
 
 class _Lifted(grpc.aio.ServerInterceptor):
-    """All interceptors as one of gRPC's; handlers are wrapped once for each method."""
+    """All interceptors as one of gRPC's. Each method's handler is wrapped once."""
 
     def __init__(self, interceptors: tuple[Interceptor, ...]) -> None:
         self._interceptors = interceptors
@@ -31,17 +31,17 @@ class _Lifted(grpc.aio.ServerInterceptor):
         if (wrapped := self._wrapped.get(path)) is not None:
             return wrapped
         if (handler := await continuation(handler_call_details)) is None:
-            return None  # not implemented here; not remembered either, or strangers could fill the memory
-        wrapped = self._wrapped[path] = _wrap(handler, _look_at(path, handler), self._interceptors)
+            return None  # not implemented; not cached, or anybody could fill the memory
+        wrapped = self._wrapped[path] = _wrap(handler, _describe(path, handler), self._interceptors)
         return wrapped
 
 
 def lift(*interceptors: Interceptor) -> grpc.aio.ServerInterceptor:
-    """Makes one gRPC interceptor of ours; the first is the outermost."""
+    """Return one gRPC interceptor made of ours; the first is the outermost."""
     return _Lifted(interceptors)
 
 
-def _look_at(path: str, handler: Handler) -> Method:
+def _describe(path: str, handler: Handler) -> Method:
     service, _, name = path.rpartition("/")
     is_stream = handler.request_streaming or handler.response_streaming
     return Method(path, f"{service.rpartition('.')[2]}.{name}", is_stream, right_of(path))
@@ -56,16 +56,22 @@ def _wrap(handler: Handler, method: Method, interceptors: tuple[Interceptor, ...
     async def entry(request: object, context: Context) -> Any:
         return await serve(Call(request, context, dict(context.invocation_metadata() or ())))
 
-    behaviour = cast("Any", entry)
+    behaviour, serialize = cast("Any", entry), _serializer(handler)
     if not handler.response_streaming:
-        return grpc.unary_unary_rpc_method_handler(behaviour, None, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(behaviour, None, serialize)
     if not handler.request_streaming:
-        return grpc.unary_stream_rpc_method_handler(behaviour, None, handler.response_serializer)
-    return grpc.stream_stream_rpc_method_handler(behaviour, handler.request_deserializer, handler.response_serializer)
+        return grpc.unary_stream_rpc_method_handler(behaviour, None, serialize)
+    return grpc.stream_stream_rpc_method_handler(behaviour, handler.request_deserializer, serialize)
+
+
+def _serializer(handler: Handler) -> Callable[[object], bytes]:
+    """Return a serializer that leaves bytes as they are: an answer may be serialised already (ADR 7)."""
+    serialize = cast("Callable[[object], bytes]", handler.response_serializer)
+    return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 
 def _server_of(handler: Handler) -> Serve:
-    """Makes the innermost of what serves a method: the servicer itself."""
+    """Return the innermost function that serves a method: the servicer's own."""
     if not handler.response_streaming:
         unary = cast("Callable[[object, Context], Awaitable[object]]", handler.unary_unary)
         return lambda call: unary(_decoded(handler, call.request), call.context)
@@ -77,8 +83,8 @@ def _server_of(handler: Handler) -> Serve:
 
 
 async def _write_all(answer: object, context: Context) -> None:
-    """Writes what the servicer yields here, in the call's own task, where a drain can still turn into an answer."""
-    if isinstance(answer, Awaitable):  # it writes to the context by itself
+    """Write what the servicer yields in the call's own task, where a drain can still become an answer."""
+    if isinstance(answer, Awaitable):  # it writes to the context itself
         await cast("Awaitable[None]", answer)
         return
     async with aclosing(cast("Any", answer)) as responses:
@@ -87,7 +93,7 @@ async def _write_all(answer: object, context: Context) -> None:
 
 
 def _decoded(handler: Handler, raw: bytes) -> object:
-    """Decodes within the interceptors, so that garbage gets a typed error like everything else."""
+    """Decode within the interceptors, so that garbage is answered with a typed error."""
     try:
         return cast("Callable[[bytes], object]", handler.request_deserializer)(raw)
     except DecodeError:

@@ -1,4 +1,4 @@
-"""Observe: request id, metrics, and a log line for what went wrong; and the answer tells who has answered."""
+"""Observe: request id, metrics, the version in each answer, and a log line for each call that failed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any, cast
 import grpc
 
 from headrace_chassis import logs, metrics
-from headrace_chassis.interceptors.call import Call, Context, Method, Serve
-from headrace_chassis.interceptors.version import VERSION
+from headrace_chassis.interceptors.call import VERSION, Call, Context, Method, Serve
 
 REQUEST_ID_KEY = "x-request-id"
 REQUEST_ID_LENGTH = 64
@@ -21,7 +20,7 @@ log = logs.get_logger()
 
 
 def observe(method: Method, serve: Serve) -> Serve:
-    """Outermost: sees also what the others refuse."""
+    """Outermost: also sees what the others refuse."""
     in_flight = metrics.RPCS_IN_FLIGHT.labels(method.name)
 
     def count(code: str, started: float) -> float:
@@ -61,5 +60,5 @@ def _request_id(metadata: Mapping[str, str | bytes]) -> str:
 
 
 def _code(context: Context) -> str:
-    code = cast("object", context.code())  # a number or None where nobody has set it
+    code = cast("object", context.code())  # a number or None if it was not set
     return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"

@@ -1,1 +1,1 @@
-"""."""
+"""Redis: the connection, scripts, keys and leases."""

@@ -1,29 +1,30 @@
-"""The connection to Redis, and what becomes of its failures."""
+"""The connection to Redis, and how its errors are translated."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from functools import wraps
 from types import TracebackType
-from typing import ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 import redis.asyncio
 from redis import exceptions
-from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from headrace.errors import StoreUnavailable
-from headrace_chassis.redis.sending import keep_cancellations
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_Base = AbstractConnection if TYPE_CHECKING else object
 
 CONNECTIONS = 64
 # A blocking read must block for less than this.
 ANSWER_SECONDS = 5.0
 CONNECT_SECONDS = 2.0
-# What Redis says when it is there but cannot serve, or must not write.
+# Redis is there but cannot serve, or must not write.
 _UNAVAILABLE = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
@@ -35,31 +36,49 @@ _UNAVAILABLE = (
 )
 
 
+class _Cancellable(_Base):
+    """Mixed into a connection class: sends within `asyncio.timeout`.
+
+    redis-py sends within `asyncio.wait_for`, which before Python 3.12 discards a cancellation that arrives as the
+    sending completes; a loop over commands then never ends (ADR 6 has the figure).
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        limit, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(limit):
+                await super().send_packed_command(command, check_health)
+        except TimeoutError:
+            raise exceptions.TimeoutError("Redis accepts no more commands") from None
+        finally:
+            self.socket_timeout = limit
+
+
 def connect(url: str) -> redis.asyncio.Redis:
-    """Opens a pool, lazily. Readers that block for long take a pool of their own, so that they starve nobody."""
+    """Return a pool that connects when it is used. Readers that block for long need a pool of their own."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
         timeout=ANSWER_SECONDS,
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
-        # Only lost connections: after a time-out nobody knows what became of the command.
+        # Only lost connections: after a time-out it is unknown whether the command was executed.
         retry=Retry(
             ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2, supported_errors=(exceptions.ConnectionError,)
         ),
     )
-    keep_cancellations(pool)
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
     return redis.asyncio.Redis.from_pool(pool)
 
 
 async def ping(connection: redis.asyncio.Redis) -> None:
-    """Raises StoreUnavailable unless Redis answers; what a service's health depends on."""
+    """Raise StoreUnavailable unless Redis answers."""
     with store_errors():
         await cast("Awaitable[object]", connection.ping())
 
 
 def as_store_unavailable(error: BaseException) -> StoreUnavailable | None:
-    """Returns our error if this one means that Redis is away, else None."""
+    """Return our error if this one means that Redis is away, else None."""
     misconfigured = isinstance(error, exceptions.ResponseError) and str(error).startswith(("MISCONF", "NOREPLICAS"))
     if not isinstance(error, _UNAVAILABLE) and not misconfigured:
         return None
@@ -67,7 +86,7 @@ def as_store_unavailable(error: BaseException) -> StoreUnavailable | None:
 
 
 class store_errors:  # noqa: N801 a context manager that is also a decorator, named as a function like contextlib's
-    """Turns Redis being away into `StoreUnavailable`; as ``with store_errors():`` or ``@store_errors()``."""
+    """Raises `StoreUnavailable` where Redis is away; as ``with store_errors():`` or ``@store_errors()``."""
 
     __slots__ = ()
 

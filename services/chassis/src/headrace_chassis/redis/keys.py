@@ -1,11 +1,11 @@
-"""Keys in Redis that the chassis itself writes.
+"""Keys in Redis that the chassis writes.
 
 ==================  ======  =========================  =============  ==================
 key                 type    content                    expiry         written by
 ==================  ======  =========================  =============  ==================
 ``lease:<shard>``   hash    ``holder``, ``fence``      lease's ttl    ``leases.py``
 ``lease-fence``     string  newest fencing number      permanent      ``leases.py``
-``lease-replicas``  zset    replica -> ms it lives to  lease's ttl    ``leases.py``
+``lease-replicas``  zset    replica -> ms when it expires  lease's ttl    ``leases.py``
 ==================  ======  =========================  =============  ==================
 """
 
@@ -15,7 +15,7 @@ from typing import Self
 
 
 class Prefix(str):
-    """What all keys of a deployment begin with; in braces, so that they share a slot."""
+    """Prefix of all keys of a deployment; in braces, so that they share a slot."""
 
     __slots__ = ()
 
@@ -27,7 +27,7 @@ class Prefix(str):
 
 
 def lease(prefix: Prefix, shard: int) -> str:
-    """Key of a shard's lease; store scripts compare its field ``fence`` with the writer's."""
+    """Key of a shard's lease. Scripts compare its field ``fence`` with the writer's."""
     return prefix.key("lease", shard)
 
 
@@ -37,5 +37,5 @@ def lease_fence(prefix: Prefix) -> str:
 
 
 def lease_replicas(prefix: Prefix) -> str:
-    """Key of the replicas that live."""
+    """Key of the live replicas."""
     return prefix.key("lease-replicas")

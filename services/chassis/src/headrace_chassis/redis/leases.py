@@ -1,7 +1,7 @@
 """Leases: which replica works on which shard, with a fencing number that the store checks.
 
-A replica renews all its leases in one script call a round. It stops believing in them when their time to live has
-passed since it *asked* for the last renewal that was answered, which is before Redis gives them to anybody else.
+A replica renews all its leases in one script call per round. It counts them as lost when their time to live has passed
+since it *sent* the last renewal that was answered. That is before Redis grants them to another replica.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import redis.asyncio
 from headrace.errors import StoreUnavailable
 from headrace_chassis import metrics
 from headrace_chassis.logs import get_logger
-from headrace_chassis.redis import keys
-from headrace_chassis.redis import lua as scripts
+from headrace_chassis.redis import keys, lua
 
 SHARDS = 16
 ROUNDS_PER_TTL = 3
@@ -28,12 +27,12 @@ RELEASE_SECONDS = 1.0
 ShardCallback = Callable[[int], object]
 
 log = get_logger()
-_tick = scripts.load("headrace_chassis.redis", "lease_tick")
-_release = scripts.load("headrace_chassis.redis", "lease_release")
+_tick = lua.load("headrace_chassis.redis", "lease_tick")
+_release = lua.load("headrace_chassis.redis", "lease_release")
 
 
 def shard_of(cluster_id: str, shards: int = SHARDS) -> int:
-    """Returns the shard that a cluster belongs to, the same in every process and release."""
+    """Return the shard that a cluster belongs to; the same in every process and release."""
     return zlib.crc32(cluster_id.encode()) % shards
 
 
@@ -43,11 +42,11 @@ class ShardLeases:
     Parameters
     ----------
     replica
-        Name of this replica, different from all others'.
+        Name of this replica, unique among all.
     shards
         Number of shards, the same in all replicas.
     ttl
-        How long a lease outlives its last renewal.
+        Time after its last renewal at which a lease expires.
     """
 
     def __init__(
@@ -69,25 +68,25 @@ class ShardLeases:
         self._lease_keys = [keys.lease(prefix, shard) for shard in range(shards)]
         self._held: dict[int, int] = {}
         self._surplus: list[int] = []
-        self._believed_until = float("-inf")
+        self._valid_until = float("-inf")
         self._gained: list[ShardCallback] = []
         self._lost: list[ShardCallback] = []
 
     @property
     def held(self) -> Mapping[int, int]:
-        """Shards held, with their fences; empty as soon as they can no longer be believed in."""
-        return MappingProxyType(self._held if self._clock() < self._believed_until else {})
+        """Shards held, with their fences; empty as soon as the leases may have expired."""
+        return MappingProxyType(self._held if self._clock() < self._valid_until else {})
 
     def on_gain(self, callback: ShardCallback) -> None:
-        """Has `callback(shard)` called after a shard was gained; its fence is in `held`."""
+        """Call `callback(shard)` after a shard was gained; its fence is in `held`."""
         self._gained.append(callback)
 
     def on_lose(self, callback: ShardCallback) -> None:
-        """Has `callback(shard)` called once a shard is no longer held; if we give it up, before anybody gets it."""
+        """Call `callback(shard)` when a shard is no longer held; if it is released, before another replica gets it."""
         self._lost.append(callback)
 
     async def run(self) -> None:
-        """Renews, takes and gives up for ever; gives up everything when it is cancelled."""
+        """Renew, acquire and release until cancelled; then release everything."""
         try:
             while True:
                 await self._round()
@@ -97,27 +96,27 @@ class ShardLeases:
             await self.release()
 
     async def release(self) -> None:
-        """Gives up everything, so that others need not wait for the time to live."""
+        """Release everything, so that others need not wait until the leases expire."""
         self._hold({})
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await _release(self._redis, [self._replicas_key, *self._lease_keys], [self._replica])
         except (StoreUnavailable, TimeoutError) as error:
-            log.warning("leases not given up, they will run out", error=str(error))
+            log.warning("leases not released; they will expire", error=str(error))
 
     async def tick(self) -> None:
-        """Does one round: renews, takes free shards up to the fair share, lets go of what is above it."""
-        asked = self._clock()
+        """Do one round: renew, acquire free shards up to the fair share, release those above it."""
+        sent = self._clock()
         arguments = [self._replica, int(self._ttl * 1000), *self._surplus]
         self._surplus = []
         answer: list[int] = await _tick(
             self._redis, [self._replicas_key, self._fence_key, *self._lease_keys], arguments
         )
         share, shards, fences = answer[0], answer[1::2], answer[2::2]
-        # Newest first: what was gained last has the least work under way.
+        # Released newest first: what was gained last has the least work under way.
         held = sorted(zip(shards, fences, strict=True), key=lambda lease: lease[1])
         self._surplus = [shard for shard, _ in held[share:]]
-        self._believed_until = asked + self._ttl
+        self._valid_until = sent + self._ttl
         self._hold(dict(held[:share]))
 
     async def _round(self) -> None:

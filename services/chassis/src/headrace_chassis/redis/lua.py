@@ -1,4 +1,4 @@
-"""Lua scripts: loaded from a package's ``scripts/*.lua``, called by their digest."""
+"""Lua scripts: loaded from a package's ``scripts/*.lua``, called by digest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Argument = str | bytes | int | float
 
 @dataclass(frozen=True)
 class Script:
-    """A script; calling it runs it in Redis, atomically."""
+    """A script. Calling it runs it in Redis, atomically."""
 
     name: str
     text: str = field(repr=False)
@@ -27,7 +27,7 @@ class Script:
 
     async def __call__(
         self, redis: redis.asyncio.Redis, keys: Sequence[str] = (), args: Sequence[Argument] = ()
-    ) -> Any:  # what a script answers, only its one typed caller knows
+    ) -> Any:  # only the one typed caller of a script knows its answer
         with store_errors():
             try:
                 return await cast("Any", redis.evalsha(self.digest, len(keys), *keys, *args))
@@ -37,6 +37,6 @@ class Script:
 
 @cache
 def load(package: str, name: str) -> Script:
-    """Reads ``scripts/<name>.lua`` of a package."""
+    """Read ``scripts/<name>.lua`` of a package."""
     text = (files(package) / "scripts" / f"{name}.lua").read_text(encoding="utf-8")
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

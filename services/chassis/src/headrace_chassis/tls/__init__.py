@@ -1,1 +1,1 @@
-"""."""
+"""TLS: certificates, listeners and channels."""

@@ -1,4 +1,4 @@
-"""The TLS files of a listener, read again when they change: certificates are renewed while services run."""
+"""TLS files of a listener, read again when they change: certificates are renewed while services run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BadTlsFile(Exception):
 
 @dataclass
 class CertificateFiles:
-    """Certificate and key of a listener, and the authority of its clients if these must prove themselves."""
+    """Certificate and key of a listener, and the authority of its clients if they need certificates."""
 
     certificate: Path
     key: Path
@@ -30,28 +30,28 @@ class CertificateFiles:
     _seen: object = field(init=False, default=None)
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Makes credentials that follow the files; raises `BadTlsFile` if they cannot be used now."""
+        """Return credentials that follow the files; raise `BadTlsFile` if the files cannot be used now."""
         self._seen = self._state()
         return grpc.dynamic_ssl_server_credentials(
             self._read(),
-            cast("Any", self._changed),  # its type in the stubs leaves the None out
+            cast("Any", self._changed),  # the stubs omit None from its type
             require_client_authentication=self.ca is not None,
         )
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Returns what is to be used from now on, None for what is used already.
+        """Return the new configuration, or None if nothing changed.
 
-        gRPC asks before each handshake, in a thread of its own; connections that live keep what they have.
+        gRPC calls this before each handshake, in a thread of its own. Open connections keep their certificate.
         """
         if (state := self._state()) == self._seen:
             return None
-        self._seen = state  # also of what is no good: it is told once
+        self._seen = state  # also for files that cannot be used: they are logged once
         try:
             renewed = self._read()
         except BadTlsFile as error:
-            log.warning("the TLS files have changed and cannot be used: the old ones still are", error=str(error))
+            log.warning("the changed TLS files cannot be used; the old ones stay in use", error=str(error))
             return None
-        log.info("the TLS files have changed and are used from now on", certificate=str(self.certificate))
+        log.info("the changed TLS files are in use", certificate=str(self.certificate))
         return renewed
 
     def _state(self) -> object:

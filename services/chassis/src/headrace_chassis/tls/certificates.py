@@ -1,4 +1,4 @@
-"""Certificate authorities and what they issue. Pure functions that compute: call them in a thread."""
+"""Certificate authorities and the certificates that they issue. CPU-bound: call from a thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# Clocks of other machines may be behind ours by so much.
+# Clocks of other machines may be this far behind.
 CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -74,7 +74,7 @@ class Authority:
         server: bool = True,
         client: bool = True,
     ) -> Leaf:
-        """Issues a certificate that ends no later than the authority's own."""
+        """Issue a certificate that expires no later than the authority's own."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(common_name), self.certificate.subject, key.public_key(), lifetime, self.expire_time)
         names = [x509.DNSName(name) for name in dns_names]

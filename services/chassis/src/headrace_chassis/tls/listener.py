@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import TypeAlias
 
 import grpc
 
@@ -15,34 +14,32 @@ from headrace_chassis.tls.certificate_files import CertificateFiles
 
 RECEIVE_BYTES = 4 << 20
 OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.so_reuseport", 0),  # a second start on the same port must fail
+    ("grpc.so_reuseport", 0),  # a second process on the same port must fail
     ("grpc.max_receive_message_length", RECEIVE_BYTES),
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_metadata_size", 32 << 10),  # tokens name all groups of their user
+    ("grpc.max_metadata_size", 32 << 10),  # an access token names all groups of its user
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
-AnyServer: TypeAlias = "grpc.Server | grpc.aio.Server"
-
 log = get_logger()
 
 
 class AddressInUse(Exception):
-    """Another process listens there."""
+    """Another process listens on the address."""
 
 
 def new_server(interceptor: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
-    """Makes a server without an address."""
+    """Return a server without an address."""
     return grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
 
 
-def bind(server: AnyServer, address: str, settings: ServiceSettings, *, internal: bool) -> str:
-    """Binds the server: plain on a unix socket, TLS on TCP where the service has a certificate, which may be renewed.
+def bind(server: grpc.aio.Server, address: str, settings: ServiceSettings, *, internal: bool) -> str:
+    """Bind the server: plain on a unix socket, TLS on TCP if the service has a certificate.
 
-    Returns the address, with the port that was chosen for port 0.
+    Return the address, with the chosen port if the port was 0.
     """
     if (path := unix_path(address)) is not None:
         _clear(path)
@@ -51,20 +48,20 @@ def bind(server: AnyServer, address: str, settings: ServiceSettings, *, internal
         return address
     credentials = _credentials(settings, internal=internal) if settings.has_tls else None
     if credentials is None and not is_loopback(address):
-        log.warning("listens without TLS beyond this machine: leave that to a service mesh only", address=address)
+        log.warning("listening without TLS on the network: only a service mesh makes that safe", address=address)
     port = _add(server, address, credentials)
     return f"{address.rpartition(':')[0]}:{port}"
 
 
-def _add(server: AnyServer, address: str, credentials: grpc.ServerCredentials | None) -> int:
+def _add(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
     try:
         if credentials is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise AddressInUse(
-            f"cannot listen on {address}: another process does, or the address is not this machine's; "
-            "stop that process or choose another address"
+            f"cannot listen on {address}: another process listens there, or the address is not this machine's; "
+            "stop that process, or choose another address"
         ) from error
 
 
@@ -76,7 +73,7 @@ def _credentials(settings: ServiceSettings, *, internal: bool) -> grpc.ServerCre
 
 
 def _clear(path: Path) -> None:
-    """Removes a socket that a killed process left behind, and only that: gRPC itself would take a living one away."""
+    """Remove the socket of a killed process, and only that: gRPC itself would also remove one that is in use."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
@@ -87,4 +84,4 @@ def _clear(path: Path) -> None:
             return
         except OSError as error:
             raise AddressInUse(f"cannot listen on unix:{path}: {error}") from error
-    raise AddressInUse(f"cannot listen on unix:{path}: another process does; stop it or choose another path")
+    raise AddressInUse(f"cannot listen on unix:{path}: another process listens there; stop it, or choose another path")

@@ -1,6 +1,6 @@
--- Gives up all that a replica holds and takes it off the list of the living.
+-- Releases all leases of a replica and removes it from the live replicas.
 -- KEYS 1 replicas (zset)  2.. lease of each shard (hash)   ARGV 1 replica
--- Answers how many leases were given up.
+-- Answers the number of leases released.
 redis.call('ZREM', KEYS[1], ARGV[1])
 local released = 0
 for i = 2, #KEYS do

@@ -1,8 +1,8 @@
--- One round of a replica: says that it lives, renews its leases, takes free ones up to its fair share.
--- KEYS 1 replicas (zset, ms that each lives to)  2 fencing counter (string)  3.. lease of each shard (hash)
--- ARGV 1 replica  2 ttl in ms  3.. numbers of shards to give up
--- Answers the share, then shard and fence of each lease held. More than the share may be held; the excess is
--- given up by the next round, after the replica has stopped working on it.
+-- One round of a replica: records that it is live, renews its leases, acquires free ones up to its fair share.
+-- KEYS 1 replicas (zset, ms when each expires)  2 fencing counter (string)  3.. lease of each shard (hash)
+-- ARGV 1 replica  2 ttl in ms  3.. numbers of shards to release
+-- Answers the share, then shard and fence of each lease held. These may be more than the share; the next round
+-- releases the excess, after the replica has stopped working on it.
 local replica, ttl = ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -44,7 +44,7 @@ for _, i in ipairs(free) do
   if (#answer - 1) / 2 >= share then
     break
   end
-  -- Begins at the time, so that numbers go on growing if the store was emptied.
+  -- Starts at the time, so that numbers keep growing if the store was emptied.
   redis.call('SET', KEYS[2], now, 'NX')
   local fence = redis.call('INCR', KEYS[2])
   redis.call('HSET', KEYS[i], 'holder', replica, 'fence', fence)

@@ -22,7 +22,7 @@ from headrace_chassis.tls.certificates import Authority, Leaf
 from headrace_chassis.tls.channels import open_channel
 
 DAY = timedelta(days=1)
-FAILED = "the TLS files have changed and cannot be used: the old ones still are"
+FAILED = "the changed TLS files cannot be used; the old ones stay in use"
 
 
 def free_address() -> str:

@@ -7,24 +7,34 @@ from collections.abc import Awaitable
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pytest
 from prometheus_client import REGISTRY
 from redis.exceptions import ConnectionError as RedisConnectionError
-from tests.chassis.running import FakeService, Running, unix_channel
+from tests.chassis.running import FakeService, Running, running_service, unix_channel
 from tests.conftest import Eventually
 
 from headrace import errors
 from headrace._wire.status import from_rpc_error
 from headrace.internal.v1 import agent_service_pb2, route_service_pb2
-from headrace.v1 import auth_service_pb2, auth_service_pb2_grpc, cluster_service_pb2
+from headrace.v1 import (
+    auth_service_pb2,
+    auth_service_pb2_grpc,
+    cluster_service_pb2,
+    options_service_pb2,
+    options_service_pb2_grpc,
+)
 from headrace_chassis.interceptors import order
 from headrace_chassis.interceptors.call import Call, Interceptor, Method, Serve
 from headrace_chassis.interceptors.errors import errors as errors_interceptor
 from headrace_chassis.interceptors.lift import lift
 from headrace_chassis.interceptors.observe import observe
+from headrace_chassis.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from headrace.v1.options_service_pb2_grpc import OptionsServiceAsyncStub
 
 LOGIN = auth_service_pb2.LoginRequest()
 WHO_AM_I = auth_service_pb2.WhoAmIRequest()
@@ -123,6 +133,29 @@ async def test_each_answer_tells_the_version_of_the_service(running: Running) ->
     assert told in list(caught.value.trailing_metadata())
 
 
+@pytest.mark.parametrize("serialised", [False, True])
+async def test_an_answer_may_be_serialised_already(settings: ServiceSettings, serialised: bool) -> None:
+    async def answer(request: options_service_pb2.ListOptionsRequest, context: object) -> Any:
+        response = options_service_pb2.ListOptionsResponse(options=[options_service_pb2.Option(key=request.profile)])
+        return response.SerializeToString() if serialised else response
+
+    def register(server: grpc.aio.Server) -> str:
+        handler = grpc.unary_unary_rpc_method_handler(
+            answer,
+            options_service_pb2.ListOptionsRequest.FromString,
+            options_service_pb2.ListOptionsResponse.SerializeToString,
+        )
+        name = "headrace.v1.OptionsService"
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"ListOptions": handler}),))
+        return name
+
+    async with running_service(settings, register) as running:
+        stub = cast("OptionsServiceAsyncStub", options_service_pb2_grpc.OptionsServiceStub(running.channel))
+        request = options_service_pb2.ListOptionsRequest(profile="small")
+        response = await stub.ListOptions(request, metadata=running.bearer())
+    assert [option.key for option in response.options] == ["small"]
+
+
 async def test_malformed_protobuf_is_an_invalid_request(running: Running) -> None:
     call = running.channel.unary_unary("/headrace.v1.AuthService/Login")
     error = await failure(call(b"\xff\xff\xff"))
@@ -153,13 +186,13 @@ async def test_a_unary_call_without_a_deadline_is_given_the_default_one(running:
     running.fake.auth.behaviour = asyncio.Event().wait  # type: ignore[assignment]
     error = await failure(running.auth.Login(LOGIN))
     assert isinstance(error, errors.DeadlineExceeded)
-    assert "AuthService.Login was not done within its 0.3 s" in str(error)
+    assert "AuthService.Login took longer than its deadline of 0.3 s" in str(error)
 
 
 async def test_a_callers_deadline_is_answered_before_the_caller_gives_up(running: Running) -> None:
     running.fake.auth.behaviour = asyncio.Event().wait  # type: ignore[assignment]
     error = await failure(running.auth.Login(LOGIN, timeout=1.0))
-    assert "AuthService.Login was not done within its" in str(error)
+    assert "AuthService.Login took longer than its deadline of" in str(error)
 
 
 async def test_a_cancelled_call_ends_the_servicer_and_is_no_error(running: Running, eventually: Eventually) -> None:
@@ -188,7 +221,7 @@ async def test_both_directions_of_a_stream_know_their_agent(running: Running) ->
     requests = [agent_service_pb2.SessionRequest(sequence=n) for n in (1, 2)]
     call = running.agents.Session(iter(requests), metadata=running.agent("c17"))
     answers = [answer.adaptive_groups[0] async for answer in call]
-    assert [(group.group, group.size) for group in answers] == [("c17", 1), ("c17", 2)]
+    assert [(group.group, group.desired) for group in answers] == [("c17", 1), ("c17", 2)]
 
 
 async def test_services_only_rpcs_answer_on_the_internal_listener(running: Running) -> None:
