@@ -109,7 +109,6 @@ class BackendContract:
         await backend.start([spec(cluster, SCHEDULER, Program(writes="what went wrong\n", code=3))])
         seen = await until_exited(backend, cluster)
         assert (seen.exit_code, seen.exit_cause) == (3, ExitCause.EXITED)
-        assert "3" in seen.message
 
     async def test_a_killed_process_tells_the_signal(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER, Program(code=-9))])
@@ -117,7 +116,6 @@ class BackendContract:
         assert seen.exit_cause is ExitCause.EXITED
         if backend.capabilities.tells_signals:
             assert seen.exit_code == -9
-            assert "signal 9" in seen.message
         else:
             assert seen.exit_code != 0
 
@@ -191,11 +189,12 @@ class BackendContract:
         async with promised(other.capabilities.notice_seconds):
             assert (await anext(changes)).key == ProcessKey(cluster, SCHEDULER)
         assert await until_running(other, cluster) == await until_running(one, cluster)
+        await until_written(other, cluster, "up")
         await other.start([spec(cluster, SCHEDULER)])
         await other.stop(cluster)
         assert (await until_exited(one, cluster)).exit_cause is ExitCause.STOPPED
         if one.capabilities.keeps_logs:
-            assert await text(one, cluster) == await text(other, cluster) == "up\n"
+            assert (await text(one, cluster), await text(other, cluster)) == ("up\n", "up\n")
         await one.forget(cluster)
         assert await other.observe(cluster) == []
         await asyncio.gather(one.close(), other.close())

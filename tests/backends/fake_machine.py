@@ -97,7 +97,7 @@ class FakeMachine:
             exited = replace(
                 self.statuses[cluster, process], state=ProcessState.EXITED, exit_code=code, exit_cause=cause
             )
-            self.set(replace(exited, message=_sentence(code, cause)))
+            self.set(exited)
 
     def forget(self, cluster: str) -> None:
         if cluster in self.unforgettable:
@@ -160,9 +160,3 @@ class FakeMachine:
     def _wake(self, cluster: str) -> None:
         if event := self._news.pop(cluster, None):
             event.set()
-
-
-def _sentence(code: int, cause: ExitCause) -> str:
-    if cause is ExitCause.STOPPED:
-        return "stopped as requested"
-    return f"killed by signal {-code}" if code < 0 else f"exited with code {code}"

@@ -13,29 +13,23 @@ from headrace_backend_local.zygote.exits import OutOfMemory, explain
 @pytest.mark.parametrize(
     ("code", "stopped", "out_of_memory", "cause", "message"),
     [
-        (0, False, False, ExitCause.EXITED, "exited by itself, with code 0"),
-        (3, False, False, ExitCause.EXITED, "exited with code 3"),
-        (-11, False, False, ExitCause.EXITED, "killed by signal 11 (Segmentation fault)"),
-        (
-            -9,
-            False,
-            False,
-            ExitCause.EXITED,
-            "killed by signal 9 (by another process, or by the kernel because memory ran out)",
-        ),
-        (-9, False, True, ExitCause.OUT_OF_MEMORY, "killed by the kernel because memory ran out"),
-        (-9, True, True, ExitCause.STOPPED, "stopped as requested"),
-        (None, True, False, ExitCause.STOPPED, "stopped as requested"),
+        (0, False, False, ExitCause.EXITED, ""),
+        (3, False, False, ExitCause.EXITED, ""),
+        (-11, False, False, ExitCause.EXITED, ""),
+        (-9, False, False, ExitCause.EXITED, "perhaps by the kernel, because memory ran out"),
+        (-9, False, True, ExitCause.OUT_OF_MEMORY, ""),
+        (-9, True, True, ExitCause.STOPPED, ""),
+        (None, True, False, ExitCause.STOPPED, ""),
         (
             None,
             False,
             False,
             ExitCause.EXITED,
-            "exited; its exit code is unknown, because the zygote that had started it was gone",
+            "its exit code is unknown, because the zygote that had started it was gone",
         ),
     ],
 )
-def test_a_sentence_for_each_exit(
+def test_each_exit_has_a_cause_and_what_else_is_known(
     code: int | None, stopped: bool, out_of_memory: bool, cause: ExitCause, message: str
 ) -> None:
     assert explain(code, stopped=stopped, out_of_memory=out_of_memory) == (cause, message)

@@ -13,7 +13,7 @@ from headrace_backend_local.protocol import Report
 from headrace_controller.backends.changes import ChangeFeed
 from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus
 
-_VANISHED = "exited while there was no zygote to see it"
+_VANISHED = "its exit code is unknown, because it exited while no zygote ran"
 
 
 class StatusCache:

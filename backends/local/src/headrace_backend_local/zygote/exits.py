@@ -10,18 +10,16 @@ from headrace.v1.enums import ExitCause
 
 
 def explain(code: int | None, *, stopped: bool, out_of_memory: bool) -> tuple[ExitCause, str]:
-    """Returns the cause of an exit, with a sentence for people."""
+    """Returns the cause of an exit, and for people what cause and code do not tell."""
     if stopped:
-        return ExitCause.STOPPED, "stopped as requested"
+        return ExitCause.STOPPED, ""
     if code is None:
-        return ExitCause.EXITED, "exited; its exit code is unknown, because the zygote that had started it was gone"
-    if code == -signal.SIGKILL and out_of_memory:
-        return ExitCause.OUT_OF_MEMORY, "killed by the kernel because memory ran out"
+        return ExitCause.EXITED, "its exit code is unknown, because the zygote that had started it was gone"
     if code == -signal.SIGKILL:
-        return ExitCause.EXITED, "killed by signal 9 (by another process, or by the kernel because memory ran out)"
-    if code < 0:
-        return ExitCause.EXITED, f"killed by signal {-code} ({signal.strsignal(-code) or 'unknown'})"
-    return ExitCause.EXITED, f"exited with code {code}" if code else "exited by itself, with code 0"
+        if out_of_memory:
+            return ExitCause.OUT_OF_MEMORY, ""
+        return ExitCause.EXITED, "perhaps by the kernel, because memory ran out"
+    return ExitCause.EXITED, ""
 
 
 class OutOfMemory:

@@ -149,7 +149,7 @@ class ProcessTable:
             self._terminations.stop(record.key, record.child, gone.expect(record.key))
         else:
             self._starts.remove(record.key)
-            record.set_exited(None, ExitCause.STOPPED, "stopped before it had started")
+            record.set_exited(None, ExitCause.STOPPED, "")
             self._report(record)
 
     def _watch(self, record: ProcessRecord) -> None:

@@ -16,7 +16,7 @@ from headrace_controller.backends.process import ProcessState, ProcessStatus
 log = get_logger()
 
 _RETRY_SECONDS = (0.1, 5.0)
-_VANISHED = "exited while the backend could not be observed"
+_VANISHED = "its exit code is unknown, because the backend could not be observed"
 
 
 class FollowedBackend:
