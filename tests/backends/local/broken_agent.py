@@ -1,7 +1,7 @@
 """A module of the agent's shape that cannot be imported to the end."""
 
 
-def preload(nice: int) -> None:
+def preload() -> None:
     raise ImportError("no module named dask")
 
 

@@ -11,7 +11,7 @@ preloaded_in = 0
 stood_by_in = 0
 
 
-def preload(nice: int) -> None:
+def preload() -> None:
     global preloaded_in  # noqa: PLW0603 what forks inherit is what is tested
     preloaded_in = os.getpid()
 

@@ -15,11 +15,8 @@ from setproctitle import getproctitle, setproctitle
 class Agent(Protocol):
     """A module that a zygote is given."""
 
-    def preload(self, nice: int) -> None:
-        """Imports everything, once, in the zygote and its private directory.
-
-        Must start no thread. `nice` is added to the niceness of processes that it starts for clusters.
-        """
+    def preload(self) -> None:
+        """Imports everything, once, in the zygote and its private directory. Must start no thread."""
         ...
 
     def standby(self) -> None:
@@ -31,7 +28,7 @@ class Agent(Protocol):
         ...
 
 
-def preload(nice: int) -> None:
+def preload() -> None:
     """Imports what a scheduler or worker needs, and starts the server that forks workers."""
     from headrace.agent import forkserver, process, warm_up
 
@@ -44,7 +41,7 @@ def preload(nice: int) -> None:
     os.register_at_fork(after_in_child=_draw_own_randomness)
     title = getproctitle()
     setproctitle(title.replace("zygote", "fork server", 1))
-    forkserver.start(Path.cwd(), nice)  # the zygote's own directory
+    forkserver.start(Path.cwd())  # the zygote's own directory
     setproctitle(title)
     assert process.run
 

@@ -96,7 +96,7 @@ class WarmPool:
             return
         started = time.monotonic()
         try:
-            self._agent.preload(self._nice)
+            self._agent.preload()
         except Exception as error:
             log.exception("preloading failed")
             raise CannotStart(f"the modules of the process cannot be imported: {error!r}", 1) from error
