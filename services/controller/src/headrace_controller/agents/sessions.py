@@ -75,7 +75,7 @@ class Sessions:
     def added(self, cluster: Cluster) -> None:
         self._accept(cluster.id, cluster)
 
-    def updated(self, _old: Cluster, new: Cluster) -> None:
+    def updated(self, old: Cluster, new: Cluster) -> None:  # noqa: ARG002 a handler of the mirror
         self._accept(new.id, new)
 
     def removed(self, cluster: Cluster) -> None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 import grpc
 import grpc.aio
 from tests.backends.fake_machine import FakeMachine
-from tests.controller.services.stubs import agent_service
+from tests.controller.stubs import agent_service
 
 from headrace.internal.v1 import agent_service_pb2 as pb
-from headrace_controller.backends.base import SCHEDULER, ProcessKey, ProcessSpec, Role
+from headrace.v1 import cluster_pb2
+from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessSpec, Role
 
 
 @dataclass
@@ -86,7 +87,7 @@ def credentials(spec: ProcessSpec) -> tuple[tuple[str, str], ...]:
 
 
 class SchedulerAgent:
-    """Holds a session, opens it anew when it breaks, retires what it is told to."""
+    """Holds a session, opens another one when it breaks, and retires workers as instructed."""
 
     def __init__(self, agents: FakeAgents, spec: ProcessSpec) -> None:
         self._agents = agents
@@ -97,22 +98,29 @@ class SchedulerAgent:
         self.sessions = 0
         self.ended_with: grpc.StatusCode | None = None
         self.closing = False
+        self.acknowledged = asyncio.Event()
         self._outbox: asyncio.Queue[pb.SessionRequest] = asyncio.Queue()
 
     def joined(self, worker: str) -> None:
         self.workers[worker] = f"tls://127.0.0.1:{50000 + len(self.workers)}"
         change = pb.SchedulerChange(joined=[pb.JoinedWorker(process=worker, address=self.workers[worker])])
-        self.say(pb.SessionRequest(change=change))
+        self.report(pb.SessionRequest(change=change))
 
-    def left(self, worker: str) -> None:
+    def left(self, worker: str, tasks_lost: int = 0) -> None:
         if self.workers.pop(worker, None):
-            self.say(pb.SessionRequest(change=pb.SchedulerChange(left=[worker])))
+            change = pb.SchedulerChange(left=[pb.LeftWorker(process=worker, tasks_lost=tasks_lost)])
+            self.report(pb.SessionRequest(change=change))
 
-    def say(self, request: pb.SessionRequest) -> None:
+    def report(self, request: pb.SessionRequest) -> None:
         self._outbox.put_nowait(request)
 
-    def wish(self, size: int, group: str = "default") -> None:
-        self.say(pb.SessionRequest(adaptive_wish=pb.AdaptiveWish(group=group, size=size)))
+    def ask_for(self, size: int, group: str = "default") -> None:
+        self.report(pb.SessionRequest(scale_request=pb.ScaleRequest(group=group, size=size)))
+
+    def close(self, reason: cluster_pb2.EndReason.ValueType = cluster_pb2.END_REASON_IDLE) -> None:
+        """Reports that the scheduler ends by itself; `acknowledged` is set when the controller has saved that."""
+        self.closing = True
+        self.report(pb.SessionRequest(closing=pb.SchedulerClosing(reason=reason)))
 
     async def run(self) -> None:
         while self.ended_with not in {grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND}:
@@ -123,6 +131,8 @@ class SchedulerAgent:
                 if self.closing:
                     return  # gRPC turns the cancellation of a task into this
                 await asyncio.sleep(0.05)
+            if self.acknowledged.is_set():
+                return
 
     async def _session(self) -> None:
         self.sessions += 1
@@ -131,6 +141,8 @@ class SchedulerAgent:
             call = stub.Session(self._requests(), metadata=credentials(self._spec))
             async for instructions in call:
                 self._follow(instructions)
+        if self.closing:
+            self.acknowledged.set()
 
     async def _requests(self) -> AsyncIterator[pb.SessionRequest]:
         self._outbox = asyncio.Queue()
@@ -141,6 +153,8 @@ class SchedulerAgent:
             sequence += 1
             request.sequence = sequence
             yield request
+            if request.HasField("closing"):
+                return
 
     def hello(self) -> pb.SchedulerHello:
         return pb.SchedulerHello(
@@ -153,10 +167,11 @@ class SchedulerAgent:
 
     def _follow(self, instructions: pb.SessionResponse) -> None:
         self.instructions = instructions
-        for order in instructions.retire:
-            mine = [worker for worker in self.workers if worker.startswith(f"{order.group}-")]
-            retired = mine[order.keep :]
+        for instruction in instructions.retire:
+            mine = [worker for worker in self.workers if worker.startswith(f"{instruction.group}-")]
+            retired = mine[instruction.keep :]
             for worker in retired:
                 self.workers.pop(worker)
             if retired:
-                self.say(pb.SessionRequest(change=pb.SchedulerChange(left=retired, retired=retired)))
+                left = [pb.LeftWorker(process=worker, retired=True) for worker in retired]
+                self.report(pb.SessionRequest(change=pb.SchedulerChange(left=left)))

@@ -1,4 +1,4 @@
-"""AgentService: enrolment, sessions, wishes of adaptive scaling."""
+"""AgentService as agents call it: enrolment, sessions, adaptive scaling, and what follows for their clusters."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import grpc.aio
 import pytest
 from google.protobuf.json_format import MessageToDict
 from tests.conftest import Eventually
-from tests.controller.services.errors_of import fails
-from tests.controller.services.fake_agents import SchedulerAgent, credentials
-from tests.controller.services.running import Replica, Site, User
-from tests.controller.services.stubs import agent_service
+from tests.controller.agents.fake_agents import SchedulerAgent, credentials
+from tests.controller.errors_of import fails
+from tests.controller.running import Replica, Site, User
+from tests.controller.stubs import agent_service
 
-from headrace.errors import ClusterEnded, FencedOff, InvalidRequest, TokenInvalid, WorkerNotFound
+from headrace.errors import ClusterEnded, InvalidRequest, SessionReplaced, TokenInvalid, WorkerNotFound
 from headrace.internal.v1 import agent_service_pb2 as agent_pb
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_controller.backends.base import ExitCause, ProcessSpec
+from headrace.v1.enums import ExitCause
+from headrace_controller.backends.process import ProcessSpec
 
 WORKER = agent_pb.PROCESS_ROLE_WORKER
 SCHEDULER = agent_pb.PROCESS_ROLE_SCHEDULER
@@ -32,23 +33,22 @@ async def running(site: Site, user: User, size: int = 0) -> tuple[str, Scheduler
 
 
 async def adapt(user: User, name: str, minimum: int, maximum: int) -> None:
-    bounds = cluster_pb2.AdaptRange(minimum=minimum, maximum=maximum)
-    await user.call("AdaptCluster", pb.AdaptClusterRequest(name=name, adapt=bounds))
+    await user.adapt(name, cluster_pb2.AdaptRange(minimum=minimum, maximum=maximum))
 
 
-async def events(user: User, name: str, kind: str) -> list[str]:
+async def events(user: User, name: str, kind: cluster_pb2.EventType.ValueType) -> list[str]:
     answer = await user.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=name, page_size=1000))
     return [event.message for event in answer.events if event.type == kind]
 
 
-async def test_a_process_is_told_all_it_needs(site: Site, ann: User) -> None:
+async def test_a_process_receives_all_it_needs(site: Site, ann: User) -> None:
     options = {"worker_threads": 3, "worker_memory": "1 GiB", "worker_lifetime": 60, "environment": {"A": "b"}}
     made = await ann.create(options, worker_groups=[cluster_pb2.WorkerGroup(name="default", size=1)])
     await ann.until(made.name, "RUNNING", running=1)
     cluster = made.name.removeprefix("clusters/")
-    told = {name: answer for (of, name), answer in site.agents.enrolled.items() if of == cluster}
-    scheduler = told.pop("scheduler")
-    [worker] = told.values()
+    enrolled = {name: answer for (of, name), answer in site.agents.enrolled.items() if of == cluster}
+    scheduler = enrolled.pop("scheduler")
+    [worker] = enrolled.values()
     assert (scheduler.listen_host, scheduler.dashboard_prefix) == ("127.0.0.1", f"/{made.name}")
     config = MessageToDict(scheduler.dask_config)
     assert config == {"distributed": {"comm": {"require-encryption": True}}}
@@ -73,7 +73,7 @@ async def test_only_wanted_processes_with_the_clusters_token_enrol(site: Site, a
         await fails(ClusterEnded, stub.Enroll(request, metadata=credentials(spec), timeout=5))
 
 
-async def test_a_session_begins_with_a_hello(site: Site, ann: User, controller: Replica) -> None:
+async def test_a_session_starts_with_a_hello(site: Site, ann: User, controller: Replica) -> None:
     _, _, spec = await running(site, ann)
     change = agent_pb.SessionRequest(sequence=1, change=agent_pb.SchedulerChange())
     async with grpc.aio.insecure_channel(controller.endpoint) as channel:
@@ -103,27 +103,28 @@ async def test_an_older_session_is_refused(site: Site, ann: User, controller: Re
     async with grpc.aio.insecure_channel(controller.endpoint) as channel:
         first = [agent_pb.SessionRequest(sequence=1, hello=hello)]
         call = agent_service(channel).Session(iter(first), metadata=credentials(spec))
-        await fails(FencedOff, call.read())
+        await fails(SessionReplaced, call.read())
     assert agent.ended_with is None
 
 
-async def test_an_agents_wish_is_what_is_wanted_within_the_bounds(site: Site, ann: User) -> None:
+async def test_adaptive_scaling_gets_what_it_asks_for_within_its_range(site: Site, ann: User) -> None:
     name, agent, _ = await running(site, ann)
-    agent.wish(9)  # nobody asked for adaptive scaling yet
+    agent.ask_for(9)  # nobody has started adaptive scaling yet
     await adapt(ann, name, 1, 4)
-    await ann.until(name, "RUNNING", running=1)
-    agent.wish(3)
+    etag = (await ann.until(name, "RUNNING", running=1)).etag
+    agent.ask_for(3)
     await ann.until(name, "RUNNING", running=3)
-    agent.wish(100)
+    agent.ask_for(100)
     await ann.until(name, "RUNNING", running=4)
-    agent.wish(0)
-    await ann.until(name, "RUNNING", running=1)
+    agent.ask_for(0)
+    last = await ann.until(name, "RUNNING", running=1)
+    assert (last.etag, last.spec.worker_groups[0].size) == (etag, 1)
 
 
-async def test_agents_hear_of_bounds_and_of_what_to_retire(site: Site, ann: User, eventually: Eventually) -> None:
+async def test_agents_receive_ranges_and_what_to_retire(site: Site, ann: User, eventually: Eventually) -> None:
     name, agent, _ = await running(site, ann, 2)
     await adapt(ann, name, 0, 5)
-    group = agent_pb.AdaptiveGroup(group="default", minimum=0, maximum=5, size=2)
+    group = agent_pb.AdaptiveGroup(group="default", minimum=0, maximum=5, desired=2)
     await eventually(lambda: list(agent.instructions.adaptive_groups) == [group])
     await ann.scale(name, 0)
     await ann.until(name, "RUNNING", running=0)
@@ -131,34 +132,60 @@ async def test_agents_hear_of_bounds_and_of_what_to_retire(site: Site, ann: User
     await eventually(lambda: site.machine.running() == ["scheduler"])
 
 
-async def test_a_wish_over_a_limit_is_clipped_and_told_once(site: Site) -> None:
+async def test_a_request_over_a_limit_gets_a_part_and_is_recorded_once(site: Site) -> None:
     replica = await site.replica(limits={"user": {"cores": 6}}, worker={"cores": 2})
     carl = await replica.user("carl")
     name, agent, _ = await running(site, carl)
     await adapt(carl, name, 0, 50)
     for _ in range(3):
-        agent.wish(10)
+        agent.ask_for(10)
     await carl.until(name, "RUNNING", running=3)
-    agent.wish(10)
-    agent.wish(2)
-    agent.wish(3)
+    agent.ask_for(10)
+    agent.ask_for(2)
+    agent.ask_for(3)
     await carl.until(name, "RUNNING", running=3)
-    [told] = await events(carl, name, "AdaptiveClipped")
-    assert "wants 10 workers in group 'default' and gets 3" in told
+    [message] = await events(carl, name, cluster_pb2.EVENT_TYPE_SCALING_LIMITED)
+    assert "asked for 10 workers in group 'default' and got 3" in message
 
 
 async def test_an_agents_events_are_the_clusters(site: Site, ann: User, eventually: Eventually) -> None:
     name, agent, _ = await running(site, ann)
-    event = agent_pb.AgentEvent(type="WorkerPaused", message="x" * 5000, warning=True)
-    agent.say(agent_pb.SessionRequest(event=event))
+    delayed = cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED
+    agent.report(agent_pb.SessionRequest(event=agent_pb.AgentEvent(type=delayed, message="x" * 5000)))
 
-    async def told() -> bool:
-        return await events(ann, name, "WorkerPaused") == ["x" * 1024]
+    async def is_recorded() -> bool:
+        return await events(ann, name, delayed) == ["x" * 1024]
 
-    await eventually(told)
+    await eventually(is_recorded)
 
 
-async def test_a_scheduler_without_agent_is_unreachable_at_first_and_lost_in_the_end(site: Site) -> None:
+async def test_an_idle_scheduler_ends_its_cluster_as_intended(site: Site, ann: User) -> None:
+    name, agent, spec = await running(site, ann, 1)
+    agent.close()
+    await agent.acknowledged.wait()
+    site.machine.exit(spec.key.cluster, code=0)
+    ended = await ann.until(name, "STOPPED")
+    assert ended.status.reason == cluster_pb2.END_REASON_IDLE
+    assert "idle" in ended.status.message
+    assert site.machine.running() == []
+
+
+async def test_the_loss_of_a_worker_is_one_event_with_its_cost(site: Site, ann: User, eventually: Eventually) -> None:
+    name, agent, spec = await running(site, ann, 1)
+    victim = next(worker for worker in site.machine.running() if worker != "scheduler")
+    agent.left(victim, tasks_lost=3)
+    site.machine.exit(spec.key.cluster, victim, code=-9)
+
+    async def is_recorded() -> bool:
+        return bool(await events(ann, name, cluster_pb2.EVENT_TYPE_WORKERS_LOST))
+
+    await eventually(is_recorded)
+    [message] = await events(ann, name, cluster_pb2.EVENT_TYPE_WORKERS_LOST)
+    assert message.startswith(f"Worker {victim} was lost. Its process was killed by signal 9 (SIGKILL)")
+    assert message.endswith("This costs 3 tasks to run again.")
+
+
+async def test_a_scheduler_whose_agent_is_away_is_lost_in_the_end(site: Site) -> None:
     replica = await site.replica(scheduler_lost_seconds=0.5)
     carl = await replica.user("carl")
     name, agent, spec = await running(site, carl, 1)
@@ -196,22 +223,25 @@ async def test_a_worker_that_dies_is_replaced(site: Site, ann: User) -> None:
     assert victim not in site.machine.running()
 
 
-async def test_a_start_that_fails_is_told_within_a_second(site: Site, ann: User) -> None:
+async def test_a_start_that_fails_ends_the_cluster_at_once(site: Site, ann: User) -> None:
     site.machine.fails_to_start = "no module named dask\n"
     made = await ann.create()
-    ended = await ann.until(made.name, "FAILED", within=1)
+    ended = await ann.until(made.name, "FAILED")
     assert ended.status.reason == cluster_pb2.END_REASON_BACKEND_ERROR
     assert ended.status.log_tail == "no module named dask\n"
     assert "7" in ended.status.message
 
 
-async def test_trouble_of_the_backend_is_told_and_survived(site: Site, ann: User, eventually: Eventually) -> None:
+async def test_a_failure_of_the_backend_is_an_event_and_is_survived(
+    site: Site, ann: User, eventually: Eventually
+) -> None:
     site.machine.trouble = "the disk is full"
     made = await ann.create()
 
-    async def told() -> bool:
-        return await events(ann, made.name, "BackendTrouble") == ["The scheduler cannot be started: the disk is full."]
+    async def is_recorded() -> bool:
+        found = await events(ann, made.name, cluster_pb2.EVENT_TYPE_BACKEND_FAILED)
+        return found == ["The scheduler cannot be started: the disk is full."]
 
-    await eventually(told)
+    await eventually(is_recorded)
     site.machine.trouble = ""
     await ann.until(made.name, "RUNNING")

@@ -1,0 +1,93 @@
+"""Replicas that hold sessions: each with a mirror of its own over one real store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from tests.controller.agents.stream import Stream
+
+from headrace_controller.admission import Admission
+from headrace_controller.agents.sessions import Sessions
+from headrace_controller.config import AllLimits, LimitSettings, Settings
+from headrace_controller.keys import Keys
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.profiles import build_profiles
+from headrace_controller.store import Store
+
+CLOCK = 2000.0
+
+
+@dataclass
+class Replica:
+    """What a controller has for its sessions; it can adopt records of `lost` when it has raised all `errors`."""
+
+    store: Store
+    mirror: ClusterMirror
+    admission: Admission
+    name: str
+    lost: dict[str, Cluster] = field(default_factory=dict[str, Cluster])
+    errors: list[Exception] = field(default_factory=list[Exception])
+
+    def __post_init__(self) -> None:
+        self.sessions = Sessions(
+            self.store, self.mirror, self.admission, replica=self.name, adopt=self._adopt, clock=lambda: CLOCK
+        )
+        self.mirror.connect(self.sessions)
+        self.streams: list[Stream] = []
+
+    def connect(self, cluster: ClusterId, *workers: str, session: int = 10) -> Stream:
+        found = self.mirror.get(cluster)
+        assert found is not None
+        self.streams.append(Stream(self.sessions, found, *workers, session=session))
+        return self.streams[-1]
+
+    def record(self, cluster: ClusterId) -> Cluster:
+        found = self.mirror.get(cluster)
+        assert found is not None
+        return found
+
+    async def _adopt(self, cluster: str) -> bool:
+        if self.errors:
+            raise self.errors.pop(0)
+        if (record := self.lost.pop(cluster, None)) is None:
+            return False
+        demand = self.admission.demand(record)
+        if adopted := await self.store.records.adopt(record, secrets=b"sealed", demand=demand):
+            self.mirror.apply(adopted)
+        return True
+
+
+@pytest.fixture
+def admission() -> Admission:
+    """At most 6 cores for a user; a worker has one, where its options have no other number."""
+    settings = Settings(listen="127.0.0.1:0", deployment_key_file=Path("key"), backends={"fake": {}})
+    return Admission(AllLimits(user=LimitSettings(cores=6)), build_profiles(settings, {"fake": []}))
+
+
+@pytest.fixture
+async def replicas(
+    redis: Redis, keys: Keys, store: Store, admission: Admission
+) -> AsyncIterator[tuple[Replica, Replica]]:
+    """Two replicas, *a* and *b*."""
+    made = [Replica(Store(redis, keys), ClusterMirror(Store(redis, keys)), admission, name) for name in ("a", "b")]
+    tasks = [asyncio.create_task(replica.mirror.run()) for replica in made]
+    for replica in made:
+        await replica.mirror.ready.wait()
+    yield made[0], made[1]
+    for replica in made:
+        for stream in replica.streams:
+            await stream.cut()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def replica(replicas: tuple[Replica, Replica]) -> Replica:
+    return replicas[0]

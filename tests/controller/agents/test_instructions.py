@@ -1,0 +1,51 @@
+"""What agents have to do follows from the same numbers as the plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.controller.builders import running_cluster, running_worker, worker
+
+from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace_controller.agents.instructions import instructions
+from headrace_controller.model import AdaptRange, Group, Phase, WorkerState
+
+
+def test_instructions_are_complete() -> None:
+    groups = [Group(name="default", size=1), Group(name="gpu", size=1, adapt=AdaptRange(minimum=0, maximum=4))]
+    workers = running_worker("default-1"), worker("default-2", WorkerState.RETIRING), running_worker("gpu-3")
+    found = instructions(running_cluster(*workers, groups=groups, targets={"gpu": 2}))
+    assert list(found.retire) == [pb.RetireInstruction(group="default", keep=1)]
+    assert list(found.adaptive_groups) == [pb.AdaptiveGroup(group="gpu", minimum=0, maximum=4, desired=2)]
+    assert not found.stop
+
+
+def test_nothing_is_to_do_where_all_is_as_it_should_be() -> None:
+    assert instructions(running_cluster(worker(), groups=[Group(size=0)])) == pb.SessionResponse()
+
+
+def test_a_range_without_a_maximum_has_none() -> None:
+    [group] = instructions(running_cluster(groups=[Group(adapt=AdaptRange(minimum=1))])).adaptive_groups
+    assert not group.HasField("maximum")
+
+
+def test_pending_workers_end_before_running_ones_are_retired() -> None:
+    workers = running_worker("default-1"), worker("default-2"), worker("default-3")
+    assert not instructions(running_cluster(*workers, groups=[Group(size=1)])).retire
+    [instruction] = instructions(running_cluster(*workers, groups=[Group(size=0)])).retire
+    assert instruction == pb.RetireInstruction(group="default", keep=0)
+
+
+def test_all_workers_of_a_removed_group_are_retired() -> None:
+    workers = running_worker("default-1"), running_worker("gpu-2")
+    found = instructions(running_cluster(*workers, groups=[Group(size=1)]))
+    assert list(found.retire) == [pb.RetireInstruction(group="gpu", keep=0)]
+
+
+@pytest.mark.parametrize(
+    "parts", [{"spec": {"stop": True}}, {"status": {"phase": Phase.STOPPING}}, {"status": {"phase": Phase.FAILED}}]
+)
+def test_an_ending_cluster_is_told_nothing_but_to_stop(parts: dict[str, Any]) -> None:
+    cluster = running_cluster(running_worker(), groups=[Group(size=0, adapt=AdaptRange(minimum=0))], **parts)
+    assert instructions(cluster) == pb.SessionResponse(stop=True)

@@ -1,0 +1,300 @@
+"""Sessions of agents: what they report is stored, and the instructions follow the record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from redis.asyncio import Redis
+from tests.conftest import Eventually
+from tests.controller.agents.conftest import CLOCK, Replica
+from tests.controller.agents.stream import joined
+from tests.controller.builders import new_cluster, running_worker, worker
+from tests.controller.conftest import Recorder
+
+from headrace.errors import ClusterNotFound, InternalError, SessionReplaced, StoreUnavailable
+from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.v1 import cluster_pb2
+from headrace.v1.enums import EventType
+from headrace_controller.keys import Keys
+from headrace_controller.model import (
+    AdaptRange,
+    Cluster,
+    Demand,
+    Departure,
+    EndReason,
+    Group,
+    Phase,
+    Severity,
+    WorkerId,
+)
+from headrace_controller.store import Fence
+
+ONE, TWO = WorkerId("default-1"), WorkerId("default-2")
+
+
+@pytest.fixture
+async def cluster(replica: Replica, record: Recorder) -> Cluster:
+    """A cluster with two workers, of which its spec wants one."""
+    made = new_cluster(groups=(Group(size=1),))
+    made = replace(made, workers={ONE: running_worker(ONE), TWO: worker(TWO)})
+    recorded = await record(made)
+    await replica.mirror.fresh()
+    return recorded
+
+
+async def ended(replica: Replica, cluster: Cluster, fence: Fence) -> None:
+    seen = replica.record(cluster.id)
+    status = replace(seen.status, phase=Phase.STOPPED, reason=EndReason.USER, ended=CLOCK)
+    replica.mirror.apply(await replica.store.records.save_status(seen, replace(seen, status=status), fence=fence))
+
+
+async def test_a_hello_is_stored_before_the_first_instruction(
+    replica: Replica, cluster: Cluster, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    report = (await replica.store.reads.get(cluster.id)).report
+    assert (report.session, report.connected, report.holder, report.changed) == (10, True, "a", CLOCK)
+    assert (report.scheduler_address, report.joined) == ("tls://127.0.0.1:1", {ONE: "tls://127.0.0.1:2"})
+    assert stream.instructions == [pb.SessionResponse()]
+
+
+async def test_changes_are_stored(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    stream.send_change(joined=joined(TWO), activity=pb.Activity(clients=3, idle_since=Timestamp(seconds=7)))
+    stream.send_change(left=[pb.LeftWorker(process=ONE, tasks_lost=4)])
+    await eventually(lambda: replica.record(cluster.id).report.sequence == 3)
+    report = (await replica.store.reads.get(cluster.id)).report
+    assert report.joined == {TWO: "tls://127.0.0.1:2"}
+    assert report.departures == {ONE: Departure(tasks_lost=4)}
+    assert (report.clients, report.idle_since) == (3, 7.0)
+
+
+async def test_instructions_follow_the_record(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    seen = replica.record(cluster.id)
+    groups = (Group(size=0, adapt=AdaptRange(minimum=0, maximum=3)),)
+    changed = await replica.store.records.change(
+        seen, lambda record: replace(record, spec=replace(record.spec, groups=groups)), demand=_nothing, limits={}
+    )
+    replica.mirror.apply(changed)
+    expected = pb.SessionResponse(
+        adaptive_groups=[pb.AdaptiveGroup(group="default", minimum=0, maximum=3, desired=0)],
+        retire=[pb.RetireInstruction(group="default", keep=0)],
+    )
+    await eventually(lambda: stream.instructions[-1:] == [expected])
+
+
+async def test_a_report_that_changes_no_instruction_sends_none(
+    replica: Replica, cluster: Cluster, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    stream.send_change(activity=pb.Activity(clients=1))
+    await eventually(lambda: replica.record(cluster.id).report.sequence == 2)
+    stream.half_close()
+    await stream.task
+    assert len(stream.instructions) == 1
+
+
+async def test_a_newer_session_replaces_an_older_one(
+    replicas: tuple[Replica, Replica], cluster: Cluster, eventually: Eventually
+) -> None:
+    here, there = replicas
+    first = here.connect(cluster.id, session=10)
+    await eventually(lambda: first.instructions)
+    second = here.connect(cluster.id, session=11)
+    await first.task
+    assert isinstance(first.error, SessionReplaced)
+    await eventually(lambda: second.instructions)
+
+    await there.mirror.fresh()
+    third = there.connect(cluster.id, session=12)
+    await second.task
+    assert isinstance(second.error, SessionReplaced)
+    report = (await here.store.reads.get(cluster.id)).report
+    assert (report.session, report.holder, report.connected) == (12, "b", True)
+    assert third.error is None
+
+
+async def test_an_older_session_is_refused(
+    replicas: tuple[Replica, Replica], cluster: Cluster, eventually: Eventually
+) -> None:
+    here, there = replicas
+    newest = here.connect(cluster.id, session=10)
+    late = here.connect(cluster.id, session=9)
+    await late.task
+    assert isinstance(late.error, SessionReplaced)
+    await eventually(lambda: newest.instructions)
+    await there.mirror.fresh()
+    elsewhere = there.connect(cluster.id, session=9)
+    await elsewhere.task
+    assert isinstance(elsewhere.error, SessionReplaced)
+    assert newest.error is None
+    assert here.record(cluster.id).report.connected
+
+
+async def test_an_agent_that_leaves_is_away(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    await stream.cut()
+    report = replica.record(cluster.id).report
+    assert (report.connected, report.changed, report.joined) == (False, CLOCK, {ONE: "tls://127.0.0.1:2"})
+    await replica.sessions.close()
+
+
+async def test_a_session_ends_only_once_the_end_of_its_scheduler_is_stored(replica: Replica, cluster: Cluster) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    stream.send(closing=pb.SchedulerClosing(reason=cluster_pb2.END_REASON_IDLE))
+    stream.half_close()
+    await stream.task
+    assert stream.error is None
+    assert (await replica.store.reads.get(cluster.id)).report.closing is EndReason.IDLE
+
+
+async def test_an_ended_cluster_is_told_to_stop(
+    replica: Replica, cluster: Cluster, fence: Fence, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    await ended(replica, cluster, fence)
+    await eventually(lambda: stream.instructions[-1] == pb.SessionResponse(stop=True))
+    stream.send_change(left=[pb.LeftWorker(process=ONE)])  # nobody needs it any more
+    stream.half_close()
+    await stream.task
+    assert stream.error is None
+
+
+async def test_a_cluster_that_ended_unnoticed_is_told_to_stop(
+    replicas: tuple[Replica, Replica], cluster: Cluster, fence: Fence, eventually: Eventually
+) -> None:
+    here, there = replicas
+    await there.mirror.fresh()
+    stale = here.record(cluster.id)
+    await ended(there, cluster, fence)
+    stream = here.connect(cluster.id)
+    assert stale.status.phase is not Phase.STOPPED
+    await eventually(lambda: stream.instructions == [pb.SessionResponse(stop=True)])
+
+
+async def test_what_the_store_has_lost_is_stored_again(
+    replica: Replica, cluster: Cluster, redis: Redis, keys: Keys, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    replica.lost[cluster.id] = cluster  # without any report
+    await redis.flushall()
+    stream.send_change(joined=joined(TWO))
+
+    async def is_stored() -> bool:
+        await replica.mirror.verify([cluster.id])
+        found = replica.mirror.get(cluster.id)
+        return found is not None and set(found.report.joined) == {ONE, TWO}
+
+    await eventually(is_stored)
+    assert stream.error is None
+    report = (await replica.store.reads.get(cluster.id)).report
+    assert (report.session, report.sequence, report.connected) == (10, 2, True)
+
+
+async def test_a_session_of_a_lost_cluster_reports_again_even_if_nothing_changes(
+    replica: Replica, cluster: Cluster, redis: Redis, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    replica.lost[cluster.id] = cluster
+    await redis.flushall()
+    await replica.mirror.verify([cluster.id])  # as the mirror does when it finds the gap
+    await eventually(lambda: replica.mirror.get(cluster.id) is not None)
+    await eventually(lambda: set(replica.record(cluster.id).report.joined) == {ONE})
+    assert stream.error is None
+
+
+async def test_a_session_of_a_cluster_that_cannot_be_adopted_ends(
+    replica: Replica, cluster: Cluster, redis: Redis, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    await redis.flushall()
+    stream.send_change(activity=pb.Activity(clients=1))
+    await stream.task
+    assert isinstance(stream.error, ClusterNotFound)
+    await replica.mirror.verify([cluster.id])
+
+
+async def test_workers_without_a_record_do_not_count(
+    replica: Replica, cluster: Cluster, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE, "stranger")
+    stream.send_change(joined=joined("another", TWO))
+    await eventually(lambda: replica.record(cluster.id).report.sequence == 2)
+    assert set(replica.record(cluster.id).report.joined) == {ONE, TWO}
+
+
+async def test_a_worker_that_another_replica_has_just_created_counts(
+    replicas: tuple[Replica, Replica], cluster: Cluster, fence: Fence, eventually: Eventually
+) -> None:
+    here, there = replicas
+    stream = here.connect(cluster.id)
+    await eventually(lambda: stream.instructions)
+    await there.mirror.fresh()
+    seen = there.record(cluster.id)
+    three = worker("default-3")
+    await there.store.records.save_status(seen, replace(seen, workers={**seen.workers, three.id: three}), fence=fence)
+    stream.send_change(joined=joined("default-3"))
+    await eventually(lambda: "default-3" in here.record(cluster.id).report.joined)
+
+
+async def test_an_agents_events_are_bounded(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:
+    stream = replica.connect(cluster.id)
+    forged = pb.AgentEvent(type=cluster_pb2.EVENT_TYPE_FAILED, severity=cluster_pb2.SEVERITY_ERROR, message="lie")
+    stream.send(event=forged)
+    delayed = cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED
+    stream.send(event=pb.AgentEvent(type=delayed, severity=cluster_pb2.SEVERITY_WARNING, message="x" * 5000))
+    stream.send(event=pb.AgentEvent(type=delayed, message="y"))
+    stream.half_close()
+    await stream.task
+    found = [(e.type, e.severity, e.message) for e in await replica.store.events.list(cluster.id)]
+    assert found[1:] == [
+        (EventType.RETIREMENT_DELAYED, Severity.WARNING, "x" * 1024),
+        (EventType.RETIREMENT_DELAYED, Severity.INFO, "y"),
+    ]
+
+
+async def test_messages_of_newer_agents_are_ignored(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:
+    stream = replica.connect(cluster.id)
+    stream.send()
+    stream.send(hello=pb.SchedulerHello(session=99))
+    stream.send_change(activity=pb.Activity(clients=1))
+    await eventually(lambda: replica.record(cluster.id).report.clients == 1)
+    assert replica.record(cluster.id).report.session == 10
+
+
+async def test_a_store_that_is_away_is_waited_for(
+    replica: Replica, cluster: Cluster, redis: Redis, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    replica.errors = [StoreUnavailable("away"), StoreUnavailable("still away")]
+    replica.lost[cluster.id] = cluster
+    await redis.flushall()
+    await replica.mirror.verify([cluster.id])
+    await eventually(lambda: (found := replica.mirror.get(cluster.id)) and found.report.joined)
+    assert stream.error is None
+
+
+async def test_a_fault_ends_the_session_with_an_error(
+    replica: Replica, cluster: Cluster, redis: Redis, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    replica.errors = [RuntimeError("a bug")]
+    await redis.flushall()
+    await replica.mirror.verify([cluster.id])
+    await stream.task
+    assert isinstance(stream.error, InternalError)
+
+
+def _nothing(_cluster: Cluster) -> Demand:
+    return Demand()
