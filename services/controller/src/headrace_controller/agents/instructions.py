@@ -21,6 +21,16 @@ def instructions(cluster: Cluster) -> pb.SessionResponse:
     )
 
 
+def same_instructions(one: Cluster, other: Cluster) -> bool:
+    """Whether two records certainly have the same instructions, told without counting workers."""
+    return (
+        one.spec is other.spec
+        and one.targets is other.targets
+        and one.workers is other.workers
+        and one.stopping == other.stopping
+    )
+
+
 def _adaptive(cluster: Cluster, group: Group) -> pb.AdaptiveGroup:
     assert group.adapt is not None
     adapt = group.adapt

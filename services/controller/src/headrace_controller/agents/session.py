@@ -13,7 +13,7 @@ from headrace.v1.enums import EventType
 from headrace_chassis import logs
 from headrace_controller import metrics
 from headrace_controller.agents import reports
-from headrace_controller.agents.instructions import instructions
+from headrace_controller.agents.instructions import instructions, same_instructions
 from headrace_controller.agents.report_writer import ReportWriter
 from headrace_controller.agents.scale_requests import ScaleRequests
 from headrace_controller.mirror import ClusterMirror
@@ -69,6 +69,8 @@ class AgentSession:
         report = reports.after_hello(cluster, first, clock(), holder=replica)
         metrics.UNKNOWN_WORKERS.inc(len({worker.process for worker in first.hello.workers} - cluster.workers.keys()))
         self._writer = ReportWriter(cluster, report, store=store, mirror=mirror, adopt=adopt)
+        self._instructed: Cluster | None = None
+        self._sent: pb.SessionResponse | None = None
         self._news = asyncio.Event()
         self._half_closed = False
         self._error: HeadraceError | None = None
@@ -87,15 +89,13 @@ class AgentSession:
     async def serve(self, requests: AsyncIterator[pb.SessionRequest]) -> AsyncGenerator[pb.SessionResponse]:
         """Yields instructions whenever they change; ends once the agent has closed its side and all is saved."""
         tasks = [asyncio.create_task(self._guard(work)) for work in (self._read(requests), self._writer.run())]
-        sent: pb.SessionResponse | None = None
         try:
             while True:
                 self._news.clear()
                 if self._error is not None:
                     raise self._error
-                if self._writer.saved and (current := instructions(self._cluster)) != sent:
-                    sent = current
-                    yield current
+                if self._writer.saved and (instruction := self._next()) is not None:
+                    yield instruction
                 elif self._writer.saved and self._half_closed:
                     return
                 else:
@@ -104,6 +104,14 @@ class AgentSession:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _next(self) -> pb.SessionResponse | None:
+        """The instructions, if the agent has not received them yet."""
+        before, self._instructed = self._instructed, self._cluster
+        if before is not None and same_instructions(before, self._cluster):
+            return None
+        sent, self._sent = self._sent, instructions(self._cluster)
+        return None if self._sent == sent else self._sent
 
     async def disconnect(self) -> None:
         """Saves that the agent is away, unless a newer session has started."""

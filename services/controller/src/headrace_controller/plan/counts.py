@@ -52,7 +52,10 @@ class GroupCounts(dict[str, GroupCount]):
 
 def count_workers(cluster: Cluster) -> GroupCounts:
     """Counts the workers as the record has them."""
-    counts = GroupCounts(cluster)
+    counts, running = GroupCounts(cluster), WorkerState.RUNNING
     for worker in cluster.workers.values():
-        counts[worker.group].add(worker)
+        if worker.state is running:  # nearly all of them
+            counts[worker.group].running += 1
+        else:
+            counts[worker.group].add(worker)
     return counts
