@@ -60,6 +60,7 @@ COLOURS = Select((Choice("red"), Choice("green", "like grass")))
         (Bytes(), "2.PB", 2 * 10**15),
         (Bytes(), "1152921504606846977", 2**60 + 1),
         (TextMapping(), {"A": "b", "N": 1}, {"A": "b", "N": "1"}),
+        (TextMapping(), {"N": 1.0, "X": 0.25}, {"N": "1", "X": "0.25"}),
         (TextMapping(), MappingProxyType({"A": "b"}), {"A": "b"}),
         (NumberMapping(), {"GPU": 1, "FPGA": 0.5}, {"GPU": 1.0, "FPGA": 0.5}),
         (TextList(), ["dask", "cuda"], ["dask", "cuda"]),

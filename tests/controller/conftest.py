@@ -1,17 +1,26 @@
-"""A store on the real Valkey that leaves nothing behind."""
+"""A store on the real Valkey that leaves nothing behind, and a whole deployment of controllers on it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from redis.asyncio import Redis
 from tests.controller.builders import event
 
+from headrace_chassis.identity.caller import ADMIN, USER
 from headrace_chassis.redis.keys import Prefix
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, Demand, Limits
 from headrace_controller.store import Fence, Store
+
+if TYPE_CHECKING:
+    from tests.controller.running import Replica, Site
+    from tests.controller.user import User
 
 
 @pytest.fixture
@@ -85,3 +94,43 @@ class Recorder:
 @pytest.fixture
 def record(store: Store) -> Recorder:
     return Recorder(store)
+
+
+# Controllers with a fake machine, fake agents and a fake proxy; everything between is real.
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory whose path is short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="hrc-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+async def site(directory: Path, redis_url: str, redis: Redis) -> AsyncIterator[Site]:
+    from tests.controller.running import site  # tests of pure functions need no controller
+
+    _ = redis  # flushed
+    async with site(directory, redis_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def controller(site: Site) -> Replica:
+    return await site.replica()
+
+
+@pytest.fixture
+async def ann(controller: Replica) -> User:
+    return await controller.user("ann")
+
+
+@pytest.fixture
+async def bob(controller: Replica) -> User:
+    return await controller.user("bob")
+
+
+@pytest.fixture
+async def admin(controller: Replica) -> User:
+    return await controller.user("root", USER, ADMIN)

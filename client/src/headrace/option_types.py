@@ -256,9 +256,10 @@ def _key(key: object) -> str:
 
 
 def _item(key: str, item: object) -> str:
-    # Many people write a number as the value of an environment variable: {"OMP_NUM_THREADS": 1}.
-    is_number = isinstance(item, int | float) and not isinstance(item, bool)
-    return _text(str(item) if is_number else item, None, f"[{_shown(key)}]")
+    # Many people write a number as the value of an environment variable: {"OMP_NUM_THREADS": 1}. It may be 1.0 on its way.
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        item = _plain(item)
+    return _text(item, None, f"[{_shown(key)}]")
 
 
 def _check_total(texts: Sequence[str]) -> None:

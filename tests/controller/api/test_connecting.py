@@ -9,7 +9,8 @@ from typing import Protocol
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from tests.conftest import Eventually
-from tests.controller.services.running import Site, User
+from tests.controller.running import Site
+from tests.controller.user import User
 
 from headrace.v1 import cluster_service_pb2 as pb
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.controller.services.errors_of import fails, wrong_fields
-from tests.controller.services.running import Site, User
+import pytest
+from tests.controller.errors_of import fails, wrong_fields
+from tests.controller.running import Site
+from tests.controller.user import User
 
-from headrace.errors import WorkerNotFound
-from headrace.v1 import cluster_pb2
+from headrace.errors import ClusterNotFound, WorkerNotFound
+from headrace.v1 import cluster_pb2, right_pb2
 from headrace.v1 import cluster_service_pb2 as pb
+from headrace_controller.api.log_reading import split
+from headrace_controller.backends.base import LogPiece
 
 
 async def read(user: User, name: str, **request: Any) -> dict[str, bytes]:
     logs: dict[str, bytes] = {}
     async with asyncio.timeout(10):
-        async for piece in user.stream("ReadLogs", pb.ReadLogsRequest(parent=name, **request)):
+        async for piece in user.stream("ReadLogs", pb.ReadLogsRequest(name=name, **request)):
             logs[piece.process] = logs.get(piece.process, b"") + piece.lines
     return logs
 
@@ -53,12 +57,42 @@ async def test_long_logs_come_in_pieces(ann: User, site: Site) -> None:
     made = await ann.create()
     await ann.until(made.name, "RUNNING")
     site.machine.write_log(made.name.removeprefix("clusters/"), "scheduler", b"x" * 200_000 + b"\n")
-    pieces = [piece async for piece in ann.stream("ReadLogs", pb.ReadLogsRequest(parent=made.name))]
+    pieces = [piece async for piece in ann.stream("ReadLogs", pb.ReadLogsRequest(name=made.name))]
     assert max(len(piece.lines) for piece in pieces) == 65536
+
+
+async def test_reading_goes_on_behind_what_was_read(ann: User, site: Site) -> None:
+    made = await ann.create()
+    await ann.until(made.name, "RUNNING")
+    cluster = made.name.removeprefix("clusters/")
+    site.machine.write_log(cluster, "scheduler", b"first\nsecond\n")
+    tokens: dict[str, str] = {}
+    async for piece in ann.stream("ReadLogs", pb.ReadLogsRequest(name=made.name)):
+        tokens[piece.process] = piece.resume_token
+    site.machine.write_log(cluster, "scheduler", b"third\n")
+    assert await read(ann, made.name, tail_lines=1, resume_tokens=tokens) == {"scheduler": b"third\n"}
+    assert await read(ann, made.name, tail_lines=1, resume_tokens={"scheduler": "rubbish"}) == {"scheduler": b"third\n"}
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536, 65537, 200_000])
+def test_a_long_piece_can_be_resumed_only_behind_its_end(size: int) -> None:
+    parts = split(LogPiece("scheduler", b"x" * size, "after"), "before")
+    assert b"".join(part.lines for part in parts) == b"x" * size
+    assert all(0 < len(part.lines) <= 65536 for part in parts)
+    assert [part.resume_token for part in parts] == ["before"] * (len(parts) - 1) + ["after"] * bool(size)
+
+
+async def test_following_ends_with_the_share_that_allowed_it(ann: User, bob: User) -> None:
+    share = cluster_pb2.Share(member="users/bob", rights=[right_pb2.RIGHT_CLUSTER_VIEW])
+    made = await ann.create(request={"shares": [share]})
+    following = asyncio.create_task(fails(ClusterNotFound, read(bob, made.name, follow=True)))
+    await asyncio.sleep(0)
+    await ann.update(made.name, "shares")
+    await following
 
 
 async def test_an_unknown_process_or_a_negative_tail(ann: User) -> None:
     made = await ann.create()
-    await fails(WorkerNotFound, ann.stream("ReadLogs", pb.ReadLogsRequest(parent=made.name, process="nope")).read())
-    wrong = ann.stream("ReadLogs", pb.ReadLogsRequest(parent=made.name, tail_lines=-1)).read()
+    await fails(WorkerNotFound, ann.stream("ReadLogs", pb.ReadLogsRequest(name=made.name, process="nope")).read())
+    wrong = ann.stream("ReadLogs", pb.ReadLogsRequest(name=made.name, tail_lines=-1)).read()
     assert await wrong_fields(wrong) == {"tail_lines"}

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
-from tests.controller.services.errors_of import fails, wrong_fields
-from tests.controller.services.running import Site, User
+from tests.controller.errors_of import fails, wrong_fields
+from tests.controller.running import Site
+from tests.controller.user import User
 
-from headrace.errors import Draining, PermissionDenied, ResumeTokenTooOld
+from headrace.errors import ClusterNotFound, Draining, PermissionDenied, ResumeTokenTooOld
+from headrace.v1 import cluster_pb2, right_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 
 
@@ -57,8 +59,8 @@ async def test_a_watch_goes_on_where_another_one_ended(ann: User) -> None:
     async with watch(ann, resume_token=token) as call:
         step = await call.read()
         while step.cluster.status.worker_groups[0].running < 2:
-            assert step.HasField("cluster")
             step = await call.read()
+            assert step.HasField("cluster")
         assert step.resume_token > token
 
 
@@ -67,11 +69,77 @@ async def test_events_come_along_when_asked_for(ann: User) -> None:
     await ann.until(made.name, "RUNNING")
     async with watch(ann, name=made.name, include_events=True) as call:
         steps = await until_checkpoint(call)
-        assert next(step.event.type for step in steps if step.HasField("event")) == "Created"
+        assert next(step.event.type for step in steps if step.HasField("event")) == cluster_pb2.EVENT_TYPE_CREATED
         await ann.stop(made.name)
-        seen: list[str] = []
-        while "Stopped" not in seen:
+        seen: list[int] = []
+        while cluster_pb2.EVENT_TYPE_STOPPED not in seen:
             seen.append((await call.read()).event.type)
+
+
+async def test_events_of_many_clusters_come_along_each_behind_its_own(ann: User) -> None:
+    made = {(await ann.create()).name for _ in range(5)}
+    async with watch(ann, include_events=True) as call:
+        steps = await until_checkpoint(call)
+        before = ""
+        for step in steps[:-1]:
+            if step.HasField("cluster"):
+                before = step.cluster.name
+            else:
+                assert step.event.name.startswith(f"{before}/events/")
+        assert {step.cluster.name for step in steps if step.HasField("cluster")} == made
+        assert [step.event.type for step in steps].count(cluster_pb2.EVENT_TYPE_CREATED) == 5
+
+
+async def test_of_what_matches_the_end_is_sent_too_and_nothing_of_others(ann: User) -> None:
+    async with watch(ann, filter=pb.ClusterFilter(tags={"team": "a"}), include_events=True) as call:
+        await until_checkpoint(call)
+        await ann.create(tags={"team": "b"})
+        made = await ann.create(tags={"team": "a"})
+        await ann.until(made.name, "RUNNING")
+        await ann.stop(made.name)
+        ended, told = False, False
+        while not (ended and told):
+            step = await call.read()
+            if step.HasField("event"):
+                assert step.event.name.startswith(made.name)
+                told = told or step.event.type == cluster_pb2.EVENT_TYPE_STOPPED
+            elif step.HasField("cluster"):
+                assert step.cluster.name == made.name
+                ended = step.cluster.status.phase == cluster_pb2.PHASE_STOPPED
+        # It no longer matches: what happens to it now is not sent.
+        await ann.delete(made.name)
+        another = await ann.create(tags={"team": "a"})
+        step = await call.read()
+        while not step.HasField("cluster"):
+            assert not step.removed
+            step = await call.read()
+        assert step.cluster.name == another.name
+
+
+async def test_a_watch_of_one_sees_it_in_whatever_phase_and_view(ann: User) -> None:
+    made = await ann.create()
+    await ann.stop(made.name)
+    await ann.until(made.name, "STOPPED")
+    for view in (pb.CLUSTER_VIEW_BASIC, pb.CLUSTER_VIEW_FULL):
+        async with watch(ann, name=made.name, view=view) as call:
+            [step, _] = await until_checkpoint(call)
+            assert step.cluster.status.phase == cluster_pb2.PHASE_STOPPED
+            assert bool(step.cluster.spec.options) is (view == pb.CLUSTER_VIEW_FULL)
+
+
+async def test_a_watch_ends_with_the_share_that_allowed_it(ann: User, bob: User) -> None:
+    share = cluster_pb2.Share(member="users/bob", rights=[right_pb2.RIGHT_CLUSTER_VIEW])
+    made = await ann.create(request={"shares": [share]})
+    async with watch(bob, name=made.name) as call:
+        await until_checkpoint(call)
+        ended = asyncio.create_task(fails(ClusterNotFound, drained(call)))
+        await ann.update(made.name, "shares")
+        await ended
+
+
+async def drained(call: Any) -> None:
+    while True:
+        await call.read()
 
 
 async def test_a_quiet_watch_sends_checkpoints(site: Site) -> None:
@@ -83,7 +151,7 @@ async def test_a_quiet_watch_sends_checkpoints(site: Site) -> None:
 
 
 async def test_a_removed_cluster_is_told(site: Site) -> None:
-    replica = await site.replica(retention_seconds=0, full_pass_seconds=0.1)
+    replica = await site.replica(retention_seconds=0, resync_seconds=0.1)
     ann = await replica.user("ann")
     made = await ann.create()
     async with watch(ann, name=made.name) as call:
@@ -109,9 +177,9 @@ async def test_tokens_that_are_none_or_too_old(site: Site, ann: User, redis: Red
 async def test_everybodys_is_for_admins(ann: User, bob: User, admin: User) -> None:
     await ann.create()
     await bob.create()
-    async with watch(bob, owner="users/-") as call:
+    async with watch(bob, filter=pb.ClusterFilter(owner="users/-")) as call:
         await fails(PermissionDenied, call.read())
-    async with watch(admin, owner="users/-") as call:
+    async with watch(admin, filter=pb.ClusterFilter(owner="users/-")) as call:
         steps = await until_checkpoint(call)
         assert {step.cluster.owner for step in steps[:-1]} == {"users/ann", "users/bob"}
 

@@ -33,7 +33,7 @@ class LimitSettings(BaseModel):
             clusters=self.clusters,
             workers=self.workers,
             cores_milli=None if self.cores is None else round(self.cores * 1000),
-            memory_bytes=self.memory_bytes,
+            memory_bytes=None if self.memory_bytes is None else int(self.memory_bytes),
             gpus=self.gpus,
         )
 

@@ -104,7 +104,7 @@ def _profile(key: str, settings: ProfileSettings, backend: str, options: Mapping
 def _changed(option: Option, change: OptionSettings) -> Option:
     type_ = _narrowed(option.type, change)
     try:
-        default = type_.check(option.default if change.default is None else change.default)
+        default = type_.check(option.default if change.default is None else option.type.check(change.default))
     except BadValue as error:
         raise BadValue(f"the default {error}; set `default`") from error
     return replace(option, type=type_, default=default)

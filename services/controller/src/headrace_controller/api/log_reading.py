@@ -48,7 +48,7 @@ class LogReading:
             positions=positions,
         )
         async for piece in self._until_ended(cluster, caller, pieces) if follow else pieces:
-            for response in _responses(piece, positions.get(piece.process, "")):
+            for response in split(piece, positions.get(piece.process, "")):
                 yield response
             positions[piece.process] = piece.position
 
@@ -88,8 +88,8 @@ class LogReading:
             _, position = await self._mirror.changes.about(("cluster", cluster.id), position, _CHECK_SECONDS)
 
 
-def _responses(piece: LogPiece, before: str) -> list[pb.ReadLogsResponse]:
-    """Split a piece. Only after its last part can a client resume behind it."""
+def split(piece: LogPiece, before: str) -> list[pb.ReadLogsResponse]:
+    """Split a piece into responses. Only the last one has the piece's position, the others have the one `before`."""
     parts = [piece.lines[start : start + _PIECE_BYTES] for start in range(0, len(piece.lines), _PIECE_BYTES)]
     tokens = [*[before] * (len(parts) - 1), piece.position]
     return [

@@ -12,7 +12,7 @@ from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.filters import Filter
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
-from headrace_controller.store import Topic
+from headrace_controller.store import Change, ChangeKind, Topic
 
 
 class Scope:
@@ -29,6 +29,7 @@ class Scope:
         self._target = target
         self._resumed = resumed
         self._exceptions: set[ClusterId] = set()
+        self._leaving: ClusterId | None = None
 
     @classmethod
     async def of(cls, request: pb.WatchClustersRequest, caller: Caller, access: ClusterAccess) -> Scope:
@@ -59,23 +60,44 @@ class Scope:
             return mirror.ids(self._target.owner, living=self._target.living)
         return [self._target]
 
-    def update(self, cluster: Cluster) -> bool:
-        """Record a cluster as it is now; return whether to send it."""
-        matches = not isinstance(self._target, Filter) or self._target.matches(cluster)
-        known = self.knows(cluster.id)
-        if matches is self._resumed:
-            self._exceptions.discard(cluster.id)
-        else:
-            self._exceptions.add(cluster.id)
-        return matches or known
+    def starts_with(self, cluster: Cluster) -> bool:
+        """Return whether to send a cluster with the initial state."""
+        matches = self._matches(cluster)
+        self._note(cluster.id, known=matches)
+        return matches
 
-    def knows(self, cluster: ClusterId) -> bool:
-        """Return whether the client knows, or may know, the cluster as one that matches."""
+    def accepts(self, change: Change, cluster: Cluster | None) -> bool:
+        """Return whether to send a change of a cluster, given its newest record."""
+        self._dismiss_before(change)
+        known = self._knows(change.cluster)
+        if cluster is None:
+            if change.kind is ChangeKind.REMOVED:
+                self._note(change.cluster, known=False)
+            return known
+        if self._matches(cluster):
+            self._note(change.cluster, known=True)
+            return True
+        if known and change.revision >= cluster.revision:
+            self._leaving = change.cluster
+        return known
+
+    def _matches(self, cluster: Cluster) -> bool:
+        return not isinstance(self._target, Filter) or self._target.matches(cluster)
+
+    def _knows(self, cluster: ClusterId) -> bool:
         return (cluster in self._exceptions) is not self._resumed
 
-    def remove(self, cluster: ClusterId) -> None:
-        """Record that a cluster's record was deleted."""
-        self._exceptions.discard(cluster)
+    def _note(self, cluster: ClusterId, *, known: bool) -> None:
+        if known is self._resumed:
+            self._exceptions.discard(cluster)
+        else:
+            self._exceptions.add(cluster)
+
+    def _dismiss_before(self, change: Change) -> None:
+        # The events of a write follow it immediately: they tell why the cluster no longer matches.
+        if self._leaving is not None and (change.event is None or change.cluster != self._leaving):
+            self._note(self._leaving, known=False)
+            self._leaving = None
 
     def check(self, mirror: ClusterMirror, access: ClusterAccess) -> None:
         """Raise `ClusterNotFound` if the caller may no longer view the cluster: a share has ended."""

@@ -16,14 +16,12 @@ from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.views import Views
 from headrace_controller.api.watch_scope import Scope
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import ClusterId
 from headrace_controller.store import Change, ChangeKind, Store
 
 _TOKEN = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 # So many clusters are read with their events at a time.
 _AT_ONCE = 64
 _EVENTS_OF_EACH = 1000
-_VISIBLE = {ChangeKind.RECORD, ChangeKind.EVENT, ChangeKind.REMOVED}
 
 Response = pb.WatchClustersResponse
 
@@ -65,7 +63,7 @@ class Watching:
 
     async def _state(self, scope: Scope) -> AsyncIterator[Response]:
         clusters = [cluster for id_ in scope.ids(self._mirror) if (cluster := self._mirror.get(id_)) is not None]
-        matching = [cluster for cluster in clusters if scope.update(cluster)]
+        matching = [cluster for cluster in clusters if scope.starts_with(cluster)]
         for start in range(0, len(matching), _AT_ONCE):
             portion = matching[start : start + _AT_ONCE]
             ids = [cluster.id for cluster in portion]
@@ -95,24 +93,18 @@ class Watching:
 
     def _responses(self, scope: Scope, changes: Sequence[Change]) -> Iterator[Response]:
         """Yield what reports these changes: each changed cluster once, as it is now, where it changed last."""
-        visible = [change for change in changes if change.kind in _VISIBLE]
-        last = {change.cluster: change for change in visible if change.kind is ChangeKind.RECORD}
-        relevant = {id_ for id_ in {change.cluster for change in visible} if self._is_relevant(scope, id_)}
-        for change in visible:
-            if change.cluster not in relevant:
+        last = {change.cluster: change for change in changes if change.kind is ChangeKind.RECORD}
+        for change in changes:
+            cluster = self._mirror.get(change.cluster)
+            if not scope.accepts(change, cluster):
                 continue
             if change.kind is ChangeKind.REMOVED:
-                scope.remove(change.cluster)
                 yield Response(removed=cluster_name(change.cluster))
             elif change.event is not None:
                 if scope.events:
                     yield Response(event=convert.event(change.cluster, change.event))
-            elif last[change.cluster] is change and (cluster := self._mirror.get(change.cluster)) is not None:
+            elif last.get(change.cluster) is change and cluster is not None:
                 yield Response(cluster=self._views.get(cluster, full=scope.full))
-
-    def _is_relevant(self, scope: Scope, id_: ClusterId) -> bool:
-        cluster = self._mirror.get(id_)
-        return scope.knows(id_) if cluster is None else scope.update(cluster)
 
     def _checkpoint(self, position: str) -> Response:
         return Response(checkpoint=pb.Checkpoint(time=convert.timestamp(self._clock())), resume_token=position)

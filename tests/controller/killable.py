@@ -16,13 +16,13 @@ from headrace_chassis.server import App, serve
 from headrace_controller.app import build_with
 from headrace_controller.config import Settings
 
-_ROOT = Path(__file__).parents[3]
+_ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
 def killable(settings: Settings) -> Generator[subprocess.Popen[bytes]]:
     """Runs a controller until it is killed, at the latest here."""
-    command = [sys.executable, "-m", "tests.controller.services.killable", settings.model_dump_json()]
+    command = [sys.executable, "-m", "tests.controller.killable", settings.model_dump_json()]
     process = subprocess.Popen(command, cwd=_ROOT)
     try:
         yield process

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
-from tests.controller.services.stubs import route_service
+from tests.controller.stubs import route_service
 
 from headrace.internal.v1 import route_service_pb2 as pb
 

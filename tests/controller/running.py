@@ -6,46 +6,40 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import grpc
 import grpc.aio
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.protobuf.struct_pb2 import Struct
 from jwt.algorithms import ECAlgorithm
-from tests.controller.services.fake_agents import FakeAgents
 from tests.backends.fake_backend import FakeBackend
 from tests.backends.fake_machine import FakeMachine
-from tests.controller.services.fake_proxy import FakeProxy
-from tests.controller.services.stubs import cluster_service, options_service
+from tests.controller.agents.fake_agents import FakeAgents
+from tests.controller.fake_proxy import FakeProxy
+from tests.controller.stubs import cluster_service, options_service
+from tests.controller.user import User
 
-from headrace.v1 import cluster_pb2
-from headrace.v1 import cluster_service_pb2 as pb
+from headrace_chassis.identity.caller import USER
 from headrace_chassis.identity.seal import new_deployment_key
 from headrace_chassis.identity.tokens import Keys, TokenVerifier
 from headrace_chassis.server import App, serve
 from headrace_controller.app import build_with
 from headrace_controller.config import Settings
 
-if TYPE_CHECKING:
-    from headrace.v1.cluster_service_pb2_grpc import ClusterServiceAsyncStub
-    from headrace.v1.options_service_pb2_grpc import OptionsServiceAsyncStub
-
 DEPLOYMENT = "test"
 _KEY = ec.generate_private_key(ec.SECP256R1())
 
 
-def token(user: str, *roles: str) -> str:
-    """An access token as auth signs it."""
+def token(user: str, *roles: str, groups: Sequence[str] = ()) -> str:
+    """Return an access token as auth signs it."""
     claims = {
         "sub": user,
-        "groups": [],
-        "roles": list(roles) or ["owner"],
+        "groups": list(groups),
+        "roles": list(roles) or [USER],
         "iss": DEPLOYMENT,
         "aud": "headrace",
         "exp": int(time.time()) + 900,
@@ -56,57 +50,6 @@ def token(user: str, *roles: str) -> str:
 async def _keys() -> Keys:
     jwk = ECAlgorithm.to_jwk(_KEY.public_key(), as_dict=True)
     return {"k1": jwt.PyJWK(jwk, "ES256")}
-
-
-@dataclass(frozen=True)
-class User:
-    """Somebody with a stub."""
-
-    name: str
-    stub: ClusterServiceAsyncStub
-    options_stub: OptionsServiceAsyncStub
-    metadata: tuple[tuple[str, str], ...]
-
-    async def call(self, method: str, request: Any, **arguments: Any) -> Any:
-        return await getattr(self.stub, method)(request, metadata=self.metadata, timeout=10, **arguments)
-
-    def stream(self, method: str, request: Any) -> Any:
-        return getattr(self.stub, method)(request, metadata=self.metadata)
-
-    async def create(self, options: dict[str, Any] | None = None, **spec: Any) -> cluster_pb2.Cluster:
-        struct = Struct()
-        struct.update(options or {})
-        request = pb.CreateClusterRequest(spec=cluster_pb2.ClusterSpec(options=struct, **spec))
-        return await self.call("CreateCluster", request)
-
-    async def get(self, name: str) -> cluster_pb2.Cluster:
-        return await self.call("GetCluster", pb.GetClusterRequest(name=name))
-
-    async def scale(self, name: str, size: int, **more: Any) -> cluster_pb2.Cluster:
-        return await self.call("ScaleCluster", pb.ScaleClusterRequest(name=name, size=size, **more))
-
-    async def stop(self, name: str) -> cluster_pb2.Cluster:
-        return await self.call("StopCluster", pb.StopClusterRequest(name=name))
-
-    async def until(
-        self, name: str, phase: str, *, running: int | None = None, within: float = 10
-    ) -> cluster_pb2.Cluster:
-        """Watches the cluster until it is in the phase, and has so many running workers."""
-        wanted = cluster_pb2.Phase.Value(f"PHASE_{phase}")
-        seen = cluster_pb2.Cluster()
-        call = self.stream("WatchClusters", pb.WatchClustersRequest(name=name))
-        try:
-            async with asyncio.timeout(within):
-                async for step in call:
-                    seen = step.cluster if step.HasField("cluster") else seen
-                    counts = sum(group.running for group in seen.status.worker_groups)
-                    if seen.status.phase == wanted and running in {None, counts}:
-                        return seen
-        except TimeoutError:
-            raise AssertionError(f"not {phase} with {running} workers within {within} s: {seen}") from None
-        finally:
-            call.cancel()
-        raise AssertionError("the watch has ended")
 
 
 class Replica:
@@ -143,7 +86,7 @@ class Replica:
         return replace(app, verifier=TokenVerifier(_keys, DEPLOYMENT))
 
     async def drain(self) -> None:
-        """As SIGTERM does."""
+        """Drain as SIGTERM does."""
         os.kill(os.getpid(), signal.SIGTERM)
         assert self.task is not None
         await self.task
@@ -155,9 +98,9 @@ class Replica:
             with suppress(asyncio.CancelledError):
                 await self.task
 
-    async def user(self, name: str, *roles: str) -> User:
+    async def user(self, name: str, *roles: str, groups: Sequence[str] = ()) -> User:
         channel = await self._channels.enter_async_context(grpc.aio.insecure_channel(self.endpoint))
-        metadata = (("authorization", f"Bearer {token(name, *roles)}"),)
+        metadata = (("authorization", f"Bearer {token(name, *roles, groups=groups)}"),)
         return User(name, cluster_service(channel), options_service(channel), metadata)
 
 
@@ -190,7 +133,7 @@ class Site:
         return Settings(**values)
 
     async def replica(self, name: str = "a", **changes: Any) -> Replica:
-        """Starts a controller; agents and the proxy use the first one."""
+        """Start a controller; agents and the proxy use the first one."""
         made = Replica(self.settings(name, **changes), self.machine)
         await made.start()
         self.replicas.append(made)

@@ -1,0 +1,146 @@
+"""A record in another user's hands: every method of the services, for everybody that a cluster knows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from tests.controller.errors_of import fails
+from tests.controller.running import Replica
+from tests.controller.user import User
+
+from headrace.access import Access, Share, may
+from headrace.errors import ClusterNotEnded, ClusterNotFound, HeadraceError, PermissionDenied
+from headrace.v1 import cluster_pb2, options_service_pb2, right_pb2
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace.v1.enums import Right
+from headrace_chassis.identity.caller import ADMIN, USER, Caller
+from headrace_chassis.identity.rights import right_of
+
+SHARED = {
+    "vera": Right.CLUSTER_VIEW,
+    "carl": Right.CLUSTER_CONNECT,
+    "sue": Right.CLUSTER_SCALE,
+    "tom": Right.CLUSTER_STOP,
+}
+PEOPLE = ["ann", "root", *SHARED, "bob"]
+"""Owner, admin, viewer, connector, scaler, stopper, stranger."""
+
+ACCESS = Access("ann", shares=tuple(Share(f"users/{name}", frozenset({right})) for name, right in SHARED.items()))
+
+# What each method is asked about a cluster, and the error that tells that it was let through to what it checks next.
+CALLS: Mapping[str, tuple[Callable[[str], Any], type[HeadraceError] | None]] = {
+    "GetCluster": (lambda name: pb.GetClusterRequest(name=name), None),
+    "ConnectCluster": (lambda name: pb.ConnectClusterRequest(name=name), None),
+    "ListWorkers": (lambda name: pb.ListWorkersRequest(parent=name), None),
+    "ListClusterEvents": (lambda name: pb.ListClusterEventsRequest(parent=name), None),
+    "ScaleCluster": (lambda name: pb.ScaleClusterRequest(name=name), None),
+    "AdaptCluster": (lambda name: pb.AdaptClusterRequest(name=name), None),
+    "UpdateCluster": (
+        lambda name: pb.UpdateClusterRequest(
+            cluster=cluster_pb2.Cluster(name=name), update_mask=FieldMask(paths=["spec.tags"])
+        ),
+        None,
+    ),
+    "DeleteCluster": (lambda name: pb.DeleteClusterRequest(name=name), ClusterNotEnded),
+    "StopCluster": (lambda name: pb.StopClusterRequest(name=name), None),
+    "ReadLogs": (lambda name: pb.ReadLogsRequest(name=name), None),
+}
+# Methods that are about what is the caller's own, with the right on a cluster that they check of each, if any.
+OWN = {"CreateCluster", "ListClusters", "BatchStopClusters", "WatchClusters"}
+
+
+def caller(name: str) -> Caller:
+    return Caller(name, roles=frozenset({ADMIN if name == "root" else USER}))
+
+
+async def people(controller: Replica) -> dict[str, User]:
+    return {name: await controller.user(name, *caller(name).roles) for name in PEOPLE}
+
+
+async def shared_cluster(ann: User) -> str:
+    shares = [
+        cluster_pb2.Share(member=f"users/{name}", rights=[right_pb2.Right.Value(f"RIGHT_{right}")])
+        for name, right in SHARED.items()
+    ]
+    return (await ann.create(request={"shares": shares})).name
+
+
+def expected(name: str, right: Right, passes: type[HeadraceError] | None) -> type[HeadraceError] | None:
+    if not may(caller(name), Right.CLUSTER_VIEW, ACCESS):
+        return ClusterNotFound
+    return passes if may(caller(name), right, ACCESS) else PermissionDenied
+
+
+async def outcome(call: Awaitable[Any], error: type[HeadraceError] | None) -> None:
+    if error is None:
+        await call
+    else:
+        await fails(error, call)
+
+
+async def read_all(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+def test_every_method_is_in_the_tables() -> None:
+    methods = {method.name for method in pb.DESCRIPTOR.services_by_name["ClusterService"].methods}
+    assert methods == CALLS.keys() | OWN
+    assert all(method.name for method in options_service_pb2.DESCRIPTOR.services_by_name["OptionsService"].methods)
+
+
+@pytest.mark.parametrize("method", CALLS)
+async def test_each_method_for_everybody(controller: Replica, method: str) -> None:
+    users = await people(controller)
+    request_of, passes = CALLS[method]
+    right = right_of(f"/headrace.v1.ClusterService/{method}")
+    assert right is not None
+    for name, user in users.items():
+        request = request_of(await shared_cluster(users["ann"]))
+        call = read_all(user.stream(method, request)) if method == "ReadLogs" else user.call(method, request)
+        await outcome(call, expected(name, right, passes))
+
+
+async def test_watching_one_is_for_those_who_may_view_it(controller: Replica) -> None:
+    users = await people(controller)
+    made = await shared_cluster(users["ann"])
+    for name, user in users.items():
+        stream = user.stream("WatchClusters", pb.WatchClustersRequest(name=made))
+        await outcome(stream.read(), expected(name, Right.CLUSTER_VIEW, None))
+        stream.cancel()
+
+
+async def test_a_batch_stops_for_those_who_may_stop(controller: Replica) -> None:
+    users = await people(controller)
+    for name, user in users.items():
+        made = await shared_cluster(users["ann"])
+        answer = await user.call("BatchStopClusters", pb.BatchStopClustersRequest(names=[made]))
+        assert bool(answer.stopped) is may(caller(name), Right.CLUSTER_STOP, ACCESS)
+        assert bool(answer.failures) is not bool(answer.stopped)
+
+
+@pytest.mark.parametrize("method", ["ListClusters", "WatchClusters", "BatchStopClusters"])
+async def test_somebody_elses_clusters_are_for_admins(controller: Replica, method: str) -> None:
+    users = await people(controller)
+    await shared_cluster(users["ann"])
+    wanted = pb.ClusterFilter(owner="users/ann")
+    for name in ("ann", "bob", "vera", "root"):
+        user, error = users[name], None if name in {"ann", "root"} else PermissionDenied
+        if method == "WatchClusters":
+            stream = user.stream(method, pb.WatchClustersRequest(filter=wanted))
+            await outcome(stream.read(), error)
+            stream.cancel()
+        elif method == "ListClusters":
+            await outcome(user.call(method, pb.ListClustersRequest(filter=wanted)), error)
+        else:
+            await outcome(user.call(method, pb.BatchStopClustersRequest(filter=wanted)), error)
+
+
+async def test_an_alias_is_its_owners(controller: Replica) -> None:
+    users = await people(controller)
+    await users["ann"].create(alias="lab")
+    await fails(ClusterNotFound, users["bob"].get("clusters/~lab"))
+    await fails(ClusterNotFound, users["root"].get("clusters/~lab"))
