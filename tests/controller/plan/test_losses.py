@@ -1,4 +1,4 @@
-"""Lost workers: one event for one loss, whoever notices it first."""
+"""Lost workers: one event for one loss, whichever side notices it first."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_loss_that_the_scheduler_notices_first_waits_for_the_exit() -> None:
 def test_a_loss_that_the_backend_notices_first_waits_for_what_the_scheduler_counts() -> None:
     replay = Replay()
     assert replay.see(KILLED).look_again == NOW + 1
-    assert replay.cluster.workers[ONE].state is WorkerState.FAILED  # replaced at once, whatever is to be counted
+    assert replay.cluster.workers[ONE].state is WorkerState.FAILED  # and replaced at once
     assert len(replay.cluster.workers) == 3
     assert replay.told == []
     replay.see(KILLED, now=NOW + 0.1, **replay.left(ONE, tasks_lost=1))
@@ -108,7 +108,7 @@ def test_workers_that_are_lost_together_are_one_event() -> None:
     replay = Replay()
     replay.see(KILLED, killed)
     replay.see(KILLED, killed, now=NOW + 0.1, **replay.left(ONE, tasks_lost=1))
-    assert replay.told == []  # the other one is still to be counted
+    assert replay.told == []  # the other one has not been counted
     departures = {name: Departure(tasks_lost=2) for name in (ONE, TWO)}
     replay.see(KILLED, killed, now=NOW + 0.2, joined={}, departures=departures)
     sentence = "2 workers were lost, such as default-1. Its process was killed by signal 9 (SIGKILL)."

@@ -171,7 +171,7 @@ class World:
                 self.retire(worker)
 
     def settle(self) -> None:
-        """All goes well for long enough: what is wanted must come true."""
+        """All goes well for long enough that the cluster must become as it is wanted."""
         decision, quiet = self.plan(), 0
         for _ in range(ENOUGH_STEPS):
             before = self.cluster

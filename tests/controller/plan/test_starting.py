@@ -164,7 +164,7 @@ def test_workers_that_never_start_end_their_cluster() -> None:
     assert decision.status.phase is Phase.STOPPING
     assert decision.status.reason is EndReason.WORKERS_FAILED
     assert decision.status.message == (
-        "Workers failed to start 2 times in a row. The last one: Its process could not be started (exit code 127): "
+        "Workers failed to start 2 times in a row. The last failure: its process could not be started (exit code 127): "
         "no such module."
     )
     assert decision.status.log_tail == "no such module\n"
@@ -212,7 +212,8 @@ def test_a_command_that_cannot_be_executed_is_a_condition_until_a_worker_joins()
     state = cluster(worker("gpu-1"), running_worker("cpu-2"))
     decision = decide(state, process(), failed("gpu-1", "there is no such file"), process("cpu-2"), policy=POLICY)
     sentence = (
-        "Workers of group gpu fail to start. Its process could not be started (exit code 127): there is no such file."
+        "Workers of group gpu fail to start. The last failure: its process could not be started (exit code 127): "
+        "there is no such file."
     )
     condition = not_startable("StartFailed", sentence)
     assert startable(decision) == condition

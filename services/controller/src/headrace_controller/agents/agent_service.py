@@ -50,7 +50,7 @@ class AgentService(AgentServiceServicer):
         return pb.DESCRIPTOR.services_by_name["AgentService"].full_name
 
     async def _cluster(self) -> Cluster:
-        """The caller's cluster. A record that the store has lost is adopted before anything is said about it."""
+        """The caller's cluster. A record that the store has lost is adopted first."""
         cluster = ClusterId(current_agent().cluster)
         await self.mirror.fresh()
         if found := self.mirror.get(cluster):

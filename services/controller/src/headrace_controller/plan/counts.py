@@ -17,10 +17,10 @@ class GroupCount:
     pending: list[WorkerRecord] = field(default_factory=list[WorkerRecord])  # oldest first
 
     def add(self, worker: WorkerRecord) -> None:
-        """Counts a worker, unless it has ended."""
+        """Counts a worker that has not ended."""
         if worker.state is WorkerState.PENDING:
             self.pending.append(worker)
-        elif not worker.state.ended:
+        else:
             self.running += 1
 
     @property
@@ -56,6 +56,6 @@ def count_workers(cluster: Cluster) -> GroupCounts:
     for worker in cluster.workers.values():
         if worker.state is running:  # nearly all of them
             counts[worker.group].running += 1
-        else:
+        elif not worker.state.ended:
             counts[worker.group].add(worker)
     return counts

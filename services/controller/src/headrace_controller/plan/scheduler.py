@@ -116,7 +116,7 @@ def _check_start(draft: Draft, process: ProcessStatus | None) -> Ending | None:
 
 def _waits_for(draft: Draft, process: ProcessStatus | None) -> str:
     if process is None and (error := draft.seen.start_errors.get(None)):
-        return f"The scheduler cannot be started: {error.message}."
+        return f"The scheduler cannot be started: {error.message.rstrip('.')}."
     if process is None:
         return "Waiting for the scheduler's process to start."
     if process.state is ProcessState.PENDING:

@@ -27,6 +27,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
+def lower_first(sentence: str) -> str:
+    """The sentence, to continue another one after a colon."""
+    return sentence[:1].lower() + sentence[1:]
+
+
 def about_workers(workers: Sequence[WorkerRecord], one: str, several: str) -> str:
     """``Worker default-1-abc was lost. Its process ended.``, with the message of the first worker."""
     first = workers[0]

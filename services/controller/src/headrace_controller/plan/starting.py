@@ -11,6 +11,7 @@ from headrace_controller.model import Backoff, EndReason, Severity, WorkerRecord
 from headrace_controller.plan.decision import StartProcesses
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending
+from headrace_controller.plan.sentences import lower_first
 
 _BACKEND_FAILED, _START_FAILED = "BackendFailed", "StartFailed"
 
@@ -49,7 +50,7 @@ def count_failures(draft: Draft, failed: Sequence[WorkerRecord]) -> Ending | Non
         return None
     last = latest[-1]
     failures = draft.backoffs[last.group].failures
-    message = f"Workers failed to start {failures} times in a row. The last one: {last.message}"
+    message = f"Workers failed to start {failures} times in a row. The last failure: {lower_first(last.message)}"
     return Ending(EndReason.WORKERS_FAILED, message, last.id)
 
 
@@ -98,13 +99,17 @@ def _start_errors(draft: Draft) -> list[str]:
     for group, count in draft.counts.items():
         if any(worker.id not in processes for worker in count.pending):
             missing[group] = f"Workers{draft.of_group(group)}"
-    return [f"{who} cannot be started: {errors[group].message}." for group, who in missing.items() if group in errors]
+    return [
+        f"{who} cannot be started: {errors[group].message.rstrip('.')}."
+        for group, who in missing.items()
+        if group in errors
+    ]
 
 
 def _failures(draft: Draft) -> list[str]:
     """How the last launch of each group failed that still misses workers."""
     return [
-        f"Workers{draft.of_group(group)} fail to start. {backoff.message}"
+        f"Workers{draft.of_group(group)} fail to start. The last failure: {lower_first(backoff.message)}"
         for group, backoff in draft.backoffs.items()
         if draft.counts[group].running < draft.counts[group].desired
     ]

@@ -1,34 +1,29 @@
-"""Rules for workers: as many as wanted, failed ones replaced, running ones closed only after they were retired.
-
-The record is walked through once. Nearly all workers are as they should be nearly always: they cost a few look-ups
-each, and the decision shares their records.
-"""
+"""Rules for workers: as many as wanted, failed ones replaced, running ones closed only after they were retired."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from headrace.v1.enums import ConditionStatus, ConditionType, EventType
 from headrace_controller.backends.process import SCHEDULER, ProcessState
-from headrace_controller.model import Severity, WorkerId, WorkerRecord, WorkerState
+from headrace_controller.model import WorkerId, WorkerRecord, WorkerState
 from headrace_controller.plan.counts import GroupCount
 from headrace_controller.plan.decision import StartProcesses, StopProcesses
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending
 from headrace_controller.plan.losses import record_losses
-from headrace_controller.plan.sentences import about_workers, count
+from headrace_controller.plan.sentences import count
 from headrace_controller.plan.starting import count_failures, end_pauses, may_add, may_launch, reset_failures
-from headrace_controller.plan.worker_state import current
+from headrace_controller.plan.walk import Walk, record_turns, walk_through
 
 
 def reconcile_workers(draft: Draft) -> Ending | None:
     """Follows, launches and stops workers."""
     if draft.cluster.generation != draft.status.observed_generation:
         end_pauses(draft)
-    walk = _walk(draft)
+    walk = walk_through(draft)
     reset_failures(draft, walk.joined)
-    _record_turns(draft, walk)
+    record_turns(draft, walk)
     if (ending := count_failures(draft, [worker for worker in walk.failed if not worker.joined])) is not None:
         return ending
     for group in draft.counts.values():
@@ -40,72 +35,6 @@ def reconcile_workers(draft: Draft) -> Ending | None:
     _drop_ended(draft, len(walk.ended))
     _set_ready(draft)
     return None
-
-
-@dataclass(slots=True)
-class _Walk:
-    """What one walk through the workers found."""
-
-    joined: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
-    closed: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
-    failed: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
-    ended: list[WorkerId] = field(default_factory=list[WorkerId])  # now or before
-    processes: int = 0  # of workers in the record
-
-
-def _walk(draft: Draft) -> _Walk:
-    """Brings the records up to date and counts them."""
-    walk, counts = _Walk(), draft.counts
-    processes, joined, retired = draft.seen.processes, draft.report.joined, draft.report.retired
-    running, process_runs = WorkerState.RUNNING, ProcessState.RUNNING  # looking these up costs as much as all the rest
-    for name, before in draft.cluster.workers.items():
-        process = processes.get(name)
-        walk.processes += process is not None
-        if (
-            before.state is running
-            and joined.get(name) == before.address
-            and name not in retired
-            and (process is None or (process.state is process_runs and process.host == before.host))
-        ):
-            counts[before.group].running += 1
-            continue
-        worker = current(draft, before, process)
-        if worker is not before:
-            draft.set_worker(worker)
-        if worker.state is not before.state or worker.address != before.address:
-            _sort(draft, walk, before, worker)
-        if worker.state.ended:
-            walk.ended.append(worker.id)
-        counts[worker.group].add(worker)
-    return walk
-
-
-def _sort(draft: Draft, walk: _Walk, before: WorkerRecord, worker: WorkerRecord) -> None:
-    """Sorts a worker that has changed by the event that it causes."""
-    if worker.state is WorkerState.RUNNING and before.state is not WorkerState.RUNNING:
-        walk.joined.append(worker)
-    elif worker.id in draft.losses:
-        pass  # its loss is recorded later, with this
-    elif worker.id in draft.report.retired:
-        walk.closed.append(worker)
-    elif before.state is not WorkerState.PENDING:  # it left, or has another address because it was restarted
-        draft.losses[worker.id] = draft.now
-    elif worker.state is WorkerState.CLOSED:
-        walk.closed.append(worker)
-    else:
-        walk.failed.append(worker)
-
-
-def _record_turns(draft: Draft, walk: _Walk) -> None:
-    for group, joined in Counter(worker.group for worker in walk.joined).items():
-        now = draft.counts[group]
-        workers = f"{count(joined, 'worker')}{draft.of_group(group)}"
-        draft.record_event(EventType.WORKERS_JOINED, f"{workers} joined; {now.running} of {now.desired} run.")
-    if walk.closed:
-        draft.record_event(EventType.WORKERS_CLOSED, about_workers(walk.closed, "has ended", "have ended"))
-    if walk.failed:
-        message = about_workers(walk.failed, "failed to start", "failed to start")
-        draft.record_event(EventType.WORKERS_FAILED, message, Severity.WARNING)
 
 
 def _close_surplus(draft: Draft, group: GroupCount) -> list[WorkerId]:
@@ -151,7 +80,7 @@ def _launch(draft: Draft) -> None:
             draft.actions.append(StartProcesses(workers))
 
 
-def _stop(draft: Draft, walk: _Walk) -> None:
+def _stop(draft: Draft, walk: Walk) -> None:
     """Stops the processes of ended workers, and those that the record does not know."""
     processes = draft.seen.processes
     unwanted: list[str] = list(walk.ended)

@@ -1,0 +1,85 @@
+"""One walk through the workers brings their records up to date.
+
+Nearly all workers are as they should be nearly always: they cost a few look-ups each, and the decision shares their
+records.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from headrace.v1.enums import EventType
+from headrace_controller.backends.process import ProcessState
+from headrace_controller.model import Severity, WorkerId, WorkerRecord, WorkerState
+from headrace_controller.plan.draft import Draft
+from headrace_controller.plan.sentences import about_workers, count
+from headrace_controller.plan.worker_state import current
+
+
+@dataclass(slots=True)
+class Walk:
+    """What one walk through the workers found."""
+
+    joined: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
+    closed: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
+    failed: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
+    ended: list[WorkerId] = field(default_factory=list[WorkerId])  # now or before
+    processes: int = 0  # of workers in the record
+
+
+def walk_through(draft: Draft) -> Walk:
+    """Brings the records up to date and counts the workers that have not ended."""
+    walk, counts = Walk(), draft.counts
+    processes, joined, retired = draft.seen.processes, draft.report.joined, draft.report.retired
+    running, process_runs = WorkerState.RUNNING, ProcessState.RUNNING  # looking these up costs as much as all the rest
+    for name, before in draft.cluster.workers.items():
+        process = processes.get(name)
+        walk.processes += process is not None
+        if (
+            before.state is running
+            and joined.get(name) == before.address
+            and name not in retired
+            and (process is None or (process.state is process_runs and process.host == before.host))
+        ):
+            counts[before.group].running += 1
+            continue
+        worker = current(draft, before, process)
+        if worker is not before:
+            draft.set_worker(worker)
+        if worker.state is not before.state or worker.address != before.address:
+            _sort(draft, walk, before, worker)
+        if worker.state.ended:
+            walk.ended.append(worker.id)
+        else:
+            counts[worker.group].add(worker)
+    return walk
+
+
+def _sort(draft: Draft, walk: Walk, before: WorkerRecord, worker: WorkerRecord) -> None:
+    """Sorts a worker that has changed by the event that it causes."""
+    if worker.state is WorkerState.RUNNING and before.state is not WorkerState.RUNNING:
+        walk.joined.append(worker)
+    elif worker.id in draft.losses:
+        pass  # its loss is recorded later, with this
+    elif worker.id in draft.report.retired:
+        walk.closed.append(worker)
+    elif before.state is not WorkerState.PENDING:  # it left, or has another address because it was restarted
+        draft.losses[worker.id] = draft.now
+    elif worker.state is WorkerState.CLOSED:
+        walk.closed.append(worker)
+    else:
+        walk.failed.append(worker)
+
+
+def record_turns(draft: Draft, walk: Walk) -> None:
+    """Adds one event for each kind of change. Lost workers have a rule of their own."""
+    for group, joined in Counter(worker.group for worker in walk.joined).items():
+        now = draft.counts[group]
+        workers = f"{count(joined, 'worker')}{draft.of_group(group)}"
+        draft.record_event(EventType.WORKERS_JOINED, f"{workers} joined; {now.running} of {now.desired} run.")
+    if walk.closed:
+        draft.record_event(EventType.WORKERS_CLOSED, about_workers(walk.closed, "has ended", "have ended"))
+    if walk.failed:
+        message = about_workers(walk.failed, "failed to start", "failed to start")
+        draft.record_event(EventType.WORKERS_FAILED, message, Severity.WARNING)
