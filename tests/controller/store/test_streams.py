@@ -208,12 +208,12 @@ async def test_readers_count_until_their_time_is_over(store: Store) -> None:
     nothing = Acknowledgement(version="")
     assert await store.routes.readers() == {"proxy-0": nothing, "proxy-1": nothing}
 
-    for _ in range(2):
-        await store.routes.acknowledge("proxy-0", "5-1", [ClusterId("c1"), ClusterId("c2")], 30)
-    await store.routes.register("proxy-0", 30)
-    await store.routes.acknowledge("proxy-1", "4-0", [], 0)
-
     in_use = Acknowledgement(version="5-1", rejected=frozenset({ClusterId("c1"), ClusterId("c2")}))
+    for _ in range(2):
+        await store.routes.acknowledge("proxy-0", in_use, 30)
+    await store.routes.register("proxy-0", 30)
+    await store.routes.acknowledge("proxy-1", Acknowledgement(version="4-0"), 0)
+
     assert await store.routes.readers() == {"proxy-0": in_use}
     announced = [(change.reader, change.in_use) for change in await changes(store, start)]
     assert announced == [

@@ -1,1 +1,1 @@
-"""Makes what runs what is wanted: the queue of clusters, the steps, and the repair of what events have missed."""
+"""Makes what runs what is wanted: a queue of clusters, one step for each, and the repair of what events have missed."""

@@ -2,44 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
 from headrace_chassis.identity.seal import Seal
-from headrace_controller.model import Cluster, ClusterId, Spec, UserId
+from headrace_controller.model import Cluster, ClusterId, EndReason, Phase, Spec, UserId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The essentials of a record. The spec's `stop` also tells of a cluster that ends because it cannot go on."""
+    """The essentials of a record. `ending` and `message` tell why a cluster is stopping that nobody asked to stop."""
 
     cluster: ClusterId
     owner: UserId
+    groups: tuple[str, ...] = ()
     created: float
     generation: int
     spec: Spec
+    ending: EndReason | None = None
+    message: str = ""
     secrets: bytes
 
 
-class Manifests:
-    """Seals and opens manifests."""
+class ManifestSealer:
+    """Makes and opens sealed manifests."""
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
 
     def make(self, cluster: Cluster, secrets: bytes) -> bytes:
-        """The manifest of a cluster, sealed."""
+        """Returns the sealed manifest of a cluster."""
+        ending = ending_of(cluster)
         manifest = Manifest(
             cluster=cluster.id,
             owner=cluster.owner,
+            groups=cluster.groups,
             created=cluster.created,
             generation=cluster.generation,
-            spec=replace(cluster.spec, stop=cluster.ending),
+            spec=cluster.spec,
+            ending=ending,
+            message=cluster.status.message if ending else "",
             secrets=secrets,
         )
         return self._seal.seal(msgspec.msgpack.encode(manifest))
 
     def open(self, sealed: bytes) -> Manifest:
-        """Raises `ValueError` if it cannot be opened or read."""
+        """Opens a manifest; raises `ValueError` if it cannot be opened or read."""
         return msgspec.msgpack.decode(self._seal.open(sealed), type=Manifest)
+
+
+def ending_of(cluster: Cluster) -> EndReason | None:
+    """Why a cluster is stopping; None if it is not."""
+    return cluster.status.reason if cluster.status.phase is Phase.STOPPING else None

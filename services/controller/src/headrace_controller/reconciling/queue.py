@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Name = TypeVar("Name", bound=str)
 
 
 class WorkQueue(Generic[Name]):
-    """Names to look at, now or later. A name added while it is being worked on comes again once that is done."""
+    """Names to work on, now or later. A name added while it is being worked on comes again once that is done.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    accepts
+        Whether a name is queued; others are ignored. Default: all are.
+    """
+
+    def __init__(self, accepts: Callable[[Name], bool] = lambda _: True) -> None:
+        self._accepts = accepts
         self._ready: deque[Name] = deque()
         self._queued: set[Name] = set()
         self._working: set[Name] = set()
@@ -24,7 +32,9 @@ class WorkQueue(Generic[Name]):
         return len(self._ready)
 
     def add(self, name: Name) -> None:
-        """Asks for a look as soon as possible."""
+        """Queues a name at once."""
+        if not self._accepts(name):
+            return
         self._drop_timer(name)
         if name in self._working:
             self._again.add(name)
@@ -34,7 +44,7 @@ class WorkQueue(Generic[Name]):
             self._filled.set()
 
     def add_after(self, name: Name, delay: float) -> None:
-        """Asks for a look later; of several, the earliest counts."""
+        """Queues a name later; of several delays, the earliest counts."""
         if name in self._queued or name in self._again:
             return
         loop = asyncio.get_running_loop()
@@ -54,14 +64,14 @@ class WorkQueue(Generic[Name]):
         return name
 
     def done(self, name: Name) -> None:
-        """Says that the work on a name is finished."""
+        """Notes that the work on a name is finished."""
         self._working.discard(name)
         if name in self._again:
             self._again.discard(name)
             self.add(name)
 
-    def forget(self, name: Name) -> None:
-        """Drops what was asked for later."""
+    def discard(self, name: Name) -> None:
+        """Drops what was to come later."""
         self._drop_timer(name)
         self._again.discard(name)
 

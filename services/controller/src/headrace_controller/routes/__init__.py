@@ -1,1 +1,1 @@
-"""The routes to clusters: told to the proxies, and acknowledged by them."""
+"""The routes to clusters: sent to the proxies, and acknowledged by them."""

@@ -3,79 +3,97 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+from redis.exceptions import RedisError
+from typing_extensions import override
 
 from headrace.errors import InvalidRequest, StoreUnavailable, Violation
 from headrace.internal.v1 import route_service_pb2 as pb
-from headrace.resource_names import cluster_name, last_part, user_name
+from headrace.internal.v1.route_service_pb2_grpc import RouteServiceServicer, add_RouteServiceServicer_to_server
+from headrace.resource_names import last_part
 from headrace_chassis import logs
+from headrace_chassis.routes import RouteChange
 from headrace_controller import metrics
+from headrace_controller.mirror.tail import Tail
 from headrace_controller.model import ClusterId
-from headrace_controller.store import RouteChange, RouteRecord, Store
-from headrace_controller.store.tail import Tail
+from headrace_controller.store import Acknowledgement, RouteLogEntry
+from headrace_controller.store.routes import Routes
+from headrace_controller.store.values import is_version
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
 
 log = logs.get_logger()
-# A proxy that died is waited for no longer than this.
+# Clusters wait no longer than this for a proxy that died.
 READER_SECONDS = 6.0
 _QUIET_SECONDS = 60.0
+_MAX_REJECTED = 100_000
 
 
-class Routes:
-    """Answers WatchRoutes."""
+class RouteService(RouteServiceServicer):
+    """Serves routes to proxies and auth.
+
+    Parameters
+    ----------
+    accept
+        Called with what a reader has in use, once the store has it.
+    reader_seconds
+        Seconds for which a reader counts without a sign of life.
+    """
 
     def __init__(
         self,
-        store: Store,
-        tail: Tail[RouteChange],
+        routes: Routes,
+        tail: Tail[RouteLogEntry],
         *,
-        acknowledged: Callable[[], None],
-        rejected: Callable[[ClusterId], None],
+        accept: Callable[[str, Acknowledgement], None],
         reader_seconds: float = READER_SECONDS,
     ) -> None:
-        self._store = store
+        self._routes = routes
         self._tail = tail
-        self._acknowledged = acknowledged
-        self._rejected = rejected
+        self._accept = accept
         self._reader_seconds = reader_seconds
 
-    async def watch_routes(
-        self, requests: AsyncIterator[pb.WatchRoutesRequest]
+    def register(self, server: grpc.aio.Server) -> str:
+        """Adds the service to a server; returns its full name."""
+        add_RouteServiceServicer_to_server(self, server)
+        return pb.DESCRIPTOR.services_by_name["RouteService"].full_name
+
+    @override
+    async def WatchRoutes(
+        self, request_iterator: AsyncIterator[pb.WatchRoutesRequest], context: Context
     ) -> AsyncGenerator[pb.WatchRoutesResponse]:
-        first = await anext(aiter(requests), None)
-        if first is None or first.WhichOneof("step") != "subscription" or not first.subscription.reader:
+        first = await anext(aiter(request_iterator), None)
+        if first is None or not first.subscription.reader:
             raise InvalidRequest.of(Violation("subscription", "the first message must be one, with the reader's name"))
         reader = first.subscription
         if reader.acknowledges:
-            await self._store.register(reader.reader, self._reader_seconds)
-        listening = [asyncio.create_task(self._listen(reader.reader, requests))]
+            await self._routes.register(reader.reader, self._reader_seconds)
+        listening = [asyncio.create_task(self._listen(reader.reader, request_iterator))]
         if reader.acknowledges:
             listening.append(asyncio.create_task(self._keep_registered(reader.reader)))
         try:
             with metrics.ROUTE_READERS.track_inprogress():
-                async for response in self._steps(listening[0]):
-                    yield response
+                async for change in self._changes(listening[0]):
+                    yield change.to_message()
         finally:
             for task in listening:
                 task.cancel()
             await asyncio.gather(*listening, return_exceptions=True)
 
-    async def _steps(self, listening: asyncio.Task[None]) -> AsyncGenerator[pb.WatchRoutesResponse]:
-        position = ""
-        while True:
-            if not position:
-                position, routes = await self._store.routes()
-                yield pb.WatchRoutesResponse(version=position, snapshot=True, routes=map(_route, routes))
-            changes = await self._next(position, listening)
-            if changes is None:
-                return
-            if not changes and listening.done():
-                listening.result()
-                return
-            position = changes[-1].version if changes else position
-            if changes:
-                yield _response(position, changes)
+    async def _changes(self, listening: asyncio.Task[None]) -> AsyncGenerator[RouteChange]:
+        """All routes, then changes, until the reader leaves."""
+        position, routes = await self._routes.all()
+        yield RouteChange(version=position, snapshot=True, routes=tuple(routes))
+        while (entries := await self._next(position, listening)) is not None:
+            if entries:
+                position = entries[-1].id
+                yield _change(position, entries)
 
-    async def _next(self, position: str, listening: asyncio.Task[None]) -> list[RouteChange] | None:
+    async def _next(self, position: str, listening: asyncio.Task[None]) -> Sequence[RouteLogEntry] | None:
         """What comes after a position; None once the reader has left."""
         news = asyncio.create_task(self._tail.after(position, _QUIET_SECONDS))
         try:
@@ -89,42 +107,34 @@ class Routes:
 
     async def _listen(self, reader: str, requests: AsyncIterator[pb.WatchRoutesRequest]) -> None:
         async for request in requests:
-            if request.WhichOneof("step") == "acknowledgement":
-                await self._take(reader, request.acknowledgement)
+            if request.WhichOneof("request") == "acknowledgement":
+                await self._acknowledge(reader, request.acknowledgement)
 
-    async def _take(self, reader: str, said: pb.Acknowledgement) -> None:
-        rejected = [ClusterId(last_part(name, "clusters", "rejected")) for name in said.rejected]
-        await self._store.acknowledge(reader, said.version, rejected, self._reader_seconds)
-        self._acknowledged()
-        for cluster in rejected:
-            self._rejected(cluster)
+    async def _acknowledge(self, reader: str, message: pb.Acknowledgement) -> None:
+        rejected = [ClusterId(last_part(name, "clusters", "rejected")) for name in message.rejected[:_MAX_REJECTED]]
+        in_use = Acknowledgement(version=_version(message.version), rejected=frozenset(rejected))
+        await self._routes.acknowledge(reader, in_use, self._reader_seconds)
+        self._accept(reader, in_use)
 
     async def _keep_registered(self, reader: str) -> None:
         while True:
             await asyncio.sleep(self._reader_seconds / 3)
             try:
-                await self._store.register(reader, self._reader_seconds)
-            except StoreUnavailable as error:
+                await self._routes.register(reader, self._reader_seconds)
+            except (StoreUnavailable, RedisError) as error:
                 log.warning("cannot keep a reader of routes registered", reader=reader, error=str(error))
 
 
-def _response(version: str, changes: Iterable[RouteChange]) -> pb.WatchRoutesResponse:
-    newest = {change.cluster: change.route for change in changes}
-    return pb.WatchRoutesResponse(
+def _version(version: str) -> str:
+    if not is_version(version):
+        raise InvalidRequest.of(Violation("version", "is not a version of a WatchRoutesResponse"))
+    return version
+
+
+def _change(version: str, entries: Iterable[RouteLogEntry]) -> RouteChange:
+    newest = {entry.cluster: entry.route for entry in entries}
+    return RouteChange(
         version=version,
-        routes=[_route(route) for route in newest.values() if route is not None],
-        removed=[cluster_name(cluster) for cluster, route in newest.items() if route is None],
+        routes=tuple(route for route in newest.values() if route is not None),
+        removed=tuple(cluster for cluster, route in newest.items() if route is None),
     )
-
-
-def _route(route: RouteRecord) -> pb.Route:
-    return pb.Route(
-        cluster=cluster_name(route.cluster),
-        owner=user_name(route.owner),
-        scheduler_address=_bare(route.scheduler_address),
-        dashboard_address=_bare(route.dashboard_address),
-    )
-
-
-def _bare(address: str) -> str:
-    return address.rpartition("://")[2].rstrip("/")

@@ -79,10 +79,10 @@ class Reads:
         """Whether there is a record, readable or not."""
         return bool(await self._connection.command("EXISTS", self._keys.record(cluster)))
 
-    async def ended_before(self, time: float, count: int) -> list[ClusterId]:
-        """Returns clusters that had ended by then, the longest ended first."""
+    async def ended_before(self, time: float, count: int, skip: int = 0) -> list[ClusterId]:
+        """Returns clusters that had ended by then, the longest ended first, without the first `skip`."""
         key = self._keys.ended()
-        ids = await self._connection.command("ZRANGE", key, "-inf", time, "BYSCORE", "LIMIT", 0, count)
+        ids = await self._connection.command("ZRANGE", key, "-inf", time, "BYSCORE", "LIMIT", skip, count)
         return [ClusterId(cluster.decode()) for cluster in cast("list[bytes]", ids)]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from headrace_chassis.routes import Route
-from headrace_controller.model import ClusterId
 from headrace_controller.store.codec import pack_same, text, unpack_acknowledgement, unpack_route
 from headrace_controller.store.connection import Connection, plain_script
 from headrace_controller.store.streams import Stream
@@ -35,9 +34,8 @@ class Routes:
         """Makes clusters wait for this reader until so many seconds from now; keeps what it has acknowledged."""
         await self._acknowledge(reader, Acknowledgement(version=""), seconds, first=True)
 
-    async def acknowledge(self, reader: str, version: str, rejected: Sequence[ClusterId], seconds: float) -> None:
+    async def acknowledge(self, reader: str, in_use: Acknowledgement, seconds: float) -> None:
         """Notes what a reader has in use. An ACKNOWLEDGED change announces it if it is new."""
-        in_use = Acknowledgement(version=version, rejected=frozenset(rejected))
         await self._acknowledge(reader, in_use, seconds, first=False)
 
     async def readers(self) -> Mapping[str, Acknowledgement]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -14,12 +13,12 @@ from headrace.errors import ResumeTokenTooOld
 from headrace_chassis import logs
 from headrace_chassis.redis.connection import store_errors
 from headrace_controller import metrics
+from headrace_controller.store.values import is_version
 
 log = logs.get_logger()
 
 _AT_ONCE = 200
 _BEGINNING = "0-0"
-_ID = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
 _RawEntry = tuple[bytes, Mapping[bytes, bytes]]
 
 
@@ -67,7 +66,7 @@ class Stream(Generic[E]):
         return await self._read(self._waiting, after, milliseconds)
 
     async def _read(self, redis: Redis, after: str, block: int | None) -> tuple[list[E], str]:
-        if not _ID.fullmatch(after):
+        if not is_version(after):
             raise _too_old(after)
         with store_errors():
             async with redis.pipeline(transaction=False) as pipeline:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from headrace_chassis.routes import Route
 from headrace_controller.model import Cluster, ClusterId, Event, Report, UserId
+
+_VERSION = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
 
 DEPLOYMENT = "deployment"
 """Subject of the limits on everybody together. Others are names such as ``users/{user}`` and ``clusters/{cluster}``."""
@@ -97,6 +100,11 @@ class RouteLogEntry:
     id: str
     cluster: ClusterId
     route: Route | None
+
+
+def is_version(text: str) -> bool:
+    """Whether a text has the form of a version (or resume token)."""
+    return _VERSION.fullmatch(text) is not None
 
 
 def reaches(version: str, wanted: str) -> bool:

@@ -1,0 +1,319 @@
+"""The parts of the controller, each with the others that it needs; `app.py` connects them. Nothing else makes them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from secrets import token_hex
+
+from redis.asyncio import Redis
+
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.seal import Seal, read_deployment_keys
+from headrace_chassis.redis.keys import Prefix
+from headrace_chassis.redis.leases import ShardLeases
+from headrace_controller.admission import Admission
+from headrace_controller.agents.agent_service import AgentService
+from headrace_controller.agents.enrolment import Enrolment
+from headrace_controller.agents.sessions import Sessions
+from headrace_controller.api.access import ClusterAccess
+from headrace_controller.api.batch_stop import BatchStop
+from headrace_controller.api.cluster_service import ClusterService
+from headrace_controller.api.commands import ClusterCommands
+from headrace_controller.api.connecting import Connecting
+from headrace_controller.api.listing import Listing
+from headrace_controller.api.log_reading import LogReading
+from headrace_controller.api.options_service import OptionsService
+from headrace_controller.api.views import Views
+from headrace_controller.api.watching import Watching
+from headrace_controller.authorities import Authorities
+from headrace_controller.backends.base import Backend
+from headrace_controller.backends.registry import LoadedBackend
+from headrace_controller.backends.router import BackendRouter
+from headrace_controller.config import Settings
+from headrace_controller.keys import Keys
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.mirror.tail import Tail
+from headrace_controller.model import ClusterId
+from headrace_controller.plan import Policy
+from headrace_controller.profiles import Profiles, build_profiles
+from headrace_controller.reconciling.adoption import Adoption
+from headrace_controller.reconciling.executor import Executor
+from headrace_controller.reconciling.launch_specs import LaunchSpecs
+from headrace_controller.reconciling.manifest_sync import ManifestSync
+from headrace_controller.reconciling.manifests import ManifestSealer
+from headrace_controller.reconciling.observer import Observer
+from headrace_controller.reconciling.orphans import Orphans
+from headrace_controller.reconciling.process_table import ProcessTable
+from headrace_controller.reconciling.queue import WorkQueue
+from headrace_controller.reconciling.reconciler import Reconciler
+from headrace_controller.reconciling.replica_liveness import ReplicaLiveness
+from headrace_controller.reconciling.resync import Resync
+from headrace_controller.reconciling.retention import Retention
+from headrace_controller.reconciling.route_states import RouteStates
+from headrace_controller.reconciling.shards import Shards
+from headrace_controller.reconciling.start_errors import StartErrors
+from headrace_controller.routes.route_service import RouteService
+from headrace_controller.store import RouteLogEntry, Store
+
+
+class Parts:
+    """Makes each part when it is first needed.
+
+    Parameters
+    ----------
+    waiting
+        Connection to Redis for reads that block.
+    """
+
+    def __init__(self, settings: Settings, redis: Redis, waiting: Redis, backends: Mapping[str, LoadedBackend]) -> None:
+        self.settings = settings
+        self.redis = redis
+        self.backends = backends
+        self.clock = time.time
+        # One that was killed and started again under its name holds nothing of what it held before.
+        self.replica = f"{settings.replica}/{token_hex(4)}"
+        self.prefix = Prefix(settings.deployment)
+        self.store = Store(redis, Keys(self.prefix), waiting)
+        self.deployment_keys = read_deployment_keys(settings.deployment_key_file)
+        self.seal = Seal(self.deployment_keys)
+
+    # Records
+
+    @cached_property
+    def mirror(self) -> ClusterMirror:
+        return ClusterMirror(self.store)
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        return build_profiles(self.settings, {name: loaded.options for name, loaded in self.backends.items()})
+
+    @cached_property
+    def admission(self) -> Admission:
+        return Admission(self.settings.limits, self.profiles)
+
+    @cached_property
+    def authorities(self) -> Authorities:
+        return Authorities(
+            self.store.records.secrets,
+            self.seal,
+            lifetime=timedelta(seconds=self.settings.authority_seconds),
+            certificate_lifetime=timedelta(seconds=self.settings.certificate_seconds),
+        )
+
+    # Backends
+
+    @cached_property
+    def router(self) -> BackendRouter:
+        return BackendRouter({name: loaded.backend for name, loaded in self.backends.items()}, self._backend_of)
+
+    @property
+    def backend(self) -> Backend:
+        return self.router
+
+    def _backend_of(self, cluster: str) -> str | None:
+        record = self.mirror.get(ClusterId(cluster))
+        return None if record is None else self.profiles.backend_of(record.spec.profile)
+
+    # Reconciling
+
+    @cached_property
+    def leases(self) -> ShardLeases:
+        return ShardLeases(self.redis, self.prefix, self.replica, shards=self.settings.shards)
+
+    @cached_property
+    def shards(self) -> Shards:
+        return Shards(self.leases, self.settings.shards, clock=self.clock)
+
+    @cached_property
+    def queue(self) -> WorkQueue[ClusterId]:
+        return WorkQueue(self.shards.own)
+
+    @cached_property
+    def processes(self) -> ProcessTable:
+        return ProcessTable(self.backend, changed=self.queue.add)
+
+    @cached_property
+    def route_states(self) -> RouteStates:
+        return RouteStates(self.store.routes, wake=self.queue.add)
+
+    @cached_property
+    def liveness(self) -> ReplicaLiveness:
+        return ReplicaLiveness(self.store.replicas, self.replica, wake=self.queue.add, clock=self.clock)
+
+    @cached_property
+    def start_errors(self) -> StartErrors:
+        return StartErrors(clock=self.clock)
+
+    @cached_property
+    def observer(self) -> Observer:
+        return Observer(
+            self.processes,
+            self.route_states,
+            self.liveness,
+            self.start_errors,
+            self.shards,
+            observed=self.router.observed,
+        )
+
+    @cached_property
+    def sealer(self) -> ManifestSealer:
+        return ManifestSealer(self.seal)
+
+    @cached_property
+    def manifests(self) -> ManifestSync:
+        return ManifestSync(self.store.records, self.backend, self.sealer)
+
+    @cached_property
+    def launch_specs(self) -> LaunchSpecs:
+        ca_file = self.settings.agent_ca_file
+        return LaunchSpecs(
+            self.profiles,
+            {name: [option.key for option in loaded.options] for name, loaded in self.backends.items()},
+            AgentTokens(self.deployment_keys, self.settings.deployment),
+            ca_file.read_text(encoding="ascii") if ca_file else "",
+        )
+
+    @cached_property
+    def executor(self) -> Executor:
+        return Executor(self.backend, self.launch_specs, self.manifests, self.start_errors, self.queue)
+
+    @cached_property
+    def adoption(self) -> Adoption:
+        return Adoption(
+            store=self.store,
+            mirror=self.mirror,
+            backend=self.backend,
+            processes=self.processes,
+            sealer=self.sealer,
+            admission=self.admission,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def orphans(self) -> Orphans:
+        return Orphans(
+            reads=self.store.reads,
+            mirror=self.mirror,
+            shards=self.shards,
+            processes=self.processes,
+            adoption=self.adoption,
+            executor=self.executor,
+            grace=self.settings.orphan_grace_seconds,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def policy(self) -> Policy:
+        return Policy(
+            start_timeout=self.settings.start_timeout_seconds,
+            worker_start_timeout=self.settings.worker_start_timeout_seconds,
+            scheduler_lost=self.settings.scheduler_lost_seconds,
+            idle_timeout=self.settings.idle_timeout_seconds or None,
+            worker_failure_limit=self.settings.worker_failure_limit,
+        )
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        return Reconciler(
+            records=self.store.records,
+            mirror=self.mirror,
+            queue=self.queue,
+            shards=self.shards,
+            observer=self.observer,
+            executor=self.executor,
+            manifests=self.manifests,
+            unknown=self.orphans.check,
+            policy=self.policy,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def resync(self) -> Resync:
+        seconds = self.settings.resync_seconds
+        return Resync(self.mirror, self.shards, self.processes, self.manifests, self.queue, seconds=seconds)
+
+    @cached_property
+    def retention(self) -> Retention:
+        seconds = self.settings.retention_seconds
+        return Retention(self.store, self.backend, self.shards, retention=seconds, clock=self.clock)
+
+    # Services
+
+    @cached_property
+    def route_log(self) -> Tail[RouteLogEntry]:
+        return Tail(self.store.routes.log)
+
+    @cached_property
+    def route_service(self) -> RouteService:
+        return RouteService(self.store.routes, self.route_log, accept=self.route_states.accept)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        return Sessions(
+            self.store,
+            self.mirror,
+            self.admission,
+            replica=self.replica,
+            adopt=self.adoption.adopt,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def agent_service(self) -> AgentService:
+        enrolment = Enrolment(
+            self.authorities,
+            self.backend,
+            sni_suffix=self.settings.sni_suffix,
+            adaptive_interval_seconds=self.settings.adaptive_interval_seconds,
+            idle_timeout_seconds=self.settings.idle_timeout_seconds,
+        )
+        return AgentService(enrolment=enrolment, sessions=self.sessions, mirror=self.mirror, adopt=self.adoption.adopt)
+
+    @cached_property
+    def access(self) -> ClusterAccess:
+        return ClusterAccess(self.mirror, clock=self.clock)
+
+    @cached_property
+    def views(self) -> Views:
+        return Views()
+
+    @cached_property
+    def commands(self) -> ClusterCommands:
+        return ClusterCommands(
+            store=self.store,
+            mirror=self.mirror,
+            access=self.access,
+            admission=self.admission,
+            authorities=self.authorities,
+            profiles=self.profiles,
+            backend=self.backend,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def cluster_service(self) -> ClusterService:
+        return ClusterService(
+            profiles=self.profiles,
+            access=self.access,
+            commands=self.commands,
+            batch_stop=BatchStop(self.mirror, self.access, self.commands),
+            views=self.views,
+            listing=Listing(self.store, self.mirror, self.access, self.views),
+            watching=Watching(
+                self.store,
+                self.mirror,
+                self.access,
+                self.views,
+                checkpoint_seconds=self.settings.checkpoint_seconds,
+                clock=self.clock,
+            ),
+            connecting=Connecting(self.access, self.authorities, sni_suffix=self.settings.sni_suffix),
+            logs=LogReading(self.store, self.mirror, self.access, self.backend),
+        )
+
+    @cached_property
+    def options_service(self) -> OptionsService:
+        return OptionsService(self.profiles)

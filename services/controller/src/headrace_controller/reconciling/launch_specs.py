@@ -1,0 +1,72 @@
+"""Describes the processes of clusters to their backend."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_controller.backends.base import BackendError
+from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessSpec, Role
+from headrace_controller.model import Cluster, Group, Resources, WorkerId
+from headrace_controller.options import shapes
+from headrace_controller.profiles import Profiles
+
+
+class LaunchSpecs:
+    """Makes the specs with which processes are launched.
+
+    Parameters
+    ----------
+    own_options
+        Keys of each backend's own options, by its name.
+    agent_ca_pem
+        Certificate authority that agents check this service with; empty for a unix socket.
+    """
+
+    def __init__(
+        self,
+        profiles: Profiles,
+        own_options: Mapping[str, Collection[str]],
+        agent_tokens: AgentTokens,
+        agent_ca_pem: str = "",
+    ) -> None:
+        self._profiles = profiles
+        self._own_options = own_options
+        self._agent_tokens = agent_tokens
+        self._agent_ca_pem = agent_ca_pem
+
+    def make(self, cluster: Cluster, processes: Sequence[str], manifest: bytes) -> list[ProcessSpec]:
+        """Returns a spec for each process; `manifest` is kept with the scheduler.
+
+        Raises `BackendError` if the cluster's profile is gone and nothing else tells its backend.
+        """
+        backend = self._profiles.backend_of(cluster.spec.profile)
+        if backend is None:
+            raise BackendError(f"profile {cluster.spec.profile!r} is not in the settings any more; put it back")
+        token = self._agent_tokens.issue(cluster.id)
+        return [self._spec(cluster, process, backend, token, manifest) for process in processes]
+
+    def _spec(self, cluster: Cluster, process: str, backend: str, token: str, manifest: bytes) -> ProcessSpec:
+        record = cluster.workers.get(WorkerId(process))
+        group = cluster.spec.group(record.group) if record else None
+        return ProcessSpec(
+            key=ProcessKey(cluster.id, process),
+            backend=backend,
+            role=Role.SCHEDULER if process == SCHEDULER else Role.WORKER,
+            generation=cluster.generation,
+            owner=cluster.owner,
+            agent_token=token,
+            agent_ca_pem=self._agent_ca_pem,
+            resources=shapes.shape(cluster.spec, group).resources if group else Resources(),
+            environment=shapes.environment(cluster.spec, group),
+            labels=_labels(cluster, group),
+            settings=shapes.backend_settings(cluster.spec, group, self._own_options.get(backend, ())),
+            manifest=manifest if process == SCHEDULER else b"",
+        )
+
+
+def _labels(cluster: Cluster, group: Group | None) -> dict[str, str]:
+    labels = {"owner": cluster.owner, "profile": cluster.spec.profile}
+    if group:
+        labels["group"] = group.name
+    return labels | {f"tag/{key}": value for key, value in cluster.spec.tags.items()}

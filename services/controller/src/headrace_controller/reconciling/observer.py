@@ -1,0 +1,61 @@
+"""Gathers what is seen of a cluster, all of it from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from headrace_controller.model import Cluster
+from headrace_controller.plan import Seen, Signals
+from headrace_controller.reconciling.process_table import ProcessTable
+from headrace_controller.reconciling.replica_liveness import ReplicaLiveness
+from headrace_controller.reconciling.route_states import RouteStates
+from headrace_controller.reconciling.shards import Shards
+from headrace_controller.reconciling.start_errors import StartErrors
+
+
+class Observer:
+    """The inputs of a plan besides the record.
+
+    Parameters
+    ----------
+    observed
+        Whether the backend of a cluster was observed since the start; before, nothing may be concluded.
+    """
+
+    def __init__(
+        self,
+        processes: ProcessTable,
+        routes: RouteStates,
+        liveness: ReplicaLiveness,
+        start_errors: StartErrors,
+        shards: Shards,
+        *,
+        observed: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        self._processes = processes
+        self._routes = routes
+        self._liveness = liveness
+        self._start_errors = start_errors
+        self._shards = shards
+        self._observed = observed
+
+    async def known(self) -> None:
+        """Waits until all processes are known."""
+        await self._processes.known.wait()
+
+    def observed(self, cluster: Cluster) -> bool:
+        """Whether anything may be concluded about a cluster."""
+        return self._observed(cluster.id)
+
+    def observe(self, cluster: Cluster, log_tail: Mapping[str, str]) -> Seen:
+        """Returns what is seen of a cluster, with the logs that a plan asked for."""
+        report = cluster.report
+        return Seen(
+            processes=self._processes.of(cluster.id),
+            route=self._routes.of(cluster),
+            holder_gone_from=self._liveness.gone_from(report),
+            signals=Signals(report.clients, report.idle_since),
+            watching_since=self._shards.watching_since(cluster.id),
+            start_errors=self._start_errors.of(cluster.id),
+            log_tail=log_tail,
+        )

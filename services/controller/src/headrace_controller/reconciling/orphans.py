@@ -1,0 +1,117 @@
+"""Processes of clusters without a record: adopted by their manifest, or stopped after a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from redis.exceptions import RedisError
+
+from headrace.errors import HeadraceError
+from headrace_chassis import logs
+from headrace_controller import metrics
+from headrace_controller.backends.base import BackendError
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import ClusterId
+from headrace_controller.reconciling.adoption import Adoption
+from headrace_controller.reconciling.executor import Executor
+from headrace_controller.reconciling.process_table import ProcessTable
+from headrace_controller.reconciling.shards import Shards
+from headrace_controller.store.reads import Reads
+
+log = logs.get_logger()
+_CHECKS = 20  # within the grace
+
+
+class Orphans:
+    """Looks after the clusters of this replica's shards that have processes and no record.
+
+    Parameters
+    ----------
+    grace
+        Seconds after which the processes of an unknown cluster are stopped.
+    """
+
+    def __init__(
+        self,
+        *,
+        reads: Reads,
+        mirror: ClusterMirror,
+        shards: Shards,
+        processes: ProcessTable,
+        adoption: Adoption,
+        executor: Executor,
+        grace: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._reads = reads
+        self._mirror = mirror
+        self._shards = shards
+        self._processes = processes
+        self._adoption = adoption
+        self._executor = executor
+        self._grace = grace
+        self._clock = clock
+        self._found: dict[ClusterId, float] = {}  # with the time since which they are known as orphans
+        self._new = asyncio.Event()
+
+    def check(self, cluster: ClusterId) -> None:
+        """Looks after a cluster that has no record; soon."""
+        if self._processes.runs(cluster):
+            self._found.setdefault(cluster, self._clock())
+            self._new.set()
+
+    def gained(self, shard: int) -> None:
+        """Looks after the orphans of a shard that this replica has got."""
+        for cluster in self._processes.clusters():
+            if self._shards.of(cluster) == shard and self._mirror.get(cluster) is None:
+                self.check(cluster)
+
+    async def run(self) -> None:
+        """Works until cancelled, and only while there are orphans."""
+        await self._mirror.ready.wait()
+        while True:
+            await self._new.wait()
+            self._new.clear()
+            await self._mirror_is_fresh()
+            for cluster in list(self._found):
+                if await self._settled(cluster):
+                    self._found.pop(cluster, None)
+            if self._found:
+                await self._pause()
+
+    async def _mirror_is_fresh(self) -> None:
+        while True:
+            try:
+                await self._mirror.fresh()
+            except (HeadraceError, RedisError) as error:
+                log.warning("cannot look after orphans", error=str(error))
+                await asyncio.sleep(1)
+            else:
+                return
+
+    async def _pause(self) -> None:
+        """Waits for a new orphan, or a while for the others."""
+        try:
+            async with asyncio.timeout(max(0.05, self._grace / _CHECKS)):
+                await self._new.wait()
+        except TimeoutError:
+            self._new.set()
+
+    async def _settled(self, cluster: ClusterId) -> bool:
+        """Adopts or stops a cluster; returns whether nothing is left to do."""
+        if self._mirror.get(cluster) or not self._shards.own(cluster) or not self._processes.runs(cluster):
+            return True
+        try:
+            if await self._adoption.adopt(cluster):
+                return True
+            if self._clock() - self._found[cluster] < self._grace or await self._reads.exists(cluster):
+                return False
+        except (HeadraceError, BackendError, RedisError) as error:
+            log.warning("cannot adopt a cluster", cluster=cluster, error=str(error))
+            return False
+        log.warning("stopping the processes of a cluster without a record", cluster=cluster)
+        metrics.ORPHANS.inc()
+        self._executor.stop(cluster)
+        self._found[cluster] = self._clock()  # what still runs after another grace is stopped again
+        return False

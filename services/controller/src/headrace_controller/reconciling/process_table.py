@@ -1,0 +1,127 @@
+"""What the backend runs, in memory, so that planning asks nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from headrace.backoff import delays
+from headrace_chassis import logs
+from headrace_controller import metrics
+from headrace_controller.backends.base import Backend, BackendError
+from headrace_controller.backends.process import ProcessState, ProcessStatus, Role
+from headrace_controller.model import Cluster, ClusterId
+
+log = logs.get_logger()
+_NONE: Mapping[str, ProcessStatus] = {}
+
+
+class ProcessTable:
+    """Processes by cluster and name, as the backend last reported them.
+
+    Parameters
+    ----------
+    changed
+        Called with each cluster of which a process has changed.
+
+    Attributes
+    ----------
+    known
+        Set once the backend has reported everything; nothing may be concluded before.
+    """
+
+    def __init__(self, backend: Backend, *, changed: Callable[[ClusterId], None]) -> None:
+        self._backend = backend
+        self._changed = changed
+        self._by_cluster: dict[ClusterId, dict[str, ProcessStatus]] = {}
+        self._running: Counter[Role] = Counter()
+        self._changed_meanwhile: set[ClusterId] | None = None
+        self.known = asyncio.Event()
+
+    def of(self, cluster: ClusterId) -> Mapping[str, ProcessStatus]:
+        """Returns the processes of a cluster by name, exited ones included."""
+        return self._by_cluster.get(cluster, _NONE)
+
+    def runs(self, cluster: ClusterId) -> bool:
+        """Whether any process of the cluster is alive."""
+        return any(map(_is_alive, self.of(cluster).values()))
+
+    def clusters(self) -> list[ClusterId]:
+        """Returns every cluster that the backend knows."""
+        return list(self._by_cluster)
+
+    async def run(self) -> None:
+        """Follows the backend until cancelled, and observes all of it after each failure."""
+        pauses = delays(0.1, 5.0)
+        while True:
+            try:
+                changes = self._backend.changes()
+                await self.refresh()
+                self.known.set()
+                async for status in changes:
+                    self._accept(status)
+                    pauses = delays(0.1, 5.0)
+                log.warning("the backend ended its changes")
+            except BackendError as error:
+                log.warning("cannot follow the backend", error=str(error))
+            await asyncio.sleep(next(pauses))
+
+    async def refresh(self) -> None:
+        """Observes everything, for what a change has missed."""
+        self._changed_meanwhile = set()
+        try:
+            seen = await self._backend.observe()
+        finally:
+            meanwhile, self._changed_meanwhile = self._changed_meanwhile, None
+        by_cluster: dict[ClusterId, dict[str, ProcessStatus]] = {}
+        for status in seen:
+            by_cluster.setdefault(ClusterId(status.key.cluster), {})[status.key.process] = status
+        # What has changed while the backend was observed is newer than what was seen.
+        for cluster in (by_cluster.keys() | self._by_cluster.keys()) - (meanwhile or set()):
+            self._replace(cluster, by_cluster.get(cluster, {}))
+
+    async def refresh_cluster(self, cluster: ClusterId) -> None:
+        """Observes one cluster."""
+        for status in await self._backend.observe(cluster):
+            self._accept(status)
+
+    def added(self, cluster: Cluster) -> None:
+        """As a handler of the mirror: nothing to do."""
+
+    def updated(self, old: Cluster, new: Cluster) -> None:
+        """As a handler of the mirror: nothing to do."""
+
+    def removed(self, cluster: Cluster) -> None:
+        """Forgets the exited processes of a cluster whose record is gone."""
+        if not self.runs(cluster.id):
+            self._replace(cluster.id, {})
+
+    def _replace(self, cluster: ClusterId, seen: dict[str, ProcessStatus]) -> None:
+        before = self._by_cluster.pop(cluster, {})
+        if seen:
+            self._by_cluster[cluster] = seen
+        if before != seen:
+            self._count(before.values(), seen.values())
+            self._changed(cluster)
+
+    def _accept(self, status: ProcessStatus) -> None:
+        cluster, process = ClusterId(status.key.cluster), status.key.process
+        if self._changed_meanwhile is not None:
+            self._changed_meanwhile.add(cluster)
+        of_cluster = self._by_cluster.setdefault(cluster, {})
+        before = of_cluster.get(process)
+        if before != status:
+            of_cluster[process] = status
+            self._count([before] if before else [], [status])
+            self._changed(cluster)
+
+    def _count(self, before: Iterable[ProcessStatus], after: Iterable[ProcessStatus]) -> None:
+        self._running.subtract(status.role for status in before if _is_alive(status))
+        self._running.update(status.role for status in after if _is_alive(status))
+        for role in Role:
+            metrics.PROCESSES.labels(role).set(self._running[role])
+
+
+def _is_alive(status: ProcessStatus) -> bool:
+    return status.state is not ProcessState.EXITED

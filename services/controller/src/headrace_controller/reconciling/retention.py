@@ -1,0 +1,67 @@
+"""Removes clusters that have ended long ago, with what their backend keeps of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from redis.exceptions import RedisError
+
+from headrace.errors import HeadraceError
+from headrace_chassis import logs
+from headrace_controller.backends.base import Backend, BackendError
+from headrace_controller.model import ClusterId
+from headrace_controller.reconciling.shards import Shards
+from headrace_controller.store import Store
+
+log = logs.get_logger()
+_AT_ONCE = 100
+_MAX_PAUSE_SECONDS = 60.0
+
+
+class Retention:
+    """Asks the store, now and then, for clusters whose retention is over.
+
+    Parameters
+    ----------
+    retention
+        Seconds for which an ended cluster is kept.
+    """
+
+    def __init__(
+        self, store: Store, backend: Backend, shards: Shards, *, retention: float, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._backend = backend
+        self._shards = shards
+        self._retention = retention
+        self._pause = min(_MAX_PAUSE_SECONDS, max(0.1, retention / 10))
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        while True:
+            await asyncio.sleep(self._pause)
+            try:
+                await self.remove_due()
+            except (HeadraceError, RedisError) as error:
+                log.warning("cannot look for clusters whose retention is over", error=str(error))
+
+    async def remove_due(self) -> None:
+        """Removes all clusters of this replica's shards whose retention is over."""
+        before, skip = self._clock() - self._retention, 0
+        while True:
+            due = await self._store.reads.ended_before(before, _AT_ONCE, skip)
+            removed = [cluster for cluster in due if self._shards.own(cluster) and await self._remove(cluster)]
+            skip += len(due) - len(removed)
+            if len(due) < _AT_ONCE:
+                return
+
+    async def _remove(self, cluster: ClusterId) -> bool:
+        try:
+            await self._backend.forget(cluster)
+        except BackendError as error:
+            log.warning("cannot remove what is left of an ended cluster", cluster=cluster, error=str(error))
+            return False
+        await self._store.records.remove(cluster)
+        return True
