@@ -38,7 +38,7 @@ async def adapt(user: User, name: str, minimum: int, maximum: int) -> None:
 
 async def events(user: User, name: str, kind: cluster_pb2.EventType.ValueType) -> list[str]:
     answer = await user.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=name, page_size=1000))
-    return [event.message for event in answer.events if event.type == kind]
+    return [event.message for event in answer.cluster_events if event.type == kind]
 
 
 async def test_a_process_receives_all_it_needs(site: Site, ann: User) -> None:
