@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 _INHERITED = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|PYTHONPATH|VIRTUAL_ENV|LD_LIBRARY_PATH"
     r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|CUDA_\w+|NVIDIA_\w+"
-    r"|HEADRACE_EMBEDDED"  # not a secret: `headrace up` finds all of its processes by it
+    r"|HEADRACE_UP_DIRECTORY"  # not a secret: `headrace up` finds all of its processes by it
 )
 # Read when the interpreter or a library is loaded, that is before a fork.
 _READ_EARLY = re.compile(
