@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Literal
 
 import dask.config
 import pytest
 from tests.client.fake_headrace import FakeHeadrace
 
 from headrace import Gateway, TokenAuth
-from headrace._wire import tokens as _tokens
+from headrace._wire import tokens
+
+AsyncGateway = Gateway[Literal[True]]
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def _no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """Nothing of the machine that the tests run on plays a part."""
     monkeypatch.setenv("HEADRACE_DATA_DIR", str(tmp_path / "none"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    _tokens.forget_all()
+    tokens.clear()
     with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
         yield
 
@@ -53,7 +56,7 @@ def gateway(configured: None) -> Iterator[Gateway]:
 
 
 @pytest.fixture
-async def agateway(configured: None) -> AsyncIterator[Gateway]:
+async def agateway(configured: None) -> AsyncIterator[AsyncGateway]:
     async with Gateway(asynchronous=True) as gateway:
         yield gateway
 

@@ -12,6 +12,12 @@ from headrace.v1 import cluster_pb2
 from headrace_chassis.tls.certificates import Authority, Leaf
 
 DAY = timedelta(days=1)
+LIVING = {
+    cluster_pb2.PHASE_QUEUED,
+    cluster_pb2.PHASE_STARTING,
+    cluster_pb2.PHASE_RUNNING,
+    cluster_pb2.PHASE_STOPPING,
+}
 
 
 class FakeCluster:
@@ -24,16 +30,49 @@ class FakeCluster:
         self.certificates_issued = 0
         self.request_id = ""
         self.events: list[cluster_pb2.ClusterEvent] = []
-        self.record = cluster_pb2.Cluster(name=f"clusters/{cluster_id}", owner=owner, spec=spec, generation=1)
+        self.record = cluster_pb2.Cluster(name=f"clusters/{cluster_id}", owner=owner, spec=spec)
         self.record.create_time.GetCurrentTime()
         self.record.status.phase = cluster_pb2.PHASE_STARTING
+        self.record.status.conditions.add(
+            type=cluster_pb2.CONDITION_TYPE_REACHABLE,
+            status=cluster_pb2.CONDITION_STATUS_UNKNOWN,
+            reason="AgentAway",
+            message="The scheduler's agent has not connected yet.",
+        )
         if not self.record.spec.worker_groups:
             self.record.spec.worker_groups.add(name="default")
+        self.changed(spec=True)
         self.port = 0
         self._security = self._make_security()
         self._scheduler: Any = None
         self._workers: list[Any] = []
         self._lock = asyncio.Lock()
+
+    @property
+    def lives(self) -> bool:
+        return self.record.status.phase in LIVING
+
+    def changed(self, *, spec: bool = False) -> None:
+        """Gives the record a new version, and with `spec` a new generation."""
+        record = self.record
+        record.resource_version = str(int(record.resource_version or 0) + 1)
+        if spec:
+            record.generation += 1
+            record.etag = str(record.generation)
+        del record.status.worker_groups[:]
+        record.status.worker_groups.extend(
+            cluster_pb2.WorkerGroupStatus(name=group.name, desired=group.size, running=group.size)
+            for group in record.spec.worker_groups
+        )
+
+    def tell(
+        self, type_: cluster_pb2.EventType.ValueType, message: str, severity: cluster_pb2.Severity.ValueType
+    ) -> None:
+        event = cluster_pb2.ClusterEvent(
+            name=f"{self.record.name}/events/{len(self.events):06}", type=type_, severity=severity, message=message
+        )
+        event.time.GetCurrentTime()
+        self.events.append(event)
 
     def issue(self) -> Leaf:
         self.certificates_issued += 1

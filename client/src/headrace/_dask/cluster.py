@@ -178,15 +178,16 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         Cluster.__init__(self, asynchronous=self._asynchronous, loop=session.loop, quiet=True)
         self._instances.add(self)
         if not self.asynchronous and not self._asynchronous:
-            self._start_and_wait()
+            self._start_and_wait(origin)
 
-    def _start_and_wait(self) -> None:
+    def _start_and_wait(self, origin: Wanted | Existing) -> None:
         """Start the cluster from a thread that may wait, and show the progress there."""
         future = asyncio.run_coroutine_threadsafe(self._life.start(), self._session.asyncio_loop)
         try:
             self._progress.wait_for(future)
         except KeyboardInterrupt:
-            print("Interrupted: stopping what was started", file=sys.stderr, flush=True)
+            if isinstance(origin, Wanted):
+                print("Interrupted: stopping the cluster that was being started", file=sys.stderr, flush=True)
             future.cancel()
             with suppress(HeadraceError, TimeoutError):
                 self.sync(self._life.close, callback_timeout=STOP_SECONDS)
@@ -378,7 +379,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
             target.public_address,
             target.auth,
             asynchronous=cast("Asynchronous", self._asynchronous),
-            loop=self.loop,
+            loop=self.loop if self._asynchronous else None,
             tls_ca_file=target.ca_file,
         )
 

@@ -18,14 +18,13 @@ from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
 from headrace import Gateway
-from headrace._dask import progress as _progress
-from headrace._dask.progress import Progress
+from headrace._dask.progress import NotebookDisplay, Progress, TerminalDisplay
 from headrace.v1 import cluster_pb2
 
 
 def test_nothing_is_said_of_a_short_wait(gateway: Gateway, capfd: pytest.CaptureFixture[str]) -> None:
     progress = Progress()
-    progress.say("a moment")
+    progress.report("a moment")
     with ThreadPoolExecutor() as pool:
         progress.wait_for(pool.submit(time.sleep, 0.2))
     assert capfd.readouterr() == ("", "")
@@ -55,21 +54,21 @@ def test_a_long_wait_says_what_it_waits_for(
 def test_it_can_be_switched_off(capfd: pytest.CaptureFixture[str]) -> None:
     with dask.config.set({"headrace.progress": False}), ThreadPoolExecutor() as pool:
         progress = Progress()
-        progress.say("x")
+        progress.report("x")
         progress.wait_for(pool.submit(time.sleep, 0.7))
     assert capfd.readouterr().err == ""
 
 
 async def test_the_other_face_says_it_too(capfd: pytest.CaptureFixture[str]) -> None:
     progress = Progress()
-    progress.say("one")
+    progress.report("one")
     await progress.follow(asyncio.sleep(0.7))
     assert "s  one" in capfd.readouterr().err
 
 
 def test_a_terminal_has_one_line_and_at_the_end_none() -> None:
     stream = io.StringIO()
-    display = _progress.TerminalDisplay(stream)
+    display = TerminalDisplay(stream)
     display.show(["one"], 1.0)
     display.show(["one", "two"], 2.0)
     display.end(["one", "two"], 2.0)
@@ -90,7 +89,7 @@ def test_a_notebook_has_a_list_that_folds_up(monkeypatch: pytest.MonkeyPatch) ->
         return Handle()
 
     monkeypatch.setattr(display_module, "display", display)
-    notebook = _progress.NotebookDisplay()
+    notebook = NotebookDisplay()
     notebook.show(["<b>"], 1.0)
     notebook.end(["<b>", "runs"], 2.0)
     assert "<li>&lt;b&gt;</li>" in shown[0]

@@ -1,4 +1,4 @@
-"""The client knows which version has answered, and warns of one that it is not tested with."""
+"""The client reads the server's version, and warns of a version that it is not tested with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from tests.client.fake_headrace import FakeHeadrace
 
 from headrace import Gateway, TokenAuth, __version__, errors
-from headrace._wire import version as _version
+from headrace._wire.version import are_far_apart
 
 
 def test_a_server_far_from_this_client_is_warned_of_once(
@@ -38,14 +38,13 @@ def test_a_server_that_refuses_everything_is_warned_of_too(
 
 
 def test_an_upgrade_of_the_server_is_noticed(fake: FakeHeadrace, gateway: Gateway) -> None:
-    fake.version = "1.1.0"
-    assert gateway.get_versions()["server"] == {"version": "1.1.0"}
-    fake.version = "1.2.0"
-    assert gateway.get_versions()["server"] == {"version": "1.2.0"}
+    for version in ("1.1.0", "1.2.0"):
+        fake.auth.server_version = version
+        assert gateway.get_versions()["server"] == {"version": version}
 
 
-def test_a_server_that_does_not_tell_has_no_version(fake: FakeHeadrace, gateway: Gateway) -> None:
-    fake.version = ""
+def test_a_server_that_gives_no_version_has_none(fake: FakeHeadrace, gateway: Gateway) -> None:
+    fake.auth.server_version = fake.version = ""
     assert gateway.get_versions()["server"] == {"version": None}
 
 
@@ -62,5 +61,5 @@ def test_a_server_that_does_not_tell_has_no_version(fake: FakeHeadrace, gateway:
     ],
 )
 def test_more_than_one_minor_release_apart_is_far(one: str, other: str, far: bool) -> None:
-    assert _version.are_far_apart(one, other) is far
-    assert _version.are_far_apart(other, one) is far
+    assert are_far_apart(one, other) is far
+    assert are_far_apart(other, one) is far

@@ -68,5 +68,10 @@ def test_the_token_of_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unauthenticated, match="JUPYTERHUB_API_TOKEN"):
         JupyterHubAuth()
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "hub")
-    token = get_auth("jupyterhub").login_request().token
-    assert (token.method, token.token) == ("jupyterhub", "hub")
+    request = get_auth("jupyterhub").login_request()
+    assert (request.method, request.token.token) == ("jupyterhub", "hub")
+
+
+def test_a_way_to_log_in_may_be_named() -> None:
+    assert BasicAuth("ann", "secret", method="ldap").login_request().method == "ldap"
+    assert TokenAuth("t", method="oidc").login_request().method == "oidc"

@@ -6,23 +6,23 @@ import re
 from typing import Any
 
 import pytest
-from tests.client.fake_headrace import FakeHeadrace
+from tests.client import fake_options
 
 from headrace import Gateway, Options
 from headrace.errors import InvalidRequest, UnknownOption, WrongType
 
 
 @pytest.fixture
-def options(fake: FakeHeadrace) -> Options:
-    return Options(fake.ListOptions(None, None).options)
+def options() -> Options:
+    return Options(fake_options.options())
 
 
 def test_an_option_is_a_key_and_an_attribute(options: Options) -> None:
     assert options["worker_cores"] == options.worker_cores == 2
     options.worker_cores = 4
-    options["profile"] = "large"
+    options["size"] = "large"
     assert options.worker_cores == 4
-    assert len(options) == len(list(options)) == 9
+    assert len(options) == len(list(options)) == 10
     assert "worker_cores" in dir(options)
     assert "worker_cores=4" in repr(options)
 
@@ -44,9 +44,11 @@ def test_unknown_options_suggest_a_known_one(options: Options) -> None:
     ("key", "value", "kept"),
     [
         ("worker_cores", 16, 16),
-        ("worker_memory", "4 GiB", "4 GiB"),
+        ("worker_memory", "4 GiB", 4 * 2**30),
         ("worker_memory", 4e9, 4_000_000_000),
-        ("profile", "small", "small"),
+        ("size", "small", "small"),
+        ("size", "Large one", "large"),
+        ("worker_resources", {"GPU": 1}, {"GPU": 1.0}),
         ("environment", {"OMP_NUM_THREADS": 1, "A": "b"}, {"OMP_NUM_THREADS": "1", "A": "b"}),
         ("gpu", True, True),
         ("spot", 1, 1.0),
@@ -67,7 +69,8 @@ def test_values_that_fit(options: Options, key: str, value: object, kept: object
         ("worker_cores", 2.5, "must be a whole number, is 2.5 (float)"),
         ("worker_cores", True, "must be a whole number"),
         ("worker_memory", [], "must be a whole number"),
-        ("profile", 3, "must be one of 'small', 'large'"),
+        ("size", 3, "must be one of 'small', 'Large one'"),
+        ("worker_resources", {"GPU": "two"}, "worker_resources['GPU']: must be a number"),
         ("environment", ["A"], "must be a mapping of text to text"),
         ("environment", {1: "x"}, "environment: key 1: must be text"),
         ("environment", {"A": True}, "environment['A']: must be text"),
@@ -96,7 +99,7 @@ def test_values_of_the_wrong_type(options: Options, key: str, value: object, tol
         ("worker_cores", 17, "must be at most 16, is 17"),
         ("worker_memory", "4 gigs", "must be a number of bytes or text such as '4 GiB', is '4 gigs'"),
         ("worker_memory", "1 KiB", "must be at least"),
-        ("profile", "medium", "must be one of 'small', 'large', is 'medium'"),
+        ("size", "medium", "must be one of 'small', 'Large one', is 'medium'"),
         ("environment", {str(n): "" for n in range(9)}, "at most 8 keys, has 9"),
         ("spot", 1.5, "must be at most 1"),
         ("spot", float("nan"), "must be finite"),
@@ -121,6 +124,7 @@ def test_options_cannot_be_removed(options: Options) -> None:
 def test_the_html_view_is_safe(options: Options) -> None:
     options.image = "<script>"
     text = options._repr_html_()  # pyright: ignore[reportPrivateUsage] - IPython calls it so
+    assert "worker_memory = 2 GiB" in text
     assert "&lt;script&gt;" in text
     assert "<script>" not in text
     assert "Memory of a worker" in text
@@ -143,6 +147,7 @@ def test_the_form_shows_the_values(fields: dict[str, Any]) -> None:
     values = {key: field.value for key, (_, field, _) in fields.items()}
     assert values["worker_cores"] == 2
     assert values["worker_memory"] == "2 GiB"
+    assert values["size"] == "small"
     assert values["gpu"] is False
     assert values["environment"] == ""
     assert "Memory of a worker" in fields["worker_memory"][2].value
@@ -162,16 +167,20 @@ def test_what_is_typed_is_checked_and_taken(options: Options, fields: dict[str, 
     fields["command"][1].value = ""
     fields["worker_memory"][1].value = "1048576"
     assert (options.command, options.worker_memory) == ([], 1048576)
+    fields["worker_memory"][1].value = "a lot"
+    assert "must be a number of bytes" in fields["worker_memory"][2].value
 
 
 def test_what_a_program_sets_is_shown(options: Options, fields: dict[str, Any]) -> None:
-    options.profile = "large"
+    options.size = "large"
+    options.worker_memory = 3 << 30
     options.environment = {"A": "b"}
-    assert fields["profile"][1].value == "large"
+    assert fields["size"][1].value == "large"
+    assert fields["worker_memory"][1].value == "3 GiB"
     assert fields["environment"][1].value == '{"A": "b"}'
 
 
 def test_notebooks_get_the_form(gateway: Gateway) -> None:
     pytest.importorskip("ipywidgets")
-    bundle = gateway.cluster_options()._repr_mimebundle_()
+    bundle = gateway.cluster_options()._repr_mimebundle_()  # pyright: ignore[reportPrivateUsage] - IPython calls it so
     assert {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"} <= set(bundle)

@@ -1,0 +1,331 @@
+"""ClusterService of the fake headrace."""
+
+# ruff: noqa: N802 - the names of the contract
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from distributed.utils import LoopRunner
+from tests.client.fake_cluster import LIVING, FakeCluster
+from tests.client.fake_options import OPTIONS, check_profile
+
+from headrace import errors
+from headrace.v1 import cluster_pb2, cluster_service_pb2_grpc
+from headrace.v1 import cluster_service_pb2 as pb
+
+MAX_WORKERS = 100
+PAGE = 3
+
+
+class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
+    """Clusters of real Dask; the attributes change how it behaves."""
+
+    def __init__(self, caller: Callable[[Any], str]) -> None:
+        self.clusters: dict[str, FakeCluster] = {}
+        self.routes: dict[str, int] = {}
+        self.direct = True
+        self.starts = True
+        self.start_failure: errors.ClusterFailed | None = None
+        self.certificate_seconds = 3600.0
+        self._caller = caller
+        self._changed = threading.Condition()
+        self._loop_runner = LoopRunner()
+        self._loop_runner.start()
+
+    # Control
+
+    def tell(
+        self, cluster: FakeCluster, message: str, severity: cluster_pb2.Severity.ValueType = cluster_pb2.SEVERITY_INFO
+    ) -> None:
+        with self._changed:
+            cluster.tell(cluster_pb2.EVENT_TYPE_SCHEDULER_STARTING, message, severity)
+            self._changed.notify_all()
+
+    def run(self, cluster: FakeCluster) -> None:
+        """Lets a starting cluster run."""
+        self._spawn(self._run(cluster))
+
+    def set_phase(self, cluster: FakeCluster, phase: cluster_pb2.Phase.ValueType) -> None:
+        with self._changed:
+            cluster.record.status.phase = phase
+            if phase == cluster_pb2.PHASE_RUNNING:
+                cluster.record.status.dashboard_path = f"/clusters/{cluster.id}/status"
+            if phase not in LIVING:
+                cluster.record.end_time.GetCurrentTime()
+            cluster.changed()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        for cluster in self.clusters.values():
+            self._stop(cluster).result(10)
+        self._loop_runner.stop()
+
+    # Create and read
+
+    def CreateCluster(self, request: pb.CreateClusterRequest, context: Any) -> cluster_pb2.Cluster:
+        owner = request.owner or self._caller(context)
+        check_profile(request.spec.profile)
+        if unknown := set(request.spec.options) - {key for key, *_ in OPTIONS}:
+            violation = errors.Violation(f"spec.options.{min(unknown)}", "there is no such option")
+            raise errors.InvalidRequest.of(violation)
+        with self._changed:
+            for cluster in self.clusters.values():
+                if request.request_id and cluster.request_id == request.request_id:
+                    return cluster.record
+            for cluster in self.clusters.values():
+                if request.spec.alias and self._has_alias(cluster, owner, request.spec.alias):
+                    message = f"cluster {cluster.id} has the name {request.spec.alias!r}"
+                    raise errors.AliasTaken(message, {"cluster": cluster.record.name})
+            cluster = FakeCluster(_new_id(), owner, request.spec)
+            cluster.record.shares.extend(request.shares)
+            cluster.record.spec.profile = request.spec.profile or "standard"
+            cluster.request_id = request.request_id
+            self.clusters[cluster.id] = cluster
+        self.tell(cluster, "the scheduler is being started")
+        if self.start_failure is not None:
+            self._fail_start(cluster, self.start_failure)
+        elif self.starts:
+            self.run(cluster)
+        return cluster.record
+
+    def GetCluster(self, request: pb.GetClusterRequest, context: Any) -> cluster_pb2.Cluster:
+        return self._find(request.name, context).record
+
+    def ListClusters(self, request: pb.ListClustersRequest, context: Any) -> pb.ListClustersResponse:
+        found = [
+            _view(cluster.record, request.view)
+            for cluster in reversed(self.clusters.values())
+            if self._matches(cluster, request.filter, context)
+        ]
+        page, more = _page(found, request.page_token)
+        return pb.ListClustersResponse(clusters=page, next_page_token=more)
+
+    def WatchClusters(self, request: pb.WatchClustersRequest, context: Any) -> Iterator[pb.WatchClustersResponse]:
+        cluster = self._find(request.name, context)
+        told, version = int(request.resume_token or 0), ""
+        while context.is_active():
+            with self._changed:
+                if len(cluster.events) == told and cluster.record.resource_version == version:
+                    self._changed.wait(0.2)
+                events, record = cluster.events[told:], _view(cluster.record, request.view)
+            for event in events:
+                told += 1
+                yield pb.WatchClustersResponse(event=event, resume_token=str(told))
+            if record.resource_version != version:
+                version = record.resource_version
+                yield pb.WatchClustersResponse(cluster=record, resume_token=str(told))
+
+    # Change
+
+    def UpdateCluster(self, request: pb.UpdateClusterRequest, context: Any) -> cluster_pb2.Cluster:
+        cluster = self._living(request.cluster.name, context)
+        given, spec = request.cluster, cluster.record.spec
+        if given.etag and given.etag != cluster.record.etag:
+            raise errors.StaleEtag(f"cluster {cluster.id} was changed")
+        for path in request.update_mask.paths:
+            match path:
+                case "spec.tags":
+                    spec.tags.clear()
+                    spec.tags.update(given.spec.tags)
+                case "spec.lifetime" if given.spec.HasField("lifetime"):
+                    spec.lifetime.CopyFrom(given.spec.lifetime)
+                case "spec.lifetime":
+                    spec.ClearField("lifetime")
+                case "spec.worker_groups":
+                    del spec.worker_groups[:]
+                    spec.worker_groups.extend(given.spec.worker_groups)
+                case "shares":
+                    del cluster.record.shares[:]
+                    cluster.record.shares.extend(given.shares)
+                case _:
+                    raise errors.InvalidRequest.of(errors.Violation("update_mask", f"{path} cannot be changed"))
+        return self._respecified(cluster)
+
+    def ScaleCluster(self, request: pb.ScaleClusterRequest, context: Any) -> cluster_pb2.Cluster:
+        cluster = self._living(request.name, context)
+        if request.size > MAX_WORKERS:
+            raise errors.QuotaExceeded.of(
+                subject=cluster.record.owner, what="workers", limit=MAX_WORKERS, used=0, asked=request.size
+            )
+        group = self._group(cluster, request.group)
+        group.size = request.size
+        group.ClearField("adapt")
+        return self._respecified(cluster)
+
+    def AdaptCluster(self, request: pb.AdaptClusterRequest, context: Any) -> cluster_pb2.Cluster:
+        cluster = self._living(request.name, context)
+        group = self._group(cluster, request.group)
+        if request.HasField("adapt"):
+            group.adapt.CopyFrom(request.adapt)
+            maximum = request.adapt.maximum if request.adapt.HasField("maximum") else MAX_WORKERS
+            group.size = max(group.size, request.adapt.minimum, min(1, maximum))  # as under some load
+        else:
+            group.ClearField("adapt")
+        return self._respecified(cluster)
+
+    def StopCluster(self, request: pb.StopClusterRequest, context: Any) -> cluster_pb2.Cluster:
+        cluster = self._find(request.name, context)
+        self._stop(cluster)
+        return cluster.record
+
+    def BatchStopClusters(self, request: pb.BatchStopClustersRequest, context: Any) -> pb.BatchStopClustersResponse:
+        answer = pb.BatchStopClustersResponse()
+        if request.names:
+            for name in request.names:
+                try:
+                    self._stop(self._find(name, context))
+                except errors.ClusterNotFound as error:
+                    answer.failures.add(name=name, message=error.message)
+                else:
+                    answer.stopped.append(name)
+            return answer
+        for cluster in self.clusters.values():
+            if self._matches(cluster, request.filter, context):
+                self._stop(cluster)
+                answer.stopped.append(cluster.record.name)
+        return answer
+
+    def DeleteCluster(self, request: pb.DeleteClusterRequest, context: Any) -> pb.DeleteClusterResponse:
+        cluster = self._find(request.name, context)
+        if cluster.lives:
+            raise errors.ClusterNotEnded(f"cluster {cluster.id} has not ended: stop it first")
+        del self.clusters[cluster.id]
+        return pb.DeleteClusterResponse()
+
+    # Details
+
+    def ConnectCluster(self, request: pb.ConnectClusterRequest, context: Any) -> pb.ConnectClusterResponse:
+        cluster = self._living(request.name, context)
+        leaf = cluster.issue()
+        answer = pb.ConnectClusterResponse(
+            server_name=cluster.server_name,
+            ca_pem=cluster.authority.cert_pem.decode(),
+            certificate_pem=leaf.cert_pem.decode(),
+            private_key_pem=leaf.key_pem.decode(),
+        )
+        answer.expire_time.FromMilliseconds(int((time.time() + self.certificate_seconds) * 1000))
+        if self.direct and cluster.record.status.phase == cluster_pb2.PHASE_RUNNING:
+            answer.direct_address = f"tls://127.0.0.1:{cluster.port}"
+        return answer
+
+    def ListWorkers(self, request: pb.ListWorkersRequest, context: Any) -> pb.ListWorkersResponse:
+        cluster = self._find(request.parent, context)
+        workers = [
+            cluster_pb2.Worker(
+                name=f"{cluster.record.name}/workers/{group.name}-{n}-abcdef",
+                group=group.name,
+                state=cluster_pb2.WORKER_STATE_RUNNING,
+                host="node-1",
+                resources=cluster_pb2.Resources(cores=2, memory_bytes=2 << 30),
+            )
+            for group in cluster.record.spec.worker_groups
+            for n in range(group.size)
+        ]
+        page, more = _page(workers, request.page_token)
+        return pb.ListWorkersResponse(workers=page, next_page_token=more)
+
+    def ListClusterEvents(self, request: pb.ListClusterEventsRequest, context: Any) -> pb.ListClusterEventsResponse:
+        page, more = _page(self._find(request.parent, context).events, request.page_token)
+        return pb.ListClusterEventsResponse(cluster_events=page, next_page_token=more)
+
+    def ReadLogs(self, request: pb.ReadLogsRequest, context: Any) -> Iterator[pb.ReadLogsResponse]:
+        self._find(request.name, context)
+        written = ["later"] if request.follow else []
+        for process in ("scheduler", "default-0-abcdef"):
+            if request.process not in {"", process}:
+                continue
+            lines = [f"{process} line {n}" for n in range(3)][-request.tail_lines :] + written
+            for n in range(int(request.resume_tokens.get(process, "0")), len(lines)):
+                yield pb.ReadLogsResponse(process=process, lines=f"{lines[n]}\n".encode(), resume_token=str(n + 1))
+
+    # Inside
+
+    def _find(self, name: str, context: Any) -> FakeCluster:
+        owner, wanted = self._caller(context), name.partition("/")[2]
+        for cluster in self.clusters.values():
+            mine = cluster.record.owner == owner and cluster.id == wanted
+            if mine or (wanted.startswith("~") and self._has_alias(cluster, owner, wanted[1:])):
+                return cluster
+        raise errors.ClusterNotFound(f"there is no cluster {wanted} that you may see")
+
+    def _living(self, name: str, context: Any) -> FakeCluster:
+        cluster = self._find(name, context)
+        if not cluster.lives:
+            raise errors.ClusterEnded(f"cluster {cluster.id} has ended")
+        return cluster
+
+    def _has_alias(self, cluster: FakeCluster, owner: str, alias: str) -> bool:
+        return cluster.record.owner == owner and cluster.record.spec.alias == alias and cluster.lives
+
+    def _matches(self, cluster: FakeCluster, filter_: pb.ClusterFilter, context: Any) -> bool:
+        record = cluster.record
+        return (
+            record.owner == (filter_.owner or self._caller(context))
+            and record.status.phase in (set(filter_.phases) or LIVING)
+            and filter_.profile in {"", record.spec.profile}
+            and all(record.spec.tags.get(key) == value for key, value in filter_.tags.items())
+        )
+
+    def _group(self, cluster: FakeCluster, name: str) -> cluster_pb2.WorkerGroup:
+        for group in cluster.record.spec.worker_groups:
+            if group.name == (name or "default"):
+                return group
+        raise errors.GroupNotFound(f"cluster {cluster.id} has no worker group {name!r}")
+
+    def _respecified(self, cluster: FakeCluster) -> cluster_pb2.Cluster:
+        with self._changed:
+            cluster.changed(spec=True)
+            self._changed.notify_all()
+        self._spawn(cluster.follow())
+        return cluster.record
+
+    def _fail_start(self, cluster: FakeCluster, failure: errors.ClusterFailed) -> None:
+        status = cluster.record.status
+        status.reason = cluster_pb2.EndReason.Value(f"END_REASON_{failure.reason}")
+        status.message, status.log_tail = failure.message, failure.log_tail
+        self.set_phase(cluster, cluster_pb2.PHASE_FAILED)
+
+    def _stop(self, cluster: FakeCluster) -> Future[None]:
+        cluster.record.spec.stop = True
+        if cluster.lives:
+            cluster.record.status.reason = cluster_pb2.END_REASON_USER
+            self.set_phase(cluster, cluster_pb2.PHASE_STOPPED)
+        self.routes.pop(cluster.server_name, None)
+        return self._spawn(cluster.stop())
+
+    async def _run(self, cluster: FakeCluster) -> None:
+        await cluster.start()
+        await cluster.follow()
+        if not cluster.record.spec.stop:
+            self.routes[cluster.server_name] = cluster.port
+            self.set_phase(cluster, cluster_pb2.PHASE_RUNNING)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+        loop: Any = self._loop_runner.loop
+        return asyncio.run_coroutine_threadsafe(coroutine, loop.asyncio_loop)
+
+
+def _new_id() -> str:
+    return "c" + "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(19))
+
+
+def _view(record: cluster_pb2.Cluster, view: pb.ClusterView.ValueType) -> cluster_pb2.Cluster:
+    copy = cluster_pb2.Cluster()
+    copy.CopyFrom(record)
+    if view != pb.CLUSTER_VIEW_FULL:
+        copy.spec.options.clear()
+        del copy.status.conditions[:]
+        copy.status.log_tail = ""
+    return copy
+
+
+def _page(found: list[Any], token: str) -> tuple[list[Any], str]:
+    first = int(token or 0)
+    return found[first : first + PAGE], str(first + PAGE) if len(found) > first + PAGE else ""
