@@ -6,5 +6,7 @@ from headrace_chassis.command import service_command
 from headrace_controller.app import build
 from headrace_controller.config import Settings
 
+app = service_command("controller", Settings, build)
+
 if __name__ == "__main__":
-    service_command("controller", Settings, build)()
+    app(prog_name="python -m headrace_controller")
