@@ -16,7 +16,7 @@ from headrace_controller.model import Phase
 
 ANN = Caller("ann")
 ROOT = Caller("root", roles=frozenset({ADMIN}))
-LIVING = {Phase.QUEUED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING}
+LIVING = (Phase.QUEUED, Phase.STARTING, Phase.RUNNING, Phase.STOPPING)
 
 
 def read(caller: Caller = ANN, **fields: Any) -> Filter:

@@ -15,7 +15,7 @@ from headrace_controller.api.convert import PHASES
 from headrace_controller.model import Cluster, Phase, UserId
 
 _PHASES = {number: phase for phase, number in PHASES.items()}
-_LIVING = frozenset(phase for phase in Phase if not phase.ended)
+_LIVING = tuple(phase for phase in Phase if not phase.ended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Filter:
     """Which clusters. `owner` None means those of all users; `profile` "" those of all profiles."""
 
     owner: UserId | None
-    phases: frozenset[Phase]
+    phases: tuple[Phase, ...]
     tags: Mapping[str, str]
     profile: str
 
@@ -38,7 +38,7 @@ class Filter:
             raise PermissionDenied(
                 f"{caller.user} may not see the clusters of {whose}; only admins may. Leave `owner` empty for yours."
             )
-        phases = frozenset(_PHASES[number] for number in message.phases)
+        phases = tuple({_PHASES[number] for number in message.phases})
         return cls(owner=owner, phases=phases or _LIVING, tags=dict(message.tags), profile=message.profile)
 
     @property
@@ -48,12 +48,9 @@ class Filter:
         return None if len(ended) > 1 else not ended.pop()
 
     def matches(self, cluster: Cluster) -> bool:
-        spec = cluster.spec
-        return (
-            cluster.status.phase in self.phases
-            and self.profile in {"", spec.profile}
-            and all(spec.tags.get(key) == value for key, value in self.tags.items())
-        )
+        if cluster.status.phase not in self.phases or (self.profile and self.profile != cluster.spec.profile):
+            return False
+        return not self.tags or all(cluster.spec.tags.get(key) == value for key, value in self.tags.items())
 
 
 def _owner(name: str, caller: Caller) -> UserId | None:

@@ -16,7 +16,7 @@ from headrace_controller.model import Cluster
 from headrace_controller.store import Store
 
 # Between so many clusters other calls get their turn.
-_AT_ONCE = 64
+_AT_ONCE = 256
 
 
 class Listing:
@@ -73,6 +73,6 @@ class Listing:
                 found.append((self._mirror.place(id_), cluster))
                 if len(found) == count:
                     break
-            if n % _AT_ONCE == 0:
+            if n % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
         return found

@@ -6,37 +6,30 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cachetools import LRUCache
-
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_controller.api import convert
 from headrace_controller.model import Cluster, ClusterId
 
-_CACHE_BYTES = 64 * 2**20
-_OVERHEAD_BYTES = 200
 # Between so many clusters other calls get their turn.
 _AT_ONCE = 64
 
 
 class _Entry(NamedTuple):
-    cluster: Cluster  # of which this is the view; a newer version of it is another object
+    cluster: Cluster  # the record that this is the view of; a newer version of it is another object
     content: bytes  # a ListClustersResponse with this cluster only
 
 
-def _size(entry: _Entry) -> int:
-    return len(entry.content) + _OVERHEAD_BYTES
-
-
 class Views:
-    """Clusters in the views BASIC and FULL.
+    """Clusters in the views BASIC and FULL, of as many clusters as the mirror has.
 
     What is kept is a serialised list of one: protobuf merges concatenated messages, so that a list of many is all of
     theirs joined (ADR 0007).
     """
 
     def __init__(self) -> None:
-        self._cache: LRUCache[tuple[ClusterId, bool], _Entry] = LRUCache(_CACHE_BYTES, getsizeof=_size)
+        self._basic: dict[ClusterId, _Entry] = {}
+        self._full: dict[ClusterId, _Entry] = {}
 
     def get(self, cluster: Cluster, *, full: bool = True) -> cluster_pb2.Cluster:
         """Return a cluster as a message that is the caller's own."""
@@ -47,19 +40,18 @@ class Views:
         contents: list[bytes] = []
         for n, cluster in enumerate(clusters):
             contents.append(self._content(cluster, full=full))
-            if n % _AT_ONCE == 0:
+            if n % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
         return b"".join([*contents, pb.ListClustersResponse(next_page_token=next_page_token).SerializeToString()])
 
     def discard(self, cluster: ClusterId) -> None:
         """Discard the views of a cluster that exists no more."""
-        for full in (False, True):
-            self._cache.pop((cluster, full), None)
+        self._basic.pop(cluster, None)
+        self._full.pop(cluster, None)
 
     def _content(self, cluster: Cluster, *, full: bool) -> bytes:
-        key = (cluster.id, full)
-        if (entry := self._cache.get(key)) is None or entry.cluster is not cluster:
+        entries = self._full if full else self._basic
+        if (entry := entries.get(cluster.id)) is None or entry.cluster is not cluster:
             message = pb.ListClustersResponse(clusters=[convert.cluster(cluster, full=full)])
-            entry = _Entry(cluster, message.SerializeToString())
-            self._cache[key] = entry
+            entry = entries[cluster.id] = _Entry(cluster, message.SerializeToString())
         return entry.content
