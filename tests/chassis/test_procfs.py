@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Generator
@@ -49,3 +50,14 @@ def test_values_of_the_environment_may_hold_equal_signs(sleeper: subprocess.Pope
 
 def test_processor_time_is_that_of_the_process():
     assert 0 < procfs.cpu_seconds(os.getpid()) < 3600
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_the_process_that_listens_on_a_port_is_found(family: socket.AddressFamily, host: str):
+    with socket.create_server((host, 0), family=family) as server:
+        port = server.getsockname()[1]
+        holder = procfs.port_holder(port)
+    assert holder is not None
+    assert holder[0] == os.getpid()
+    assert holder[1]
+    assert procfs.port_holder(port) is None

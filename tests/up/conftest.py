@@ -1,21 +1,23 @@
-"""Directories, fakes of our services, and the check that nothing is left running."""
+"""Directories, `headrace up` with fake parts, and the check that nothing is left running."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.up.processes import running
 
-from headrace_up import marks
-from headrace_up.child import ChildSpec
+from headrace_up.environment import base_environment
 from headrace_up.layout import Layout, make_layout
-from headrace_up.services import base_environment
+from headrace_up.process import Part, command
 
 HERE = Path(__file__).parent
 
@@ -26,8 +28,10 @@ def data(monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="hr-"))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     yield directory / "data"
-    left = marks.marked_processes(directory / "data")
-    marks.kill_all(lambda: marks.marked_processes(directory / "data"))
+    left = running(directory / "data")
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     shutil.rmtree(directory)
     assert not left, f"left running: {left}"
 
@@ -40,27 +44,27 @@ def layout(data: Path) -> Generator[Layout]:
 
 
 @pytest.fixture
-def fake_service(layout: Layout) -> Callable[..., ChildSpec]:
-    """Makes a service that speaks our protocol and nothing else; `behaviour` says how it behaves."""
+def fake_part(layout: Layout) -> Callable[..., Part]:
+    """Makes a part that speaks our protocol and nothing else; `behaviour` says how it behaves."""
 
-    def make(name: str, behaviour: str = "ready") -> ChildSpec:
-        command = [sys.executable, "-S", str(HERE / "fake_service.py"), behaviour]
-        return ChildSpec(name=name, command=command, environment=base_environment(layout))
+    def make(name: str, behaviour: str = "ready") -> Part:
+        main = command([sys.executable, "-S", str(HERE / "fake_service.py"), behaviour])
+        return Part(name=name, main=main, environment=base_environment(layout))
 
     return make
 
 
 class Up:
-    """`headrace up` with fake services, as a process of its own."""
+    """`headrace up` with fake services and a fake Envoy, as a process of its own."""
 
     def __init__(self, data: Path, *arguments: str, behaviour: str = "ready", nohup: bool = False) -> None:
         self.data = data
-        environment = {**os.environ, "FAKE_BEHAVIOUR": behaviour}
-        command = [sys.executable, str(HERE / "up_with_fakes.py"), "--data-dir", str(data), "--port", "0", *arguments]
+        environment = {**os.environ, "FAKE_BEHAVIOUR": behaviour, "HEADRACE_DATA_DIR": str(data)}
+        arguments = (sys.executable, str(HERE / "up_with_fakes.py"), "--port", "0", *arguments)
         if nohup:
-            command = ["nohup", *command]
+            arguments = ("nohup", *arguments)
         self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.lines: list[str] = []
 
@@ -70,9 +74,9 @@ class Up:
             self.lines.append(line.rstrip())
             if text in line:
                 return self.lines
-        raise AssertionError(f"never said {text!r}:\n" + "\n".join(self.lines))
+        raise AssertionError(f"never printed {text!r}:\n" + "\n".join(self.lines))
 
-    def finish(self, within: float = 10.0) -> tuple[int, str]:
+    def finish(self, within: float = 20.0) -> tuple[int, str]:
         rest, _ = self.process.communicate(timeout=within)
         return self.process.returncode, "\n".join([*self.lines, rest])
 
@@ -88,9 +92,9 @@ def up(data: Path) -> Generator[Callable[..., Up]]:
     yield start
     for one in started:
         one.process.terminate()
-        one.process.wait(timeout=10)
+        one.process.wait(timeout=20)
         if one.process.stdout:
             one.process.stdout.close()
-    remembered = data / "sockets-directory"
-    if remembered.is_file():
-        shutil.rmtree(remembered.read_text().strip(), ignore_errors=True)
+    note = data / "sockets-directory"
+    if note.is_file():
+        shutil.rmtree(note.read_text().strip(), ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Stands for a service of ours: says that it is ready, then waits for SIGTERM."""
+"""Stands for a part: says that it is ready, then waits for SIGTERM."""
 
 import os
 import signal

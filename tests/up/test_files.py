@@ -1,10 +1,9 @@
-"""What embedded mode keeps: certificates, secrets, sockets, logs, pid files."""
+"""What `headrace up` keeps: certificates, secrets, sockets, logs."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Generator
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,13 +11,12 @@ import pytest
 from cryptography import x509
 
 from headrace_chassis.identity.seal import read_deployment_keys
-from headrace_up import log_file, pid_files
+from headrace_up import log_file
 from headrace_up.claim import claimed
-from headrace_up.deployment_secrets import ensure_bootstrap_token, ensure_deployment_key
-from headrace_up.failure import CannotRun
+from headrace_up.credentials import ensure_deployment_key, ensure_server_certificate, ensure_token
+from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout, make_layout
 from headrace_up.port import free_port
-from headrace_up.server_certificate import ensure_server_certificate
 
 
 def load(path: Path) -> x509.Certificate:
@@ -64,17 +62,17 @@ def test_the_deployment_key_is_one_that_services_read(tmp_path: Path):
     assert ensure_deployment_key(tmp_path).read_bytes() == path.read_bytes()
 
 
-def test_the_bootstrap_token_is_kept_for_its_user_only(tmp_path: Path):
-    _, ann = ensure_bootstrap_token(tmp_path, "ann")
-    assert ensure_bootstrap_token(tmp_path, "ann")[1] == ann
-    assert ensure_bootstrap_token(tmp_path, "bob")[1].secret != ann.secret
+def test_the_token_is_kept_for_its_user_only(tmp_path: Path):
+    ann = ensure_token(tmp_path, "ann")
+    assert ensure_token(tmp_path, "ann") == ann
+    assert ensure_token(tmp_path, "bob").secret != ann.secret
     assert ann.secret not in repr(ann)
 
 
-def test_a_damaged_bootstrap_token_is_told(tmp_path: Path):
+def test_a_damaged_token_is_explained(tmp_path: Path):
     (tmp_path / "bootstrap-token.json").write_text("[]")
     with pytest.raises(CannotRun, match="remove it"):
-        ensure_bootstrap_token(tmp_path, "ann")
+        ensure_token(tmp_path, "ann")
 
 
 def test_socket_paths_stay_short_however_long_the_data_directory_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -84,7 +82,7 @@ def test_socket_paths_stay_short_however_long_the_data_directory_is(tmp_path: Pa
     layout.sockets.rmdir()
 
 
-def test_the_sockets_place_is_kept_when_the_environment_changes(
+def test_the_directory_of_sockets_is_kept_when_the_environment_changes(
     layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -97,47 +95,24 @@ def test_a_sockets_directory_open_to_others_is_refused(layout: Layout):
         make_layout(layout.data)
 
 
-def test_a_claim_tells_whether_the_run_before_it_was_killed(layout: Layout):
-    with claimed(layout, "0.1.0") as after_crash:
-        assert not after_crash
+def test_a_directory_that_a_killed_headrace_had_claimed_can_be_claimed(layout: Layout):
     layout.lock.write_text("12345\n")
-    with claimed(layout, "0.1.0") as after_crash:
-        assert after_crash
-    with claimed(layout, "0.1.0") as after_crash:
-        assert not after_crash
+    with claimed(layout, "0.1.0"):
+        assert layout.lock.read_text() == f"{os.getpid()}\n"
+    assert layout.lock.read_text() == ""
 
 
-def test_a_port_out_of_range_is_told():
+def test_a_port_out_of_range_is_explained():
     with pytest.raises(CannotRun, match="65535"):
         free_port(70000)
 
 
-@pytest.fixture
-def sleeper() -> Generator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["sleep", "1000"])
-    yield process
-    process.kill()
-    process.wait()
-
-
-def test_a_pid_file_names_a_process_for_good(tmp_path: Path, sleeper: subprocess.Popen[bytes]):
-    path = tmp_path / "auth.json"
-    pid_files.remember(path, sleeper.pid)
-    assert pid_files.recall(path) == pid_files.Process.of(sleeper.pid)
-    sleeper.kill()
-    sleeper.wait()
-    assert pid_files.recall(path) is None
-    path.write_text("{}")
-    assert pid_files.recall(path) is None
-
-
-def test_a_pid_that_another_process_has_got_is_left_alone(tmp_path: Path, sleeper: subprocess.Popen[bytes]):
-    path = tmp_path / "auth.json"
-    process = pid_files.Process.of(sleeper.pid)
-    assert process is not None
-    path.write_text(f'{{"pid": {process.pid}, "start_ticks": {process.start_ticks - 1}, "boot": "{process.boot}"}}')
-    assert pid_files.end_remembered(tmp_path) == []
-    assert sleeper.poll() is None
+def test_a_port_that_is_taken_is_explained_with_the_program_that_has_it():
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(CannotRun, match=rf"port {port} of 127.0.0.1 is taken by pid {os.getpid()} \("):
+            free_port(port)
+    assert free_port(port) == port
 
 
 def test_logs_are_rotated_and_the_oldest_dropped(tmp_path: Path):
@@ -149,16 +124,16 @@ def test_logs_are_rotated_and_the_oldest_dropped(tmp_path: Path):
     assert path.with_name("auth.log.1").read_text() == "5"
 
 
-def test_a_log_that_has_grown_is_cut_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(log_file, "LARGEST", 10)
+def test_a_log_that_has_grown_is_truncated_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(log_file, "MAX_BYTES", 10)
     path = tmp_path / "auth.log"
     descriptor = log_file.open_log(path)
-    os.write(descriptor, b"before it was cut\n")
-    log_file.cut_grown([path])
+    os.write(descriptor, b"before it was truncated\n")
+    log_file.truncate_grown([path])
     os.write(descriptor, b"after\n")
     os.close(descriptor)
     assert path.read_bytes() == b"after\n"
-    assert path.with_name("auth.log.1").read_bytes() == b"before it was cut\n"
+    assert path.with_name("auth.log.1").read_bytes() == b"before it was truncated\n"
 
 
 def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path):

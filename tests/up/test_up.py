@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.up.processes import find, running
 
-from headrace_up import marks
+from headrace_chassis import procfs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -43,7 +44,7 @@ class RealUp:
                 stderr=log,
             )
 
-    def says(self, text: str, within: float = 60.0) -> None:
+    def prints(self, text: str, within: float = 60.0) -> None:
         wait_until(lambda: text in self.output.read_text() or self.process.poll() is not None, within)
         assert text in self.output.read_text(), self.output.read_text()
 
@@ -66,15 +67,10 @@ class RealUp:
     def compute(self, cluster: str) -> str:
         return self.run("-c", COMPUTE.format(name=cluster)).stdout.strip()
 
-    def stop(self) -> float:
-        """Presses Ctrl-C; returns how long the end took."""
-        started = time.monotonic()
+    def stop(self) -> None:
+        """Press Ctrl-C and wait for the end."""
         self.process.send_signal(signal.SIGINT)
         assert self.process.wait(20) == 0, self.output.read_text()
-        return time.monotonic() - started
-
-    def pid(self, name: str) -> int:
-        return json.loads((self.data / "processes" / f"{name}.json").read_text())["pid"]
 
 
 def wait_until(condition: Callable[[], object], within: float) -> None:
@@ -84,14 +80,6 @@ def wait_until(condition: Callable[[], object], within: float) -> None:
         time.sleep(0.02)
 
 
-def envoys(data: Path) -> list[int]:
-    return marks.envoys(data / "proxy")
-
-
-def nothing_runs(data: Path) -> bool:
-    return not marks.marked_processes(data) and not envoys(data)
-
-
 @pytest.fixture
 def start(data: Path) -> Generator[Callable[..., RealUp]]:
     started: list[RealUp] = []
@@ -99,18 +87,16 @@ def start(data: Path) -> Generator[Callable[..., RealUp]]:
     def make(*arguments: str) -> RealUp:
         one = RealUp(data, *arguments)
         started.append(one)
-        one.says("headrace is ready")
+        one.prints("headrace is ready")
         return one
 
     yield make
     for one in started:
         one.process.terminate()
         one.process.wait(20)
-    for pid in envoys(data):
-        os.kill(pid, signal.SIGKILL)
-    remembered = data / "sockets-directory"
-    if remembered.is_file():
-        shutil.rmtree(remembered.read_text().strip(), ignore_errors=True)
+    note = data / "sockets-directory"
+    if note.is_file():
+        shutil.rmtree(note.read_text().strip(), ignore_errors=True)
 
 
 Start = Callable[..., RealUp]
@@ -132,8 +118,8 @@ def test_the_command_line_leads_a_cluster_through_its_life(start: Start, data: P
     assert "FAIL" not in up.cli("doctor", cluster)
     assert "stopped" in up.cli("clusters", "stop", cluster)
     assert up.cli("clusters", "list") == "No clusters. Make one with `headrace clusters create`."
-    assert up.stop() < 3
-    assert nothing_runs(data)
+    up.stop()
+    assert not running(data)
 
 
 def test_a_user_with_a_password_logs_in_and_is_nobody_special(start: Start, data: Path):
@@ -165,8 +151,8 @@ def test_ctrl_c_stops_clusters_as_their_owners_would(start: Start, data: Path):
     up = start()
     cluster = up.cli("clusters", "create", "--workers", "2")
     up.compute(cluster)
-    assert up.stop() < 3
-    assert nothing_runs(data)
+    up.stop()
+    assert not running(data)
     again = start()
     ended: dict[str, Any] = json.loads(again.cli("clusters", "list", "--all", "--json"))[0]["status"]
     assert (ended["phase"], ended["reason"]) == ("PHASE_STOPPED", "END_REASON_USER")
@@ -176,12 +162,12 @@ def test_clusters_that_are_kept_are_adopted(start: Start, data: Path):
     first = start("--keep-clusters")
     cluster = first.cli("clusters", "create", "--workers", "1")
     assert first.compute(cluster) == "5050"
-    assert first.stop() < 3
-    assert not envoys(data)
+    first.stop()
+    assert not any("envoy" in line for line in running(data).values())
     second = start()
     assert second.compute(cluster) == "5050"
-    assert second.stop() < 3
-    assert nothing_runs(data)
+    second.stop()
+    assert not running(data)
 
 
 def test_after_a_kill_of_up_itself_the_next_one_adopts_the_clusters(start: Start, data: Path):
@@ -192,34 +178,33 @@ def test_after_a_kill_of_up_itself_the_next_one_adopts_the_clusters(start: Start
     first.process.wait()
     second = start()
     assert second.compute(cluster) == "5050"
-    assert second.stop() < 3
-    assert nothing_runs(data)
+    second.stop()
+    assert not running(data)
 
 
-@pytest.mark.parametrize("service", ["valkey", "auth", "controller", "proxy"])
-def test_a_killed_service_is_back_and_clusters_compute_on(start: Start, data: Path, service: str):
+@pytest.mark.parametrize("title", ["valkey-server", "headrace auth", "headrace controller", "headrace proxy", "envoy"])
+def test_a_killed_part_is_back_and_clusters_compute_on(start: Start, data: Path, title: str):
     up = start()
     cluster = up.cli("clusters", "create", "--workers", "1")
-    os.kill(up.pid(service), signal.SIGKILL)
-    up.says(f"{service} is back", within=20)
+    os.kill(find(data, title), signal.SIGKILL)
+    up.prints(f"{title.removesuffix('-server').removeprefix('headrace ')} is back", within=20)
     assert up.compute(cluster) == "5050"
     other = up.cli("clusters", "create", "--workers", "1")
     assert up.compute(other) == "5050"
-    assert up.stop() < 3
-    assert nothing_runs(data)
+    up.stop()
+    assert not running(data)
 
 
-def test_a_killed_envoy_is_back(start: Start, data: Path):
+def test_services_are_forked_from_a_process_that_has_one_thread(start: Start, data: Path):
     up = start()
-    before = envoys(data)
-    assert len(before) == 1
-    os.kill(before[0], signal.SIGKILL)
-    wait_until(lambda: envoys(data) not in ([], before), within=10)
-    assert "ok    login" in up.cli("doctor")
+    up.cli("clusters", "create")
+    assert len(list(Path(f"/proc/{up.process.pid}/task").iterdir())) == 1
+    for name in ("auth", "controller", "proxy"):
+        service = procfs.process(find(data, f"headrace {name}"))
+        assert service is not None
+        assert service.session == service.pid
 
 
-def test_ctrl_c_right_after_a_kill_of_the_proxy_leaves_no_envoy(start: Start, data: Path):
-    up = start()
-    os.kill(up.pid("proxy"), signal.SIGKILL)
-    assert up.stop() < 3
-    assert nothing_runs(data)
+def test_the_first_cluster_finds_a_warm_scheduler(start: Start, data: Path):
+    start()
+    assert sum("dask standby" in line for line in running(data).values()) == 2

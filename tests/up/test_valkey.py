@@ -7,14 +7,15 @@ import pytest
 from redis.asyncio import Redis
 
 from headrace_up.child import Child
+from headrace_up.environment import base_environment
 from headrace_up.layout import Layout
-from headrace_up.services import base_environment
-from headrace_up.valkey import valkey_spec
+from headrace_up.valkey import valkey_part
 
 
 @pytest.fixture
 async def valkey(layout: Layout) -> AsyncGenerator[Child]:
-    child = Child(valkey_spec(layout, base_environment(layout)), layout)
+    part = valkey_part(layout, base_environment(layout))
+    child = Child(part, layout.logs / "valkey.log", layout.data)
     yield child
     await child.stop(within=1)
 
@@ -24,13 +25,15 @@ def connect(layout: Layout) -> Redis:
 
 
 async def test_it_answers_when_it_is_ready(valkey: Child, layout: Layout):
-    await valkey.start()
+    valkey.start()
+    await valkey.ready()
     async with connect(layout) as redis:
         assert await redis.ping()
 
 
 async def test_it_listens_on_a_private_unix_socket_only(valkey: Child, layout: Layout):
-    await valkey.start()
+    valkey.start()
+    await valkey.ready()
     async with connect(layout) as redis:
         assert (await redis.config_get("port"))["port"] == "0"
     assert stat.S_IMODE(layout.socket("valkey").stat().st_mode) == 0o600
@@ -39,18 +42,21 @@ async def test_it_listens_on_a_private_unix_socket_only(valkey: Child, layout: L
 
 
 async def test_what_it_acknowledged_survives_a_kill(valkey: Child, layout: Layout):
-    await valkey.start()
+    valkey.start()
+    await valkey.ready()
     async with connect(layout) as redis:
         for number in range(500):
             await redis.rpush("list", number)
         valkey.kill()
     await valkey.wait()
-    await valkey.start()
+    valkey.start()
+    await valkey.ready()
     async with connect(layout) as redis:
         assert await redis.llen("list") == 500
 
 
-async def test_an_orderly_stop_takes_a_blink(valkey: Child, layout: Layout):
-    await valkey.start()
+async def test_it_stops_in_order(valkey: Child, layout: Layout):
+    valkey.start()
+    await valkey.ready()
     await valkey.stop(within=2)
     assert await valkey.wait() == 0

@@ -1,4 +1,6 @@
-"""`headrace up` with fake services, for the tests: real supervisor, real Valkey, real files."""
+"""`headrace up` with fake services and a fake Envoy, for the tests: real supervisor, real Valkey, real files."""
+
+from __future__ import annotations
 
 import argparse
 import os
@@ -6,33 +8,55 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from headrace_up.child import ChildSpec
+from headrace_up.credentials import Credentials
+from headrace_up.environment import base_environment
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
-from headrace_up.services import SERVICES, Files, base_environment
+from headrace_up.process import Part, command
+from headrace_up.services import SERVICES
+from headrace_up.system import Parts
 from headrace_up.up import up
 
 FAKE = str(Path(__file__).with_name("fake_service.py"))
+BEHAVIOUR = os.environ["FAKE_BEHAVIOUR"]
 
 
-def fakes(layout: Layout, options: UpOptions, port: int, files: Files) -> Sequence[ChildSpec]:
+def fake(layout: Layout, name: str, behaviour: str = "ready") -> Part:
+    main = command([sys.executable, "-S", FAKE, behaviour])
+    return Part(name=name, main=main, environment=base_environment(layout))
+
+
+def services(layout: Layout, options: UpOptions, port: int, credentials: Credentials) -> Sequence[Part]:
     """Only the proxy behaves as the test wants."""
-    behaviours = dict.fromkeys(SERVICES, "ready") | {"proxy": os.environ["FAKE_BEHAVIOUR"]}
-    return [
-        ChildSpec(name=name, command=[sys.executable, "-S", FAKE, behaviour], environment=base_environment(layout))
-        for name, behaviour in behaviours.items()
-    ]
+    behaviours = dict.fromkeys(SERVICES, "ready") | {"proxy": BEHAVIOUR}
+    return [fake(layout, name, behaviour) for name, behaviour in behaviours.items()]
+
+
+def bootstrap(layout: Layout, port: int, credentials: Credentials) -> Part:
+    def main() -> None:
+        if BEHAVIOUR == "no-bootstrap":
+            print("headrace proxy: the certificate is wrong", file=sys.stderr)
+            sys.exit(1)
+
+    return Part(name="envoy-bootstrap", main=main, environment=base_environment(layout))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--port", type=int)
     parser.add_argument("--keep-clusters", action="store_true")
     parser.add_argument("--version", default="0.1.0")
     arguments = parser.parse_args()
-    options = UpOptions(data=arguments.data_dir, port=arguments.port, keep_clusters=arguments.keep_clusters)
-    return up(options, arguments.version, fakes)
+    data = Path(os.environ["HEADRACE_DATA_DIR"])
+    options = UpOptions(data=data, port=arguments.port, keep_clusters=arguments.keep_clusters)
+    parts = Parts(
+        zygote=lambda layout, options: None,
+        load=lambda: None,
+        services=services,
+        bootstrap=bootstrap,
+        envoy=lambda layout, port: fake(layout, "envoy"),
+    )
+    return up(options, arguments.version, parts)
 
 
 sys.exit(main())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_LISTENING = "0A"  # as /proc/net/tcp writes the state
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -68,7 +69,28 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
 
 
-def _read(pid: int, name: str) -> bytes:
+def port_holder(port: int) -> tuple[int, str] | None:
+    """Return pid and name of the process that listens on a TCP port; None if it is not one of this user's."""
+    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    for found in processes():
+        try:
+            descriptors = (_PROC / str(found.pid) / "fd").iterdir()
+            if any(str(descriptor.readlink()) in sockets for descriptor in descriptors):
+                return found.pid, _read(found.pid, "comm").decode(errors="replace").strip()
+        except OSError:
+            continue  # it has ended meanwhile
+    return None
+
+
+def _listening_inodes(port: int) -> set[str]:
+    inodes: set[str] = set()
+    for table in ("tcp", "tcp6"):
+        rows = [line.split() for line in _read("net", table).decode().splitlines()[1:]]
+        inodes |= {row[9] for row in rows if row[3] == _LISTENING and int(row[1].rpartition(":")[2], 16) == port}
+    return inodes
+
+
+def _read(pid: int | str, name: str) -> bytes:
     try:
         return (_PROC / str(pid) / name).read_bytes()
     except OSError:

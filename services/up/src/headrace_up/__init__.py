@@ -1,1 +1,1 @@
-"""The whole system on one machine: what `headrace up` runs."""
+"""headrace on one machine: what `headrace up` runs."""

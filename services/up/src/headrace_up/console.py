@@ -1,4 +1,4 @@
-"""What `headrace up` says: one line each."""
+"""What `headrace up` prints: one line each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 class Console:
-    """Writes lines for a person; goes on silently when the terminal has gone."""
+    """Prints lines for a person; goes on silently when the terminal is gone."""
 
     def __init__(
         self, *, quiet: bool = False, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic
@@ -19,17 +19,17 @@ class Console:
         self._clock = clock
         self._started = clock()
 
-    def say(self, line: str = "") -> None:
-        """Says what is good to know."""
+    def info(self, line: str = "") -> None:
+        """Print something that is good to know; nothing if quiet."""
         if not self._quiet:
             self._write(line)
 
-    def ready(self, name: str, since: float) -> None:
-        """Says that a part is ready."""
-        self.say(f"  {name:<11} ready  {self._clock() - since:5.2f} s")
+    def ready(self, name: str) -> None:
+        """Print that a part is ready, and the time since the start."""
+        self.info(f"  {name:<11} ready after {self.elapsed():5.2f} s")
 
     def warn(self, line: str) -> None:
-        """Says what went wrong, with the time of day; also when quiet."""
+        """Print what went wrong, with the time of day; also if quiet."""
         self._write(f"{time.strftime('%H:%M:%S')} {line}")
 
     def elapsed(self) -> float:

@@ -1,4 +1,4 @@
-"""Where embedded mode keeps things: one data directory, and a short-named directory for unix sockets."""
+"""Paths of one `headrace up`: a data directory, and a directory with a short name for unix sockets."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace_up.failure import CannotRun
+from headrace_up.errors import CannotRun
 
-LONGEST_SOCKET_PATH = 100  # the kernel takes 107 bytes; other parts add suffixes of their own
+LONGEST_SOCKET_PATH = 100  # the kernel allows 107 bytes; some parts add suffixes of their own
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one embedded headrace."""
+    """The paths of one data directory."""
 
     data: Path
     sockets: Path
@@ -41,10 +41,6 @@ class Layout:
         return self.data / "logs"
 
     @property
-    def processes(self) -> Path:
-        return self.data / "processes"
-
-    @property
     def valkey(self) -> Path:
         return self.data / "valkey"
 
@@ -57,16 +53,24 @@ class Layout:
         return self.data / "proxy"
 
     def socket(self, name: str) -> Path:
-        """The path of a unix socket."""
+        """Path of a unix socket."""
         return self.sockets / f"{name}.sock"
 
     def target(self, name: str) -> str:
-        """The gRPC target of a unix socket."""
+        """GRPC target of a unix socket."""
         return f"unix:{self.socket(name)}"
 
 
-def make_data_directory(data: Path) -> Path:
-    """Makes the data directory, private to its owner, and checks that it can be written."""
+def make_layout(data: Path) -> Layout:
+    """Create all directories. The directory of the sockets stays the same, so that clusters that were kept find it."""
+    data = _make_data_directory(data)
+    layout = Layout(data, _sockets_directory(data))
+    for directory in (layout.tls, layout.secrets, layout.logs, layout.valkey, layout.proxy, layout.local):
+        directory.mkdir(exist_ok=True, mode=0o700)
+    return layout
+
+
+def _make_data_directory(data: Path) -> Path:
     data = data.expanduser().absolute()
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -76,26 +80,16 @@ def make_data_directory(data: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise CannotRun(
-            f"the data directory {data} cannot be written ({error.strerror}); "
+            f"the data directory {data} cannot be written ({error.strerror}): "
             "choose another one with --data-dir or HEADRACE_DATA_DIR"
         ) from error
     return data
 
 
-def make_layout(data: Path) -> Layout:
-    """Makes all directories. The sockets' place is remembered, so that clusters kept running find it again."""
-    data = make_data_directory(data)
-    layout = Layout(data, _sockets_directory(data))
-    for directory in (layout.tls, layout.secrets, layout.logs, layout.processes, layout.valkey, layout.proxy):
-        directory.mkdir(exist_ok=True, mode=0o700)
-    layout.local.mkdir(exist_ok=True, mode=0o700)
-    return layout
-
-
 def _sockets_directory(data: Path) -> Path:
-    remembered = data / "sockets-directory"
-    if remembered.exists():
-        directory = Path(remembered.read_text().strip())
+    note = data / "sockets-directory"
+    if note.exists():
+        directory = Path(note.read_text().strip())
         if directory.parent.is_dir() and _is_short(directory):
             return _make_private(directory)
     name = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
@@ -104,7 +98,7 @@ def _sockets_directory(data: Path) -> Path:
     if not (runtime and os.access(runtime, os.W_OK) and _is_short(directory)):
         directory = Path("/tmp") / f"headrace-{os.getuid()}-{name}"  # noqa: S108 - checked to be ours and private
     _make_private(directory)
-    remembered.write_text(f"{directory}\n")
+    note.write_text(f"{directory}\n")
     return directory
 
 
@@ -116,5 +110,5 @@ def _make_private(directory: Path) -> Path:
     directory.mkdir(exist_ok=True, mode=0o700)
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise CannotRun(f"{directory} belongs to somebody else or is open to others; remove it, then start again")
+        raise CannotRun(f"{directory} belongs to somebody else or is open to others: remove it, then start again")
     return directory

@@ -1,4 +1,4 @@
-"""Log files of the services: rotated when a service starts, and when they have grown."""
+"""Log files of the parts: rotated at the start and when they have grown."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-LARGEST = 20 * 1024 * 1024
+MAX_BYTES = 20 * 1024 * 1024
 KEPT = 3
 
 
 def open_log(path: Path) -> int:
-    """Opens a log for appending; several processes may write to it at once."""
+    """Open a log for appending; several processes may write to it at once."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def rotate(path: Path) -> None:
-    """Moves a log out of the way and drops the oldest."""
+    """Rename a log to make room for a new one; drop the oldest."""
     if not path.exists() or path.stat().st_size == 0:
         return
     for number in range(KEPT - 1, 0, -1):
@@ -27,16 +27,16 @@ def rotate(path: Path) -> None:
     path.replace(path.with_name(f"{path.name}.1"))
 
 
-def cut_grown(paths: Iterable[Path]) -> None:
-    """Copies and empties logs that have grown too large: their writers keep them open."""
+def truncate_grown(paths: Iterable[Path]) -> None:
+    """Copy and empty logs that have grown too large, while their writers keep them open."""
     for path in paths:
-        if path.exists() and path.stat().st_size > LARGEST:
+        if path.exists() and path.stat().st_size > MAX_BYTES:
             shutil.copyfile(path, path.with_name(f"{path.name}.1"))
             os.truncate(path, 0)
 
 
 def tail(path: Path, lines: int = 15, largest: int = 8192) -> str:
-    """Returns the last lines."""
+    """Return the last lines; empty if there are none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - largest))

@@ -1,4 +1,4 @@
-"""What `headrace up` was asked for."""
+"""Options of `headrace up`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class UpOptions:
-    """Options of `headrace up`."""
-
     data: Path
     port: int = 8790
     keep_clusters: bool = False

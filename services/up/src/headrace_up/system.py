@@ -7,141 +7,141 @@ import getpass
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from headrace._target.local_gateway import LocalGateway
-from headrace_up import log_file, marks, pid_files
-from headrace_up.child import Child, ChildSpec
+from headrace._target.local_gateway import FILE_NAME, LocalGateway
+from headrace_up import log_file, process_tags
 from headrace_up.console import Console
-from headrace_up.deployment_secrets import ensure_bootstrap_token, ensure_deployment_key
+from headrace_up.credentials import Credentials, ensure_credentials
+from headrace_up.environment import base_environment
+from headrace_up.envoy import envoy_part
+from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
 from headrace_up.port import free_port
-from headrace_up.server_certificate import ensure_server_certificate
-from headrace_up.services import Files, base_environment, service_specs
-from headrace_up.stop_clusters import stop_clusters
+from headrace_up.process import Part
+from headrace_up.services import bootstrap_part, load_services, service_parts
+from headrace_up.stop_clusters import stop_clusters_part
 from headrace_up.supervisor import Supervisor
-from headrace_up.valkey import valkey_spec
-
-MakeSpecs = Callable[[Layout, UpOptions, int, Files], Sequence[ChildSpec]]
+from headrace_up.valkey import valkey_part
+from headrace_up.zygote import zygote_part
 
 # Together with the sweep at the end these stay below the three seconds that Ctrl-C may take.
-CLUSTERS_WITHIN = 1.2
-SERVICE_WITHIN = 0.8
-LOOK_AT_LOGS_SECONDS = 30.0
+CLUSTERS_SECONDS = 1.2
+SERVICE_SECONDS = 0.8
+ONCE_SECONDS = 15.0
+LOG_CHECK_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What makes the parts. Tests replace some of it."""
+
+    zygote: Callable[[Layout, UpOptions], Part | None] = zygote_part
+    load: Callable[[], None] = load_services
+    services: Callable[[Layout, UpOptions, int, Credentials], Sequence[Part]] = service_parts
+    bootstrap: Callable[[Layout, int, Credentials], Part] = bootstrap_part
+    envoy: Callable[[Layout, int], Part] = envoy_part
 
 
 class System:
-    """All processes of one embedded headrace."""
+    """All processes of one `headrace up`."""
 
-    def __init__(
-        self,
-        options: UpOptions,
-        layout: Layout,
-        console: Console,
-        version: str,
-        make_specs: MakeSpecs = service_specs,
-    ) -> None:
-        self.address = ""
+    def __init__(self, options: UpOptions, layout: Layout, console: Console, version: str, parts: Parts) -> None:
         self._options = options
         self._layout = layout
         self._console = console
         self._version = version
-        self._make_specs = make_specs
-        self._supervisor = Supervisor(console)
+        self._parts = parts
+        self._supervisor = Supervisor(layout, console)
         self._gateway: LocalGateway | None = None
 
-    async def run(self, *, after_crash: bool) -> None:
-        """Starts everything and keeps it running; ends only by cancellation, or with GaveUp or CannotRun."""
-        if after_crash:
-            await asyncio.to_thread(self._clear_leftovers)
+    async def run(self) -> None:
+        """Start everything and keep it running; raise GaveUp or CannotRun. Runs until cancelled."""
+        self._remove_gateway_file()
         port = free_port(self._options.port)
-        self.address = f"https://127.0.0.1:{port}"
-        _, (files, self._gateway) = await asyncio.gather(
-            self._start([valkey_spec(self._layout, base_environment(self._layout))]),
-            asyncio.to_thread(self._make_files),
-        )
-        await self._start(self._make_specs(self._layout, self._options, port, files))
-        self._gateway.write(self._layout.data)
-        self._greet()
-        await asyncio.gather(self._supervisor.watch(), self._cut_logs())
-
-    async def _start(self, specs: Sequence[ChildSpec]) -> None:
-        children = [Child(spec, self._layout) for spec in specs]
-        for child in children:
-            log_file.rotate(child.log)
-        await self._supervisor.start(children)
-
-    def _clear_leftovers(self) -> None:
-        """Ends services that a killed `headrace up` has left; its clusters go on and are adopted."""
-        self._forget_gateway()
-        left = pid_files.end_remembered(self._layout.processes)
-        self._kill_envoys()
-        if left:
-            self._console.say(f"  ended what an earlier run had left behind: {', '.join(left)}")
-
-    def _make_files(self) -> tuple[Files, LocalGateway]:
-        user = getpass.getuser()
-        token_file, token = ensure_bootstrap_token(self._layout.secrets, user)
-        certificate = ensure_server_certificate(self._layout.tls)
-        gateway = LocalGateway(
-            address=self.address,
-            ca_file=str(certificate.ca),
-            token=token.secret,
-            user=user,
-            pid=os.getpid(),
-            version=self._version,
-        )
-        return Files(ensure_deployment_key(self._layout.secrets), token_file, certificate), gateway
-
-    def _greet(self) -> None:
-        say = self._console.say
-        say(f"headrace is ready after {self._console.elapsed():.1f} s.")
-        say()
-        say(f"  address  {self.address}")
-        say(f"  data     {self._layout.data}")
-        say()
-        say("In Python on this machine:")
-        say()
-        say("  from headrace import Gateway")
-        say("  cluster = Gateway().new_cluster()")
-        say("  client = cluster.get_client()")
-        say()
-        say("Ctrl-C stops headrace" + ("; clusters run on." if self._options.keep_clusters else " and all clusters."))
-        if self._options.development:
-            self._console.warn("DEVELOPMENT MODE: anybody on this machine can log in as anybody, without a password")
-
-    async def _cut_logs(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_AT_LOGS_SECONDS)
-            await asyncio.to_thread(log_file.cut_grown, [child.log for child in self._supervisor.children.values()])
+        # These two start while this process imports the services.
+        self._supervisor.start([valkey_part(self._layout, base_environment(self._layout))])
+        if zygote := self._parts.zygote(self._layout, self._options):
+            self._supervisor.launch(zygote)
+        self._parts.load()
+        credentials = ensure_credentials(self._layout, getpass.getuser())
+        await self._supervisor.ready()
+        self._supervisor.start(self._parts.services(self._layout, self._options, port, credentials))
+        await self._write_bootstrap(port, credentials)
+        self._supervisor.start([self._parts.envoy(self._layout, port)])
+        await self._supervisor.ready()
+        self._gateway = self._write_gateway_file(port, credentials)
+        self._greet(self._gateway.address)
+        await asyncio.gather(self._supervisor.watch(), self._truncate_logs())
 
     async def stop(self) -> None:
-        """Ends clusters, services, Envoy and Valkey, in this order; what will not go is killed."""
-        self._forget_gateway()
-        if self._gateway and "controller" in self._supervisor.children and not self._options.keep_clusters:
-            await asyncio.to_thread(stop_clusters, self._layout, self._gateway.token, CLUSTERS_WITHIN)
-        await self._supervisor.stop([name for name in self._supervisor.children if name != "valkey"], SERVICE_WITHIN)
-        await self._supervisor.stop(["valkey"], SERVICE_WITHIN)
-        await asyncio.to_thread(self._sweep)
+        """Stop clusters, services with Envoy, and Valkey, in this order; kill those that do not end in time."""
+        self._remove_gateway_file()
+        if self._gateway and not self._options.keep_clusters:
+            stopping = stop_clusters_part(self._layout, self._gateway.token, CLUSTERS_SECONDS)
+            await self._supervisor.run_once(stopping, CLUSTERS_SECONDS)
+        await self._supervisor.stop([name for name in self._supervisor.children if name != "valkey"], SERVICE_SECONDS)
+        await self._supervisor.stop(["valkey"], SERVICE_SECONDS)
+        self._sweep()
 
     def kill(self) -> None:
-        """Kills everything, now."""
-        self._forget_gateway()
+        """Kill everything, now."""
+        self._remove_gateway_file()
         self._supervisor.kill()
         self._sweep()
 
+    async def _write_bootstrap(self, port: int, credentials: Credentials) -> None:
+        part = self._parts.bootstrap(self._layout, port, credentials)
+        if await self._supervisor.run_once(part, ONCE_SECONDS) != 0:
+            log = self._supervisor.log(part)
+            raise CannotRun(f"Envoy cannot be configured:\n{log_file.tail(log) or f'see {log}'}")
+
+    def _write_gateway_file(self, port: int, credentials: Credentials) -> LocalGateway:
+        gateway = LocalGateway(
+            address=f"https://127.0.0.1:{port}",
+            ca_file=str(credentials.certificate.ca),
+            token=credentials.token.secret,
+            user=credentials.token.user,
+            pid=os.getpid(),
+            version=self._version,
+        )
+        gateway.write(self._layout.data)
+        return gateway
+
+    def _remove_gateway_file(self) -> None:
+        (self._layout.data / FILE_NAME).unlink(missing_ok=True)
+
+    def _greet(self, address: str) -> None:
+        info = self._console.info
+        info(f"headrace is ready after {self._console.elapsed():.1f} s.")
+        info()
+        info(f"  address  {address}")
+        info(f"  data     {self._layout.data}")
+        info()
+        info("In Python on this machine:")
+        info()
+        info("  from headrace import Gateway")
+        info("  cluster = Gateway().new_cluster()")
+        info("  client = cluster.get_client()")
+        info()
+        clusters = "; clusters keep running." if self._options.keep_clusters else " and all clusters."
+        info(f"Ctrl-C stops headrace{clusters}")
+        if self._options.development:
+            self._console.warn(
+                "DEVELOPMENT MODE: everybody on this machine can log in under any name without a password"
+            )
+
+    async def _truncate_logs(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_CHECK_SECONDS)
+            log_file.truncate_grown(child.log for child in self._supervisor.children.values())
+
     def _sweep(self) -> None:
-        """Kills what has lost its parent; clusters only if they are not to be kept."""
-        self._kill_envoys()
+        """Kill the processes of clusters that are left, unless clusters are kept."""
         if self._options.keep_clusters:
             return
-        if left := marks.kill_all(lambda: marks.marked_processes(self._layout.data)):
-            self._console.warn(f"these processes would not end: {', '.join(map(str, left))}")
-        # Agents that run on find the next start's controller in it; without any it is rubbish.
+        if left := process_tags.kill_all(lambda: process_tags.tagged_processes(self._layout.data)):
+            self._console.warn(f"these processes cannot be killed: {', '.join(map(str, left))}")
+        # The agents of clusters that are kept find the next controller in it; without any it has no use.
         shutil.rmtree(self._layout.sockets, ignore_errors=True)
-
-    def _kill_envoys(self) -> None:
-        marks.kill_all(lambda: marks.envoys(self._layout.proxy))
-
-    def _forget_gateway(self) -> None:
-        (self._layout.data / "gateway.json").unlink(missing_ok=True)

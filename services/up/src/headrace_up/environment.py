@@ -1,0 +1,80 @@
+"""Environment variables of the parts. Services get their settings by them, as in production."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from headrace_up.credentials import Credentials
+from headrace_up.envoy import connections_allowed
+from headrace_up.layout import Layout
+from headrace_up.options import UpOptions
+from headrace_up.process_tags import VARIABLE
+
+# Ctrl-C ends everything within three seconds.
+DRAIN_SECONDS = 0.5
+
+
+def base_environment(layout: Layout) -> dict[str, str]:
+    """Return the environment of this process, with the tag of the data directory."""
+    # Titles of processes go where they leave the environment readable.
+    return {**os.environ, VARIABLE: str(layout.data), "SPT_NOENV": "1"}
+
+
+def auth_environment(layout: Layout, options: UpOptions, credentials: Credentials) -> dict[str, str]:
+    settings = {
+        "AUTHZ_LISTEN": layout.target("authz"),
+        "ROUTE_ADDRESS": layout.target("controller-internal"),
+        "BOOTSTRAP_TOKEN_FILE": str(credentials.token.file),
+        "DEVELOPMENT": str(options.development).lower(),
+    }
+    if options.users_file:
+        settings["USERS_FILE"] = str(options.users_file.absolute())
+    return _environment("auth", layout, settings)
+
+
+def controller_environment(layout: Layout, options: UpOptions) -> dict[str, str]:
+    settings = {
+        "INTERNAL_LISTEN": layout.target("controller-internal"),
+        "AUTH_ADDRESS": layout.target("auth"),
+        "AGENT_ENDPOINT": layout.target("controller"),
+        "BACKENDS__LOCAL__DIRECTORY": str(layout.local),
+    }
+    if options.standby is not None:
+        settings["BACKENDS__LOCAL__STANDBY"] = str(options.standby)
+    return _environment("controller", layout, settings)
+
+
+def proxy_environment(layout: Layout, port: int, credentials: Credentials) -> dict[str, str]:
+    settings = {
+        "AUTH_ADDRESS": layout.target("auth"),
+        "ROUTE_ADDRESS": layout.target("controller-internal"),
+        "XDS_LISTEN": layout.target("xds"),
+        "STATE_DIRECTORY": str(layout.proxy),
+        "PUBLIC_LISTEN": f"127.0.0.1:{port}",
+        "PUBLIC_CERTIFICATE_FILE": str(credentials.certificate.certificate),
+        "PUBLIC_KEY_FILE": str(credentials.certificate.key),
+        "AUTH_TARGET": layout.target("auth"),
+        "AUTHZ_TARGET": layout.target("authz"),
+        "CONTROLLER_TARGET": layout.target("controller"),
+    }
+    if (allowed := connections_allowed()) is not None:
+        settings["MAX_CONNECTIONS"] = _at_most(allowed, os.environ.get("HEADRACE_PROXY_MAX_CONNECTIONS", "50000"))
+    return _environment("proxy", layout, settings)
+
+
+def _environment(service: str, layout: Layout, own: Mapping[str, str]) -> dict[str, str]:
+    """Settings in the environment of this process hold, except those by which the parts find each other."""
+    settings = {
+        "LISTEN": layout.target(service),
+        "REDIS_URL": f"unix://{layout.socket('valkey')}?db=0",
+        "DEPLOYMENT_KEY_FILE": str(layout.secrets / "deployment.key"),
+        "DRAIN_SECONDS": str(DRAIN_SECONDS),
+        **own,
+    }
+    return {**base_environment(layout), **{f"HEADRACE_{service.upper()}_{key}": each for key, each in settings.items()}}
+
+
+def _at_most(limit: int, text: str) -> str:
+    # A text that is not a number stays: the proxy explains what is wrong with it.
+    return str(min(limit, int(text))) if text.isascii() and text.isdigit() else text

@@ -1,0 +1,11 @@
+"""Why `headrace up` cannot start, or cannot go on. The messages are for people; nothing is left running."""
+
+from __future__ import annotations
+
+
+class CannotRun(Exception):
+    """Something has to be put right first; the message says what."""
+
+
+class GaveUp(Exception):
+    """A part of the system keeps dying; the message carries the end of its log."""
