@@ -1,16 +1,29 @@
-"""The user guide runs."""
+"""The user guide runs, and its tables have all that there is."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from headrace import Gateway
+from headrace import Gateway, errors
+from headrace._target import config
+from headrace.cli import clusters
+from headrace.v1.enums import ConditionType, EventType
 
 ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs/client.md").read_text("utf-8")
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def table(heading: str, page: str = GUIDE) -> Iterator[str]:
+    """The first column of the table with this heading, without marks of code."""
+    rows = page.partition(f"\n| {heading} |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert rows, f"there is no table | {heading} |"
+    for row in rows:
+        yield row.split("|")[1].strip()
 
 
 @pytest.mark.parametrize("page", ["docs/client.md", "client/README.md"])
@@ -30,8 +43,27 @@ def test_each_block_runs(page: str, configured: None, capsys: pytest.CaptureFixt
 
 
 def test_the_table_of_settings_names_real_ones() -> None:
-    from headrace._target import config as _config
+    settings = [name.strip("`").removeprefix("headrace.") for name in table("setting")]
+    assert len(settings) > 5
+    for name in settings:
+        config.get(name)
 
-    page = (ROOT / "docs/client.md").read_text("utf-8")
-    for key in re.findall(r"^\| `headrace\.([\w.-]+)`", page, re.MULTILINE):
-        _config.get(key)
+
+def test_the_table_of_events_has_all_types_of_the_contract() -> None:
+    assert [name.strip("`") for name in table("event")] == list(EventType)
+
+
+def test_the_table_of_conditions_has_all_types_of_the_contract() -> None:
+    assert [name.strip("`") for name in table("condition")] == list(ConditionType)
+
+
+def test_the_table_of_errors_names_real_ones() -> None:
+    for row in table("raised"):
+        assert issubclass(getattr(errors, re.findall(r"`(\w+)`", row)[0]), errors.HeadraceError)
+
+
+def test_the_page_of_the_command_line_has_all_commands_on_clusters() -> None:
+    page = (ROOT / "docs/cli.md").read_text("utf-8")
+    documented = {re.findall(r"`clusters (\w+)", row)[0] for row in table("command", page)}
+    commands = {command.name or command.callback.__name__ for command in clusters.app.registered_commands}  # pyright: ignore[reportOptionalMemberAccess]
+    assert documented == commands

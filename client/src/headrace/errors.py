@@ -119,10 +119,6 @@ class DeadlineExceeded(GatewayServerError):
     """The call's deadline passed."""
 
 
-class FencedOff(GatewayServerError):
-    """The writer no longer holds the lease. Nothing was changed."""
-
-
 class SessionReplaced(GatewayServerError):
     """Another agent took over the session of this cluster. Raised towards agents only."""
 

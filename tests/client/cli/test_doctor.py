@@ -12,11 +12,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from tests.client.fake_headrace import FakeHeadrace
 
 from headrace._target.local_gateway import LocalGateway
 from headrace_chassis.tls.certificates import Authority
 
-from .conftest import Cli, Done, FakeGateway
+from .conftest import Cli, Done
 
 
 def failed(done: Done) -> dict[str, str]:
@@ -27,10 +28,11 @@ def failed(done: Done) -> dict[str, str]:
     return hops[0]
 
 
-def test_all_is_well(cli: Cli, gateway: FakeGateway):
+def test_all_is_well(cli: Cli, headrace: FakeHeadrace):
     done = cli("doctor")
     names = [line.split()[1] for line in done.out.splitlines()]
-    assert names[:7] == ["versions", "configuration", "name", "connection", "auth", "login", "controller"]
+    assert names[:8] == ["versions", "configuration", "name", "connection", "TLS", "auth", "login", "controller"]
+    assert "headrace 0.1.0 answers; ways to log in: password, api-token" in done.out
 
 
 def test_nothing_is_configured(cli: Cli):
@@ -124,7 +126,7 @@ def test_a_certificate_of_another_authority(cli: Cli, tls_server: str, tmp_path:
     assert "headrace.tls.ca-file" in hop["message"]
 
 
-def test_a_login_that_is_refused(cli: Cli, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch):
+def test_a_login_that_is_refused(cli: Cli, headrace: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HEADRACE_TOKEN", "wrong")
     hop = failed(cli("doctor", "--json"))
     assert hop["name"] == "login"

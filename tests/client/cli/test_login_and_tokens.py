@@ -6,20 +6,21 @@ import stat
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.client.fake_headrace import FakeHeadrace
 
 from headrace._target.saved_login import SavedLogin, logins_file
 from headrace.cli.default_address import config_file
 from headrace.v1 import auth_service_pb2 as auth
 
-from .conftest import TOKEN, Cli, FakeGateway
+from .conftest import CONFIGURATION, TOKEN, Cli
 
 
 @pytest.fixture
-def unconfigured(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
-    """A gateway that nobody has logged in at."""
-    for name in ("DASK_HEADRACE__ADDRESS", "HEADRACE_TOKEN", "DASK_HEADRACE__AUTH__TYPE"):
+def unconfigured(headrace: FakeHeadrace, monkeypatch: pytest.MonkeyPatch) -> FakeHeadrace:
+    """A headrace that nobody has logged in at."""
+    for name in ("DASK_HEADRACE__ADDRESS", *CONFIGURATION):
         monkeypatch.delenv(name)
-    return gateway
+    return headrace
 
 
 def type_in(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -27,20 +28,21 @@ def type_in(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 
 def test_a_password_is_exchanged_for_a_token_that_only_its_owner_can_read(
-    cli: Cli, unconfigured: FakeGateway, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch
 ):
-    type_in(monkeypatch, "correct horse\n")
+    type_in(monkeypatch, "ann sesame\n")
     done = cli("login", unconfigured.address, "--user", "ann", "--password-stdin")
     assert done.code == 0, done.err
     saved = SavedLogin.read(unconfigured.address)
     assert saved is not None
-    assert (saved.user, saved.token) == ("ann", TOKEN)
+    assert saved.user == "ann"
+    assert unconfigured.auth.secrets[saved.token] == "ann"
     assert stat.S_IMODE(logins_file().stat().st_mode) == 0o600
-    assert "correct horse" not in logins_file().read_text()
-    assert cli("whoami", "--address", unconfigured.address).out == "ann (owner, in physics), by api-token\n"
+    assert "sesame" not in logins_file().read_text()
+    assert cli("whoami", "--address", unconfigured.address).out == "ann (user, in people), by api-token\n"
 
 
-def test_gateway_goes_there_from_then_on(cli: Cli, unconfigured: FakeGateway, monkeypatch: pytest.MonkeyPatch):
+def test_gateway_goes_there_from_then_on(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
     type_in(monkeypatch, TOKEN + "\n")
     cli("login", unconfigured.address, "--token-stdin")
     assert unconfigured.address in config_file().read_text()
@@ -50,31 +52,60 @@ def test_gateway_goes_there_from_then_on(cli: Cli, unconfigured: FakeGateway, mo
 
 
 def test_a_configuration_of_ones_own_is_left_alone(
-    cli: Cli, unconfigured: FakeGateway, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch
 ):
     config_file().parent.mkdir(parents=True)
     config_file().write_text("headrace: {progress: false}\n")
     type_in(monkeypatch, TOKEN + "\n")
-    assert "decides where Gateway() goes" in cli("login", unconfigured.address, "--token-stdin").out
+    assert "sets the address of Gateway()" in cli("login", unconfigured.address, "--token-stdin").out
     assert config_file().read_text() == "headrace: {progress: false}\n"
 
 
-def test_a_token_is_kept_as_it_is(cli: Cli, unconfigured: FakeGateway, monkeypatch: pytest.MonkeyPatch):
+def test_a_token_is_kept_as_it_is(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
     type_in(monkeypatch, TOKEN + "\n")
     assert cli("login", unconfigured.address, "--token-stdin").code == 0
-    assert unconfigured.asked == []
-    assert SavedLogin.read(unconfigured.address) is not None
+    assert unconfigured.auth.api_tokens == {}
+    saved = SavedLogin.read(unconfigured.address)
+    assert saved is not None
+    assert saved.token == TOKEN
 
 
-def test_a_wrong_password_saves_nothing(cli: Cli, unconfigured: FakeGateway, monkeypatch: pytest.MonkeyPatch):
+def test_a_wrong_password_saves_nothing(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
     type_in(monkeypatch, "wrong\n")
     done = cli("login", unconfigured.address, "--user", "ann", "--password-stdin")
     assert done.code == 1
-    assert "wrong password or token" in done.err
+    assert "the user name or the password is wrong" in done.err
     assert not logins_file().exists()
 
 
-def test_logout_forgets(cli: Cli, unconfigured: FakeGateway, monkeypatch: pytest.MonkeyPatch):
+def test_a_token_of_another_system_is_exchanged(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
+    kind = auth.CREDENTIAL_KIND_TOKEN
+    unconfigured.auth.login_methods = [auth.LoginMethod(method="jupyterhub", credential_kind=kind)]
+    type_in(monkeypatch, TOKEN + "\n")
+    assert cli("login", unconfigured.address, "--method", "jupyterhub", "--token-stdin").code == 0
+    assert unconfigured.requests_of(auth.LoginRequest)[0].method == "jupyterhub"
+    saved = SavedLogin.read(unconfigured.address)
+    assert saved is not None
+    assert saved.token != TOKEN
+    assert unconfigured.auth.secrets[saved.token] == "ann"
+
+
+def test_where_only_tokens_are_taken_a_token_is_asked_for(
+    cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch
+):
+    kind = auth.CREDENTIAL_KIND_TOKEN
+    unconfigured.auth.login_methods = [auth.LoginMethod(method="api-token", credential_kind=kind)]
+    monkeypatch.setattr("getpass.getpass", lambda *_, **__: TOKEN)  # pyright: ignore[reportUnknownLambdaType]
+    assert cli("login", unconfigured.address).code == 0
+
+
+def test_a_way_to_log_in_that_is_not_offered_is_told_with_those_that_are(cli: Cli, unconfigured: FakeHeadrace):
+    done = cli("login", unconfigured.address, "--method", "kerberos")
+    assert done.code == 1
+    assert "no way to log in named 'kerberos'; it offers password, api-token" in done.err
+
+
+def test_logout_forgets(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
     type_in(monkeypatch, TOKEN + "\n")
     cli("login", unconfigured.address, "--token-stdin")
     assert cli("logout", unconfigured.address).code == 0
@@ -82,33 +113,35 @@ def test_logout_forgets(cli: Cli, unconfigured: FakeGateway, monkeypatch: pytest
     assert cli("logout", unconfigured.address).code == 1
 
 
-def test_whoami_in_json(cli: Cli, gateway: FakeGateway):
-    assert json.loads(cli("whoami", "--json").out)["roles"] == ["ROLE_OWNER"]
+def test_whoami_in_json(cli: Cli, headrace: FakeHeadrace):
+    assert json.loads(cli("whoami", "--json").out)["roles"] == ["ROLE_USER"]
 
 
-def test_tokens_are_listed_over_all_pages(cli: Cli, gateway: FakeGateway):
+def test_tokens_are_listed_over_all_pages(cli: Cli, headrace: FakeHeadrace):
+    for note in ("for cron", "for CI"):
+        cli("tokens", "create", "--note", note)
     done = cli("tokens", "list")
-    assert "t1" in done.out
-    assert "t2" in done.out
-    assert "for cron" in done.out
+    for shown in ("t1", "t2", "for cron", "for CI"):
+        assert shown in done.out
 
 
-def test_a_new_token_is_the_only_thing_on_standard_output(cli: Cli, gateway: FakeGateway):
-    done = cli("tokens", "create", "--note", "for cron", "--days", "7", "--role", "owner")
-    assert done.out == TOKEN + "\n"
-    asked = gateway.last()
-    assert isinstance(asked, auth.CreateApiTokenRequest)
+def test_a_new_token_is_the_only_thing_on_standard_output(cli: Cli, headrace: FakeHeadrace):
+    done = cli("tokens", "create", "--note", "for cron", "--days", "7", "--role", "user")
+    assert headrace.auth.secrets[done.out.strip()] == "ann"
+    [asked] = headrace.requests_of(auth.CreateApiTokenRequest)
     left = asked.api_token.expire_time.ToDatetime(tzinfo=UTC) - datetime.now(UTC)
     assert timedelta(days=6) < left < timedelta(days=8)
-    assert list(asked.api_token.roles) == [auth.ROLE_OWNER]
+    assert list(asked.api_token.roles) == [auth.ROLE_USER]
 
 
-def test_a_role_that_does_not_exist_is_wrong_usage(cli: Cli, gateway: FakeGateway):
+def test_a_role_that_does_not_exist_is_wrong_usage(cli: Cli, headrace: FakeHeadrace):
     done = cli("tokens", "create", "--role", "king")
     assert done.code == 2
-    assert gateway.asked == []
+    assert headrace.requests == []
 
 
-def test_a_token_is_revoked_by_its_id(cli: Cli, gateway: FakeGateway):
+def test_a_token_is_revoked_by_its_id(cli: Cli, headrace: FakeHeadrace):
+    cli("tokens", "create")
     assert cli("tokens", "revoke", "t1").code == 0
-    assert gateway.last() == auth.DeleteApiTokenRequest(name="apiTokens/t1")
+    assert headrace.auth.api_tokens == {}
+    assert "there is no API token apiTokens/t1" in cli("tokens", "revoke", "t1").err

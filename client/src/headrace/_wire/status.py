@@ -36,7 +36,6 @@ TABLE: dict[type[errors.HeadraceError], tuple[grpc.StatusCode, str]] = {
     errors.ClusterEnded: (_C.FAILED_PRECONDITION, "CLUSTER_ENDED"),
     errors.ClusterNotEnded: (_C.FAILED_PRECONDITION, "CLUSTER_NOT_ENDED"),
     errors.StaleEtag: (_C.ABORTED, "STALE_ETAG"),
-    errors.FencedOff: (_C.ABORTED, "FENCED_OFF"),
     errors.SessionReplaced: (_C.ABORTED, "SESSION_REPLACED"),
     errors.ResumeTokenTooOld: (_C.OUT_OF_RANGE, "RESUME_TOKEN_TOO_OLD"),
     errors.StoreUnavailable: (_C.UNAVAILABLE, "STORE_UNAVAILABLE"),
