@@ -1,0 +1,1 @@
+"""How the controller's costs grow with clusters and workers. See __main__.py."""
