@@ -16,7 +16,7 @@ from headrace_chassis import procfs
 from headrace_controller.backends.process import ProcessKey
 
 GRACE_SECONDS = 0.5
-GIVE_UP_SECONDS = 0.9
+GIVE_UP_SECONDS = 5.0  # a killed process needs a processor to end, and has a low priority
 _POLL_SECONDS = 0.02
 
 
