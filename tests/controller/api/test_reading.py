@@ -10,6 +10,7 @@ from tests.controller.user import User
 from headrace.errors import ClusterNotFound, PermissionDenied, TokenInvalid
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
+from headrace_chassis.paging import make_token
 
 
 async def test_without_a_token_nothing_is_told(ann: User) -> None:
@@ -95,6 +96,17 @@ async def test_a_page_token_belongs_to_its_request_and_its_caller(ann: User, adm
         assert await wrong_fields(ann.call("ListClusters", request)) == {"page_token"}
     request = pb.ListClustersRequest(page_token=token, filter=pb.ClusterFilter(owner="users/ann"))
     assert await wrong_fields(admin.call("ListClusters", request)) == {"page_token"}
+
+
+@pytest.mark.parametrize("cursor", ["x", "-1", "1" * 20, "(", "1-1-1"])
+async def test_a_page_token_that_somebody_made_up_is_refused(ann: User, cursor: str) -> None:
+    made = await ann.create()
+    for method, request in (
+        ("ListClusters", pb.ListClustersRequest()),
+        ("ListClusterEvents", pb.ListClusterEventsRequest(parent=made.name)),
+    ):
+        request.page_token = make_token(request, cursor, caller="ann")
+        assert await wrong_fields(ann.call(method, request)) == {"page_token"}
 
 
 @pytest.mark.parametrize("size", [-1, 1001])

@@ -139,6 +139,13 @@ async def test_somebody_elses_clusters_are_for_admins(controller: Replica, metho
             await outcome(user.call(method, pb.BatchStopClustersRequest(filter=wanted)), error)
 
 
+async def test_what_is_about_no_cluster_is_for_every_user(controller: Replica) -> None:
+    for user in (await people(controller)).values():
+        await user.create()
+        await user.ask_options("ListProfiles", options_service_pb2.ListProfilesRequest())
+        await user.ask_options("ListOptions", options_service_pb2.ListOptionsRequest())
+
+
 async def test_an_alias_is_its_owners(controller: Replica) -> None:
     users = await people(controller)
     await users["ann"].create(alias="lab")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
+from headrace.errors import InvalidRequest, Violation
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis import paging
 from headrace_chassis.identity.caller import Caller
@@ -17,6 +19,9 @@ from headrace_controller.store import Store
 
 # Between so many clusters other calls get their turn.
 _AT_ONCE = 256
+# Cursors of page tokens, which a client may have made up.
+_PLACE = re.compile(r"[0-9]{1,19}", re.ASCII)
+_EVENT = re.compile(r"[0-9]{1,19}-[0-9]{1,19}", re.ASCII)
 
 
 class Listing:
@@ -32,7 +37,7 @@ class Listing:
         """Return a page of clusters, newest first, as a serialised ListClustersResponse."""
         wanted = Filter.read(request.filter, caller)
         size = paging.page_size(request.page_size)
-        before = paging.read_token(request, request.page_token, caller=caller.user)
+        before = _cursor(request, caller, _PLACE)
         await self._mirror.fresh()
         found = await self._find(wanted, int(before) if before else None, size + 1)
         page, more = found[:size], len(found) > size
@@ -55,7 +60,7 @@ class Listing:
     async def events(self, request: pb.ListClusterEventsRequest, caller: Caller) -> pb.ListClusterEventsResponse:
         """Return a page of events, oldest first."""
         size = paging.page_size(request.page_size)
-        after = paging.read_token(request, request.page_token, caller=caller.user)
+        after = _cursor(request, caller, _EVENT)
         cluster = await self._access.get(request.parent, caller, "parent")
         events = await self._events.list(cluster.id, after, size + 1)
         page, more = events[:size], len(events) > size
@@ -76,3 +81,12 @@ class Listing:
             if n % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
         return found
+
+
+def _cursor(
+    request: pb.ListClustersRequest | pb.ListClusterEventsRequest, caller: Caller, form: re.Pattern[str]
+) -> str:
+    cursor = paging.read_token(request, request.page_token, caller=caller.user)
+    if cursor and not form.fullmatch(cursor):
+        raise InvalidRequest.of(Violation("page_token", "is no page token of this service"))
+    return cursor

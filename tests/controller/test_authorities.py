@@ -1,0 +1,99 @@
+"""The certificate authority of a cluster: created once, kept sealed, opened when it is needed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.fernet import Fernet
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from headrace.errors import ClusterNotFound
+from headrace_chassis.identity.seal import Seal
+from headrace_chassis.tls.certificates import Leaf
+from headrace_controller.authorities import Authorities
+from headrace_controller.model import ClusterId
+
+C1 = ClusterId("c1")
+
+
+class Secrets:
+    """The store's side: sealed authorities by cluster, and how often they were read."""
+
+    def __init__(self) -> None:
+        self.sealed: dict[ClusterId, bytes] = {}
+        self.reads = 0
+
+    async def read(self, cluster: ClusterId) -> bytes:
+        self.reads += 1
+        if cluster not in self.sealed:
+            raise ClusterNotFound(f"there is no cluster {cluster}")
+        return self.sealed[cluster]
+
+
+@pytest.fixture
+def secrets() -> Secrets:
+    return Secrets()
+
+
+@pytest.fixture
+def authorities(secrets: Secrets) -> Authorities:
+    return replica(secrets, Fernet.generate_key())
+
+
+def replica(secrets: Secrets, key: bytes) -> Authorities:
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    return Authorities(secrets.read, Seal([key]), lifetime=day, certificate_lifetime=hour)
+
+
+def certificate(leaf: Leaf) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(leaf.cert_pem)
+
+
+async def test_an_authority_is_the_same_for_every_replica(secrets: Secrets) -> None:
+    key = Fernet.generate_key()
+    first, second = replica(secrets, key), replica(secrets, key)
+    secrets.sealed[C1] = await first.create(C1)
+    one, _ = await first.issue_client(C1, "ann")
+    two, _ = await second.issue_client(C1, "ann")
+    assert one.cert_pem == two.cert_pem
+    assert (await first.issue_client(C1, "ann"))[1].cert_pem != (await first.issue_client(C1, "ann"))[1].cert_pem
+    assert secrets.reads == 1  # only by the one that had not created it, and once
+
+
+async def test_its_key_is_not_stored_in_the_clear(authorities: Authorities) -> None:
+    assert b"PRIVATE KEY" not in await authorities.create(C1)
+
+
+async def test_a_discarded_one_is_read_again(secrets: Secrets, authorities: Authorities) -> None:
+    secrets.sealed[C1] = await authorities.create(C1)
+    authorities.discard(C1)
+    authorities.discard(C1)
+    await authorities.issue_client(C1, "ann")
+    assert secrets.reads == 1
+
+
+async def test_of_a_cluster_that_is_not_there_nothing_is_issued(authorities: Authorities) -> None:
+    with pytest.raises(ClusterNotFound):
+        await authorities.issue_client(C1, "ann")
+
+
+@pytest.mark.parametrize(("user", "name"), [("ann", "ann"), ("x" * 200, "x" * 64), ("", "-")])
+async def test_a_client_gets_a_certificate_for_clients_only(authorities: Authorities, user: str, name: str) -> None:
+    await authorities.create(C1)
+    _, leaf = await authorities.issue_client(C1, user)
+    made = certificate(leaf)
+    assert made.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == name
+    assert list(made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
+        ExtendedKeyUsageOID.CLIENT_AUTH
+    ]
+
+
+async def test_a_process_gets_one_for_both_sides_with_its_names(authorities: Authorities) -> None:
+    await authorities.create(C1)
+    _, leaf = await authorities.issue_process(C1, "scheduler", dns_names=["c1.x"], ip_addresses=["127.0.0.1"])
+    extensions = certificate(leaf).extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["c1.x"]
+    assert len(list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)) == 2
