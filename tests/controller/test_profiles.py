@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 from tests.controller.builders import new_cluster
 
@@ -110,6 +112,15 @@ def test_a_profile_of_a_backend_that_is_not_there_is_told() -> None:
         ValueError, match=r"profiles\.a\.backend: there is no backend 'slurm'; `backends` has local, pods"
     ):
         profiles(profiles={"a": {"backend": "slurm"}})
+
+
+def test_the_example_of_the_documentation_is_valid() -> None:
+    page = Path(__file__).parents[2] / "docs" / "profiles.md"
+    [example] = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    made = settings(**yaml.safe_load(example))
+    large = options(build_profiles(made, {"local": []}), "gpu")["worker_memory"]
+    assert large.type.check("large") == 64 * 2**30
+    assert made.limits.cluster.limits() == Limits(workers=100)
 
 
 # Admission
