@@ -98,7 +98,6 @@ class SchedulerAgent:
         self.sessions = 0
         self.ended_with: grpc.StatusCode | None = None
         self.closing = False
-        self.acknowledged = asyncio.Event()
         self._outbox: asyncio.Queue[pb.SessionRequest] = asyncio.Queue()
 
     def joined(self, worker: str) -> None:
@@ -118,7 +117,7 @@ class SchedulerAgent:
         self.report(pb.SessionRequest(scale_request=pb.ScaleRequest(group=group, size=size)))
 
     def close(self, reason: cluster_pb2.EndReason.ValueType = cluster_pb2.END_REASON_IDLE) -> None:
-        """Reports that the scheduler ends by itself; `acknowledged` is set when the controller has saved that."""
+        """Reports that the scheduler ends by itself; its session is the last one."""
         self.closing = True
         self.report(pb.SessionRequest(closing=pb.SchedulerClosing(reason=reason)))
 
@@ -128,11 +127,9 @@ class SchedulerAgent:
                 await self._session()
             except grpc.aio.AioRpcError as error:
                 self.ended_with = error.code()
-                if self.closing:
-                    return  # gRPC turns the cancellation of a task into this
-                await asyncio.sleep(0.05)
-            if self.acknowledged.is_set():
-                return
+            if self.closing:
+                return  # also when the task was cancelled, which gRPC turns into an error
+            await asyncio.sleep(0.05)
 
     async def _session(self) -> None:
         self.sessions += 1
@@ -141,8 +138,6 @@ class SchedulerAgent:
             call = stub.Session(self._requests(), metadata=credentials(self._spec))
             async for instructions in call:
                 self._follow(instructions)
-        if self.closing:
-            self.acknowledged.set()
 
     async def _requests(self) -> AsyncIterator[pb.SessionRequest]:
         self._outbox = asyncio.Queue()
