@@ -49,6 +49,10 @@ class FakeCluster:
         self._lock = asyncio.Lock()
 
     @property
+    def version(self) -> int:
+        return int(self.record.resource_version)
+
+    @property
     def lives(self) -> bool:
         return self.record.status.phase in LIVING
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import threading
 import time
@@ -19,9 +20,11 @@ from tests.client.fake_options import OPTIONS, check_profile
 from headrace import errors
 from headrace.v1 import cluster_pb2, cluster_service_pb2_grpc
 from headrace.v1 import cluster_service_pb2 as pb
+from headrace.v1.error_reason_pb2 import ERROR_REASON_CLUSTER_NOT_FOUND
 
 MAX_WORKERS = 100
 PAGE = 3
+PROCESSES = ("scheduler", "default-0-abcdef")
 
 
 class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
@@ -71,13 +74,13 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     def CreateCluster(self, request: pb.CreateClusterRequest, context: Any) -> cluster_pb2.Cluster:
         owner = request.owner or self._caller(context)
-        check_profile(request.spec.profile)
+        check_profile(request.spec.profile, "spec.profile")
         if unknown := set(request.spec.options) - {key for key, *_ in OPTIONS}:
-            violation = errors.Violation(f"spec.options.{min(unknown)}", "there is no such option")
-            raise errors.InvalidRequest.of(violation)
+            raise _wrong(f"spec.options.{min(unknown)}", "there is no such option")
         with self._changed:
             for cluster in self.clusters.values():
-                if request.request_id and cluster.request_id == request.request_id:
+                same_call = request.request_id and cluster.request_id == request.request_id
+                if same_call and cluster.record.owner == owner:
                     return cluster.record
             for cluster in self.clusters.values():
                 if request.spec.alias and self._has_alias(cluster, owner, request.spec.alias):
@@ -99,36 +102,43 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         return self._find(request.name, context).record
 
     def ListClusters(self, request: pb.ListClustersRequest, context: Any) -> pb.ListClustersResponse:
+        self._check_filter(request.filter, context)
         found = [
             _view(cluster.record, request.view)
             for cluster in reversed(self.clusters.values())
             if self._matches(cluster, request.filter, context)
         ]
-        page, more = _page(found, request.page_token)
+        page, more = _page(found, request)
         return pb.ListClustersResponse(clusters=page, next_page_token=more)
 
     def WatchClusters(self, request: pb.WatchClustersRequest, context: Any) -> Iterator[pb.WatchClustersResponse]:
         cluster = self._find(request.name, context)
-        told, version = int(request.resume_token or 0), ""
+        told, version = (int(part) for part in (request.resume_token or "0.0").split("."))
+        checkpoint = not request.resume_token
         while context.is_active():
             with self._changed:
-                if len(cluster.events) == told and cluster.record.resource_version == version:
+                if cluster.version == version and len(cluster.events) == told:
                     self._changed.wait(0.2)
-                events, record = cluster.events[told:], _view(cluster.record, request.view)
+                events, record, now = cluster.events[told:], _view(cluster.record, request.view), cluster.version
             for event in events:
                 told += 1
-                yield pb.WatchClustersResponse(event=event, resume_token=str(told))
-            if record.resource_version != version:
-                version = record.resource_version
-                yield pb.WatchClustersResponse(cluster=record, resume_token=str(told))
+                if request.include_events:
+                    yield pb.WatchClustersResponse(event=event, resume_token=f"{told}.{version}")
+            if now != version:
+                version = now
+                yield pb.WatchClustersResponse(cluster=record, resume_token=f"{told}.{version}")
+            if checkpoint:
+                checkpoint = False
+                yield pb.WatchClustersResponse(checkpoint=pb.Checkpoint(), resume_token=f"{told}.{version}")
 
     # Change
 
     def UpdateCluster(self, request: pb.UpdateClusterRequest, context: Any) -> cluster_pb2.Cluster:
         cluster = self._living(request.cluster.name, context)
         given, spec = request.cluster, cluster.record.spec
-        if given.etag and given.etag != cluster.record.etag:
-            raise errors.StaleEtag(f"cluster {cluster.id} was changed")
+        _check_etag(cluster, given.etag)
+        if not request.update_mask.paths:
+            raise _wrong("update_mask", "must name what to change")
         for path in request.update_mask.paths:
             match path:
                 case "spec.tags":
@@ -145,11 +155,14 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
                     del cluster.record.shares[:]
                     cluster.record.shares.extend(given.shares)
                 case _:
-                    raise errors.InvalidRequest.of(errors.Violation("update_mask", f"{path} cannot be changed"))
+                    raise _wrong("update_mask", f"{path} cannot be changed")
         return self._respecified(cluster)
 
     def ScaleCluster(self, request: pb.ScaleClusterRequest, context: Any) -> cluster_pb2.Cluster:
         cluster = self._living(request.name, context)
+        _check_etag(cluster, request.etag)
+        if request.size < 0:
+            raise _wrong("size", "must be 0 or more")
         if request.size > MAX_WORKERS:
             raise errors.QuotaExceeded.of(
                 subject=cluster.record.owner, what="workers", limit=MAX_WORKERS, used=0, asked=request.size
@@ -161,8 +174,11 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     def AdaptCluster(self, request: pb.AdaptClusterRequest, context: Any) -> cluster_pb2.Cluster:
         cluster = self._living(request.name, context)
+        _check_etag(cluster, request.etag)
         group = self._group(cluster, request.group)
         if request.HasField("adapt"):
+            if request.adapt.HasField("maximum") and request.adapt.maximum < request.adapt.minimum:
+                raise _wrong("adapt.maximum", "must be at least the minimum")
             group.adapt.CopyFrom(request.adapt)
             maximum = request.adapt.maximum if request.adapt.HasField("maximum") else MAX_WORKERS
             group.size = max(group.size, request.adapt.minimum, min(1, maximum))  # as under some load
@@ -177,12 +193,15 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     def BatchStopClusters(self, request: pb.BatchStopClustersRequest, context: Any) -> pb.BatchStopClustersResponse:
         answer = pb.BatchStopClustersResponse()
+        if not request.names and not request.HasField("filter"):
+            raise _wrong("names", "must name clusters, or give a filter")
+        self._check_filter(request.filter, context)
         if request.names:
             for name in request.names:
                 try:
                     self._stop(self._find(name, context))
                 except errors.ClusterNotFound as error:
-                    answer.failures.add(name=name, message=error.message)
+                    answer.failures.add(name=name, reason=ERROR_REASON_CLUSTER_NOT_FOUND, message=error.message)
                 else:
                     answer.stopped.append(name)
             return answer
@@ -228,17 +247,21 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
             for group in cluster.record.spec.worker_groups
             for n in range(group.size)
         ]
-        page, more = _page(workers, request.page_token)
+        page, more = _page(workers, request)
         return pb.ListWorkersResponse(workers=page, next_page_token=more)
 
     def ListClusterEvents(self, request: pb.ListClusterEventsRequest, context: Any) -> pb.ListClusterEventsResponse:
-        page, more = _page(self._find(request.parent, context).events, request.page_token)
+        page, more = _page(self._find(request.parent, context).events, request)
         return pb.ListClusterEventsResponse(cluster_events=page, next_page_token=more)
 
     def ReadLogs(self, request: pb.ReadLogsRequest, context: Any) -> Iterator[pb.ReadLogsResponse]:
         self._find(request.name, context)
+        if request.tail_lines < 0:
+            raise _wrong("tail_lines", "must be 0 or more")
+        if request.process not in {"", *PROCESSES}:
+            raise errors.WorkerNotFound(f"there is no process {request.process!r}")
         written = ["later"] if request.follow else []
-        for process in ("scheduler", "default-0-abcdef"):
+        for process in PROCESSES:
             if request.process not in {"", process}:
                 continue
             lines = [f"{process} line {n}" for n in range(3)][-request.tail_lines :] + written
@@ -248,7 +271,10 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
     # Inside
 
     def _find(self, name: str, context: Any) -> FakeCluster:
-        owner, wanted = self._caller(context), name.partition("/")[2]
+        collection, _, wanted = name.partition("/")
+        owner = self._caller(context)
+        if collection != "clusters" or not wanted:
+            raise _wrong("name", f"{name!r} is not of the form clusters/{{cluster}}")
         for cluster in self.clusters.values():
             mine = cluster.record.owner == owner and cluster.id == wanted
             if mine or (wanted.startswith("~") and self._has_alias(cluster, owner, wanted[1:])):
@@ -272,6 +298,10 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
             and filter_.profile in {"", record.spec.profile}
             and all(record.spec.tags.get(key) == value for key, value in filter_.tags.items())
         )
+
+    def _check_filter(self, filter_: pb.ClusterFilter, context: Any) -> None:
+        if filter_.owner not in {"", self._caller(context)}:
+            raise errors.PermissionDenied("only admins see clusters of others")
 
     def _group(self, cluster: FakeCluster, name: str) -> cluster_pb2.WorkerGroup:
         for group in cluster.record.spec.worker_groups:
@@ -326,6 +356,19 @@ def _view(record: cluster_pb2.Cluster, view: pb.ClusterView.ValueType) -> cluste
     return copy
 
 
-def _page(found: list[Any], token: str) -> tuple[list[Any], str]:
-    first = int(token or 0)
+def _page(found: list[Any], request: Any) -> tuple[list[Any], str]:
+    if request.page_size > 1000:
+        raise _wrong("page_size", "must be 0 to 1000")
+    if not re.fullmatch("[0-9]*", request.page_token):
+        raise _wrong("page_token", "is of another request")
+    first = int(request.page_token or 0)
     return found[first : first + PAGE], str(first + PAGE) if len(found) > first + PAGE else ""
+
+
+def _check_etag(cluster: FakeCluster, etag: str) -> None:
+    if etag and etag != cluster.record.etag:
+        raise errors.StaleEtag(f"cluster {cluster.id} was changed")
+
+
+def _wrong(field: str, description: str) -> errors.InvalidRequest:
+    return errors.InvalidRequest.of(errors.Violation(field, description))

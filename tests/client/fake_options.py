@@ -53,9 +53,9 @@ class FakeOptions(options_service_pb2_grpc.OptionsServiceServicer):
         return pb.ListOptionsResponse(options=options(request.profile))
 
 
-def check_profile(profile: str) -> None:
+def check_profile(profile: str, field: str = "profile") -> None:
     if profile not in {"", *(known.key for known in PROFILES)}:
-        raise errors.InvalidRequest.of(errors.Violation("profile", f"there is no profile {profile!r}"))
+        raise errors.InvalidRequest.of(errors.Violation(field, f"there is no profile {profile!r}"))
 
 
 def options(profile: str = "") -> list[pb.Option]:
