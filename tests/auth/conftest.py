@@ -1,10 +1,11 @@
-"""A deployment with two users, a bootstrap token and a fake controller."""
+"""A deployment with three users, a bootstrap token and a fake controller."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,16 +14,35 @@ from argon2 import PasswordHasher
 from redis.asyncio import Redis
 from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, running_auth
 
+from headrace_auth.authenticators import password_file
+from headrace_auth.authenticators.users_file import UserRecord, read_users, write_users
 from headrace_auth.config import AuthSettings
-from headrace_auth.users_file import UserRecord, write_users
 from headrace_chassis.identity.seal import new_deployment_key
 
 BOOTSTRAP_SECRET = "hr_bootstrap"
 
 
+# A real hash that costs nothing to verify.
+HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
 @cache
 def hashed(password: str) -> str:
-    return PasswordHasher().hash(password)
+    return HASHER.hash(password)
+
+
+def change_user(settings: AuthSettings, name: str, *, gone: bool = False, **changes: object) -> None:
+    """Changes or removes a user in the users file of a running service."""
+    file = users_file_of(settings)
+    users = read_users(file)
+    user = users.pop(name)
+    write_users(file, users if gone else {**users, name: replace(user, **changes)})  # type: ignore[arg-type]
+
+
+def users_file_of(settings: AuthSettings) -> Path:
+    password = settings.authenticators["password"]
+    assert isinstance(password, password_file.Settings)
+    return password.users_file
 
 
 @pytest.fixture
@@ -49,11 +69,11 @@ def settings(directory: Path, users_file: Path, redis: Redis, redis_url: str) ->
     (directory / "bootstrap.json").write_text(json.dumps(bootstrap))
     return AuthSettings(
         listen=f"unix:{directory}/auth.sock",
-        authz_listen=f"unix:{directory}/authz.sock",
+        internal_listen=f"unix:{directory}/internal.sock",
         route_address=f"unix:{directory}/routes.sock",
         redis_url=redis_url,
         deployment_key_file=directory / "keys",
-        users_file=users_file,
+        authenticators={"password": {"users_file": users_file, "prefix": ""}},  # type: ignore[dict-item]
         bootstrap_token_file=directory / "bootstrap.json",
     )
 

@@ -14,12 +14,14 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from typing_extensions import override
 
+from headrace.access import Access, Share
 from headrace.internal.v1 import route_service_pb2 as routes_pb
 from headrace.internal.v1 import route_service_pb2_grpc
 from headrace.v1 import auth_service_pb2 as pb
 from headrace.v1 import auth_service_pb2_grpc
 from headrace_auth.app import build
 from headrace_auth.config import AuthSettings
+from headrace_chassis.routes import Route
 from headrace_chassis.server import serve
 
 if TYPE_CHECKING:
@@ -77,13 +79,13 @@ async def controller(address: str, routes: FakeRoutes) -> AsyncGenerator[None]:
         await server.stop(0)
 
 
-def route(cluster: str, owner: str, dashboard: str = "10.0.0.7:8787") -> routes_pb.Route:
-    return routes_pb.Route(
-        cluster=f"clusters/{cluster}",
-        owner=f"users/{owner}",
-        scheduler_address="10.0.0.7:40123",
-        dashboard_address=dashboard,
-    )
+def route(
+    cluster: str, owner: str, dashboard: str = "10.0.0.7:8787", shares: tuple[Share, ...] = ()
+) -> routes_pb.Route:
+    access = Access(owner, shares=shares)
+    return Route(
+        cluster=cluster, access=access, scheduler_address="10.0.0.7:40123", dashboard_address=dashboard
+    ).to_message()
 
 
 @dataclass
@@ -155,7 +157,7 @@ async def running_auth(settings: AuthSettings) -> AsyncGenerator[RunningAuth]:
     try:
         async with (
             grpc.aio.insecure_channel(settings.listen, options=_OPTIONS) as channel,
-            grpc.aio.insecure_channel(settings.authz_listen, options=_OPTIONS) as authz,
+            grpc.aio.insecure_channel(settings.internal_listen, options=_OPTIONS) as authz,
         ):
             serving = asyncio.create_task(_serving(channel))
             await asyncio.wait([task, serving], return_when=asyncio.FIRST_COMPLETED)

@@ -17,8 +17,8 @@ from headrace import errors
 from headrace._wire.status import from_rpc_error
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.api_token_store import ApiTokenStore
+from headrace_auth.authenticators.users_file import UserRecord, read_users, write_users
 from headrace_auth.model import ApiToken
-from headrace_auth.users_file import UserRecord, read_users, write_users
 from headrace_chassis.redis.keys import Prefix
 
 
@@ -47,7 +47,7 @@ async def listed(auth: RunningAuth, caller: Metadata, owner: str = "") -> list[p
 async def test_a_token_logs_its_owner_in_and_is_listed_without_its_secret(auth: RunningAuth, ann: Metadata) -> None:
     created = await create(auth, ann, "nightly job")
     answer = await auth.login_with(created.secret)
-    assert answer.user == pb.User(name="users/ann", groups=["astro"], roles=[pb.ROLE_OWNER], method="api-token")
+    assert answer.user == pb.User(name="users/ann", groups=["groups/astro"], roles=[pb.ROLE_USER], method="password")
     (token,) = await listed(auth, ann)
     assert (token.name, token.note, token.owner) == (created.api_token.name, "nightly job", "users/ann")
     assert token.HasField("last_use_time")
@@ -74,10 +74,10 @@ async def test_an_expired_token_is_told_so(auth: RunningAuth, redis: Redis) -> N
     token = ApiToken(
         id="t1",
         owner="ann",
-        roles=frozenset({"owner"}),
+        roles=frozenset({"user"}),
         groups=(),
         note="",
-        vouched_by="",
+        method="password",
         created=past,
         expires=past,
     )
@@ -93,18 +93,18 @@ async def test_an_unknown_token_is_a_bad_credential(auth: RunningAuth, secret: s
 async def test_a_token_never_has_a_role_that_its_owner_lacks(auth: RunningAuth, ann: Metadata, root: Metadata) -> None:
     error = await failure(create(auth, ann, roles=(pb.ROLE_ADMIN,)))
     assert isinstance(error, errors.PermissionDenied)
-    assert "ask for owner" in str(error)
-    weak = await create(auth, root, roles=(pb.ROLE_OWNER,))
-    assert list((await auth.login_with(weak.secret)).user.roles) == [pb.ROLE_OWNER]
+    assert "ask for user" in str(error)
+    weak = await create(auth, root, roles=(pb.ROLE_USER,))
+    assert list((await auth.login_with(weak.secret)).user.roles) == [pb.ROLE_USER]
 
 
 async def test_roles_and_groups_follow_the_owner_down(auth: RunningAuth, root: Metadata, users_file: Path) -> None:
     secret = (await create(auth, root)).secret
     users = read_users(users_file)
-    users["root"] = UserRecord("root", users["root"].password_hash, ("retired",), ("owner",))
+    users["root"] = UserRecord("root", users["root"].password_hash, ("retired",), ("user",))
     write_users(users_file, users)
     user = (await auth.login_with(secret)).user
-    assert (list(user.roles), list(user.groups)) == ([pb.ROLE_OWNER], ["retired"])
+    assert (list(user.roles), list(user.groups)) == ([pb.ROLE_USER], ["groups/retired"])
 
 
 async def test_the_tokens_of_a_removed_user_stop_even_those_made_with_tokens(

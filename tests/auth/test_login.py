@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
+from importlib.metadata import version
 from pathlib import Path
 
 import grpc
@@ -15,8 +16,9 @@ from tests.auth.running import RunningAuth, bearer, running_auth
 from headrace import errors
 from headrace._wire.status import from_rpc_error
 from headrace.v1 import auth_service_pb2 as pb
+from headrace_auth.authenticators.registry import read_settings
+from headrace_auth.authenticators.users_file import UserRecord, read_users, write_users
 from headrace_auth.config import AuthSettings
-from headrace_auth.users_file import UserRecord, read_users, write_users
 
 
 async def failure(call: Awaitable[object]) -> errors.HeadraceError:
@@ -29,7 +31,11 @@ async def test_a_password_gives_a_token_that_says_who_its_owner_is(auth: Running
     credential = pb.PasswordCredential(username="ann", password="ann's")
     answer = await auth.stub.Login(pb.LoginRequest(password=credential))
     who = await auth.stub.WhoAmI(pb.WhoAmIRequest(), metadata=bearer(answer.access_token))
-    assert who == answer.user == pb.User(name="users/ann", groups=["astro"], roles=[pb.ROLE_OWNER], method="password")
+    assert (
+        who
+        == answer.user
+        == pb.User(name="users/ann", groups=["groups/astro"], roles=[pb.ROLE_USER], method="password")
+    )
     assert 880 < answer.expire_time.seconds - time.time() <= 900
 
 
@@ -40,16 +46,6 @@ async def test_a_wrong_password_and_an_unknown_user_are_told_alike(
     error = await failure(auth.login(username, password))
     assert type(error) is errors.BadCredentials
     assert str(error) == "wrong user name or password"
-
-
-async def test_an_unknown_user_takes_as_long_as_a_wrong_password(auth: RunningAuth) -> None:
-    async def seconds(username: str) -> float:
-        started = time.perf_counter()
-        await failure(auth.login(username, "wrong"))
-        return time.perf_counter() - started
-
-    known, unknown = [min([await seconds(name) for _ in range(3)]) for name in ("ann", "nobody")]
-    assert unknown > known / 3
 
 
 async def test_too_many_attempts_are_refused_even_with_the_right_password(auth: RunningAuth) -> None:
@@ -76,8 +72,8 @@ async def test_success_forgets_the_failures(auth: RunningAuth) -> None:
         (pb.LoginRequest(password=pb.PasswordCredential(username="x" * 257)), "password.username"),
         (pb.LoginRequest(password=pb.PasswordCredential(username="x", password="x" * 1025)), "password.password"),
         (pb.LoginRequest(token=pb.TokenCredential(token="x" * 8193)), "token.token"),
-        (pb.LoginRequest(token=pb.TokenCredential(token="x", method="kerberos")), "token.method"),
-        (pb.LoginRequest(token=pb.TokenCredential(token="x", method="password")), "token.method"),
+        (pb.LoginRequest(method="kerberos", token=pb.TokenCredential(token="x")), "method"),
+        (pb.LoginRequest(method="password", token=pb.TokenCredential(token="x")), "method"),
     ],
 )
 async def test_a_bad_request_names_the_field(auth: RunningAuth, request_: pb.LoginRequest, field: str) -> None:
@@ -108,18 +104,43 @@ async def test_the_bootstrap_token_works_with_the_store_empty(auth: RunningAuth,
     await redis.flushall()
     answer = await auth.login_with(BOOTSTRAP_SECRET)
     assert answer.user.name == "users/operator"
-    assert set(answer.user.roles) == {pb.ROLE_OWNER, pb.ROLE_ADMIN}
+    assert set(answer.user.roles) == {pb.ROLE_USER, pb.ROLE_ADMIN}
 
 
 async def test_development_mode_lets_anybody_in_and_says_so(settings: AuthSettings) -> None:
-    async with running_auth(settings.model_copy(update={"development": True})) as auth:
+    development = read_settings({"development": {}})
+    async with running_auth(settings.model_copy(update={"authenticators": development})) as auth:
         call = auth.stub.Login(pb.LoginRequest(password=pb.PasswordCredential(username="whoever")))
         answer = await call
-        assert answer.user == pb.User(name="users/whoever", roles=[pb.ROLE_OWNER], method="development")
+        assert answer.user == pb.User(name="users/development:whoever", roles=[pb.ROLE_USER], method="development")
         trailing = {str(key): value for key, value in await call.trailing_metadata()}
         assert "ANY user" in str(trailing["x-headrace-warning"])
 
 
 async def test_an_admins_token_carries_the_role(auth: RunningAuth) -> None:
     who = await auth.stub.WhoAmI(pb.WhoAmIRequest(), metadata=await auth.login("root", "root's"))
-    assert set(who.roles) == {pb.ROLE_OWNER, pb.ROLE_ADMIN}
+    assert set(who.roles) == {pb.ROLE_USER, pb.ROLE_ADMIN}
+
+
+async def test_a_client_learns_how_it_can_log_in(auth: RunningAuth) -> None:
+    info = await auth.stub.GetServerInfo(pb.GetServerInfoRequest())
+    assert info.version == version("headrace-auth")
+    assert list(info.login_methods) == [
+        pb.LoginMethod(method="api-token", label="API token", credential_kind=pb.CREDENTIAL_KIND_TOKEN),
+        pb.LoginMethod(method="password", label="Password", credential_kind=pb.CREDENTIAL_KIND_PASSWORD),
+    ]
+    assert list(info.features) == [pb.FEATURE_API_TOKENS, pb.FEATURE_DASHBOARD_LINKS]
+
+
+async def test_without_routes_no_dashboard_links_are_offered(settings: AuthSettings) -> None:
+    async with running_auth(settings.model_copy(update={"route_address": ""})) as auth:
+        info = await auth.stub.GetServerInfo(pb.GetServerInfoRequest())
+    assert list(info.features) == [pb.FEATURE_API_TOKENS]
+
+
+async def test_without_authenticators_only_tokens_log_in(settings: AuthSettings) -> None:
+    async with running_auth(settings.model_copy(update={"authenticators": {}})) as auth:
+        error = await failure(auth.login("ann", "ann's"))
+        assert isinstance(error, errors.InvalidRequest)
+        assert "log in with a token" in str(error)
+        assert await auth.login_with(BOOTSTRAP_SECRET)

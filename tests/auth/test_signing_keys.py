@@ -13,7 +13,7 @@ from tests.auth.running import running_auth
 from headrace.errors import StoreUnavailable, TokenExpired, TokenInvalid
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.config import AuthSettings
-from headrace_auth.signed import Signer, UnknownKey
+from headrace_auth.signer import Signer, UnknownKey
 from headrace_auth.signing_keys import SigningKeys
 from headrace_chassis.identity.caller import Caller
 from headrace_chassis.identity.seal import DeploymentKeyError, Seal
@@ -22,7 +22,7 @@ from headrace_chassis.redis.keys import Prefix
 
 SEAL = Seal([b"k" * 32])
 DAY, HOUR = 86_400.0, 3600.0
-ANN = Caller("ann", ("astro",), frozenset({"owner"}), "password")
+ANN = Caller("ann", ("astro",), frozenset({"user"}), "password")
 
 
 class Clock:
@@ -73,7 +73,7 @@ async def test_a_replaced_key_verifies_as_long_as_tokens_live(redis: Redis, cloc
     clock.now += 2
     await keys.ensure()
     assert keys.newest().key_id != first
-    assert [key.key_id for key in keys.at_hand][-1] == first
+    assert [key.key_id for key in keys.valid][-1] == first
     clock.now = expires - 1
     assert signer(keys, clock).read_access_token(token) == ANN
     clock.now = expires
@@ -81,7 +81,7 @@ async def test_a_replaced_key_verifies_as_long_as_tokens_live(redis: Redis, cloc
         signer(keys, clock).read_access_token(token)
     clock.now += 300
     await keys.ensure()
-    assert first not in {key.key_id for key in keys.at_hand}
+    assert first not in {key.key_id for key in keys.valid}
 
 
 async def test_with_the_store_emptied_the_keys_at_hand_go_back_into_it(redis: Redis, clock: Clock) -> None:
@@ -122,7 +122,7 @@ async def test_another_deployments_tokens_are_refused(redis: Redis, clock: Clock
 async def test_two_running_replicas_take_each_others_tokens_and_publish_the_same_keys(
     settings: AuthSettings, directory: Path
 ) -> None:
-    sockets = {"listen": f"unix:{directory}/auth2.sock", "authz_listen": f"unix:{directory}/authz2.sock"}
+    sockets = {"listen": f"unix:{directory}/auth2.sock", "internal_listen": f"unix:{directory}/internal2.sock"}
     async with running_auth(settings) as one, running_auth(settings.model_copy(update=sockets)) as two:
         ann = await one.login("ann", "ann's")
         assert (await two.stub.WhoAmI(pb.WhoAmIRequest(), metadata=ann)).name == "users/ann"

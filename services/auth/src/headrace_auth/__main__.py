@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from headrace_auth.app import build
+from headrace_auth.authenticators.users_command import users
 from headrace_auth.config import AuthSettings
-from headrace_auth.users_command import users
 from headrace_chassis.command import service_command
 
 app = service_command("auth", AuthSettings, build)

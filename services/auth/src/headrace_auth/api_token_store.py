@@ -1,4 +1,4 @@
-"""Stores API tokens; of the secret only its SHA-256."""
+"""Stores API tokens. Of a secret only its SHA-256 is stored."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ import redis.asyncio
 from headrace.errors import ApiTokenNotFound, BadCredentials, InvalidRequest, TokenRevoked
 from headrace_auth import keys
 from headrace_auth.model import ApiToken
-from headrace_chassis.redis import lua as scripts
+from headrace_chassis.redis import lua
 from headrace_chassis.redis.connection import store_errors
 from headrace_chassis.redis.keys import Prefix
 
-MOST_TOKENS = 1000
-# So long whoever comes with an old secret hears what became of it.
+MAX_TOKENS = 1000
+# For this long the user of an old secret is told that it has expired or was revoked.
 EXPIRED_KEPT = timedelta(days=7)
 REVOKED_KEPT = timedelta(days=30)
-LAST_USED_STEP = timedelta(minutes=1)
+USE_STEP = timedelta(minutes=1)
 REVOKED = b"revoked"
 
-_save = scripts.load("headrace_auth", "api_token_save")
-_revoke = scripts.load("headrace_auth", "api_token_revoke")
-_used = scripts.load("headrace_auth", "api_token_used")
+_save = lua.load("headrace_auth", "api_token_save")
+_revoke = lua.load("headrace_auth", "api_token_revoke")
+_record_use = lua.load("headrace_auth", "api_token_record_use")
 
 
 def digest_of(secret: str) -> str:
-    """Returns what is stored of a secret; 256 random bits need no slow hash."""
+    """Return what is stored of a secret. 256 random bits need no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -44,22 +44,22 @@ class ApiTokenStore:
 
     async def save(self, token: ApiToken, secret: str) -> None:
         digest = digest_of(secret)
-        forget = int((token.expires + EXPIRED_KEPT).timestamp()) if token.expires else 0
+        keep_until = int((token.expires + EXPIRED_KEPT).timestamp()) if token.expires else 0
         fields = [part for pair in _encode(token, digest).items() for part in pair]
-        arguments = [token.id, token.created.timestamp(), forget, MOST_TOKENS, *fields]
+        arguments = [token.id, token.created.timestamp(), keep_until, MAX_TOKENS, *fields]
         if not await _save(self.redis, self._keys(token.id, digest, token.owner), arguments):
-            raise InvalidRequest(f"{token.owner} has {MOST_TOKENS} API tokens, which is the most: delete some first")
+            raise InvalidRequest(f"{token.owner} has {MAX_TOKENS} API tokens, which is the maximum: delete some first")
 
     async def by_secret(self, secret: str) -> ApiToken:
-        """Returns the token that a secret stands for; raises BadCredentials or TokenRevoked."""
+        """Return the token of a secret; raise BadCredentials or TokenRevoked."""
         with store_errors():
             found = await self.redis.get(keys.api_token_of(self.prefix, digest_of(secret)))
         token_id = cast("bytes | None", found)
         if token_id == REVOKED:
-            raise TokenRevoked("this API token was revoked: make another one, or log in with a password")
+            raise TokenRevoked("the API token was revoked: create another one, or log in another way")
         token = await self._get(token_id.decode()) if token_id else None
         if token is None:
-            raise BadCredentials("this API token is not known here: check that it is complete and for this deployment")
+            raise BadCredentials("the API token is not known here: check that it is complete and of this deployment")
         return token
 
     async def get(self, token_id: str) -> ApiToken:
@@ -68,7 +68,7 @@ class ApiTokenStore:
         return token
 
     async def list(self, owner: str) -> Sequence[ApiToken]:
-        """Returns all tokens of an owner, newest first."""
+        """Return all tokens of an owner, newest first."""
         index = keys.api_tokens(self.prefix, owner)
         with store_errors():
             ids = [found.decode() for found in cast("list[bytes]", await self.redis.zrevrange(index, 0, -1))]
@@ -88,10 +88,10 @@ class ApiTokenStore:
             arguments = [token.id, int(REVOKED_KEPT.total_seconds())]
             await _revoke(self.redis, self._keys(token.id, digest.decode(), token.owner), arguments)
 
-    async def used(self, token: ApiToken, now: datetime) -> None:
-        """Notes the use of a token, to the minute."""
-        if token.last_used is None or now - token.last_used >= LAST_USED_STEP:
-            await _used(self.redis, [keys.api_token(self.prefix, token.id)], [_seconds(now)])
+    async def record_use(self, token: ApiToken, now: datetime) -> None:
+        """Record the time of a use, to the minute."""
+        if token.last_used is None or now - token.last_used >= USE_STEP:
+            await _record_use(self.redis, [keys.api_token(self.prefix, token.id)], [_seconds(now)])
 
     async def _get(self, token_id: str) -> ApiToken | None:
         with store_errors():
@@ -118,10 +118,10 @@ def _encode(token: ApiToken, digest: str) -> Mapping[str, str]:
     return {
         "digest": digest,
         "owner": token.owner,
+        "method": token.method,
         "roles": json.dumps(sorted(token.roles)),
         "groups": json.dumps(token.groups),
         "note": token.note,
-        "vouched_by": token.vouched_by,
         "created": _seconds(token.created),
         "expires": _seconds(token.expires),
     }
@@ -133,10 +133,10 @@ def _decode(token_id: str, record: Mapping[bytes, bytes]) -> ApiToken:
     return ApiToken(
         id=token_id,
         owner=record[b"owner"].decode(),
+        method=record[b"method"].decode(),
         roles=frozenset(json.loads(record[b"roles"])),
         groups=tuple(json.loads(record[b"groups"])),
         note=record[b"note"].decode(),
-        vouched_by=record[b"vouched_by"].decode(),
         created=created,
         expires=_moment(record[b"expires"]),
         last_used=_moment(record.get(b"used", b"")),

@@ -3,47 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 from pydantic_settings import SettingsConfigDict
 
+from headrace_auth.authenticators.base import AuthenticatorSettings
+from headrace_auth.authenticators.registry import read_settings
 from headrace_chassis.settings import OptionalAddress, ServiceSettings
 
 
 class AuthSettings(ServiceSettings):
-    """What the auth service can be told."""
+    """Settings of the auth service."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_AUTH_")
 
-    users_file: Path | None = Field(
-        default=None,
-        description="File of users with hashed passwords; see `python -m headrace_auth users --help`. Empty: none.",
-    )
-    development: bool = Field(
-        default=False,
-        description="Lets in ANY user with ANY password. For trying things out on one's own machine only.",
+    authenticators: Annotated[dict[str, SerializeAsAny[AuthenticatorSettings]], BeforeValidator(read_settings)] = Field(
+        default_factory=dict[str, AuthenticatorSettings],
+        description="Ways to log in besides API tokens, in the order in which they are tried: a mapping of names to "
+        "the settings of each.",
     )
     bootstrap_token_file: Path | None = Field(
         default=None,
         description='JSON file with an API token that works without the store: {"user", "roles", "secret"}.',
     )
-    token_seconds: int = Field(default=900, ge=10, le=86_400, description="How long an access token works.")
+    token_seconds: int = Field(default=900, ge=10, le=86_400, description="Lifetime of an access token, in seconds.")
     key_rotation_seconds: int = Field(
         default=86_400,
         ge=10,
         le=31_536_000,
-        description="How long a key signs; it verifies until its tokens have run out.",
+        description="Seconds for which a key signs; it verifies until its last token has expired.",
     )
     link_seconds: int = Field(
-        default=900, ge=10, le=86_400, description="How long a dashboard link may be opened first."
+        default=900, ge=10, le=86_400, description="Seconds within which a dashboard link can be opened."
     )
     session_seconds: int = Field(
-        default=43_200, ge=60, le=2_592_000, description="How long a browser that opened a link stays logged in."
-    )
-    authz_listen: OptionalAddress = Field(
-        default="",
-        description="Where Envoy asks whether a request may pass (ext_authz), unix:/path or host:port. Empty: off.",
+        default=43_200,
+        ge=60,
+        le=2_592_000,
+        description="Seconds for which a browser that opened a dashboard link stays logged in.",
     )
     route_address: OptionalAddress = Field(
-        default="", description="Internal gRPC address of the controller, for the routes of dashboards."
+        default="",
+        description="Internal gRPC address of the controller, for the routes of dashboards. Empty: no dashboards.",
     )

@@ -9,18 +9,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.errors import InvalidRequest, Violation
 from headrace.resource_names import api_token_name, user_name
 from headrace.v1 import auth_service_pb2 as pb
+from headrace_auth.login import LoginMethod
 from headrace_auth.model import ApiToken
 from headrace_auth.signing_keys import SigningKey
-from headrace_chassis.identity.caller import ADMIN, OWNER, Caller
+from headrace_chassis.identity.caller import ADMIN, USER, Caller
 
-PAGE_SIZE = 100
-MOST_PAGE_SIZE = 1000
-_ROLES: dict[str, pb.Role.ValueType] = {OWNER: pb.ROLE_OWNER, ADMIN: pb.ROLE_ADMIN}
+_ROLES: dict[str, pb.Role.ValueType] = {USER: pb.ROLE_USER, ADMIN: pb.ROLE_ADMIN}
 _NAMES = {number: name for name, number in _ROLES.items()}
 
 
 def timestamp(moment: float | datetime | None) -> Timestamp | None:
-    """Converts seconds since the epoch, or a moment."""
+    """Convert seconds since the epoch, or a moment."""
     if moment is None:
         return None
     result = Timestamp()
@@ -28,15 +27,21 @@ def timestamp(moment: float | datetime | None) -> Timestamp | None:
     return result
 
 
+def login_method(method: LoginMethod) -> pb.LoginMethod:
+    kind = pb.CREDENTIAL_KIND_PASSWORD if method.with_password else pb.CREDENTIAL_KIND_TOKEN
+    return pb.LoginMethod(method=method.method, label=method.label, credential_kind=kind)
+
+
 def user(caller: Caller) -> pb.User:
-    """Converts who somebody is."""
     return pb.User(
-        name=user_name(caller.user), groups=caller.groups, roles=_to_roles(caller.roles), method=caller.method
+        name=user_name(caller.user),
+        groups=[f"groups/{group}" for group in caller.groups],
+        roles=_to_roles(caller.roles),
+        method=caller.method,
     )
 
 
 def api_token(token: ApiToken) -> pb.ApiToken:
-    """Converts a token's record."""
     return pb.ApiToken(
         name=api_token_name(token.id),
         owner=user_name(token.owner),
@@ -49,33 +54,26 @@ def api_token(token: ApiToken) -> pb.ApiToken:
 
 
 def signing_key(key: SigningKey) -> pb.SigningKey:
-    """Converts the public half of a key."""
+    """Convert the public half of a key."""
     return pb.SigningKey(key_id=key.key_id, jwk_json=key.jwk_json, expire_time=timestamp(key.expires))
 
 
 def roles(token: pb.ApiToken) -> frozenset[str]:
-    """Returns the roles that are asked for; one that this release does not know is refused, not dropped."""
+    """Return the roles that are asked for. A role that this release does not know is refused, not dropped."""
     unknown = [number for number in token.roles if number not in _NAMES]
     if unknown:
-        raise InvalidRequest.of(Violation("api_token.roles", f"{unknown[0]} is no role that may be given"))
+        raise InvalidRequest.of(Violation("api_token.roles", f"{unknown[0]} is no role"))
     return frozenset(_NAMES[number] for number in token.roles)
 
 
 def expires(token: pb.ApiToken) -> datetime | None:
-    """Returns until when a token is asked for; None: for ever."""
+    """Return the time at which the token is to expire, or None for never."""
     if not token.HasField("expire_time"):
         return None
     try:
         return token.expire_time.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise InvalidRequest.of(Violation("api_token.expire_time", "is no valid time")) from None
-
-
-def page_size(size: int) -> int:
-    """Returns the size of a page, checked."""
-    if not 0 <= size <= MOST_PAGE_SIZE:
-        raise InvalidRequest.of(Violation("page_size", f"must be 0 to {MOST_PAGE_SIZE}, not {size}"))
-    return size or PAGE_SIZE
 
 
 def _to_roles(names: frozenset[str]) -> list[pb.Role.ValueType]:

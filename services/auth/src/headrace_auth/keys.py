@@ -1,12 +1,10 @@
-"""Keys in Redis that auth writes.
-
-Written by the module of the same subject (``signing_keys``, ``api_token_store``, ``throttle``).
+"""Keys in Redis that auth writes, each from the module of its subject (`signing_keys`, `api_token_store`, `throttle`).
 
 ============================  ======  =====================================================  ==================
 key                           type    content                                                expiry
 ============================  ======  =====================================================  ==================
 ``auth:signing-keys``         hash    ``revision``, ``sealed`` (the keys: JSON, sealed)      permanent
-``auth:api-token:<id>``       hash    owner, roles, groups, note, times, vouched_by, digest  a week after its own
+``auth:api-token:<id>``       hash    owner, method, roles, groups, note, times, digest    a week after its own
 ``auth:api-token-of:<hash>``  string  id of the token with this SHA-256, or ``revoked``      the same; 30 days
 ``auth:api-tokens:<owner>``   zset    ids -> creation time                                   permanent
 ``auth:attempts:<hash>``      string  attempts to log in of a user name                      a minute
@@ -41,5 +39,5 @@ def api_tokens(prefix: Prefix, owner: str) -> str:
 
 
 def attempts(prefix: Prefix, username: str) -> str:
-    """Key of the failed logins of a user name, which may be anything that somebody has typed."""
+    """Key of the attempts to log in as a user name, which may be any text."""
     return prefix.key("auth", "attempts", hashlib.sha256(username.encode()).hexdigest()[:32])

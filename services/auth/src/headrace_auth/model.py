@@ -1,4 +1,4 @@
-"""API tokens and roles, as auth thinks of them."""
+"""API tokens and roles; no I/O."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headrace.errors import PermissionDenied
-from headrace_chassis.identity.caller import ADMIN, OWNER
+from headrace_chassis.identity.caller import ADMIN, USER
 
-# An admin owns clusters as everybody does.
-IMPLIED = {ADMIN: frozenset({ADMIN, OWNER}), OWNER: frozenset({OWNER})}
+IMPLIED = {ADMIN: frozenset({ADMIN, USER}), USER: frozenset({USER})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,16 +18,20 @@ class ApiToken:
 
     Attributes
     ----------
-    vouched_by
-        Authenticator that knows the owner and is asked again at each use; "" if none keeps a list of users.
+    owner
+        User id that it stands for.
+    method
+        Authenticator that the owner comes from. It vouches for the owner at each use.
+    roles, groups
+        The owner's when the token was created.
     """
 
     id: str
     owner: str
+    method: str
     roles: frozenset[str]
     groups: tuple[str, ...]
     note: str
-    vouched_by: str
     created: datetime
     expires: datetime | None
     last_used: datetime | None = None
@@ -38,12 +41,12 @@ class ApiToken:
 
 
 def all_roles(roles: Iterable[str]) -> frozenset[str]:
-    """Adds to roles those that they imply; unknown ones are left out."""
+    """Return roles with those that they imply, without unknown ones."""
     return frozenset().union(*(IMPLIED.get(role, frozenset[str]()) for role in roles))
 
 
 def roles_of_new_token(asked: frozenset[str], owner_has: frozenset[str]) -> frozenset[str]:
-    """Returns the roles of a token; none asked for means all of its owner's."""
+    """Return the roles of a token. None asked for means all of its owner's."""
     if excess := asked - all_roles(owner_has):
         raise PermissionDenied(
             f"a token cannot have the role {', '.join(sorted(excess))}, because its owner does not have it; "

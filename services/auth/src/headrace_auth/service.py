@@ -1,8 +1,10 @@
-"""AuthService: converts, calls, converts back."""
+"""AuthService: converts requests, calls, converts answers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,12 +16,12 @@ from headrace.v1 import auth_service_pb2 as pb
 from headrace.v1 import auth_service_pb2_grpc
 from headrace_auth import convert
 from headrace_auth.api_tokens import ApiTokens
-from headrace_auth.authenticators import development
-from headrace_auth.dashboard_links import DashboardLinks
+from headrace_auth.authz.dashboard_links import DashboardLinks
 from headrace_auth.login import Login
-from headrace_auth.signed import Signer
+from headrace_auth.signer import Signer
 from headrace_auth.signing_keys import SigningKeys
 from headrace_chassis.identity.caller import Caller, current_caller
+from headrace_chassis.paging import page_size
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -36,25 +38,36 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     keys: SigningKeys
     api_tokens: ApiTokens
     links: DashboardLinks
+    features: Sequence[pb.Feature.ValueType]
     token_seconds: int
     session_seconds: int
+
+    def register(self, server: grpc.aio.Server) -> str:
+        auth_service_pb2_grpc.add_AuthServiceServicer_to_server(self, server)
+        return pb.DESCRIPTOR.services_by_name["AuthService"].full_name
+
+    @override
+    async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Context) -> pb.ServerInfo:
+        methods = [convert.login_method(method) for method in self.login.methods()]
+        return pb.ServerInfo(version=version("headrace-auth"), login_methods=methods, features=self.features)
 
     @override
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
         caller = await self._log_in(request)
-        if caller.method == development.METHOD:
-            context.set_trailing_metadata(((WARNING_KEY, development.WARNING),))
+        if (realm := self.login.realms.get(caller.method)) is not None and realm.warning:
+            context.set_trailing_metadata(((WARNING_KEY, realm.warning),))
         token, expires = self.signer.access_token(caller, self.token_seconds)
         return pb.LoginResponse(access_token=token, expire_time=convert.timestamp(expires), user=convert.user(caller))
 
     async def _log_in(self, request: pb.LoginRequest) -> Caller:
         match request.WhichOneof("credential"):
             case "password":
-                return await self.login.with_password(request.password.username, request.password.password)
+                password = request.password
+                return await self.login.with_password(request.method, password.username, password.password)
             case "token":
-                return await self.login.with_token(request.token.method, request.token.token)
+                return await self.login.with_token(request.method, request.token.token)
             case None:
-                raise InvalidRequest.of(Violation("credential", "none was sent: set password or token"))
+                raise InvalidRequest.of(Violation("credential", "is missing: set password or token"))
 
     @override
     async def WhoAmI(self, request: pb.WhoAmIRequest, context: Context) -> pb.User:
@@ -71,9 +84,10 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     @override
     async def ListApiTokens(self, request: pb.ListApiTokensRequest, context: Context) -> pb.ListApiTokensResponse:
         page, next_page_token = await self.api_tokens.page(
+            request,
             current_caller(),
             owner=last_part(request.owner, "users", "owner") if request.owner else "",
-            size=convert.page_size(request.page_size),
+            size=page_size(request.page_size),
             page_token=request.page_token,
         )
         return pb.ListApiTokensResponse(
@@ -90,7 +104,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self, request: pb.CreateDashboardLinkRequest, context: Context
     ) -> pb.CreateDashboardLinkResponse:
         cluster = last_part(request.name, "clusters")
-        path, expires = self.links.create(current_caller(), cluster, request.page)
+        path, expires = await self.links.create(current_caller(), cluster, request.page)
         response = pb.CreateDashboardLinkResponse(path=path, expire_time=convert.timestamp(expires))
         response.session_duration.FromSeconds(self.session_seconds)
         return response
@@ -98,4 +112,4 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     @override
     async def ListSigningKeys(self, request: pb.ListSigningKeysRequest, context: Context) -> pb.ListSigningKeysResponse:
         await self.keys.refresh()
-        return pb.ListSigningKeysResponse(signing_keys=[convert.signing_key(key) for key in self.keys.at_hand])
+        return pb.ListSigningKeysResponse(signing_keys=[convert.signing_key(key) for key in self.keys.valid])

@@ -1,4 +1,4 @@
-"""The keys that tokens are signed with: sealed in Redis, the same in all replicas, replaced in turn."""
+"""The keys that tokens are signed with: sealed in Redis, the same in all replicas, rotated."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+from headrace import backoff
 from headrace.errors import StoreUnavailable
 from headrace_auth import keys
-from headrace_chassis import backoff
 from headrace_chassis.identity.seal import Seal
 from headrace_chassis.identity.tokens import ALGORITHM
 from headrace_chassis.logs import get_logger
-from headrace_chassis.redis import lua as scripts
+from headrace_chassis.redis import lua
 from headrace_chassis.redis.connection import store_errors
 from headrace_chassis.redis.keys import Prefix
 
 RELOAD_SECONDS = 30.0
-# Replicas' clocks differ, and a replica may sign with a key for a moment longer.
+# Clocks of replicas differ, and a replica may sign with a key for a moment longer.
 MARGIN_SECONDS = 120
 
 log = get_logger()
-_save = scripts.load("headrace_auth", "signing_keys_save")
+_save = lua.load("headrace_auth", "signing_keys_save")
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A private key with its life: it signs until the next one is made, and verifies until it expires."""
+    """A private key. It signs until the next one is created, and verifies until it expires."""
 
     key_id: str
     private_pem: str = field(repr=False)
@@ -59,7 +59,7 @@ class SigningKey:
 
     @cached_property
     def jwk_json(self) -> str:
-        """The public half, as a JSON Web Key."""
+        """The public half as a JSON Web Key."""
         return ECAlgorithm.to_jwk(self.private_key.public_key(), as_dict=False)
 
     @cached_property
@@ -68,7 +68,7 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The keys at hand, newest first; `run` keeps them current."""
+    """The keys of this deployment; `run` keeps them current."""
 
     def __init__(
         self,
@@ -90,46 +90,46 @@ class SigningKeys:
         self._keys: tuple[SigningKey, ...] = ()
 
     @property
-    def at_hand(self) -> Sequence[SigningKey]:
-        """Keys that verify, newest first; may be read from any thread."""
+    def valid(self) -> Sequence[SigningKey]:
+        """Keys that verify, newest first."""
         now = self._clock()
         return [key for key in self._keys if key.expires > now]
 
     def newest(self) -> SigningKey:
-        """The key to sign with."""
+        """Return the key to sign with."""
         if not self._keys:
-            raise StoreUnavailable("auth has not read its signing keys yet; repeat the call in a moment")
+            raise StoreUnavailable("auth has not read its signing keys yet: repeat the call in a moment")
         return self._keys[0]
 
     def find(self, key_id: str) -> SigningKey | None:
-        return next((key for key in self.at_hand if key.key_id == key_id), None)
+        return next((key for key in self.valid if key.key_id == key_id), None)
 
     async def run(self) -> None:
-        """Looks for other replicas' keys, and replaces the newest when its time has come."""
+        """Read the keys of other replicas, and rotate, until cancelled."""
         tries = backoff.delays()
         while True:
             try:
                 await self.ensure()
             except StoreUnavailable as error:
-                log.warning("signing keys not read", error=str(error), keys_at_hand=len(self._keys))
+                log.warning("signing keys not read", error=str(error), keys=len(self._keys))
                 await asyncio.sleep(next(tries))
             else:
                 tries = backoff.delays()
                 await asyncio.sleep(min(RELOAD_SECONDS, self._rotation_seconds / 4))
 
     async def ensure(self) -> None:
-        """Reads the keys; makes one if the newest has signed long enough. Of two replicas one wins."""
+        """Read the keys; create one if the newest has signed long enough. Of two replicas one wins."""
         await self.reload()
         while not self._keys or self._keys[0].created + self._rotation_seconds <= self._clock():
             now = self._clock()
             fresh = await asyncio.to_thread(SigningKey.create, now, now + self._life_seconds)
-            if await self._write((fresh, *self.at_hand)):
+            if await self._write((fresh, *self.valid)):
                 log.info("new signing key", key_id=fresh.key_id)
             else:
                 await self.reload()
 
     async def refresh(self) -> None:
-        """Looks for keys that another replica has made; those at hand do while the store is away."""
+        """Read keys that another replica has created. While the store is away the last ones stay in use."""
         try:
             await self.reload()
         except StoreUnavailable:
@@ -137,13 +137,13 @@ class SigningKeys:
                 raise
 
     async def reload(self) -> None:
-        """Reads the keys if they have changed; with the store emptied, writes those at hand back."""
+        """Read the keys if they have changed; with the store emptied, write the last ones back."""
         with store_errors():
             revision = cast("bytes | None", await self._redis.hget(self._key, "revision"))
         if revision is None:
             self._revision = ""
             if self._keys:
-                await self._write(tuple(self.at_hand))
+                await self._write(tuple(self.valid))
         elif revision.decode() != self._revision:
             await self._read()
 

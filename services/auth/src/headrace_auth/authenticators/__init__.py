@@ -1,1 +1,1 @@
-"""Ways to prove who one is. A new one is a new file here, or an entry point of another package."""
+"""Ways to prove who one is: each is a plugin with settings of its own, found by entry point."""

@@ -1,77 +1,111 @@
-"""What an authenticator is, and how they are found."""
+"""The seam to authenticators: what vouches for users.
+
+An authenticator is found by the entry point group ``headrace.authenticators``: a :class:`Plugin`. It has one or more
+of the abilities below, and knows users by its own names; :mod:`headrace_auth.authenticators.realms` makes ids of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from importlib.metadata import entry_points
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import redis.asyncio
+from pydantic import BaseModel, ConfigDict, Field
 
-from headrace_auth.api_token_store import ApiTokenStore
-from headrace_auth.config import AuthSettings
-from headrace_chassis.identity.caller import Caller
-
-GROUP = "headrace.authenticators"
+from headrace_chassis.identity.caller import USER
 
 
-class Authenticator(Protocol):
-    """Vouches for users; may have one or more of the abilities below."""
+class AuthenticatorSettings(BaseModel):
+    """Settings shared by all authenticators. Each authenticator's `Settings` adds its own."""
 
-    @property
-    def method(self) -> str:
-        """Its name, as in `User.method` and `TokenCredential.method`."""
-        ...
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = Field(default="", description="Entry point of the authenticator. Default: its name in these settings.")
+    label: str = Field(default="", max_length=128, description="Name for people. Default: the authenticator's own.")
+    prefix: str = Field(
+        default="",
+        max_length=64,
+        pattern=r"^[^/\s]*$",
+        description='Put before the names of users and groups to make their ids. Default: the name and ":". '
+        'Set it to "" to have plain names.',
+    )
+    shared_namespace: bool = Field(
+        default=False,
+        description="Set it on all authenticators that have the same prefix, if a name is the same person in all.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user, as an authenticator knows them.
+
+    Attributes
+    ----------
+    name
+        Name of the user in the authenticator.
+    groups
+        Names of the user's groups.
+    roles
+        Of ``user`` and ``admin``.
+    """
+
+    name: str
+    groups: tuple[str, ...] = ()
+    roles: frozenset[str] = frozenset({USER})
 
 
 @runtime_checkable
 class ChecksPasswords(Protocol):
-    """Knows users by name and password."""
+    """Ability: knows users by name and password."""
 
-    async def check_password(self, username: str, password: str) -> Caller:
-        """Returns the user, or raises BadCredentials, after the same time whatever was wrong."""
+    async def check_password(self, username: str, password: str) -> Identity | None:
+        """Return the user, or None for a name that it does not know: then the next authenticator is asked.
+
+        Raise `BadCredentials` for a known user with another password. Both must take the same time.
+        """
         ...
 
 
 @runtime_checkable
 class ChecksTokens(Protocol):
-    """Knows users by tokens that somebody issued."""
+    """Ability: knows users by tokens that somebody else issued."""
 
-    async def check_token(self, token: str) -> Caller:
-        """Returns the user, or raises BadCredentials, TokenExpired or TokenRevoked."""
+    async def check_token(self, token: str) -> Identity | None:
+        """Return the user, or None for a token of another kind: then the next authenticator is asked.
+
+        Raise `BadCredentials`, `TokenExpired` or `TokenRevoked` for its own that are not valid.
+        """
         ...
 
 
 @runtime_checkable
 class KnowsUsers(Protocol):
-    """Keeps the list of its users, so that what stands for one can be checked later."""
+    """Ability: keeps the list of its users, so that API tokens and dashboard sessions follow changes of it."""
 
-    async def find_user(self, user: str) -> Caller | None:
-        """Returns the user as they are now, None if there is no such user (any more)."""
+    async def find_user(self, name: str) -> Identity | None:
+        """Return the user with their groups and roles of now, or None if there is no such user any more."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What authenticators are built from."""
+@runtime_checkable
+class Warns(Protocol):
+    """Ability: has something to tell everybody who logs in by it."""
 
-    settings: AuthSettings
-    redis: redis.asyncio.Redis
-    api_tokens: ApiTokenStore
-    stack: AsyncExitStack
-    authenticators: dict[str, Authenticator] = field(default_factory=dict[str, Authenticator])
-
-
-# Builds an authenticator, or returns None where the settings do not ask for it.
-Factory = Callable[[Parts], Authenticator | None]
+    @property
+    def warning(self) -> str:
+        """The warning."""
+        ...
 
 
-def build_authenticators(parts: Parts) -> Mapping[str, Authenticator]:
-    """Builds all that are installed and asked for; they find one another in `parts.authenticators`."""
-    for entry in entry_points(group=GROUP):
-        factory: Factory = entry.load()
-        if (authenticator := factory(parts)) is not None:
-            parts.authenticators[authenticator.method] = authenticator
-    return parts.authenticators
+Authenticator = ChecksPasswords | ChecksTokens | KnowsUsers
+
+
+class Plugin(Protocol):
+    """An entry of the entry point group ``headrace.authenticators``, usually a module."""
+
+    Settings: ClassVar[type[AuthenticatorSettings]]
+    """Model of its settings; read from ``authenticators.<name>`` of the auth service's settings."""
+
+    def create(self, settings: Any, stack: AsyncExitStack) -> Authenticator:
+        """Create the authenticator. What must be closed when the service ends goes onto the stack."""
+        ...

@@ -1,36 +1,35 @@
-"""Development mode: everybody is let in."""
+"""Development mode: any user with any password."""
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from headrace.errors import BadCredentials
-from headrace_auth.authenticators.base import Parts
-from headrace_chassis.identity.caller import OWNER, Caller
+from headrace_auth.authenticators.base import AuthenticatorSettings, Identity
 from headrace_chassis.logs import get_logger
 
-METHOD = "development"
 WARNING = "development mode: ANY user is let in with ANY password; never run it where others can reach it"
 
 log = get_logger()
 
 
+class Settings(AuthenticatorSettings):
+    """Settings of the development mode."""
+
+    label: str = "Any user with any password (development)"
+
+
 @dataclass(frozen=True, slots=True)
-class DevelopmentAuthenticator:
-    """Believes everybody, and is loud about it."""
+class Development:
+    """Accepts everybody, with a warning."""
 
-    method: str = METHOD
+    warning: str = WARNING
 
-    async def check_password(self, username: str, password: str) -> Caller:  # noqa: ARG002 that is the point of it
-        if not username:
-            raise BadCredentials("give a user name")
+    async def check_password(self, username: str, password: str) -> Identity | None:  # noqa: ARG002 that is the point
         log.warning("login without a check", user=username, reason=WARNING)
-        return Caller(username, (), frozenset({OWNER}), self.method)
+        return Identity(username)
 
 
-def build(parts: Parts) -> DevelopmentAuthenticator | None:
-    """Builds it; named as an entry point in this distribution's pyproject.toml."""
-    if not parts.settings.development:
-        return None
+def create(settings: Settings, stack: AsyncExitStack) -> Development:  # noqa: ARG001 the plugin's signature
     log.warning(WARNING)
-    return DevelopmentAuthenticator()
+    return Development()

@@ -1,5 +1,1 @@
-"""Envoy asks here whether a request for a dashboard may pass (ext_authz).
-
-It runs in threads of its own, apart from the event loop of AuthService: whatever blocks that loop must not refuse
-everybody's dashboards.
-"""
+"""Dashboards: links to them, and the answers to Envoy's question whether a request may pass (ext_authz)."""

@@ -1,4 +1,4 @@
-"""Decisions as Envoy's messages; the only file, with server.py, that knows these. xds-protos has no types."""
+"""Decisions as Envoy's messages. xds-protos has no types."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NEVER_STORED = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 
 
 def answer(decision: Decision, request: DashboardRequest, session_seconds: int) -> Any:  # a CheckResponse
-    """Turns a decision into a CheckResponse."""
+    """Return a decision as a CheckResponse."""
     match decision:
         case Allow():
             return _allowed(decision, request)
@@ -39,7 +39,7 @@ def answer(decision: Decision, request: DashboardRequest, session_seconds: int) 
 
 
 def _allowed(decision: Allow, request: DashboardRequest) -> Any:  # a CheckResponse
-    # Overwrites what a client may have sent under that name: only we say where a request goes.
+    # Overwrites what the client may have sent: only this service says where a request goes.
     headers = {DESTINATION_HEADER: decision.address}
     remove = ["authorization"]
     if request.session and request.other_cookies:

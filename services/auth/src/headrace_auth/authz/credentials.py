@@ -1,79 +1,67 @@
-"""Reads credentials in the threads of ext_authz: signed ones at once; what must be looked up, within bounds."""
+"""The credentials that requests for dashboards carry."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from headrace.errors import StoreUnavailable
-from headrace_auth.authenticators.api_token import SECRET_PREFIX
-from headrace_auth.signed import DashboardGrant, Signer, UnknownKey
+from cachetools import TTLCache
+
+from headrace.errors import BadCredentials, StoreUnavailable
+from headrace_auth.api_tokens import ApiTokens
+from headrace_auth.signer import DashboardGrant, Signer, UnknownKey
 from headrace_chassis.identity.caller import Caller
 
 T = TypeVar("T")
 
 LOOKUP_SECONDS = 2.0
-# More than so many waiting are turned away at once, so that the store being slow never fills all threads.
-LOOKUPS_AT_ONCE = 4
-REMEMBERED_SECONDS = 30.0
-MOST_REMEMBERED = 1000
+# After this time a revoked token or a removed user is noticed.
+CACHE_SECONDS = 30.0
+MAX_CACHED = 10_000
 
 
-@dataclass
-class CredentialReader:
-    """Reads what a request for a dashboard comes with.
+class Credentials:
+    """Reads signed tokens from memory, and looks API tokens up in bounded time."""
 
-    Attributes
-    ----------
-    loop
-        Event loop in which the coroutines run.
-    check_api_token
-        Looks an API token up in the store.
-    refresh_keys
-        Reads keys that another replica may have made.
-    """
+    def __init__(self, signer: Signer, api_tokens: ApiTokens) -> None:
+        self._signer = signer
+        self._api_tokens = api_tokens
+        self._cached: TTLCache[str, Caller] = TTLCache(MAX_CACHED, CACHE_SECONDS, time.monotonic)
 
-    signer: Signer
-    loop: asyncio.AbstractEventLoop
-    check_api_token: Callable[[str], Coroutine[object, object, Caller]]
-    refresh_keys: Callable[[], Coroutine[object, object, None]]
-    _places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(LOOKUPS_AT_ONCE), init=False)
-    _known: dict[str, tuple[Caller, float]] = field(default_factory=dict[str, tuple[Caller, float]], init=False)
+    async def dashboard_token(self, token: str, audience: str) -> DashboardGrant:
+        """Return the grant of a link or a session."""
+        return await self._with_keys(lambda: self._signer.read_dashboard_token(token, audience))
 
-    def dashboard_token(self, token: str, audience: str) -> DashboardGrant:
-        """Reads a link or a session."""
-        return self._with_keys(lambda: self.signer.read_dashboard_token(token, audience))
-
-    def bearer(self, token: str) -> Caller:
-        """Reads an access token or an API token."""
-        if not token.startswith(SECRET_PREFIX):
-            return self._with_keys(lambda: self.signer.read_access_token(token))
-        known = self._known.get(token)
-        if known is not None and known[1] > time.monotonic():
-            return known[0]
-        caller = self._wait(lambda: self.check_api_token(token))
-        if len(self._known) >= MOST_REMEMBERED:
-            self._known = {}
-        self._known[token] = (caller, time.monotonic() + REMEMBERED_SECONDS)
+    async def bearer(self, token: str) -> Caller:
+        """Return the user of an access token or an API token."""
+        if token.count(".") == 2:  # a JWT
+            return await self._with_keys(lambda: self._signer.read_access_token(token))
+        if (cached := self._cached.get(token)) is not None:
+            return cached
+        async with lookup():
+            caller = await self._api_tokens.check(token)
+        if caller is None:
+            raise BadCredentials("the token is not known here")
+        self._cached[token] = caller
         return caller
 
-    def _with_keys(self, read: Callable[[], T]) -> T:
+    async def _with_keys(self, read: Callable[[], T]) -> T:
         try:
             return read()
         except UnknownKey:
-            self._wait(self.refresh_keys)
+            async with lookup():
+                await self._signer.keys.refresh()
             return read()
 
-    def _wait(self, look: Callable[[], Coroutine[object, object, T]]) -> T:
-        if not self._places.acquire(blocking=False):
-            raise StoreUnavailable("too many tokens are being looked up; try again in a moment")
-        try:
-            return asyncio.run_coroutine_threadsafe(look(), self.loop).result(LOOKUP_SECONDS)
-        except TimeoutError:
-            raise StoreUnavailable("the token could not be looked up in time; try again in a moment") from None
-        finally:
-            self._places.release()
+
+@asynccontextmanager
+async def lookup() -> AsyncGenerator[None]:
+    """Bound a look-up: a request for a dashboard must not wait long for something that is away."""
+    try:
+        async with asyncio.timeout(LOOKUP_SECONDS):
+            yield
+    except TimeoutError:
+        raise StoreUnavailable("the sign-in could not be checked in time; try again in a moment") from None

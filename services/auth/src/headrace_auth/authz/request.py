@@ -1,4 +1,4 @@
-"""A request for a dashboard, as Envoy tells it."""
+"""A request for a dashboard, as Envoy describes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlencode
 
-# Browsers neither take it from, nor send it over, plain HTTP.
+# Browsers accept and send cookies of this prefix over HTTPS only.
 COOKIE = "__Secure-headrace"
 LINK_PARAMETER = "link"
 _PATH = re.compile(r"/clusters/([a-z0-9][a-z0-9-]{0,62})(?:/.*)?")
@@ -20,7 +20,7 @@ class DashboardRequest:
     Attributes
     ----------
     cluster
-        Id of the cluster; "" if the path is not that of a dashboard, or not one that is to be trusted.
+        Id of the cluster; "" if the path is no dashboard's, or can be read in two ways.
     path
         Path without query.
     query
@@ -79,7 +79,7 @@ class DashboardRequest:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether everybody on the way reads the path alike: no dot segments, plain or encoded, no odd slashes."""
+    """Whether every server reads the path alike: no dot segments, plain or encoded, and no odd slashes."""
     decoded = unquote(path)
     return not (
         "//" in decoded

@@ -1,6 +1,6 @@
 -- Records a new API token, unless its owner has too many.
 -- KEYS 1 token (hash)  2 id by hash of the secret (string)  3 tokens of the owner (zset)
--- ARGV 1 id  2 creation time  3 when to forget it (unix seconds, 0: never)  4 most tokens of an owner  5.. fields and values
+-- ARGV 1 id  2 creation time  3 when to remove it (unix seconds, 0: never)  4 maximum tokens of an owner  5.. fields and values
 -- Answers 1, or 0 if there are too many.
 if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[4]) then
   return 0

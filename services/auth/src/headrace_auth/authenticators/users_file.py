@@ -1,22 +1,22 @@
-"""The file of users: a line each, ``name:hash:groups:roles``, groups and roles with commas between."""
+"""The file of users: one per line, ``name:hash:groups:roles``; groups and roles are separated by commas."""
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace.private_files import write_private
 from headrace_auth.model import IMPLIED
+from headrace_chassis.identity.caller import USER
 
 NAME_BYTES = 256
 _PART = re.compile(r"[^\s:,#/]+(/[^\s:,#/]+)*")
 
 
 class UsersFileError(ValueError):
-    """The file, or what is to be written into it, is not as it must be."""
+    """The file, or a user for it, is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +26,25 @@ class UserRecord:
     name: str
     password_hash: str = field(repr=False)
     groups: tuple[str, ...] = ()
-    roles: tuple[str, ...] = ("owner",)
+    roles: tuple[str, ...] = (USER,)
 
     def __post_init__(self) -> None:
         if not _PART.fullmatch(self.name) or "/" in self.name or len(self.name.encode()) > NAME_BYTES:
-            raise UsersFileError(f"{self.name[:80]!r} is no user name: 1 to {NAME_BYTES} bytes, no space : , # or /")
+            raise UsersFileError(
+                f"{self.name[:80]!r} is no user name: use 1 to {NAME_BYTES} bytes without spaces : , # /"
+            )
         for group in self.groups:
             if not _PART.fullmatch(group):
-                raise UsersFileError(f"{group!r} is no group name: no space : , or #")
+                raise UsersFileError(f"{group!r} is no group name: use no spaces : , #")
         if unknown := set(self.roles) - IMPLIED.keys():
-            raise UsersFileError(f"{', '.join(sorted(unknown))}: there are the roles {', '.join(sorted(IMPLIED))} only")
+            raise UsersFileError(f"{', '.join(sorted(unknown))} is no role: use {' or '.join(sorted(IMPLIED))}")
 
 
 Users = Mapping[str, UserRecord]
 
 
 def read_users(path: Path) -> dict[str, UserRecord]:
-    """Reads the file; raises UsersFileError that names the bad line."""
+    """Read the file; raise UsersFileError that names the bad line."""
     users: dict[str, UserRecord] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -59,19 +61,10 @@ def read_users(path: Path) -> dict[str, UserRecord]:
 
 
 def write_users(path: Path, users: Users) -> None:
-    """Replaces the file in one step; only its owner may read it."""
+    """Replace the file atomically; only its owner may read it."""
     lines = [f"{u.name}:{u.password_hash}:{','.join(u.groups)}:{','.join(u.roles)}\n" for u in users.values()]
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("# name:hash:groups:roles - change it with `python -m headrace_auth users`\n")
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    header = "# name:hash:groups:roles - change it with `python -m headrace_auth users`\n"
+    write_private(path, header + "".join(lines))
 
 
 def _parse(line: str) -> UserRecord:
@@ -79,7 +72,7 @@ def _parse(line: str) -> UserRecord:
     if len(parts) != 4 or not parts[1].startswith("$argon2"):
         raise UsersFileError("must be name:hash:groups:roles with an argon2 hash")
     name, password_hash, groups, roles = parts
-    return UserRecord(name, password_hash, _split(groups), _split(roles) or ("owner",))
+    return UserRecord(name, password_hash, _split(groups), _split(roles) or (USER,))
 
 
 def _split(text: str) -> tuple[str, ...]:

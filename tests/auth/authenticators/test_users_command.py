@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace_auth.__main__ import app
-from headrace_auth.users_file import UsersFileError, read_users
+from headrace_auth.authenticators.users_file import UsersFileError, read_users
 
 
 def run(*arguments: str, password: str = "") -> tuple[int, str]:
@@ -22,7 +22,7 @@ def test_users_are_added_changed_listed_and_removed(tmp_path: Path) -> None:
     assert run("add", "ann", "--group", "astro", "--group", "gpu", *options, password="one\n") == (0, "Added ann.\n")
     assert run("add", "root", "--role", "admin", *options, password="two\n") == (0, "Added root.\n")
     assert file.stat().st_mode & 0o777 == 0o600
-    assert run("list", "--file", str(file)) == (0, "ann\tastro,gpu\towner\nroot\t-\tadmin\n")
+    assert run("list", "--file", str(file)) == (0, "ann\tastro,gpu\tuser\nroot\t-\tadmin\n")
     before = read_users(file)["ann"].password_hash
     assert run("add", "ann", *options, password="three\n") == (0, "Changed ann.\n")
     assert read_users(file)["ann"].password_hash != before
@@ -36,7 +36,7 @@ def test_users_are_added_changed_listed_and_removed(tmp_path: Path) -> None:
     [
         (("add", "a b"), "x\n", "no user name"),
         (("add", "a:b"), "x\n", "no user name"),
-        (("add", "ann", "--role", "king"), "x\n", "there are the roles admin, owner only"),
+        (("add", "ann", "--role", "king"), "x\n", "king is no role: use admin or user"),
         (("add", "ann", "--group", "a,b"), "x\n", "no group name"),
         (("add", "ann"), "\n", "must not be empty"),
     ],
@@ -56,7 +56,7 @@ def test_removing_nobody_is_explained(tmp_path: Path) -> None:
     assert run("remove", "ann", "--file", str(tmp_path / "users"))[0] == 1
 
 
-@pytest.mark.parametrize("line", ["ann", "ann:plaintext::", "ann:$argon2id$x:a b:owner", "ann:$argon2id$x::king"])
+@pytest.mark.parametrize("line", ["ann", "ann:plaintext::", "ann:$argon2id$x:a b:user", "ann:$argon2id$x::king"])
 def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
     file = tmp_path / "users"
     file.write_text(f"# comment\n\n{line}\n")

@@ -1,4 +1,4 @@
-"""``users add|remove|list``: looks after the users file."""
+"""``users add|remove|list``: edits the users file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from typing import Annotated
 import typer
 from argon2 import PasswordHasher
 
-from headrace_auth.users_file import UserRecord, UsersFileError, read_users, write_users
+from headrace_auth.authenticators.users_file import UserRecord, UsersFileError, read_users, write_users
 
-users = typer.Typer(help="Look after the file of users with passwords.", no_args_is_help=True)
+users = typer.Typer(help="Edit the file of users with passwords.", no_args_is_help=True)
 
 UsersFile = Annotated[
-    Path, typer.Option("--file", envvar="HEADRACE_AUTH_USERS_FILE", help="The file; made if it is missing.")
+    Path,
+    typer.Option(
+        "--file",
+        envvar="HEADRACE_AUTH_AUTHENTICATORS__PASSWORD__USERS_FILE",
+        help="The file; created if it is missing.",
+    ),
 ]
 Name = Annotated[str, typer.Argument(help="Name of the user.")]
 
@@ -26,7 +31,7 @@ def add(
     name: Name,
     file: UsersFile,
     group: Annotated[list[str], typer.Option(help="A group of the user; may be repeated.")] = [],  # noqa: B006 typer's way
-    role: Annotated[list[str], typer.Option(help="owner or admin; may be repeated.")] = ["owner"],  # noqa: B006
+    role: Annotated[list[str], typer.Option(help="user or admin; may be repeated.")] = ["user"],  # noqa: B006
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
     ] = False,
@@ -45,7 +50,7 @@ def add(
 
 @users.command()
 def remove(name: Name, file: UsersFile) -> None:
-    """Remove a user. Access tokens run out within minutes; API tokens stop at once."""
+    """Remove a user. Access tokens expire within minutes; API tokens stop at once."""
     with _explained():
         known = _read(file)
         if known.pop(name, None) is None:

@@ -1,0 +1,63 @@
+"""Signed links that open a dashboard in a browser."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from headrace.access import may
+from headrace.errors import ClusterNotFound, InvalidRequest, PermissionDenied, StoreUnavailable, Violation
+from headrace.v1.enums import Right
+from headrace_auth.authz.link_users import LinkUsers
+from headrace_auth.authz.route_table import RouteTable
+from headrace_auth.signer import LINK, DashboardGrant, Signer
+from headrace_chassis.identity.caller import Caller
+
+FIRST_PAGE = "status"
+PAGE_LENGTH = 1024
+_PAGE = re.compile(r"[\w.~-]+(/[\w.~-]+)*/?")
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardLinks:
+    """Creates links for users who may open the dashboard."""
+
+    signer: Signer
+    routes: RouteTable
+    users: LinkUsers
+    link_seconds: int
+    clock: Callable[[], float] = time.time
+
+    async def create(self, caller: Caller, cluster: str, page: str) -> tuple[str, float]:
+        """Return path and query, and the time until which the link can be opened."""
+        path = f"/clusters/{cluster}/{_checked_page(page)}"
+        user = await self._user(caller, cluster)
+        token, expires = self.signer.dashboard_token(LINK, DashboardGrant(cluster, user), self.link_seconds)
+        return f"{path}?link={token}", expires
+
+    async def _user(self, caller: Caller, cluster: str) -> Caller:
+        """Return the user as the link names them: without roles, with the groups that the cluster is shared with."""
+        if not self.routes.is_known:
+            raise StoreUnavailable("the controller has not sent its clusters yet; repeat the call in a moment")
+        route = self.routes.get(cluster)
+        if route is None or not may(caller, Right.CLUSTER_CONNECT, route.access, now=self.clock()):
+            raise ClusterNotFound(f"there is no running cluster clusters/{cluster} whose dashboard you may open")
+        members = {share.member for share in route.access.shares}
+        groups = tuple(group for group in caller.groups if f"groups/{group}" in members)
+        user = replace(caller, roles=frozenset[str](), groups=groups)
+        if not await self.users.may_connect(user, route.access):
+            raise PermissionDenied(
+                f"a link names no roles, and {caller.method} cannot tell later whether {caller.user} is an admin: open "
+                "this dashboard with an access token in each request"
+            )
+        return user
+
+
+def _checked_page(page: str) -> str:
+    path = page.lstrip("/") or FIRST_PAGE
+    if len(path) > PAGE_LENGTH or not _PAGE.fullmatch(path) or ".." in path.split("/"):
+        raise InvalidRequest.of(Violation("page", f"{page[:80]!r} is no path below the dashboard, such as 'workers'"))
+    return quote(path)

@@ -1,0 +1,37 @@
+"""Rights of users who come by a link or a session: neither names roles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from cachetools import TTLCache
+
+from headrace.access import Access, may
+from headrace.v1.enums import Right
+from headrace_auth.authenticators.realms import Realms
+from headrace_auth.authz.credentials import CACHE_SECONDS, MAX_CACHED, lookup
+from headrace_chassis.identity.caller import Caller
+
+
+class LinkUsers:
+    """Decides without a look-up for owners and for users that a share names; looks groups and roles up for others."""
+
+    def __init__(self, realms: Realms, clock: Callable[[], float] = time.time) -> None:
+        self._realms = realms
+        self._clock = clock
+        self._cached: TTLCache[Caller, Caller] = TTLCache(MAX_CACHED, CACHE_SECONDS, time.monotonic)
+
+    async def may_connect(self, user: Caller, access: Access) -> bool:
+        """Whether a user may open a dashboard. Raise `TokenRevoked` if there is no such user any more."""
+        now = self._clock()
+        if may(Caller(user.user), Right.CLUSTER_CONNECT, access, now=now):
+            return True
+        return may(await self._current(user), Right.CLUSTER_CONNECT, access, now=now)
+
+    async def _current(self, user: Caller) -> Caller:
+        if (cached := self._cached.get(user)) is not None:
+            return cached
+        async with lookup():
+            current = self._cached[user] = await self._realms.current(user)
+        return current
