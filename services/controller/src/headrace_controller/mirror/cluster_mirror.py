@@ -50,6 +50,7 @@ class ClusterMirror:
         self._versions: dict[UserId | None, int] = {}
         self._handlers: list[Handler] = []
         self._through = 0  # every write up to this revision is here
+        self._restarts = 0
         self._latest = Coalesced(store.reads.version)
         self._behind: list[tuple[int, int, asyncio.Future[None]]] = []  # heap of revisions that are waited for
         self._numbers = count()
@@ -97,10 +98,13 @@ class ClusterMirror:
 
     async def fresh(self) -> None:
         """Returns once every write that was acknowledged before the call is here. Raises `StoreUnavailable`."""
-        through = self._through
-        latest = await self._latest()
-        if latest < through:  # the store has lost writes: it is read again as soon as the stream is found to have a gap
-            latest = _AFTER_RESTART
+        latest, restarts = 0, -1
+        while restarts != self._restarts:  # otherwise the answer may be of before the store lost writes
+            restarts, through = self._restarts, self._through
+            latest = await self._latest()
+            if latest < through and restarts == self._restarts:
+                # The store has lost writes. It is read again as soon as the stream is found to have a gap.
+                latest = _AFTER_RESTART
         if latest > self._through:
             await self._reach(latest)
 
@@ -131,6 +135,7 @@ class ClusterMirror:
         for cluster in unlisted:
             self._remove(cluster)
         self._through = through
+        self._restarts += 1
         self.ready.set()
         self._release(_AFTER_RESTART)
 

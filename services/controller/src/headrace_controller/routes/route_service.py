@@ -10,7 +10,7 @@ import grpc.aio
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-from headrace.errors import InvalidRequest, StoreUnavailable, Violation
+from headrace.errors import InvalidRequest, ResumeTokenTooOld, StoreUnavailable, Violation
 from headrace.internal.v1 import route_service_pb2 as pb
 from headrace.internal.v1.route_service_pb2_grpc import RouteServiceServicer, add_RouteServiceServicer_to_server
 from headrace.resource_names import last_part
@@ -85,23 +85,28 @@ class RouteService(RouteServiceServicer):
             await asyncio.gather(*listening, return_exceptions=True)
 
     async def _changes(self, listening: asyncio.Task[None]) -> AsyncGenerator[RouteChange]:
-        """All routes, then changes, until the reader leaves."""
-        position, routes = await self._routes.all()
-        yield RouteChange(version=position, snapshot=True, routes=tuple(routes))
-        while (entries := await self._next(position, listening)) is not None:
+        """All routes, then changes, until the reader leaves; all routes again if changes were missed."""
+        position = ""
+        while not listening.done():
+            if not position:
+                position, routes = await self._routes.all()
+                yield RouteChange(version=position, snapshot=True, routes=tuple(routes))
+            try:
+                entries = await self._next(position, listening)
+            except ResumeTokenTooOld:
+                position = ""
+                continue
             if entries:
                 position = entries[-1].id
                 yield _change(position, entries)
+        listening.result()
 
-    async def _next(self, position: str, listening: asyncio.Task[None]) -> Sequence[RouteLogEntry] | None:
-        """What comes after a position; None once the reader has left."""
+    async def _next(self, position: str, listening: asyncio.Task[None]) -> Sequence[RouteLogEntry]:
+        """What comes after a position; nothing once the reader has left."""
         news = asyncio.create_task(self._tail.after(position, _QUIET_SECONDS))
         try:
             await asyncio.wait({news, listening}, return_when=asyncio.FIRST_COMPLETED)
-            if listening.done():
-                listening.result()
-                return None
-            return news.result()
+            return () if listening.done() else news.result()
         finally:
             news.cancel()
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.conftest import Eventually
-from tests.controller.services.fake_agents import FakeAgents
 from tests.backends.fake_machine import FakeMachine
-from tests.controller.services.running import Site, User
+from tests.conftest import Eventually
+from tests.controller.agents.fake_agents import FakeAgents
+from tests.controller.running import Site, User
 
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_controller.backends.base import BackendError, ExitCause, ProcessSpec
+from headrace.v1.enums import ExitCause
+from headrace_controller.backends.base import BackendError
+from headrace_controller.backends.process import ProcessSpec
 
 GROUPS = [cluster_pb2.WorkerGroup(name="bad", size=1), cluster_pb2.WorkerGroup(name="good", size=1)]
 
@@ -45,13 +47,16 @@ async def ann(machine: PickyMachine, site: Site) -> User:
 
 
 async def startable(user: User, name: str) -> tuple[bool, str, str] | None:
+    """Whether the condition holds, its reason and its message."""
     conditions = (await user.get(name)).status.conditions
-    return next(((c.holds, c.reason, c.message) for c in conditions if c.type == "Startable"), None)
+    found = next((c for c in conditions if c.type == cluster_pb2.CONDITION_TYPE_STARTABLE), None)
+    return found and (found.status == cluster_pb2.CONDITION_STATUS_TRUE, found.reason, found.message)
 
 
-async def troubles(user: User, name: str) -> list[str]:
+async def failures(user: User, name: str) -> list[str]:
+    """Messages of the events that the backend could not start something."""
     answer = await user.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=name))
-    return [event.message for event in answer.events if event.type == "BackendTrouble"]
+    return [event.message for event in answer.cluster_events if event.type == cluster_pb2.EVENT_TYPE_BACKEND_FAILED]
 
 
 async def test_a_group_that_the_backend_refuses_does_not_keep_others_from_starting(
@@ -63,10 +68,10 @@ async def test_a_group_that_the_backend_refuses_does_not_keep_others_from_starti
     message = "Workers of group bad cannot be started: there is no room."
 
     async def told() -> bool:
-        return await startable(ann, made.name) == (False, "BackendTrouble", message)
+        return await startable(ann, made.name) == (False, "BackendFailed", message)
 
     await eventually(told)
-    assert await troubles(ann, made.name) == [message]
+    assert await failures(ann, made.name) == [message]
     machine.refuses = lambda _spec: False
     await ann.until(made.name, "RUNNING", running=2, within=15)
 
@@ -92,7 +97,7 @@ async def test_a_command_that_cannot_be_executed_is_a_condition_until_a_later_st
 
     async def told() -> bool:
         condition = await startable(ann, made.name)
-        start = "Workers of group bad fail to start: Its process could not be started (exit code 127)"
+        start = "Workers of group bad fail to start. The last failure: its process could not be started (exit code 127)"
         return condition is not None and condition[:2] == (False, "StartFailed") and condition[2].startswith(start)
 
     await eventually(told)
@@ -109,10 +114,10 @@ async def test_a_scheduler_that_the_backend_refuses_is_told_and_tried_again(
     message = "The scheduler cannot be started: there is no room."
 
     async def told() -> bool:
-        return await startable(ann, made.name) == (False, "BackendTrouble", message)
+        return await startable(ann, made.name) == (False, "BackendFailed", message)
 
     await eventually(told)
     machine.refuses = lambda _spec: False
     await ann.until(made.name, "RUNNING")
     assert await startable(ann, made.name) == (True, "", "")
-    assert await troubles(ann, made.name) == [message]
+    assert await failures(ann, made.name) == [message]

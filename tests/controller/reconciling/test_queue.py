@@ -58,10 +58,10 @@ async def test_at_once_wins_over_later() -> None:
     assert await taken(queue, 0.05) is None
 
 
-async def test_what_is_forgotten_does_not_come() -> None:
+async def test_what_is_discarded_does_not_come() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add_after("a", 0.01)
-    queue.forget("a")
+    queue.discard("a")
     assert await taken(queue, 0.05) is None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.controller.services.running import Site, User
+from tests.controller.running import Site, User
 
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
@@ -31,5 +31,9 @@ async def test_a_cluster_is_created_scaled_and_stopped(ann: User, site: Site) ->
     assert ended.HasField("end_time")
     assert site.machine.running() == []
 
-    events = await ann.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=created.name))
-    print([(event.time.ToMicroseconds() % 10**9 / 1000, event.type, event.message) for event in events.events])
+    answer = await ann.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=created.name))
+    types = [cluster_pb2.EventType.Name(event.type).removeprefix("EVENT_TYPE_") for event in answer.cluster_events]
+    assert types[:3] == ["CREATED", "SCHEDULER_STARTING", "SCHEDULER_STARTED"]
+    assert types[-3:] == ["STOP_REQUESTED", "STOPPING", "STOPPED"]
+    in_between = {"RUNNING", "SCALE_REQUESTED", "WORKERS_STARTING", "WORKERS_JOINED", "WORKERS_CLOSED"}
+    assert in_between <= set(types)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
 from redis.asyncio import Redis
 from tests.conftest import Eventually
-from tests.controller.services.fake_agents import SchedulerAgent
-from tests.controller.services.killable import killable
-from tests.controller.services.running import DEPLOYMENT, Site, User
+from tests.controller.agents.fake_agents import SchedulerAgent
+from tests.controller.builders import running_cluster
+from tests.controller.killable import killable
+from tests.controller.running import Site, User
 
 from headrace.v1 import cluster_pb2
-from headrace_chassis.redis.keys import Prefix
 from headrace_chassis.redis.leases import ShardLeases
 from headrace_controller.keys import Keys
-from headrace_controller.model import Report
-from headrace_controller.reconciling.session_holders import SessionHolders
+from headrace_controller.model import Cluster
+from headrace_controller.reconciling.replica_liveness import ReplicaLiveness
 from headrace_controller.store import Store
 
 
@@ -57,9 +58,11 @@ async def move(
     return agent, task
 
 
-async def reachable(user: User, name: str) -> tuple[bool, str]:
+async def reachable(user: User, name: str) -> tuple[str, str]:
+    """Status and reason of the condition."""
     conditions = (await user.get(name)).status.conditions
-    return next((c.holds, c.reason) for c in conditions if c.type == "Reachable")
+    found = next(c for c in conditions if c.type == cluster_pb2.CONDITION_TYPE_REACHABLE)
+    return cluster_pb2.ConditionStatus.Name(found.status).removeprefix("CONDITION_STATUS_"), found.reason
 
 
 @pytest.mark.parametrize("started_again", [False, True])
@@ -72,7 +75,7 @@ async def test_an_agent_that_never_comes_back_from_a_killed_replica_is_lost(
     with killable(site.settings("b", scheduler_lost_seconds=1)) as other:
         agent, task = await move(site, made.name, site.settings("b").listen, eventually)
         moving.append(task)
-        assert await reachable(ann, made.name) == (True, "")
+        assert await reachable(ann, made.name) == ("TRUE", "")
         agent.closing = True
         other.kill()
         other.wait()
@@ -81,7 +84,7 @@ async def test_an_agent_that_never_comes_back_from_a_killed_replica_is_lost(
         await site.replica("b", scheduler_lost_seconds=1)  # under the same name, but it holds no session
 
     async def away() -> bool:
-        return await reachable(ann, made.name) == (False, "AgentAway")
+        return await reachable(ann, made.name) == ("UNKNOWN", "AgentAway")
 
     await eventually(away, within=15)
     ended = await ann.until(made.name, "FAILED")
@@ -103,58 +106,82 @@ async def test_an_agent_that_comes_back_from_a_killed_replica_late_is_reachable_
         other.wait()
         await task
 
-    async def is_reachable(holds: bool) -> bool:
-        return (await reachable(ann, made.name))[0] is holds
+    async def is_reachable(status: str) -> bool:
+        return (await reachable(ann, made.name))[0] == status
 
-    await eventually(lambda: is_reachable(holds=False), within=15)
+    await eventually(lambda: is_reachable("UNKNOWN"), within=15)
     agent.closing = False
     site.agents.endpoints[:] = [one.endpoint]
     moving.append(asyncio.create_task(agent.run()))
-    await eventually(lambda: is_reachable(holds=True))
+    await eventually(lambda: is_reachable("TRUE"))
     await ann.scale(made.name, 1)
     assert (await ann.until(made.name, "RUNNING")).status.phase == cluster_pb2.PHASE_RUNNING
 
 
-async def test_a_replica_is_gone_a_while_after_it_was_missed_and_comes_back(redis: Redis) -> None:
-    clock, missed = Clock(), list[str]()
-    holders = new_holders(redis, clock, missed.append)
-    report = Report(session=1, connected=True, holder="b/1")
-    leases = ShardLeases(redis, Prefix(DEPLOYMENT), "b/1", ttl=timedelta(seconds=60))
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
-    gone_from = await holders.gone_from(report)
+
+@pytest.fixture
+def woken() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def liveness(redis: Redis, keys: Keys, clock: Clock, woken: list[str]) -> ReplicaLiveness:
+    return ReplicaLiveness(Store(redis, keys).replicas, "me", wake=woken.append, clock=clock)
+
+
+def held_by(holder: str, name: str = "c1", **report: Any) -> Cluster:
+    return running_cluster(name=name, report={"holder": holder, **report})
+
+
+async def test_a_replica_is_gone_a_while_after_it_was_missed_and_comes_back(
+    redis: Redis, keys: Keys, liveness: ReplicaLiveness, clock: Clock, woken: list[str]
+) -> None:
+    one, two, own = held_by("b/1"), held_by("b/1", "c2"), held_by("me", "c3")
+    for cluster in (one, two, own):
+        liveness.added(cluster)
+    assert liveness.gone_from(one.report) is None  # until it was asked for
+    await liveness.check()
+    gone_from = liveness.gone_from(one.report)
     assert gone_from is not None
-    assert gone_from > clock.now  # it may only have been late to say that it lives
+    assert gone_from > clock.now  # it may only have been late with its sign of life
     clock.now += 1000
-    assert await holders.gone_from(report) == gone_from
-    assert missed == ["b/1"]  # once
+    await liveness.check()
+    assert liveness.gone_from(two.report) == gone_from
+    assert sorted(woken) == ["c1", "c2"]  # once, and nobody else
+    assert liveness.gone_from(own.report) is None
 
+    leases = ShardLeases(redis, keys.prefix, "b/1", ttl=timedelta(seconds=60))
     await leases.tick()
-    assert await holders.gone_from(report) is None
+    await liveness.check()
+    assert liveness.gone_from(one.report) is None
     await leases.release()
-    await holders.look()
-    assert await holders.gone_from(report) is None  # it said that it would live for longer
-    assert missed == ["b/1"]
+    await liveness.check()
+    assert liveness.gone_from(one.report) is None  # its last sign of life has not expired
     clock.now += 60
-    await holders.look()
-    assert missed == ["b/1", "b/1"]
-    gone_from = await holders.gone_from(report)
+    await liveness.check()
+    gone_from = liveness.gone_from(one.report)
     assert gone_from is not None
     assert gone_from > clock.now  # since it was noticed, not since it happened
-    await holders.look()
-    assert missed == ["b/1", "b/1"]
+    assert sorted(woken) == ["c1", "c1", "c2", "c2"]
 
 
-@pytest.mark.parametrize(
-    "report",
-    [
-        Report(session=1, connected=False, holder="b/1"),
-        Report(session=1, connected=True, holder="me"),
-        Report(session=1, connected=True),  # from before holders were noted
-    ],
-)
-async def test_where_nobody_else_holds_a_session_nobody_is_missed(redis: Redis, report: Report) -> None:
-    assert await new_holders(redis, Clock(), lambda _holder: None).gone_from(report) is None
-
-
-def new_holders(redis: Redis, clock: Clock, missed: Callable[[str], None]) -> SessionHolders:
-    return SessionHolders(Store(redis, Keys(Prefix(DEPLOYMENT))), "me", missed=missed, clock=clock)
+async def test_a_replica_without_sessions_is_not_asked_for(
+    redis: Redis, liveness: ReplicaLiveness, clock: Clock, woken: list[str]
+) -> None:
+    for cluster in (held_by("me"), held_by(""), held_by("b/1", connected=False)):
+        liveness.added(cluster)
+    other = held_by("b/1", "c2")
+    liveness.added(other)
+    liveness.updated(other, held_by("b/2", "c2"))
+    liveness.updated(held_by("b/2", "c2"), held_by("b/2", "c2", connected=False))
+    liveness.removed(held_by("me"))
+    clock.now += 1000
+    before = await redis.info("commandstats")
+    await liveness.check()
+    after = await redis.info("commandstats")
+    assert "cmdstat_zmscore" not in after or after["cmdstat_zmscore"] == before["cmdstat_zmscore"]
+    assert woken == []

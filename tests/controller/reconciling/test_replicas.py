@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.controller.services.running import Replica, Site
+from tests.controller.running import Replica, Site
 
 from headrace_chassis.redis.leases import ShardLeases
 

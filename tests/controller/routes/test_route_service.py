@@ -8,19 +8,21 @@ import grpc
 import grpc.aio
 import pytest
 from tests.conftest import Eventually
-from tests.controller.services.errors_of import fails
-from tests.controller.services.fake_proxy import FakeProxy
-from tests.controller.services.running import Replica, Site, User
-from tests.controller.services.stubs import route_service
+from tests.controller.errors_of import fails
+from tests.controller.fake_proxy import FakeProxy
+from tests.controller.running import Replica, Site, User
+from tests.controller.stubs import route_service
 
 from headrace.errors import InvalidRequest
 from headrace.internal.v1 import route_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 
 
-async def condition(user: User, name: str, kind: str) -> bool | None:
-    found = [condition for condition in (await user.get(name)).status.conditions if condition.type == kind]
-    return found[0].holds if found else None
+async def routed(user: User, name: str) -> bool | None:
+    """Whether the condition holds; None without it."""
+    conditions = (await user.get(name)).status.conditions
+    found = [c for c in conditions if c.type == cluster_pb2.CONDITION_TYPE_ROUTED]
+    return found[0].status == cluster_pb2.CONDITION_STATUS_TRUE if found else None
 
 
 async def test_routes_come_and_go(site: Site, ann: User, eventually: Eventually) -> None:
@@ -46,7 +48,7 @@ async def test_a_cluster_waits_for_a_proxy(site: Site, ann: User, controller: Re
     made = await ann.create()
 
     async def waits() -> bool:
-        return await condition(ann, made.name, "Routed") is False
+        return await routed(ann, made.name) is False
 
     await eventually(waits)
     assert (await ann.get(made.name)).status.phase == cluster_pb2.PHASE_STARTING
