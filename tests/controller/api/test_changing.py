@@ -14,6 +14,7 @@ from headrace.errors import (
     ClusterNotEnded,
     ClusterNotFound,
     GroupNotFound,
+    InternalError,
     PermissionDenied,
     QuotaExceeded,
     StaleEtag,
@@ -199,6 +200,20 @@ async def test_an_ended_cluster_is_deleted_with_its_events_and_logs(ann: User, s
     await fails(ClusterNotFound, ann.delete(made.name))
     await fails(ClusterNotFound, ann.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=made.name)))
     assert not any(key[0] == cluster for key in site.machine.statuses)
+
+
+async def test_a_cluster_whose_logs_cannot_be_deleted_stays_until_they_can(ann: User, site: Site) -> None:
+    made = await ann.create()
+    await ann.stop(made.name)
+    await ann.until(made.name, "STOPPED")
+    cluster = made.name.removeprefix("clusters/")
+    site.machine.unforgettable.add(cluster)
+    error = await fails(InternalError, ann.delete(made.name))
+    assert "Try again" in error.message
+    assert (await ann.get(made.name)).name == made.name
+    site.machine.unforgettable.clear()
+    await ann.delete(made.name)
+    await fails(ClusterNotFound, ann.get(made.name))
 
 
 @pytest.mark.parametrize("limit", [{"workers": 4}, {"cores": 8}, {"memory_bytes": "16 GiB"}, {"gpus": 4}])
