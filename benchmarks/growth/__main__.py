@@ -1,8 +1,8 @@
 """Measures how the controller's costs grow, and prints tables: ``python -m benchmarks.growth [--small]``.
 
-One controller process over a real Valkey, with the tests' fake backend: it runs no processes, and simulated agents and a
-simulated proxy in this process speak for them over gRPC. Processor time is the controller's own, so the load of the
-machine hardly matters to it; wall times are of a machine that the simulation and Valkey share.
+One controller process over a real Valkey, with the tests' fake backend, which runs no processes; simulated agents and a
+simulated proxy in this process call it over gRPC. Processor time is the controller's own, so the load of the machine
+hardly matters to it; wall times are of a machine that the simulation and Valkey share.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZES = {"quiet": (100, 1_000, 10_000), "workers": (10, 100, 1_000, 5_000), "bur
 SMALL = {"quiet": (10, 100), "workers": (10, 100), "burst": (50,)}
 
 
-async def main(only: str | None, small: bool, sizes: tuple[int, ...] | None, output: Path | None) -> None:
+async def main(only: str | None, small: bool, sizes: tuple[int, ...] | None) -> dict[str, list[Row]]:
     scenarios: dict[str, Callable[[Deployment, tuple[int, ...]], Awaitable[list[Row]]]] = {
         "quiet": lambda deployment, counts: quiet.measure(deployment, counts, seconds=10 if small else 60),
         "workers": workers.measure,
@@ -42,9 +42,7 @@ async def main(only: str | None, small: bool, sizes: tuple[int, ...] | None, out
             print(table(figures[name]), flush=True)
     print("Load of the machine in the last 1, 5 and 15 minutes:", *(f"{load:.1f}" for load in os.getloadavg()))
     print(f"Processors: {os.cpu_count()}, Python {sys.version.split()[0]}")
-    if output:
-        rows = {name: [asdict(row) for row in found] for name, found in figures.items()}
-        output.write_text(json.dumps(rows, indent=1))
+    return figures
 
 
 def _arguments() -> argparse.Namespace:
@@ -60,4 +58,7 @@ if __name__ == "__main__":
     given = _arguments()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    asyncio.run(main(given.only, given.small, tuple(given.sizes) if given.sizes else None, given.json))
+    found = asyncio.run(main(given.only, given.small, tuple(given.sizes) if given.sizes else None))
+    if given.json:
+        rows = {name: [asdict(row) for row in figures] for name, figures in found.items()}
+        given.json.write_text(json.dumps(rows, indent=1))

