@@ -36,7 +36,7 @@ def change_user(settings: AuthSettings, name: str, *, gone: bool = False, **chan
     file = users_file_of(settings)
     users = read_users(file)
     user = users.pop(name)
-    write_users(file, users if gone else {**users, name: replace(user, **changes)})  # type: ignore[arg-type]
+    write_users(file, users if gone else {**users, name: replace(user, **changes)})
 
 
 def users_file_of(settings: AuthSettings) -> Path:

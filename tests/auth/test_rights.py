@@ -1,0 +1,82 @@
+"""Each RPC of AuthService, called by each kind of caller."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from tests.auth.authz.conftest import know
+from tests.auth.conftest import BOOTSTRAP_SECRET
+from tests.auth.running import FakeRoutes, Metadata, RunningAuth, bearer, route
+from tests.auth.test_api_tokens import create
+from tests.conftest import Eventually
+
+from headrace.v1 import auth_service_pb2 as pb
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.seal import read_deployment_keys
+
+SERVICE = pb.DESCRIPTOR.services_by_name["AuthService"]
+CALLERS = ("nobody", "a forger", "an agent", "the owner", "another user", "an admin")
+EVERYBODY: set[str] = set(CALLERS)
+USERS = {"the owner", "another user", "an admin"}
+OWNER_AND_ADMIN = {"the owner", "an admin"}
+REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND}
+
+# Method, request about what is ann's, and who may do it.
+TABLE: list[tuple[str, Message, set[str]]] = [
+    ("GetServerInfo", pb.GetServerInfoRequest(), EVERYBODY),
+    ("Login", pb.LoginRequest(token=pb.TokenCredential(token=BOOTSTRAP_SECRET)), EVERYBODY),
+    ("ListSigningKeys", pb.ListSigningKeysRequest(), EVERYBODY),
+    ("WhoAmI", pb.WhoAmIRequest(), USERS),
+    ("CreateApiToken", pb.CreateApiTokenRequest(), USERS),
+    ("ListApiTokens", pb.ListApiTokensRequest(), USERS),
+    ("ListApiTokens", pb.ListApiTokensRequest(owner="users/ann"), OWNER_AND_ADMIN),
+    ("DeleteApiToken", pb.DeleteApiTokenRequest(), OWNER_AND_ADMIN),
+    ("CreateDashboardLink", pb.CreateDashboardLinkRequest(name="clusters/c1"), OWNER_AND_ADMIN),
+]
+
+
+def test_the_table_has_each_rpc() -> None:
+    assert {method for method, _, _ in TABLE} == {method.name for method in SERVICE.methods}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_each_rpc_answers_those_who_may_and_nobody_else(
+    auth: RunningAuth, routes: FakeRoutes, ann: Metadata, eventually: Eventually, caller: str
+) -> None:
+    await eventually(lambda: routes.subscriptions)
+    routes.tell(route("c1", "ann"))
+    await know(auth, routes, eventually)
+    metadata = await credentials(auth, caller, ann)
+    for method, request, allowed in TABLE:
+        if isinstance(request, pb.DeleteApiTokenRequest):
+            request.name = (await create(auth, ann)).api_token.name
+        assert await answers(auth, method, request, metadata) == (caller in allowed), f"{method} for {caller}"
+
+
+async def credentials(auth: RunningAuth, caller: str, ann: Metadata) -> Metadata:
+    match caller:
+        case "nobody":
+            return ()
+        case "a forger":
+            return bearer(ann[0][1].removeprefix("Bearer ")[:-3] + "xyz")
+        case "an agent":
+            keys = read_deployment_keys(auth.settings.deployment_key_file)
+            return (("authorization", f"Agent {AgentTokens(keys, auth.settings.deployment).issue('c1')}"),)
+        case "the owner":
+            return ann
+        case "another user":
+            return await auth.login("bob", "bob's")
+        case _:
+            return await auth.login("root", "root's")
+
+
+async def answers(auth: RunningAuth, method: str, request: Message, metadata: Metadata) -> bool:
+    call = auth.channel.unary_unary(f"/{SERVICE.full_name}/{method}")
+    try:
+        await call(request.SerializeToString(), metadata=metadata, timeout=10)
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in REFUSED:
+            raise
+        return False
+    return True
