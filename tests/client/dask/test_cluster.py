@@ -236,6 +236,14 @@ def test_without_a_signature_the_link_is_still_there(fake: FakeHeadrace, gateway
 # Starts that fail
 
 
+def test_a_wrong_argument_leaves_no_thread(gateway: Gateway) -> None:
+    loop: Any = gateway.loop
+    with pytest.raises(errors.InvalidRequest, match="timeout: "):
+        gateway.new_cluster(timeout="soon")
+    gateway.close()
+    assert not loop.asyncio_loop.is_running()
+
+
 def test_a_failure_is_told_with_reason_and_log(fake: FakeHeadrace, gateway: Gateway) -> None:
     fake.start_failure = errors.ClusterFailed(
         "the start command ended with exit code 3", {"reason": "BACKEND_ERROR"}, log_tail="cannot find libmissing.so\n"

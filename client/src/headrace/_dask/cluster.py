@@ -168,13 +168,17 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         self._session = session
         self._asynchronous = session.asynchronous
         self._progress = Progress()
-        self._life = Lifecycle(
-            session,
-            origin,
-            shutdown_on_close=shutdown_on_close,
-            timeout=timeout,
-            report=self._progress.report,
-        )
+        try:
+            self._life = Lifecycle(
+                session,
+                origin,
+                shutdown_on_close=shutdown_on_close,
+                timeout=timeout,
+                report=self._progress.report,
+            )
+        except BaseException:  # a setting is wrong
+            session.stop_loop()
+            raise
         Cluster.__init__(self, asynchronous=self._asynchronous, loop=session.loop, quiet=True)
         self._instances.add(self)
         if not self.asynchronous and not self._asynchronous:
