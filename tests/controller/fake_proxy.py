@@ -1,4 +1,4 @@
-"""A proxy without Envoy: takes up every route at once and acknowledges it."""
+"""A proxy without Envoy: applies every route at once and acknowledges it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.internal.v1 import route_service_pb2 as pb
 
 
 class FakeProxy:
-    """Reads routes, acknowledges all of them but those that it is told to refuse."""
+    """Reads routes, acknowledges those that it does not refuse."""
 
     def __init__(self, reader: str = "proxy-0", *, acknowledges: bool = True) -> None:
         self._reader = reader
@@ -23,7 +23,7 @@ class FakeProxy:
         self.routes: dict[str, pb.Route] = {}
         self.snapshots = 0
         self.last_version = ""
-        self._said: asyncio.Queue[pb.WatchRoutesRequest] = asyncio.Queue()
+        self._sending: asyncio.Queue[pb.WatchRoutesRequest] = asyncio.Queue()
 
     async def run(self, endpoint: str) -> None:
         while True:
@@ -36,23 +36,23 @@ class FakeProxy:
 
     def acknowledge(self, version: str) -> None:
         rejected = list(self.routes) if self.refuse_all else []
-        self._said.put_nowait(
+        self._sending.put_nowait(
             pb.WatchRoutesRequest(acknowledgement=pb.Acknowledgement(version=version, rejected=rejected))
         )
 
     async def _watch(self, endpoint: str) -> None:
         async with grpc.aio.insecure_channel(endpoint) as channel:
             async for response in route_service(channel).WatchRoutes(self._requests()):
-                self._take(response)
+                self._apply(response)
 
     async def _requests(self) -> AsyncIterator[pb.WatchRoutesRequest]:
-        self._said = asyncio.Queue()
+        self._sending = asyncio.Queue()
         subscription = pb.Subscription(reader=self._reader, acknowledges=self._acknowledges)
         yield pb.WatchRoutesRequest(subscription=subscription)
         while True:
-            yield await self._said.get()
+            yield await self._sending.get()
 
-    def _take(self, response: pb.WatchRoutesResponse) -> None:
+    def _apply(self, response: pb.WatchRoutesResponse) -> None:
         if response.snapshot:
             self.snapshots += 1
             self.routes = {}

@@ -1,4 +1,4 @@
-"""Identifiers: DNS-safe, and workers' tell their group and number."""
+"""Identifiers: DNS-safe; those of workers contain group and number."""
 
 from __future__ import annotations
 

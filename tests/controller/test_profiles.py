@@ -72,7 +72,7 @@ def test_a_profile_narrows_options() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
         ({"worker_memry": {"default": 1}}, "worker_memry: backend 'local' has no such option"),
         ({"worker_memory": {"maximum": "1 GiB"}}, "the default must be at most 1 GiB, is 2 GiB; set `default`"),
@@ -82,13 +82,13 @@ def test_a_profile_narrows_options() -> None:
         ({"environment": {"maximum": 3}}, "has no minimum and no maximum"),
     ],
 )
-def test_a_change_that_does_not_fit_is_told_with_its_place(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=rf"profiles\.default\.options\..*{told}"):
+def test_a_change_that_does_not_fit_is_told_with_its_place(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=rf"profiles\.default\.options\..*{reason}"):
         profiles(profiles={"default": {"options": change}})
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "reason"),
     [
         ({"profiles": {}}, "at least 1"),
         ({"profiles": {"Not A Key": {}}}, "pattern"),
@@ -96,8 +96,8 @@ def test_a_change_that_does_not_fit_is_told_with_its_place(change: dict[str, Any
         ({"profiles": {"a": {"options": {"x": {"choices": [1], "minimum": 1}}}}}, "set either"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(values: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_settings_that_cannot_be_meant_are_refused(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
         settings(**values)
 
 

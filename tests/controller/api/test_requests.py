@@ -1,4 +1,4 @@
-"""Requests: every field is checked, and everything that is wrong is told at once."""
+"""Requests: every field is checked, and everything that is wrong is reported at once."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ PEOPLE = ["ann", "root", *SHARED, "bob"]
 
 ACCESS = Access("ann", shares=tuple(Share(f"users/{name}", frozenset({right})) for name, right in SHARED.items()))
 
-# What each method is asked about a cluster, and the error that tells that it was let through to what it checks next.
+# A request of each method about a cluster, and the error that a caller with the right gets from a later check, if any.
 CALLS: Mapping[str, tuple[Callable[[str], Any], type[HeadraceError] | None]] = {
     "GetCluster": (lambda name: pb.GetClusterRequest(name=name), None),
     "ConnectCluster": (lambda name: pb.ConnectClusterRequest(name=name), None),

@@ -24,7 +24,7 @@ def test_a_view_is_of_the_very_version_that_is_asked_for() -> None:
     views, old = Views(), new_cluster(alias="old")
     new = replace(
         old, spec=replace(old.spec, alias="new")
-    )  # of the same revision: a store that lost writes counts anew
+    )  # of the same revision: a store that lost writes counts from there again
     assert [views.get(cluster).spec.alias for cluster in (old, new, old)] == ["old", "new", "old"]
 
 

@@ -97,12 +97,12 @@ async def test_of_what_matches_the_end_is_sent_too_and_nothing_of_others(ann: Us
         made = await ann.create(tags={"team": "a"})
         await ann.until(made.name, "RUNNING")
         await ann.stop(made.name)
-        ended, told = False, False
-        while not (ended and told):
+        ended, explained = False, False
+        while not (ended and explained):
             step = await call.read()
             if step.HasField("event"):
                 assert step.event.name.startswith(made.name)
-                told = told or step.event.type == cluster_pb2.EVENT_TYPE_STOPPED
+                explained = explained or step.event.type == cluster_pb2.EVENT_TYPE_STOPPED
             elif step.HasField("cluster"):
                 assert step.cluster.name == made.name
                 ended = step.cluster.status.phase == cluster_pb2.PHASE_STOPPED

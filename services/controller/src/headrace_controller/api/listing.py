@@ -17,7 +17,7 @@ from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster
 from headrace_controller.store import Store
 
-# Between so many clusters other calls get their turn.
+# Number of clusters after which other calls get their turn.
 _AT_ONCE = 256
 # Cursors of page tokens, which a client may have made up.
 _PLACE = re.compile(r"[0-9]{1,19}", re.ASCII)

@@ -11,7 +11,7 @@ from headrace.v1 import cluster_service_pb2 as pb
 from headrace_controller.api import convert
 from headrace_controller.model import Cluster, ClusterId
 
-# Between so many clusters other calls get their turn.
+# Number of clusters after which other calls get their turn.
 _AT_ONCE = 64
 
 

@@ -94,7 +94,7 @@ class Scope:
             self._exceptions.add(cluster)
 
     def _dismiss_before(self, change: Change) -> None:
-        # The events of a write follow it immediately: they tell why the cluster no longer matches.
+        # The events of a write follow it immediately: they explain why the cluster no longer matches.
         if self._leaving is not None and (change.event is None or change.cluster != self._leaving):
             self._note(self._leaving, known=False)
             self._leaving = None
