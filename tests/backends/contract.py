@@ -114,7 +114,7 @@ class BackendContract:
         await backend.start([spec(cluster, SCHEDULER, Program(code=-9))])
         seen = await until_exited(backend, cluster)
         assert seen.exit_cause is ExitCause.EXITED
-        if backend.capabilities.tells_signals:
+        if backend.capabilities.reports_signals:
             assert seen.exit_code == -9
         else:
             assert seen.exit_code != 0
@@ -156,7 +156,7 @@ class BackendContract:
             await backend.stop(cluster)
         seen = await status(backend, cluster)
         assert (seen.state, seen.exit_cause) == (ProcessState.EXITED, ExitCause.STOPPED)
-        assert seen.exit_code == -9 or not backend.capabilities.tells_signals
+        assert seen.exit_code == -9 or not backend.capabilities.reports_signals
 
     async def test_one_of_several_processes_can_be_stopped(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER), spec(cluster, "w-1"), spec(cluster, "w-2")])

@@ -7,12 +7,13 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.backends.processes import new_cluster
 
 from headrace_backend_local import process_tags
 from headrace_backend_local.backend import LocalBackend
@@ -102,6 +103,20 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 @pytest.fixture
 def site(make_site: Callable[[], Site]) -> Site:
     return make_site()
+
+
+@pytest.fixture
+async def backend(site: Site) -> AsyncIterator[LocalBackend]:
+    """An open backend with the fake agent, without standbys."""
+    backend = site.backend()
+    await backend.open()
+    yield backend
+    await backend.close()
+
+
+@pytest.fixture
+def cluster() -> str:
+    return new_cluster()
 
 
 def _left(site: Site) -> list[int]:

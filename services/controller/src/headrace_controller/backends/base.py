@@ -61,9 +61,9 @@ class Capabilities:
         Whether logs can be read after a process has exited.
     keeps_exits
         Whether exit code and cause are reported after a restart of the controller.
-    tells_signals
+    reports_signals
         Whether a process that was killed by a signal has the negative number of the signal as its exit code.
-    tells_out_of_memory
+    reports_out_of_memory
         Whether a memory kill is reported as ``OUT_OF_MEMORY``.
     warm
         Whether processes may be forked or taken from standby instead of started cold.
@@ -75,8 +75,8 @@ class Capabilities:
     notice_seconds: float
     keeps_logs: bool = True
     keeps_exits: bool = True
-    tells_signals: bool = True
-    tells_out_of_memory: bool = True
+    reports_signals: bool = True
+    reports_out_of_memory: bool = True
     warm: bool = False
     suspend: bool = False
 

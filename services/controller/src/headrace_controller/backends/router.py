@@ -48,8 +48,8 @@ class BackendRouter:
             notice_seconds=max(one.notice_seconds for one in every),
             keeps_logs=all(one.keeps_logs for one in every),
             keeps_exits=all(one.keeps_exits for one in every),
-            tells_signals=all(one.tells_signals for one in every),
-            tells_out_of_memory=all(one.tells_out_of_memory for one in every),
+            reports_signals=all(one.reports_signals for one in every),
+            reports_out_of_memory=all(one.reports_out_of_memory for one in every),
             warm=any(one.warm for one in every),
             suspend=all(one.suspend for one in every),
         )
@@ -168,7 +168,10 @@ async def _ask(followed: Iterable[FollowedBackend], call: Callable[[str, Backend
     async def ask(one: FollowedBackend) -> T:
         return await call(one.name, one.opened)
 
-    answers = await asyncio.gather(*map(ask, followed), return_exceptions=True)
+    asked = list(followed)
+    if len(asked) == 1:
+        return [await ask(asked[0])]
+    answers = await asyncio.gather(*map(ask, asked), return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):
             raise answer
