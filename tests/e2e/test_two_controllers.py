@@ -56,7 +56,7 @@ def test_both_answer_about_the_same_cluster(controllers: TwoControllers) -> None
     b.call("ScaleCluster", pb.ScaleClusterRequest(name=name, size=1))
     assert until(a, name, "RUNNING", workers=1).generation == 2
     assert until(b, name, "RUNNING", workers=1).spec.worker_groups[0].size == 1
-    logs = b"".join(piece.lines for piece in b.call("ReadLogs", pb.ReadLogsRequest(parent=name, process="scheduler")))
+    logs = b"".join(piece.lines for piece in b.call("ReadLogs", pb.ReadLogsRequest(name=name, process="scheduler")))
     assert b"Scheduler at" in logs
     b.call("StopCluster", pb.StopClusterRequest(name=name))
     until(a, name, "STOPPED")
@@ -101,7 +101,7 @@ def test_a_limit_holds_when_both_are_asked_at_once(controllers: TwoControllers) 
     assert refused == [grpc.StatusCode.RESOURCE_EXHAUSTED] * (24 - CLUSTERS_LIMIT)
     for name in names:
         until(controllers.first, name, "RUNNING")
-    controllers.second.call("StopAllClusters", pb.StopAllClustersRequest())
+    controllers.second.call("BatchStopClusters", pb.BatchStopClustersRequest(filter=pb.ClusterFilter()))
     for name in names:
         until(controllers.first, name, "STOPPED")
         assert controllers.processes(name.removeprefix("clusters/")) == set()

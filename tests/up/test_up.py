@@ -132,7 +132,7 @@ def test_a_user_with_a_password_logs_in_and_is_nobody_special(start: Start, data
     up.environment |= home
     login = ["login", local["address"], "--ca-file", local["ca_file"], "--user", "ann", "--password-stdin"]
     up.cli(*login, text="correct horse\n")
-    assert up.cli("whoami") == "ann (owner), by api-token"
+    assert up.cli("whoami") == "ann (user), by password"
     assert "headrace login" in up.cli("tokens", "list")
     assert "FAIL" not in up.cli("doctor")
     up.environment["HEADRACE_CLUSTERS_LIST_OWNER"] = "-"

@@ -59,7 +59,7 @@ class Settings(ServiceSettings):
 
     xds_listen: Address = Field(description="Where Envoy reaches this control plane: unix:/path or host:port.")
     auth_target: Address = Field(description="Where Envoy reaches auth's public listener.")
-    authz_target: Address = Field(description="Where Envoy reaches auth's ext_authz listener.")
+    authz_target: Address = Field(description="Where Envoy reaches auth's internal listener (ext_authz).")
     controller_target: Address = Field(description="Where Envoy reaches the controller's public listener.")
     http_services: Annotated[tuple[HttpService, ...], AfterValidator(_longest_prefix_first)] = Field(
         default=(),

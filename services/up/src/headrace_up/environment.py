@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 
@@ -17,20 +18,29 @@ DRAIN_SECONDS = 0.5
 
 def base_environment(layout: Layout) -> dict[str, str]:
     """Return the environment of this process, with the tag of the data directory."""
-    # Titles of processes go where they leave the environment readable.
-    return {**os.environ, VARIABLE: str(layout.data), "SPT_NOENV": "1"}
+    return {**os.environ, VARIABLE: str(layout.data)}
 
 
 def auth_environment(layout: Layout, options: UpOptions, credentials: Credentials) -> dict[str, str]:
     settings = {
-        "AUTHZ_LISTEN": layout.target("authz"),
+        "INTERNAL_LISTEN": layout.target("auth-internal"),
         "ROUTE_ADDRESS": layout.target("controller-internal"),
         "BOOTSTRAP_TOKEN_FILE": str(credentials.token.file),
-        "DEVELOPMENT": str(options.development).lower(),
     }
-    if options.users_file:
-        settings["USERS_FILE"] = str(options.users_file.absolute())
+    if authenticators := _authenticators(options):
+        settings["AUTHENTICATORS"] = json.dumps(authenticators)
     return _environment("auth", layout, settings)
+
+
+def _authenticators(options: UpOptions) -> dict[str, object]:
+    """Return who may log in besides the token. On one machine a name is the same person everywhere."""
+    plain = {"prefix": "", "shared_namespace": True}
+    found: dict[str, object] = {}
+    if options.users_file:
+        found["password"] = {**plain, "users_file": str(options.users_file.absolute())}
+    if options.development:
+        found["development"] = plain
+    return found
 
 
 def controller_environment(layout: Layout, options: UpOptions) -> dict[str, str]:
@@ -55,7 +65,7 @@ def proxy_environment(layout: Layout, port: int, credentials: Credentials) -> di
         "PUBLIC_CERTIFICATE_FILE": str(credentials.certificate.certificate),
         "PUBLIC_KEY_FILE": str(credentials.certificate.key),
         "AUTH_TARGET": layout.target("auth"),
-        "AUTHZ_TARGET": layout.target("authz"),
+        "AUTHZ_TARGET": layout.target("auth-internal"),
         "CONTROLLER_TARGET": layout.target("controller"),
     }
     if (allowed := connections_allowed()) is not None:

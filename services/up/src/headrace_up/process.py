@@ -128,12 +128,13 @@ def spawn(part: Part, directory: Path, log: int, ready: int | None = None) -> Pr
     def prepare() -> None:
         _detach(log, ready)
         _end_with(parent)
+        os.environ["SPT_NOENV"] = "1"  # the title must leave the environment readable; it needs the original one
+        setproctitle(f"headrace {part.name}")
         os.environ.clear()
         os.environ.update(part.environment)
         if ready is not None:
             os.environ[READY_FD] = str(ready)
         os.chdir(directory)
-        setproctitle(f"headrace {part.name}")
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     try:
