@@ -18,6 +18,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from headrace_chassis.settings import ServiceSettings
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "operating.md"
 BLOCK = re.compile(r"(<!-- (settings|metrics|keys): ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -38,10 +40,21 @@ def main() -> int:
 
 def settings_table(module: ModuleType) -> str:
     """Return the settings of a service, or of a backend or authenticator, as a table."""
-    model = cast("type[BaseModel]", module.Settings)
+    model = main_model(module)
     prefix = str(model.model_config.get("env_prefix", ""))
-    rows = [f"| `{prefix}{name}` | {default} | {text} |" for name, default, text in settings(model)]
+    shared = set() if model is ServiceSettings else {name for name, _, _ in settings(ServiceSettings)}
+    own = [setting for setting in settings(model) if setting[0] not in shared]
+    rows = [f"| `{prefix}{name}` | {default} | {text} |" for name, default, text in own]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def main_model(module: ModuleType) -> type[BaseModel]:
+    """Return the settings of a module: the class named Settings, or the only settings of a service in it."""
+    if (named := getattr(module, "Settings", None)) is not None:
+        return cast("type[BaseModel]", named)
+    found = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, ServiceSettings)]
+    (model,) = [value for value in found if value.__module__ == module.__name__]
+    return model
 
 
 def settings(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str, str]]:
@@ -56,10 +69,10 @@ def settings(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str
 
 
 def shown(field: FieldInfo, default: object) -> str:
-    """Return a default as people write it."""
+    """Return a default as people write it; empty where it is computed."""
     if field.is_required():
         return "required"
-    if default is None or default in ("", {}, []):
+    if default is None or field.default_factory is not None or default in ("", {}, [], ()):
         return ""
     return f"`{default}`" if not isinstance(default, float) else f"`{default:g}`"
 
