@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
+import pytest
 from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from typing_extensions import override
 
+from headrace._wire.status import from_rpc_error
 from headrace.access import Access, Share
+from headrace.errors import HeadraceError
 from headrace.internal.v1 import route_service_pb2 as routes_pb
 from headrace.internal.v1 import route_service_pb2_grpc
 from headrace.v1 import auth_service_pb2 as pb
@@ -144,6 +147,13 @@ def _headers(response: Any) -> dict[str, str]:
     for option in response.headers:
         assert option.append_action == option.OVERWRITE_IF_EXISTS_OR_ADD, "a client's header must not survive"
     return {option.header.key: option.header.value for option in response.headers}
+
+
+async def failure(call: Awaitable[object]) -> HeadraceError:
+    """Returns the error that a call fails with, as our client would raise it."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value)
 
 
 def bearer(token: str) -> Metadata:

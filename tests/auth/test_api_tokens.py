@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis.asyncio import Redis
-from tests.auth.running import Metadata, RunningAuth, bearer
+from tests.auth.running import Metadata, RunningAuth, bearer, failure
 
 from headrace import errors
-from headrace._wire.status import from_rpc_error
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.authenticators.users_file import UserRecord, read_users, write_users
 from headrace_auth.model import ApiToken
 from headrace_chassis.redis.keys import Prefix
-
-
-async def failure(call: Awaitable[object]) -> errors.HeadraceError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return from_rpc_error(caught.value)
 
 
 async def create(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.auth.conftest import hashed
-from tests.auth.running import RunningAuth, bearer, running_auth
-from tests.auth.test_api_tokens import create, failure, listed
+from tests.auth.running import RunningAuth, bearer, failure, running_auth
+from tests.auth.test_api_tokens import create, listed
 
 from headrace import errors
 from headrace.v1 import auth_service_pb2 as pb

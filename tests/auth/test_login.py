@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
 from importlib.metadata import version
 from pathlib import Path
 
-import grpc
 import pytest
 from redis.asyncio import Redis
 from tests.auth.conftest import BOOTSTRAP_SECRET, hashed
-from tests.auth.running import RunningAuth, bearer, running_auth
+from tests.auth.running import RunningAuth, bearer, failure, running_auth
 
 from headrace import errors
-from headrace._wire.status import from_rpc_error
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.authenticators.registry import read_settings
 from headrace_auth.authenticators.users_file import UserRecord, read_users, write_users
 from headrace_auth.config import AuthSettings
-
-
-async def failure(call: Awaitable[object]) -> errors.HeadraceError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return from_rpc_error(caught.value)
 
 
 async def test_a_password_gives_a_token_that_says_who_its_owner_is(auth: RunningAuth) -> None:

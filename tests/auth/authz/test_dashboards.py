@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable
 from http.cookies import SimpleCookie
 
-import grpc
 import pytest
 from argon2 import PasswordHasher
 from tests.auth.conftest import change_user
-from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, route, running_auth
+from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, failure, route, running_auth
 from tests.conftest import Eventually
 
 from headrace import errors
-from headrace._wire.status import from_rpc_error
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.config import AuthSettings
 
 DESTINATION = "x-envoy-original-dst-host"
 COOKIE = "__Secure-headrace"
-
-
-async def failure(call: Awaitable[object]) -> errors.HeadraceError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return from_rpc_error(caught.value)
 
 
 def header(caller: Metadata) -> str:

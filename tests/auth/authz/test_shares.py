@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tests.auth.authz.conftest import know, share
-from tests.auth.authz.test_dashboards import failure, header, opened
+from tests.auth.authz.test_dashboards import header, opened
 from tests.auth.conftest import change_user
-from tests.auth.running import FakeRoutes, Metadata, RunningAuth, route, running_auth
+from tests.auth.running import FakeRoutes, Metadata, RunningAuth, failure, route, running_auth
 from tests.conftest import Eventually
 
 from headrace import errors
