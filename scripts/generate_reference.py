@@ -72,7 +72,7 @@ def shown(field: FieldInfo, default: object) -> str:
     """Return a default as people write it; empty where it is computed."""
     if field.is_required():
         return "required"
-    if default is None or field.default_factory is not None or default in ("", {}, [], ()):
+    if default is None or field.default_factory is not None or isinstance(default, dict) or default in ("", [], ()):
         return ""
     return f"`{default}`" if not isinstance(default, float) else f"`{default:g}`"
 
