@@ -53,6 +53,7 @@ async def test_without_a_name_each_is_another(connection: Connection) -> None:
     [
         (wanted(worker_cores=4), wanted(worker_cores=8), "worker_cores is 4, not 8"),
         (wanted(), wanted(worker_cores=8), "worker_cores is 2, not 8"),
+        (wanted(worker_memory="4 GiB"), wanted(worker_memory="8 GiB"), "worker_memory is 4 GiB, not 8 GiB"),
         (wanted(environment={"A": "b"}), wanted(environment={"A": "c"}), "environment is {'A': 'b'}, not {'A': 'c'}"),
         (wanted(), wanted(profile="gpu"), "profile is 'standard', not 'gpu'"),
         (wanted(), wanted(groups={"big": {}}), "it has no worker group 'big'"),

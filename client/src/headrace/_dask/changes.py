@@ -69,7 +69,7 @@ async def remove_worker_group(connection: Connection, cluster: str, group: str) 
 async def _change_groups(
     connection: Connection, cluster: str, change: Callable[[Groups], Groups]
 ) -> cluster_pb2.Cluster:
-    """Read, change and write; do it again if somebody else wrote meanwhile."""
+    """Read, change and write; repeat if another client wrote in between."""
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         existing = await calls.find(connection, cluster)
         changed = cluster_pb2.Cluster(name=existing.name, etag=existing.etag)

@@ -339,7 +339,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     async def report(self) -> ClusterReport:
         """Report on the cluster: status, conditions, worker groups, reason of its end (GetCluster).
 
-        The report has all changes that this object made or has seen. A change that somebody else made a moment ago may
+        The report has all changes that this object made or has seen. A change that another user made a moment ago may
         be missing; `Gateway.get_cluster` has it.
         """
         version = self._life.resource_version

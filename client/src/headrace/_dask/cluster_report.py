@@ -112,7 +112,7 @@ class Condition:
     type
         Which fact, such as "Reachable".
     status
-        "TRUE", "FALSE", or "UNKNOWN" if it cannot be told now.
+        "TRUE", "FALSE", or "UNKNOWN".
     reason, message
         Why, as a CamelCase word and as a sentence.
     change_time

@@ -214,7 +214,7 @@ class Lifecycle:
             return False
         if shutdown is not None:
             return shutdown
-        # A start that fails stops no cluster that somebody else created.
+        # A start that fails must not stop a cluster that it only found.
         return bool(self.shutdown_on_close) and (self.created or self.feed is not None)
 
     async def _stop(self) -> None:

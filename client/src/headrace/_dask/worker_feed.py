@@ -42,7 +42,7 @@ class WorkerFeed:
         self._reading: asyncio.Task[None] | None = None
 
     def start_later(self, delay: float) -> None:
-        """Start after `delay` seconds, or as soon as somebody waits for workers."""
+        """Start after `delay` seconds, or as soon as `wait_for` is called."""
         self._starting = asyncio.ensure_future(self._start_later(delay))
 
     async def start(self) -> None:

@@ -14,7 +14,7 @@ from headrace._wire import calls
 from headrace._wire.connection import Connection
 from headrace.backoff import delays
 from headrace.option_protos import get_type, value_from_proto
-from headrace.option_types import BadValue
+from headrace.option_types import BadValue, format_bytes
 from headrace.v1 import cluster_pb2, cluster_service_pb2
 from headrace.v1.option_value_pb2 import OptionValue
 from headrace.v1.options_service_pb2 import Option
@@ -167,7 +167,12 @@ def _explain(difference: _Difference, option: Option | None) -> str:
     if existing is None and option is not None:
         existing = option.default_value
     given, found = _checked(option, difference.given), _checked(option, existing or OptionValue())
-    return "" if given == found else f"{difference.label} is {found!r}, not {given!r}"
+    return "" if given == found else f"{difference.label} is {_shown(option, found)}, not {_shown(option, given)}"
+
+
+def _shown(option: Option | None, value: object) -> str:
+    is_bytes = option is not None and option.HasField("bytes_type") and isinstance(value, int)
+    return format_bytes(value) if is_bytes and isinstance(value, int) else repr(value)
 
 
 def _checked(option: Option | None, proto: OptionValue) -> object:

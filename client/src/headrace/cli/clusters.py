@@ -19,7 +19,7 @@ from headrace.cli.calling import call
 from headrace.cli.cluster_view import event_line, print_clusters, workers
 from headrace.cli.key_values import parse_shares, parse_tags, parse_values
 from headrace.cli.options import Address, CaFile, Cluster, Clusters, Group, Json
-from headrace.cli.output import print_json, print_table, tell
+from headrace.cli.output import print_json, print_note, print_table
 from headrace.errors import StopFailed
 from headrace.v1 import cluster_pb2, cluster_service_pb2
 from headrace.v1.cluster_service_pb2 import WatchClustersResponse
@@ -203,8 +203,10 @@ def stop(
     answer, stopped = call(address, ca_file, action)
     if as_json:
         print_json(stopped)
-    elif stopped or not answer.failures:
-        print_clusters(stopped, owners=bool(owner)) if stopped else print("No clusters to stop.")
+    elif stopped:
+        print_clusters(stopped, owners=bool(owner))
+    elif not answer.failures:
+        print("No clusters to stop.")
     if answer.failures:
         failures = {cluster_id(failure.name): failure.message for failure in answer.failures}
         raise StopFailed([cluster_id(name) for name in answer.stopped], failures)
@@ -222,7 +224,7 @@ def delete(
     async def action(connection: Connection) -> None:
         for cluster in clusters:
             await calls.delete(connection, cluster)
-            tell(f"Deleted {cluster}")
+            print_note(f"Deleted {cluster}")
 
     call(address, ca_file, action)
 
@@ -237,7 +239,7 @@ async def _create(connection: Connection, wanted: Wanted, *, wait: bool) -> clus
 
 def _tell_event(step: WatchClustersResponse) -> None:
     if step.HasField("event"):
-        tell(event_line(step.event))
+        print_note(event_line(step.event))
 
 
 def _default_group(size: int, maximum: int) -> list[cluster_pb2.WorkerGroup]:

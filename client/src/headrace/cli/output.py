@@ -45,7 +45,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: st
     console.print(table)
 
 
-def tell(line: str) -> None:
+def print_note(line: str) -> None:
     """Print a line that is not part of the answer, to standard error."""
     print(line, file=sys.stderr, flush=True)
 

@@ -11,7 +11,7 @@ from headrace._wire import auth_calls
 from headrace._wire.words import word
 from headrace.cli.calling import call
 from headrace.cli.options import Address, CaFile, Json
-from headrace.cli.output import local_time, print_json, print_table, tell
+from headrace.cli.output import local_time, print_json, print_note, print_table
 from headrace.resource_names import api_token_name
 from headrace.v1 import auth_service_pb2
 
@@ -63,7 +63,7 @@ def create(
     if as_json:
         print_json(created)
         return
-    tell(f"{created.api_token.name.removeprefix('apiTokens/')}: keep the secret, it is not shown again")
+    print_note(f"{created.api_token.name.removeprefix('apiTokens/')}: keep the secret, it is not shown again")
     print(created.secret)
 
 
@@ -76,7 +76,7 @@ def revoke(
     """Revoke an API token. Logins made with it end within minutes."""
     name = token if token.startswith("apiTokens/") else api_token_name(token)
     call(address, ca_file, lambda connection: auth_calls.delete_api_token(connection, name))
-    tell(f"Revoked {token}")
+    print_note(f"Revoked {token}")
 
 
 def _parse_role(name: str) -> auth_service_pb2.Role.ValueType:
