@@ -1,4 +1,4 @@
-"""The auth service as it is in production, with a fake controller that tells it routes."""
+"""The auth service as it is in production, with a fake controller that sends it routes."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _OPTIONS: list[tuple[str, int | str]] = [
 
 
 class FakeRoutes(route_service_pb2_grpc.RouteServiceServicer):
-    """Tells each reader all routes, then what a test adds."""
+    """Sends each reader all routes, then what a test adds."""
 
     def __init__(self) -> None:
         self.snapshot: list[routes_pb.Route] = []
         self.subscriptions: list[routes_pb.Subscription] = []
         self._readers: list[asyncio.Queue[routes_pb.WatchRoutesResponse]] = []
 
-    def tell(self, *routes: routes_pb.Route, removed: tuple[str, ...] = ()) -> None:
+    def send(self, *routes: routes_pb.Route, removed: tuple[str, ...] = ()) -> None:
         names = {route.cluster for route in routes} | set(removed)
         self.snapshot = [route for route in self.snapshot if route.cluster not in names] + list(routes)
         for reader in self._readers:
@@ -93,7 +93,7 @@ def route(
 
 @dataclass
 class Answer:
-    """What Envoy is told: to let through (status 200, with headers for upstream) or what to answer."""
+    """The answer to Envoy: to let a request through (status 200, with headers for upstream), or a response."""
 
     status: int
     headers: dict[str, str]

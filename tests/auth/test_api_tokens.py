@@ -52,7 +52,7 @@ async def test_the_store_holds_no_secret(auth: RunningAuth, ann: Metadata, redis
         assert secret not in cast("bytes", await redis.dump(key))
 
 
-async def test_a_revoked_token_is_told_so_and_gone_from_the_list(auth: RunningAuth, ann: Metadata) -> None:
+async def test_a_revoked_token_says_so_and_is_gone_from_the_list(auth: RunningAuth, ann: Metadata) -> None:
     created = await create(auth, ann)
     await revoke(auth, ann, created.api_token.name)
     assert isinstance(await failure(auth.login_with(created.secret)), errors.TokenRevoked)
@@ -60,7 +60,7 @@ async def test_a_revoked_token_is_told_so_and_gone_from_the_list(auth: RunningAu
     assert isinstance(await failure(revoke(auth, ann, created.api_token.name)), errors.ApiTokenNotFound)
 
 
-async def test_an_expired_token_is_told_so(auth: RunningAuth, redis: Redis) -> None:
+async def test_an_expired_token_says_so(auth: RunningAuth, redis: Redis) -> None:
     past = datetime.now(UTC) - timedelta(seconds=1)
     token = ApiToken(
         id="t1",

@@ -87,7 +87,7 @@ async def test_a_method_that_is_none_or_takes_something_else_is_named(auth: Runn
         assert "staff, students" in str(error)
 
 
-async def test_the_ways_to_log_in_are_told_in_their_order(auth: RunningAuth) -> None:
+async def test_the_ways_to_log_in_are_listed_in_their_order(auth: RunningAuth) -> None:
     info = await auth.stub.GetServerInfo(pb.GetServerInfoRequest())
     assert [method.method for method in info.login_methods] == ["api-token", "staff", "students"]
 

@@ -31,7 +31,7 @@ async def test_a_password_gives_a_token_that_says_who_its_owner_is(auth: Running
 
 
 @pytest.mark.parametrize(("username", "password"), [("ann", "wrong"), ("nobody", "x"), ("ann", ""), ("é:\n", "x")])
-async def test_a_wrong_password_and_an_unknown_user_are_told_alike(
+async def test_a_wrong_password_and_an_unknown_user_get_the_same_answer(
     auth: RunningAuth, username: str, password: str
 ) -> None:
     error = await failure(auth.login(username, password))

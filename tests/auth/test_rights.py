@@ -45,7 +45,7 @@ async def test_each_rpc_answers_those_who_may_and_nobody_else(
     auth: RunningAuth, routes: FakeRoutes, ann: Metadata, eventually: Eventually, caller: str
 ) -> None:
     await eventually(lambda: routes.subscriptions)
-    routes.tell(route("c1", "ann"))
+    routes.send(route("c1", "ann"))
     await know(auth, routes, eventually)
     metadata = await credentials(auth, caller, ann)
     for method, request, allowed in TABLE:

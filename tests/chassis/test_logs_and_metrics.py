@@ -1,4 +1,4 @@
-"""What is told about a service: log lines and the metrics page."""
+"""Log lines and the metrics page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: where they come from, and what a wrong one is told."""
+"""Settings: where they come from, and how a wrong one is explained."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_check_config_prints_what_holds(environment: pytest.MonkeyPatch) -> None
     assert '"listen": "unix:/run/x.sock"' in result.output
 
 
-def test_a_missing_key_file_is_told_in_a_sentence(environment: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_file_is_explained_in_a_sentence(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HEADRACE_EXAMPLE_LISTEN", "nonsense")
     result = CliRunner().invoke(command, ["serve"])
     assert result.exit_code == 2

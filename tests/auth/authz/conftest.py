@@ -13,20 +13,20 @@ from headrace.v1.enums import Right
 
 async def know(auth: RunningAuth, routes: FakeRoutes, eventually: Eventually) -> None:
     """Waits until auth knows the routes, by one more."""
-    routes.tell(route("last", "operator"))
+    routes.send(route("last", "operator"))
 
     async def is_known() -> bool:
         answer = await auth.ask("/clusters/last/status", authorization=f"Bearer {BOOTSTRAP_SECRET}")
         return answer.status == 200
 
     await eventually(is_known)
-    routes.tell(removed=("clusters/last",))
+    routes.send(removed=("clusters/last",))
 
 
 @pytest.fixture
 async def known(routes: FakeRoutes, auth: RunningAuth, eventually: Eventually) -> FakeRoutes:
     await eventually(lambda: routes.subscriptions)
-    routes.tell(route("c1", "ann"), route("c2", "bob", "10.0.0.8:8787"))
+    routes.send(route("c1", "ann"), route("c2", "bob", "10.0.0.8:8787"))
     await know(auth, routes, eventually)
     return routes
 

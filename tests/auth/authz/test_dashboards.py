@@ -135,7 +135,7 @@ async def test_a_browser_is_given_a_page_that_says_what_to_do(auth: RunningAuth,
 async def test_a_link_or_cookie_is_good_for_its_cluster_only(
     auth: RunningAuth, known: FakeRoutes, ann: Metadata
 ) -> None:
-    known.tell(route("c9", "ann"))
+    known.send(route("c9", "ann"))
     link = await auth.link("c1", ann)
     cookie = await opened(auth, link)
     assert (await auth.ask(link.replace("/c1/", "/c9/"))).status in {403, 404}
@@ -187,7 +187,7 @@ async def test_paths_that_are_read_in_two_ways_are_nobodys(
 async def test_a_cluster_without_a_dashboard_says_so(
     auth: RunningAuth, known: FakeRoutes, ann: Metadata, eventually: Eventually
 ) -> None:
-    known.tell(route("c1", "ann", dashboard=""))
+    known.send(route("c1", "ann", dashboard=""))
 
     async def says_so() -> bool:
         return (await auth.ask("/clusters/c1/status", authorization=header(ann))).status == 503
@@ -209,7 +209,7 @@ async def test_a_removed_route_is_404_and_routes_are_kept_while_the_controller_i
     fake.snapshot = [route("c1", "ann"), route("c2", "bob")]
     async with controller(settings.route_address, fake):
         await eventually(lambda: is_now("c1", ann, 200))
-        fake.tell(removed=("clusters/c1",))
+        fake.send(removed=("clusters/c1",))
         await eventually(lambda: is_now("c1", ann, 404))
     assert await status("c2", bob) == 200
     fake.snapshot = [route("c1", "ann")]

@@ -44,7 +44,7 @@ async def status(auth: RunningAuth, caller: Metadata) -> int:
 async def test_a_share_that_lets_connect_opens_the_dashboard(
     auth: RunningAuth, known: FakeRoutes, ann: Metadata, eventually: Eventually, granted: Share, code: int
 ) -> None:
-    known.tell(route("c2", "bob", shares=(granted,)))
+    known.send(route("c2", "bob", shares=(granted,)))
     await know(auth, known, eventually)
     assert await status(auth, ann) == code
     if code == 200:
@@ -56,10 +56,10 @@ async def test_a_share_that_lets_connect_opens_the_dashboard(
 async def test_a_session_ends_with_the_share(
     auth: RunningAuth, known: FakeRoutes, ann: Metadata, eventually: Eventually
 ) -> None:
-    known.tell(route("c2", "bob", shares=(share("users/ann"),)))
+    known.send(route("c2", "bob", shares=(share("users/ann"),)))
     await know(auth, known, eventually)
     cookie = await opened(auth, await auth.link("c2", ann))
-    known.tell(route("c2", "bob"))
+    known.send(route("c2", "bob"))
     await know(auth, known, eventually)
     assert (await auth.ask(PAGE, cookie=cookie)).status == 403
 
@@ -69,7 +69,7 @@ async def test_a_session_by_a_group_ends_when_the_user_leaves_the_group(
     settings: AuthSettings, routes: FakeRoutes, eventually: Eventually
 ) -> None:
     async with running_auth(settings) as auth:
-        routes.tell(route("c2", "bob", shares=(share("groups/astro"),)))
+        routes.send(route("c2", "bob", shares=(share("groups/astro"),)))
         await know(auth, routes, eventually)
         cookie = await opened(auth, await auth.link("c2", await auth.login("ann", "ann's")))
         assert (await auth.ask(PAGE, cookie=cookie)).status == 200
@@ -82,7 +82,7 @@ async def test_a_link_carries_no_roles_an_admins_session_ends_with_the_role(
     settings: AuthSettings, routes: FakeRoutes, eventually: Eventually
 ) -> None:
     async with running_auth(settings) as auth:
-        routes.tell(route("c2", "bob"))
+        routes.send(route("c2", "bob"))
         await know(auth, routes, eventually)
         cookie = await opened(auth, await auth.link("c2", await auth.login("root", "root's")))
         assert (await auth.ask(PAGE, cookie=cookie)).status == 200

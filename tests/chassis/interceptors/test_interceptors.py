@@ -55,7 +55,7 @@ def raising(error: Exception) -> Any:
     return behaviour
 
 
-async def test_what_authenticate_refuses_is_told_by_errors_and_counted_by_observe(running: Running) -> None:
+async def test_what_authenticate_refuses_is_answered_by_errors_and_counted_by_observe(running: Running) -> None:
     labels = {"method": "AuthService.WhoAmI", "code": "UNAUTHENTICATED"}
     before = REGISTRY.get_sample_value("headrace_rpc_seconds_count", labels) or 0
     assert isinstance(await failure(running.auth.WhoAmI(WHO_AM_I)), errors.TokenInvalid)
@@ -114,7 +114,7 @@ async def test_the_client_catches_the_class_that_the_server_raised(
     assert type(error) is heard
 
 
-async def test_an_unexpected_error_is_told_in_brief_with_a_request_id_to_ask_about(running: Running) -> None:
+async def test_an_unexpected_error_is_answered_in_brief_with_a_request_id(running: Running) -> None:
     running.fake.auth.behaviour = raising(KeyError("the password is hunter2"))
     error = await failure(running.auth.Login(LOGIN, metadata=(("x-request-id", "r-17"),)))
     assert isinstance(error, errors.InternalError)
@@ -123,14 +123,14 @@ async def test_an_unexpected_error_is_told_in_brief_with_a_request_id_to_ask_abo
 
 
 async def test_each_answer_tells_the_version_of_the_service(running: Running) -> None:
-    told = ("headrace-version", version("headrace-chassis"))
+    sent = ("headrace-version", version("headrace-chassis"))
     call = running.auth.Login(LOGIN)
     await call
-    assert told in list(await call.trailing_metadata())
+    assert sent in list(await call.trailing_metadata())
     running.fake.auth.behaviour = raising(errors.InvalidRequest("no"))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await running.auth.Login(LOGIN)
-    assert told in list(caught.value.trailing_metadata())
+    assert sent in list(caught.value.trailing_metadata())
 
 
 @pytest.mark.parametrize("serialised", [False, True])

@@ -136,7 +136,7 @@ async def test_a_replica_that_cannot_renew_stops_believing_in_its_leases(redis: 
     assert leases.held == {}
 
 
-async def test_losing_is_told_before_others_get_it(redis: Redis) -> None:
+async def test_a_loss_is_reported_before_others_get_the_shard(redis: Redis) -> None:
     a, b = replica(redis, "a"), replica(redis, "b")
     lost: list[int] = []
     a.on_lose(lost.append)
@@ -150,7 +150,7 @@ async def test_losing_is_told_before_others_get_it(redis: Redis) -> None:
     assert sorted(b.held) == sorted(lost)
 
 
-async def test_gaining_is_told_with_the_fence_at_hand(redis: Redis) -> None:
+async def test_a_gain_is_reported_with_its_fence_held(redis: Redis) -> None:
     leases = replica(redis, "a")
     fences: dict[int, int] = {}
     leases.on_gain(lambda shard: fences.setdefault(shard, leases.held[shard]))

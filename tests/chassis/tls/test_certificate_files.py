@@ -114,7 +114,7 @@ async def test_a_secret_that_is_swapped_by_symlink_is_taken_up(
 
 
 @pytest.mark.parametrize("broken", ["half a certificate", "another key", "no authority", "nothing"])
-async def test_what_cannot_be_used_is_told_once_and_the_old_stays(
+async def test_files_that_cannot_be_used_are_logged_once_and_the_old_stay(
     service: ServiceSettings, files: Path, authority: Authority, broken: str, logged: MutableSequence[Any]
 ) -> None:
     address = service.internal_listen
@@ -132,9 +132,9 @@ async def test_what_cannot_be_used_is_told_once_and_the_old_stays(
         assert await served(address) == before
     async with open_channel(address, reading(service, client_files(files, authority))) as channel:
         await health(channel).Check(health_pb2.HealthCheckRequest())
-    [told] = [line for line in logged if line["event"] == FAILED]
-    assert told["log_level"] == "warning"
-    assert str(files) in told["error"]
+    [warning] = [line for line in logged if line["event"] == FAILED]
+    assert warning["log_level"] == "warning"
+    assert str(files) in warning["error"]
 
     write(files, renewed, authority)
     assert await served(address) == renewed.cert_pem.decode().strip()

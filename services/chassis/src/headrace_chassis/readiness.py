@@ -1,4 +1,4 @@
-"""Tells the parent of this process that it is ready."""
+"""Reports to the parent process that this one is ready."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class ChecksPasswords(Protocol):
 
 @runtime_checkable
 class ChecksTokens(Protocol):
-    """Ability: knows users by tokens that somebody else issued."""
+    """Ability: knows users by tokens that another system issued."""
 
     async def check_token(self, token: str) -> Identity | None:
         """Return the user, or None for a token of another kind: then the next authenticator is asked.
@@ -89,7 +89,7 @@ class KnowsUsers(Protocol):
 
 @runtime_checkable
 class Warns(Protocol):
-    """Ability: has something to tell everybody who logs in by it."""
+    """Ability: has a warning for everybody who logs in by it."""
 
     @property
     def warning(self) -> str:

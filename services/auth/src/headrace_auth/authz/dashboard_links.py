@@ -50,7 +50,7 @@ class DashboardLinks:
         user = replace(caller, roles=frozenset[str](), groups=groups)
         if not await self.users.may_connect(user, route.access):
             raise PermissionDenied(
-                f"a link names no roles, and {caller.method} cannot tell later whether {caller.user} is an admin: open "
+                f"a link names no roles, and {caller.method} cannot say later whether {caller.user} is an admin: open "
                 "this dashboard with an access token in each request"
             )
         return user

@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pool
 from headrace.v1 import right_pb2
 from headrace.v1.enums import Right
 
-# Contracts of others carry no option of ours. gRPC's own services tell nothing about users or clusters.
+# Contracts of others carry no option of ours. gRPC's own services reveal nothing about users or clusters.
 FOREIGN_SERVICES = {
     "grpc.health.v1.Health": Right.ANYONE,
     "grpc.reflection.v1alpha.ServerReflection": Right.ANYONE,
