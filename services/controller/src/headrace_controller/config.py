@@ -148,7 +148,7 @@ class Settings(ServiceSettings):
         default=86400, ge=0, description="Seconds for which the record and the logs of an ended cluster are kept."
     )
     resync_seconds: float = Field(
-        default=300,
+        default=3600,
         gt=0,
         description="Seconds in which a replica checks all of its clusters once, a few at a time, for missed events.",
     )

@@ -126,7 +126,7 @@ class ClusterMirror:
 
     async def _read_all(self) -> None:
         """Reads what differs from the store, and drops what the store does not have."""
-        through = await self._store.reads.version()
+        through = await self._latest()
         unlisted = set(self._clusters)
         listed = await self._store.reads.ids()
         unlisted.difference_update(listed)

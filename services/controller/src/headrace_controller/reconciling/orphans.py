@@ -53,6 +53,7 @@ class Orphans:
         self._grace = grace
         self._clock = clock
         self._found: dict[ClusterId, float] = {}  # with the time since which they are known as orphans
+        self._just_gained: set[int] = set()
         self._new = asyncio.Event()
 
     def check(self, cluster: ClusterId) -> None:
@@ -63,9 +64,8 @@ class Orphans:
 
     def gained(self, shard: int) -> None:
         """Looks after the orphans of a shard that this replica has got."""
-        for cluster in self._processes.clusters():
-            if self._shards.of(cluster) == shard and self._mirror.get(cluster) is None:
-                self.check(cluster)
+        self._just_gained.add(shard)
+        self._new.set()
 
     async def run(self) -> None:
         """Works until cancelled, and only while there are orphans."""
@@ -74,11 +74,20 @@ class Orphans:
             await self._new.wait()
             self._new.clear()
             await self._mirror_is_fresh()
+            self._check_gained()
             for cluster in list(self._found):
                 if await self._settled(cluster):
                     self._found.pop(cluster, None)
             if self._found:
                 await self._pause()
+
+    def _check_gained(self) -> None:
+        """Finds the orphans of shards that were just gained."""
+        if self._just_gained:
+            for cluster in self._processes.clusters():
+                if self._mirror.get(cluster) is None and self._shards.of(cluster) in self._just_gained:
+                    self.check(cluster)
+            self._just_gained.clear()
 
     async def _mirror_is_fresh(self) -> None:
         while True:

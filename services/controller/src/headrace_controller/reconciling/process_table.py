@@ -36,6 +36,7 @@ class ProcessTable:
         self._changed = changed
         self._by_cluster: dict[ClusterId, dict[str, ProcessStatus]] = {}
         self._running: Counter[Role] = Counter()
+        self._gauges = {role: metrics.PROCESSES.labels(role) for role in Role}
         self._changed_meanwhile: set[ClusterId] | None = None
         self.known = asyncio.Event()
 
@@ -117,10 +118,11 @@ class ProcessTable:
             self._changed(cluster)
 
     def _count(self, before: Iterable[ProcessStatus], after: Iterable[ProcessStatus]) -> None:
-        self._running.subtract(status.role for status in before if _is_alive(status))
-        self._running.update(status.role for status in after if _is_alive(status))
-        for role in Role:
-            metrics.PROCESSES.labels(role).set(self._running[role])
+        for statuses, step in ((before, -1), (after, 1)):
+            for status in statuses:
+                if _is_alive(status):
+                    self._running[status.role] += step
+                    self._gauges[status.role].set(self._running[status.role])
 
 
 def _is_alive(status: ProcessStatus) -> bool:

@@ -13,10 +13,10 @@ from headrace.errors import ClusterNotFound
 from headrace.resource_names import cluster_name
 from headrace_chassis.redis.connection import store_errors
 from headrace_chassis.redis.lua import Argument, Script, load
-from headrace_chassis.redis.reads import Reads
 from headrace_controller.keys import Keys
 from headrace_controller.model import ClusterId, Event, UserId
 from headrace_controller.store.codec import pack, text
+from headrace_controller.store.kept_connection import KeptConnection
 
 _PACKAGE = "headrace_controller"
 
@@ -29,17 +29,17 @@ class Connection:
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
-        self._reads = Reads(redis)
+        self._kept = KeptConnection(redis)
         self.keys = keys
 
     async def command(self, *command: Argument) -> Any:
         with store_errors():
             return await cast("Any", self._redis.execute_command(*command))
 
-    async def read(self, *command: Argument) -> Any:
-        """As `command` but cheaper: for commands that only read and are answered in plain bytes."""
+    async def read_alone(self, *command: Argument) -> Any:
+        """As `command` but cheaper: for one caller at a time, to read what is answered in plain bytes."""
         with store_errors():
-            return await self._reads.ask(*command)
+            return await self._kept.ask(*command)
 
     async def commands(self, *commands: Sequence[Argument], atomically: bool = False) -> list[Any]:
         """Sends several commands at once; `atomically`, nothing else comes between them."""

@@ -72,8 +72,8 @@ class Reads:
         return [ClusterId(cluster.decode()) for answer in answers for cluster in answer]
 
     async def version(self) -> int:
-        """Returns the revision of the latest write; 0: Redis is empty."""
-        return int(cast("bytes | None", await self._connection.read("GET", self._keys.version())) or 0)
+        """Returns the revision of the latest write; 0: Redis is empty. For one caller at a time."""
+        return int(cast("bytes | None", await self._connection.read_alone("GET", self._keys.version())) or 0)
 
     async def exists(self, cluster: ClusterId) -> bool:
         """Whether there is a record, readable or not."""
