@@ -19,7 +19,7 @@ def test_options_are_an_object_to_fill_in(gateway: Gateway) -> None:
         assert cluster.report().status.name == "RUNNING"
 
 
-def test_a_slip_of_the_pen_is_told_at_once(gateway: Gateway) -> None:
+def test_a_typo_is_an_error_at_once(gateway: Gateway) -> None:
     options = gateway.cluster_options()
     with pytest.raises(AttributeError, match="did you mean 'worker_memory'"):
         options.worker_memry = "1 GiB"
