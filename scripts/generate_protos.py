@@ -1,4 +1,4 @@
-"""Generates the Python stubs and plain enums of protos/ into client/src; with --check only tells whether they are up to date.
+"""Generates the Python stubs and plain enums of protos/ into client/src; with --check only reports differences.
 
 The generator is old on purpose: what it writes works with every protobuf from 4.25 on. It lives in an environment of
 its own (.venv-protos), made here when it is missing.

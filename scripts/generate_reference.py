@@ -1,6 +1,6 @@
 """Writes the tables of docs/operating.md from the code; with --check only reports whether they are up to date.
 
-A table stands between ``<!-- settings: MODULE -->``, ``<!-- metrics: MODULE -->`` or ``<!-- keys: MODULE -->`` and ``<!-- end -->``.
+A table stands between ``<!-- KIND: MODULE -->`` and ``<!-- end -->``; KIND is settings, metrics or keys.
 """
 
 from __future__ import annotations
