@@ -281,6 +281,12 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
                 return cluster
         raise errors.ClusterNotFound(f"there is no cluster {wanted} that you may see")
 
+    def find_running(self, name: str, context: Any) -> FakeCluster:
+        cluster = self._find(name, context)
+        if cluster.record.status.phase != cluster_pb2.PHASE_RUNNING:
+            raise errors.ClusterNotFound(f"there is no running cluster {cluster.id} that you may open")
+        return cluster
+
     def _living(self, name: str, context: Any) -> FakeCluster:
         cluster = self._find(name, context)
         if not cluster.lives:

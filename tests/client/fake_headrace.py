@@ -26,7 +26,7 @@ class FakeHeadrace(FakeClusters):
     """What the client's tests run against; attributes change how it behaves."""
 
     def __init__(self, directory: Path) -> None:
-        self.auth = FakeAuth()
+        self.auth = FakeAuth(self.find_running)
         super().__init__(self.auth.caller)
         self.calls: list[str] = []
         self.requests: list[Any] = []

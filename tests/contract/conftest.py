@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -29,13 +29,21 @@ if TYPE_CHECKING:
     LogIn = Callable[[str], Awaitable[User]]
 
 
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory whose path is short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="hrc-"))
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.fixture(params=["real", "fake"])
-async def log_in(request: pytest.FixtureRequest, redis_url: str, redis: Redis) -> AsyncIterator[LogIn]:
+async def log_in(
+    request: pytest.FixtureRequest, directory: Path, redis_url: str, redis: Redis
+) -> AsyncIterator[LogIn]:
     """Logs users in at either server."""
     _ = redis  # flushed
-    directory = Path(tempfile.mkdtemp(prefix="hrc-"))
     async with AsyncExitStack() as stack:
-        stack.callback(shutil.rmtree, directory)
         yield await (_real(stack, directory, redis_url) if request.param == "real" else _fake(stack, directory))
 
 
