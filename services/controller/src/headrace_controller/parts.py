@@ -201,6 +201,7 @@ class Parts:
             processes=self.processes,
             adoption=self.adoption,
             executor=self.executor,
+            queue=self.queue,
             grace=self.settings.orphan_grace_seconds,
             clock=self.clock,
         )

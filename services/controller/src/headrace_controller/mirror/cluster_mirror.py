@@ -19,7 +19,7 @@ from headrace_controller.store import Change, ChangeKind, Store, StoredCluster, 
 from headrace_controller.store.values import shown
 
 log = logs.get_logger()
-_BATCH = 100
+_BATCH = 50
 # By then the stream has long delivered what was written before, or the store is in trouble.
 _FRESH_SECONDS = 5.0
 _AFTER_RESTART = 2**63

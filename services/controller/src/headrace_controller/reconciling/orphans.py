@@ -16,11 +16,13 @@ from headrace_controller.model import ClusterId
 from headrace_controller.reconciling.adoption import Adoption
 from headrace_controller.reconciling.executor import Executor
 from headrace_controller.reconciling.process_table import ProcessTable
+from headrace_controller.reconciling.queue import WorkQueue
 from headrace_controller.reconciling.shards import Shards
 from headrace_controller.store.reads import Reads
 
 log = logs.get_logger()
 _CHECKS = 20  # within the grace
+_AT_ONCE = 16
 
 
 class Orphans:
@@ -41,6 +43,7 @@ class Orphans:
         processes: ProcessTable,
         adoption: Adoption,
         executor: Executor,
+        queue: WorkQueue[ClusterId],
         grace: float,
         clock: Callable[[], float],
     ) -> None:
@@ -50,6 +53,7 @@ class Orphans:
         self._processes = processes
         self._adoption = adoption
         self._executor = executor
+        self._queue = queue
         self._grace = grace
         self._clock = clock
         self._found: dict[ClusterId, float] = {}  # with the time since which they are known as orphans
@@ -74,19 +78,20 @@ class Orphans:
             await self._new.wait()
             self._new.clear()
             await self._mirror_is_fresh()
-            self._check_gained()
-            for cluster in list(self._found):
-                if await self._settled(cluster):
-                    self._found.pop(cluster, None)
+            self._queue_gained()
+            found = list(self._found)
+            for start in range(0, len(found), _AT_ONCE):
+                await asyncio.gather(*map(self._settle, found[start : start + _AT_ONCE]))
             if self._found:
                 await self._pause()
 
-    def _check_gained(self) -> None:
-        """Finds the orphans of shards that were just gained."""
+    def _queue_gained(self) -> None:
+        """Queues what runs without a living record in shards that were just gained."""
         if self._just_gained:
             for cluster in self._processes.clusters():
-                if self._mirror.get(cluster) is None and self._shards.of(cluster) in self._just_gained:
-                    self.check(cluster)
+                record = self._mirror.get(cluster)
+                if (record is None or record.status.phase.ended) and self._shards.of(cluster) in self._just_gained:
+                    self._queue.add(cluster)
             self._just_gained.clear()
 
     async def _mirror_is_fresh(self) -> None:
@@ -106,6 +111,10 @@ class Orphans:
                 await self._new.wait()
         except TimeoutError:
             self._new.set()
+
+    async def _settle(self, cluster: ClusterId) -> None:
+        if await self._settled(cluster):
+            self._found.pop(cluster, None)
 
     async def _settled(self, cluster: ClusterId) -> bool:
         """Adopts or stops a cluster; returns whether nothing is left to do."""

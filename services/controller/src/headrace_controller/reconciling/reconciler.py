@@ -66,7 +66,8 @@ class Reconciler:
         self._just_gained: set[int] = set()
 
     def added(self, cluster: Cluster) -> None:
-        self._queue.add(cluster.id)
+        if not cluster.status.phase.ended:  # what still runs of it is queued by the table of processes
+            self._queue.add(cluster.id)
 
     def updated(self, _old: Cluster, new: Cluster) -> None:
         self._queue.add(new.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import cast
 
@@ -16,6 +17,7 @@ from headrace_controller.store.pieces import with_pieces
 from headrace_controller.store.values import StoredCluster
 
 log = logs.get_logger()
+_MANY_FIELDS = 500
 _read = plain_script("read")
 _Found = tuple[list[bytes], int, list[bytes | None]]  # values, whether the workers are complete, their fields
 
@@ -63,6 +65,8 @@ class Reads:
                 differing[cluster] = None
             elif not isinstance(answer, int) and (found := _unpacked(cluster, base, answer)):
                 differing[cluster] = found
+                if len(answer[2]) > _MANY_FIELDS:
+                    await asyncio.sleep(0)  # others must get their turn
         return differing
 
     async def ids(self) -> list[ClusterId]:

@@ -1,0 +1,77 @@
+"""What a backend is told of a process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import pytest
+from tests.controller.builders import running_cluster, worker
+
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_controller.backends.base import BackendError
+from headrace_controller.backends.process import SCHEDULER, ProcessKey, Role
+from headrace_controller.model import Cluster, Group, Resources
+from headrace_controller.profiles import Profiles
+from headrace_controller.reconciling.launch_specs import LaunchSpecs
+
+
+class OneProfile:
+    """Profiles of which one is left."""
+
+    def backend_of(self, key: str) -> str | None:
+        return "local" if key == "default" else None
+
+
+class Tokens:
+    def issue(self, cluster: str) -> str:
+        return f"token of {cluster}"
+
+
+SPECS = LaunchSpecs(cast("Profiles", OneProfile()), {"local": ["conda_prefix"]}, cast("AgentTokens", Tokens()), "PEM")
+GPU = Group(name="gpu", options={"worker_gpus": 2, "conda_prefix": "/gpu"})
+
+
+def cluster() -> Cluster:
+    made = running_cluster(
+        worker("gpu-1-abcdef"),
+        groups=[Group(), GPU],
+        spec={
+            "profile": "default",
+            "tags": {"team": "a"},
+            "options": {
+                "worker_cores": 2.0,
+                "worker_memory": 2**30,
+                "conda_prefix": "/env",
+                "environment": {"A": "1"},
+                "unknown": "x",
+            },
+        },
+    )
+    return replace(made, generation=3)
+
+
+def test_a_worker_has_the_shape_of_its_group() -> None:
+    (spec,) = SPECS.make(cluster(), ["gpu-1-abcdef"], b"manifest")
+    assert spec.key == ProcessKey("c1", "gpu-1-abcdef")
+    assert (spec.backend, spec.role, spec.generation, spec.owner) == ("local", Role.WORKER, 3, "ann")
+    assert (spec.agent_token, spec.agent_ca_pem) == ("token of c1", "PEM")
+    assert spec.resources == Resources(cores=2.0, memory_bytes=2**30, gpus=2)
+    assert spec.environment == {"A": "1"}
+    assert spec.labels == {"owner": "ann", "profile": "default", "group": "gpu", "tag/team": "a"}
+    assert spec.settings == {"conda_prefix": "/gpu"}
+    assert spec.manifest == b""
+
+
+def test_the_scheduler_keeps_the_manifest_and_has_no_shape() -> None:
+    (spec,) = SPECS.make(cluster(), [SCHEDULER], b"manifest")
+    assert (spec.role, spec.manifest, spec.resources) == (Role.SCHEDULER, b"manifest", Resources())
+    assert spec.settings == {"conda_prefix": "/env"}
+    assert "group" not in spec.labels
+
+
+def test_without_its_profile_nothing_tells_the_backend() -> None:
+    gone = cluster()
+    gone = replace(gone, spec=replace(gone.spec, profile="gone"))
+    with pytest.raises(BackendError, match="profile 'gone'"):
+        SPECS.make(gone, [SCHEDULER], b"")
