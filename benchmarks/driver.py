@@ -1,4 +1,4 @@
-"""Runs one scenario at a time against a gateway, for either system: their clients have the same names.
+"""Runs one scenario at a time against a gateway, for any system: their clients have the same names.
 
 Started by `run.py` with the interpreter of the system's own environment: ``driver.py MODULE ADDRESS``.
 Reads a JSON object ``{"scenario": name, ...arguments}`` a line, answers a JSON object a line. Times are seconds.
@@ -44,7 +44,7 @@ def pids_of(client):
 
 @contextlib.contextmanager
 def connected(g):
-    """A cluster with a client. Leaves when all of its processes have ended: what comes next has the machine alone."""
+    """A cluster with a client. At its end it waits until all processes have ended, so that the machine is free."""
     with g.new_cluster() as cluster, cluster.get_client() as client:
         yield cluster, client
         pids = pids_of(client)
@@ -165,7 +165,7 @@ async def _watch_get(seconds):
 
 
 def watch_get(seconds):
-    """One user's GETs, one after the other, while others do as they please."""
+    """One user's GETs, one after the other, while other users create clusters."""
     return asyncio.run(_watch_get(seconds))
 
 
@@ -200,7 +200,7 @@ def main():
         scenario = by_name[arguments.pop("scenario")]
         try:
             answer = scenario(**arguments)
-        except Exception as error:  # noqa: BLE001 - told to run.py, which reports it
+        except Exception as error:  # noqa: BLE001 - sent to run.py, which reports it
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 
-from tests.proxy.fake_controller import FakeController
+from tests.fake_routes import FakeRoutes
 from tests.proxy.running_proxy import RunningProxy, write_settings
 
 from headrace_chassis.tls.certificates import Authority
@@ -33,7 +33,7 @@ async def main() -> None:
 
 async def measure(count: int, directory: Path) -> dict[str, str]:
     settings = write_settings(directory, Authority.create("benchmark", timedelta(hours=1)))
-    controller = FakeController(settings["route_address"])
+    controller = FakeRoutes(settings["route_address"])
     for number in range(count):
         controller.set(f"r{number}", NOWHERE)
     await controller.start()
@@ -45,7 +45,7 @@ async def measure(count: int, directory: Path) -> dict[str, str]:
         await controller.stop()
 
 
-async def _figures(proxy: RunningProxy, controller: FakeController, count: int) -> dict[str, str]:
+async def _figures(proxy: RunningProxy, controller: FakeRoutes, count: int) -> dict[str, str]:
     begun = monotonic()
     await proxy.start()
     ready = monotonic() - begun
@@ -70,7 +70,7 @@ async def _figures(proxy: RunningProxy, controller: FakeController, count: int) 
     }
 
 
-async def _add(controller: FakeController, cluster: str) -> float:
+async def _add(controller: FakeRoutes, cluster: str) -> float:
     begun = monotonic()
     return await controller.acknowledgement(controller.set(cluster, NOWHERE)) - begun
 

@@ -1,11 +1,13 @@
 """Measures headrace beside dask-gateway in one interleaved run, and prints a table: ``make bench``.
 
-Medians [min-max] of the rounds; the last column is headrace / dask-gateway of the medians.
-On a shared machine trust the ratios.
+With ``--before CHECKOUT`` an older headrace is measured in the same run, from that checkout and its .venv.
+Medians [min-max] of the rounds; the ratios are headrace / dask-gateway and headrace / before of the medians. On a
+shared machine trust the ratios.
 """
 
 import argparse
 import json
+import os
 import statistics
 import sys
 from contextlib import ExitStack
@@ -40,12 +42,20 @@ class Table:
         sys.stderr.write(f"  {system}: {row} {figure:.4g}\n")
 
     def lines(self):
-        yield "| what | dask-gateway | headrace | ratio |"
-        yield "|---|---|---|---|"
+        measured = {system for by_system in self.figures.values() for system in by_system}
+        others = [system for system in ("dask-gateway", "before") if system in measured]
+        heads = ["what", *others, "headrace", *(f"headrace / {other}" for other in others)]
+        yield f"| {' | '.join(heads)} |"
+        yield "|---" * len(heads) + "|"
         for row, by_system in self.figures.items():
-            peer, ours = by_system.get("dask-gateway", []), by_system.get("headrace", [])
-            ratio = f"{statistics.median(ours) / statistics.median(peer):.3g}" if peer and ours else ""
-            yield f"| {row} | {_show(peer)} | {_show(ours)} | {ratio} |"
+            ours = by_system.get("headrace", [])
+            cells = [*(_show(by_system.get(other, [])) for other in others), _show(ours)]
+            cells += [_ratio(ours, by_system.get(other, [])) for other in others]
+            yield f"| {row} | {' | '.join(cells)} |"
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> str:
+    return f"{statistics.median(ours) / statistics.median(theirs):.3g}" if ours and theirs else ""
 
 
 def _show(figures: list[float]) -> str:
@@ -69,7 +79,7 @@ def measure_burst(table: Table, running: list[systems.System], rounds: int, clus
     for _ in range(rounds):
         for system in running:
             with system.driver() as many, system.driver() as one:
-                one.send("watch_get", seconds=6 if system.name == "headrace" else 16)
+                one.send("watch_get", seconds=6 if system.is_headrace else 16)
                 one.receive()  # its own cluster runs
                 burst = many.ask("burst", clusters=clusters)
                 watch = one.receive()
@@ -82,7 +92,7 @@ def measure_burst(table: Table, running: list[systems.System], rounds: int, clus
 def measure_data_path(table: Table, running: list[systems.System], rounds: int) -> None:
     for _ in range(rounds):
         for system in running:
-            ways = ("proxied", "direct") if system.name == "headrace" else ("proxied",)
+            ways = ("proxied", "direct") if system.is_headrace else ("proxied",)
             for way in ways:
                 with system.driver(DASK_HEADRACE__CONNECT=way) as driver:
                     answer = driver.ask("data_path", megabytes=100)
@@ -95,7 +105,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="0: only the rates of GET and LIST, three rounds")
     parser.add_argument("--clusters", type=int, default=25, help="clusters at once in the burst")
     parser.add_argument("--listed", type=int, default=1000, help="clusters in LIST; 0 leaves GET and LIST rates out")
-    parser.add_argument("--only", choices=["headrace", "dask-gateway"])
+    parser.add_argument("--only", choices=["headrace", "dask-gateway"], help="not the other one")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="also measure the headrace of this checkout")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     table = Table()
@@ -103,6 +114,8 @@ def main() -> None:
         running: list[systems.System] = []
         if arguments.only != "headrace":
             running.append(stack.enter_context(systems.peer()))
+        if arguments.before:
+            running.append(stack.enter_context(systems.headrace("before", arguments.before.resolve())))
         if arguments.only != "dask-gateway":
             running.append(stack.enter_context(systems.headrace()))
         if arguments.rounds:
@@ -112,6 +125,7 @@ def main() -> None:
         if arguments.listed:
             throughput.measure(table, running, arguments.rounds // 2 or 3, arguments.listed)
     print("\n".join(table.lines()))
+    print("\nLoad of the machine in the last 1, 5 and 15 minutes:", *(f"{load:.1f}" for load in os.getloadavg()))
     if arguments.json:
         arguments.json.write_text(json.dumps(table.figures, indent=1))
 

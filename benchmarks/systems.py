@@ -1,4 +1,4 @@
-"""The two systems, each with an environment of its own, started and stopped."""
+"""The systems, each with an environment of its own, started and stopped."""
 
 import json
 import os
@@ -67,13 +67,12 @@ def h2load() -> str:
 
 
 class Driver:
-    """A `driver.py` in some environment, asked over its standard input."""
+    """A script in some environment that answers requests over its standard input and output, a JSON object a line."""
 
-    def __init__(self, python: Path, module: str, address: str, env: dict[str, str]) -> None:
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
         self.process = subprocess.Popen(
-            [str(python), str(HERE / "driver.py"), module, address],
-            env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
 
     def send(self, scenario: str, **arguments: object) -> None:
         self.process.stdin.write(json.dumps({"scenario": scenario, **arguments}) + "\n")
@@ -98,33 +97,45 @@ class Driver:
 
 
 class System:
-    """A running gateway."""
+    """A running gateway.
 
-    name: str
-    module: str
+    Attributes
+    ----------
+    name
+        Its column of the table.
+    module
+        Package of its client.
+    checkout
+        Repository that it runs from; for headrace only.
+    """
 
-    def __init__(self, python: Path, address: str, env: dict[str, str]) -> None:
-        self.python, self.address, self.env = python, address, env
+    def __init__(self, name: str, module: str, python: Path, address: str, env: dict[str, str]) -> None:
+        self.name, self.module, self.python, self.address, self.env = name, module, python, address, env
+        self.checkout = HERE.parent
+
+    @property
+    def is_headrace(self) -> bool:
+        return self.module == "headrace"
 
     @contextmanager
     def driver(self, **env: str):
-        driver = Driver(self.python, self.module, self.address, self.env | env)
+        """A `driver.py` with this system's client."""
+        with self._started("driver.py", self.module, self.address, env=env) as driver:
+            yield driver
+
+    @contextmanager
+    def sender(self):
+        """A `rates_side.py`, which knows the contract of this system's checkout."""
+        with self._started("rates_side.py", str(self.checkout / "benchmarks"), env={}) as driver:
+            yield driver
+
+    @contextmanager
+    def _started(self, script: str, *arguments: str, env: dict[str, str]):
+        driver = Driver([str(self.python), str(HERE / script), *arguments], self.env | env)
         try:
             yield driver
         finally:
             driver.close()
-
-
-class Peer(System):
-    """dask-gateway from its wheels, with its Go proxy and the local backend."""
-
-    name, module = "dask-gateway", "dask_gateway"
-
-
-class Headrace(System):
-    """headrace as `headrace up` runs it."""
-
-    name, module = "headrace", "headrace"
 
 
 def _wait(process: subprocess.Popen, ready, what: str) -> None:
@@ -166,6 +177,7 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def peer():
+    """dask-gateway from its wheels, with its Go proxy and the local backend."""
     bin_ = environment("peer", [*PEER, "distributed", "bokeh"])
     with tempfile.TemporaryDirectory(prefix="peer-") as name:
         directory, port = Path(name), free_port()
@@ -175,16 +187,20 @@ def peer():
         address = f"http://127.0.0.1:{port}"
         command = [str(bin_ / "dask-gateway-server"), "-f", str(config)]
         with _running(command, env, directory, lambda: _answers(f"{address}/api/health"), "dask-gateway"):
-            yield Peer(bin_ / "python", address, env)
+            yield System("dask-gateway", "dask_gateway", bin_ / "python", address, env)
 
 
 @contextmanager
-def headrace():
-    with tempfile.TemporaryDirectory(prefix="hr-") as name:
-        directory = Path(name)
+def headrace(name: str = "headrace", checkout: Path = HERE.parent):
+    """headrace as `headrace up` of a checkout runs it, with the checkout's own .venv or, for this one, this Python."""
+    python = Path(sys.executable) if checkout == HERE.parent else checkout / ".venv" / "bin" / "python"
+    with tempfile.TemporaryDirectory(prefix="hr-") as folder:
+        directory = Path(folder)
         data = directory / "data"
-        # As the other: clusters that sleep are not given up.
+        # As in dask-gateway: clusters that sleep are not given up.
         env = os.environ | {"HEADRACE_DATA_DIR": str(data), "HEADRACE_CONTROLLER_START_TIMEOUT_SECONDS": "3600"}
-        command = [sys.executable, "-m", "headrace.cli", "up", "--port", str(free_port())]
-        with _running(command, env, directory, (data / "gateway.json").exists, "headrace"):
-            yield Headrace(Path(sys.executable), "", env)
+        command = [str(python), "-m", "headrace.cli", "up", "--port", str(free_port())]
+        with _running(command, env, directory, (data / "gateway.json").exists, name):
+            system = System(name, "headrace", python, "", env)
+            system.checkout = checkout
+            yield system

@@ -1,7 +1,7 @@
-"""Requests a second through each system's edge, made by h2load: GET of one cluster, LIST of many.
+"""Requests per second through each system's edge, sent by h2load: GET of one cluster, LIST of many.
 
-A gRPC call is a POST over HTTP/2 whose body is a length and a message. h2load decodes nothing and takes 0.06 ms of a
-processor for a request: clients that decode (k6) take up to half of a machine on which the server runs as well.
+A gRPC call is a POST over HTTP/2 whose body is a length and a message. h2load decodes nothing and uses 0.06 ms of a
+processor for a request. Clients that decode (k6) use up to half of a machine that the server shares.
 """
 
 import base64
@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,30 +24,44 @@ SECONDS = 5
 
 def measure(table, running: list[systems.System], rounds: int, listed: int) -> None:
     h2load = systems.h2load()
-    sides = [_PeerSide(system) if system.name == "dask-gateway" else _HeadraceSide(system) for system in running]
-    for side in sides:
-        side.fill(listed)
-    for _ in range(rounds):
-        for what in ("GET one", f"LIST {listed}"):
-            for users in (1, 64):
-                for side in sides:
-                    rate = _load(h2load, side.request(what.split()[0]), users)
-                    table.add(f"{what}, {users} at once, requests/s", side.name, rate)
-                    # A server goes on with what was asked of it when nobody listens any more: its next answer comes
-                    # after that, and then the other system has the machine alone.
-                    side.request("GET")
-    for side in sides:
-        side.empty()
+    rows = {
+        "GET one": "GET",
+        "GET one, no older than the caller's last": "GET SEEN",
+        f"LIST {listed}": "LIST",
+        f"LIST {listed}, view FULL": "LIST FULL",
+    }
+    with ExitStack() as stack:
+        sides = [_side(system, stack) for system in running]
+        for side in sides:
+            side.fill(listed)
+        for _ in range(rounds):
+            for row, what in rows.items():
+                for users in (1, 64):
+                    # The other systems answer GET with no promise to skip, and have one view.
+                    for side in sides if what in ("GET", "LIST") else [s for s in sides if s.name == "headrace"]:
+                        rate = _load(h2load, side.request(what), users)
+                        table.add(f"{row}, {users} at once, requests/s", side.name, rate)
+                        # A server still works on requests whose caller has gone: its next answer comes after these,
+                        # and then the next system has the machine alone.
+                        side.request("GET")
+        for side in sides:
+            side.empty()
 
 
 @dataclass(frozen=True)
 class Request:
-    """An HTTP request, a POST if it has a body, and how many bytes its right answer has."""
+    """An HTTP request, a POST if it has a body, and the number of bytes of its correct answer."""
 
     url: str
     headers: dict[str, str]
     answer_bytes: int
     body: bytes = b""
+
+
+def _side(system: systems.System, stack: ExitStack):
+    if not system.is_headrace:
+        return _PeerSide(system)
+    return _RemoteSide(system.name, stack.enter_context(system.sender()))
 
 
 def _load(h2load: str, request: Request, users: int) -> float:
@@ -68,8 +82,25 @@ def _load(h2load: str, request: Request, users: int) -> float:
     return done / SECONDS
 
 
+class _RemoteSide:
+    """The side of a headrace, in an environment and with a contract of its own."""
+
+    def __init__(self, name: str, sender: systems.Driver) -> None:
+        self.name, self._sender = name, sender
+
+    def fill(self, count: int) -> None:
+        self._sender.ask("fill", count=count)
+
+    def request(self, what: str) -> Request:
+        answer = self._sender.ask("request", what=what)
+        return Request(**answer | {"body": base64.b64decode(answer["body"])})
+
+    def empty(self) -> None:
+        self._sender.ask("empty")
+
+
 class _PeerSide:
-    """Many clusters of dask-gateway that it takes for running: their processes sleep, and we send their heartbeats."""
+    """Many clusters of dask-gateway. Their processes sleep; the heartbeats sent here make it count them as running."""
 
     def __init__(self, system: systems.System) -> None:
         self.name, self.address = system.name, system.address
@@ -133,12 +164,11 @@ def _sleeping_schedulers(names: set[str]):
     return found.values()
 
 
-class _HeadraceSide:
+class HeadraceSide:
     """Many clusters of headrace whose processes sleep."""
 
-    def __init__(self, system: systems.System) -> None:
-        self.name = system.name
-        self.local = json.loads(Path(system.env["HEADRACE_DATA_DIR"], "gateway.json").read_text())
+    def __init__(self, data_directory: str) -> None:
+        self.local = json.loads(Path(data_directory, "gateway.json").read_text())
         self.target = self.local["address"].removeprefix("https://")
         self.cluster, self.count = "", 0
         with self._channel() as channel:
@@ -168,7 +198,7 @@ class _HeadraceSide:
         from headrace.v1 import cluster_pb2, cluster_service_pb2
 
         request = cluster_service_pb2.CreateClusterRequest(spec=cluster_pb2.ClusterSpec())
-        request.spec.options["start_command"] = ["sleep", "100000"]
+        request.spec.options["start_command"].list_value.items.extend(["sleep", "100000"])
         self.count = count
         with self._stub() as stub:
             for _ in range(count):
@@ -187,11 +217,13 @@ class _HeadraceSide:
         from headrace.v1 import cluster_service_pb2 as pb
 
         with self._stub() as stub:
-            if what == "GET":
+            if what.startswith("GET"):
                 method, message = "GetCluster", pb.GetClusterRequest(name=self.cluster)
                 answer = self._call(stub.GetCluster, message)
+                message.resource_version = answer.resource_version if what == "GET SEEN" else ""
             else:
-                method, message = "ListClusters", pb.ListClustersRequest(page_size=1000)
+                view = pb.CLUSTER_VIEW_FULL if what == "LIST FULL" else pb.CLUSTER_VIEW_BASIC
+                method, message = "ListClusters", pb.ListClustersRequest(page_size=1000, view=view)
                 answer = self._call(stub.ListClusters, message)
                 assert len(answer.clusters) == self.count, f"{len(answer.clusters)} of {self.count} clusters are listed"
         headers = {"Authorization": self.authorization, "Content-Type": "application/grpc", "TE": "trailers"}
@@ -202,7 +234,8 @@ class _HeadraceSide:
         from headrace.v1 import cluster_service_pb2
 
         with self._stub() as stub:
-            self._call(stub.StopAllClusters, cluster_service_pb2.StopAllClustersRequest())
+            request = cluster_service_pb2.BatchStopClustersRequest(filter=cluster_service_pb2.ClusterFilter())
+            self._call(stub.BatchStopClusters, request)
 
 
 def _framed(message) -> bytes:
