@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
 import grpc.aio
@@ -31,7 +32,9 @@ class FakeRoutes(route_service_pb2_grpc.RouteServiceServicer):
         self.routes: dict[str, pb.Route] = {}
         self.subscriptions: list[pb.Subscription] = []
         self.acknowledged = 0
+        self.acknowledged_at = 0.0
         self.rejected: set[str] = set()
+        self._heard = asyncio.Event()
         self._starts = 0
         self._number = 0
         self._readers: set[asyncio.Queue[pb.WatchRoutesResponse | InvalidRequest | None]] = set()
@@ -51,9 +54,13 @@ class FakeRoutes(route_service_pb2_grpc.RouteServiceServicer):
 
     def set(self, cluster: str, scheduler_address: str = "", dashboard_address: str = "") -> int:
         """Adds or changes the route of a cluster of ann's."""
-        name = f"clusters/{cluster}"
-        addresses = {"scheduler_address": scheduler_address, "dashboard_address": dashboard_address}
-        return self.send(pb.Route(cluster=name, owner="users/ann", **addresses))
+        route = pb.Route(
+            cluster=f"clusters/{cluster}",
+            owner="users/ann",
+            scheduler_address=scheduler_address,
+            dashboard_address=dashboard_address,
+        )
+        return self.send(route)
 
     def remove(self, cluster: str) -> int:
         """Removes a route."""
@@ -69,6 +76,13 @@ class FakeRoutes(route_service_pb2_grpc.RouteServiceServicer):
         for reader in self._readers:
             reader.put_nowait(change)
         return self._number
+
+    async def acknowledgement(self, number: int) -> float:
+        """Waits until a version is acknowledged; returns when that was, in seconds of the monotonic clock."""
+        while self.acknowledged != number:
+            self._heard.clear()
+            await self._heard.wait()
+        return self.acknowledged_at
 
     @override
     async def WatchRoutes(self, request_iterator: Requests, context: Any) -> AsyncIterator[pb.WatchRoutesResponse]:
@@ -112,7 +126,9 @@ class FakeRoutes(route_service_pb2_grpc.RouteServiceServicer):
             raise _wrong("version", "is not a version of a WatchRoutesResponse")
         assert int(version[1]) == self._starts, "a version of the stream before"
         self.acknowledged = int(version[2])
+        self.acknowledged_at = monotonic()
         self.rejected = set(message.rejected)
+        self._heard.set()
 
 
 async def _refuse(context: Any, error: InvalidRequest) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 from redis.asyncio import Redis
-from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, running_auth
+from tests.auth.running import Metadata, RunningAuth, running_auth
+from tests.fake_routes import FakeRoutes
 
 from headrace_auth.authenticators import password_file
 from headrace_auth.authenticators.users_file import UserRecord, read_users, write_users
@@ -81,9 +82,10 @@ def settings(directory: Path, users_file: Path, redis: Redis, redis_url: str) ->
 @pytest.fixture
 async def routes(settings: AuthSettings) -> AsyncIterator[FakeRoutes]:
     """The fake controller, running."""
-    fake = FakeRoutes()
-    async with controller(settings.route_address, fake):
-        yield fake
+    fake = FakeRoutes(settings.route_address)
+    await fake.start()
+    yield fake
+    await fake.stop()
 
 
 @pytest.fixture

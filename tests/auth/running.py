@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -13,13 +13,11 @@ import pytest
 from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
-from typing_extensions import override
 
 from headrace._wire.status import from_rpc_error
 from headrace.access import Access, Share
 from headrace.errors import HeadraceError
 from headrace.internal.v1 import route_service_pb2 as routes_pb
-from headrace.internal.v1 import route_service_pb2_grpc
 from headrace.v1 import auth_service_pb2 as pb
 from headrace.v1 import auth_service_pb2_grpc
 from headrace_auth.app import build
@@ -38,48 +36,6 @@ _OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.min_reconnect_backoff_ms", 20),
     ("grpc.max_reconnect_backoff_ms", 50),
 ]
-
-
-class FakeRoutes(route_service_pb2_grpc.RouteServiceServicer):
-    """Sends each reader all routes, then what a test adds."""
-
-    def __init__(self) -> None:
-        self.snapshot: list[routes_pb.Route] = []
-        self.subscriptions: list[routes_pb.Subscription] = []
-        self._readers: list[asyncio.Queue[routes_pb.WatchRoutesResponse]] = []
-
-    def send(self, *routes: routes_pb.Route, removed: tuple[str, ...] = ()) -> None:
-        names = {route.cluster for route in routes} | set(removed)
-        self.snapshot = [route for route in self.snapshot if route.cluster not in names] + list(routes)
-        for reader in self._readers:
-            reader.put_nowait(routes_pb.WatchRoutesResponse(version="n", routes=routes, removed=removed))
-
-    @override
-    async def WatchRoutes(
-        self, request_iterator: AsyncIterator[routes_pb.WatchRoutesRequest], context: Any
-    ) -> AsyncIterator[routes_pb.WatchRoutesResponse]:
-        changes: asyncio.Queue[routes_pb.WatchRoutesResponse] = asyncio.Queue()
-        self.subscriptions.append((await anext(aiter(request_iterator))).subscription)
-        self._readers.append(changes)
-        try:
-            yield routes_pb.WatchRoutesResponse(version="1", snapshot=True, routes=self.snapshot)
-            while True:
-                yield await changes.get()
-        finally:
-            self._readers.remove(changes)
-
-
-@asynccontextmanager
-async def controller(address: str, routes: FakeRoutes) -> AsyncGenerator[None]:
-    """Runs the fake controller."""
-    server = grpc.aio.server()
-    route_service_pb2_grpc.add_RouteServiceServicer_to_server(routes, server)
-    server.add_insecure_port(address)
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(0)
 
 
 def route(

@@ -7,9 +7,10 @@ import pytest
 from google.protobuf.message import Message
 from tests.auth.authz.conftest import know
 from tests.auth.conftest import BOOTSTRAP_SECRET
-from tests.auth.running import FakeRoutes, Metadata, RunningAuth, bearer, route
+from tests.auth.running import Metadata, RunningAuth, bearer, route
 from tests.auth.test_api_tokens import create
 from tests.conftest import Eventually
+from tests.fake_routes import FakeRoutes
 
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_chassis.identity.agent_tokens import AgentTokens

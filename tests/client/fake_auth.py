@@ -124,6 +124,10 @@ class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
         del self.api_tokens[request.name]
         return pb.DeleteApiTokenResponse()
 
+    def ListSigningKeys(self, request: pb.ListSigningKeysRequest, context: Any) -> pb.ListSigningKeysResponse:
+        """None: clients do not read tokens, and these are no JWTs."""
+        return pb.ListSigningKeysResponse()
+
     def _check_login(self, request: pb.LoginRequest) -> None:
         match request.WhichOneof("credential"):
             case "password":

@@ -1,4 +1,4 @@
-"""The real auth service, and the fake headrace that the client's tests log in at: with ann and bob, and ann's cluster."""
+"""Servers with AuthService, real and fake: with ann, bob and a cluster of ann's."""
 
 from __future__ import annotations
 

@@ -38,9 +38,7 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture(params=["real", "fake"])
-async def log_in(
-    request: pytest.FixtureRequest, directory: Path, redis_url: str, redis: Redis
-) -> AsyncIterator[LogIn]:
+async def log_in(request: pytest.FixtureRequest, directory: Path, redis_url: str, redis: Redis) -> AsyncIterator[LogIn]:
     """Logs users in at either server."""
     _ = redis  # flushed
     async with AsyncExitStack() as stack:

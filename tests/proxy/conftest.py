@@ -11,9 +11,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.fake_routes import FakeRoutes
 from tests.proxy.browser import Browser
 from tests.proxy.fake_authz import FakeAuthz
-from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_dashboard import FakeDashboard
 from tests.proxy.fake_scheduler import FakeScheduler
 from tests.proxy.fake_services import FakeServices
@@ -52,9 +52,9 @@ def settings(directory: Path, authority: Authority) -> dict[str, str]:
 
 
 @pytest.fixture
-async def controller(settings: dict[str, str]) -> AsyncIterator[FakeController]:
+async def controller(settings: dict[str, str]) -> AsyncIterator[FakeRoutes]:
     """Where the routes come from."""
-    controller = FakeController(settings["route_address"])
+    controller = FakeRoutes(settings["route_address"])
     await controller.start()
     yield controller
     await controller.stop()
@@ -69,7 +69,7 @@ async def idle_proxy(settings: dict[str, str]) -> AsyncIterator[RunningProxy]:
 
 
 @pytest.fixture
-async def proxy(idle_proxy: RunningProxy, controller: FakeController) -> RunningProxy:
+async def proxy(idle_proxy: RunningProxy, controller: FakeRoutes) -> RunningProxy:
     """A proxy that is ready."""
     await idle_proxy.start()
     return idle_proxy

@@ -6,8 +6,8 @@ import asyncio
 import ssl
 
 import pytest
+from tests.fake_routes import FakeRoutes
 from tests.proxy.browser import Browser
-from tests.proxy.fake_controller import FakeController
 from tests.proxy.running_proxy import RunningProxy
 
 from headrace_chassis.tls.certificates import Authority
@@ -22,7 +22,7 @@ async def test_a_hello_that_does_not_arrive_is_given_up(proxy: RunningProxy, sen
 
 @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"\x00" * 64, b"SSH-2.0-x\r\n"])
 async def test_what_is_not_tls_is_closed_before_any_timeout(
-    idle_proxy: RunningProxy, controller: FakeController, sent: bytes
+    idle_proxy: RunningProxy, controller: FakeRoutes, sent: bytes
 ) -> None:
     await idle_proxy.start(hello_timeout_seconds="60", handshake_timeout_seconds="60")
     await _answer(idle_proxy, sent)

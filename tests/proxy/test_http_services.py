@@ -7,8 +7,8 @@ import ssl
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.fake_routes import FakeRoutes
 from tests.proxy.browser import Browser, asked
-from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_dashboard import FakeDashboard
 from tests.proxy.running_proxy import RunningProxy
 
@@ -30,7 +30,7 @@ async def services() -> AsyncIterator[list[FakeDashboard]]:
 
 @pytest.fixture
 async def gateway(
-    idle_proxy: RunningProxy, controller: FakeController, services: list[FakeDashboard], authority: Authority
+    idle_proxy: RunningProxy, controller: FakeRoutes, services: list[FakeDashboard], authority: Authority
 ) -> Browser:
     prefixes = {"rest": "/api/", "rest-next": "/api/v2/", "away": "/away/"}
     targets = [*(service.address for service in services), "127.0.0.1:9"]

@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 import pytest
+from tests.fake_routes import FakeRoutes
 from tests.proxy.conftest import SUFFIX
-from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_scheduler import Connection, FakeScheduler, connect
 from tests.proxy.running_proxy import RunningProxy
 
@@ -17,7 +17,7 @@ REFUSED = (ConnectionResetError, ssl.SSLError)
 
 
 async def test_a_cluster_that_has_its_connections_refuses_more_and_leaves_others_alone(
-    idle_proxy: RunningProxy, controller: FakeController, start_scheduler: StartScheduler, eventually: Eventually
+    idle_proxy: RunningProxy, controller: FakeRoutes, start_scheduler: StartScheduler, eventually: Eventually
 ) -> None:
     busy, calm = await start_scheduler("busy"), await start_scheduler("calm")
     controller.set("busy", busy.address)
@@ -42,7 +42,7 @@ async def test_a_cluster_that_has_its_connections_refuses_more_and_leaves_others
 
 
 async def test_the_public_port_refuses_connections_beyond_its_limit(
-    idle_proxy: RunningProxy, controller: FakeController, start_scheduler: StartScheduler
+    idle_proxy: RunningProxy, controller: FakeRoutes, start_scheduler: StartScheduler
 ) -> None:
     scheduler = await start_scheduler("ca1")
     controller.set("ca1", scheduler.address)
@@ -55,7 +55,7 @@ async def test_the_public_port_refuses_connections_beyond_its_limit(
 
 
 async def test_a_thousand_routes_and_more_connections_than_envoys_default_allows(
-    idle_proxy: RunningProxy, controller: FakeController, start_scheduler: StartScheduler, eventually: Eventually
+    idle_proxy: RunningProxy, controller: FakeRoutes, start_scheduler: StartScheduler, eventually: Eventually
 ) -> None:
     scheduler = await start_scheduler("ca1")
     for number in range(1000):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.proxy.fake_controller import FakeController
+from tests.fake_routes import FakeRoutes
 from tests.proxy.fake_envoy import FakeEnvoy
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy
@@ -46,14 +46,14 @@ def tls_settings(
 
 
 @pytest.fixture
-async def tls_proxy(idle_proxy: RunningProxy, controller: FakeController, tls_settings: dict[str, str]) -> RunningProxy:
+async def tls_proxy(idle_proxy: RunningProxy, controller: FakeRoutes, tls_settings: dict[str, str]) -> RunningProxy:
     await idle_proxy.start(**tls_settings)
     return idle_proxy
 
 
 async def test_routes_and_calls_pass(
     tls_proxy: RunningProxy,
-    controller: FakeController,
+    controller: FakeRoutes,
     tls_settings: dict[str, str],
     authority: Authority,
     eventually: Eventually,

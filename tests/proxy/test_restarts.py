@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.fake_routes import FakeRoutes
 from tests.proxy.conftest import SUFFIX, replace
-from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_scheduler import Connection, FakeScheduler, connect
 from tests.proxy.running_proxy import RunningProxy
 
@@ -22,7 +22,7 @@ Eventually = Callable[..., Awaitable[None]]
 @pytest.fixture
 async def scheduler(
     proxy: RunningProxy,
-    controller: FakeController,
+    controller: FakeRoutes,
     start_scheduler: Callable[[str], Awaitable[FakeScheduler]],
     eventually: Eventually,
 ) -> FakeScheduler:
@@ -52,7 +52,7 @@ async def _live(proxy: RunningProxy, scheduler: FakeScheduler) -> Connection:
 
 
 async def test_routes_come_and_go_while_connections_of_others_live(
-    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+    proxy: RunningProxy, controller: FakeRoutes, scheduler: FakeScheduler, eventually: Eventually
 ) -> None:
     live = await _live(proxy, scheduler)
     for number in range(20, 60):
@@ -66,7 +66,7 @@ async def test_routes_come_and_go_while_connections_of_others_live(
 
 
 async def test_a_removed_route_is_closed_to_new_connections_only(
-    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+    proxy: RunningProxy, controller: FakeRoutes, scheduler: FakeScheduler, eventually: Eventually
 ) -> None:
     live = await _live(proxy, scheduler)
     version = controller.remove("ca1")
@@ -77,7 +77,7 @@ async def test_a_removed_route_is_closed_to_new_connections_only(
 
 
 async def test_a_scheduler_that_moved_is_found_at_its_new_address(
-    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+    proxy: RunningProxy, controller: FakeRoutes, scheduler: FakeScheduler, eventually: Eventually
 ) -> None:
     controller.set("ca1", "127.0.0.1:9")
     version = controller.set("ca1", scheduler.address)
@@ -86,7 +86,7 @@ async def test_a_scheduler_that_moved_is_found_at_its_new_address(
 
 
 async def test_the_controller_dies_and_nobody_notices(
-    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+    proxy: RunningProxy, controller: FakeRoutes, scheduler: FakeScheduler, eventually: Eventually
 ) -> None:
     live = await _live(proxy, scheduler)
     await controller.stop()
@@ -102,7 +102,7 @@ async def test_the_controller_dies_and_nobody_notices(
 
 
 async def test_the_proxy_is_killed_and_envoy_serves_on(
-    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+    proxy: RunningProxy, controller: FakeRoutes, scheduler: FakeScheduler, eventually: Eventually
 ) -> None:
     live = await _live(proxy, scheduler)
     await proxy.kill()
@@ -122,7 +122,7 @@ async def test_the_proxy_is_killed_and_envoy_serves_on(
 
 
 async def test_the_proxy_starts_without_the_controller(
-    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+    proxy: RunningProxy, controller: FakeRoutes, scheduler: FakeScheduler, eventually: Eventually
 ) -> None:
     await eventually(lambda: b"ca1" in (proxy.state_directory / "routes.binpb").read_bytes())
     assert await proxy.stop() == 0
@@ -134,7 +134,7 @@ async def test_the_proxy_starts_without_the_controller(
 
 
 async def test_an_envoy_that_starts_again_gets_all_routes(
-    proxy: RunningProxy, controller: FakeController, scheduler: FakeScheduler, eventually: Eventually
+    proxy: RunningProxy, controller: FakeRoutes, scheduler: FakeScheduler, eventually: Eventually
 ) -> None:
     await proxy.envoy.kill()
     await proxy.start_envoy()

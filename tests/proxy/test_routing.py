@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 import pytest
+from tests.fake_routes import FakeRoutes
 from tests.proxy.conftest import SUFFIX
-from tests.proxy.fake_controller import FakeController
 from tests.proxy.fake_scheduler import FakeScheduler, connect
 from tests.proxy.running_proxy import RunningProxy
 
@@ -16,7 +16,7 @@ StartScheduler = Callable[[str], Awaitable[FakeScheduler]]
 
 
 async def test_a_cluster_is_reached_by_its_sni_and_its_tls_is_not_opened(
-    proxy: RunningProxy, controller: FakeController, start_scheduler: StartScheduler, eventually: Eventually
+    proxy: RunningProxy, controller: FakeRoutes, start_scheduler: StartScheduler, eventually: Eventually
 ) -> None:
     scheduler = await start_scheduler("ca1")
     version = controller.set("ca1", scheduler.address)
@@ -27,7 +27,7 @@ async def test_a_cluster_is_reached_by_its_sni_and_its_tls_is_not_opened(
 
 
 async def test_an_acknowledged_route_is_usable_at_once(
-    proxy: RunningProxy, controller: FakeController, start_scheduler: StartScheduler, eventually: Eventually
+    proxy: RunningProxy, controller: FakeRoutes, start_scheduler: StartScheduler, eventually: Eventually
 ) -> None:
     scheduler = await start_scheduler("many")
     for number in range(30):
@@ -39,7 +39,7 @@ async def test_an_acknowledged_route_is_usable_at_once(
 
 
 async def test_an_unknown_sni_is_closed_at_once(
-    proxy: RunningProxy, controller: FakeController, start_scheduler: StartScheduler
+    proxy: RunningProxy, controller: FakeRoutes, start_scheduler: StartScheduler
 ) -> None:
     scheduler = await start_scheduler("ca1")
     for sni in ("unknown", "a.b", "controller", "none"):

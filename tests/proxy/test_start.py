@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.proxy.fake_controller import FakeController
+from tests.fake_routes import FakeRoutes
 from tests.proxy.running_proxy import RunningProxy
 
 Eventually = Callable[..., Awaitable[None]]
@@ -26,14 +26,14 @@ async def test_it_is_ready_once_the_routes_are_known(
     await idle_proxy.spawn()
     await eventually(lambda: any("not healthy" in line for line in idle_proxy.log), within=10)
     assert not any("ready" in line for line in idle_proxy.log)
-    controller = FakeController(settings["route_address"])
+    controller = FakeRoutes(settings["route_address"])
     await controller.start()
     await eventually(lambda: any("ready" in line for line in idle_proxy.log))
     await controller.stop()
 
 
 async def test_last_routes_that_are_damaged_are_not_served(
-    idle_proxy: RunningProxy, controller: FakeController, eventually: Eventually
+    idle_proxy: RunningProxy, controller: FakeRoutes, eventually: Eventually
 ) -> None:
     idle_proxy.state_directory.mkdir()
     (idle_proxy.state_directory / "routes.binpb").write_bytes(b"\xff\xff")
@@ -44,7 +44,7 @@ async def test_last_routes_that_are_damaged_are_not_served(
 
 
 async def test_routes_with_a_fault_are_rejected_and_the_others_served(
-    proxy: RunningProxy, controller: FakeController, eventually: Eventually
+    proxy: RunningProxy, controller: FakeRoutes, eventually: Eventually
 ) -> None:
     controller.set("c1", "not an address")
     controller.set("c2", "127.0.0.1:70000")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tests.auth.conftest import BOOTSTRAP_SECRET
-from tests.auth.running import FakeRoutes, RunningAuth, route
+from tests.auth.running import RunningAuth, route
 from tests.conftest import Eventually
+from tests.fake_routes import FakeRoutes
 
 from headrace.access import Share
 from headrace.v1.enums import Right

@@ -9,8 +9,9 @@ from http.cookies import SimpleCookie
 import pytest
 from argon2 import PasswordHasher
 from tests.auth.conftest import change_user
-from tests.auth.running import FakeRoutes, Metadata, RunningAuth, controller, failure, route, running_auth
+from tests.auth.running import Metadata, RunningAuth, failure, route, running_auth
 from tests.conftest import Eventually
+from tests.fake_routes import FakeRoutes
 
 from headrace import errors
 from headrace.v1 import auth_service_pb2 as pb
@@ -205,17 +206,19 @@ async def test_a_removed_route_is_404_and_routes_are_kept_while_the_controller_i
         return await status(cluster, caller) == wanted
 
     assert await status("c1", ann) == 503
-    fake = FakeRoutes()
-    fake.snapshot = [route("c1", "ann"), route("c2", "bob")]
-    async with controller(settings.route_address, fake):
-        await eventually(lambda: is_now("c1", ann, 200))
-        fake.send(removed=("clusters/c1",))
-        await eventually(lambda: is_now("c1", ann, 404))
+    fake = FakeRoutes(settings.route_address)
+    fake.send(route("c1", "ann"), route("c2", "bob"))
+    await fake.start()
+    await eventually(lambda: is_now("c1", ann, 200))
+    fake.send(removed=("clusters/c1",))
+    await eventually(lambda: is_now("c1", ann, 404))
+    await fake.stop()
     assert await status("c2", bob) == 200
-    fake.snapshot = [route("c1", "ann")]
-    async with controller(settings.route_address, fake):
-        await eventually(lambda: is_now("c1", ann, 200))
-        await eventually(lambda: is_now("c2", bob, 404))
+    fake.send(route("c1", "ann"), removed=("clusters/c2",))
+    await fake.start()
+    await eventually(lambda: is_now("c1", ann, 200))
+    await eventually(lambda: is_now("c2", bob, 404))
+    await fake.stop()
 
 
 @pytest.mark.parametrize(
@@ -245,7 +248,7 @@ async def test_without_routes_no_link_is_made_yet(auth: RunningAuth, ann: Metada
 async def test_an_expired_link_says_where_to_get_a_fresh_one(
     settings: AuthSettings, routes: FakeRoutes, eventually: Eventually
 ) -> None:
-    routes.snapshot = [route("c1", "ann")]
+    routes.send(route("c1", "ann"))
     short = settings.model_copy(update={"link_seconds": 0})
     async with running_auth(short) as auth:
         ann = await auth.login("ann", "ann's")

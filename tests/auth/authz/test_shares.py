@@ -6,8 +6,9 @@ import pytest
 from tests.auth.authz.conftest import know, share
 from tests.auth.authz.test_dashboards import header, opened
 from tests.auth.conftest import change_user
-from tests.auth.running import FakeRoutes, Metadata, RunningAuth, failure, route, running_auth
+from tests.auth.running import Metadata, RunningAuth, failure, route, running_auth
 from tests.conftest import Eventually
+from tests.fake_routes import FakeRoutes
 
 from headrace import errors
 from headrace.access import Share

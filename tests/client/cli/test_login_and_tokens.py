@@ -39,7 +39,7 @@ def test_a_password_is_exchanged_for_a_token_that_only_its_owner_can_read(
     assert unconfigured.auth.secrets[saved.token] == "ann"
     assert stat.S_IMODE(logins_file().stat().st_mode) == 0o600
     assert "sesame" not in logins_file().read_text()
-    assert cli("whoami", "--address", unconfigured.address).out == "ann (user, in people), by api-token\n"
+    assert cli("whoami", "--address", unconfigured.address).out == "ann (user, in people), by password\n"
 
 
 def test_gateway_goes_there_from_then_on(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
