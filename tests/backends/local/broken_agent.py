@@ -1,7 +1,10 @@
 """A module of the agent's shape that cannot be imported to the end."""
 
+from collections.abc import Iterator
 
-def preload() -> None:
+
+def preload() -> Iterator[bool]:
+    yield False
     raise ImportError("no module named dask")
 
 

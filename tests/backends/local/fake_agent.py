@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 preloaded_in = 0
 stood_by_in = 0
+complete = False
 
 
-def preload() -> None:
-    global preloaded_in  # noqa: PLW0603 what forks inherit is what is tested
+def preload() -> Iterator[bool]:
+    global preloaded_in, complete  # noqa: PLW0603 what forks inherit is what is tested
     preloaded_in = os.getpid()
+    yield False
+    complete = True
 
 
 def standby() -> None:
@@ -24,6 +28,7 @@ def standby() -> None:
 def run() -> int:
     say("pid", os.getpid())
     say("forked", preloaded_in not in {0, os.getpid()})
+    say("complete", complete)
     say("from standby", stood_by_in == os.getpid())
     say("directory", Path.cwd())
     say("variables", sorted(v for v in os.environ if v.startswith(("SECRET", "ASKED", "HEADRACE_"))))

@@ -35,8 +35,8 @@ def names_in(directory: Path) -> set[str]:
 
 
 async def until_loaded(site: Site, eventually: Eventually) -> int:
-    """Returns the fork server's pid; a process in standby comes after it."""
-    await eventually(site.standbys, within=20)
+    """Returns the fork server's pid. It is the last that is loaded."""
+    await eventually(lambda: fork_servers(site) and site.standbys(), within=20)
     [pid] = fork_servers(site)
     return pid
 

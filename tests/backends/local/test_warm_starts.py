@@ -121,11 +121,24 @@ async def test_processes_of_clusters_have_a_lower_priority_than_the_services(
 # --- standby ---
 
 
-async def test_a_backend_is_open_once_the_standbys_are_ready(site: Site, cluster: str) -> None:
+async def test_a_backend_is_warm_once_the_standbys_are_ready(site: Site, cluster: str) -> None:
     async with opened(site.backend(standby=2)) as backend:
+        await backend.warm()
         assert len(site.standbys()) == 2
         await backend.start([spec(cluster, SCHEDULER, WARM)])
         assert (await facts(backend, cluster))["from standby"] == "True"
+
+
+async def test_standbys_that_came_before_the_end_of_preloading_are_replaced(
+    site: Site, cluster: str, eventually: Eventually
+) -> None:
+    async with opened(site.backend(standby=2, agent="slow_agent")) as backend:
+        await backend.warm()
+        early = site.standbys()
+        await eventually(lambda: len(site.standbys()) == 2 and not set(early) & set(site.standbys()))
+        await backend.start([spec(cluster, SCHEDULER, WARM)])
+        seen = await facts(backend, cluster)
+        assert (seen["from standby"], seen["complete"]) == ("True", "True")
 
 
 async def test_a_zygote_that_was_started_ahead_is_warm_when_the_first_controller_comes(

@@ -22,7 +22,8 @@ from headrace.agent.identity import Identity
 
 def main() -> None:
     set_spawn_environment()
-    warm_up.preload()
+    for _ in warm_up.preload():
+        pass
     gc.collect()
     gc.freeze()
     with tempfile.TemporaryDirectory(prefix="hr-zygote-") as private:

@@ -60,6 +60,10 @@ class LocalBackend:
         """Connects to the zygote, started if it does not run; knows all processes when it returns."""
         await self._zygote.open()
 
+    async def warm(self) -> None:
+        """Returns once a scheduler can come from standby."""
+        await self._zygote.warm()
+
     async def close(self) -> None:
         """Disconnects. The zygote runs on."""
         self._cache.close()

@@ -43,14 +43,18 @@ class ZygoteClient:
         self._reading: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connects; returns once the zygote is warm, or after some time. Raises `BackendError` without connection."""
+        """Connects; raises `BackendError` if that fails."""
         reader = await self._connect()
         self._reading = asyncio.create_task(self._read(reader), name="zygote client")
+
+    async def warm(self) -> None:
+        """Returns once the zygote is warm, or after some time."""
         try:
             async with asyncio.timeout(_WARM_SECONDS):
                 await self._warm.wait()
         except TimeoutError:
             log.warning("zygote is not warm yet: the first clusters start slower", directory=str(self._directory))
+            self._warm.set()
 
     async def close(self) -> None:
         """Disconnects."""

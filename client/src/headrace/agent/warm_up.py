@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import logging
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 
 import dask.config
 import grpc.aio
@@ -32,9 +32,10 @@ _NEEDED = (
     "multiprocessing.queues",
     "multiprocessing.synchronize",
 )
-# Imported by users' tasks, where it is installed.
+# Imported by a scheduler with a dashboard, where Bokeh is installed.
+_DASHBOARD = "headrace.agent.dashboard"
+# Imported by users' tasks, where they are installed.
 _LIKELY = (
-    "headrace.agent.dashboard",
     "numpy",
     "pandas",
     "pyarrow",
@@ -49,17 +50,26 @@ _LIKELY = (
 )
 
 
-def preload(extra_modules: Sequence[str] = ()) -> None:
-    """Imports what the processes of a cluster need, and fills caches. Leaves no thread, and nothing of gRPC."""
+def preload(extra_modules: Sequence[str] = ()) -> Iterator[bool]:
+    """Imports what the processes of a cluster need, and fills caches. Leaves no thread, and nothing of gRPC.
+
+    Yields after each piece of a few tenths of a second at most whether schedulers can be forked already.
+    """
     for name in _NEEDED:
         importlib.import_module(name)
-    for name in (*_LIKELY, *extra_modules):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+        yield False
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_DASHBOARD)
+    yield False
     versions()
     get_versions()  # reads the metadata of a dozen packages and runs `uname`, when the first client or worker comes
     _compile_routes()
     _run_quietly(_rehearse())
+    yield True
+    for name in (*_LIKELY, *extra_modules):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+        yield True
 
 
 def standby() -> None:

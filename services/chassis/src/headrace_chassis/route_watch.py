@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headrace.internal.v1.route_service_pb2_grpc import RouteServiceAsyncStub
 
 Call = grpc.aio.StreamStreamCall[pb.WatchRoutesRequest, pb.WatchRoutesResponse]
-FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.05, 1.0
+FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.05, 0.3
 
 log = get_logger()
 
@@ -82,7 +82,18 @@ class RouteWatch:
         """Follow one stream until it ends; return the reason."""
         self._acknowledgement = None
         call = self._stub.WatchRoutes()
-        sending = asyncio.create_task(self._send(call))
+        reading, sending = asyncio.create_task(self._read(call)), asyncio.create_task(self._send(call))
+        try:
+            # grpc.aio discards a cancellation that arrives while it prepares a call; `asyncio.wait` does not.
+            await asyncio.wait({reading})
+        finally:
+            call.cancel()
+            for task in (reading, sending):
+                task.cancel()
+            await asyncio.wait({reading, sending})
+        return reading.result()
+
+    async def _read(self, call: Call) -> str:
         try:
             while isinstance(message := await call.read(), pb.WatchRoutesResponse):
                 self._receive(message)
@@ -90,10 +101,6 @@ class RouteWatch:
             return error.details() or error.code().name
         except asyncio.InvalidStateError as error:
             return str(error)
-        finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-            call.cancel()
         return "the controller ended the stream"
 
     def _receive(self, message: pb.WatchRoutesResponse) -> None:

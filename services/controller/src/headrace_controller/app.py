@@ -7,7 +7,7 @@ from functools import partial
 
 from headrace_chassis.redis.connection import connect
 from headrace_chassis.server import App
-from headrace_controller.backends.base import Backend, Deployment
+from headrace_controller.backends.base import Backend, Deployment, Warms
 from headrace_controller.backends.registry import LoadedBackend, load
 from headrace_controller.config import Settings
 from headrace_controller.mirror.handlers import OnRemoved
@@ -44,7 +44,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.agent_service.register,
         ],
         internal=[parts.route_service.register],
-        check=parts.mirror.fresh,
+        check=partial(_check, parts),
         tasks=[
             parts.mirror.run,
             parts.route_log.run,
@@ -58,6 +58,12 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.retention.run,
         ],
     )
+
+
+async def _check(parts: Parts) -> None:
+    await parts.mirror.fresh()
+    if isinstance(parts.backend, Warms):
+        await parts.backend.warm()
 
 
 def _connect(parts: Parts) -> None:

@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +16,11 @@ from setproctitle import getproctitle, setproctitle
 class Agent(Protocol):
     """A module that a zygote is given."""
 
-    def preload(self) -> None:
-        """Imports everything, once, in the zygote and its private directory. Must start no thread."""
+    def preload(self) -> Iterator[bool]:
+        """Imports everything, once, in the zygote and its private directory. Must start no thread.
+
+        Yields between its pieces, so that the zygote can answer, whether schedulers can be forked already.
+        """
         ...
 
     def standby(self) -> None:
@@ -28,17 +32,21 @@ class Agent(Protocol):
         ...
 
 
-def preload() -> None:
+def preload() -> Iterator[bool]:
     """Imports what a scheduler or worker needs, and starts the server that forks workers."""
-    from headrace.agent import forkserver, process, warm_up
-
+    os.register_at_fork(after_in_child=_after_fork)
     # Garbage freed between objects that stay would leave holes that every forked process fills for itself. And a later
     # collection must not touch these objects: memory that is written to is no longer shared.
     gc.disable()
-    warm_up.preload()
-    gc.freeze()
-    gc.enable()
-    os.register_at_fork(after_in_child=_draw_own_randomness)
+    try:
+        from headrace.agent import forkserver, process, warm_up
+
+        yield False
+        for forkable in warm_up.preload():
+            gc.freeze()
+            yield forkable
+    finally:
+        gc.enable()
     title = getproctitle()
     setproctitle(title.replace("zygote", "fork server", 1))
     forkserver.start(Path.cwd())  # the zygote's own directory
@@ -64,8 +72,9 @@ def run() -> int:
     return run_process(Identity.from_environment(os.environ))
 
 
-def _draw_own_randomness() -> None:
+def _after_fork() -> None:
     """Draws again what a process draws once, so that forked processes differ."""
+    gc.enable()
     multiprocessing.current_process().authkey = os.urandom(32)
     if (random := sys.modules.get("numpy.random")) is not None:
         random.seed()

@@ -1,13 +1,14 @@
 """Processes that need to import nothing: forked when they are needed, or in advance.
 
 A process from standby serves once and never comes back. Another one takes its place when nothing else is going on.
+Schedulers stand by as soon as what they need is imported, and are replaced once everything is.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from headrace_backend_local.protocol import LaunchSpec
@@ -45,10 +46,14 @@ class WarmPool:
         self._title = title
         self._is_quiet = is_quiet
         self._on_warm = on_warm
+        self._loading: Iterator[bool] | None = None
+        self._started = 0.0
+        self._forkable = False  # enough is imported for schedulers
         self._loaded = False
         self._size = 0
         self._nice = 0
         self._standbys: list[Standby] = []
+        self._early: set[Standby] = set()  # those that were forked before everything was imported
         self._timer: Timer | None = None
         self._refill_from = 0.0
         self.warm = True
@@ -62,9 +67,8 @@ class WarmPool:
         self._size, self._nice = size, nice
         self._dismiss(size)
         if size and not self._loaded:
-            self._call_later(_LOAD_SECONDS, self._load_when_quiet)
-        else:
-            self._refill_later(0.0)
+            self._loop.call_later(_LOAD_SECONDS, self._load_when_quiet)
+        self._refill_later(0.0)
         self._check_warm()
 
     def close(self) -> None:
@@ -74,35 +78,47 @@ class WarmPool:
 
     def fork(self, spec: LaunchSpec, *, standby: bool) -> Child:
         """Starts a process, from standby if there is one; raises `CannotStart`."""
-        self._load()
         ready = self._take() if standby else None
         if ready and ready.assign(spec):
             return ready.child
+        self._load()
         return fork(lambda: become(self._agent, spec), self._nice)
 
     def _load_when_quiet(self) -> None:
-        """Imports when nothing is going on: the zygote answers nobody meanwhile."""
-        if not self._is_quiet():
-            self._call_later(_LOAD_SECONDS, self._load_when_quiet)
+        """Imports a piece when nothing is going on: the zygote answers nobody meanwhile."""
+        if self._loaded or not self._size:
             return
         try:
-            self._load()
+            if self._is_quiet():
+                self._load_piece()
         except CannotStart as failure:
             log.warning("%s", failure)
             self._set_warm()  # as warm as it gets
+            return
+        self._loop.call_later(0.0 if self._is_quiet() else _LOAD_SECONDS, self._load_when_quiet)
 
     def _load(self) -> None:
-        if self._loaded:
-            return
-        started = time.monotonic()
+        while not self._loaded:
+            self._load_piece()
+
+    def _load_piece(self) -> None:
+        if self._loading is None:
+            self._started = time.monotonic()
         try:
-            self._agent.preload()
+            self._loading = self._loading or self._agent.preload()
+            self._forkable = next(self._loading)
+        except StopIteration:
+            self._on_loaded()
         except Exception as error:
+            self._loading = None
             log.exception("preloading failed")
             raise CannotStart(f"the modules of the process cannot be imported: {error!r}", 1) from error
-        self._loaded = True
         self._refill_later(0.0)
-        log.info("everything is imported, after %.2f s", time.monotonic() - started)
+
+    def _on_loaded(self) -> None:
+        self._loaded = self._forkable = True
+        self._early = set(self._standbys)
+        log.info("everything is imported, after %.2f s", time.monotonic() - self._started)
         names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
         if len(names) > 1:
             log.warning("importing has started threads, which forked processes will miss: %s", ", ".join(names))
@@ -120,11 +136,11 @@ class WarmPool:
 
     def _refill_later(self, delay: float) -> None:
         due = self._timer is None or not delay
-        if self._loaded and due and len(self._standbys) < self._size:
+        if self._forkable and due and self._lacks():
             self._call_later(delay, self._refill)
 
     def _refill(self) -> None:
-        if len(self._standbys) >= self._size:
+        if not self._lacks():
             return
         # One at a time, and only while nobody waits for a start.
         if self._is_quiet() and time.monotonic() >= self._refill_from and all(s.ready for s in self._standbys):
@@ -133,7 +149,16 @@ class WarmPool:
             self._loop.watch(standby.child.descriptor, lambda: self._on_exit(standby))
         self._refill_later(_REFILL_SECONDS)
 
+    def _lacks(self) -> bool:
+        return len(self._standbys) - len(self._outdated()) < self._size
+
+    def _outdated(self) -> list[Standby]:
+        return [standby for standby in self._standbys if standby in self._early]
+
     def _on_ready(self) -> None:
+        if len(self._standbys) > self._size and (outdated := self._outdated()):
+            self._standbys.remove(outdated[0])
+            outdated[0].dismiss()
         self._check_warm()
         self._refill_later(0.0)
 

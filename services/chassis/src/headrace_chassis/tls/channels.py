@@ -22,10 +22,10 @@ class TlsFiles(Protocol):
 
 
 OPTIONS: tuple[tuple[str, int | str], ...] = (
-    # Services reconnect within a second of a restart.
-    ("grpc.initial_reconnect_backoff_ms", 100),
+    # Services reconnect within half a second of a restart.
+    ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 300),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     # An HTTP proxy for the internet is not for our own services.

@@ -142,6 +142,15 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class Warms(Protocol):
+    """Optional: prepares processes in advance, after it is opened."""
+
+    async def warm(self) -> None:
+        """Returns once the first process starts as fast as later ones, or after a time-out."""
+        ...
+
+
+@runtime_checkable
 class Manifests(Protocol):
     """Optional: keeps manifests, so that clusters can be adopted with the store empty."""
 

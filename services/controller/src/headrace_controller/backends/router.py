@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TypeVar
 
 from headrace_chassis.logs import get_logger
-from headrace_controller.backends.base import Backend, BackendError, Capabilities, LogPiece, Manifests, Network
+from headrace_controller.backends.base import Backend, BackendError, Capabilities, LogPiece, Manifests, Network, Warms
 from headrace_controller.backends.changes import ChangeFeed
 from headrace_controller.backends.followed import FollowedBackend
 from headrace_controller.backends.process import ProcessSpec, ProcessStatus
@@ -68,6 +68,11 @@ class BackendRouter:
                 log.error("backend cannot be opened", backend=one.name, error=str(changes))
             following = one.follow(None if failed else changes)
             self._following.append(asyncio.create_task(following, name=f"backend {one.name}"))
+
+    async def warm(self) -> None:
+        """Returns once all that are open are warm."""
+        backends = [one.opened for one in self._followed.values() if one.observed]
+        await asyncio.gather(*(backend.warm() for backend in backends if isinstance(backend, Warms)))
 
     async def close(self) -> None:
         for task in self._following:
