@@ -1,4 +1,7 @@
-"""A controller as agents see it: enrols them, records their reports, and instructs them."""
+"""A controller as agents see it: enrols them, records their reports, and instructs them.
+
+`tests/contract/test_agent_service.py` holds it to the real one.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,21 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import cast
 
 import grpc
 import grpc.aio
 
 from headrace._wire.status import to_status
-from headrace.errors import HeadraceError, InvalidRequest, TokenInvalid, Violation
+from headrace.errors import (
+    ClusterEnded,
+    HeadraceError,
+    InvalidRequest,
+    SessionReplaced,
+    TokenInvalid,
+    Violation,
+    WorkerNotFound,
+)
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.internal.v1 import agent_service_pb2_grpc
 from headrace.v1 import cluster_pb2
@@ -21,6 +33,8 @@ from headrace_chassis.tls.certificates import Authority
 TOKEN = "token-of-the-cluster"
 Requests = AsyncIterator[pb.SessionRequest]
 Context = grpc.aio.ServicerContext[pb.SessionRequest, pb.SessionResponse]
+# Instructions, then what ends the session: an error, or None.
+Outbox = asyncio.Queue[pb.SessionResponse | HeadraceError | None]
 
 
 @dataclass
@@ -68,6 +82,8 @@ class State:
 
 
 class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
+    """One cluster, which knows its scheduler and workers of any id; a test sets its instructions."""
+
     def __init__(self, socket: str) -> None:
         self.endpoint = f"unix:{socket}"
         self.authority = Authority.create("cluster", timedelta(days=1))
@@ -80,7 +96,7 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         self.state = State()
         self.instruction = pb.SessionResponse()
         self.on_scale_request: Callable[[pb.ScaleRequest], Awaitable[None]] | None = None
-        self._open: set[asyncio.Queue[pb.SessionResponse | None]] = set()
+        self._open: dict[int, Outbox] = {}
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -96,14 +112,19 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
 
     def instruct(self, instruction: pb.SessionResponse) -> None:
         self.instruction = instruction
-        for queue in self._open:
-            queue.put_nowait(instruction)
+        for outbox in self._open.values():
+            outbox.put_nowait(instruction)
+
+    def end(self) -> None:
+        """Ends the cluster."""
+        self.refusal = ClusterEnded("the cluster has ended")
+        self.instruct(pb.SessionResponse(stop=True))
 
     async def Enroll(  # noqa: N802 the contract's name
         self, request: pb.EnrollRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> pb.EnrollResponse:
         self.enrolled.append(request)
-        await self._check(context, self.refusal)
+        await self._check(context, self.refusal or self._refuse_process(request))
         leaf = self.authority.issue(request.process, self.certificate_lifetime)
         response = pb.EnrollResponse()
         response.CopyFrom(self.enrollment)
@@ -111,39 +132,58 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         response.certificate_pem = leaf.cert_pem.decode()
         response.private_key_pem = leaf.key_pem.decode()
         response.expire_time.FromDatetime(leaf.expire_time)
-        if self.state.hellos and request.role == pb.PROCESS_ROLE_WORKER:
+        if request.role == pb.PROCESS_ROLE_WORKER and self.state.hellos:
             response.scheduler_address = self.state.hellos[-1].scheduler_address
         return response
 
+    def _refuse_process(self, request: pb.EnrollRequest) -> HeadraceError | None:
+        """Workers are started after the scheduler has reported its address."""
+        is_worker = request.role == pb.PROCESS_ROLE_WORKER
+        has_address = bool(self.state.hellos or self.enrollment.scheduler_address)
+        known = request.process != "scheduler" and has_address if is_worker else request.process == "scheduler"
+        return None if known else WorkerNotFound(f"the cluster wants no process {request.process!r}")
+
     async def Session(self, request_iterator: Requests, context: Context) -> AsyncIterator[pb.SessionResponse]:  # noqa: N802
         await self._check(context, self.session_refusal)
-        await self._accept_hello(await anext(aiter(request_iterator)), context)
-        queue: asyncio.Queue[pb.SessionResponse | None] = asyncio.Queue()
-        queue.put_nowait(self.instruction)
-        self._open.add(queue)
-        reading = asyncio.create_task(self._read(request_iterator, queue))
+        first = await anext(aiter(request_iterator), None)
+        await self._check(context, self._refuse_hello(first))
+        assert first is not None
+        self.state.merge(first)
+        outbox = self._replace(first.hello.session)
+        reading = asyncio.create_task(self._read(request_iterator, outbox))
         try:
-            while (instruction := await queue.get()) is not None:
-                yield instruction
+            while (sent := await outbox.get()) is not None:
+                await self._check(context, sent if isinstance(sent, HeadraceError) else None)
+                yield cast("pb.SessionResponse", sent)
         finally:
-            self._open.discard(queue)
+            if self._open.get(first.hello.session) is outbox:
+                del self._open[first.hello.session]
             reading.cancel()
 
-    async def _accept_hello(self, first: pb.SessionRequest, context: Context) -> None:
-        refusal = None
-        if not first.HasField("hello") or first.hello.session <= 0:
-            refusal = InvalidRequest.of(Violation("hello", "the first message must be a hello with a session"))
-        await self._check(context, refusal)
-        self.state.merge(first)
+    def _refuse_hello(self, first: pb.SessionRequest | None) -> HeadraceError | None:
+        if first is None or not first.HasField("hello") or first.hello.session <= 0:
+            return InvalidRequest.of(Violation("hello", "the first message must be a hello with a session"))
+        if first.hello.session < max((hello.session for hello in self.state.hellos), default=0):
+            return _replaced()
+        return None
 
-    async def _read(self, requests: Requests, queue: asyncio.Queue[pb.SessionResponse | None]) -> None:
+    def _replace(self, session: int) -> Outbox:
+        """Opens a session; all others end."""
+        for older in self._open.values():
+            older.put_nowait(_replaced())
+        outbox = Outbox()
+        outbox.put_nowait(self.instruction)
+        self._open = {session: outbox}
+        return outbox
+
+    async def _read(self, requests: Requests, outbox: Outbox) -> None:
         """Merges all requests; an agent that has sent its last one is answered by the end of the session."""
         with contextlib.suppress(grpc.aio.AioRpcError):
             async for request in requests:
                 self.state.merge(request)
                 if request.HasField("scale_request") and self.on_scale_request is not None:
                     await self.on_scale_request(request.scale_request)
-            queue.put_nowait(None)
+            outbox.put_nowait(None)
 
     async def _check(
         self,
@@ -159,3 +199,7 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         if isinstance(refusal, HeadraceError):
             status = to_status(refusal)
             await context.abort(status.code, status.details, status.trailing_metadata)
+
+
+def _replaced() -> SessionReplaced:
+    return SessionReplaced("a newer session of the cluster has reported")

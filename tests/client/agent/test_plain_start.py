@@ -46,6 +46,7 @@ async def test_a_plain_scheduler_and_worker_compute(cluster: Cluster) -> None:
 
 
 async def test_a_command_finds_its_settings_in_the_environment(cluster: Cluster) -> None:
+    cluster.controller.enrollment.scheduler_address = "tls://127.0.0.1:1"
     cluster.controller.enrollment.environment["MINE"] = "yes"
     cluster.controller.enrollment.dask_config.update({"distributed": {"scheduler": {"bandwidth": 7}}})
     script = (
