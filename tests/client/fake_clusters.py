@@ -1,4 +1,4 @@
-"""ClusterService of the fake headrace."""
+"""ClusterService of the fake headrace; `tests/contract/test_cluster_service.py` holds it to the real one."""
 
 # ruff: noqa: N802 - the names of the contract
 

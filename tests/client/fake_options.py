@@ -1,4 +1,7 @@
-"""OptionsService of the fake headrace: an option of each type."""
+"""OptionsService of the fake headrace: an option of each type.
+
+`tests/contract/test_options_service.py` holds it to the real one.
+"""
 
 # ruff: noqa: N802 - the names of the contract
 

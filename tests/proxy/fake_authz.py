@@ -1,4 +1,7 @@
-"""Envoy's ext_authz as auth answers it: a token opens a cluster's dashboard."""
+"""Envoy's ext_authz as auth answers it: a token opens a cluster's dashboard.
+
+`tests/auth/authz` holds auth's own answers, and `tests/e2e` runs auth behind Envoy.
+"""
 
 from __future__ import annotations
 

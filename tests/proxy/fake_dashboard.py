@@ -1,4 +1,4 @@
-"""A Dask dashboard as the proxy knows it: HTTP and a websocket on a port of its own."""
+"""A Dask dashboard as the proxy knows it: HTTP and a websocket on a port of its own; `tests/e2e` has real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""An Envoy as the control plane knows it: reads delta ADS responses, and answers when the test says so."""
+"""An Envoy as the control plane knows it: reads delta ADS responses, and answers when the test says so.
+
+All tests of `tests/proxy` but those of `xds` have a real Envoy.
+"""
 
 from __future__ import annotations
 

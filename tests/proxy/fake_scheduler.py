@@ -1,4 +1,4 @@
-"""A scheduler as the proxy knows it: something that speaks TLS with a certificate of its own."""
+"""A scheduler as the proxy knows it: it speaks TLS with a certificate of its own. `tests/e2e` has real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""auth and the controller as Envoy knows them: gRPC servers that answer any method, by its name."""
+"""auth and the controller as Envoy knows them: gRPC servers that answer any method, by its name.
+
+No wire of ours: `tests/e2e` has the real services behind Envoy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Agents without Dask: for each process that the fake machine starts, one that enrols and reports over real gRPC."""
+"""Agents without Dask: for each process that the fake machine starts, one that enrols and reports over real gRPC.
+
+The real AgentService checks what they send; the real agent meets the real controller in `tests/e2e`.
+"""
 
 from __future__ import annotations
 
