@@ -85,17 +85,22 @@ class WarmPool:
         return fork(lambda: become(self._agent, spec), self._nice)
 
     def _load_when_quiet(self) -> None:
-        """Imports a piece when nothing is going on: the zygote answers nobody meanwhile."""
+        """Imports a piece when nothing is going on: the zygote answers nobody meanwhile.
+
+        The first processes in standby come before what they do not need.
+        """
         if self._loaded or not self._size:
             return
+        if not self._is_quiet() or (self._forkable and not self.warm):
+            self._loop.call_later(_LOAD_SECONDS, self._load_when_quiet)
+            return
         try:
-            if self._is_quiet():
-                self._load_piece()
+            self._load_piece()
         except CannotStart as failure:
             log.warning("%s", failure)
             self._set_warm()  # as warm as it gets
-            return
-        self._loop.call_later(0.0 if self._is_quiet() else _LOAD_SECONDS, self._load_when_quiet)
+        else:
+            self._loop.call_later(0.0, self._load_when_quiet)
 
     def _load(self) -> None:
         while not self._loaded:
@@ -167,6 +172,7 @@ class WarmPool:
         code = standby.child.reap()
         if standby in self._standbys:
             log.warning("a process in standby has exited with code %s", code)
+            self._set_warm()  # as warm as it gets
             self._standbys.remove(standby)
             standby.dismiss()
             self._refill_from = time.monotonic() + _AFTER_DEATH_SECONDS
