@@ -136,3 +136,16 @@ async def test_a_stream_that_the_controller_ends_is_opened_again(address: str, e
             controller.to_send.put_nowait(snapshot("1"))
             controller.to_send.put_nowait(None)
         await eventually(lambda: len(accepted) == 3)
+
+
+async def test_it_ends_whenever_it_is_cancelled(address: str) -> None:
+    """grpc.aio discards a cancellation that arrives while it prepares a call, as it often does without a server."""
+    for _ in range(10):
+        options = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(address, options) as channel:
+            for moment in range(20):
+                task = asyncio.create_task(RouteWatch(channel, "reader-0", lambda _: None).run())
+                await asyncio.sleep(moment * 0.0003)
+                task.cancel()
+                await asyncio.wait({task}, timeout=5)
+                assert task.cancelled()

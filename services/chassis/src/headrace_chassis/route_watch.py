@@ -90,7 +90,7 @@ class RouteWatch:
             call.cancel()
             for task in (reading, sending):
                 task.cancel()
-            await asyncio.wait({reading, sending})
+            await asyncio.gather(reading, sending, return_exceptions=True)
         return reading.result()
 
     async def _read(self, call: Call) -> str:
