@@ -1,1 +1,1 @@
-"""What every headrace service runs on, and the embedded mode."""
+"""What every headrace service runs on."""
