@@ -84,7 +84,7 @@ class RouteWatch:
         call = self._stub.WatchRoutes()
         reading, sending = asyncio.create_task(self._read(call)), asyncio.create_task(self._send(call))
         try:
-            # grpc.aio discards a cancellation that arrives while it prepares a call; `asyncio.wait` does not.
+            # grpc.aio may hold back a cancellation that arrives while it prepares a call; `asyncio.wait` does not.
             await asyncio.wait({reading})
         finally:
             call.cancel()
