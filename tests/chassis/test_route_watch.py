@@ -139,7 +139,7 @@ async def test_a_stream_that_the_controller_ends_is_opened_again(address: str, e
 
 
 async def test_it_ends_whenever_it_is_cancelled(address: str) -> None:
-    """grpc.aio may hold back a cancellation that arrives while it prepares a call, as it often does without a server."""
+    """grpc.aio may hold back a cancellation that arrives while it prepares a call, most of all without a server."""
     for _ in range(10):
         options = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(address, options) as channel:
