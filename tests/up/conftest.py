@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from tests.up.processes import running
 
-from headrace_up.environment import base_environment
 from headrace_up.layout import Layout, make_layout
 from headrace_up.process import Part, command
+from headrace_up.process_tags import tagged_environment
 
 HERE = Path(__file__).parent
 
@@ -49,7 +49,7 @@ def fake_part(layout: Layout) -> Callable[..., Part]:
 
     def make(name: str, behaviour: str = "ready") -> Part:
         main = command([sys.executable, "-S", str(HERE / "fake_service.py"), behaviour])
-        return Part(name=name, main=main, environment=base_environment(layout))
+        return Part(name=name, main=main, environment=tagged_environment(layout.data))
 
     return make
 

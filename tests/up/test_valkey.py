@@ -7,14 +7,14 @@ import pytest
 from redis.asyncio import Redis
 
 from headrace_up.child import Child
-from headrace_up.environment import base_environment
 from headrace_up.layout import Layout
+from headrace_up.process_tags import tagged_environment
 from headrace_up.valkey import valkey_part
 
 
 @pytest.fixture
 async def valkey(layout: Layout) -> AsyncGenerator[Child]:
-    part = valkey_part(layout, base_environment(layout))
+    part = valkey_part(layout, tagged_environment(layout.data))
     child = Child(part, layout.logs / "valkey.log", layout.data)
     yield child
     await child.stop(within=1)

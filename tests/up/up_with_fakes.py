@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headrace_up.credentials import Credentials
-from headrace_up.environment import base_environment
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
 from headrace_up.process import Part, command
+from headrace_up.process_tags import tagged_environment
 from headrace_up.services import SERVICES
 from headrace_up.system import Parts
 from headrace_up.up import up
@@ -23,7 +23,7 @@ BEHAVIOUR = os.environ["FAKE_BEHAVIOUR"]
 
 def fake(layout: Layout, name: str, behaviour: str = "ready") -> Part:
     main = command([sys.executable, "-S", FAKE, behaviour])
-    return Part(name=name, main=main, environment=base_environment(layout))
+    return Part(name=name, main=main, environment=tagged_environment(layout.data))
 
 
 def services(layout: Layout, options: UpOptions, port: int, credentials: Credentials) -> Sequence[Part]:
@@ -38,7 +38,7 @@ def bootstrap(layout: Layout, port: int, credentials: Credentials) -> Part:
             print("headrace proxy: the certificate is wrong", file=sys.stderr)
             sys.exit(1)
 
-    return Part(name="envoy-bootstrap", main=main, environment=base_environment(layout))
+    return Part(name="envoy-bootstrap", main=main, environment=tagged_environment(layout.data))
 
 
 def main() -> int:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from headrace_backend_local.zygote_process import NICE, STANDBY
+
 
 class Settings(BaseModel):
     """Settings of the local backend, ``backends.local`` of the controller's."""
@@ -18,10 +20,10 @@ class Settings(BaseModel):
     )
     warm: bool = Field(default=True, description="Fork processes from a parent that has everything imported.")
     standby: int = Field(
-        default=2, ge=0, le=64, description="Number of schedulers that are forked in advance. Only with `warm`."
+        default=STANDBY, ge=0, le=64, description="Number of schedulers that are forked in advance. Only with `warm`."
     )
     nice: int = Field(
-        default=5,
+        default=NICE,
         ge=0,
         le=19,
         description="Added to the niceness of clusters' processes, so that the services stay responsive.",

@@ -1,4 +1,4 @@
-"""Starts the zygote's process, and asks it to end."""
+"""Starts the zygote's process, and asks it to end. Imports little, since the zygote is started early."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from headrace_backend_local import paths, protocol
+from headrace_backend_local import paths
 from headrace_backend_local.environment import ZYGOTE_DEFAULTS, inherited
 from headrace_backend_local.process_tags import room_for_tag, site
-from headrace_controller.backends.base import BackendError
 
 AGENT = "headrace_backend_local.zygote.agent"
+STANDBY, NICE = 2, 5
 
 _START_SECONDS = 15
 
 
-def launch(deployment: str, directory: Path, agent: str = AGENT, *, standby: int = 0, nice: int = 0) -> None:
-    """Starts the zygote unless it runs; returns when it listens. Blocks for a tenth of a second: call it in a thread.
+def command(
+    deployment: str, directory: Path, agent: str = AGENT, *, standby: int = STANDBY, nice: int = NICE
+) -> list[str]:
+    """Returns the command that starts the zygote unless it runs, and ends when the zygote listens.
 
     Parameters
     ----------
@@ -32,22 +35,36 @@ def launch(deployment: str, directory: Path, agent: str = AGENT, *, standby: int
     standby, nice
         As in `Hello`. With `standby` it imports everything at once; otherwise when a controller wants that.
     """
-    command = [
+    return [
         *(sys.executable, "-P", "-m", "headrace_backend_local.zygote"),
         *("--deployment", deployment, "--directory", str(directory), "--agent", agent),
         *("--standby", str(standby), "--nice", str(nice)),
         # Titles of forked processes are written over the arguments, so that the environment stays readable.
         *("--room-for-titles", "." * 256),
     ]
+
+
+def environment(deployment: str, directory: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment for that command; `environ` is the server's."""
+    return {**ZYGOTE_DEFAULTS, **inherited(environ), **room_for_tag(site(deployment, directory))}
+
+
+def launch(deployment: str, directory: Path, agent: str = AGENT, *, standby: int = 0, nice: int = 0) -> None:
+    """Starts the zygote unless it runs; returns when it listens. Blocks for a tenth of a second: call it in a thread.
+
+    Raises `BackendError`.
+    """
+    from headrace_controller.backends.base import BackendError
+
     try:
         done = subprocess.run(
-            command,
+            command(deployment, directory, agent, standby=standby, nice=nice),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={**ZYGOTE_DEFAULTS, **inherited(os.environ), **room_for_tag(site(deployment, directory))},
+            env=environment(deployment, directory, os.environ),
             start_new_session=True,
             timeout=_START_SECONDS,
             check=False,
@@ -60,6 +77,9 @@ def launch(deployment: str, directory: Path, agent: str = AGENT, *, standby: int
 
 def shut_down(directory: Path, *, timeout: float = 5.0) -> None:
     """Ends the zygote of a local directory and all its processes; blocks until it has ended."""
+    from headrace_backend_local import protocol
+    from headrace_controller.backends.base import BackendError
+
     try:
         with socket.socket(socket.AF_UNIX) as sock, paths.short(paths.zygote(directory) / paths.SOCKET) as path:
             sock.settimeout(timeout)

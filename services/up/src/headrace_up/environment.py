@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from headrace_up.credentials import Credentials
 from headrace_up.envoy import connections_allowed
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
-from headrace_up.process_tags import VARIABLE
+from headrace_up.process_tags import tagged_environment
+
+if TYPE_CHECKING:  # cryptography is imported later
+    from headrace_up.credentials import Credentials
 
 # Ctrl-C ends everything within three seconds.
 DRAIN_SECONDS = 0.5
-
-
-def base_environment(layout: Layout) -> dict[str, str]:
-    """Return the environment of this process, with the tag of the data directory."""
-    return {**os.environ, VARIABLE: str(layout.data)}
 
 
 def auth_environment(layout: Layout, options: UpOptions, credentials: Credentials) -> dict[str, str]:
@@ -82,7 +80,10 @@ def _environment(service: str, layout: Layout, own: Mapping[str, str]) -> dict[s
         "DRAIN_SECONDS": str(DRAIN_SECONDS),
         **own,
     }
-    return {**base_environment(layout), **{f"HEADRACE_{service.upper()}_{key}": each for key, each in settings.items()}}
+    return {
+        **tagged_environment(layout.data),
+        **{f"HEADRACE_{service.upper()}_{key}": each for key, each in settings.items()},
+    }
 
 
 def _at_most(limit: int, text: str) -> str:

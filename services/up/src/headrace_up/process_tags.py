@@ -17,6 +17,11 @@ from headrace_chassis import procfs
 VARIABLE = "HEADRACE_UP_DIRECTORY"
 
 
+def tagged_environment(data: Path) -> dict[str, str]:
+    """Return the environment of this process, with the tag of the data directory."""
+    return {**os.environ, VARIABLE: str(data)}
+
+
 def tagged_processes(data: Path) -> list[int]:
     """Return the processes that have the tag of the data directory, without this one."""
     tag = os.fsencode(data)

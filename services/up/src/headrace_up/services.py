@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import importlib
 import resource
+from typing import TYPE_CHECKING
 
-from headrace_up.credentials import Credentials
 from headrace_up.environment import auth_environment, controller_environment, proxy_environment
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
 from headrace_up.process import Part
+
+if TYPE_CHECKING:  # cryptography is imported later
+    from headrace_up.credentials import Credentials
 
 SERVICES = ("auth", "controller", "proxy")
 OPEN_FILES = 1 << 16

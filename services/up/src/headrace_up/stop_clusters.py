@@ -12,22 +12,12 @@ from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.auth_service_pb2_grpc import AuthServiceStub
 from headrace.v1.cluster_service_pb2_grpc import ClusterServiceStub
-from headrace_up.environment import base_environment
 from headrace_up.layout import Layout
-from headrace_up.process import Part
 
 ENDED = (cluster_pb2.PHASE_STOPPED, cluster_pb2.PHASE_FAILED)
 OPTIONS = (("grpc.default_authority", "localhost"), ("grpc.enable_http_proxy", 0))
 
 Metadata = tuple[tuple[str, str], ...]
-
-
-def stop_clusters_part(layout: Layout, secret: str, within: float) -> Part:
-    return Part(
-        name="stop-clusters",
-        main=lambda: stop_clusters(layout, secret, within),
-        environment=base_environment(layout),
-    )
 
 
 def stop_clusters(layout: Layout, secret: str, within: float) -> None:

@@ -8,23 +8,25 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from headrace._target.local_gateway import FILE_NAME, LocalGateway
-from headrace_up import log_file, process_tags
+from headrace_up import log_file
 from headrace_up.console import Console
-from headrace_up.credentials import Credentials, ensure_credentials
-from headrace_up.environment import base_environment
 from headrace_up.envoy import envoy_part
 from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
 from headrace_up.port import free_port
 from headrace_up.process import Part
+from headrace_up.process_tags import kill_all, tagged_environment, tagged_processes
 from headrace_up.services import bootstrap_part, load_services, service_parts
-from headrace_up.stop_clusters import stop_clusters_part
 from headrace_up.supervisor import Supervisor
 from headrace_up.valkey import valkey_part
 from headrace_up.zygote import zygote_part
+
+if TYPE_CHECKING:  # cryptography is imported later
+    from headrace_up.credentials import Credentials
 
 # Together with the sweep at the end these stay below the three seconds that Ctrl-C may take.
 CLUSTERS_SECONDS = 1.2
@@ -60,11 +62,13 @@ class System:
         """Start everything and keep it running; raise GaveUp or CannotRun. Runs until cancelled."""
         self._remove_gateway_file()
         port = free_port(self._options.port)
-        # These two start while this process imports the services.
-        self._supervisor.start([valkey_part(self._layout, base_environment(self._layout))])
+        # These two start while this process imports the services, and whatever is imported within functions.
         if zygote := self._parts.zygote(self._layout, self._options):
             self._supervisor.launch(zygote)
+        self._supervisor.start([valkey_part(self._layout, tagged_environment(self._layout.data))])
         self._parts.load()
+        from headrace_up.credentials import ensure_credentials
+
         credentials = ensure_credentials(self._layout, getpass.getuser())
         await self._supervisor.ready()
         self._supervisor.start(self._parts.services(self._layout, self._options, port, credentials))
@@ -79,8 +83,7 @@ class System:
         """Stop clusters, services with Envoy, and Valkey, in this order; kill those that do not end in time."""
         self._remove_gateway_file()
         if self._gateway and not self._options.keep_clusters:
-            stopping = stop_clusters_part(self._layout, self._gateway.token, CLUSTERS_SECONDS)
-            await self._supervisor.run_once(stopping, CLUSTERS_SECONDS)
+            await self._stop_clusters(self._gateway.token)
         await self._supervisor.stop([name for name in self._supervisor.children if name != "valkey"], SERVICE_SECONDS)
         await self._supervisor.stop(["valkey"], SERVICE_SECONDS)
         self._sweep()
@@ -90,6 +93,15 @@ class System:
         self._remove_gateway_file()
         self._supervisor.kill()
         self._sweep()
+
+    async def _stop_clusters(self, token: str) -> None:
+        def main() -> None:
+            from headrace_up.stop_clusters import stop_clusters
+
+            stop_clusters(self._layout, token, CLUSTERS_SECONDS)
+
+        part = Part(name="stop-clusters", main=main, environment=tagged_environment(self._layout.data))
+        await self._supervisor.run_once(part, CLUSTERS_SECONDS)
 
     async def _write_bootstrap(self, port: int, credentials: Credentials) -> None:
         part = self._parts.bootstrap(self._layout, port, credentials)
@@ -141,7 +153,7 @@ class System:
         """Kill the processes of clusters that are left, unless clusters are kept."""
         if self._options.keep_clusters:
             return
-        if left := process_tags.kill_all(lambda: process_tags.tagged_processes(self._layout.data)):
+        if left := kill_all(lambda: tagged_processes(self._layout.data)):
             self._console.warn(f"these processes cannot be killed: {', '.join(map(str, left))}")
         # The agents of clusters that are kept find the next controller in it; without any it has no use.
         shutil.rmtree(self._layout.sockets, ignore_errors=True)

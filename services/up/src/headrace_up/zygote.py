@@ -1,35 +1,36 @@
-"""Starts the local backend's zygote before the controller needs it, so that both load at the same time."""
+"""Starts the local backend's zygote before the controller asks for it, so that both load at the same time."""
 
 from __future__ import annotations
 
 import os
 
-from headrace_up.environment import controller_environment
+from headrace_backend_local import zygote_process
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
-from headrace_up.process import Part
+from headrace_up.process import Part, command
+from headrace_up.process_tags import tagged_environment
 
-_PREFIX = "HEADRACE_CONTROLLER_"
+_CONTROLLER = "HEADRACE_CONTROLLER_"
+_LOCAL = f"{_CONTROLLER}BACKENDS__LOCAL__"
 
 
 def zygote_part(layout: Layout, options: UpOptions) -> Part | None:
-    """Return how to start it.
+    """Return how to start it with the settings that the controller will have; it ends when the zygote listens.
 
-    None if the controller may have other settings than the environment says: then the controller starts the zygote.
+    None if these settings are not simple: then the controller starts the zygote.
     """
-    environment = controller_environment(layout, options)
-    if environment.get("HEADRACE_CONFIG") or f"{_PREFIX}BACKENDS" in environment:
+    settings = {name: value for name, value in os.environ.items() if name.startswith((_CONTROLLER, "HEADRACE_CONFIG"))}
+    deployment = settings.pop(f"{_CONTROLLER}DEPLOYMENT", "headrace")
+    standby = settings.pop(f"{_LOCAL}STANDBY", str(zygote_process.STANDBY))
+    nice = settings.pop(f"{_LOCAL}NICE", str(zygote_process.NICE))
+    others = any(name.startswith((f"{_CONTROLLER}BACKENDS", "HEADRACE_CONFIG")) for name in settings)
+    if others or not (standby.isdecimal() and nice.isdecimal()):
         return None
-    return Part(name="zygote", main=lambda: _launch(layout), environment=environment)
-
-
-def _launch(layout: Layout) -> None:
-    from headrace_backend_local.config import Settings
-    from headrace_backend_local.zygote_process import launch
-
-    prefix = f"{_PREFIX}BACKENDS__LOCAL__"
-    given = {name.removeprefix(prefix).lower(): value for name, value in os.environ.items() if name.startswith(prefix)}
-    settings = Settings.model_validate(given)
-    if settings.warm:
-        deployment = os.environ.get(f"{_PREFIX}DEPLOYMENT", "headrace")
-        launch(deployment, layout.local, standby=settings.standby, nice=settings.nice)
+    arguments = zygote_process.command(
+        deployment,
+        layout.local,
+        standby=int(standby) if options.standby is None else options.standby,
+        nice=int(nice),
+    )
+    environment = zygote_process.environment(deployment, layout.local, tagged_environment(layout.data))
+    return Part(name="zygote", main=command(arguments), environment=environment)
