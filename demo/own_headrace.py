@@ -1,4 +1,4 @@
-"""A headrace of the demo's own: `headrace up` in a temporary directory, on a free port."""
+"""`headrace up` for the demo: in a temporary directory, on a free port."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from screen import say
+from screen import show
 
 STOP_SECONDS = 10
 
 
 @contextmanager
 def own_headrace(directory: Path) -> Generator[None]:
-    """Runs headrace for the length of the block; `Gateway()` finds it."""
+    """Run headrace for the length of the block; `Gateway()` finds it."""
     data = directory / "headrace"
     os.environ["HEADRACE_DATA_DIR"] = str(data)
     process = subprocess.Popen(
@@ -44,14 +44,14 @@ def own_headrace(directory: Path) -> Generator[None]:
 
 def _show_until_ready(output: IO[str]) -> None:
     for line in output:
-        say(f"   {line.rstrip()}")
+        show(f"   {line.rstrip()}")
         if line.startswith("headrace is ready"):
             return
-    raise SystemExit("headrace did not start; what it said is above")
+    raise SystemExit("headrace did not start: see its output above")
 
 
 def _show_the_rest(output: IO[str]) -> None:
-    """Shows warnings only: what else `headrace up` tells is for people who type it themselves."""
+    """Show only warnings: the rest of its output is for people who run `headrace up` themselves."""
     for line in output:
         if line[:2].isdigit():
-            say(f"   headrace: {line.rstrip()}")
+            show(f"   headrace: {line.rstrip()}")

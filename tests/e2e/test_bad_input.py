@@ -35,7 +35,7 @@ def test_absurd_counts_are_refused(gateway: Gateway, cluster: GatewayCluster, co
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "word"),
     [
         ({"worker_memroy": "1 GiB"}, "worker_memory"),
         ({"worker_threads": "many"}, "worker_threads"),
@@ -44,8 +44,8 @@ def test_absurd_counts_are_refused(gateway: Gateway, cluster: GatewayCluster, co
         ({"environment": {"A": "x" * 10**6}}, "environment"),
     ],
 )
-def test_wrong_options_are_named(gateway: Gateway, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_wrong_options_are_named(gateway: Gateway, options: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
         gateway.new_cluster(**options)
     assert gateway.list_clusters() == []
 
@@ -55,7 +55,7 @@ def test_an_unknown_cluster_is_named(gateway: Gateway) -> None:
         gateway.connect("cnosuchcluster")
 
 
-def test_a_wrong_password_is_told_as_such(headrace: Running) -> None:
+def test_a_wrong_password_is_reported_as_such(headrace: Running) -> None:
     from headrace import BasicAuth
 
     local = headrace.gateway_file
@@ -66,13 +66,13 @@ def test_a_wrong_password_is_told_as_such(headrace: Running) -> None:
         gateway.list_clusters()
 
 
-def test_a_wrong_authority_is_told_as_such(headrace: Running) -> None:
+def test_a_wrong_authority_is_reported_as_such(headrace: Running) -> None:
     local = headrace.gateway_file
     with pytest.raises(errors.Unreachable, match="certificate"), Gateway(local["address"], auth="basic") as gateway:
         gateway.list_clusters()
 
 
-def test_a_wrong_address_is_told_as_such() -> None:
+def test_a_wrong_address_is_reported_as_such() -> None:
     with pytest.raises(errors.Unreachable, match=r"127\.0\.0\.1:9"), Gateway("https://127.0.0.1:9") as gateway:
         gateway.list_clusters()
 
@@ -107,7 +107,7 @@ def test_an_unknown_server_name_is_closed_at_once(headrace: Running) -> None:
         context.wrap_socket(raw, server_hostname="cnosuchcluster.clusters.headrace.internal")
 
 
-def test_half_a_hello_is_not_held_for_ever_and_holds_nobody_up(headrace: Running, gateway: Gateway) -> None:
+def test_half_a_hello_is_given_up_and_blocks_nobody(headrace: Running, gateway: Gateway) -> None:
     with socket.create_connection(("127.0.0.1", headrace.port), timeout=30) as raw:
         raw.sendall(bytes.fromhex("16030100c8010000c40303"))
         assert gateway.list_clusters() == []

@@ -134,7 +134,7 @@ class RunningProxy:
             await self.start_envoy()
 
     async def start_envoy(self) -> None:
-        """Start Envoy, as whoever runs it does when it has ended."""
+        """Start Envoy, also again after it has ended."""
         self._envoy = await RunningEnvoy.start(self.settings)
 
     async def spawn(self, ready_fd: int | None = None, **changes: str) -> None:

@@ -1,4 +1,4 @@
-"""The whole of `headrace up` but for the services: what it says, what it leaves."""
+"""`headrace up` with fake services: what it prints, and what it leaves."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_keep_clusters_leaves_what_the_services_started(up: StartUp, data: Path)
     kill_all(lambda: tagged_processes(data))
 
 
-def test_a_second_up_on_the_same_directory_is_told_who_has_it(up: StartUp):
+def test_a_second_up_on_the_same_directory_names_the_first(up: StartUp):
     first = up()
     first.read_until("Ctrl-C")
     code, text = up().finish()
@@ -122,7 +122,7 @@ def test_a_second_up_on_the_same_directory_is_told_who_has_it(up: StartUp):
     assert len(text.strip().splitlines()) == 1
 
 
-def test_a_port_that_is_taken_is_told_and_nothing_is_left(up: StartUp, data: Path):
+def test_a_port_that_is_taken_is_explained_and_nothing_is_left(up: StartUp, data: Path):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         code, text = up("--port", str(port)).finish()
@@ -132,7 +132,7 @@ def test_a_port_that_is_taken_is_told_and_nothing_is_left(up: StartUp, data: Pat
     assert not running(data)
 
 
-def test_a_directory_that_cannot_be_written_is_told(up: StartUp, data: Path):
+def test_a_directory_that_cannot_be_written_is_explained(up: StartUp, data: Path):
     data.parent.joinpath("file").write_text("")
     code, text = up(data=data.parent / "file" / "below").finish()
     assert code == 1
@@ -150,7 +150,7 @@ def test_a_directory_of_a_newer_headrace_is_left_alone(up: StartUp, data: Path):
     assert (data / "version.json").read_text() == newer
 
 
-def test_a_damaged_version_file_is_told(up: StartUp, data: Path):
+def test_a_damaged_version_file_is_explained(up: StartUp, data: Path):
     data.mkdir()
     (data / "version.json").write_text("{")
     code, text = up().finish()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class CannotRun(Exception):
-    """Something has to be put right first; the message says what."""
+    """Something has to be fixed first; the message says what."""
 
 
 class GaveUp(Exception):

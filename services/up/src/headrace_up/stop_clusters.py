@@ -1,4 +1,4 @@
-"""Stops all clusters as their owners would, so that their records tell so afterwards. Runs in a process of its own."""
+"""Stops all clusters as their owners would, so that their records are complete. Runs in a process of its own."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ QUICK_DEATHS = 5
 
 
 class Supervisor:
-    """Runs parts until told to stop."""
+    """Runs parts until it is stopped."""
 
     def __init__(self, layout: Layout, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.children: dict[str, Child] = {}

@@ -68,7 +68,7 @@ def _rate_limit(rate: int) -> Config:
 
 
 def _ext_authz() -> Config:
-    # On for every route that does not switch it off: a route that forgets about it is closed, not open.
+    # On for every route that does not switch it off, so that a new route is closed by default.
     return extension(
         EXT_AUTHZ,
         "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",

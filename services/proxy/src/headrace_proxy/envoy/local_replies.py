@@ -1,4 +1,4 @@
-"""Envoy's own answers where a service does not answer: sentences that say what to do."""
+"""Envoy's own answers while a service does not answer: what to do next."""
 
 from __future__ import annotations
 
