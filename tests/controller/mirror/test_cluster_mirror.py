@@ -16,7 +16,7 @@ from tests.controller.mirror.mirrors import Log, Replica, replica, retagged
 
 from headrace.errors import StoreUnavailable
 from headrace_controller.keys import Keys
-from headrace_controller.model import Cluster, ClusterId, Demand, Phase, Report, Status, UserId
+from headrace_controller.model import Cluster, ClusterId, Demand, Phase, Status, UserId
 from headrace_controller.store import ChangeKind, Fence, Store
 
 NOBODY = ClusterId("c-nobody")
@@ -274,13 +274,12 @@ async def test_a_record_that_cannot_be_read_harms_no_other(
 ) -> None:
     cluster, other = await record(new_cluster("c1")), await record(new_cluster("c2"))
     await one.mirror.fresh()
-    await store.records.save_report(cluster, Report(session=1))
+    broken = await store.reads.version() + 1
     async with redis.pipeline() as pipeline:
-        pipeline.hset(keys.record(cluster.id), "spec", b"\xc1")
-        pipeline.xadd(
-            keys.changes(),
-            {"kind": "record", "cluster": "c1", "owner": "ann", "revision": str(cluster.revision + 10**7)},
-        )
+        pipeline.set(keys.version(), broken)
+        pipeline.hset(keys.record(cluster.id), mapping={"spec": b"\xc1", "revision": broken})
+        entry = {"kind": "record", "cluster": cluster.id, "owner": ANN, "revision": broken}
+        pipeline.xadd(keys.changes(), entry)  # pyright: ignore[reportArgumentType] narrower than what redis-py takes
         await pipeline.execute()
     changed = await change(store, other, "a")
     await one.mirror.fresh()
@@ -293,3 +292,29 @@ async def test_without_a_store_fresh_fails_and_the_mirror_goes_on_trying(keys: K
         with pytest.raises(StoreUnavailable):
             await away.mirror.fresh()
         assert not away.mirror.ready.is_set()
+
+
+async def test_own_writes_that_the_store_has_lost_are_taken_back(
+    store: Store, record: Recorder, one: Replica, eventually: Eventually
+) -> None:
+    """As after a failover, when the stream had not told this replica of its writes yet."""
+    cluster, other = await record(new_cluster("c1")), await record(new_cluster("c2"))
+    await one.mirror.fresh()
+    lost = replace(cluster, spec=replace(cluster.spec, tags={"a": "lost"}), revision=other.revision + 10)
+    one.mirror.apply(lost)
+    never_there = replace(new_cluster("c3"), revision=other.revision + 11)
+    one.mirror.apply(never_there)
+    changed = await change(store, other, "a")  # later than both
+    await eventually(lambda: one.mirror.get(other.id) == changed)
+    assert one.known() == {cluster.id: cluster, other.id: changed}
+
+
+async def test_own_writes_to_a_store_that_was_emptied_are_taken_back_by_fresh(
+    redis: Redis, record: Recorder, one: Replica
+) -> None:
+    await one.mirror.ready.wait()
+    await redis.flushall()
+    one.mirror.apply(await record(new_cluster("c1")))
+    await redis.flushall()
+    await one.mirror.fresh()
+    assert one.known() == {}

@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
-RECONCILES = Counter("headrace_controller_reconciles", "Steps of reconciling by outcome.", ["outcome"])
+RECONCILES = Counter("headrace_controller_reconciles", "Steps of reconciling, by outcome.", ["outcome"])
 RECONCILE_SECONDS = Histogram("headrace_controller_reconcile_seconds", "Duration of one step.", buckets=_SECONDS)
 QUEUE = Gauge("headrace_controller_queue", "Clusters that wait for a step.")
 SESSIONS = Gauge("headrace_controller_sessions", "Agents whose session this replica holds.")
@@ -16,11 +16,11 @@ UNKNOWN_WORKERS = Counter(
 WATCHES = Gauge("headrace_controller_watches", "Watches of clusters that this replica serves.")
 ROUTE_READERS = Gauge("headrace_controller_route_readers", "Readers of routes that this replica serves.")
 START_SECONDS = Histogram(
-    "headrace_controller_start_seconds", "From the record of a cluster to RUNNING.", buckets=_SECONDS
+    "headrace_controller_start_seconds", "Time from the creation of a cluster until it is RUNNING.", buckets=_SECONDS
 )
-ADOPTED = Counter("headrace_controller_adopted", "Clusters adopted because the store did not know them.")
-ORPHANS = Counter("headrace_controller_orphans", "Clusters whose processes were stopped because nobody knew them.")
-PROCESSES = Gauge("headrace_controller_processes", "Processes that the backend runs.", ["role"])
+ADOPTED = Counter("headrace_controller_adopted", "Clusters whose record was rebuilt from what runs.")
+ORPHANS = Counter("headrace_controller_orphans", "Clusters without a record whose processes were stopped.")
+PROCESSES = Gauge("headrace_controller_processes", "Running processes of the backend, by role.", ["role"])
 UNREADABLE_RECORDS = Counter(
     "headrace_controller_unreadable_records", "Records that could not be read and were set aside."
 )

@@ -51,6 +51,8 @@ class ClusterMirror:
         self._handlers: list[Handler] = []
         self._through = 0  # every write up to this revision is here
         self._restarts = 0
+        self._unconfirmed: list[tuple[int, ClusterId]] = []  # heap of known writes that the stream must still have
+        self._newest = 0  # newest revision of any record here
         self._latest = Coalesced(store.reads.version)
         self._behind: list[tuple[int, int, asyncio.Future[None]]] = []  # heap of revisions that are waited for
         self._numbers = count()
@@ -98,15 +100,12 @@ class ClusterMirror:
 
     async def fresh(self) -> None:
         """Returns once every write that was acknowledged before the call is here. Raises `StoreUnavailable`."""
-        latest, restarts = 0, -1
-        while restarts != self._restarts:  # otherwise the answer may be of before the store lost writes
-            restarts, through = self._restarts, self._through
-            latest = await self._latest()
-            if latest < through and restarts == self._restarts:
-                # The store has lost writes. It is read again as soon as the stream is found to have a gap.
-                latest = _AFTER_RESTART
-        if latest > self._through:
-            await self._reach(latest)
+        try:
+            async with asyncio.timeout(_FRESH_SECONDS):
+                while not await self._catch_up():
+                    pass
+        except TimeoutError:
+            raise StoreUnavailable("this replica is behind its store; repeat the call in a moment") from None
 
     async def at_least(self, cluster: ClusterId, revision: int, within: float) -> Cluster | None:
         """Returns a cluster at this revision or a later one; None if that is not here in time or was removed."""
@@ -135,19 +134,32 @@ class ClusterMirror:
         for cluster in unlisted:
             self._remove(cluster)
         self._through = through
+        self._newest = max((cluster.revision for cluster in self._clusters.values()), default=0)
+        self._unconfirmed = sorted(write for write in self._unconfirmed if write[0] > through)
         self._restarts += 1
         self.ready.set()
         self._release(_AFTER_RESTART)
 
     async def _follow(self, changes: Sequence[Change]) -> None:
         """Reads the records that entries of the change stream are about, in one round trip."""
+        revisions = {change.revision for change in changes}
+        await self._read(self._lost_writes(revisions), whole=True)
         newest = {change.cluster: change.revision for change in changes if change.kind in _RECORD}
         await self._read([cluster for cluster, revision in newest.items() if self._is_older(cluster, revision)])
         for change in changes:
             if change.kind is ChangeKind.REMOVED and self._is_older(change.cluster, change.revision):
                 self._remove(change.cluster)
-        self._through = max(self._through, *(change.revision for change in changes))
+        self._through = max(self._through, *revisions)
         self._release(self._through)
+
+    def _lost_writes(self, revisions: set[int]) -> list[ClusterId]:
+        """Clusters with a write that the stream does not have, though it has later ones."""
+        through, lost = max(revisions), dict[ClusterId, None]()
+        while self._unconfirmed and self._unconfirmed[0][0] <= through:
+            revision, cluster = heapq.heappop(self._unconfirmed)
+            if revision > self._through and revision not in revisions:
+                lost[cluster] = None
+        return list(lost)
 
     async def _read(self, clusters: Sequence[ClusterId], *, whole: bool = False) -> None:
         seen = {cluster: self._clusters.get(cluster) for cluster in clusters}
@@ -165,6 +177,9 @@ class ClusterMirror:
 
     def _put(self, old: Cluster | None, new: Cluster, place: int, by: Handler | None = None) -> None:
         self._clusters[new.id] = new
+        if new.revision > self._through:
+            heapq.heappush(self._unconfirmed, (new.revision, new.id))
+        self._newest = max(self._newest, new.revision)
         self._index.put(old, new, place)
         if old is None or _differ_visibly(old, new):
             self._count_version(new.owner)
@@ -192,15 +207,22 @@ class ClusterMirror:
         for whose in (None, owner):
             self._versions[whose] = self.version(whose) + 1
 
+    async def _catch_up(self) -> bool:
+        """Waits for the store's latest write; returns False if everything was read again meanwhile: ask again."""
+        restarts, known = self._restarts, max(self._through, self._newest)
+        latest = await self._latest()
+        if restarts == self._restarts and latest < known:  # the store has lost writes
+            self.changes.invalidate()
+            await self._reach(_AFTER_RESTART)
+        elif restarts == self._restarts and latest > self._through:
+            await self._reach(latest)
+        return restarts == self._restarts
+
     async def _reach(self, revision: int) -> None:
-        """Waits until every write up to a revision is here."""
+        """Waits until every write up to a revision is here, or everything was read again."""
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._behind, (revision, next(self._numbers), reached))
-        try:
-            async with asyncio.timeout(_FRESH_SECONDS):
-                await reached
-        except TimeoutError:
-            raise StoreUnavailable("this replica is behind its store; repeat the call in a moment") from None
+        await reached
 
     def _release(self, through: int) -> None:
         while self._behind and self._behind[0][0] <= through:

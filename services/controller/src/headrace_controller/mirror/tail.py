@@ -72,6 +72,10 @@ class Tail(Generic[E]):
         """Calls the listener with each entry."""
         self._listeners.append(listener)
 
+    def invalidate(self) -> None:
+        """Has the tail restart: entries may have been missed."""
+        self._start = None
+
     async def run(self) -> None:
         """Follows the stream until cancelled, through absences of the store."""
         pauses = delays(0.02, 1.0)
@@ -80,8 +84,7 @@ class Tail(Generic[E]):
                 await self._step()
                 pauses = delays(0.02, 1.0)
             except ResumeTokenTooOld:
-                log.warning("entries of a stream were missed; reading everything again")
-                self._start = None
+                self.invalidate()
             except (StoreUnavailable, RedisError) as error:
                 log.warning("cannot follow a stream", error=str(error))
                 await asyncio.sleep(next(pauses))
@@ -117,8 +120,12 @@ class Tail(Generic[E]):
         entries = [entry for entry in allowed if topic is None or topic in self._topics(entry)]
         return entries, reached if len(allowed) == len(read) else self._end
 
+    def _has_gap(self) -> bool:
+        return self._start is None
+
     async def _step(self) -> None:
-        if self._start is None:
+        if self._has_gap():
+            log.info("reading all that a stream is about")
             head = await self._source.head()
             await self._restart()
             self._entries.clear()
@@ -126,6 +133,8 @@ class Tail(Generic[E]):
             self._start = self._end = head
             self._wake(list(self._waiting))
         entries, end = await self._source.wait(self._end, _BLOCK_MILLISECONDS)
+        if self._has_gap():  # it was invalidated meanwhile
+            return
         if entries:
             await self._prepare(entries)
         self._end = end

@@ -38,7 +38,7 @@ class LaunchSpecs:
     def make(self, cluster: Cluster, processes: Sequence[str], manifest: bytes) -> list[ProcessSpec]:
         """Returns a spec for each process; `manifest` is kept with the scheduler.
 
-        Raises `BackendError` if the cluster's profile is gone and nothing else tells its backend.
+        Raises `BackendError` if the settings no longer have the cluster's profile and there are several backends.
         """
         backend = self._profiles.backend_of(cluster.spec.profile)
         if backend is None:

@@ -1,4 +1,4 @@
-"""Keeps the manifests of running clusters up to date, beside the steps that change what they say."""
+"""Keeps the manifests of running clusters up to date, concurrently with the steps that change their content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ManifestSync:
 
     def __init__(self, records: Records, backend: Backend, sealer: ManifestSealer) -> None:
         self._records = records
-        self._keeper = backend if isinstance(backend, Manifests) else None
+        self._backend = backend if isinstance(backend, Manifests) else None
         self._sealer = sealer
         self._kept: dict[ClusterId, _Content] = {}
         self._assumed: set[ClusterId] = set()
@@ -44,7 +44,7 @@ class ManifestSync:
 
         With `changed`, the record has changes that were not carried out before: nothing is assumed.
         """
-        if self._keeper is None:
+        if self._backend is None:
             return
         kept, content = self._kept.get(cluster.id), _content(cluster)
         if cluster.status.phase.ended:
@@ -54,12 +54,12 @@ class ManifestSync:
             if cluster.generation > 1:  # otherwise it is the one that the scheduler was launched with
                 self._assumed.add(cluster.id)
         elif kept != content:
-            self._write_soon(cluster, content, self._keeper)
+            self._write_soon(cluster, content, self._backend)
 
     def repair(self, cluster: Cluster) -> None:
         """Has a manifest written that was only assumed to be up to date."""
-        if self._keeper and cluster.id in self._assumed and not cluster.status.phase.ended:
-            self._write_soon(cluster, _content(cluster), self._keeper)
+        if self._backend and cluster.id in self._assumed and not cluster.status.phase.ended:
+            self._write_soon(cluster, _content(cluster), self._backend)
 
     async def written(self, cluster: ClusterId) -> None:
         """Waits until nothing is left to write of a cluster, or cannot be written."""
@@ -67,7 +67,7 @@ class ManifestSync:
             await asyncio.wait([writing])
 
     def discard_all(self, _shard: int) -> None:
-        """Forgets everything once a shard is lost: another replica writes manifests from now on."""
+        """Discards everything once a shard is lost: another replica writes manifests from now on."""
         self._kept.clear()
         self._assumed.clear()
 
@@ -78,26 +78,26 @@ class ManifestSync:
             task.cancel()
         await asyncio.gather(*writing, return_exceptions=True)
 
-    def _write_soon(self, cluster: Cluster, content: _Content, keeper: Manifests) -> None:
+    def _write_soon(self, cluster: Cluster, content: _Content, backend: Manifests) -> None:
         self._kept[cluster.id] = content
         self._assumed.discard(cluster.id)
         self._due[cluster.id] = cluster
         if cluster.id not in self._writing:
-            self._writing[cluster.id] = asyncio.create_task(self._write_due(cluster.id, keeper))
+            self._writing[cluster.id] = asyncio.create_task(self._write_due(cluster.id, backend))
 
-    async def _write_due(self, cluster: ClusterId, keeper: Manifests) -> None:
+    async def _write_due(self, cluster: ClusterId, backend: Manifests) -> None:
         try:
             async with self._room:
                 while newest := self._due.pop(cluster, None):
-                    await self._write(newest, keeper)
+                    await self._write(newest, backend)
         finally:
             del self._writing[cluster]
 
-    async def _write(self, cluster: Cluster, keeper: Manifests) -> None:
+    async def _write(self, cluster: Cluster, backend: Manifests) -> None:
         try:
             with contextlib.suppress(ClusterNotFound):
                 secrets = await self._records.secrets(cluster.id)
-                await keeper.update_manifest(cluster.id, self._sealer.make(cluster, secrets))
+                await backend.update_manifest(cluster.id, self._sealer.make(cluster, secrets))
         except (HeadraceError, BackendError) as error:
             log.warning("cannot write a manifest; the next step tries again", cluster=cluster.id, error=str(error))
             self._kept[cluster.id] = _NEVER_WRITTEN

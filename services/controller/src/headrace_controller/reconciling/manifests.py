@@ -12,7 +12,7 @@ from headrace_controller.model import Cluster, ClusterId, EndReason, Phase, Spec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The essentials of a record. `ending` and `message` tell why a cluster is stopping that nobody asked to stop."""
+    """The essentials of a record. `ending` and `message` say why a cluster is stopping without a request to stop it."""
 
     cluster: ClusterId
     owner: UserId

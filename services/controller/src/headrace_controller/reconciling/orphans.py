@@ -26,7 +26,7 @@ _AT_ONCE = 16
 
 
 class Orphans:
-    """Looks after the clusters of this replica's shards that have processes and no record.
+    """Handles the clusters of this replica's shards that have processes and no record.
 
     Parameters
     ----------
@@ -56,18 +56,18 @@ class Orphans:
         self._queue = queue
         self._grace = grace
         self._clock = clock
-        self._found: dict[ClusterId, float] = {}  # with the time since which they are known as orphans
+        self._found: dict[ClusterId, float] = {}  # time at which each was found
         self._just_gained: set[int] = set()
         self._new = asyncio.Event()
 
     def check(self, cluster: ClusterId) -> None:
-        """Looks after a cluster that has no record; soon."""
+        """Has a cluster without a record checked soon."""
         if self._processes.runs(cluster):
             self._found.setdefault(cluster, self._clock())
             self._new.set()
 
     def gained(self, shard: int) -> None:
-        """Looks after the orphans of a shard that this replica has got."""
+        """Has the processes of a shard checked that this replica has gained."""
         self._just_gained.add(shard)
         self._new.set()
 
@@ -99,7 +99,7 @@ class Orphans:
             try:
                 await self._mirror.fresh()
             except (HeadraceError, RedisError) as error:
-                log.warning("cannot look after orphans", error=str(error))
+                log.warning("cannot check orphans; will try again", error=str(error))
                 await asyncio.sleep(1)
             else:
                 return

@@ -1,4 +1,4 @@
-"""What the backend runs, in memory, so that planning asks nobody."""
+"""The processes that the backend runs, in memory, so that planning costs no call."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ProcessTable:
         """As a handler of the mirror: nothing to do."""
 
     def removed(self, cluster: Cluster) -> None:
-        """Forgets the exited processes of a cluster whose record is gone."""
+        """Discards the exited processes of a cluster whose record is gone."""
         if not self.runs(cluster.id):
             self._replace(cluster.id, {})
 

@@ -78,7 +78,7 @@ class Reconciler:
         self._queue.add(cluster.id)  # what still runs of it has no record now
 
     def gained(self, shard: int) -> None:
-        """Queues the living clusters of a shard that this replica has got."""
+        """Queues the living clusters of a shard that this replica has gained."""
         self._just_gained.add(shard)
         for cluster in self._shards.living(shard):
             self._queue.add(cluster)
@@ -104,7 +104,7 @@ class Reconciler:
             await asyncio.sleep(0)  # most steps wait for nothing, and others must get their turn
 
     async def step(self, cluster_id: ClusterId) -> float | None:
-        """Takes one step; returns in how many seconds to look again, or None for "when it changes"."""
+        """Takes one step; returns the seconds until the next one is due, or None if only a change calls for it."""
         if (fence := self._shards.fence(cluster_id)) is None:
             return None
         if (shard := self._shards.of(cluster_id)) in self._just_gained:

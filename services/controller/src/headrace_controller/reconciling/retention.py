@@ -1,4 +1,4 @@
-"""Removes clusters that have ended long ago, with what their backend keeps of them."""
+"""Removes clusters whose retention is over, with their logs and manifests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_PAUSE_SECONDS = 60.0
 
 
 class Retention:
-    """Asks the store, now and then, for clusters whose retention is over.
+    """Polls the store for clusters whose retention is over.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Retention:
             try:
                 await self.remove_due()
             except (HeadraceError, RedisError) as error:
-                log.warning("cannot look for clusters whose retention is over", error=str(error))
+                log.warning("cannot find clusters whose retention is over; will try again", error=str(error))
 
     async def remove_due(self) -> None:
         """Removes all clusters of this replica's shards whose retention is over."""
@@ -61,7 +61,7 @@ class Retention:
         try:
             await self._backend.forget(cluster)
         except BackendError as error:
-            log.warning("cannot remove what is left of an ended cluster", cluster=cluster, error=str(error))
+            log.warning("cannot remove the logs of an ended cluster; will try again", cluster=cluster, error=str(error))
             return False
         await self._store.records.remove(cluster)
         return True

@@ -1,4 +1,4 @@
-"""What the backend could not launch, and when to ask it again: of each group by itself, and of the scheduler."""
+"""Launches that the backend refused, by group, and when to ask it again."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class StartErrors:
         of_cluster[group] = _Pausing(StartError(message, self._clock() + next(pauses)), pauses)
 
     def clear(self, cluster: ClusterId, group: str | None) -> None:
-        """Forgets the error of a group that the backend has accepted."""
+        """Discards the error of a group whose launch the backend has accepted."""
         if of_cluster := self._by_cluster.get(cluster):
             of_cluster.pop(group, None)
 
     def discard(self, cluster: ClusterId) -> None:
-        """Forgets a cluster that launches nothing more."""
+        """Discards the errors of a cluster that launches nothing more."""
         self._by_cluster.pop(cluster, None)
 
     def discard_all(self, _shard: int) -> None:
-        """Forgets everything once a shard is lost: another replica asks the backend from now on."""
+        """Discards everything once a shard is lost: another replica asks the backend from now on."""
         self._by_cluster.clear()
 
 

@@ -1,4 +1,4 @@
--- Forgets readers of routes that no longer count.
+-- Removes readers of routes that have expired.
 -- KEYS 1 readers (zset)  2 acknowledged (hash)
 -- Answers {reader, what it has in use, ...} of the others
 for _, reader in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', redis.call('TIME')[1], 'BYSCORE')) do

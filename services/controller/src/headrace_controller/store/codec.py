@@ -53,7 +53,7 @@ def text(content: bytes) -> Raw:
 
 
 def pack_report(report: Report) -> bytes:
-    """Packs a report without what it says of single workers."""
+    """Packs a report without its facts about single workers."""
     return pack(replace(report, joined={}, retired=frozenset(), departures={}, route_version=""))
 
 
@@ -120,9 +120,10 @@ def unpack_change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Change | No
     )
 
 
-def unpack_route_log_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> RouteLogEntry:
-    """Reads an entry of the route log."""
-    route = fields[b"route"]
+def unpack_route_log_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> RouteLogEntry | None:
+    """Reads an entry of the route log; None for a kind that a newer release writes."""
+    if (route := fields.get(b"route")) is None:
+        return None
     return RouteLogEntry(
         id=entry_id.decode(),
         cluster=ClusterId(fields[b"cluster"].decode()),

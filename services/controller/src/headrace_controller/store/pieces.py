@@ -1,4 +1,4 @@
-"""What is kept of each worker by itself: a change of one writes and reads one piece, however many there are.
+"""Workers are stored one by one: a change of one writes and reads one piece, however many there are.
 
 A worker has two pieces, each with one writer: its record (by the reconciler) and what its agent reported of it.
 """
@@ -32,12 +32,12 @@ _reported = msgpack.Decoder(_Reported)
 
 
 def changed_workers(before: Mapping[WorkerId, WorkerRecord], after: Mapping[WorkerId, WorkerRecord]) -> Pieces:
-    """The records that differ."""
+    """Returns the worker records that differ."""
     return {worker: text(pack(after[worker])) if worker in after else False for worker in _differing(before, after)}
 
 
 def changed_reports(before: Report, after: Report) -> Pieces:
-    """What the reports say differently of single workers."""
+    """Returns the facts about single workers in which two reports differ."""
     differing = {
         *_differing(before.joined, after.joined),
         *_differing(before.departures, after.departures),
@@ -48,7 +48,7 @@ def changed_reports(before: Report, after: Report) -> Pieces:
 
 
 def with_pieces(head: Cluster, base: Cluster | None, fields: Sequence[bytes | None]) -> Cluster:
-    """A record with its workers: those of `base` (None: no workers) as changed by pairs of field and piece."""
+    """Adds the workers to a record: those of `base` (None means no workers), changed by pairs of field and piece."""
     base = base or head
     if not fields:
         return replace(head, workers=base.workers, report=_with_reported(head.report, base.report))
@@ -70,11 +70,11 @@ def with_pieces(head: Cluster, base: Cluster | None, fields: Sequence[bytes | No
 def _with_workers(
     base: Mapping[WorkerId, WorkerRecord], changed: Mapping[WorkerId, WorkerRecord | None]
 ) -> Mapping[WorkerId, WorkerRecord]:
-    """The workers, oldest first."""
+    """Returns the workers, oldest first."""
     result = {worker: record for worker, record in base.items() if changed.get(worker, record) is not None}
     known = {worker: record for worker, record in changed.items() if record is not None and worker in result}
     new = [record for worker, record in changed.items() if record is not None and worker not in result]
-    # Of those that were created at once, the number in the id tells.
+    # The number in the id orders those that were created at the same moment.
     new.sort(key=lambda record: (record.created, len(record.id), record.id))
     return result | known | {record.id: record for record in new}
 

@@ -1,4 +1,4 @@
-"""Reads of records, for the mirror: many at once, and of known ones only what has changed."""
+"""Reads of records, for the mirror: many at once, and only the changes of known ones."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Reads:
     async def differing(
         self, seen: Mapping[ClusterId, Cluster | None], *, whole: bool = False
     ) -> Mapping[ClusterId, StoredCluster | None]:
-        """Returns those clusters that are not as they were seen; None: there is none.
+        """Returns the clusters that have changed since they were seen; None for a cluster without a record.
 
-        With `whole`, what was seen may be of writes that Redis has lost: what differs is read anew. A record that
-        cannot be read counts as unchanged.
+        With `whole`, a record that differs is read completely: the writes that were seen may be lost. A record that
+        cannot be decoded counts as unchanged.
         """
         if not seen:
             return {}
@@ -76,7 +76,7 @@ class Reads:
         return [ClusterId(cluster.decode()) for answer in answers for cluster in answer]
 
     async def version(self) -> int:
-        """Returns the revision of the latest write; 0: Redis is empty. For one caller at a time."""
+        """Returns the revision of the latest write; 0 means that Redis is empty. For one caller at a time."""
         return int(cast("bytes | None", await self._connection.read_alone("GET", self._keys.version())) or 0)
 
     async def exists(self, cluster: ClusterId) -> bool:
@@ -97,5 +97,5 @@ def _unpacked(cluster: ClusterId, base: Cluster | None, answer: _Found) -> Store
         return StoredCluster(with_pieces(head, None if complete else base, fields), place)
     except (msgspec.MsgspecError, ValueError, AttributeError) as error:
         metrics.UNREADABLE_RECORDS.inc()
-        log.exception("a record cannot be read and is set aside", cluster=cluster, error=str(error))
+        log.warning("a record cannot be read and is set aside", cluster=cluster, error=str(error))
         return None

@@ -31,7 +31,7 @@ class Routes:
         return (newest[0][0].decode() if newest else "0-0"), [unpack_route(route) for route in routes]
 
     async def register(self, reader: str, seconds: float) -> None:
-        """Makes clusters wait for this reader until so many seconds from now; keeps what it has acknowledged."""
+        """Makes clusters wait for a reader for some seconds from now; keeps what it has acknowledged."""
         await self._acknowledge(reader, Acknowledgement(version=""), seconds, first=True)
 
     async def acknowledge(self, reader: str, in_use: Acknowledgement, seconds: float) -> None:

@@ -19,6 +19,7 @@ log = logs.get_logger()
 
 _AT_ONCE = 200
 _BEGINNING = "0-0"
+_FIRST_ENTRY: dict[Any, Any] = {"kind": "first"}  # which no reader knows
 _RawEntry = tuple[bytes, Mapping[bytes, bytes]]
 
 
@@ -52,10 +53,11 @@ class Stream(Generic[E]):
         self._unpack = unpack
 
     async def head(self) -> str:
-        """Returns the position of now."""
+        """Returns the position of now: that of an entry, which is gone if Redis is emptied later."""
         with store_errors():
             newest = cast("list[_RawEntry]", await self._redis.xrevrange(self._key, count=1))
-        return newest[0][0].decode() if newest else _BEGINNING
+            entry = newest[0][0] if newest else cast("bytes", await self._redis.xadd(self._key, _FIRST_ENTRY))
+        return entry.decode()
 
     async def read(self, after: str) -> tuple[list[E], str]:
         """Returns entries after a position, and the position that they reach. Raises `ResumeTokenTooOld`."""
