@@ -58,6 +58,8 @@ from headrace_controller.reconciling.start_errors import StartErrors
 from headrace_controller.routes.route_service import RouteService
 from headrace_controller.store import RouteLogEntry, Store
 
+_MAX_PAUSE_SECONDS = 60.0  # between two polls for clusters whose retention is over
+
 
 class Parts:
     """Makes each part when it is first needed.
@@ -238,8 +240,14 @@ class Parts:
 
     @cached_property
     def retention(self) -> Retention:
-        seconds = self.settings.retention_seconds
-        return Retention(self.store, self.backend, self.shards, retention=seconds, clock=self.clock)
+        return Retention(
+            self.store,
+            self.backend,
+            self.shards,
+            retention=self.settings.retention_seconds,
+            pause=min(_MAX_PAUSE_SECONDS, self.settings.resync_seconds),
+            clock=self.clock,
+        )
 
     # Services
 

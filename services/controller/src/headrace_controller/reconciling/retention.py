@@ -16,7 +16,6 @@ from headrace_controller.store import Store
 
 log = logs.get_logger()
 _AT_ONCE = 100
-_MAX_PAUSE_SECONDS = 60.0
 
 
 class Retention:
@@ -26,16 +25,25 @@ class Retention:
     ----------
     retention
         Seconds for which an ended cluster is kept.
+    pause
+        Seconds between two polls.
     """
 
     def __init__(
-        self, store: Store, backend: Backend, shards: Shards, *, retention: float, clock: Callable[[], float]
+        self,
+        store: Store,
+        backend: Backend,
+        shards: Shards,
+        *,
+        retention: float,
+        pause: float,
+        clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._backend = backend
         self._shards = shards
         self._retention = retention
-        self._pause = min(_MAX_PAUSE_SECONDS, max(0.1, retention / 10))
+        self._pause = pause
         self._clock = clock
 
     async def run(self) -> None:
