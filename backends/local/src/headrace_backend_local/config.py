@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from headrace_backend_local.zygote_process import NICE, STANDBY
+from headrace_backend_local.environment import NICE, STANDBY
 
 
 class Settings(BaseModel):

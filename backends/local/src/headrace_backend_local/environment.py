@@ -33,6 +33,8 @@ ZYGOTE_DEFAULTS = {
     # Arrow's allocator would start a thread, which no fork inherits.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
+# Defaults of the settings of these names. The zygote may be started before the settings are read.
+STANDBY, NICE = 2, 5
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace_backend_local import paths
-from headrace_backend_local.environment import ZYGOTE_DEFAULTS, inherited
+from headrace_backend_local.environment import NICE, STANDBY, ZYGOTE_DEFAULTS, inherited
 from headrace_backend_local.process_tags import room_for_tag, site
 
 AGENT = "headrace_backend_local.zygote.agent"
-STANDBY, NICE = 2, 5
 
 _START_SECONDS = 15
 

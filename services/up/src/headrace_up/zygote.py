@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from headrace_backend_local import zygote_process
+from headrace_backend_local.environment import NICE, STANDBY
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
 from headrace_up.process import Part, command
@@ -21,8 +22,8 @@ def zygote_part(layout: Layout, options: UpOptions) -> Part | None:
     """
     settings = {name: value for name, value in os.environ.items() if name.startswith((_CONTROLLER, "HEADRACE_CONFIG"))}
     deployment = settings.pop(f"{_CONTROLLER}DEPLOYMENT", "headrace")
-    standby = settings.pop(f"{_LOCAL}STANDBY", str(zygote_process.STANDBY))
-    nice = settings.pop(f"{_LOCAL}NICE", str(zygote_process.NICE))
+    standby = settings.pop(f"{_LOCAL}STANDBY", str(STANDBY))
+    nice = settings.pop(f"{_LOCAL}NICE", str(NICE))
     others = any(name.startswith((f"{_CONTROLLER}BACKENDS", "HEADRACE_CONFIG")) for name in settings)
     if others or not (standby.isdecimal() and nice.isdecimal()):
         return None
