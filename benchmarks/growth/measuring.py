@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 
 from headrace_chassis.procfs import cpu_seconds
 
-# A process is quiet when it uses less than this share of a processor over a second.
-_QUIET_SHARE = 0.05
+# Shares of a processor: a process is quiet when it uses less over some seconds, and busy when it uses more in a sample.
+_QUIET_SHARE, _BUSY_SHARE = 0.02, 0.05
 _SAMPLE_SECONDS = 0.1
 # One operation has settled when the process used no more than this in a sample.
 _SETTLED_SECONDS, _SETTLED_SAMPLE = 0.0004, 0.02
@@ -48,17 +48,17 @@ class Meter:
         sizes = {name: int(size.split()[0]) / 1024 for name, _, size in (line.partition(":") for line in lines)}
         return {"PSS": sizes["Pss"], "RSS": sizes["Rss"]}
 
-    async def until_quiet(self, within: float = 600) -> float:
-        """Waits until the process is quiet; returns the time (`time.monotonic`) at which it was last busy."""
+    async def until_quiet(self, for_seconds: float = 1, *, within: float = 600) -> float:
+        """Waits until the process was quiet for a while; returns the time (`time.monotonic`) when it was last busy."""
         end = time.monotonic() + within
-        per_second = round(1 / _SAMPLE_SECONDS)
+        samples = round(for_seconds / _SAMPLE_SECONDS)
         used, busy = [self.cpu], time.monotonic()
         while time.monotonic() < end:
             await asyncio.sleep(_SAMPLE_SECONDS)
             used.append(self.cpu)
-            if used[-1] - used[-2] > _QUIET_SHARE * _SAMPLE_SECONDS:
+            if used[-1] - used[-2] > _BUSY_SHARE * _SAMPLE_SECONDS:
                 busy = time.monotonic()
-            if len(used) > per_second and used[-1] - used[-1 - per_second] < _QUIET_SHARE:
+            if len(used) > samples and used[-1] - used[-1 - samples] < _QUIET_SHARE * for_seconds:
                 return busy
         raise TimeoutError(f"the controller is not quiet after {within:.0f} s")
 
