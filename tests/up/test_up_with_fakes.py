@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -82,6 +83,15 @@ def test_a_service_that_does_not_end_is_killed(up: StartUp, data: Path):
     one.read_until("Ctrl-C")
     one.process.send_signal(signal.SIGINT)
     assert one.finish()[0] == 0
+    assert not running(data)
+
+
+def test_nothing_is_left_when_the_data_directory_was_removed(up: StartUp, data: Path):
+    one = up(behaviour="leaves-a-child")
+    one.read_until("Ctrl-C")
+    shutil.rmtree(data)
+    one.process.send_signal(signal.SIGINT)
+    one.finish()
     assert not running(data)
 
 

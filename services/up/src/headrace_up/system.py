@@ -82,11 +82,14 @@ class System:
     async def stop(self) -> None:
         """Stop clusters, services with Envoy, and Valkey, in this order; kill those that do not end in time."""
         self._remove_gateway_file()
-        if self._gateway and not self._options.keep_clusters:
-            await self._stop_clusters(self._gateway.token)
-        await self._supervisor.stop([name for name in self._supervisor.children if name != "valkey"], SERVICE_SECONDS)
-        await self._supervisor.stop(["valkey"], SERVICE_SECONDS)
-        self._sweep()
+        services = [name for name in self._supervisor.children if name != "valkey"]
+        try:
+            if self._gateway and not self._options.keep_clusters:
+                await self._stop_clusters(self._gateway.token)
+        finally:  # whatever fails, such as a data directory that was removed: nothing may be left running
+            await self._supervisor.stop(services, SERVICE_SECONDS)
+            await self._supervisor.stop(["valkey"], SERVICE_SECONDS)
+            self._sweep()
 
     def kill(self) -> None:
         """Kill everything, now."""
