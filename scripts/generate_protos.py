@@ -136,11 +136,11 @@ def replace(fresh: Path) -> None:
 
 
 def report(problems: list[str]) -> int:
-    """Tells what is not up to date."""
+    """Reports what is not up to date."""
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        print("the stubs are not what protos/ says: run `make protos` and commit", file=sys.stderr)
+        print("the stubs differ from protos/: run `make protos` and commit", file=sys.stderr)
         return 1
     print("stubs are up to date")
     return 0

@@ -33,7 +33,7 @@ def main() -> int:
     if not parser.parse_args().check:
         PAGE.write_text(new, encoding="utf-8")
     elif new != old:
-        print("docs/operating.md is not what the code says: run `make reference` and commit", file=sys.stderr)
+        print("docs/operating.md differs from the code: run `make reference` and commit", file=sys.stderr)
         return 1
     return 0
 

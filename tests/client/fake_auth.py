@@ -165,7 +165,7 @@ def _user(name: str) -> pb.User:
 def _check_token(token: pb.ApiToken) -> None:
     _check_length("api_token.note", token.note, 0, 256)
     if pb.ROLE_UNSPECIFIED in token.roles:
-        raise _wrong("api_token.roles", "is no role")
+        raise _wrong("api_token.roles", "is not a role")
     if token.HasField("expire_time") and token.expire_time.seconds <= time.time():
         raise _wrong("api_token.expire_time", "is in the past")
     if pb.ROLE_ADMIN in token.roles:

@@ -36,7 +36,7 @@ def test_users_are_added_changed_listed_and_removed(tmp_path: Path) -> None:
     [
         (("add", "a b"), "x\n", "no user name"),
         (("add", "a:b"), "x\n", "no user name"),
-        (("add", "ann", "--role", "king"), "x\n", "king is no role: use admin or user"),
+        (("add", "ann", "--role", "king"), "x\n", "king is not a role: use admin or user"),
         (("add", "ann", "--group", "a,b"), "x\n", "no group name"),
         (("add", "ann"), "\n", "must not be empty"),
     ],

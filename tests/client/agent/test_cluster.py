@@ -138,7 +138,7 @@ async def test_an_idle_scheduler_ends_although_no_controller_answers(cluster: Cl
     scheduler = await cluster.start_scheduler()
     await cluster.controller.stop()
     await cluster.eventually(lambda: scheduler.code == 0, within=20)
-    assert "no controller has taken note why" in scheduler.log
+    assert "no controller received the reason why" in scheduler.log
 
 
 async def test_a_scheduler_that_a_client_shuts_down_reports_it(cluster: Cluster) -> None:

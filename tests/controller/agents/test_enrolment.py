@@ -35,7 +35,7 @@ WORKER = pb.EnrollRequest(role=pb.PROCESS_ROLE_WORKER, process="gpu-1")
 
 class BackendWithoutNetwork(FakeBackend):
     def network(self, cluster: str, process: str) -> Network:
-        raise BackendError("nothing tells its backend")
+        raise BackendError("its backend is unknown")
 
 
 async def enrol(

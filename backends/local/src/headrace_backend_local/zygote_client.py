@@ -133,7 +133,9 @@ class ZygoteClient:
             # It forks what was installed when it was started. Its processes live on.
             log.info("zygote of another version is replaced", version=welcome.version)
             await _retire(reader, writer)
-        raise BackendError(f"the zygote in {self._directory} ends again and again: see its log there")
+        raise BackendError(
+            f"the zygote in {self._directory} keeps ending: see {paths.zygote(self._directory)}/{paths.LOG}"
+        )
 
     async def _greet(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Welcome]:
         with paths.short(paths.zygote(self._directory) / paths.SOCKET) as path:

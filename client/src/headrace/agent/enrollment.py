@@ -39,7 +39,7 @@ class NotEnrolled(Exception):
 
 @cache
 def versions() -> dict[str, str]:
-    """Returns the versions that the controller is told, by name."""
+    """Returns the versions to report to the controller, by name."""
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in ("dask", "distributed", "headrace")},

@@ -114,7 +114,7 @@ class SchedulerAgent:
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await self._closing_acknowledged.wait()
         except TimeoutError:
-            logger.warning("no controller has taken note why this scheduler ends")
+            logger.warning("no controller received the reason why this scheduler ends")
 
     def _closing_reason(self) -> cluster_pb2.EndReason.ValueType | None:
         """Returns why the scheduler ends by itself, None if it was told to end or the reason is not known."""

@@ -62,7 +62,7 @@ def roles(token: pb.ApiToken) -> frozenset[str]:
     """Return the roles that are asked for. A role that this release does not know is refused, not dropped."""
     unknown = [number for number in token.roles if number not in _NAMES]
     if unknown:
-        raise InvalidRequest.of(Violation("api_token.roles", f"{unknown[0]} is no role"))
+        raise InvalidRequest.of(Violation("api_token.roles", f"{unknown[0]} is not a role"))
     return frozenset(_NAMES[number] for number in token.roles)
 
 
@@ -73,7 +73,7 @@ def expires(token: pb.ApiToken) -> datetime | None:
     try:
         return token.expire_time.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise InvalidRequest.of(Violation("api_token.expire_time", "is no valid time")) from None
+        raise InvalidRequest.of(Violation("api_token.expire_time", "is not a valid time")) from None
 
 
 def _to_roles(names: frozenset[str]) -> list[pb.Role.ValueType]:

@@ -34,6 +34,6 @@ class Throttle:
             )
 
     async def reset(self, username: str) -> None:
-        """Forget the attempts, after one that succeeded."""
+        """Discard the attempts after a successful login."""
         with store_errors():
             await self.redis.delete(keys.attempts(self.prefix, username))

@@ -34,7 +34,7 @@ def read_token(request: Message, token: str, *, caller: str) -> str:
         content = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         cursor = content[_DIGEST_BYTES:].decode()
     except (binascii.Error, ValueError):
-        raise InvalidRequest.of(Violation("page_token", "is no page token of this service")) from None
+        raise InvalidRequest.of(Violation("page_token", "is not a page token of this service")) from None
     if content[:_DIGEST_BYTES] != _digest(request, caller, cursor):
         raise InvalidRequest.of(Violation("page_token", "belongs to another request: repeat the one that returned it"))
     return cursor

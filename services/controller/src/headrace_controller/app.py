@@ -71,7 +71,7 @@ def _connect(parts: Parts) -> None:
     records = [
         parts.shards,  # which clusters are this replica's
         parts.liveness,  # which replicas hold sessions
-        parts.processes,  # forgets exited processes
+        parts.processes,  # drops exited processes
         parts.reconciler,  # queues the cluster
         parts.sessions,  # sends new instructions to the agent
         OnRemoved(parts.views.discard, parts.authorities.discard),
@@ -82,7 +82,7 @@ def _connect(parts: Parts) -> None:
     gained = [
         parts.shards.gained,  # since when its clusters are watched
         parts.reconciler.gained,  # queues its clusters
-        parts.orphans.gained,  # looks for processes without a record
+        parts.orphans.gained,  # checks for processes without a record
     ]
     lost = [
         parts.shards.lost,

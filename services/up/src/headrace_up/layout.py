@@ -110,5 +110,5 @@ def _make_private(directory: Path) -> Path:
     directory.mkdir(exist_ok=True, mode=0o700)
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise CannotRun(f"{directory} belongs to somebody else or is open to others: remove it, then start again")
+        raise CannotRun(f"{directory} belongs to another user or is open to others: remove it, then start again")
     return directory

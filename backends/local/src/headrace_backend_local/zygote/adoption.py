@@ -35,7 +35,7 @@ def adopt(site: str, directory: Path) -> Iterator[ProcessRecord]:
             yield ProcessRecord.adopted(tag, child, str(paths.log_file(directory, tag.key)))
     for process, tag in tagged:
         if tag.key not in adopted:
-            log.info("killed pid %s, which was left of %s", process.pid, tag)
+            log.info("killed pid %s, a leftover of %s", process.pid, tag)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
 

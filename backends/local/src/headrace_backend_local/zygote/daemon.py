@@ -40,7 +40,7 @@ def run(deployment: str, directory: Path, agent: str, hello: Hello, started: int
     try:
         os.setsid()
         zygote = _start(site(deployment, directory), directory, agent)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 whoever starts it is told
+    except (Exception, SystemExit) as error:  # noqa: BLE001 reported to the process that starts it
         os.write(started, f"{error}\n".encode())
         os._exit(1)
     os.close(started)

@@ -1,4 +1,4 @@
-"""Why a process exited, as far as can be told."""
+"""Why a process exited, as far as is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace.v1.enums import ExitCause
 
 
 def explain(code: int | None, *, stopped: bool, out_of_memory: bool) -> tuple[ExitCause, str]:
-    """Returns the cause of an exit, and for people what cause and code do not tell."""
+    """Returns the cause of an exit, and for people what cause and code leave out."""
     if stopped:
         return ExitCause.STOPPED, ""
     if code is None:
@@ -23,7 +23,7 @@ def explain(code: int | None, *, stopped: bool, out_of_memory: bool) -> tuple[Ex
 
 
 class OutOfMemory:
-    """Whether the kernel has killed because memory ran out: it counts such kills, but does not tell whom.
+    """Whether the kernel has killed because memory ran out: it counts such kills, but does not report which processes.
 
     Parameters
     ----------

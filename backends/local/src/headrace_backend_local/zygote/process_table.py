@@ -179,7 +179,7 @@ class _Gone:
         self._left: list[str] = []
 
     def expect(self, key: ProcessKey) -> Callable[[list[int]], None]:
-        """Returns what is to be called with the pids that are left of one of them."""
+        """Returns a callback for one of them: it takes the pids that are left."""
         self._expected += 1
 
         def done(left: list[int]) -> None:

@@ -68,7 +68,7 @@ class PasswordFile:
                 self._users = read_users(self._path)
                 log.info("users read", file=str(self._path), users=len(self._users))
             except UsersFileError as error:
-                log.error("the changed users file cannot be used; the old users stay", error=str(error))  # noqa: TRY400
+                log.error("the changed users file cannot be used; the old users stay in use", error=str(error))  # noqa: TRY400
         return self._users
 
 

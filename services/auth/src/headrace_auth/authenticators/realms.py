@@ -76,7 +76,9 @@ class Realms:
         if caller.method == BOOTSTRAP and self.bootstrap is not None:
             found = self.bootstrap.caller
         elif (realm := self.get(caller.method)) is None:
-            raise TokenRevoked(f"{caller.user} comes from {caller.method}, by which nobody can log in any more")
+            raise TokenRevoked(
+                f"{caller.user} comes from {caller.method}, which this deployment no longer uses: log in another way"
+            )
         elif isinstance(realm.authenticator, KnowsUsers):
             identity = await realm.authenticator.find_user(caller.user.removeprefix(realm.prefix))
             found = self.caller(realm, identity) if identity else None

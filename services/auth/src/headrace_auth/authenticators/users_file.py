@@ -31,13 +31,13 @@ class UserRecord:
     def __post_init__(self) -> None:
         if not _PART.fullmatch(self.name) or "/" in self.name or len(self.name.encode()) > NAME_BYTES:
             raise UsersFileError(
-                f"{self.name[:80]!r} is no user name: use 1 to {NAME_BYTES} bytes without spaces : , # /"
+                f"{self.name[:80]!r} is not a user name: use 1 to {NAME_BYTES} bytes without spaces : , # /"
             )
         for group in self.groups:
             if not _PART.fullmatch(group):
-                raise UsersFileError(f"{group!r} is no group name: use no spaces : , #")
+                raise UsersFileError(f"{group!r} is not a group name: use no spaces : , #")
         if unknown := set(self.roles) - IMPLIED.keys():
-            raise UsersFileError(f"{', '.join(sorted(unknown))} is no role: use {' or '.join(sorted(IMPLIED))}")
+            raise UsersFileError(f"{', '.join(sorted(unknown))} is not a role: use {' or '.join(sorted(IMPLIED))}")
 
 
 Users = Mapping[str, UserRecord]

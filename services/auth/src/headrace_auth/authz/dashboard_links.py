@@ -59,5 +59,7 @@ class DashboardLinks:
 def _checked_page(page: str) -> str:
     path = page.lstrip("/") or FIRST_PAGE
     if len(path) > PAGE_LENGTH or not _PAGE.fullmatch(path) or ".." in path.split("/"):
-        raise InvalidRequest.of(Violation("page", f"{page[:80]!r} is no path below the dashboard, such as 'workers'"))
+        raise InvalidRequest.of(
+            Violation("page", f"{page[:80]!r} is not a path below the dashboard, such as 'workers'")
+        )
     return quote(path)

@@ -30,7 +30,9 @@ def read_deployment_keys(path: Path) -> list[bytes]:
         raise DeploymentKeyError(f"the deployment key file {path} cannot be read: {error}") from error
     keys = [_decode(line, path) for line in lines]
     if not keys:
-        raise DeploymentKeyError(f"the deployment key file {path} is empty; write {KEY_BYTES} random bytes into it")
+        raise DeploymentKeyError(
+            f"the deployment key file {path} is empty; write {KEY_BYTES} random bytes in urlsafe base64 into it"
+        )
     return keys
 
 

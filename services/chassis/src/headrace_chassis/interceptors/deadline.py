@@ -53,7 +53,7 @@ class Deadlines:
     def _until_drained(self, serve: Serve) -> Serve:
         async def drained(call: Call) -> Any:
             if self._draining:
-                raise Draining("this replica is shutting down: repeat the call, another answers")
+                raise Draining("this replica is shutting down: repeat the call; another replica answers")
             scope = asyncio.timeout(None)
             try:
                 async with scope:
@@ -62,7 +62,9 @@ class Deadlines:
             except TimeoutError:
                 if not scope.expired():
                     raise
-                raise Draining("this replica is shutting down: open the stream again, another answers") from None
+                raise Draining(
+                    "this replica is shutting down: open the stream again; another replica answers"
+                ) from None
             finally:
                 self._streams.discard(scope)
 

@@ -1,12 +1,12 @@
 """Keys in Redis that the chassis writes.
 
-==================  ======  =========================  =============  ==================
-key                 type    content                    expiry         written by
-==================  ======  =========================  =============  ==================
-``lease:<shard>``   hash    ``holder``, ``fence``      lease's ttl    ``leases.py``
-``lease-fence``     string  newest fencing number      permanent      ``leases.py``
+==================  ======  =============================  =============  =============
+key                 type    content                        expiry         written by
+==================  ======  =============================  =============  =============
+``lease:<shard>``   hash    ``holder``, ``fence``          lease's ttl    ``leases.py``
+``lease-fence``     string  newest fencing number          permanent      ``leases.py``
 ``lease-replicas``  zset    replica -> ms when it expires  lease's ttl    ``leases.py``
-==================  ======  =========================  =============  ==================
+==================  ======  =============================  =============  =============
 """
 
 from __future__ import annotations

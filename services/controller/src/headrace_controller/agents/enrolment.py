@@ -19,7 +19,7 @@ class Enrolment:
     Parameters
     ----------
     backend
-        Tells where a process listens and under which names it is reached.
+        Knows where a process listens and under which names it is reached.
     idle_timeout_seconds
         Time after which Dask ends an idle scheduler. 0 means never.
     """
@@ -111,4 +111,4 @@ def _dask_config(idle_timeout_seconds: float) -> Struct:
 
 
 def _unknown(cluster: Cluster, process: str) -> WorkerNotFound:
-    return WorkerNotFound(f"cluster {cluster.id} wants no process {process[:100]!r}")
+    return WorkerNotFound(f"cluster {cluster.id} has no process {process[:100]!r} that may enrol")

@@ -22,7 +22,7 @@ def instructions(cluster: Cluster) -> pb.SessionResponse:
 
 
 def same_instructions(one: Cluster, other: Cluster) -> bool:
-    """Whether two records certainly have the same instructions, told without counting workers."""
+    """Whether two records certainly have the same instructions, decided without counting workers."""
     return (
         one.spec is other.spec
         and one.targets is other.targets

@@ -20,7 +20,8 @@ class ReportWriter:
     """Saves the report of one session whenever the store has another one.
 
     Changes that come while a report is being saved are saved together. A report that the store has lost is saved again,
-    because the mirror then shows an older one, or none. If the store has a newer one, the attempt tells so.
+    because the mirror then shows an older one, or none. If the store has a newer one, saving
+    raises `SessionReplaced`.
 
     Parameters
     ----------

@@ -46,7 +46,9 @@ class BatchStop:
         if bool(request.names) == request.HasField("filter"):
             raise InvalidRequest.of(Violation("names", "either `names` or `filter` must be set, and only one of them"))
         if len(request.names) > _MAX_NAMES:
-            raise InvalidRequest.of(Violation("names", f"must be at most {_MAX_NAMES}, are {len(request.names)}"))
+            raise InvalidRequest.of(
+                Violation("names", f"may have at most {_MAX_NAMES} entries, has {len(request.names)}")
+            )
         wanted = Filter.read(request.filter, caller) if not request.names else None
         await self._mirror.fresh()
         if wanted is None:

@@ -35,7 +35,7 @@ def at_least_zero(field: str, number: int) -> list[Violation]:
 
 def wrong_tags(tags: Mapping[str, str], field: str) -> list[Violation]:
     if len(tags) > _MAX_TAGS:
-        return [Violation(field, f"must be at most {_MAX_TAGS}, are {len(tags)}")]
+        return [Violation(field, f"may have at most {_MAX_TAGS} entries, has {len(tags)}")]
     rule = f"the key must have 1 to {_MAX_TAG_BYTES} bytes, the value at most {_MAX_TAG_BYTES}"
     return [
         Violation(f"{field}.{key[:80]}", rule)
@@ -55,7 +55,7 @@ def read_lifetime(lifetime: Duration, field: str) -> tuple[float, list[Violation
 def checked_shares(shares: Sequence[pb.Share], field: str) -> tuple[tuple[Share, ...], list[Violation]]:
     """Return the shares of a request, and what is wrong with them."""
     if len(shares) > _MAX_SHARES:
-        return (), [Violation(field, f"must be at most {_MAX_SHARES}, are {len(shares)}")]
+        return (), [Violation(field, f"may have at most {_MAX_SHARES} entries, has {len(shares)}")]
     read = read_shares(shares)
     violations: list[Violation] = []
     for n, (message, share) in enumerate(zip(shares, read, strict=True)):

@@ -88,5 +88,5 @@ def _cursor(
 ) -> str:
     cursor = paging.read_token(request, request.page_token, caller=caller.user)
     if cursor and not form.fullmatch(cursor):
-        raise InvalidRequest.of(Violation("page_token", "is no page token of this service"))
+        raise InvalidRequest.of(Violation("page_token", "is not a page token of this service"))
     return cursor

@@ -19,7 +19,7 @@ from headrace_controller.mirror import ClusterMirror
 from headrace_controller.store import Change, ChangeKind, Store
 
 _TOKEN = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
-# So many clusters are read with their events at a time.
+# Number of clusters that are read with their events at a time.
 _AT_ONCE = 64
 _EVENTS_OF_EACH = 1000
 
@@ -112,5 +112,5 @@ class Watching:
 
 def _position(resume_token: str) -> str:
     if resume_token and not _TOKEN.fullmatch(resume_token):
-        raise InvalidRequest.of(Violation("resume_token", "is no resume token of this service"))
+        raise InvalidRequest.of(Violation("resume_token", "is not a resume token of this service"))
     return resume_token

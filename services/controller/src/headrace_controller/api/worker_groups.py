@@ -22,7 +22,7 @@ def read_groups(
 ) -> tuple[tuple[Group, ...], list[Violation]]:
     """Return the groups of a request, and what is wrong with them. Options of `existing` groups are immutable."""
     if len(messages) > _MAX_GROUPS:
-        return (), [Violation(field, f"must be at most {_MAX_GROUPS}, are {len(messages)}")]
+        return (), [Violation(field, f"may have at most {_MAX_GROUPS} entries, has {len(messages)}")]
     old = {group.name: group for group in existing}
     groups: dict[str, Group] = {}
     violations: list[Violation] = []
@@ -40,7 +40,7 @@ def read_options(
 ) -> tuple[dict[str, OptionValue], list[Violation]]:
     """Return the checked values of options, and what is wrong with them."""
     if len(messages) > _MAX_OPTIONS:
-        return {}, [Violation(field, f"must be at most {_MAX_OPTIONS}, are {len(messages)}")]
+        return {}, [Violation(field, f"may have at most {_MAX_OPTIONS} entries, has {len(messages)}")]
     return options.check(_values(messages), field, for_group=for_group)
 
 

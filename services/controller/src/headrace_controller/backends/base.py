@@ -169,7 +169,7 @@ class Manifests(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What every backend is told of the deployment.
+    """What every backend knows of the deployment.
 
     Attributes
     ----------

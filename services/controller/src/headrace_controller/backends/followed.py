@@ -65,7 +65,7 @@ class FollowedBackend:
                 async for status in changes or await self.connect():
                     self._accept(status)
                     pauses = delays(*_RETRY_SECONDS)
-                log.warning("backend ended its changes", backend=self.name)
+                log.warning("backend ended its stream of changes", backend=self.name)
             except BackendError as error:
                 log.warning("backend cannot be followed", backend=self.name, error=str(error))
             except Exception:

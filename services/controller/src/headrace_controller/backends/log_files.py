@@ -140,7 +140,7 @@ def _parse(position: str) -> tuple[int, int] | None:
 
 
 def _is_same(descriptor: int, offset: int, checksum: int) -> bool:
-    """Whether a log is the one of a position, as far as can be told: checked bytes may have been dropped since."""
+    """Whether a log is the one of a position, as far as is known: checked bytes may have been dropped since."""
     start = max(0, offset - _CHECKED)
     if offset > os.fstat(descriptor).st_size:
         return False

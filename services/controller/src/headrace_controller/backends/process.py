@@ -93,7 +93,7 @@ class ProcessStatus:
     exit_cause
         Why it exited; None while it has not.
     message
-        For people, what exit code and cause do not tell, such as the command that was not found; often empty.
+        For people, what exit code and cause leave out, such as the command that was not found; often empty.
     started
         Time at which it started, in seconds since the epoch; 0 if it has not.
     host

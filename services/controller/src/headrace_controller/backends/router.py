@@ -124,7 +124,7 @@ class BackendRouter:
         """How a process is reached; raises `BackendError` if no backend is known for its cluster."""
         of_cluster = self._of(cluster)
         if len(of_cluster) > 1:
-            raise BackendError(f"cluster {cluster} has no record and no processes: nothing tells its backend")
+            raise BackendError(f"cluster {cluster} has no record and no processes, so its backend is unknown")
         return of_cluster[0].opened.network(cluster, process)
 
     async def forget(self, cluster: str) -> None:
@@ -159,7 +159,7 @@ class BackendRouter:
             ) from None
 
     def _of(self, cluster: str) -> list[FollowedBackend]:
-        """The backend of the cluster's record, and those that run processes of it; all if nothing tells."""
+        """The backend of the cluster's record, and those that run processes of it; all if neither is known."""
         name = self._resolve(cluster)
         found = [one for one in self._followed.values() if one.name == name or one.shows(cluster)]
         if name is not None and not found:

@@ -125,7 +125,7 @@ class Tail(Generic[E]):
 
     async def _step(self) -> None:
         if self._has_gap():
-            log.info("reading all that a stream is about")
+            log.info("reading the full state before following a stream")
             head = await self._source.head()
             await self._restart()
             self._entries.clear()

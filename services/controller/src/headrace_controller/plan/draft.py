@@ -15,7 +15,7 @@ from headrace_controller.plan.decision import Action, Decision, NewWorkerId, Pol
 class Draft:
     """What is known and what is decided so far.
 
-    Whatever no rule changes stays the very object of the record, so that writers can tell by identity.
+    Whatever no rule changes stays the very object of the record, so that writers can compare by identity.
     """
 
     def __init__(self, cluster: Cluster, seen: Seen, now: float, policy: Policy, new_id: NewWorkerId) -> None:

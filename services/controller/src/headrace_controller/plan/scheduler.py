@@ -1,4 +1,4 @@
-"""Rules for the scheduler: launched once, usable in time, and lost only after somebody watched for long enough."""
+"""Rules for the scheduler: launched once, usable in time, and lost only after it was watched for long enough."""
 
 from __future__ import annotations
 

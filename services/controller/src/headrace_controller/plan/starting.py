@@ -36,7 +36,7 @@ def end_pauses(draft: Draft) -> None:
 
 
 def reset_failures(draft: Draft, joined: Sequence[WorkerRecord]) -> None:
-    """Forgets the failures of groups that workers have joined."""
+    """Clears the failures of groups that workers have joined."""
     for worker in joined:
         draft.backoffs.pop(worker.group, None)
 

@@ -22,7 +22,7 @@ def current(draft: Draft, worker: WorkerRecord, process: ProcessStatus | None) -
         return _exited(draft, worker, process)
     if (address := draft.report.joined.get(worker.id)) is not None:
         return _joined(draft, worker, address)
-    if not draft.report.connected:  # nobody can tell whether it has joined or left
+    if not draft.report.connected:  # whether it has joined or left is unknown
         return worker
     return _not_joined(draft, worker, process)
 

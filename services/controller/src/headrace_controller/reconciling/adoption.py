@@ -92,7 +92,7 @@ class Adoption:
                 cluster.id, cluster.owner, Event(type=EventType.ADOPTED, message=message, time=self._clock())
             )
         except ClusterNotFound:
-            log.warning("an adopted cluster is gone again", cluster=cluster.id)
+            log.warning("the record of an adopted cluster is gone", cluster=cluster.id)
 
 
 def restored(manifest: Manifest, seen: Mapping[str, ProcessStatus], now: float) -> Cluster:

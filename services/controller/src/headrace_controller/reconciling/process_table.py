@@ -63,7 +63,7 @@ class ProcessTable:
                 async for status in changes:
                     self._accept(status)
                     pauses = delays(0.1, 5.0)
-                log.warning("the backend ended its changes")
+                log.warning("the backend ended its stream of changes")
             except BackendError as error:
                 log.warning("cannot follow the backend", error=str(error))
             await asyncio.sleep(next(pauses))

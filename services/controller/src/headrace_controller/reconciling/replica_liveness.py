@@ -26,7 +26,7 @@ class ReplicaLiveness:
     me
         Name of this replica, which is never asked for.
     wake
-        Called with each cluster whose session is held by a replica that is missed.
+        Called with each cluster whose session is held by a replica that has expired.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class ReplicaLiveness:
         return cluster.report.holder
 
     def _miss(self, holder: str, now: float) -> None:
-        log.warning("a replica that holds agents' sessions is missed", holder=holder)
+        log.warning("a replica that holds agents' sessions has expired", holder=holder)
         self._lives_until.pop(holder, None)
         self._gone_from[holder] = now + _PATIENCE_SECONDS
         for cluster in self._sessions.get(holder, ()):

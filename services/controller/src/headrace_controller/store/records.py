@@ -85,7 +85,7 @@ class Records:
         limits: Mapping[str, Limits],
         event: Event | None = None,
     ) -> Cluster:
-        """Changes spec or targets; calls `change` again if somebody else was faster. No difference: nothing is written.
+        """Changes spec or targets; calls `change` again if another write came first; no difference, no write.
 
         Raises `ClusterNotFound`, `ClusterEnded` (also while stopping), `StaleEtag`, `QuotaExceeded`, and what `change`
         raises.
@@ -150,7 +150,7 @@ class Records:
                 case [b"gone"]:
                     raise not_found(seen.id)
                 case [b"ended"]:
-                    raise ClusterEnded(f"{cluster_name(seen.id)} has ended; its scheduler is to end too")
+                    raise ClusterEnded(f"{cluster_name(seen.id)} has ended; its scheduler must end too")
                 case _:
                     raise SessionReplaced(f"a newer session of {cluster_name(seen.id)} has reported; this one is over")
 
