@@ -59,12 +59,18 @@ class FakeAgents:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def endpoint(self) -> str:
+        """Where the first controller listens, as soon as there is one."""
+        while not self.endpoints:  # noqa: ASYNC110 a plain list, which tests change
+            await asyncio.sleep(0.01)
+        return self.endpoints[0]
+
     async def enrol(self, spec: ProcessSpec) -> pb.EnrollResponse:
         role = pb.PROCESS_ROLE_SCHEDULER if spec.role is Role.SCHEDULER else pb.PROCESS_ROLE_WORKER
         request = pb.EnrollRequest(role=role, process=spec.key.process)
         while True:
             try:
-                async with grpc.aio.insecure_channel(self.endpoints[0]) as channel:
+                async with grpc.aio.insecure_channel(await self.endpoint()) as channel:
                     stub = agent_service(channel)
                     answer = await stub.Enroll(request, metadata=credentials(spec), timeout=5, wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
@@ -136,7 +142,7 @@ class SchedulerAgent:
 
     async def _session(self) -> None:
         self.sessions += 1
-        async with grpc.aio.insecure_channel(self._agents.endpoints[0]) as channel:
+        async with grpc.aio.insecure_channel(await self._agents.endpoint()) as channel:
             stub = agent_service(channel)
             call = stub.Session(self._requests(), metadata=credentials(self._spec))
             async for instructions in call:

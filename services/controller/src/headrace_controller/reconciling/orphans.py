@@ -121,9 +121,10 @@ class Orphans:
         if self._mirror.get(cluster) or not self._shards.own(cluster) or not self._processes.runs(cluster):
             return True
         try:
-            if await self._adoption.adopt(cluster):
+            # A record that cannot be read is not in the mirror, but its cluster is no orphan.
+            if await self._reads.exists(cluster) or await self._adoption.adopt(cluster):
                 return True
-            if self._clock() - self._found[cluster] < self._grace or await self._reads.exists(cluster):
+            if self._clock() - self._found[cluster] < self._grace:
                 return False
         except (HeadraceError, BackendError, RedisError) as error:
             log.warning("cannot adopt a cluster", cluster=cluster, error=str(error))
