@@ -19,7 +19,7 @@ from headrace.cli.options import Address, CaFile, Cluster, Json
 from headrace.cli.output import print_json, print_json_line
 from headrace.v1 import auth_service_pb2, cluster_pb2
 
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with later ones, until the cluster has ended.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Continue with new ones until the cluster has ended.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,7 +53,9 @@ def logs(
     cluster: Cluster,
     *,
     process: Annotated[str, typer.Option(help='"scheduler" or the id of a worker. Default: all processes.')] = "",
-    tail: Annotated[int, typer.Option("--tail", "-n", help="Number of last lines of each process. 0: all.", min=0)] = 0,
+    tail: Annotated[
+        int, typer.Option("--tail", "-n", help="Number of last lines of each process. 0 means all.", min=0)
+    ] = 0,
     follow: Follow = False,
     address: Address = None,
     ca_file: CaFile = None,

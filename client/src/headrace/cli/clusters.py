@@ -34,7 +34,7 @@ Share = Annotated[
     list[str] | None,
     typer.Option("--share", help='Who else may use it, such as "users/bob=connect,scale". Repeatable.'),
 ]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has happened.")]
 
 
 @app.command("list")
@@ -43,7 +43,7 @@ def list_clusters(
     owner: Owner = "",
     profile: Profile = "",
     tag: Tag = None,
-    ended: Annotated[bool, typer.Option("--all", help="Also clusters that have ended.")] = False,
+    ended: Annotated[bool, typer.Option("--all", help="Include clusters that have ended.")] = False,
     address: Address = None,
     ca_file: CaFile = None,
     as_json: Json = False,
@@ -72,12 +72,16 @@ def profiles(*, address: Address = None, ca_file: CaFile = None, as_json: Json =
 @app.command()
 def create(
     *,
-    name: Annotated[str, typer.Option("--name", help="Name for the cluster. If it is taken, that cluster.")] = "",
+    name: Annotated[
+        str, typer.Option("--name", help="Name for the cluster. Uses your living cluster of that name.")
+    ] = "",
     profile: Profile = "",
     option: Annotated[list[str] | None, typer.Option(help="Option of the cluster, as key=value. Repeatable.")] = None,
     tag: Tag = None,
     workers: Annotated[int, typer.Option(help="Number of workers.", min=0)] = 0,
-    maximum: Annotated[int, typer.Option(help="Follow the load, from --workers to this number.", min=0)] = 0,
+    maximum: Annotated[
+        int, typer.Option(help="Adapt to the load, from --workers to this number. 0 means no adaptive scaling.", min=0)
+    ] = 0,
     lifetime: Lifetime = "",
     share: Share = None,
     owner: Annotated[str, typer.Option("--owner", help="For admins: the user to create it for.")] = "",

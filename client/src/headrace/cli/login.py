@@ -62,7 +62,7 @@ def login(
 
 
 def _choose_kind(info: pb.ServerInfo, method: str, *, token: bool, password: bool) -> pb.CredentialKind.ValueType:
-    """Return the kind of credential to ask for: what the arguments say, else that of the first way to log in."""
+    """Return the kind of credential to ask for: what the arguments say, else a password if the server takes one."""
     offered = {one.method: one.credential_kind for one in info.login_methods}
     if method and method not in offered:
         ways = ", ".join(offered) or "none"
