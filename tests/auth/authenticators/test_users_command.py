@@ -34,10 +34,10 @@ def test_users_are_added_changed_listed_and_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "password", "explained"),
     [
-        (("add", "a b"), "x\n", "no user name"),
-        (("add", "a:b"), "x\n", "no user name"),
+        (("add", "a b"), "x\n", "not a user name"),
+        (("add", "a:b"), "x\n", "not a user name"),
         (("add", "ann", "--role", "king"), "x\n", "king is not a role: use admin or user"),
-        (("add", "ann", "--group", "a,b"), "x\n", "no group name"),
+        (("add", "ann", "--group", "a,b"), "x\n", "not a group name"),
         (("add", "ann"), "\n", "must not be empty"),
     ],
 )
