@@ -78,7 +78,7 @@ class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
         self._find_running(request.name, context)
         page = request.page or "status"
         if not _PAGE.fullmatch(page) or ".." in page:
-            raise _wrong("page", "is no path below the dashboard")
+            raise _wrong("page", "is not a path below the dashboard")
         answer = pb.CreateDashboardLinkResponse(path=f"/{request.name}/{page}?link=signed")
         answer.expire_time.FromSeconds(int(time.time()) + 900)
         answer.session_duration.FromTimedelta(_SESSION)

@@ -264,4 +264,4 @@ class ResumeTokenTooOld(HeadraceError):
 
 
 class GatewayWarning(UserWarning):
-    """Something is not as requested; the program goes on."""
+    """Something is not as requested; the program continues."""

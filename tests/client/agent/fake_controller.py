@@ -141,7 +141,7 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         is_worker = request.role == pb.PROCESS_ROLE_WORKER
         has_address = bool(self.state.hellos or self.enrollment.scheduler_address)
         known = request.process != "scheduler" and has_address if is_worker else request.process == "scheduler"
-        return None if known else WorkerNotFound(f"the cluster wants no process {request.process!r}")
+        return None if known else WorkerNotFound(f"the cluster has no process {request.process!r} that may enrol")
 
     async def Session(self, request_iterator: Requests, context: Context) -> AsyncIterator[pb.SessionResponse]:  # noqa: N802
         await self._check(context, self.session_refusal)

@@ -365,7 +365,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     async def follow_logs(
         self, process: str | None = None, tail: int | None = None
     ) -> AsyncGenerator[tuple[str, str], None]:
-        """Read logs and go on with lines that are written later; see `Gateway.follow_logs`."""
+        """Read logs and continue with lines that are written later; see `Gateway.follow_logs`."""
         async for piece in logs.stream(self._session.connection, self.name, process, tail, follow=True):
             yield piece
 

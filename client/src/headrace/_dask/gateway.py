@@ -595,7 +595,7 @@ class Gateway(TwoFaced[Asynchronous]):
     async def follow_logs(
         self, cluster_name: str, process: str | None = None, tail: int | None = None
     ) -> AsyncGenerator[tuple[str, str], None]:
-        """Read logs and go on with lines that are written later, until the cluster has ended (ReadLogs).
+        """Read logs and continue with lines that are written later, until the cluster has ended (ReadLogs).
 
         Parameters and errors are those of `logs`.
 

@@ -1,4 +1,4 @@
-"""What each Gateway and GatewayCluster stands on: an event loop and a connection, shared where possible."""
+"""What each Gateway and GatewayCluster uses: an event loop and a connection, shared where possible."""
 
 from __future__ import annotations
 

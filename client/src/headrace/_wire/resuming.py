@@ -1,4 +1,4 @@
-"""Streams that go on where they broke off: when a server drains, the store is away, or the connection is lost."""
+"""Streams that resume where they ended: when a server drains, the store is away, or the connection is lost."""
 
 from __future__ import annotations
 

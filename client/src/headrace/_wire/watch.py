@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 0.1
 async def watch_cluster(connection: Connection, name: str) -> AsyncGenerator[WatchClustersResponse, None]:
     """Yield states and events of a cluster without end (WatchClusters). No event comes twice.
 
-    It goes on where it was when a server drains or the connection breaks.
+    It resumes where it was when a server drains or the connection breaks.
 
     Raises
     ------

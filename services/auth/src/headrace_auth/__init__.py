@@ -1,1 +1,1 @@
-"""The auth service: who is this, and may they."""
+"""The auth service: who a caller is, and which dashboards they may open."""

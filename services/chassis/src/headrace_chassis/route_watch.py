@@ -1,4 +1,4 @@
-"""Follows the controller's routes, for services that stand on them."""
+"""Follows the controller's routes, for services that depend on them."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 class Console:
-    """Prints lines for a person; goes on silently when the terminal is gone."""
+    """Prints lines for a person; is silent once the terminal is gone."""
 
     def __init__(
         self, *, quiet: bool = False, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""Why `headrace up` cannot start, or cannot go on. The messages are for people; nothing is left running."""
+"""Why `headrace up` cannot start or cannot continue. The messages are for people; nothing is left running."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Ways to prove who one is: each is a plugin with settings of its own, found by entry point."""
+"""Ways to log in: each is a plugin with settings of its own, found by entry point."""

@@ -54,7 +54,7 @@ class Sessions:
         self, cluster: Cluster, first: pb.SessionRequest, requests: AsyncIterator[pb.SessionRequest]
     ) -> AsyncGenerator[pb.SessionResponse]:
         """Serves a session from its first message on; raises `SessionReplaced` if a newer one has reported."""
-        cluster = self._mirror.get(cluster.id) or cluster  # from here on the session hears of every change
+        cluster = self._mirror.get(cluster.id) or cluster  # from here on the session receives every change
         session = AgentSession(
             cluster,
             first,

@@ -20,7 +20,7 @@ from headrace_controller.options.catalogue import Option
 
 @dataclass(frozen=True, slots=True)
 class LogPiece:
-    """Whole lines of one process's log. `position` is opaque: reading may go on after these lines with it."""
+    """Whole lines of one process's log. `position` is opaque; reading can continue after these lines with it."""
 
     process: str
     lines: bytes
@@ -94,7 +94,7 @@ class Backend(Protocol):
         ...
 
     async def close(self) -> None:
-        """Releases what it holds. Processes go on running."""
+        """Releases what it holds. Processes keep running."""
         ...
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
@@ -127,7 +127,7 @@ class Backend(Protocol):
     ) -> AsyncIterator[LogPiece]:
         """Streams logs, also of exited processes; with `follow` until the caller stops reading.
 
-        Processes in `positions` are read on from there, the others from `tail_lines` before their end. A position that
+        Processes in `positions` are read from there, the others from `tail_lines` before their end. A position that
         the backend cannot use counts as none.
         """
         ...

@@ -1,4 +1,4 @@
-"""Reads logs that lie in files: whole lines, in pieces, on from where a reader stopped or from the last lines.
+"""Reads logs that lie in files: whole lines, in pieces, from where a reader stopped or from the last lines.
 
 For backends that keep the output of each process in a file, which processes append to.
 """

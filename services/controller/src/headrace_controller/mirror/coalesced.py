@@ -1,4 +1,4 @@
-"""One question to Redis for all who ask it at the same time."""
+"""One read from Redis for all callers that need it at the same time."""
 
 from __future__ import annotations
 

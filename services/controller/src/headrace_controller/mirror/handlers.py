@@ -1,4 +1,4 @@
-"""Handlers of the mirror that hear of some changes only."""
+"""Handlers of the mirror that receive some changes only."""
 
 from __future__ import annotations
 

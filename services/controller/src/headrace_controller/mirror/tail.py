@@ -1,4 +1,4 @@
-"""The newest entries of a stream in the store, read once for all who follow it."""
+"""The newest entries of a stream in the store, read once for all followers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Tail(Generic[E]):
         return entries
 
     async def about(self, topic: Hashable | None, position: str, within: float) -> tuple[Sequence[E], str]:
-        """As `after`, only what is about a topic (None: everything); with the position from which to go on."""
+        """As `after`, only what is about a topic (None: everything); with the position to continue from."""
         clock = asyncio.get_running_loop().time
         until = clock() + within
         while True:

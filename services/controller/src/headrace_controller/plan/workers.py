@@ -1,4 +1,4 @@
-"""Rules for workers: as many as wanted, failed ones replaced, running ones closed only after they were retired."""
+"""Rules for workers: as many as desired, failed ones replaced, running ones closed only after they were retired."""
 
 from __future__ import annotations
 

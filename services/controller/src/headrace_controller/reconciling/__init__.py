@@ -1,1 +1,1 @@
-"""Makes what runs what is wanted: a queue of clusters, one step for each, and the repair of what events have missed."""
+"""Brings what runs to the desired state: a queue of clusters, one step for each, and repair after missed events."""

@@ -100,7 +100,7 @@ class Executor:
 
     async def _stop(self, cluster: ClusterId, processes: Sequence[str] | None) -> None:
         if processes is None:
-            await self._manifests.written(cluster)  # otherwise it could be adopted as one that is to go on
+            await self._manifests.written(cluster)  # otherwise it could be adopted as a running cluster
         try:
             await self._backend.stop(cluster, processes)
         except BackendError as error:

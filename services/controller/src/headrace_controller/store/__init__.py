@@ -1,4 +1,4 @@
-"""All that was promised, in Redis: records of clusters, their events and routes, what is used of the limits."""
+"""The store, in Redis: records of clusters, their events and routes, and the usage of limits."""
 
 from headrace_controller.store.store import Store
 from headrace_controller.store.values import (

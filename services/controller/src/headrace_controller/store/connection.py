@@ -63,7 +63,7 @@ class Connection:
         keys: Mapping[str, str] | None = None,
         events: Sequence[Event] = (),
     ) -> Any:
-        """Runs a script that stands on `record.lua`; `keys` are its own ones by name."""
+        """Runs a script that starts with `record.lua`; `keys` are the script's own, by name."""
         named = {**self.keys.of_record(cluster, owner), **(keys or {})}
         common = {
             "keys": list(named),

@@ -1,4 +1,4 @@
-"""Which replicas live, as the leases of the shards have it."""
+"""Which replicas are alive, according to the leases of the shards."""
 
 from __future__ import annotations
 
