@@ -74,6 +74,8 @@ class Tail(Generic[E]):
 
     def invalidate(self) -> None:
         """Has the tail restart: entries may have been missed."""
+        if self._start is not None:
+            log.warning("entries of a stream were missed; reading everything again")
         self._start = None
 
     async def run(self) -> None:

@@ -26,7 +26,10 @@ from headrace_controller.store.records import Records
 
 log = logs.get_logger()
 _MAX_PLANS = 4
-_UNOBSERVED_SECONDS = 1.0
+
+
+class _Unobserved(Exception):
+    """The backend of a cluster was not observed yet: nothing may be concluded."""
 
 
 class Reconciler:
@@ -63,7 +66,7 @@ class Reconciler:
         self._policy = policy
         self._clock = clock
         self._pauses: dict[ClusterId, Iterator[float]] = {}
-        self._just_gained: set[int] = set()
+        self._caught_up: dict[int, int] = {}  # by shard, the lease since whose start the mirror was fresh
 
     def added(self, cluster: Cluster) -> None:
         if not cluster.status.phase.ended:  # what still runs of it is queued by the table of processes
@@ -79,7 +82,6 @@ class Reconciler:
 
     def gained(self, shard: int) -> None:
         """Queues the living clusters of a shard that this replica has gained."""
-        self._just_gained.add(shard)
         for cluster in self._shards.living(shard):
             self._queue.add(cluster)
 
@@ -107,15 +109,15 @@ class Reconciler:
         """Takes one step; returns the seconds until the next one is due, or None if only a change calls for it."""
         if (fence := self._shards.fence(cluster_id)) is None:
             return None
-        if (shard := self._shards.of(cluster_id)) in self._just_gained:
+        if self._caught_up.get(fence.shard) != fence.number:
             # The replica before may have launched workers that are not in the mirror yet.
             await self._mirror.fresh()
-            self._just_gained.discard(shard)
+            self._caught_up[fence.shard] = fence.number
         if (cluster := self._mirror.get(cluster_id)) is None:
             self._unknown(cluster_id)
             return None
         if not self._observer.observed(cluster):
-            return _UNOBSERVED_SECONDS
+            raise _Unobserved
         decision = await self._decide(cluster)
         saved = await self._save(cluster, decision, fence)
         self._manifests.sync(saved, changed=cluster.status.observed_generation != cluster.generation)
@@ -160,6 +162,9 @@ class Reconciler:
         except ClusterNotFound:
             self._unknown(cluster)
             return "unknown"
+        except _Unobserved:
+            self._pause(cluster)
+            return "unobserved"
         except (StoreUnavailable, RedisError) as error:
             log.warning("cannot reconcile; will try again", cluster=cluster, error=str(error))
             self._pause(cluster)
