@@ -168,7 +168,7 @@ class _ConditionStatusEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     CONDITION_STATUS_FALSE: _ConditionStatus.ValueType  # 2
     """It does not hold."""
     CONDITION_STATUS_UNKNOWN: _ConditionStatus.ValueType  # 3
-    """It cannot be told now."""
+    """It is unknown now."""
 
 class ConditionStatus(_ConditionStatus, metaclass=_ConditionStatusEnumTypeWrapper):
     """Whether a condition holds."""
@@ -180,7 +180,7 @@ CONDITION_STATUS_TRUE: ConditionStatus.ValueType  # 1
 CONDITION_STATUS_FALSE: ConditionStatus.ValueType  # 2
 """It does not hold."""
 CONDITION_STATUS_UNKNOWN: ConditionStatus.ValueType  # 3
-"""It cannot be told now."""
+"""It is unknown now."""
 global___ConditionStatus = ConditionStatus
 
 class _ExitCause:
