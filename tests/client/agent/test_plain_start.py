@@ -77,7 +77,7 @@ async def test_a_signal_reaches_the_command(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("command", [(), ("--", "true")])
-async def test_a_refused_token_is_told_in_the_last_line(cluster: Cluster, command: tuple[str, ...]) -> None:
+async def test_the_last_line_of_the_log_says_that_the_token_was_refused(cluster: Cluster, command: tuple[str, ...]) -> None:
     cluster.controller.refusal = TokenInvalid("no such token")
     process = await _run(cluster, "scheduler", *command)
     log = await _log(process)
@@ -85,7 +85,7 @@ async def test_a_refused_token_is_told_in_the_last_line(cluster: Cluster, comman
     assert "cannot enrol" in log.splitlines()[-1]
 
 
-async def test_a_command_that_does_not_exist_is_told(cluster: Cluster) -> None:
+async def test_the_log_names_a_command_that_does_not_exist(cluster: Cluster) -> None:
     process = await _run(cluster, "scheduler", "--", "no-such-command")
     log = await _log(process)
     assert process.returncode == 1

@@ -117,7 +117,7 @@ class SchedulerAgent:
             logger.warning("no controller received the reason why this scheduler ends")
 
     def _closing_reason(self) -> cluster_pb2.EndReason.ValueType | None:
-        """Returns why the scheduler ends by itself, None if it was told to end or the reason is not known."""
+        """Returns why the scheduler ends by itself, None if it was instructed to end or the reason is unknown."""
         if self._stopping is not None:
             return None
         if self._shut_down_by_client:
