@@ -77,7 +77,7 @@ async def test_a_signal_reaches_the_command(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("command", [(), ("--", "true")])
-async def test_the_last_line_of_the_log_says_that_the_token_was_refused(cluster: Cluster, command: tuple[str, ...]) -> None:
+async def test_the_last_line_of_the_log_says_that_it_was_refused(cluster: Cluster, command: tuple[str, ...]) -> None:
     cluster.controller.refusal = TokenInvalid("no such token")
     process = await _run(cluster, "scheduler", *command)
     log = await _log(process)
