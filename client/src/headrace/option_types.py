@@ -256,7 +256,7 @@ def _key(key: object) -> str:
 
 
 def _item(key: str, item: object) -> str:
-    # Many people write a number as the value of an environment variable: {"OMP_NUM_THREADS": 1}. It may be 1.0 on its way.
+    # Many people write a number as the value of a variable: {"OMP_NUM_THREADS": 1}. It may be 1.0 on its way.
     if isinstance(item, int | float) and not isinstance(item, bool):
         item = _plain(item)
     return _text(item, None, f"[{_shown(key)}]")
