@@ -46,8 +46,9 @@ protos: setup ## Generates the Python stubs from protos/
 reference: setup ## Generates the tables of docs/operating.md from the code
 	$(BIN)/python scripts/generate_reference.py
 
-bench: setup ## Speed, beside dask-gateway in one interleaved run
+bench: setup ## Speed, beside dask-gateway in one interleaved run, and how cost grows with size
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.growth
 
 wheels: setup ## Builds all distributions into dist/
 	rm -rf dist
