@@ -84,7 +84,7 @@ class Draft:
 
     def of_group(self, group: str) -> str:
         """`` of group gpu``, to continue a number of workers; "" where there is only one group."""
-        return f" of group {group}" if len(self.counts) > 1 else ""
+        return "" if len(self.spec.groups) == 1 and self.spec.group(group) else f" of group {group}"
 
     def decision(self) -> Decision:
         """What was decided."""
