@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(shell cd protos && find headrace -name '*.proto' | sort)
-COVERAGE_TESTS := tests/controller/plan tests/controller/store/test_keys.py tests/controller/api/test_convert.py tests/client/test_access.py
+COVERAGE_TESTS := tests/controller/test_model.py tests/controller/plan tests/controller/store/test_keys.py tests/controller/api/test_convert.py tests/client/test_access.py
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-compat coverage check protos reference bench wheels clean
 
