@@ -49,9 +49,12 @@ class SniProxy:
             self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        hello = connection.recv(4096, socket.MSG_PEEK)
-        name = next((name for name in list(self._routes) if name.encode() in hello), None)
         with connection:
+            try:
+                hello = connection.recv(4096, socket.MSG_PEEK)
+            except ConnectionResetError:
+                return
+            name = next((name for name in list(self._routes) if name.encode() in hello), None)
             if name is None:
                 return
             self.passed.append(name)

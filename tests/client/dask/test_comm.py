@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -157,6 +158,24 @@ def test_a_client_on_a_loop_of_its_own(gateway: Gateway) -> None:
 async def test_an_unknown_cluster_is_refused_by_the_proxy(fake: FakeHeadrace) -> None:
     with pytest.raises(OSError, match="cnosuchcluster"):
         await connect(f"gateway://127.0.0.1:{fake.proxy.port}/cnosuchcluster", timeout=0.3, ssl_context=_any_context())
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_cancelled_attempt_leaves_no_connection_open(steps: int) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        address = f"127.0.0.1:{server.getsockname()[1]}/c1"
+        attempt = asyncio.create_task(GatewayBackend().get_connector().connect(address, ssl_context=_any_context()))
+        accepted, _ = await loop.sock_accept(server)
+        with accepted:
+            for _ in range(steps):  # of the event loop, since the connection is there
+                await asyncio.sleep(0)
+            attempt.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await attempt
+            while await asyncio.wait_for(loop.sock_recv(accepted, 4096), 30):
+                pass
 
 
 async def test_a_plain_context_will_do_with_the_default_server_name(fake: FakeHeadrace, agateway: AsyncGateway) -> None:

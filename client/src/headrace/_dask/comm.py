@@ -15,6 +15,8 @@ from distributed.comm.core import Comm, CommClosedError, Connector, FatalCommClo
 from distributed.comm.registry import Backend, backends
 from distributed.comm.tcp import TLSConnector
 from distributed.utils import get_ip
+from tornado.iostream import IOStream
+from tornado.tcpclient import TCPClient
 
 from headrace import errors
 from headrace._dask.security import ClusterContext, SchedulerAccess
@@ -68,7 +70,7 @@ class GatewayConnector(Connector):
             server_name = access.server_name
         elif not isinstance(context, ssl.SSLContext):
             raise TypeError(_NO_SECURITY)
-        return await TLSConnector().connect(
+        return await _TLSConnector().connect(
             join_host_port(host, port), deserialize, ssl_context=context, server_hostname=server_name
         )
 
@@ -86,13 +88,42 @@ async def _try_direct(access: SchedulerAccess, deserialize: bool) -> Comm | None
     location = access.direct().partition("://")[2]
     kwargs = {"ssl_context": access.context, "server_hostname": access.server_name}
     if access.mode == "direct":
-        return await TLSConnector().connect(location, deserialize, **kwargs)
+        return await _TLSConnector().connect(location, deserialize, **kwargs)
     try:
         async with asyncio.timeout(config.get_seconds("timeouts.direct")):
-            return await TLSConnector().connect(location, deserialize, **kwargs)
+            return await _TLSConnector().connect(location, deserialize, **kwargs)
     except (OSError, TimeoutError):
         access.direct_failed()
         return None
+
+
+class _Attempt(TCPClient):
+    """One attempt to connect. Cancelled, it closes its sockets.
+
+    Tornado's own loses the socket if the attempt is cancelled between the connection and its announcement.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(TLSConnector.client.resolver)
+        self._streams: list[IOStream] = []
+
+    def _create_stream(self, *args: Any, **kwargs: Any) -> tuple[IOStream, asyncio.Future[IOStream]]:
+        stream, connected = super()._create_stream(*args, **kwargs)
+        self._streams.append(stream)
+        return stream, connected
+
+    async def connect(self, *args: Any, **kwargs: Any) -> IOStream:
+        try:
+            return await super().connect(*args, **kwargs)
+        except asyncio.CancelledError:
+            for stream in self._streams:
+                stream.close()
+            raise
+
+
+class _TLSConnector(TLSConnector):
+    def __init__(self) -> None:
+        self.client = _Attempt()  # pyright: ignore[reportAttributeAccessIssue] - the base's are one for all
 
 
 class GatewayBackend(Backend):
