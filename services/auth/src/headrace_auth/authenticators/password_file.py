@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -42,7 +43,7 @@ class PasswordFile:
         self._version = _version(path)
         self._users = read_users(path)
         # Verified for unknown names, so that these take as long as a wrong password.
-        self._nobody = self._hasher.hash(os.urandom(16))
+        self._nobody = _hash_of_no_password(hasher)
 
     async def check_password(self, username: str, password: str) -> Identity | None:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._verify, username, password)
@@ -70,6 +71,12 @@ class PasswordFile:
             except UsersFileError as error:
                 log.error("the changed users file cannot be used; the old users stay in use", error=str(error))  # noqa: TRY400
         return self._users
+
+
+def _hash_of_no_password(hasher: PasswordHasher) -> str:
+    """Return a hash that costs what the hasher's own cost to verify, and nothing to make."""
+    salt, digest = (b64encode(os.urandom(size)).decode().rstrip("=") for size in (hasher.salt_len, hasher.hash_len))
+    return f"$argon2id$v=19$m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}${salt}${digest}"
 
 
 def _identity(user: UserRecord | None) -> Identity | None:
