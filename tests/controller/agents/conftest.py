@@ -83,6 +83,7 @@ async def replicas(
     for replica in made:
         for stream in replica.streams:
             await stream.cut()
+        await replica.sessions.close()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -139,9 +139,49 @@ async def test_an_agent_that_leaves_is_away(replica: Replica, cluster: Cluster, 
     stream = replica.connect(cluster.id, ONE)
     await eventually(lambda: stream.instructions)
     await stream.cut()
+    await eventually(lambda: not replica.record(cluster.id).report.connected)
     report = replica.record(cluster.id).report
-    assert (report.connected, report.changed, report.joined) == (False, CLOCK, {ONE: "tls://127.0.0.1:2"})
+    assert (report.changed, report.joined) == (CLOCK, {ONE: "tls://127.0.0.1:2"})
+
+
+class Connected:
+    """A handler of the mirror that notes whether the agent has a session."""
+
+    def __init__(self) -> None:
+        self.noted: list[bool] = []
+
+    def added(self, cluster: Cluster) -> None:
+        self.noted.append(cluster.report.connected)
+
+    def updated(self, _old: Cluster, new: Cluster) -> None:
+        self.noted.append(new.report.connected)
+
+    def removed(self, _cluster: Cluster) -> None: ...
+
+
+async def test_an_agent_that_returns_at_once_was_never_away(
+    replica: Replica, cluster: Cluster, eventually: Eventually
+) -> None:
+    first = replica.connect(cluster.id, ONE)
+    await eventually(lambda: first.instructions)
+    replica.mirror.connect(connected := Connected())
+    await first.cut()
+    second = replica.connect(cluster.id, ONE, session=11)
+    await eventually(lambda: second.instructions)
+    await second.cut()
+    await eventually(lambda: connected.noted[-1:] == [False])
+    assert connected.noted == [True, False]
+    assert replica.record(cluster.id).report.session == 11
+
+
+async def test_a_replica_that_ends_does_not_call_its_agents_away(
+    replica: Replica, cluster: Cluster, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    await stream.cut()
     await replica.sessions.close()
+    assert (await replica.store.reads.get(cluster.id)).report.connected
 
 
 async def test_a_session_ends_only_once_the_end_of_its_scheduler_is_stored(replica: Replica, cluster: Cluster) -> None:

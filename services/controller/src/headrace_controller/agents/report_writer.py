@@ -80,9 +80,9 @@ class ReportWriter:
             else:
                 pauses = delays(_FIRST_PAUSE, _LONGEST_PAUSE)
 
-    async def disconnect(self, now: float) -> None:
-        """Saves that the agent is away, unless a newer session has started; waits for a store that is away."""
-        self.report = replace(self.report, connected=False, changed=now)
+    async def disconnect(self, since: float) -> None:
+        """Saves that the agent is away, unless a newer session has started; waits for a store that does not answer."""
+        self.report = replace(self.report, connected=False, changed=since)
         for pause in delays(_FIRST_PAUSE, _LONGEST_PAUSE):
             try:
                 self._mirror.apply(await self._store.records.save_report(self._cluster, self.report))

@@ -75,6 +75,11 @@ class AgentSession:
         self._half_closed = False
         self._error: HeadraceError | None = None
 
+    @property
+    def saved(self) -> bool:
+        """Whether the store has all that was reported."""
+        return self._writer.saved
+
     def accept(self, cluster: Cluster | None) -> None:
         """Takes over the record as it is now; None means that the store has lost it."""
         self._cluster = cluster or self._cluster
@@ -113,9 +118,9 @@ class AgentSession:
         sent, self._sent = self._sent, instructions(self._cluster)
         return None if self._sent == sent else self._sent
 
-    async def disconnect(self) -> None:
-        """Saves that the agent is away, unless a newer session has started."""
-        await self._writer.disconnect(self._clock())
+    async def disconnect(self, since: float) -> None:
+        """Saves that the agent is away since then, unless a newer session has started."""
+        await self._writer.disconnect(since)
 
     async def _guard(self, work: Awaitable[None]) -> None:
         try:

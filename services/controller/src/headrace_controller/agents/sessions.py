@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from headrace.errors import SessionReplaced
 from headrace.internal.v1 import agent_service_pb2 as pb
@@ -16,6 +17,8 @@ from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.store import Store
 
+# An agent that has lost its connection is back sooner, and nothing is written then.
+_RETURN_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
 
 
@@ -47,8 +50,8 @@ class Sessions:
         self._adopt = adopt
         self._clock = clock
         self._sessions: dict[ClusterId, AgentSession] = {}
-        self._leaving: set[AgentSession] = set()
-        self._left = asyncio.Event()
+        self._leaving: dict[ClusterId, asyncio.Task[None]] = {}
+        self._closing = asyncio.Event()
 
     async def serve(
         self, cluster: Cluster, first: pb.SessionRequest, requests: AsyncIterator[pb.SessionRequest]
@@ -71,7 +74,7 @@ class Sessions:
                 async for instruction in session.serve(requests):
                     yield instruction
         finally:
-            await self._leave(cluster.id, session)
+            self._leave(cluster.id, session)
 
     def added(self, cluster: Cluster) -> None:
         self._accept(cluster.id, cluster)
@@ -83,12 +86,13 @@ class Sessions:
         self._accept(cluster.id, None)
 
     async def close(self) -> None:
-        """Waits, for a short time, until it is saved of all agents that they are away."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                while self._sessions or self._leaving:
-                    self._left.clear()
-                    await self._left.wait()
+        """Waits, for a short time, until all is saved that was reported.
+
+        Of no agent it is saved that it is away: others see that this replica has gone, and agents return to them.
+        """
+        self._closing.set()
+        if self._leaving:
+            await asyncio.wait(self._leaving.values(), timeout=_CLOSE_SECONDS)
 
     def _accept(self, cluster: ClusterId, record: Cluster | None) -> None:
         if session := self._sessions.get(cluster):
@@ -101,17 +105,27 @@ class Sessions:
         if older is not None:
             older.end(_replaced(cluster.id))
         self._sessions[cluster.id] = session
+        if leaving := self._leaving.pop(cluster.id, None):
+            leaving.cancel()
 
-    async def _leave(self, cluster: ClusterId, session: AgentSession) -> None:
+    def _leave(self, cluster: ClusterId, session: AgentSession) -> None:
         if self._sessions.get(cluster) is not session:
             return
         del self._sessions[cluster]
-        self._leaving.add(session)
-        try:
-            await session.disconnect()
-        finally:
-            self._leaving.discard(session)
-            self._left.set()
+        task = self._leaving[cluster] = asyncio.create_task(self._disconnect(session, self._clock()))
+        task.add_done_callback(partial(self._forget, cluster))
+
+    async def _disconnect(self, session: AgentSession, since: float) -> None:
+        if session.saved:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RETURN_SECONDS):
+                    await self._closing.wait()
+                    return
+        await session.disconnect(since)
+
+    def _forget(self, cluster: ClusterId, task: asyncio.Task[None]) -> None:
+        if self._leaving.get(cluster) is task:
+            del self._leaving[cluster]
 
 
 def _replaced(cluster: ClusterId) -> SessionReplaced:

@@ -1,5 +1,6 @@
 """Decides what to do about a cluster, from its record and what is seen of it; no I/O, no clock, no randomness."""
 
+from headrace_controller.plan.causes import calls_for_plan
 from headrace_controller.plan.decision import (
     Action,
     Decision,
@@ -29,5 +30,6 @@ __all__ = [
     "StartProcesses",
     "StopAll",
     "StopProcesses",
+    "calls_for_plan",
     "plan",
 ]

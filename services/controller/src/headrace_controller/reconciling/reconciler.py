@@ -15,7 +15,7 @@ from headrace_controller import metrics
 from headrace_controller.identifiers import new_worker_id
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Phase
-from headrace_controller.plan import Decision, FetchLogTail, Policy, plan
+from headrace_controller.plan import Decision, FetchLogTail, Policy, calls_for_plan, plan
 from headrace_controller.reconciling.executor import Executor
 from headrace_controller.reconciling.manifest_sync import ManifestSync
 from headrace_controller.reconciling.observer import Observer
@@ -72,8 +72,9 @@ class Reconciler:
         if not cluster.status.phase.ended:  # what still runs of it is queued by the table of processes
             self._queue.add(cluster.id)
 
-    def updated(self, _old: Cluster, new: Cluster) -> None:
-        self._queue.add(new.id)
+    def updated(self, old: Cluster, new: Cluster) -> None:
+        if calls_for_plan(old, new):
+            self._queue.add(new.id)
 
     def removed(self, cluster: Cluster) -> None:
         self._queue.discard(cluster.id)

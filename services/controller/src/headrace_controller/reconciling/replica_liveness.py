@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
@@ -13,9 +14,20 @@ from headrace_controller.model import Cluster, ClusterId, Report
 from headrace_controller.store.replicas import Replicas
 
 log = logs.get_logger()
-_POLL_SECONDS = 3.0
-# By then after an absence of the store, all replicas have renewed their sign of life.
-_PATIENCE_SECONDS = 2.0
+_POLL_SECONDS, _SHORTEST_PAUSE = 3.0, 0.05
+# By then after an absence of the store, all replicas have renewed their sign of life; and agents try again sooner.
+_PATIENCE_SECONDS = 3.0
+# Many agents return one after the other. While they do, the others are waited for, but no longer than this.
+_LONGEST_PATIENCE_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class _Missing:
+    """A replica whose last sign of life has expired. It may be late with the next one until it counts as `gone`."""
+
+    since: float
+    gone_from: float
+    gone: bool = False
 
 
 class ReplicaLiveness:
@@ -26,7 +38,7 @@ class ReplicaLiveness:
     me
         Name of this replica, which is never asked for.
     wake
-        Called with each cluster whose session is held by a replica that has expired.
+        Called with each cluster whose session's replica counts as gone, and with each that has a session again.
     """
 
     def __init__(
@@ -38,15 +50,16 @@ class ReplicaLiveness:
         self._clock = clock
         self._sessions: dict[str, set[ClusterId]] = {}
         self._lives_until: dict[str, float] = {}
-        self._gone_from: dict[str, float] = {}
+        self._missing: dict[str, _Missing] = {}
         self._new = asyncio.Event()
 
     def gone_from(self, report: Report) -> float | None:
-        """Returns the time from which the replica that holds the agent's session counts as gone.
+        """Returns the time since which the replica that holds the agent's session counts as gone.
 
-        That is soon after it was missed. None: it lives, or there is no session.
+        None: it lives or may live, or there is no session.
         """
-        return self._gone_from.get(report.holder) if report.connected else None
+        missing = self._missing.get(report.holder) if report.connected else None
+        return missing.gone_from if missing is not None and missing.gone else None
 
     async def run(self) -> None:
         """Checks replicas until cancelled; new ones at once."""
@@ -57,7 +70,7 @@ class ReplicaLiveness:
             except (StoreUnavailable, RedisError) as error:
                 log.warning("cannot check other replicas", error=str(error))
             try:
-                async with asyncio.timeout(_POLL_SECONDS):
+                async with asyncio.timeout(self._pause()):
                     await self._new.wait()
             except TimeoutError:
                 pass
@@ -71,9 +84,15 @@ class ReplicaLiveness:
         for holder, seconds in zip(doubtful, await self._replicas.live_for(doubtful), strict=True):
             if seconds:
                 self._lives_until[holder] = now + seconds
-                self._gone_from.pop(holder, None)
-            elif holder not in self._gone_from:
-                self._miss(holder, now)
+                self._missing.pop(holder, None)
+            elif (missing := self._missing.get(holder)) is None:
+                log.warning("a replica that holds agents' sessions has expired", holder=holder)
+                self._lives_until.pop(holder, None)
+                self._missing[holder] = _Missing(now, now + _PATIENCE_SECONDS)
+            elif not missing.gone and now >= missing.gone_from:
+                missing.gone = True
+                for cluster in self._sessions.get(holder, ()):
+                    self._wake(cluster)
 
     def added(self, cluster: Cluster) -> None:
         if holder := self._holder(cluster):
@@ -82,7 +101,9 @@ class ReplicaLiveness:
             self._sessions.setdefault(holder, set()).add(cluster.id)
 
     def updated(self, old: Cluster, new: Cluster) -> None:
-        if self._holder(old) != self._holder(new):
+        if (before := self._holder(old)) != self._holder(new):
+            if missing := self._missing.get(before or ""):
+                self._returned(missing, new)
             self.removed(old)
             self.added(new)
 
@@ -92,7 +113,7 @@ class ReplicaLiveness:
             sessions.discard(cluster.id)
             if not sessions:
                 del self._sessions[holder]
-                self._gone_from.pop(holder, None)
+                self._missing.pop(holder, None)
                 self._lives_until.pop(holder, None)
 
     def _holder(self, cluster: Cluster) -> str | None:
@@ -101,9 +122,14 @@ class ReplicaLiveness:
             return None
         return cluster.report.holder
 
-    def _miss(self, holder: str, now: float) -> None:
-        log.warning("a replica that holds agents' sessions has expired", holder=holder)
-        self._lives_until.pop(holder, None)
-        self._gone_from[holder] = now + _PATIENCE_SECONDS
-        for cluster in self._sessions.get(holder, ()):
-            self._wake(cluster)
+    def _returned(self, missing: _Missing, cluster: Cluster) -> None:
+        """Waits longer for the other agents of a missing replica, now that one has a session again."""
+        if missing.gone:
+            self._wake(cluster.id)
+        else:
+            missing.gone_from = min(missing.since + _LONGEST_PATIENCE_SECONDS, self._clock() + _PATIENCE_SECONDS)
+
+    def _pause(self) -> float:
+        """Seconds until replicas are checked again."""
+        due = [missing.gone_from - self._clock() for missing in self._missing.values() if not missing.gone]
+        return max(_SHORTEST_PAUSE, min([_POLL_SECONDS, *due]))
