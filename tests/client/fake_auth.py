@@ -22,7 +22,7 @@ _SESSION = timedelta(hours=12)
 
 
 class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
-    """Logs ann and bob in with their tokens, and everybody with a password that ends in "sesame".
+    """Logs ann and bob in with their tokens, and any user with a password that ends in "sesame".
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
         self.secrets = dict(SECRETS)
         self.api_tokens: dict[str, pb.ApiToken] = {}
         self.login_methods = [
-            pb.LoginMethod(method="password", label="Password", credential_kind=pb.CREDENTIAL_KIND_PASSWORD),
             pb.LoginMethod(method="api-token", label="API token", credential_kind=pb.CREDENTIAL_KIND_TOKEN),
+            pb.LoginMethod(method="password", label="Password", credential_kind=pb.CREDENTIAL_KIND_PASSWORD),
         ]
         self._token_of_secret: dict[str, str] = {}
 

@@ -58,8 +58,10 @@ async def bob(auth: AuthServer) -> Metadata:
 async def test_before_a_login_one_learns_how_to_log_in(auth: AuthServer) -> None:
     info = await auth.call("GetServerInfo", pb.GetServerInfoRequest())
     assert info.version
-    kinds = {method.method: method.credential_kind for method in info.login_methods}
-    assert kinds == {"password": pb.CREDENTIAL_KIND_PASSWORD, "api-token": pb.CREDENTIAL_KIND_TOKEN}
+    assert [(one.method, one.credential_kind) for one in info.login_methods] == [
+        ("api-token", pb.CREDENTIAL_KIND_TOKEN),
+        ("password", pb.CREDENTIAL_KIND_PASSWORD),
+    ]
     assert all(method.label for method in info.login_methods)
     assert set(info.features) == {pb.FEATURE_API_TOKENS, pb.FEATURE_DASHBOARD_LINKS}
 

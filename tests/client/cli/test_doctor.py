@@ -32,7 +32,7 @@ def test_all_is_well(cli: Cli, headrace: FakeHeadrace):
     done = cli("doctor")
     names = [line.split()[1] for line in done.out.splitlines()]
     assert names[:8] == ["versions", "configuration", "name", "connection", "TLS", "auth", "login", "controller"]
-    assert "headrace 0.1.0 answers; ways to log in: password, api-token" in done.out
+    assert "headrace 0.1.0 answers; ways to log in: api-token, password" in done.out
 
 
 def test_nothing_is_configured(cli: Cli):

@@ -99,10 +99,32 @@ def test_where_only_tokens_are_taken_a_token_is_asked_for(
     assert cli("login", unconfigured.address).code == 0
 
 
-def test_a_way_to_log_in_that_is_not_offered_is_told_with_those_that_are(cli: Cli, unconfigured: FakeHeadrace):
+@pytest.mark.parametrize(
+    ("arguments", "credential"),
+    [
+        ((), "password"),  # although the server tries API tokens first
+        (("--method", "password"), "password"),
+        (("--method", "both"), "password"),
+        (("--method", "api-token"), "token"),
+    ],
+)
+def test_a_password_is_asked_for_where_the_server_or_the_method_takes_one(
+    cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], credential: str
+):
+    for kind in (auth.CREDENTIAL_KIND_PASSWORD, auth.CREDENTIAL_KIND_TOKEN):
+        unconfigured.auth.login_methods.append(auth.LoginMethod(method="both", credential_kind=kind))
+    secret = {"password": "ann sesame", "token": TOKEN}[credential]
+    monkeypatch.setattr("getpass.getpass", lambda *_, **__: secret)  # pyright: ignore[reportUnknownLambdaType]
+    type_in(monkeypatch, "ann\n")
+    done = cli("login", unconfigured.address, *arguments)
+    assert done.code == 0, done.err
+    assert unconfigured.requests_of(auth.LoginRequest)[0].WhichOneof("credential") == credential
+
+
+def test_an_unknown_way_to_log_in_is_refused_with_those_that_are_offered(cli: Cli, unconfigured: FakeHeadrace):
     done = cli("login", unconfigured.address, "--method", "kerberos")
     assert done.code == 1
-    assert "no way to log in named 'kerberos'; it offers password, api-token" in done.err
+    assert "no way to log in named 'kerberos'; it offers api-token, password" in done.err
 
 
 def test_logout_forgets(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):

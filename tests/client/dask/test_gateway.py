@@ -370,8 +370,8 @@ def test_what_the_server_offers(configured: None) -> None:
     with dask.config.set({"headrace.auth.kwargs": {"token": "a wrong one"}}), Gateway() as gateway:
         info = gateway.server_info()
     assert [(one.method, one.credential) for one in info.login_methods] == [
-        ("password", "password"),
         ("api-token", "token"),
+        ("password", "password"),
     ]
     assert info.features == {"api_tokens", "dashboard_links"}
 

@@ -131,7 +131,7 @@ async def test_a_wrong_credential_is_told_at_once(fake: FakeHeadrace, connect: C
 
 async def test_what_needs_no_token_is_asked_without_logging_in(fake: FakeHeadrace, connect: Connect) -> None:
     info = await auth_calls.server_info(connect(fake.address, fake.ca_file, "guessed"))
-    assert [method.method for method in info.login_methods] == ["password", "api-token"]
+    assert [method.method for method in info.login_methods] == ["api-token", "password"]
     assert fake.calls == ["GetServerInfo"]
 
 

@@ -27,7 +27,7 @@ API_TOKEN_METHOD = "api-token"  # noqa: S105 - the name of a way to log in
 
 Where = Annotated[str | None, typer.Argument(help="Address of headrace.", envvar="DASK_HEADRACE__ADDRESS")]
 User = Annotated[str | None, typer.Option("--user", help="Name of the user. Default: it is asked for.")]
-Method = Annotated[str, typer.Option("--method", help="Way to log in. Default: the server's first.")]
+Method = Annotated[str, typer.Option("--method", help="Way to log in. Default: any that takes the password or token.")]
 PasswordFromInput = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 TokenFromInput = Annotated[bool, typer.Option("--token-stdin", help="Read a token from standard input.")]
 
@@ -62,16 +62,15 @@ def login(
 
 
 def _choose_kind(info: pb.ServerInfo, method: str, *, token: bool, password: bool) -> pb.CredentialKind.ValueType:
-    """Return the kind of credential to ask for: what the arguments say, else a password if the server takes one."""
-    offered = {one.method: one.credential_kind for one in info.login_methods}
-    if method and method not in offered:
-        ways = ", ".join(offered) or "none"
+    """Return the kind of credential to ask for: the one that the arguments name, else a password if one is taken."""
+    offered = [one for one in info.login_methods if method in {"", one.method}]
+    if method and not offered:
+        ways = ", ".join(one.method for one in info.login_methods) or "none"
         raise HeadraceError(f"this headrace has no way to log in named {method!r}; it offers {ways}")
     if token:
         return pb.CREDENTIAL_KIND_TOKEN
-    if method:
-        return offered[method]
-    if password or pb.CREDENTIAL_KIND_PASSWORD in offered.values() or not offered:
+    kinds = {one.credential_kind for one in offered}
+    if password or not kinds or pb.CREDENTIAL_KIND_PASSWORD in kinds:
         return pb.CREDENTIAL_KIND_PASSWORD
     return pb.CREDENTIAL_KIND_TOKEN
 
