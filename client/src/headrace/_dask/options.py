@@ -4,61 +4,14 @@ from __future__ import annotations
 
 import difflib
 import html
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from enum import Enum, auto
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from keyword import iskeyword
 from typing import Any
 
-from headrace.errors import InvalidRequest, UnknownOption, Violation, WrongType
-from headrace.option_protos import get_type, value_from_proto
-from headrace.option_types import BadType, BadValue, Bytes, TextList, TextMapping, format_bytes
+from headrace._dask import options_widget
+from headrace._dask.option import Option, Origin
+from headrace.errors import UnknownOption, Violation
 from headrace.v1 import options_service_pb2
-
-Listener = Callable[[object], None]
-
-
-class Origin(Enum):
-    """Where the value of an option comes from."""
-
-    DEFAULT = auto()
-    CONFIGURED = auto()
-    GIVEN = auto()
-
-
-class Option:
-    """An option and its value."""
-
-    def __init__(self, proto: options_service_pb2.Option) -> None:
-        self.proto = proto
-        self.key = proto.key
-        self.label = proto.label or proto.key
-        self.description = proto.description
-        self.type = get_type(proto)
-        self.value: object = value_from_proto(proto.default_value)
-        if self.value is None and isinstance(self.type, TextMapping | TextList):
-            self.value = {} if isinstance(self.type, TextMapping) else []
-        self.origin = Origin.DEFAULT
-        self.listeners: list[Listener] = []
-
-    def set(self, value: object, origin: Origin = Origin.GIVEN) -> None:
-        """Check a value and keep it. A type that this client does not know takes every value."""
-        self.value = value if self.type is None else self._check(value)
-        self.origin = origin
-        for listener in self.listeners:
-            listener(self.value)
-
-    def __str__(self) -> str:
-        """The value as people write it: "4 GiB"."""
-        is_bytes = isinstance(self.type, Bytes) and isinstance(self.value, int)
-        return format_bytes(self.value) if is_bytes and isinstance(self.value, int) else str(self.value)
-
-    def _check(self, value: object) -> object:
-        assert self.type is not None
-        try:
-            return self.type.check(value)
-        except BadValue as error:
-            cls = WrongType if isinstance(error, BadType) else InvalidRequest
-            raise cls.of(Violation(f"{self.key}{error.path}", str(error))) from None
 
 
 class Options(MutableMapping[str, Any]):
@@ -141,10 +94,8 @@ class Options(MutableMapping[str, Any]):
         return f"<h3>Cluster options</h3><table>{rows}</table>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        from headrace._dask.options_widget import form
-
         bundle = {"text/plain": repr(self), "text/html": self._repr_html_()}
-        widget = form(self._options.values())
+        widget = options_widget.form(self._options.values())
         return {**widget._repr_mimebundle_(**kwargs), **bundle} if widget is not None else bundle
 
 

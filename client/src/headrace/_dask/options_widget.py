@@ -5,13 +5,11 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from headrace._dask.option import Option
 from headrace.errors import InvalidRequest
 from headrace.option_types import BadValue, Bool, Bytes, Float, Int, Select, Text, TextList, format_bytes
-
-if TYPE_CHECKING:
-    from headrace._dask.options import Option
 
 
 def form(options: Iterable[Option]) -> Any:
