@@ -26,7 +26,7 @@ from headrace.v1.cluster_service_pb2 import WatchClustersResponse
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, create, scale, watch and stop clusters.")
 
-Owner = Annotated[str, typer.Option("--owner", help='For admins: the user whose clusters; "-" means all users.')]
+Owner = Annotated[str, typer.Option("--owner", help='For admins: owner of the clusters; "-" means all users.')]
 Profile = Annotated[str, typer.Option("--profile", help="Profile, as listed by `headrace clusters profiles`.")]
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="Label for cost reports, as key=value. Repeatable.")]
 Lifetime = Annotated[str, typer.Option("--lifetime", help='Time after which the cluster is stopped, such as "8h".')]
@@ -138,7 +138,7 @@ def adapt(
 ) -> None:
     """Let the number of workers follow the load, from a minimum to a maximum."""
     if off == (minimum is not None):
-        raise typer.BadParameter("give a minimum and a maximum, such as 0 8; or --off")
+        raise typer.BadParameter("give a minimum and, if you want, a maximum, such as 0 8; or --off")
     if maximum is not None and maximum < (minimum or 0):
         raise typer.BadParameter(f"the maximum {maximum} is smaller than the minimum {minimum}")
     bounds = None if off else cluster_pb2.AdaptRange(minimum=minimum or 0, maximum=maximum)
@@ -238,10 +238,10 @@ cluster_reading.add_to(app)
 
 async def _create(connection: Connection, wanted: Wanted, *, wait: bool) -> cluster_pb2.Cluster:
     cluster, _ = await get_or_create(connection, wanted)
-    return await wait_until_running(connection, cluster, _tell_event) if wait else cluster
+    return await wait_until_running(connection, cluster, _print_event) if wait else cluster
 
 
-def _tell_event(step: WatchClustersResponse) -> None:
+def _print_event(step: WatchClustersResponse) -> None:
     if step.HasField("event"):
         print_note(event_line(step.event))
 

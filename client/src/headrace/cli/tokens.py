@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, create
 @app.command("list")
 def list_tokens(
     *,
-    owner: Annotated[str, typer.Option(help="For admins: the user whose tokens.")] = "",
+    owner: Annotated[str, typer.Option(help="For admins: owner of the tokens. Default: you.")] = "",
     address: Address = None,
     ca_file: CaFile = None,
     as_json: Json = False,

@@ -33,7 +33,7 @@ def up(
     users_file: Annotated[Path | None, typer.Option(help="File of further users with password hashes.")] = None,
     development: Annotated[
         bool,
-        typer.Option("--development", help="Let everybody on this machine log in under any name."),
+        typer.Option("--development", help="Let anyone on this machine log in under any name."),
     ] = False,
     standby: Annotated[
         int | None, typer.Option(help="Number of warm schedulers that wait for the next clusters.", min=0, max=64)
