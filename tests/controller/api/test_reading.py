@@ -36,6 +36,25 @@ async def test_a_read_after_a_write_shows_it(ann: User) -> None:
         assert listed.clusters[0].spec.worker_groups[0].size == size
 
 
+async def test_a_list_shows_what_other_replicas_have_written(ann: User, site: Site) -> None:
+    other = await (await site.replica("b")).user("ann")
+    made = await ann.create(tags={"a": "1"})
+    views = (pb.CLUSTER_VIEW_BASIC, pb.CLUSTER_VIEW_FULL)
+
+    async def listed(caller: User) -> list[list[tuple[str, str]]]:
+        answers = [await caller.call("ListClusters", pb.ListClustersRequest(view=view)) for view in views]
+        return [[(cluster.etag, cluster.spec.tags["a"]) for cluster in answer.clusters] for answer in answers]
+
+    assert await listed(ann) == [[("1", "1")]] * 2
+    await other.update(made.name, "spec.tags", spec=cluster_pb2.ClusterSpec(tags={"a": "2"}))
+    assert await listed(ann) == await listed(ann) == [[("2", "2")]] * 2
+    await other.update(made.name, "spec.tags", spec=cluster_pb2.ClusterSpec(tags={"a": "1"}))
+    assert await listed(ann) == [[("3", "1")]] * 2
+    await other.stop(made.name)
+    await other.until(made.name, "STOPPED")
+    assert await listed(ann) == [[]] * 2
+
+
 async def test_lists_come_in_pages_newest_first(ann: User, bob: User) -> None:
     made = [(await ann.create()).name for _ in range(5)]
     await bob.create()

@@ -179,6 +179,25 @@ async def test_the_version_counts_what_people_see(store: Store, record: Recorder
     assert bobs == 1
 
 
+async def test_the_version_counts_a_change_that_was_taken_back(store: Store, record: Recorder, one: Replica) -> None:
+    cluster = await record(new_cluster("c1"))
+    await one.mirror.fresh()
+    before = one.mirror.version(ANN)
+    one.mirror.apply(replace(cluster, generation=cluster.generation + 2, revision=cluster.revision + 1))
+    assert one.mirror.version(ANN) == before + 1
+
+
+async def test_the_version_counts_another_place(redis: Redis, record: Recorder, one: Replica) -> None:
+    await record(new_cluster("c1"))
+    await one.mirror.fresh()
+    before, place = one.mirror.version(ANN), one.mirror.place(ClusterId("c1"))
+    await redis.flushdb()
+    await record(new_cluster("c1"))
+    await one.mirror.fresh()
+    assert one.mirror.place(ClusterId("c1")) > place
+    assert one.mirror.version(ANN) > before
+
+
 async def test_followers_see_a_change_only_once_its_record_is_here(
     store: Store, record: Recorder, one: Replica
 ) -> None:

@@ -12,6 +12,7 @@ from headrace_chassis.identity.caller import Caller
 from headrace_controller.api import convert
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.filters import Filter
+from headrace_controller.api.pages import Pages
 from headrace_controller.api.views import Views
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster
@@ -32,6 +33,7 @@ class Listing:
         self._mirror = mirror
         self._access = access
         self._views = views
+        self._pages = Pages()
 
     async def clusters(self, request: pb.ListClustersRequest, caller: Caller) -> bytes:
         """Return a page of clusters, newest first, as a serialised ListClustersResponse."""
@@ -39,11 +41,16 @@ class Listing:
         size = paging.page_size(request.page_size)
         before = _cursor(request, caller, _PLACE)
         await self._mirror.fresh()
+        version = self._mirror.version(wanted.owner)
+        if (known := self._pages.get(request, caller.user, version)) is not None:
+            return known
         found = await self._find(wanted, int(before) if before else None, size + 1)
         page, more = found[:size], len(found) > size
         token = paging.make_token(request, str(page[-1][0]), caller=caller.user) if more else ""
         full = request.view == pb.CLUSTER_VIEW_FULL
-        return await self._views.join([cluster for _, cluster in page], token, full=full)
+        content = await self._views.join([cluster for _, cluster in page], token, full=full)
+        self._pages.put(request, caller.user, version, content)
+        return content
 
     async def workers(self, request: pb.ListWorkersRequest, caller: Caller) -> pb.ListWorkersResponse:
         """Return a page of workers, by name."""

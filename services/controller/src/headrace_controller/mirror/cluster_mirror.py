@@ -87,7 +87,7 @@ class ClusterMirror:
         return self._index.by_alias(owner, alias)
 
     def version(self, owner: UserId | None = None) -> int:
-        """Returns a number that grows with each visible change of an owner's (None: anybody's) clusters."""
+        """Returns a number that grows as an owner's (None: anybody's) clusters, or their order, change visibly."""
         return self._versions.get(owner, 0)
 
     def apply(self, cluster: Cluster, *, by: Handler | None = None) -> None:
@@ -100,12 +100,8 @@ class ClusterMirror:
 
     async def fresh(self) -> None:
         """Returns once every write that was acknowledged before the call is here. Raises `StoreUnavailable`."""
-        try:
-            async with asyncio.timeout(_FRESH_SECONDS):
-                while not await self._catch_up():
-                    pass
-        except TimeoutError:
-            raise StoreUnavailable("this replica is behind its store; repeat the call in a moment") from None
+        while not await self._catch_up():
+            pass
 
     async def at_least(self, cluster: ClusterId, revision: int, within: float) -> Cluster | None:
         """Returns a cluster at this revision or a later one; None if that is not here in time or was removed."""
@@ -180,9 +176,9 @@ class ClusterMirror:
         if new.revision > self._through:
             heapq.heappush(self._unconfirmed, (new.revision, new.id))
         self._newest = max(self._newest, new.revision)
-        self._index.put(old, new, place)
-        if old is None or _differ_visibly(old, new):
+        if old is None or self.place(new.id) != place or _differ_visibly(old, new):
             self._count_version(new.owner)
+        self._index.put(old, new, place)
         for handler in self._handlers:
             if handler is not by:
                 with _logged(new.id):
@@ -222,7 +218,11 @@ class ClusterMirror:
         """Waits until every write up to a revision is here, or everything was read again."""
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._behind, (revision, next(self._numbers), reached))
-        await reached
+        try:
+            async with asyncio.timeout(_FRESH_SECONDS):
+                await reached
+        except TimeoutError:
+            raise StoreUnavailable("this replica is behind its store; repeat the call in a moment") from None
 
     def _release(self, through: int) -> None:
         while self._behind and self._behind[0][0] <= through:
@@ -261,6 +261,7 @@ def _differ_visibly(old: Cluster, new: Cluster) -> bool:
         or old.targets != new.targets
         or old.status != new.status
         or old.workers != new.workers
+        or old.generation != new.generation
         or shown(old.report) != shown(new.report)
     )
 

@@ -14,29 +14,38 @@ class Coalesced(Generic[T]):
 
     def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
         self._ask = ask
-        self._next: asyncio.Future[T] | None = None
+        self._waiting: list[asyncio.Future[T]] = []
         self._asking: asyncio.Task[None] | None = None
 
     async def __call__(self) -> T:
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-            self._asking = self._asking or asyncio.create_task(self._ask_all())
-        return await asyncio.shield(self._next)
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(answer)
+        self._asking = self._asking or asyncio.create_task(self._ask_all())
+        return await answer
 
     async def _ask_all(self) -> None:
         try:
-            while (answer := self._next) is not None:
-                self._next = None
-                await self._answer(answer)
+            while self._waiting:
+                waiting, self._waiting = self._waiting, []
+                await self._answer(waiting)
         finally:
             self._asking = None
 
-    async def _answer(self, answer: asyncio.Future[T]) -> None:
+    async def _answer(self, waiting: list[asyncio.Future[T]]) -> None:
         try:
-            answer.set_result(await self._ask())
+            answer = await self._ask()
         except Exception as error:  # noqa: BLE001 it is for those who ask
-            answer.set_exception(error)
-            answer.exception()  # all who asked may have gone
+            for future in _undone(waiting):
+                future.set_exception(error)
         except asyncio.CancelledError:
-            answer.cancel()
+            for future in waiting:
+                future.cancel()
             raise
+        else:
+            for future in _undone(waiting):
+                future.set_result(answer)
+
+
+def _undone(futures: list[asyncio.Future[T]]) -> list[asyncio.Future[T]]:
+    """Those of callers who have not gone."""
+    return [future for future in futures if not future.done()]
