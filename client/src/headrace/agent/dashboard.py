@@ -1,8 +1,8 @@
 """The scheduler's dashboard, built when it is first opened.
 
 Its HTTP server listens from the start. The fifty Bokeh applications behind it cost a third of a scheduler's start and
-of its memory, and most dashboards are never opened. A placeholder stands for the Bokeh application until the first
-request that no other application answers.
+of its memory, importing Bokeh takes as long as importing Dask, and most dashboards are never opened. A placeholder
+stands for the Bokeh application until the first request that no other application answers.
 
 Links, static files and websockets of the pages are relative to the page's own URL, so a proxy that strips a prefix
 needs two corrections only: the redirect from "/" is absolute in Dask, and is made relative; and the pages under
@@ -14,12 +14,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, cast
 
-from bokeh.server.tornado import BokehTornado
-from distributed.dashboard import scheduler as dask_dashboard
 from distributed.http.scheduler import info
 from tornado import web
 
 if TYPE_CHECKING:
+    from bokeh.server.tornado import BokehTornado
     from distributed import Scheduler
     from distributed.http.routing import RoutingApplication
     from tornado.httputil import HTTPServerRequest
@@ -36,14 +35,18 @@ def connect(scheduler: Scheduler) -> None:
     application.add_application(cast("web.Application", LazyDashboard(scheduler)))
 
 
-class LazyDashboard(BokehTornado):
-    """Placeholder of a scheduler's Bokeh application, which replaces itself by the real one when it is used.
-
-    It is a `BokehTornado`, as Dask looks for one among its applications to list the plots.
-    """
+class LazyDashboard:
+    """Placeholder of a scheduler's Bokeh application, which replaces itself by the real one when it is used."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
+
+    @property
+    def __class__(self) -> type[BokehTornado]:  # pyright: ignore[reportIncompatibleMethodOverride] - read only
+        """Dask looks for a `BokehTornado` among its applications to list the plots, and asks with `isinstance`."""
+        from bokeh.server.tornado import BokehTornado
+
+        return BokehTornado
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: object) -> _HandlerDelegate:
         return self._build().find_handler(request, **kwargs)
@@ -64,9 +67,11 @@ class LazyDashboard(BokehTornado):
 
     def _build(self) -> BokehTornado:
         logger.info("building the dashboard, which is opened for the first time")
+        from distributed.dashboard import scheduler as dask_dashboard
+
         application: RoutingApplication = self._scheduler.http_application
         dask_dashboard.connect(application, self._scheduler.http_server, self._scheduler, prefix="")
         applications: list[web.Application] = application.applications
         built = cast("BokehTornado", applications.pop())
-        applications[applications.index(self)] = built
+        applications[applications.index(cast("web.Application", self))] = built
         return built

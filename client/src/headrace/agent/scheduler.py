@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from importlib.util import find_spec
 
 import dask.config
 from distributed import Scheduler
 from distributed.proctitle import enable_proctitle_on_children, enable_proctitle_on_current
 
-from headrace.agent import signals
+from headrace.agent import dashboard, signals
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.enrollment import enroll, keep_renewed
 from headrace.agent.identity import Identity
@@ -65,10 +66,8 @@ def make_scheduler(enrollment: pb.EnrollResponse, security: RenewableSecurity) -
 
 
 def _connect_dashboard(scheduler: Scheduler) -> None:
-    try:
-        from headrace.agent import dashboard
-    except ImportError as error:
-        logger.warning("no dashboard: %s", error)
+    if find_spec("bokeh") is None:
+        logger.warning("no dashboard: Bokeh is not installed")
     else:
         dashboard.connect(scheduler)
 

@@ -32,9 +32,7 @@ _NEEDED = (
     "multiprocessing.queues",
     "multiprocessing.synchronize",
 )
-# Imported by a scheduler with a dashboard, where Bokeh is installed.
-_DASHBOARD = "headrace.agent.dashboard"
-# Imported by users' tasks, where they are installed.
+# Imported by users' tasks, or by a dashboard that is opened, where they are installed.
 _LIKELY = (
     "numpy",
     "pandas",
@@ -46,7 +44,7 @@ _LIKELY = (
     "dask.delayed",
     "lz4.frame",
     "setproctitle",
-    "bokeh.models",
+    "distributed.dashboard.scheduler",
 )
 
 
@@ -58,9 +56,6 @@ def preload(extra_modules: Sequence[str] = ()) -> Iterator[bool]:
     for name in _NEEDED:
         importlib.import_module(name)
         yield False
-    with contextlib.suppress(ImportError):
-        importlib.import_module(_DASHBOARD)
-    yield False
     versions()
     get_versions()  # reads the metadata of a dozen packages and runs `uname`, when the first client or worker comes
     _compile_routes()
