@@ -32,7 +32,9 @@ _NEEDED = (
     "multiprocessing.queues",
     "multiprocessing.synchronize",
 )
-# Imported by users' tasks, or by a dashboard that is opened, where they are installed.
+# Imported by a scheduler with a dashboard, where Bokeh is installed.
+_DASHBOARD = "headrace.agent.dashboard"
+# Imported by users' tasks, where they are installed.
 _LIKELY = (
     "numpy",
     "pandas",
@@ -44,7 +46,7 @@ _LIKELY = (
     "dask.delayed",
     "lz4.frame",
     "setproctitle",
-    "distributed.dashboard.scheduler",
+    "bokeh.models",
 )
 
 
@@ -56,15 +58,20 @@ def preload(extra_modules: Sequence[str] = ()) -> Iterator[bool]:
     for name in _NEEDED:
         importlib.import_module(name)
         yield False
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_DASHBOARD)
+    yield False
     versions()
     get_versions()  # reads the metadata of a dozen packages and runs `uname`, when the first client or worker comes
     _compile_routes()
-    _run_quietly(_rehearse())
     yield True
     for name in (*_LIKELY, *extra_modules):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
         yield True
+    # Last: a forked scheduler takes the memory that this one frees, which lies together as long as nothing else takes it.
+    _run_quietly(_rehearse())
+    yield True
 
 
 def standby() -> None:
