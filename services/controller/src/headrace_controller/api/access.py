@@ -59,13 +59,14 @@ class ClusterAccess:
 
     def check(self, cluster: Cluster, caller: Caller, right: Right, name: str = "") -> None:
         """Raise `ClusterNotFound` or `PermissionDenied` unless the caller has the right on the cluster now."""
+        if self.may(cluster, caller, right):
+            return
         if not self.may(cluster, caller, Right.CLUSTER_VIEW):
             raise not_found(name or cluster_name(cluster.id))
-        if not self.may(cluster, caller, right):
-            raise PermissionDenied(
-                f"{caller.user} may not do this with cluster {cluster.id}: it needs the right {right}; "
-                f"ask {cluster.owner}, who owns it"
-            )
+        raise PermissionDenied(
+            f"{caller.user} may not do this with cluster {cluster.id}: it needs the right {right}; "
+            f"ask {cluster.owner}, who owns it"
+        )
 
     def _find(self, name: str, caller: Caller, field: str) -> Cluster | None:
         cluster = last_part(name, "clusters", field)

@@ -105,15 +105,14 @@ class ClusterMirror:
 
     async def at_least(self, cluster: ClusterId, revision: int, within: float) -> Cluster | None:
         """Returns a cluster at this revision or a later one; None if that is not here in time or was removed."""
-        try:
-            async with asyncio.timeout(within):
-                while (found := self.get(cluster)) is None or found.revision < revision:
-                    if self._through >= revision:
-                        return found
-                    await self._news(cluster)
-                return found
-        except TimeoutError:
-            return None
+        if not self._has(cluster, revision):
+            try:
+                async with asyncio.timeout(within):
+                    while not self._has(cluster, revision):
+                        await self._news(cluster)
+            except TimeoutError:
+                return None
+        return self.get(cluster)
 
     async def verify(self, clusters: Sequence[ClusterId]) -> None:
         """Compares records with the store and repairs those that differ."""
@@ -194,6 +193,10 @@ class ClusterMirror:
             with _logged(cluster):
                 handler.removed(old)
         self._announce(cluster)
+
+    def _has(self, cluster: ClusterId, revision: int) -> bool:
+        """Whether this revision of a cluster is here, if there is one."""
+        return self._through >= revision or not self._is_older(cluster, revision)
 
     def _is_older(self, cluster: ClusterId, revision: int) -> bool:
         known = self._clusters.get(cluster)
