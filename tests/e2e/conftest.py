@@ -26,13 +26,6 @@ def headrace() -> Iterator[Running]:
 
 
 @pytest.fixture
-def own_headrace() -> Iterator[Running]:
-    """A headrace for one test that breaks it."""
-    with tempfile.TemporaryDirectory(prefix="hr-e2e-") as name, running(Path(name)) as headrace:
-        yield headrace
-
-
-@pytest.fixture
 def gateway(headrace: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     """What `Gateway()` gives beside a running headrace; leaves no cluster."""
     monkeypatch.setenv("HEADRACE_DATA_DIR", str(headrace.data))
