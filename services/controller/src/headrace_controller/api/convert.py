@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from google.protobuf.duration_pb2 import Duration
@@ -33,6 +32,7 @@ from headrace_controller.model import (
 )
 from headrace_controller.options.catalogue import Option
 from headrace_controller.options.shapes import shape
+from headrace_controller.worker_counts import count_states
 
 PHASES = {phase: pb.Phase.Value(f"PHASE_{phase}") for phase in Phase}
 _REASONS = {
@@ -173,7 +173,7 @@ def _condition(condition: Condition) -> pb.Condition:
 
 
 def _group_statuses(record: Cluster) -> Iterable[pb.WorkerGroupStatus]:
-    counts = Counter((worker.group, worker.state) for worker in record.workers.values())
+    counts = count_states(record.workers)
     return [
         pb.WorkerGroupStatus(
             name=group.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headrace_controller.model import Cluster, WorkerRecord, WorkerState
+from headrace_controller.worker_counts import count_states
 
 
 @dataclass(slots=True)
@@ -52,10 +53,13 @@ class GroupCounts(dict[str, GroupCount]):
 
 def count_workers(cluster: Cluster) -> GroupCounts:
     """Counts the workers as the record has them."""
-    counts, running = GroupCounts(cluster), WorkerState.RUNNING
-    for worker in cluster.workers.values():
-        if worker.state is running:  # nearly all of them
-            counts[worker.group].running += 1
-        elif not worker.state.ended:
-            counts[worker.group].add(worker)
+    counts, pending = GroupCounts(cluster), WorkerState.PENDING
+    by_state = count_states(cluster.workers)
+    for (group, state), number in by_state.items():
+        if number and state is not pending and not state.ended:
+            counts[group].running += number
+    if any(state is pending and number for (_, state), number in by_state.items()):
+        for worker in cluster.workers.values():
+            if worker.state is pending:
+                counts[worker.group].add(worker)
     return counts

@@ -10,6 +10,7 @@ from headrace_controller.backends.process import ProcessState
 from headrace_controller.model import Backoff, Cluster, Condition, Event, Severity, WorkerId, WorkerRecord
 from headrace_controller.plan.counts import GroupCounts
 from headrace_controller.plan.decision import Action, Decision, NewWorkerId, Policy, Seen
+from headrace_controller.worker_counts import Workers
 
 
 class Draft:
@@ -35,7 +36,7 @@ class Draft:
         self.actions: list[Action] = []
         self.events: list[Event] = []
         self.look_again: float | None = None
-        self._changed_workers: dict[WorkerId, WorkerRecord] | None = None
+        self._changed_workers: Workers | None = None
 
     def record_event(self, kind: EventType, message: str, severity: Severity = Severity.INFO) -> None:
         """Adds an event."""
@@ -103,7 +104,7 @@ class Draft:
             look_again=self.look_again,
         )
 
-    def _own_workers(self) -> dict[WorkerId, WorkerRecord]:
+    def _own_workers(self) -> Workers:
         if self._changed_workers is None:
-            self.workers = self._changed_workers = dict(self.cluster.workers)
+            self.workers = self._changed_workers = Workers(self.cluster.workers)
         return self._changed_workers

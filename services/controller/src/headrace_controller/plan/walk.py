@@ -1,6 +1,6 @@
 """One walk through the workers brings their records up to date.
 
-Nearly all workers are as they should be nearly always: they cost a few look-ups each, and the decision shares their
+Nearly all workers are as they should be nearly always: they cost a comparison each, and the decision shares their
 records.
 """
 
@@ -10,11 +10,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from headrace.v1.enums import EventType
-from headrace_controller.backends.process import ProcessState
+from headrace_controller.backends.process import ProcessState, ProcessStatus
 from headrace_controller.model import Severity, WorkerId, WorkerRecord, WorkerState
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.sentences import about_workers, count
 from headrace_controller.plan.worker_state import current
+from headrace_controller.worker_counts import count_states
 
 
 @dataclass(slots=True)
@@ -25,25 +26,17 @@ class Walk:
     closed: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
     failed: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
     ended: list[WorkerId] = field(default_factory=list[WorkerId])  # now or before
-    processes: int = 0  # of workers in the record
 
 
 def walk_through(draft: Draft) -> Walk:
     """Brings the records up to date and counts the workers that have not ended."""
     walk, counts = Walk(), draft.counts
-    processes, joined, retired = draft.seen.processes, draft.report.joined, draft.report.retired
-    running, process_runs = WorkerState.RUNNING, ProcessState.RUNNING  # looking these up costs as much as all the rest
-    for name, before in draft.cluster.workers.items():
-        process = processes.get(name)
-        walk.processes += process is not None
-        if (
-            before.state is running
-            and joined.get(name) == before.address
-            and name not in retired
-            and (process is None or (process.state is process_runs and process.host == before.host))
-        ):
-            counts[before.group].running += 1
-            continue
+    for (group, state), number in count_states(draft.cluster.workers).items():
+        if number and state is WorkerState.RUNNING:
+            counts[group].running += number
+    for before, process in _unsettled(draft):
+        if before.state is WorkerState.RUNNING:
+            counts[before.group].running -= 1
         worker = current(draft, before, process)
         if worker is not before:
             draft.set_worker(worker)
@@ -54,6 +47,28 @@ def walk_through(draft: Draft) -> Walk:
         else:
             counts[worker.group].add(worker)
     return walk
+
+
+def _unsettled(draft: Draft) -> list[tuple[WorkerRecord, ProcessStatus | None]]:
+    """The workers that do not just run as recorded, with their processes."""
+    workers, retired = draft.cluster.workers, draft.report.retired
+    found = zip(
+        workers.values(),
+        map(draft.seen.processes.get, workers),
+        map(draft.report.joined.get, workers),
+        strict=True,
+    )
+    running, process_runs = WorkerState.RUNNING, ProcessState.RUNNING  # looking these up costs as much as all the rest
+    return [
+        (worker, process)
+        for worker, process, address in found
+        if not (
+            worker.state is running
+            and worker.address == address
+            and (process is None or (process.state is process_runs and process.host == worker.host))
+            and worker.id not in retired
+        )
+    ]
 
 
 def _sort(draft: Draft, walk: Walk, before: WorkerRecord, worker: WorkerRecord) -> None:

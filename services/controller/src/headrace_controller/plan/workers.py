@@ -84,8 +84,7 @@ def _stop(draft: Draft, walk: Walk) -> None:
     """Stops the processes of ended workers, and those that the record does not know."""
     processes = draft.seen.processes
     unwanted: list[str] = list(walk.ended)
-    if walk.processes + (SCHEDULER in processes) < len(processes):
-        unwanted += [name for name in processes if name != SCHEDULER and name not in draft.workers]
+    unwanted += [name for name in processes if name not in draft.workers and name != SCHEDULER]
     found = (processes.get(name) for name in unwanted)
     running = tuple(p.key.process for p in found if p is not None and p.state is not ProcessState.EXITED)
     if running:

@@ -5,13 +5,16 @@ A worker has two pieces, each with one writer: its record (by the reconciler) an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress, filterfalse
+from operator import is_not
 
 from msgspec import Raw, msgpack
 
 from headrace_controller.model import Cluster, Departure, Report, WorkerId, WorkerRecord
 from headrace_controller.store.codec import pack, text
+from headrace_controller.worker_counts import Workers
 
 Pieces = dict[WorkerId, Raw | bool]
 """By worker, its packed piece; False where it is removed."""
@@ -71,12 +74,18 @@ def _with_workers(
     base: Mapping[WorkerId, WorkerRecord], changed: Mapping[WorkerId, WorkerRecord | None]
 ) -> Mapping[WorkerId, WorkerRecord]:
     """Returns the workers, oldest first."""
-    result = {worker: record for worker, record in base.items() if changed.get(worker, record) is not None}
-    known = {worker: record for worker, record in changed.items() if record is not None and worker in result}
-    new = [record for worker, record in changed.items() if record is not None and worker not in result]
+    result, new = Workers(base), list[WorkerRecord]()
+    for worker, record in changed.items():
+        if worker not in base:
+            new += [record] if record is not None else []
+        elif record is None:
+            del result[worker]
+        else:
+            result[worker] = record
     # The number in the id orders those that were created at the same moment.
-    new.sort(key=lambda record: (record.created, len(record.id), record.id))
-    return result | known | {record.id: record for record in new}
+    for record in sorted(new, key=lambda record: (record.created, len(record.id), record.id)):
+        result[record.id] = record
+    return result
 
 
 def _with_reported(head: Report, base: Report, changed: Mapping[WorkerId, _Reported] | None = None) -> Report:
@@ -103,12 +112,7 @@ def _reported_of(report: Report, worker: WorkerId) -> _Reported:
 def _differing(before: Mapping[WorkerId, object], after: Mapping[WorkerId, object]) -> Iterator[WorkerId]:
     if before is after:
         return
-    for worker, value in after.items():
-        old = before.get(worker)
-        if old is not value and old != value:
-            yield worker
-    yield from _missing(before, after)
-
-
-def _missing(before: Mapping[WorkerId, object], after: Mapping[WorkerId, object]) -> Iterable[WorkerId]:
-    return before.keys() - after.keys()
+    # Nearly all values are the same object. No line of Python runs for these.
+    other = compress(after, map(is_not, map(before.get, after), after.values()))
+    yield from (worker for worker in other if before.get(worker) != after[worker])
+    yield from filterfalse(after.__contains__, before)
