@@ -19,6 +19,7 @@ from headrace_controller.backends.process import (
     ProcessStatus,
     Role,
 )
+from headrace_controller.model import Resources
 
 BACKEND = "tested"
 """Name of the tested backend in all specs."""
@@ -38,7 +39,13 @@ def spec(
 ) -> ProcessSpec:
     """A process that runs a program, or a command that only a backend with processes understands."""
     command = runs.command if isinstance(runs, Program) else runs
-    defaults: dict[str, Any] = {"backend": BACKEND, "generation": 3, "owner": "ann", "agent_token": "token"}
+    defaults: dict[str, Any] = {
+        "backend": BACKEND,
+        "generation": 3,
+        "owner": "ann",
+        "agent_token": "token",
+        "resources": Resources(),
+    }
     return ProcessSpec(
         key=ProcessKey(cluster, process),
         role=Role.SCHEDULER if process == SCHEDULER else Role.WORKER,

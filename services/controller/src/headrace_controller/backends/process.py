@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from headrace.v1.enums import ExitCause
-from headrace_controller.model import Resources
+
+if TYPE_CHECKING:  # the zygote of the local backend starts sooner without it
+    from headrace_controller.model import Resources
 
 SCHEDULER = "scheduler"
 
@@ -67,7 +70,7 @@ class ProcessSpec:
     owner: str
     agent_token: str = field(repr=False)
     agent_ca_pem: str = ""
-    resources: Resources = field(default_factory=Resources)
+    resources: Resources
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
