@@ -15,7 +15,7 @@ from headrace_up.process import Part
 if TYPE_CHECKING:  # cryptography is imported later
     from headrace_up.credentials import Credentials
 
-SERVICES = ("auth", "controller", "proxy")
+SERVICES = ("controller", "auth", "proxy")  # the others wait for the controller
 OPEN_FILES = 1 << 16
 
 

@@ -93,6 +93,7 @@ class Zygote:
         match request:
             case Hello():
                 self._table.configure(request.standby, request.nice)
+                self._table.load_rest()
                 welcome = Welcome(protocol.VERSION, os.getpid(), self._table.reports, self._table.warm)
                 connection.send(welcome)
             case Start():

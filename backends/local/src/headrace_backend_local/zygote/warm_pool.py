@@ -21,6 +21,7 @@ from headrace_backend_local.zygote.spawn import CannotStart
 log = logging.getLogger("headrace.zygote")
 
 _LOAD_SECONDS = 0.05
+_REST_SECONDS = 0.5  # the services of a deployment that starts need the cores too
 _REFILL_SECONDS = 0.25
 _AFTER_DEATH_SECONDS = 5.0
 
@@ -50,6 +51,7 @@ class WarmPool:
         self._started = 0.0
         self._forkable = False  # enough is imported for schedulers
         self._loaded = False
+        self._wants_rest = False
         self._size = 0
         self._nice = 0
         self._standbys: list[Standby] = []
@@ -59,7 +61,10 @@ class WarmPool:
         self.warm = True
 
     def resize(self, size: int, nice: int) -> None:
-        """Keeps `size` processes in standby from now on. `nice` is added to the niceness of all that are forked."""
+        """Keeps `size` processes in standby from now on. `nice` is added to the niceness of all that are forked.
+
+        Imports what schedulers need; with `load_rest`, later everything.
+        """
         if not self._loaded and not self._size and size:
             self.warm = False
         if nice != self._nice:
@@ -70,6 +75,10 @@ class WarmPool:
             self._loop.call_later(_LOAD_SECONDS, self._load_when_quiet)
         self._refill_later(0.0)
         self._check_warm()
+
+    def load_rest(self) -> None:
+        """Imports also what schedulers do not need, in a while."""
+        self._loop.call_later(_REST_SECONDS, self._want_rest)
 
     def close(self) -> None:
         """Ends the processes in standby."""
@@ -84,12 +93,16 @@ class WarmPool:
         self._load()
         return fork(lambda: become(self._agent, spec), self._nice)
 
+    def _want_rest(self) -> None:
+        self._wants_rest = True
+        self._load_when_quiet()
+
     def _load_when_quiet(self) -> None:
         """Imports a piece when nothing is going on: the zygote answers nobody meanwhile.
 
         The first processes in standby come before what they do not need.
         """
-        if self._loaded or not self._size:
+        if self._loaded or not self._size or (self._forkable and not self._wants_rest):
             return
         if not self._is_quiet() or (self._forkable and not self.warm):
             self._loop.call_later(_LOAD_SECONDS, self._load_when_quiet)
