@@ -49,7 +49,7 @@ async def test_without_a_name_each_is_another(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("existing", "asked", "told"),
+    ("existing", "asked", "message"),
     [
         (wanted(worker_cores=4), wanted(worker_cores=8), "worker_cores is 4, not 8"),
         (wanted(), wanted(worker_cores=8), "worker_cores is 2, not 8"),
@@ -66,12 +66,12 @@ async def test_without_a_name_each_is_another(connection: Connection) -> None:
     ],
 )
 async def test_other_options_under_a_taken_name_are_named(
-    fake: FakeHeadrace, connection: Connection, existing: Wanted, asked: Wanted, told: str
+    fake: FakeHeadrace, connection: Connection, existing: Wanted, asked: Wanted, message: str
 ) -> None:
     cluster, _ = await get_or_create(connection, existing)
     with pytest.raises(errors.OptionsDiffer) as raised:
         await get_or_create(connection, asked)
-    assert told in raised.value.message
+    assert message in raised.value.message
     assert calls.cluster_id(cluster.name) in raised.value.message
     assert raised.value.details["cluster"] == cluster.name
     assert isinstance(raised.value, errors.AliasTaken)
@@ -96,7 +96,8 @@ async def test_options_that_mean_the_same_are_no_difference(
     connection: Connection, existing: Wanted, asked: Wanted
 ) -> None:
     cluster, _ = await get_or_create(connection, existing)
-    assert (await get_or_create(connection, asked)) == (cluster, False)
+    found, created = await get_or_create(connection, asked)
+    assert (found.name, created) == (cluster.name, False)
 
 
 async def test_options_that_were_configured_need_not_agree(connection: Connection) -> None:
