@@ -57,7 +57,8 @@ def test_a_configuration_of_ones_own_is_left_alone(
     config_file().parent.mkdir(parents=True)
     config_file().write_text("headrace: {progress: false}\n")
     type_in(monkeypatch, TOKEN + "\n")
-    assert "sets the address of Gateway()" in cli("login", unconfigured.address, "--token-stdin").out
+    out = cli("login", unconfigured.address, "--token-stdin").out
+    assert f"is your own file and stays unchanged: set headrace.address to {unconfigured.address} there" in out
     assert config_file().read_text() == "headrace: {progress: false}\n"
 
 
@@ -127,7 +128,7 @@ def test_an_unknown_way_to_log_in_is_refused_with_those_that_are_offered(cli: Cl
     assert "no way to log in named 'kerberos'; it offers api-token, password" in done.err
 
 
-def test_logout_forgets(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
+def test_logout_removes_the_saved_login(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
     type_in(monkeypatch, TOKEN + "\n")
     cli("login", unconfigured.address, "--token-stdin")
     assert cli("logout", unconfigured.address).code == 0

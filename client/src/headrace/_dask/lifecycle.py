@@ -221,4 +221,9 @@ class Lifecycle:
         try:
             await calls.stop(self._session.connection, self.name, STOP_SECONDS)
         except HeadraceError as error:
-            logger.warning("cluster %s could not be stopped and may still run: %s", self.name, error)
+            logger.warning(
+                "cluster %s could not be stopped and may still run: %s; stop it with `headrace clusters stop %s`",
+                self.name,
+                error,
+                self.name,
+            )

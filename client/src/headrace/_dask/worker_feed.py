@@ -55,7 +55,7 @@ class WorkerFeed:
             await comm.write({"op": "subscribe_worker_status"})
             self.info = SchedulerInfo(await comm.read())
         except (OSError, HeadraceError) as error:
-            logger.warning("headrace cannot follow the workers of %s: %s", self._scheduler.address, error)
+            logger.warning("the list of workers of %s is not kept up to date: %s", self._scheduler.address, error)
             return
         self._changed.set()
         self._reading = asyncio.ensure_future(self._read(comm))

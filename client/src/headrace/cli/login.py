@@ -58,7 +58,10 @@ def login(
     saved.write()
     print(f"Logged in at {saved.address} as {saved.user}; the token is in {logins_file()}")
     if default and not set_default(saved.address):
-        print(f"{config_file()} sets the address of Gateway(): write {saved.address} there, or use Gateway(address)")
+        print(
+            f"{config_file()} is your own file and stays unchanged: set headrace.address to {saved.address} there, "
+            "or give the address to Gateway()"
+        )
 
 
 def _choose_kind(info: pb.ServerInfo, method: str, *, token: bool, password: bool) -> pb.CredentialKind.ValueType:

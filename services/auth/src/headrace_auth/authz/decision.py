@@ -103,7 +103,9 @@ class Authorizer:
                 403, "No access", "You may not open the dashboard of this cluster: ask its owner to share it."
             )
         if not route.dashboard_address:
-            return Refuse(503, "No dashboard", "This cluster has no dashboard (yet).")
+            return Refuse(
+                503, "No dashboard", "This cluster has no dashboard, or it is still starting: try again in a moment."
+            )
         if isinstance(credential, DashboardGrant) and request.link and not request.is_upgrade:
             session, _ = self.signer.dashboard_token(SESSION, credential, self.session_seconds)
             return Redirect(request.target_without_link, session, request.cluster)
