@@ -19,7 +19,7 @@ from headrace_chassis.redis.connection import store_errors
 from headrace_chassis.redis.keys import Prefix
 
 MAX_TOKENS = 1000
-# For this long the user of an old secret is told that it has expired or was revoked.
+# For this long an old secret is refused with the reason: it has expired, or it was revoked.
 EXPIRED_KEPT = timedelta(days=7)
 REVOKED_KEPT = timedelta(days=30)
 USE_STEP = timedelta(minutes=1)

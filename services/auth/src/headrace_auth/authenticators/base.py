@@ -89,7 +89,7 @@ class KnowsUsers(Protocol):
 
 @runtime_checkable
 class Warns(Protocol):
-    """Ability: has a warning for everybody who logs in by it."""
+    """Ability: has a warning that each login by it returns."""
 
     @property
     def warning(self) -> str:

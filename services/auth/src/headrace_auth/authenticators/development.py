@@ -21,7 +21,7 @@ class Settings(AuthenticatorSettings):
 
 @dataclass(frozen=True, slots=True)
 class Development:
-    """Accepts everybody, with a warning."""
+    """Accepts any user, with a warning."""
 
     warning: str = WARNING
 
