@@ -48,7 +48,7 @@ async def test_too_many_attempts_are_refused_even_with_the_right_password(auth: 
     await auth.login("bob", "bob's")
 
 
-async def test_success_forgets_the_failures(auth: RunningAuth) -> None:
+async def test_success_resets_the_count_of_failures(auth: RunningAuth) -> None:
     for _ in range(3):
         for _ in range(4):
             await failure(auth.login("ann", "wrong"))
@@ -98,12 +98,12 @@ async def test_the_bootstrap_token_works_with_the_store_empty(auth: RunningAuth,
     assert set(answer.user.roles) == {pb.ROLE_USER, pb.ROLE_ADMIN}
 
 
-async def test_development_mode_lets_anybody_in_and_says_so(settings: AuthSettings) -> None:
+async def test_development_mode_lets_anyone_in_and_says_so(settings: AuthSettings) -> None:
     development = read_settings({"development": {}})
     async with running_auth(settings.model_copy(update={"authenticators": development})) as auth:
-        call = auth.stub.Login(pb.LoginRequest(password=pb.PasswordCredential(username="whoever")))
+        call = auth.stub.Login(pb.LoginRequest(password=pb.PasswordCredential(username="anyone")))
         answer = await call
-        assert answer.user == pb.User(name="users/development:whoever", roles=[pb.ROLE_USER], method="development")
+        assert answer.user == pb.User(name="users/development:anyone", roles=[pb.ROLE_USER], method="development")
         trailing = {str(key): value for key, value in await call.trailing_metadata()}
         assert "ANY user" in str(trailing["x-headrace-warning"])
 

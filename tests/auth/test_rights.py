@@ -18,16 +18,16 @@ from headrace_chassis.identity.seal import read_deployment_keys
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthService"]
 CALLERS = ("nobody", "a forger", "an agent", "the owner", "another user", "an admin")
-EVERYBODY: set[str] = set(CALLERS)
+ANYONE: set[str] = set(CALLERS)
 USERS = {"the owner", "another user", "an admin"}
 OWNER_AND_ADMIN = {"the owner", "an admin"}
 REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND}
 
 # Method, request about what is ann's, and who may do it.
 TABLE: list[tuple[str, Message, set[str]]] = [
-    ("GetServerInfo", pb.GetServerInfoRequest(), EVERYBODY),
-    ("Login", pb.LoginRequest(token=pb.TokenCredential(token=BOOTSTRAP_SECRET)), EVERYBODY),
-    ("ListSigningKeys", pb.ListSigningKeysRequest(), EVERYBODY),
+    ("GetServerInfo", pb.GetServerInfoRequest(), ANYONE),
+    ("Login", pb.LoginRequest(token=pb.TokenCredential(token=BOOTSTRAP_SECRET)), ANYONE),
+    ("ListSigningKeys", pb.ListSigningKeysRequest(), ANYONE),
     ("WhoAmI", pb.WhoAmIRequest(), USERS),
     ("CreateApiToken", pb.CreateApiTokenRequest(), USERS),
     ("ListApiTokens", pb.ListApiTokensRequest(), USERS),

@@ -69,7 +69,7 @@ class FakeCluster:
             for group in record.spec.worker_groups
         )
 
-    def tell(
+    def add_event(
         self, type_: cluster_pb2.EventType.ValueType, message: str, severity: cluster_pb2.Severity.ValueType
     ) -> None:
         event = cluster_pb2.ClusterEvent(

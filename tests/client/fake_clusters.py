@@ -44,11 +44,11 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     # Control
 
-    def tell(
+    def add_event(
         self, cluster: FakeCluster, message: str, severity: cluster_pb2.Severity.ValueType = cluster_pb2.SEVERITY_INFO
     ) -> None:
         with self._changed:
-            cluster.tell(cluster_pb2.EVENT_TYPE_SCHEDULER_STARTING, message, severity)
+            cluster.add_event(cluster_pb2.EVENT_TYPE_SCHEDULER_STARTING, message, severity)
             self._changed.notify_all()
 
     def run(self, cluster: FakeCluster) -> None:
@@ -91,7 +91,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
             cluster.record.spec.profile = request.spec.profile or "standard"
             cluster.request_id = request.request_id
             self.clusters[cluster.id] = cluster
-        self.tell(cluster, "the scheduler is being started")
+        self.add_event(cluster, "the scheduler is being started")
         if self.start_failure is not None:
             self._fail_start(cluster, self.start_failure)
         elif self.starts:
@@ -113,23 +113,23 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     def WatchClusters(self, request: pb.WatchClustersRequest, context: Any) -> Iterator[pb.WatchClustersResponse]:
         cluster = self._find(request.name, context)
-        told, version = (int(part) for part in (request.resume_token or "0.0").split("."))
+        sent, version = (int(part) for part in (request.resume_token or "0.0").split("."))
         checkpoint = not request.resume_token
         while context.is_active():
             with self._changed:
-                if cluster.version == version and len(cluster.events) == told:
+                if cluster.version == version and len(cluster.events) == sent:
                     self._changed.wait(0.2)
-                events, record, now = cluster.events[told:], _view(cluster.record, request.view), cluster.version
+                events, record, now = cluster.events[sent:], _view(cluster.record, request.view), cluster.version
             for event in events:
-                told += 1
+                sent += 1
                 if request.include_events:
-                    yield pb.WatchClustersResponse(event=event, resume_token=f"{told}.{version}")
+                    yield pb.WatchClustersResponse(event=event, resume_token=f"{sent}.{version}")
             if now != version:
                 version = now
-                yield pb.WatchClustersResponse(cluster=record, resume_token=f"{told}.{version}")
+                yield pb.WatchClustersResponse(cluster=record, resume_token=f"{sent}.{version}")
             if checkpoint:
                 checkpoint = False
-                yield pb.WatchClustersResponse(checkpoint=pb.Checkpoint(), resume_token=f"{told}.{version}")
+                yield pb.WatchClustersResponse(checkpoint=pb.Checkpoint(), resume_token=f"{sent}.{version}")
 
     # Change
 

@@ -1,4 +1,4 @@
-"""Who may do what: every right, for everybody that a cluster knows."""
+"""Who may do what: every right, for all users that a cluster knows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ NOW = 100.0
 
 
 @dataclass(frozen=True)
-class Somebody:
+class Person:
     user: str
     groups: tuple[str, ...] = ()
     is_admin: bool = False
 
 
-OWNER = Somebody("ann")
-ADMIN = Somebody("root", is_admin=True)
-VIEWER, CONNECTOR, SCALER, STOPPER = (Somebody(name) for name in ("vera", "carl", "sue", "tom"))
-STRANGER = Somebody("bob")
+OWNER = Person("ann")
+ADMIN = Person("root", is_admin=True)
+VIEWER, CONNECTOR, SCALER, STOPPER = (Person(name) for name in ("vera", "carl", "sue", "tom"))
+STRANGER = Person("bob")
 
 ACCESS = Access(
     "ann",
@@ -59,7 +59,7 @@ OF_USERS = {Right.ANYONE, Right.USER, Right.CLUSTER_CREATE}
         (None, {Right.ANYONE}),
     ],
 )
-def test_each_right_on_a_cluster(caller: Somebody | None, rights: set[Right], right: Right) -> None:
+def test_each_right_on_a_cluster(caller: Person | None, rights: set[Right], right: Right) -> None:
     assert may(caller, right, ACCESS, now=NOW) is (right in rights)
 
 
@@ -67,24 +67,24 @@ def test_each_right_on_a_cluster(caller: Somebody | None, rights: set[Right], ri
 @pytest.mark.parametrize(
     ("caller", "rights"), [(OWNER, OF_USERS), (ADMIN, OF_USERS), (STRANGER, OF_USERS), (None, {Right.ANYONE})]
 )
-def test_each_right_without_a_cluster(caller: Somebody | None, rights: set[Right], right: Right) -> None:
+def test_each_right_without_a_cluster(caller: Person | None, rights: set[Right], right: Right) -> None:
     assert may(caller, right) is (right in rights)
 
 
 @pytest.mark.parametrize(
     ("member", "caller", "granted"),
     [
-        ("groups/lab", Somebody("x", groups=("lab",)), True),
-        ("groups/lab", Somebody("x", groups=("other",)), False),
-        ("groups/lab", Somebody("lab"), False),  # a user is no group, whatever the name
-        ("users/lab", Somebody("x", groups=("lab",)), False),
-        ("users/x", Somebody("x"), True),
-        ("x", Somebody("x"), False),
-        ("machines/x", Somebody("x"), False),
-        ("", Somebody("x"), False),
+        ("groups/lab", Person("x", groups=("lab",)), True),
+        ("groups/lab", Person("x", groups=("other",)), False),
+        ("groups/lab", Person("lab"), False),  # a user is no group, whatever the name
+        ("users/lab", Person("x", groups=("lab",)), False),
+        ("users/x", Person("x"), True),
+        ("x", Person("x"), False),
+        ("machines/x", Person("x"), False),
+        ("", Person("x"), False),
     ],
 )
-def test_members_are_users_or_groups(member: str, caller: Somebody, granted: bool) -> None:
+def test_members_are_users_or_groups(member: str, caller: Person, granted: bool) -> None:
     access = Access("ann", shares=(Share(member, frozenset({STOP})),))
     assert may(caller, STOP, access, now=NOW) is granted
 
@@ -103,4 +103,4 @@ def test_a_share_grants_nothing_that_cannot_be_shared(right: Right) -> None:
 
 
 def test_the_owners_groups_grant_nothing() -> None:
-    assert not may(Somebody("x", groups=("lab",)), VIEW, ACCESS, now=NOW)
+    assert not may(Person("x", groups=("lab",)), VIEW, ACCESS, now=NOW)

@@ -20,10 +20,10 @@ VARIABLE = "HEADRACE_AUTH_AUTHENTICATORS"
 
 
 def test_each_reads_its_own_settings_and_order_stays() -> None:
-    read = read_settings({"password": FILE, "development": {"prefix": "dev-", "label": "Anybody"}})
+    read = read_settings({"password": FILE, "development": {"prefix": "dev-", "label": "Anyone"}})
     assert list(read) == ["password", "development"]
     assert read["password"] == password_file.Settings(kind="password", prefix="password:", users_file=Path("/users"))
-    assert read["development"] == development.Settings(kind="development", prefix="dev-", label="Anybody")
+    assert read["development"] == development.Settings(kind="development", prefix="dev-", label="Anyone")
 
 
 def test_one_kind_may_be_there_several_times() -> None:

@@ -24,7 +24,7 @@ CONFIGURATION = {
 
 @pytest.fixture
 def headrace(fake: FakeHeadrace, monkeypatch: pytest.MonkeyPatch) -> FakeHeadrace:
-    """A headrace whose clusters start when told to, configured as the one to talk to."""
+    """A headrace whose clusters start only when a test says so, configured as the one to talk to."""
     fake.starts = False
     monkeypatch.setenv("DASK_HEADRACE__ADDRESS", fake.address)
     monkeypatch.setenv("DASK_HEADRACE__TLS__CA_FILE", str(fake.ca_file))
@@ -40,7 +40,7 @@ def cluster(headrace: FakeHeadrace) -> FakeCluster:
     spec = cluster_pb2.ClusterSpec(alias="mine", worker_groups=[group], tags={"team": "x"})
     made = FakeCluster("c" + "a2" * 9 + "b", "users/ann", spec)
     headrace.clusters[made.id] = made
-    headrace.tell(made, "the scheduler runs")
+    headrace.add_event(made, "the scheduler runs")
     headrace.set_phase(made, cluster_pb2.PHASE_RUNNING)
     made.record.status.worker_groups[0].running = 3
     return made

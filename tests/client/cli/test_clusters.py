@@ -200,7 +200,7 @@ def test_stop_all_stops_those_of_an_owner(cli: Cli, headrace: FakeHeadrace, clus
     assert cli("clusters", "stop", "--all").out == "No clusters to stop.\n"
 
 
-def test_delete_forgets_what_has_ended(cli: Cli, headrace: FakeHeadrace, cluster: FakeCluster):
+def test_delete_removes_what_has_ended(cli: Cli, headrace: FakeHeadrace, cluster: FakeCluster):
     assert "has not ended: stop it first" in cli("clusters", "delete", cluster.id).err
     cli("clusters", "stop", "mine")
     assert cli("clusters", "delete", cluster.id).code == 0
@@ -234,7 +234,7 @@ def test_logs_are_followed_through_a_drain(cli: Cli, headrace: FakeHeadrace, clu
 
 
 def test_events_have_types_of_the_contract_and_mark_warnings(cli: Cli, headrace: FakeHeadrace, cluster: FakeCluster):
-    cluster.tell(cluster_pb2.EVENT_TYPE_WORKERS_LOST, "a worker died", cluster_pb2.SEVERITY_WARNING)
+    cluster.add_event(cluster_pb2.EVENT_TYPE_WORKERS_LOST, "a worker died", cluster_pb2.SEVERITY_WARNING)
     out = cli("clusters", "events", "mine").out
     assert "SchedulerStarting" in out
     assert "WorkersLost           warning: a worker died" in out

@@ -248,9 +248,9 @@ def test_a_failure_is_told_with_reason_and_log(fake: FakeHeadrace, gateway: Gate
     fake.start_failure = errors.ClusterFailed(
         "the start command ended with exit code 3", {"reason": "BACKEND_ERROR"}, log_tail="cannot find libmissing.so\n"
     )
-    with pytest.raises(errors.ClusterFailed, match=r"exit code 3(.|\n)*libmissing") as told:
+    with pytest.raises(errors.ClusterFailed, match=r"exit code 3(.|\n)*libmissing") as raised:
         gateway.new_cluster()
-    assert told.value.reason == "BACKEND_ERROR"
+    assert raised.value.reason == "BACKEND_ERROR"
     with pytest.raises(errors.GatewayClusterError):
         gateway.new_cluster()
 
@@ -309,7 +309,9 @@ def test_ctrl_c_stops_the_cluster_that_was_being_started(
 # Ends
 
 
-async def test_a_forgotten_cluster_is_closed(fake: FakeHeadrace, gateway: Gateway, eventually: Eventually) -> None:
+async def test_a_cluster_without_references_is_closed(
+    fake: FakeHeadrace, gateway: Gateway, eventually: Eventually
+) -> None:
     cluster = gateway.new_cluster()
     name = cluster.name
     del cluster
@@ -351,8 +353,8 @@ print(cluster.name)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stderr
-    *told, name = done.stdout.splitlines()
-    assert told == ["GatewayServerError True"] * 3
+    *lines, name = done.stdout.splitlines()
+    assert lines == ["GatewayServerError True"] * 3
     assert not fake.clusters[name].record.spec.stop
 
 

@@ -120,18 +120,18 @@ async def test_while_headrace_is_away_a_good_certificate_will_do(fake: FakeHeadr
 
 
 @pytest.mark.parametrize(
-    ("failure", "told"),
+    ("failure", "raised"),
     [(errors.InternalError("x"), FatalCommClosedError), (errors.ClusterEnded("gone"), FatalCommClosedError)],
 )
 async def test_failures_reach_dask_as_its_own(
-    fake: FakeHeadrace, agateway: AsyncGateway, failure: errors.HeadraceError, told: type[Exception]
+    fake: FakeHeadrace, agateway: AsyncGateway, failure: errors.HeadraceError, raised: type[Exception]
 ) -> None:
     async with agateway.new_cluster() as cluster:
         access = _access(cluster)
         await access.ready()
         access._renew_at = access._valid_until = 0.0
         fake.fail("ConnectCluster", failure)
-        with pytest.raises(told, match=str(failure)):
+        with pytest.raises(raised, match=str(failure)):
             await connect(cluster.scheduler_address, **cluster.security.get_connection_args("client"))
 
 
@@ -234,9 +234,9 @@ async def test_dask_gateway_may_be_there_too(agateway: AsyncGateway, monkeypatch
     monkeypatch.setitem(backends, "gateway", cast("Any", OtherBackend()))
     async with agateway.new_cluster() as cluster, cluster.get_client() as client:
         assert client.status == "running"
-        with pytest.raises(OSError, match="Timed out") as told:
+        with pytest.raises(OSError, match="Timed out") as raised:
             await connect("gateway://127.0.0.1:1/x", timeout=0.1, ssl_context=_any_context())
-    assert "the other one was asked for 127.0.0.1:1/x" in str(told.value.__cause__)
+    assert "the other one was asked for 127.0.0.1:1/x" in str(raised.value.__cause__)
 
 
 def test_an_unknown_way_is_refused(gateway: Gateway) -> None:

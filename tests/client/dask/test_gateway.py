@@ -88,7 +88,7 @@ def test_what_a_newer_headrace_reports_is_read_as_far_as_it_goes(fake: FakeHeadr
     record.status.phase = 77  # pyright: ignore[reportAttributeAccessIssue]
     record.status.conditions.add(type=78, status=79)
     record.spec.options["new"].SetInParent()
-    fake.clusters[name].tell(80, "something new", 81)  # pyright: ignore[reportArgumentType]
+    fake.clusters[name].add_event(80, "something new", 81)  # pyright: ignore[reportArgumentType]
     report = gateway.get_cluster(name)
     assert report.status is ClusterStatus.PENDING
     assert [(one.type, one.status) for one in report.conditions[1:]] == [("Unknown78", "UNKNOWN_79")]
@@ -162,9 +162,9 @@ def test_clusters_that_cannot_be_stopped_are_named(fake: FakeHeadrace, gateway: 
     fake.stop_server()
     fake.BatchStopClusters = answer
     fake.restart_server()
-    with pytest.raises(errors.StopFailed, match=f"1 of 2 clusters could not be stopped: {gone}: the store") as told:
+    with pytest.raises(errors.StopFailed, match=f"1 of 2 clusters could not be stopped: {gone}: the store") as raised:
         gateway.stop_all()
-    assert (told.value.stopped, told.value.failures) == (("other",), {gone: "the store is away"})
+    assert (raised.value.stopped, raised.value.failures) == (("other",), {gone: "the store is away"})
 
 
 def test_an_ended_cluster_can_be_deleted(gateway: Gateway) -> None:
@@ -223,7 +223,7 @@ def test_tags_lifetime_and_shares_can_be_changed(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"lifetime": "soon"}, "lifetime: "),
         ({"lifetime": 0}, "lifetime: must be more than 0 s"),
@@ -233,9 +233,9 @@ def test_tags_lifetime_and_shares_can_be_changed(gateway: Gateway) -> None:
     ],
 )
 def test_changes_that_make_no_sense_are_refused_at_once(
-    fake: FakeHeadrace, gateway: Gateway, change: dict[str, Any], told: str
+    fake: FakeHeadrace, gateway: Gateway, change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(errors.InvalidRequest, match=told):
+    with pytest.raises(errors.InvalidRequest, match=message):
         gateway.update_cluster("c", **change)
     assert fake.calls == []
 
@@ -376,7 +376,7 @@ def test_what_the_server_offers(configured: None) -> None:
     assert info.features == {"api_tokens", "dashboard_links"}
 
 
-def test_the_exit_of_a_worker_is_told(fake: FakeHeadrace) -> None:
+def test_a_worker_has_the_cause_of_its_exit(fake: FakeHeadrace) -> None:
     from headrace import Worker
 
     worker = cluster_pb2.Worker(name="clusters/c/workers/w", state=cluster_pb2.WORKER_STATE_FAILED)
@@ -411,7 +411,7 @@ def test_gateways_share_thread_and_connection_and_leave_nothing(configured: None
     assert _io_loops() == before
 
 
-def test_a_forgotten_gateway_closes_itself(configured: None) -> None:
+def test_a_gateway_without_references_closes_itself(configured: None) -> None:
     gateway = Gateway()
     loop: Any = gateway.loop
     gateway.whoami()

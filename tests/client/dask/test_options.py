@@ -64,7 +64,7 @@ def test_values_that_fit(options: Options, key: str, value: object, kept: object
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
         ("worker_cores", 2.5, "must be a whole number, is 2.5 (float)"),
         ("worker_cores", True, "must be a whole number"),
@@ -82,18 +82,18 @@ def test_values_that_fit(options: Options, key: str, value: object, kept: object
         ("command", [1], "command[0]: must be text"),
     ],
 )
-def test_values_of_the_wrong_type(options: Options, key: str, value: object, told: str) -> None:
+def test_values_of_the_wrong_type(options: Options, key: str, value: object, message: str) -> None:
     before = options[key]
     with pytest.raises(TypeError) as raised:
         options[key] = value
     assert isinstance(raised.value, WrongType)
     assert key in str(raised.value)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert options[key] == before
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
         ("worker_cores", 0, "must be at least 1, is 0"),
         ("worker_cores", 17, "must be at most 16, is 17"),
@@ -107,8 +107,8 @@ def test_values_of_the_wrong_type(options: Options, key: str, value: object, tol
         ("command", ["x"] * 5, "at most 4 items, has 5"),
     ],
 )
-def test_values_out_of_bounds(options: Options, key: str, value: object, told: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(told)) as raised:
+def test_values_out_of_bounds(options: Options, key: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as raised:
         options[key] = value
     assert isinstance(raised.value, InvalidRequest)
     assert key in str(raised.value)

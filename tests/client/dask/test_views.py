@@ -35,18 +35,18 @@ def test_a_long_wait_says_what_it_waits_for(
 ) -> None:
     fake.starts = False
 
-    def tell_and_run() -> None:
+    def add_event_and_run() -> None:
         while not fake.clusters:
             time.sleep(0.01)
         (cluster,) = fake.clusters.values()
-        fake.tell(cluster, "waits for a node\x1b[31m", cluster_pb2.SEVERITY_WARNING)
+        fake.add_event(cluster, "waits for a node\x1b[31m", cluster_pb2.SEVERITY_WARNING)
         time.sleep(0.8)
         fake.run(cluster)
 
     with ThreadPoolExecutor() as pool:
-        telling = pool.submit(tell_and_run)
+        adding = pool.submit(add_event_and_run)
         gateway.new_cluster().close()
-        telling.result()
+        adding.result()
     lines = [re.sub(r"^\d+\.\d s  ", "", line) for line in capfd.readouterr().err.splitlines() if " s  " in line]
     assert lines == ["waits for a node [31m"]
 

@@ -118,9 +118,9 @@ async def test_a_server_that_restarts_is_waited_for(fake: FakeHeadrace, connecti
 
 async def test_errors_arrive_as_they_were_raised(fake: FakeHeadrace, connection: Connection) -> None:
     fake.fail("WhoAmI", errors.QuotaExceeded.of(subject="users/ann", what="clusters", limit=1, used=1, asked=1))
-    with pytest.raises(errors.QuotaExceeded, match="users/ann may have 1 clusters") as told:
+    with pytest.raises(errors.QuotaExceeded, match="users/ann may have 1 clusters") as raised:
         await whoami(connection)
-    assert told.value.details["limit"] == "1"
+    assert raised.value.details["limit"] == "1"
 
 
 async def test_a_wrong_credential_is_told_at_once(fake: FakeHeadrace, connect: Connect) -> None:
@@ -212,10 +212,10 @@ async def test_a_wrong_authority_says_what_the_certificate_says(
 ) -> None:
     other = tmp_path / "other.pem"
     other.write_bytes(Authority.create("somebody else", timedelta(days=1)).cert_pem)
-    with pytest.raises(errors.NotHeadrace) as told:
+    with pytest.raises(errors.NotHeadrace) as raised:
         await whoami(connect(fake.address, other))
     for part in ("certificate", "localhost, 127.0.0.1", "from fake headrace", str(other), "headrace.tls.ca-file"):
-        assert part in told.value.message
+        assert part in raised.value.message
 
 
 async def test_a_wrong_host_name(connect: Connect, web_server: tuple[int, Path]) -> None:
@@ -245,7 +245,7 @@ async def test_a_forked_process_is_told_and_does_not_hang(connection: Connection
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        told = (await asyncio.to_thread(pipe.read)).decode()
+        output = (await asyncio.to_thread(pipe.read)).decode()
     await asyncio.to_thread(os.waitpid, child, 0)
-    assert "was forked" in told
-    assert "spawn" in told
+    assert "was forked" in output
+    assert "spawn" in output

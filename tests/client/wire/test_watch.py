@@ -25,7 +25,7 @@ ALL = calls.cluster_filter()
 
 @pytest.fixture
 async def starting(fake: FakeHeadrace, connection: Connection) -> FakeCluster:
-    """A cluster that runs once it is told to."""
+    """A cluster that runs once a test sets its phase."""
     fake.starts = False
     cluster, _ = await get_or_create(connection, Wanted(cluster_pb2.ClusterSpec()))
     return fake.clusters[calls.cluster_id(cluster.name)]
@@ -47,7 +47,7 @@ async def test_a_watch_goes_on_after_a_drain_without_repeating_events(
         wait_until_running(connection, starting.record, lambda step: seen.append(step.event.message), timeout=30)
     )
     await eventually(lambda: fake.calls.count("WatchClusters") >= 3)
-    fake.tell(starting, "one more thing")
+    fake.add_event(starting, "one more thing")
     await eventually(lambda: "one more thing" in seen)
     fake.run(starting)
     assert (await waiting).status.phase == cluster_pb2.PHASE_RUNNING
@@ -89,7 +89,7 @@ async def test_events_are_followed_to_the_end(
 
     following = asyncio.ensure_future(follow())
     await eventually(lambda: seen)
-    fake.tell(starting, "the last words")
+    fake.add_event(starting, "the last words")
     await calls.stop(connection, starting.id)
     await following
     assert seen == ["the scheduler is being started", "the last words"]
@@ -112,7 +112,7 @@ async def test_followed_logs_go_on_after_a_drain_without_repeating_lines(
 async def test_lists_have_all_their_pages(fake: FakeHeadrace, connection: Connection, starting: FakeCluster) -> None:
     for n in range(6):
         await get_or_create(connection, Wanted(cluster_pb2.ClusterSpec(tags={"n": str(n)})))
-        fake.tell(starting, f"event {n}")
+        fake.add_event(starting, f"event {n}")
     assert [cluster.spec.tags["n"] for cluster in (await calls.list_clusters(connection, ALL))[:6]] == list("543210")
     assert len(await calls.events(connection, starting.id)) == 7
     sizes = [request.page_size for request in fake.requests_of(pb.ListClustersRequest)]
