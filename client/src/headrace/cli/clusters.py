@@ -34,7 +34,6 @@ Share = Annotated[
     list[str] | None,
     typer.Option("--share", help='Who else may use it, such as "users/bob=connect,scale". Repeatable.'),
 ]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has happened.")]
 
 
 @app.command("list")
@@ -85,7 +84,7 @@ def create(
     lifetime: Lifetime = "",
     share: Share = None,
     owner: Annotated[str, typer.Option("--owner", help="For admins: the user to create it for.")] = "",
-    wait: Wait = True,
+    wait: Annotated[bool, typer.Option(help="Wait until the cluster can be used.")] = True,
     address: Address = None,
     ca_file: CaFile = None,
     as_json: Json = False,
@@ -184,7 +183,7 @@ def stop(
     *,
     everything: Annotated[bool, typer.Option("--all", help="All of your clusters.")] = False,
     owner: Owner = "",
-    wait: Wait = True,
+    wait: Annotated[bool, typer.Option(help="Wait until the clusters have ended.")] = True,
     address: Address = None,
     ca_file: CaFile = None,
     as_json: Json = False,
