@@ -75,7 +75,7 @@ def test_a_wrong_password_saves_nothing(cli: Cli, unconfigured: FakeHeadrace, mo
     type_in(monkeypatch, "wrong\n")
     done = cli("login", unconfigured.address, "--user", "ann", "--password-stdin")
     assert done.code == 1
-    assert "the user name or the password is wrong" in done.err
+    assert "wrong user name or password" in done.err
     assert not logins_file().exists()
 
 
