@@ -30,11 +30,10 @@ with Gateway() as gateway, gateway.new_cluster() as cluster, cluster.get_client(
 @pytest.mark.timeout(600)
 def test_wheels_run_in_a_clean_environment(tmp_path: Path) -> None:
     dist, venv, data = tmp_path / "dist", tmp_path / "venv", tmp_path / "data"
-    for project in PROJECTS:
-        _run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", dist, ROOT / project)
-    _run(sys.executable, "-m", "venv", venv)
-    pip = [venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-c", ROOT / "constraints.txt"]
-    _run(*pip, "--find-links", dist, "headrace[server]")
+    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", dist, *(ROOT / project for project in PROJECTS))
+    _run(sys.executable, "-m", "venv", "--without-pip", venv)
+    into = ["--python", venv / "bin" / "python"]
+    _pip(*into, "install", "--no-compile", "-c", ROOT / "constraints.txt", "--find-links", dist, "headrace[server]")
     _run(venv / "bin" / "headrace", "--help")
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HEADRACE_DATA_DIR": str(data)}
     up = subprocess.Popen(
@@ -51,8 +50,12 @@ def test_wheels_run_in_a_clean_environment(tmp_path: Path) -> None:
         assert "sum 5050" in done.stdout, done.stderr
     finally:
         up.terminate()
-        up.communicate(timeout=30)
+        up.communicate(timeout=60)
     assert up.returncode == 0
+
+
+def _pip(*arguments: str | Path) -> None:
+    _run(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments)
 
 
 def _run(*command: str | Path) -> None:
