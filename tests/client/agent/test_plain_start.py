@@ -28,15 +28,15 @@ async def _run(cluster: Cluster, process: str, *command: str, **more: str) -> as
 
 
 async def _log(process: asyncio.subprocess.Process) -> str:
-    output, _ = await asyncio.wait_for(process.communicate(), 20)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     return output.decode()
 
 
 async def test_a_plain_scheduler_and_worker_compute(cluster: Cluster) -> None:
     scheduler = await _run(cluster, "scheduler")
-    await cluster.eventually(lambda: cluster.controller.state.hellos, within=20)
+    await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
     worker = await _run(cluster, "default-1-abc234")
-    await cluster.eventually(lambda: cluster.controller.state.workers, within=20)
+    await cluster.eventually(lambda: cluster.controller.state.workers, within=60)
     async with cluster.connect() as client:
         assert await client.submit(sum, [1, 2]) == 3
     for process in (worker, scheduler):
@@ -69,7 +69,7 @@ async def test_a_signal_reaches_the_command(cluster: Cluster) -> None:
     block = f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); {script}"
     process = await _run(cluster, "scheduler", "--", sys.executable, "-c", block)
     assert process.stdout is not None
-    while b"up" not in await asyncio.wait_for(process.stdout.readline(), 20):
+    while b"up" not in await asyncio.wait_for(process.stdout.readline(), 60):
         pass
     process.send_signal(signal.SIGTERM)
     await _log(process)
@@ -107,9 +107,9 @@ async def test_dasks_own_commands_become_parts_of_the_cluster(cluster: Cluster) 
     scheduler = await _run(
         cluster, "scheduler", "--", *dask, "scheduler", *local, "--port", "0", "--dashboard-address", "127.0.0.1:0"
     )
-    await cluster.eventually(lambda: cluster.controller.state.hellos, within=20)
+    await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
     worker = await _run(cluster, "default-1-abc234", "--", *dask, "worker", *local, "--nthreads", "1")
-    await cluster.eventually(lambda: "default-1-abc234" in cluster.controller.state.workers, within=20)
+    await cluster.eventually(lambda: "default-1-abc234" in cluster.controller.state.workers, within=60)
     async with cluster.connect() as client:
         assert await client.submit(os.getenv, "HEADRACE_AGENT_TOKEN") is None
         assert await client.run_on_scheduler(os.getenv, "HEADRACE_AGENT_TOKEN") is None
