@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import io
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -23,12 +25,12 @@ from headrace_chassis.redis.connection import connect
 class Eventually(Protocol):
     """Waits until a predicate, plain or async, holds."""
 
-    async def __call__(self, predicate: Callable[[], object], within: float = 5.0) -> None: ...
+    async def __call__(self, predicate: Callable[[], object], within: float = 30.0) -> None: ...
 
 
 @pytest.fixture
 def eventually() -> Eventually:
-    async def wait(predicate: Callable[[], object], within: float = 5.0) -> None:
+    async def wait(predicate: Callable[[], object], within: float = 30.0) -> None:
         end = time.monotonic() + within
         while True:
             answer = predicate()
@@ -67,8 +69,24 @@ async def redis(redis_url: str) -> AsyncIterator[AsyncRedis]:
     await connection.aclose()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds to the report of a test that hung where its coroutines wait; pytest-timeout shows threads only."""
+    report = yield
+    if call.excinfo is not None and "Timeout" in str(call.excinfo.value):
+        report.sections.append(("asyncio's tasks", _where_tasks_wait()))
+    return report
+
+
+def _where_tasks_wait() -> str:
+    text = io.StringIO()
+    for task in [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and not one.done()]:
+        task.print_stack(file=text)
+    return text.getvalue()
+
+
 def _wait_for(socket: Path, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     with Redis(unix_socket_path=str(socket)) as client:
         while time.monotonic() < end and process.poll() is None:
             try:

@@ -33,7 +33,7 @@ _OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.default_authority", "localhost"),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 20),
-    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20_000),  # what an attempt to connect may take
     ("grpc.max_reconnect_backoff_ms", 50),
 ]
 
@@ -88,7 +88,7 @@ class RunningAuth:
         http.method, http.path, http.host = method, path, "headrace.example"
         for name, value in headers.items():
             http.headers[name.replace("_", "-")] = value
-        return _answer(await external_auth_pb2_grpc.AuthorizationStub(self.authz_channel).Check(request, timeout=5))
+        return _answer(await external_auth_pb2_grpc.AuthorizationStub(self.authz_channel).Check(request, timeout=30))
 
 
 def _answer(response: Any) -> Answer:

@@ -11,7 +11,7 @@ from headrace_chassis.routes import Route, RouteChange
 # gRPC itself would connect again only after a second.
 _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
-    *((f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")),
+    *((f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "max")),
 ]
 
 
