@@ -75,7 +75,7 @@ async def credentials(auth: RunningAuth, caller: str, ann: Metadata) -> Metadata
 async def answers(auth: RunningAuth, method: str, request: Message, metadata: Metadata) -> bool:
     call = auth.channel.unary_unary(f"/{SERVICE.full_name}/{method}")
     try:
-        await call(request.SerializeToString(), metadata=metadata, timeout=10)
+        await call(request.SerializeToString(), metadata=metadata, timeout=30)
     except grpc.aio.AioRpcError as error:
         if error.code() not in REFUSED:
             raise

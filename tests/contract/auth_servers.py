@@ -44,11 +44,11 @@ class AuthServer:
         return cast("AuthServiceAsyncStub", auth_service_pb2_grpc.AuthServiceStub(self.channel))
 
     async def call(self, method: str, request: Any, caller: Metadata = ()) -> Any:
-        return await getattr(self.stub, method)(request, metadata=caller, timeout=10)
+        return await getattr(self.stub, method)(request, metadata=caller, timeout=30)
 
     async def log_in(self, user: str) -> Metadata:
         credential = pb.PasswordCredential(username=user, password=f"{user} sesame")
-        answer = await self.stub.Login(pb.LoginRequest(password=credential), timeout=10)
+        answer = await self.stub.Login(pb.LoginRequest(password=credential), timeout=30)
         return bearer(answer)
 
 

@@ -88,7 +88,7 @@ async def enrol(
     server: AgentServer, stub: AgentServiceAsyncStub, process: str, role: pb.ProcessRole.ValueType = WORKER
 ) -> pb.EnrollResponse:
     request = pb.EnrollRequest(role=role, process=process)
-    return await stub.Enroll(request, metadata=server.metadata, timeout=10)
+    return await stub.Enroll(request, metadata=server.metadata, timeout=30)
 
 
 # Enroll
@@ -130,7 +130,7 @@ async def test_only_the_token_of_the_cluster_is_accepted(server: AgentServer, st
     request = pb.EnrollRequest(role=SCHEDULER, process="scheduler")
     first = pb.SessionRequest(sequence=1, hello=pb.SchedulerHello(session=1))
     for metadata in ((), (("authorization", "Agent forged"),)):
-        await fails(TokenInvalid, stub.Enroll(request, metadata=metadata, timeout=10))
+        await fails(TokenInvalid, stub.Enroll(request, metadata=metadata, timeout=30))
         await fails(TokenInvalid, stub.Session(iter([first]), metadata=metadata).read())
 
 

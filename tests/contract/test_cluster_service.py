@@ -89,7 +89,7 @@ async def test_what_is_anothers_does_not_exist(ann: User, bob: User) -> None:
 
 async def test_without_a_token_nothing_is_told(ann: User) -> None:
     made = await ann.create()
-    await fails(TokenInvalid, ann.stub.GetCluster(pb.GetClusterRequest(name=made.name), timeout=10))
+    await fails(TokenInvalid, ann.stub.GetCluster(pb.GetClusterRequest(name=made.name), timeout=30))
 
 
 async def test_a_read_that_names_a_version_is_no_older(ann: User) -> None:

@@ -99,7 +99,7 @@ async def test_events_are_listed_oldest_first_each_with_a_name(ann: User) -> Non
 async def watch(user: User, **request: Any) -> AsyncGenerator[Any]:
     call = user.stream("WatchClusters", pb.WatchClustersRequest(**request))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield call
     finally:
         call.cancel()

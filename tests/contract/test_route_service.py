@@ -91,7 +91,7 @@ async def _fake(stack: AsyncExitStack, directory: Path) -> RouteServer:
 async def subscribed(
     server: RouteServer, name: str = "reader-0", *, acknowledges: bool = False
 ) -> AsyncGenerator[Reader]:
-    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(20):
+    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(60):
         call: Any = route_service(channel).WatchRoutes()
         await call.write(pb.WatchRoutesRequest(subscription=pb.Subscription(reader=name, acknowledges=acknowledges)))
         yield Reader(call)

@@ -64,7 +64,7 @@ class Replica:
 
     async def start(self) -> None:
         self.task = asyncio.create_task(serve(self.settings, self._build))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self._listens()  # gRPC itself would try again only after a second
             async with grpc.aio.insecure_channel(self.endpoint) as channel:
                 await channel.channel_ready()

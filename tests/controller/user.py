@@ -65,7 +65,7 @@ class User:
         await self.call("DeleteCluster", pb.DeleteClusterRequest(name=name))
 
     async def until(
-        self, name: str, phase: str, *, running: int | None = None, within: float = 10
+        self, name: str, phase: str, *, running: int | None = None, within: float = 60.0
     ) -> cluster_pb2.Cluster:
         """Watch a cluster until it is in a phase, with that number of running workers."""
         wanted = cluster_pb2.Phase.Value(f"PHASE_{phase}")

@@ -84,7 +84,7 @@ def running(directory: Path, *options: str) -> Generator[Running]:
         assert not left, f"left behind: {left}\n{output.read_text()}"
 
 
-def wait_until(condition: Callable[[], object], within: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], within: float = 60.0) -> None:
     """Waits for a condition."""
     end = time.monotonic() + within
     while not condition():

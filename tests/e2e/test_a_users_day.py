@@ -47,7 +47,7 @@ def test_scaling_down_keeps_the_data(gateway: Gateway) -> None:
         futures = client.map(slow, range(30))
         client.gather(futures)
         cluster.scale(1)
-        wait_until(lambda: len(client.scheduler_info()["workers"]) == 1, within=20)
+        wait_until(lambda: len(client.scheduler_info()["workers"]) == 1, within=60)
         assert sum(gathered(client, futures)) == 435
         assert all(future.done() for future in futures)
 

@@ -82,7 +82,7 @@ def test_malformed_protobuf_and_large_messages(headrace: Running, gateway: Gatew
         raw = channel.unary_unary("/headrace.v1.AuthService/Login")
         for message in (b"\xff\xff\xff", b"\x0a" * 1000):
             with pytest.raises(grpc.RpcError):
-                raw(message, timeout=10)
+                raw(message, timeout=30)
         with pytest.raises(grpc.RpcError) as refused:
             raw(bytes(200 << 20), timeout=60)
         assert isinstance(refused.value, grpc.Call)
@@ -95,7 +95,7 @@ def test_over_long_strings(headrace: Running) -> None:
         stub = auth_service_pb2_grpc.AuthServiceStub(channel)
         password = auth_service_pb2.PasswordCredential(username="u" * 100_000, password="p")
         with pytest.raises(grpc.RpcError) as refused:
-            stub.Login(auth_service_pb2.LoginRequest(password=password), timeout=10)
+            stub.Login(auth_service_pb2.LoginRequest(password=password), timeout=30)
         assert isinstance(refused.value, grpc.Call)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -103,7 +103,10 @@ def test_over_long_strings(headrace: Running) -> None:
 def test_an_unknown_server_name_is_closed_at_once(headrace: Running) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", headrace.port), timeout=10) as raw, pytest.raises(OSError):  # noqa: PT011
+    with (
+        socket.create_connection(("127.0.0.1", headrace.port), timeout=30) as raw,
+        pytest.raises((ConnectionResetError, ssl.SSLError)),
+    ):
         context.wrap_socket(raw, server_hostname="cnosuchcluster.clusters.headrace.internal")
 
 

@@ -253,7 +253,7 @@ def _gateway(port: int, credentials: Credentials) -> LocalGateway:
 def _log_in(layout: Layout, token: str) -> tuple[tuple[str, str], ...]:
     request = auth_service_pb2.LoginRequest(token=auth_service_pb2.TokenCredential(token=token))
     with _channel(layout, "auth") as channel:
-        login = AuthServiceStub(channel).Login(request, timeout=10)
+        login = AuthServiceStub(channel).Login(request, timeout=30)
     return (("authorization", f"Bearer {login.access_token}"),)
 
 

@@ -68,7 +68,7 @@ class RunningEnvoy:
         )  # fmt: skip
         envoy = cls(process, configured.state_directory)
         host, _, port = configured.public_listen.rpartition(":")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while process.returncode is None and not _listens(host, int(port)):  # noqa: ASYNC110 another process's state
                 await asyncio.sleep(0.01)
         assert process.returncode is None
@@ -127,7 +127,7 @@ class RunningProxy:
             await self.spawn(ready_fd=write, **changes)
         finally:
             os.close(write)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             answer = await asyncio.to_thread(_read_all, read)
         assert answer == b"ready\n", "".join(self.log)
         if self._envoy is None:

@@ -36,7 +36,7 @@ async def test_a_handshake_that_stops_midway_is_given_up(proxy: RunningProxy, au
         tls.do_handshake()
     reader, writer = await _open(proxy)
     writer.write(outgoing.read())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await reader.read()
     writer.close()
 
@@ -61,7 +61,7 @@ async def _answer(proxy: RunningProxy, sent: bytes) -> bytes:
     reader, writer = await _open(proxy)
     writer.write(sent)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await reader.read()
     except ConnectionResetError:
         return b""

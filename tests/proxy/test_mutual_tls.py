@@ -64,7 +64,7 @@ async def test_routes_and_calls_pass(
     await services.start(_credentials(tls_settings))
     async with grpc.aio.secure_channel(tls_proxy.public, grpc.ssl_channel_credentials(authority.cert_pem)) as channel:
         echo = channel.unary_unary("/headrace.v1.ClusterService/Echo")
-        assert await echo(b"hello", timeout=10) == b"hello"
+        assert await echo(b"hello", timeout=30) == b"hello"
     await services.stop()
 
 

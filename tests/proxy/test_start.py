@@ -24,7 +24,7 @@ async def test_it_is_ready_once_the_routes_are_known(
     idle_proxy: RunningProxy, settings: dict[str, str], eventually: Eventually
 ) -> None:
     await idle_proxy.spawn()
-    await eventually(lambda: any("not healthy" in line for line in idle_proxy.log), within=10)
+    await eventually(lambda: any("not healthy" in line for line in idle_proxy.log), within=60)
     assert not any("ready" in line for line in idle_proxy.log)
     controller = FakeRoutes(settings["route_address"])
     await controller.start()

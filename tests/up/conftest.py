@@ -76,7 +76,7 @@ class Up:
                 return self.lines
         raise AssertionError(f"never printed {text!r}:\n" + "\n".join(self.lines))
 
-    def finish(self, within: float = 20.0) -> tuple[int, str]:
+    def finish(self, within: float = 60.0) -> tuple[int, str]:
         rest, _ = self.process.communicate(timeout=within)
         return self.process.returncode, "\n".join([*self.lines, rest])
 

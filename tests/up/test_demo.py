@@ -57,5 +57,5 @@ def test_ctrl_c_cleans_up_wherever_it_comes(demo: subprocess.Popen[str], until: 
         if until in line:
             break
     demo.send_signal(signal.SIGINT)
-    output, _ = demo.communicate(timeout=30)
+    output, _ = demo.communicate(timeout=60)
     assert demo.returncode == 130, output

@@ -23,7 +23,7 @@ MakeFake = Callable[..., Part]
 
 
 class Eventually(Protocol):
-    async def __call__(self, predicate: Callable[[], object], within: float = 5.0) -> None: ...
+    async def __call__(self, predicate: Callable[[], object], within: float = 30.0) -> None: ...
 
 
 class Watched:

@@ -195,7 +195,7 @@ def test_a_killed_valkey_is_back(up: StartUp, data: Path):
 
 
 def test_a_service_that_keeps_dying_ends_it_with_the_end_of_its_log(up: StartUp, data: Path):
-    code, text = up(behaviour="dies").finish(within=20)
+    code, text = up(behaviour="dies").finish(within=60)
     assert code == 1
     assert "proxy ended with exit code 1, 5 times in a row" in text
     assert "the settings are wrong" in text

@@ -133,7 +133,7 @@ def credentials(running: Running, caller: str) -> tuple[tuple[str, str], ...]:
 
 async def code(channel: grpc.aio.Channel, method: str, metadata: tuple[tuple[str, str], ...]) -> grpc.StatusCode:
     """Calls as a stream, whatever the kind of the method: only the status counts."""
-    call = channel.stream_stream(method)(iter([b""]), metadata=metadata, timeout=5)
+    call = channel.stream_stream(method)(iter([b""]), metadata=metadata, timeout=30)
     try:
         await call.read()
     except grpc.aio.AioRpcError as error:

@@ -315,7 +315,7 @@ async def test_a_cluster_without_references_is_closed(
     cluster = gateway.new_cluster()
     name = cluster.name
     del cluster
-    await eventually(lambda: gc.collect() < 0 or fake.clusters[name].record.spec.stop, within=15)
+    await eventually(lambda: gc.collect() < 0 or fake.clusters[name].record.spec.stop, within=60)
 
 
 def test_the_end_of_the_process_ends_its_clusters(fake: FakeHeadrace) -> None:

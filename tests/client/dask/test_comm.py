@@ -32,7 +32,7 @@ def mode(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_each_way_computes(fake: FakeHeadrace, gateway: Gateway, mode: str) -> None:
     with gateway.new_cluster() as cluster, cluster.get_client() as client:
         cluster.scale(1)
-        assert client.submit(sum, [1, 2]).result(timeout=10) == 3
+        assert client.submit(sum, [1, 2]).result(timeout=30) == 3
         port = fake.clusters[cluster.name].port
         through = fake.proxy.port if mode == "proxied" else port
         assert _peer(client) == f"tls://127.0.0.1:{through}"

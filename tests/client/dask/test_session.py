@@ -17,5 +17,5 @@ def test_a_new_user_gets_a_loop_that_runs_while_the_last_one_leaves() -> None:
         mine = start_loop(None, asynchronous=False)
         leaving.join()
         answered = asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "yes"), cast("Any", mine.loop).asyncio_loop)
-        assert answered.result(timeout=5) == "yes"
+        assert answered.result(timeout=30) == "yes"
         stop_loop(mine)

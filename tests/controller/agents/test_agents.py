@@ -64,13 +64,13 @@ async def test_only_wanted_processes_with_the_clusters_token_enrol(site: Site, a
         stub = agent_service(channel)
         for role, process in ((WORKER, "default-9-aaaaaa"), (SCHEDULER, "boss"), (WORKER, "scheduler")):
             request = agent_pb.EnrollRequest(role=role, process=process)
-            await fails(WorkerNotFound, stub.Enroll(request, metadata=credentials(spec), timeout=5))
+            await fails(WorkerNotFound, stub.Enroll(request, metadata=credentials(spec), timeout=30))
         request = agent_pb.EnrollRequest(role=SCHEDULER, process="scheduler")
-        await fails(TokenInvalid, stub.Enroll(request, metadata=ann.metadata, timeout=5))
-        await fails(TokenInvalid, stub.Enroll(request, timeout=5))
+        await fails(TokenInvalid, stub.Enroll(request, metadata=ann.metadata, timeout=30))
+        await fails(TokenInvalid, stub.Enroll(request, timeout=30))
         await ann.stop(name)
         await ann.until(name, "STOPPED")
-        await fails(ClusterEnded, stub.Enroll(request, metadata=credentials(spec), timeout=5))
+        await fails(ClusterEnded, stub.Enroll(request, metadata=credentials(spec), timeout=30))
 
 
 async def test_a_session_starts_with_a_hello(site: Site, ann: User, controller: Replica) -> None:

@@ -19,7 +19,7 @@ from headrace_controller.backends.base import LogPiece
 
 async def read(user: User, name: str, **request: Any) -> dict[str, bytes]:
     logs: dict[str, bytes] = {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for piece in user.stream("ReadLogs", pb.ReadLogsRequest(name=name, **request)):
             logs[piece.process] = logs.get(piece.process, b"") + piece.lines
     return logs

@@ -21,7 +21,7 @@ from headrace.v1 import cluster_service_pb2 as pb
 async def watch(user: User, **request: Any) -> AsyncGenerator[Any]:
     call = user.stream("WatchClusters", pb.WatchClustersRequest(**request))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield call
     finally:
         call.cancel()

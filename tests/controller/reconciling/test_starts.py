@@ -73,7 +73,7 @@ async def test_a_group_that_the_backend_refuses_does_not_keep_others_from_starti
     await eventually(told)
     assert await failures(ann, made.name) == [message]
     machine.refuses = lambda _spec: False
-    await ann.until(made.name, "RUNNING", running=2, within=15)
+    await ann.until(made.name, "RUNNING", running=2, within=60)
 
     async def over() -> bool:
         return await startable(ann, made.name) == (True, "", "")
@@ -102,7 +102,7 @@ async def test_a_command_that_cannot_be_executed_is_a_condition_until_a_later_st
 
     await eventually(told)
     machine.on_start = site.agents.started
-    await ann.until(made.name, "RUNNING", running=2, within=15)
+    await ann.until(made.name, "RUNNING", running=2, within=60)
     assert await startable(ann, made.name) == (True, "", "")
 
 
