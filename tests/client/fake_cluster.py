@@ -8,6 +8,7 @@ from typing import Any
 
 from distributed import Scheduler, Security, Worker
 
+from headrace.agent import worker_status
 from headrace.v1 import cluster_pb2
 from headrace_chassis.tls.certificates import Authority, Leaf
 
@@ -88,6 +89,7 @@ class FakeCluster:
                 self._scheduler = await Scheduler(
                     protocol="tls", security=self._security, host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0"
                 )
+                worker_status.serve_many(self._scheduler)
                 self.port = int(self._scheduler.address.rpartition(":")[2])
 
     async def follow(self) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from distributed.core import rpc
 from distributed.objects import SchedulerInfo
 
+from headrace._wire.connection import TRANSIENT
+from headrace.backoff import delays
 from headrace.errors import HeadraceError
 
 logger = logging.getLogger("distributed.client")
@@ -18,6 +20,7 @@ logger = logging.getLogger("distributed.client")
 _HANDSHAKE_SECONDS = 0.5
 _FIRST_PAUSE_SECONDS = 0.005
 _LONGEST_PAUSE_SECONDS = 0.5
+_LONGEST_DELAY_SECONDS = 30.0
 
 
 class WorkerFeed:
@@ -47,18 +50,12 @@ class WorkerFeed:
 
     async def start(self) -> None:
         """Get the current state and follow the changes. The cluster is usable without it: a failure is logged."""
+        comm = None
         try:
-            await self._prepare()
-            self._is_connecting = True
-            comm = await self._scheduler.live_comm()
-            comm.name = "headrace worker status"
-            await comm.write({"op": "subscribe_worker_status"})
-            self.info = SchedulerInfo(await comm.read())
+            comm = await self._subscribe()
         except (OSError, HeadraceError) as error:
-            logger.warning("the list of workers of %s is not kept up to date: %s", self._scheduler.address, error)
-            return
-        self._changed.set()
-        self._reading = asyncio.ensure_future(self._read(comm))
+            logger.warning("the list of workers of %s is not up to date: %s", self._scheduler.address, error)
+        self._reading = asyncio.ensure_future(self._follow(comm))
 
     async def wait_for(self, count: int) -> None:
         """Wait until this number of workers runs.
@@ -94,6 +91,31 @@ class WorkerFeed:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._needed.wait(), delay)
         await self.start()
+
+    async def _subscribe(self) -> Any:
+        await self._prepare()
+        self._is_connecting = True
+        comm = await self._scheduler.live_comm()
+        comm.name = "headrace worker status"
+        await comm.write({"op": "subscribe_worker_status"})
+        self.info = SchedulerInfo(await comm.read())
+        self._changed.set()
+        return comm
+
+    async def _follow(self, comm: Any) -> None:
+        """Read the changes, and subscribe again after the connection broke, until the cluster has ended."""
+        while True:
+            if comm is not None:
+                await self._read(comm)
+            for delay in delays(longest=_LONGEST_DELAY_SECONDS):
+                await asyncio.sleep(delay)
+                try:
+                    comm = await self._subscribe()
+                    break
+                except (OSError, *TRANSIENT):
+                    continue
+                except HeadraceError:
+                    return
 
     async def _read(self, comm: Any) -> None:
         try:

@@ -10,7 +10,7 @@ import dask.config
 from distributed import Scheduler
 from distributed.proctitle import enable_proctitle_on_children, enable_proctitle_on_current
 
-from headrace.agent import dashboard, signals
+from headrace.agent import dashboard, signals, worker_status
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.enrollment import enroll, keep_renewed
 from headrace.agent.identity import Identity
@@ -60,6 +60,7 @@ def make_scheduler(enrollment: pb.EnrollResponse, security: RenewableSecurity) -
         dashboard_address=f"{_bracketed(host)}:0",
         jupyter=False,
     )
+    worker_status.serve_many(scheduler)
     if dask.config.get("headrace.dashboard", default=True):
         _connect_dashboard(scheduler)
     return scheduler
