@@ -102,7 +102,7 @@ async def test_large_messages_are_passed_on_as_they_come(
     channel: grpc.aio.Channel, services: Services, proxy: RunningProxy
 ) -> None:
     before = proxy.envoy.memory("VmHWM")
-    large = bytes(200 << 20)
+    large = bytes(100 << 20)
     assert len(await _unary(channel, CLUSTERS + "Echo", large)) == len(large)
     assert proxy.envoy.memory("VmHWM") - before < 40 << 20
 
