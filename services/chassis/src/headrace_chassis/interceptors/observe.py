@@ -23,6 +23,7 @@ log = logs.get_logger()
 def observe(method: Method, serve: Serve) -> Serve:
     """Outermost: also sees what the others refuse."""
     in_flight = metrics.RPCS_IN_FLIGHT.labels(method.name)
+    bound = log.bind(method=method.name)  # `log` itself binds anew for each line, also for one that is not written
     durations = cache(partial(metrics.RPC_SECONDS.labels, method.name))  # by code
 
     def count(code: str, started: float) -> float:
@@ -38,15 +39,15 @@ def observe(method: Method, serve: Serve) -> Serve:
         try:
             answer = await serve(call)
         except asyncio.CancelledError:
-            log.debug("call cancelled", method=method.name, seconds=count("CANCELLED", started))
+            bound.debug("call cancelled", seconds=count("CANCELLED", started))
             raise
         except Exception:
             code = _code(call.context)
             seconds = count(code, started)
-            log.info("call failed", method=method.name, code=code, error=call.context.details(), seconds=seconds)
+            bound.info("call failed", code=code, error=call.context.details(), seconds=seconds)
             raise
         else:
-            log.debug("call", method=method.name, seconds=count("OK", started))
+            bound.debug("call", seconds=count("OK", started))
             return answer
         finally:
             in_flight.dec()
