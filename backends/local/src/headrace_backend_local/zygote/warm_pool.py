@@ -90,7 +90,9 @@ class WarmPool:
         ready = self._take() if standby else None
         if ready and ready.assign(spec):
             return ready.child
-        self._load()
+        # A scheduler does not wait for what it does not need.
+        while not (self._forkable if standby else self._loaded):
+            self._load_piece()
         return fork(lambda: become(self._agent, spec), self._nice)
 
     def _want_rest(self) -> None:
@@ -114,10 +116,6 @@ class WarmPool:
             self._set_warm()  # as warm as it gets
         else:
             self._loop.call_later(0.0, self._load_when_quiet)
-
-    def _load(self) -> None:
-        while not self._loaded:
-            self._load_piece()
 
     def _load_piece(self) -> None:
         if self._loading is None:
