@@ -71,7 +71,7 @@ class ProcessTable:
         self._warm_pool.resize(standby, nice)
 
     def load_rest(self) -> None:
-        """Imports also what schedulers do not need, if processes stand by at all."""
+        """Imports also what schedulers do not need, from the next `configure` on."""
         self._warm_pool.load_rest()
 
     def start(self, specs: Sequence[LaunchSpec]) -> None:

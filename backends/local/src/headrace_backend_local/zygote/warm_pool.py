@@ -21,7 +21,6 @@ from headrace_backend_local.zygote.spawn import CannotStart
 log = logging.getLogger("headrace.zygote")
 
 _LOAD_SECONDS = 0.05
-_REST_SECONDS = 0.5  # the services of a deployment that starts need the cores too
 _REFILL_SECONDS = 0.25
 _AFTER_DEATH_SECONDS = 5.0
 
@@ -63,7 +62,7 @@ class WarmPool:
     def resize(self, size: int, nice: int) -> None:
         """Keeps `size` processes in standby from now on. `nice` is added to the niceness of all that are forked.
 
-        Imports what schedulers need; with `load_rest`, later everything.
+        Imports what schedulers need, and after `load_rest` everything.
         """
         if not self._loaded and not self._size and size:
             self.warm = False
@@ -77,8 +76,8 @@ class WarmPool:
         self._check_warm()
 
     def load_rest(self) -> None:
-        """Imports also what schedulers do not need, in a while."""
-        self._loop.call_later(_REST_SECONDS, self._want_rest)
+        """Imports also what schedulers do not need, from the next `resize` on."""
+        self._wants_rest = True
 
     def close(self) -> None:
         """Ends the processes in standby."""
@@ -94,10 +93,6 @@ class WarmPool:
         while not (self._forkable if standby else self._loaded):
             self._load_piece()
         return fork(lambda: become(self._agent, spec), self._nice)
-
-    def _want_rest(self) -> None:
-        self._wants_rest = True
-        self._load_when_quiet()
 
     def _load_when_quiet(self) -> None:
         """Imports a piece when nothing is going on: the zygote answers nobody meanwhile.
