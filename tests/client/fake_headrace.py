@@ -69,7 +69,7 @@ class FakeHeadrace(FakeClusters):
         if not self.ca_file.exists():
             authority = Authority.create("fake headrace", timedelta(days=1))
             self.ca_file.write_bytes(authority.cert_pem)
-            self._leaf = authority.issue("gateway", timedelta(days=1), ["localhost"], ["127.0.0.1"])
+            self._leaf = authority.issue("gateway", timedelta(days=1), ["localhost", "headrace.test"], ["127.0.0.1"])
         self._server = grpc.server(ThreadPoolExecutor(32), interceptors=[_Interceptor(self)])
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server(self.auth, self._server)
         cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, self._server)

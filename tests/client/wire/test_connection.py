@@ -214,7 +214,7 @@ async def test_a_wrong_authority_says_what_the_certificate_says(
     other.write_bytes(Authority.create("somebody else", timedelta(days=1)).cert_pem)
     with pytest.raises(errors.NotHeadrace) as raised:
         await whoami(connect(fake.address, other))
-    for part in ("certificate", "localhost, 127.0.0.1", "from fake headrace", str(other), "headrace.tls.ca-file"):
+    for part in ("certificate", "localhost, headrace.test, 127.0.0.1", "from fake headrace", str(other), "headrace.tls.ca-file"):
         assert part in raised.value.message
 
 

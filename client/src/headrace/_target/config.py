@@ -17,6 +17,7 @@ from headrace.errors import InvalidRequest, Violation
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_SECONDS = 1e9
+_WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None, "none": None}
 
 
 def get(key: str) -> object:
@@ -87,6 +88,8 @@ def _without_dask(defaults: Mapping[str, object], key: str) -> object:
     if variable not in os.environ:
         return _default(defaults, key)
     text = os.environ[variable]
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

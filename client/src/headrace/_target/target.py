@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from headrace._target import config
 from headrace._target.auth import GatewayAuth, TokenAuth, get_auth
+from headrace._target.http_proxy import HttpProxy, find_http_proxy
 from headrace._target.local_gateway import LocalGateway, data_directory
 from headrace._target.saved_login import SavedLogin
 from headrace.errors import InvalidRequest, Violation
@@ -43,6 +44,8 @@ class Target:
         How to log in.
     local
         The `headrace up` of this machine, if `address` is its.
+    http_proxy
+        The HTTP proxy on the way to `address`.
     """
 
     address: str
@@ -55,6 +58,7 @@ class Target:
     ca_pem: bytes | None = field(repr=False)
     auth: GatewayAuth
     local: LocalGateway | None = None
+    http_proxy: HttpProxy | None = None
 
     @property
     def endpoint(self) -> str:
@@ -102,6 +106,7 @@ class Target:
             ca_pem=_read_roots(ca_file) if tls else None,
             auth=_choose_auth(auth, local, saved),
             local=local,
+            http_proxy=find_http_proxy(host, "https" if tls else "http"),
         )
 
 

@@ -32,10 +32,11 @@ _forked_from: int | None = None
 def open_channel(target: Target) -> grpc.aio.Channel:
     """Open a channel on the running event loop. It connects with the first call."""
     check_not_forked()
+    options = [*_OPTIONS, _proxy_option(target)]
     if target.tls:
-        channel = grpc.aio.secure_channel(target.endpoint, _credentials(target.ca_pem), options=_OPTIONS)
+        channel = grpc.aio.secure_channel(target.endpoint, _credentials(target.ca_pem), options=options)
     else:
-        channel = grpc.aio.insecure_channel(target.endpoint, options=_OPTIONS)
+        channel = grpc.aio.insecure_channel(target.endpoint, options=options)
     _open.add(channel)
     return channel
 
@@ -53,6 +54,12 @@ def check_not_forked() -> None:
             f"process {os.getpid()} was forked from {_forked_from} while that used headrace, and gRPC does not survive "
             'a fork: use multiprocessing\'s "spawn" or "forkserver", or close each Gateway before forking'
         )
+
+
+def _proxy_option(target: Target) -> tuple[str, int | str]:
+    if target.http_proxy is None:
+        return ("grpc.enable_http_proxy", 0)
+    return ("grpc.http_proxy", target.http_proxy.address)
 
 
 @functools.lru_cache(maxsize=16)

@@ -6,8 +6,9 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from headrace._target.target import Target
 
@@ -25,17 +26,23 @@ class Hop:
 
 async def hops(target: Target) -> AsyncIterator[Hop]:
     """Check name, TCP, TLS and HTTP/2, one after the other; end with the first step that fails."""
-    walk = [_resolve, _connect, _shake_hands] if target.tls else [_resolve, _connect]
-    for step in walk:
+    for step in _walk(target):
         try:
             async with asyncio.timeout(_HOP_SECONDS):
                 hop = await step(target)
         except TimeoutError:
-            name = {_resolve: "name", _connect: "connection"}.get(step, "TLS")
-            hop = Hop(name, works=False, message=f"{target.endpoint} does not answer within {_HOP_SECONDS:.0f} s")
+            name = _NAMES[step]
+            what = target.endpoint if target.http_proxy is None else f"{target.http_proxy}"
+            hop = Hop(name, works=False, message=f"{what} does not answer within {_HOP_SECONDS:.0f} s")
         yield hop
         if not hop.works:
             return
+
+
+def _walk(target: Target) -> list[_Step]:
+    if target.http_proxy is not None:
+        return [_connect_through_proxy]
+    return [_resolve, _connect, _shake_hands] if target.tls else [_resolve, _connect]
 
 
 async def first_failure(target: Target) -> Hop | None:
@@ -61,6 +68,27 @@ async def _connect(target: Target) -> Hop:
         return Hop("connection", works=False, message=_explain_refusal(target, error))
     writer.transport.abort()
     return Hop("connection", works=True, message=f"{target.endpoint} accepts connections")
+
+
+async def _connect_through_proxy(target: Target) -> Hop:
+    proxy = target.http_proxy
+    assert proxy is not None
+    way = f"the way to {target.endpoint} leads through {proxy}, which"
+    advice = f"set headrace.http-proxy to false, or no_proxy to {target.host}, if no proxy is needed"
+    try:
+        reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+    except OSError as error:
+        return Hop("proxy", works=False, message=f"{way} cannot be reached ({_brief(error)}); {advice}")
+    try:
+        writer.write(f"CONNECT {target.endpoint} HTTP/1.1\r\nHost: {target.endpoint}\r\n{proxy.login}\r\n".encode())
+        answer = (await reader.readline()).decode("latin-1").strip()
+    except (OSError, ValueError) as error:
+        answer = _brief(error)
+    finally:
+        writer.transport.abort()
+    if answer.partition(" ")[2].startswith("2"):
+        return Hop("proxy", works=True, message=f"{proxy} connects to {target.endpoint}")
+    return Hop("proxy", works=False, message=f"{way} refuses to connect there ({answer[:80]!r}); {advice}")
 
 
 def _explain_refusal(target: Target, error: OSError) -> str:
@@ -133,3 +161,12 @@ def _context(target: Target) -> ssl.SSLContext:
 
 def _brief(error: Exception) -> str:
     return getattr(error, "reason", None) or str(error) or type(error).__name__
+
+
+_Step = Callable[[Target], Coroutine[Any, Any, Hop]]
+_NAMES: dict[_Step, str] = {
+    _resolve: "name",
+    _connect: "connection",
+    _connect_through_proxy: "proxy",
+    _shake_hands: "TLS",
+}
