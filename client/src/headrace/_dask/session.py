@@ -71,8 +71,9 @@ class Session:
         """Raise an error in a forked process, which would wait forever for the loop."""
         if self.inherited:
             raise GatewayServerError(
-                f"this object belongs to process {self._pid}, from which process {os.getpid()} was forked: make a new "
-                'Gateway here, and start processes with multiprocessing\'s "spawn" or "forkserver"'
+                f"this object belongs to process {self._pid}, from which process {os.getpid()} was forked: start "
+                'processes with multiprocessing\'s "spawn" or "forkserver" and make a new Gateway there, or close each '
+                "Gateway before the fork"
             )
 
     def clone(self) -> Session:
@@ -119,3 +120,12 @@ def stop_loop(runner: LoopRunner) -> None:
 def _running_loop() -> IOLoop | None:
     loop = _shared_loop() if _shared_loop is not None else None
     return loop if loop is not None and cast("Any", loop).asyncio_loop.is_running() else None
+
+
+def _after_fork() -> None:
+    """Discard the parent's loop in a forked process: no thread runs it here, and no thread would release the lock."""
+    global _loop_lock, _shared_loop
+    _loop_lock, _shared_loop = threading.RLock(), None
+
+
+os.register_at_fork(after_in_child=_after_fork)
