@@ -32,9 +32,7 @@ _NEEDED = (
     "multiprocessing.queues",
     "multiprocessing.synchronize",
 )
-# Imported by a scheduler with a dashboard, where Bokeh is installed.
-_DASHBOARD = "headrace.agent.dashboard"
-# Imported by users' tasks, where they are installed.
+# Imported by users' tasks, or by a dashboard that is opened, where they are installed.
 _LIKELY = (
     "numpy",
     "pandas",
@@ -47,6 +45,7 @@ _LIKELY = (
     "lz4.frame",
     "setproctitle",
     "bokeh.models",
+    "distributed.dashboard.scheduler",
 )
 
 
@@ -58,9 +57,6 @@ def preload(extra_modules: Sequence[str] = ()) -> Iterator[bool]:
     for name in _NEEDED:
         importlib.import_module(name)
         yield False
-    with contextlib.suppress(ImportError):
-        importlib.import_module(_DASHBOARD)
-    yield False
     versions()
     get_versions()  # reads the metadata of a dozen packages and runs `uname`, when the first client or worker comes
     _compile_routes()
@@ -69,7 +65,7 @@ def preload(extra_modules: Sequence[str] = ()) -> Iterator[bool]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
         yield True
-    # Last: a forked scheduler takes the memory that this one frees, which lies together as long as nothing else takes it.
+    # Last: forked schedulers use the memory that this one frees. Imports after it would leave scattered holes of it.
     _run_quietly(_rehearse())
     yield True
 
