@@ -8,16 +8,17 @@ import ssl
 import tempfile
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from distributed.security import Security
 
 from headrace._target import config
 from headrace._wire import calls
 from headrace._wire.connection import Connection
-from headrace.errors import HeadraceError, InvalidRequest, Violation
+from headrace.errors import GatewayServerError, HeadraceError, InvalidRequest, Unauthenticated, Violation
 from headrace.v1 import cluster_service_pb2
 
 _RETRY_DIRECT_SECONDS = 60.0
@@ -35,14 +36,19 @@ class SchedulerAccess:
     Parameters
     ----------
     connect
-        Returns the connection to fetch them with; called on `loop`.
+        Returns the connection to fetch them with; called on `loop`. None: they cannot be fetched, see `use`.
     loop
         Event loop of that connection.
     cluster
         Id of the cluster. It may be set later, before the first use.
     """
 
-    def __init__(self, connect: Callable[[], Connection], loop: asyncio.AbstractEventLoop, cluster: str = "") -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Connection] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        cluster: str = "",
+    ) -> None:
         self.cluster = cluster
         self.mode = _connect_mode()
         self.server_name = ""
@@ -61,17 +67,44 @@ class SchedulerAccess:
         self._no_direct_until = 0.0
 
     async def ready(self) -> None:
-        """Make sure that the certificate is valid for a while. May be called on any event loop."""
+        """Make sure that the certificate is valid for a while. May be called on any event loop.
+
+        Raises
+        ------
+        Unauthenticated
+            The certificate has expired, and this process cannot fetch another one.
+        HeadraceError
+            Another one cannot be fetched now.
+        """
         if time.monotonic() < self._renew_at:
             return
-        if asyncio.get_running_loop() is self._loop:
+        if self._loop is None:
+            self._check_valid()
+        elif asyncio.get_running_loop() is self._loop:
             await self._renew()
         elif self._loop.is_running():
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._renew(), self._loop))
 
+    def ready_facts(self) -> cluster_service_pb2.ConnectClusterResponse:
+        """Return certificate and addresses, made `ready` in a thread that waits."""
+        if self.facts is None or time.monotonic() >= self._renew_at:
+            if self._loop is not None and self._loop is _running_loop():
+                # The loop waits here: another one fetches them.
+                with ThreadPoolExecutor(1) as pool:
+                    self.use(pool.submit(asyncio.run, self._fetch_alone()).result())
+            elif self._loop is not None and self._loop.is_running():
+                asyncio.run_coroutine_threadsafe(self.ready(), self._loop).result()
+        if self.facts is None:
+            raise GatewayServerError(f"the Gateway of cluster {self.cluster} is closed; make a new one")
+        return self.facts
+
     async def fetch(self) -> None:
         """Fetch a new certificate and the addresses (ConnectCluster)."""
-        facts = await calls.connect(self._connect(), self.cluster)
+        assert self._connect is not None
+        self.use(await calls.connect(self._connect(), self.cluster))
+
+    def use(self, facts: cluster_service_pb2.ConnectClusterResponse) -> None:
+        """Use this certificate and these addresses."""
         if self.facts is None or self.facts.ca_pem != facts.ca_pem:
             self.context.load_verify_locations(cadata=facts.ca_pem)
         with as_file(facts.certificate_pem + facts.private_key_pem) as path:
@@ -91,6 +124,21 @@ class SchedulerAccess:
         """Use the proxy for a while: the direct connection did not work."""
         self._no_direct_until = time.monotonic() + _RETRY_DIRECT_SECONDS
 
+    def _check_valid(self) -> None:
+        if time.monotonic() >= self._valid_until:
+            raise Unauthenticated(
+                f"the certificate for cluster {self.cluster} has expired, and this process got it from another one: "
+                "pass the cluster's security again, or connect with a Gateway of this process"
+            )
+
+    async def _fetch_alone(self) -> cluster_service_pb2.ConnectClusterResponse:
+        assert self._connect is not None
+        connection = Connection(self._connect().target)
+        try:
+            return await calls.connect(connection, self.cluster)
+        finally:
+            await connection.close()
+
     async def _renew(self) -> None:
         async with self._lock:
             if time.monotonic() < self._renew_at:
@@ -104,7 +152,11 @@ class SchedulerAccess:
 
 
 class GatewaySecurity(Security):
-    """Security of one cluster, for `distributed.Client`. Its certificate is renewed automatically."""
+    """Security of one cluster, for `distributed.Client`. Its certificate is renewed automatically.
+
+    It can be pickled, for another process to connect: with the certificate, its private key and the addresses of the
+    cluster, and without your login. There it cannot be renewed: new connections are possible until it expires.
+    """
 
     def __init__(self, access: SchedulerAccess) -> None:
         super().__init__(require_encryption=True)
@@ -120,11 +172,37 @@ class GatewaySecurity(Security):
         pems = {"ca_file": facts.ca_pem, "cert": facts.certificate_pem, "key": facts.private_key_pem}
         return {**pems, "ciphers": None}
 
+    def __reduce__(self) -> tuple[Callable[[str, bytes], GatewaySecurity], tuple[str, bytes]]:
+        return _restore, (self._access.cluster, self._access.ready_facts().SerializeToString())
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def __repr__(self) -> str:
         return f"GatewaySecurity<{self._access.cluster}>"
 
     def _repr_html_(self) -> str:
         return f"<code>{self!r}</code>"
+
+
+def _restore(cluster: str, facts: bytes) -> GatewaySecurity:
+    """Make the security that another process pickled."""
+    from headrace._dask import comm
+
+    comm.register()
+    access = SchedulerAccess(cluster=cluster)
+    access.use(cluster_service_pb2.ConnectClusterResponse.FromString(facts))
+    return GatewaySecurity(access)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _connect_mode() -> str:
