@@ -22,7 +22,7 @@ demo: setup ## Starts everything, answers real questions on real data, shows it,
 	$(BIN)/python demo/flights.py
 
 test: setup ## All tests that need nothing but wheels
-	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/compat
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat
 
 test-compat: setup ## Client and agent beside older and newer Dask, grpcio, protobuf and Python
 	$(BIN)/python scripts/compat_environments.py
