@@ -146,6 +146,10 @@ class StopFailed(GatewayServerError):
         self.failures = dict(failures)
 
 
+MAX_VIOLATIONS = 20
+"""Number of wrong fields that an error tells of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """A wrong field: its path, such as ``"spec.options.worker_memory"``, and what is wrong."""
@@ -165,8 +169,11 @@ class InvalidRequest(HeadraceError, ValueError):
 
     @classmethod
     def of(cls, *violations: Violation) -> Self:
-        """Make the error from the wrong fields."""
-        return cls("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
+        """Make the error from the wrong fields; the message has the first ones."""
+        text = "; ".join(f"{v.field}: {v.description}" for v in violations[:MAX_VIOLATIONS])
+        if len(violations) > MAX_VIOLATIONS:
+            text = f"more than {MAX_VIOLATIONS} fields are wrong; the first of them: {text}"
+        return cls(text, violations=violations)
 
     def __str__(self) -> str:
         return self.message

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+
 import grpc
 import pytest
 from google.rpc import status_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace import errors
 from headrace._wire.status import DETAILS_KEY, TABLE, from_rpc_error, to_status
@@ -56,3 +60,46 @@ def test_details_that_are_no_status_do_no_harm(details: bytes) -> None:
     metadata = grpc.aio.Metadata((DETAILS_KEY, details))
     error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), metadata, "broken")
     assert isinstance(from_rpc_error(error, "asking"), errors.GatewayServerError)
+
+
+LONG = st.builds(
+    lambda text, n: text * n, st.text(st.characters(exclude_categories=["Cs"]), max_size=8), st.integers(1, 9000)
+)
+
+
+@given(message=LONG, details=st.dictionaries(LONG, LONG, max_size=5), violation=st.tuples(LONG, LONG))
+def test_the_headers_of_an_error_stay_below_8_kib(
+    message: str, details: dict[str, str], violation: tuple[str, str]
+) -> None:
+    for error in (
+        errors.InvalidRequest(message, details, violations=[errors.Violation(*violation)] * 4000),
+        errors.QuotaExceeded(message, {**details, "subject": violation[0]}),
+    ):
+        status = to_status(error)
+        ((_, content),) = status.trailing_metadata
+        assert len(_header(status.details)) + len(base64.b64encode(content)) < 8192
+        received = from_rpc_error(sent(error))
+        assert type(received) is type(error)
+        assert received.message == status.details
+
+
+def test_a_message_that_is_too_long_is_cut_between_characters() -> None:
+    assert to_status(errors.InternalError("a" * 1501)).details == "a" * 1497 + "..."
+    assert to_status(errors.InternalError("a" * 1500)).details == "a" * 1500
+    assert to_status(errors.InternalError("a" + "ß" * 1000)).details == "a" + "ß" * 249 + "..."
+
+
+def test_only_the_first_of_many_wrong_fields_arrive() -> None:
+    error = errors.InvalidRequest.of(*(errors.Violation(f"groups[{n}]", "is wrong") for n in range(4000)))
+    received = from_rpc_error(sent(error))
+    assert isinstance(received, errors.InvalidRequest)
+    assert [violation.field for violation in received.violations] == [f"groups[{n}]" for n in range(20)]
+    assert received.message.startswith(
+        "more than 20 fields are wrong; the first of them: groups[0]: is wrong; groups[1]"
+    )
+    assert "groups[20]" not in received.message
+
+
+def _header(message: str) -> bytes:
+    """A message as gRPC writes it into a header."""
+    return b"".join(bytes([byte]) if 0x20 <= byte <= 0x7E and byte != ord("%") else b"%00" for byte in message.encode())

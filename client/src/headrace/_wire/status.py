@@ -6,7 +6,9 @@ A status is sent as `google.rpc.Status` in the trailing metadata `grpc-status-de
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -16,6 +18,12 @@ from headrace import errors
 
 DOMAIN = "headrace"
 DETAILS_KEY = "grpc-status-details-bin"
+
+# A status is sent as two headers. Whoever passes them on has bounds for headers, and may end the whole connection that
+# exceeds them. Together they stay below 8 KiB, with the growth by their encodings.
+_MESSAGE_SIZE, _FACTS_SIZE, _VIOLATIONS_SIZE, _TEXT_SIZE = 1500, 1000, 1500, 250
+# What gRPC writes into a header as it is; of anything else each byte becomes three.
+_PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 _C = grpc.StatusCode
 
@@ -68,22 +76,24 @@ class Status:
 
 
 def to_status(error: errors.HeadraceError) -> Status:
-    """Return the status of one of our errors, with its details."""
+    """Return the status of one of our errors, with its details; what is too long for headers is cut."""
     code, reason = next((TABLE[cls] for cls in type(error).__mro__ if cls in TABLE), (_C.INTERNAL, "INTERNAL"))
-    status = status_pb2.Status(code=code.value[0], message=error.message)
-    status.details.add().Pack(error_details_pb2.ErrorInfo(domain=DOMAIN, reason=reason, metadata=error.details))
+    message = _cut(error.message, _MESSAGE_SIZE)
+    status = status_pb2.Status(code=code.value[0], message=message)
+    facts = dict(_first((_cut_pair(*fact) for fact in error.details.items()), _FACTS_SIZE))
+    status.details.add().Pack(error_details_pb2.ErrorInfo(domain=DOMAIN, reason=reason, metadata=facts))
     if isinstance(error, errors.InvalidRequest):
+        fields = ((v.field, v.description) for v in error.violations[: errors.MAX_VIOLATIONS])
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-            for v in error.violations
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
+            for field, description in _first((_cut_pair(*violation) for violation in fields), _VIOLATIONS_SIZE)
         ]
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=violations))
     if isinstance(error, errors.QuotaExceeded):
-        violation = error_details_pb2.QuotaFailure.Violation(
-            subject=error.details.get("subject", ""), description=error.message
-        )
+        subject, description = _cut_pair(error.details.get("subject", ""), error.message)
+        violation = error_details_pb2.QuotaFailure.Violation(subject=subject, description=description)
         status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[violation]))
-    return Status(code, error.message, ((DETAILS_KEY, status.SerializeToString()),))
+    return Status(code, message, ((DETAILS_KEY, status.SerializeToString()),))
 
 
 def from_rpc_error(error: grpc.RpcError, doing: str = "") -> errors.HeadraceError:
@@ -127,3 +137,31 @@ def _from_details(status: status_pb2.Status, code: grpc.StatusCode) -> errors.He
         violations = [errors.Violation(v.field, v.description) for v in bad_request.field_violations]
         return errors.InvalidRequest(status.message, dict(info.metadata), violations=violations)
     return cls(status.message, dict(info.metadata))
+
+
+def _first(pairs: Iterable[tuple[str, str]], size: int) -> Iterator[tuple[str, str]]:
+    """Yield the pairs that have room in this size together."""
+    for pair in pairs:
+        size -= sum(_size(text) for text in pair)
+        if size < 0:
+            return
+        yield pair
+
+
+def _cut_pair(first: str, second: str) -> tuple[str, str]:
+    return _cut(first, _TEXT_SIZE), _cut(second, _TEXT_SIZE)
+
+
+def _size(text: str) -> int:
+    return len(quote_from_bytes(text.encode(errors="replace"), _PLAIN))
+
+
+def _cut(text: str, size: int) -> str:
+    """Return a text, shortened to this size as gRPC encodes messages."""
+    if len(text) <= size and _size(text) <= size:
+        return text
+    encoded = quote_from_bytes(text[:size].encode(errors="replace"), _PLAIN)[: size - len("...")]
+    whole, percent, rest = encoded.rpartition("%")
+    if percent and len(rest) < 2:  # half a byte
+        encoded = whole
+    return unquote_to_bytes(encoded).decode(errors="ignore") + "..."

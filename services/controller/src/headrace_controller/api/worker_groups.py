@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from headrace.errors import GroupNotFound, Violation
+from headrace.errors import MAX_VIOLATIONS, GroupNotFound, Violation
 from headrace.option_protos import value_from_proto
 from headrace.option_types import OptionValue
 from headrace.v1 import cluster_pb2 as pb
@@ -32,6 +32,8 @@ def read_groups(
             violations.append(Violation(f"{here}.name", f"{shown(message.name)} is the name of two groups"))
         groups[message.name], wrong = _read_group(message, options, here, old.get(message.name))
         violations += wrong
+        if len(violations) > MAX_VIOLATIONS:
+            break  # nobody reads more of them
     return tuple(groups.values()), violations
 
 
