@@ -15,6 +15,7 @@ from headrace import errors
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.authenticators.registry import read_settings
 from headrace_auth.authenticators.users_file import UserRecord, read_users, write_users
+from headrace_auth.bootstrap_token import BootstrapToken
 from headrace_auth.config import AuthSettings
 
 
@@ -106,6 +107,22 @@ async def test_development_mode_lets_anyone_in_and_says_so(settings: AuthSetting
         assert answer.user == pb.User(name="users/development:anyone", roles=[pb.ROLE_USER], method="development")
         trailing = {str(key): value for key, value in await call.trailing_metadata()}
         assert "ANY user" in str(trailing["x-headrace-warning"])
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "a b", "a\nb"])
+async def test_a_name_that_cannot_be_an_id_is_refused_by_each_authenticator(settings: AuthSettings, name: str) -> None:
+    development = read_settings({"development": {"prefix": ""}})
+    async with running_auth(settings.model_copy(update={"authenticators": development})) as auth:
+        error = await failure(auth.login(name, "any"))
+        assert isinstance(error, errors.PermissionDenied)
+        assert "cannot be a user id of this deployment: ask the administrator to rename the user" in str(error)
+
+
+def test_a_bootstrap_token_for_such_a_name_is_refused_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "bootstrap.json"
+    file.write_text('{"user": "a/b", "roles": ["admin"], "secret": "x"}')
+    with pytest.raises(ValueError, match=r"'a/b' in .* cannot be a user id"):
+        BootstrapToken.read(file)
 
 
 async def test_an_admins_token_carries_the_role(auth: RunningAuth) -> None:

@@ -66,8 +66,15 @@ def test_an_admin_is_a_user_and_unknown_roles_are_left_out() -> None:
         (("",), "r0", ""),
         (("hub:",), "r0", ""),
         (("",), "r0", "-"),
+        (("",), "r0", "."),
+        (("",), "r0", ".."),
         (("",), "r0", "a/b"),
+        (("hub:",), "r0", "a/b"),
+        (("",), "r0", "a b"),
+        (("",), "r0", "a\u00a0b"),
+        (("",), "r0", "a\u200bb"),
         (("",), "r0", "a\nb"),
+        (("",), "r0", "a\x00b"),
         (("",), "r0", "x" * 257),
         (("hub:",), "r0", "x" * 253),
     ],
@@ -80,6 +87,11 @@ def test_a_name_that_would_be_anothers_id_or_none_is_refused(prefixes: tuple[str
 @pytest.mark.parametrize(("realm", "user"), [("r0", "a:ann"), ("r1", "a:b:ann")])
 def test_prefixes_may_start_alike(realm: str, user: str) -> None:
     assert caller(realms("a:", "a:b:"), realm, Identity("ann")).user == user
+
+
+@pytest.mark.parametrize("group", ["", "-", "..", "a/../b", "/a", "a b", "a\nb", "x" * 257])
+def test_a_group_that_cannot_be_an_id_is_left_out(group: str) -> None:
+    assert caller(realms(""), "r0", Identity("ann", (group, "astro/lasers"))).groups == ("astro/lasers",)
 
 
 def test_a_group_that_would_be_anothers_is_left_out() -> None:
@@ -114,6 +126,11 @@ async def test_who_is_no_user_any_more_is_refused(user: Caller) -> None:
 async def test_without_a_list_of_users_what_was_recorded_stays() -> None:
     user = Caller("hub:ann", ("hub:astro",), frozenset({"user"}), "hub")
     assert await Realms([Realm("hub", "", "hub:", Foreign())]).current(user) is user
+
+
+async def test_a_user_whose_name_an_older_release_let_in_is_refused() -> None:
+    with pytest.raises(TokenRevoked):
+        await Realms([Realm("hub", "", "", Foreign())]).current(Caller("a/b", method="hub"))
 
 
 async def test_the_bootstrap_token_vouches_for_its_user_only() -> None:

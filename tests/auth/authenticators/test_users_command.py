@@ -36,6 +36,8 @@ def test_users_are_added_changed_listed_and_removed(tmp_path: Path) -> None:
     [
         (("add", "a b"), "x\n", "not a user name"),
         (("add", "a:b"), "x\n", "not a user name"),
+        (("add", ".."), "x\n", "not a user name"),
+        (("add", "a\x1bb"), "x\n", "not a user name"),
         (("add", "ann", "--role", "king"), "x\n", "king is not a role: use admin or user"),
         (("add", "ann", "--group", "a,b"), "x\n", "not a group name"),
         (("add", "ann"), "\n", "must not be empty"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from headrace_auth.api_token_store import digest_of
-from headrace_auth.model import all_roles
+from headrace_auth.model import all_roles, is_user_id
 from headrace_chassis.identity.caller import Caller
 
 BOOTSTRAP = "bootstrap"
@@ -28,11 +28,14 @@ class BootstrapToken:
         try:
             content = cast("dict[str, object]", json.loads(path.read_text(encoding="utf-8")))
             roles = all_roles(map(str, cast("list[object]", content["roles"])))
-            return cls(str(content["user"]), roles, digest_of(str(content["secret"])))
+            user, digest = str(content["user"]), digest_of(str(content["secret"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f'the bootstrap token file {path} must be JSON {{"user", "roles", "secret"}}: {error!r}'
             ) from error
+        if not is_user_id(user):
+            raise ValueError(f"{user[:80]!r} in {path} cannot be a user id: use a name without spaces and /")
+        return cls(user, roles, digest)
 
     @property
     def caller(self) -> Caller:

@@ -1,4 +1,4 @@
-"""API tokens and roles; no I/O."""
+"""API tokens, roles and ids of users; no I/O."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime
 from headrace.errors import PermissionDenied
 from headrace_chassis.identity.caller import ADMIN, USER
 
+ID_BYTES = 256
 IMPLIED = {ADMIN: frozenset({ADMIN, USER}), USER: frozenset({USER})}
 
 
@@ -40,6 +41,16 @@ class ApiToken:
         return self.expires is not None and self.expires <= now
 
 
+def is_user_id(text: str) -> bool:
+    """Whether a text can be the ``{user}`` of ``users/{user}``, wherever that is read."""
+    return _is_part(text) and len(text.encode()) <= ID_BYTES
+
+
+def is_group_id(text: str) -> bool:
+    """Whether a text can be the id of a group. Groups may have parts, as in ``physics/lasers``."""
+    return all(map(_is_part, text.split("/"))) and len(text.encode()) <= ID_BYTES
+
+
 def all_roles(roles: Iterable[str]) -> frozenset[str]:
     """Return roles with those that they imply, without unknown ones."""
     return frozenset().union(*(IMPLIED.get(role, frozenset[str]()) for role in roles))
@@ -53,3 +64,8 @@ def roles_of_new_token(asked: frozenset[str], owner_has: frozenset[str]) -> froz
             f"ask for {', '.join(sorted(owner_has)) or 'no role'}"
         )
     return asked or owner_has
+
+
+def _is_part(text: str) -> bool:
+    # Printable: no control characters and no white space but " ". "-" stands for all users in requests.
+    return text.isprintable() and not {" ", "/"}.intersection(text) and text not in {"", "-", ".", ".."}

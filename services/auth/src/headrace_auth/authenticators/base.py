@@ -47,11 +47,15 @@ class Identity:
         Names of the user's groups.
     roles
         Of ``user`` and ``admin``.
+    ends
+        Time at which the token ends that the user came with, in seconds since the epoch. What headrace issues for it
+        ends by then. None if it has no end, or if the user came with a password.
     """
 
     name: str
     groups: tuple[str, ...] = ()
     roles: frozenset[str] = frozenset({USER})
+    ends: float | None = None
 
 
 @runtime_checkable

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from headrace.errors import PermissionDenied, TokenRevoked
 from headrace_auth.authenticators.base import Authenticator, Identity, KnowsUsers, Warns
 from headrace_auth.bootstrap_token import BOOTSTRAP, BootstrapToken
-from headrace_auth.model import all_roles
+from headrace_auth.model import all_roles, is_group_id, is_user_id
 from headrace_chassis.identity.caller import Caller
 from headrace_chassis.logs import get_logger
-
-USER_ID_BYTES = 256
 
 log = get_logger()
 
@@ -57,15 +55,19 @@ class Realms:
     def caller(self, realm: Realm, identity: Identity) -> Caller:
         """Return the user with the ids of this deployment; raise `PermissionDenied` if the user cannot have one."""
         user = realm.prefix + identity.name
-        if not identity.name or not _is_user_id(user) or not self._owns(realm, user):
+        if not identity.name or not is_user_id(user) or not self._owns(realm, user):
             raise PermissionDenied(
-                f"{user[:80]!r} cannot be a user id of this deployment: ask the administrator to rename the user, "
-                f"or to change the prefix of {realm.name}"
+                f"{user[:80]!r} cannot be a user id of this deployment: ask the administrator to rename the user "
+                f"(without spaces and /), or to change the prefix of {realm.name}"
             )
-        groups = tuple(realm.prefix + group for group in identity.groups if self._owns(realm, realm.prefix + group))
+        groups = tuple(realm.prefix + group for group in identity.groups if self._is_group(realm, realm.prefix + group))
         if len(groups) < len(identity.groups):
-            log.warning("groups ignored: their ids are those of another authenticator", user=user, method=realm.name)
-        return Caller(user, groups, all_roles(identity.roles), realm.name)
+            log.warning(
+                "groups ignored: they cannot be ids, or are those of another authenticator",
+                user=user,
+                method=realm.name,
+            )
+        return Caller(user, groups, all_roles(identity.roles), realm.name, identity.ends)
 
     async def current(self, caller: Caller) -> Caller:
         """Return a user with the groups and roles of now, from the authenticator that the user comes from.
@@ -83,17 +85,20 @@ class Realms:
             identity = await realm.authenticator.find_user(caller.user.removeprefix(realm.prefix))
             found = self.caller(realm, identity) if identity else None
         else:
-            found = caller
+            found = caller if is_user_id(caller.user) else None  # a release before this one may have let them in
         if found is None or found.user != caller.user:
             raise TokenRevoked(f"{caller.user} is no longer a user of this deployment")
         return found
+
+    def lists_users_of(self, caller: Caller) -> bool:
+        """Whether the authenticator of a user keeps a list of its users."""
+        realm = self.get(caller.method)
+        return realm is not None and isinstance(realm.authenticator, KnowsUsers)
+
+    def _is_group(self, realm: Realm, group: str) -> bool:
+        return is_group_id(group) and self._owns(realm, group)
 
     def _owns(self, realm: Realm, name: str) -> bool:
         """Whether an id is this realm's. The longest prefix decides, so that no name can pretend to be another's id."""
         prefixes = [one.prefix for one in self if name.startswith(one.prefix)]
         return max(prefixes, key=len, default="") == realm.prefix
-
-
-def _is_user_id(user: str) -> bool:
-    # "-" stands for all users in requests.
-    return user.isprintable() and "/" not in user and user != "-" and len(user.encode()) <= USER_ID_BYTES

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.private_files import write_private
-from headrace_auth.model import IMPLIED
+from headrace_auth.model import ID_BYTES, IMPLIED, is_group_id, is_user_id
 from headrace_chassis.identity.caller import USER
 
-NAME_BYTES = 256
-_PART = re.compile(r"[^\s:,#/]+(/[^\s:,#/]+)*")
+_SEPARATORS = re.compile("[:,#]")
 
 
 class UsersFileError(ValueError):
@@ -29,12 +28,12 @@ class UserRecord:
     roles: tuple[str, ...] = (USER,)
 
     def __post_init__(self) -> None:
-        if not _PART.fullmatch(self.name) or "/" in self.name or len(self.name.encode()) > NAME_BYTES:
+        if _SEPARATORS.search(self.name) or not is_user_id(self.name):
             raise UsersFileError(
-                f"{self.name[:80]!r} is not a user name: use 1 to {NAME_BYTES} bytes without spaces : , # /"
+                f"{self.name[:80]!r} is not a user name: use 1 to {ID_BYTES} bytes without spaces : , # /"
             )
         for group in self.groups:
-            if not _PART.fullmatch(group):
+            if _SEPARATORS.search(group) or not is_group_id(group):
                 raise UsersFileError(f"{group!r} is not a group name: use no spaces : , #")
         if unknown := set(self.roles) - IMPLIED.keys():
             raise UsersFileError(f"{', '.join(sorted(unknown))} is not a role: use {' or '.join(sorted(IMPLIED))}")

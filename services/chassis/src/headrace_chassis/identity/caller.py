@@ -26,12 +26,16 @@ class Caller:
         Of `ROLES`.
     method
         Authenticator that the user comes from.
+    ends
+        Time at which the credential ends that the user logged in with, in seconds since the epoch; None for never.
+        What is issued to the user ends by then.
     """
 
     user: str
     groups: tuple[str, ...] = ()
     roles: frozenset[str] = frozenset({USER})
     method: str = ""
+    ends: float | None = None
 
     @property
     def is_admin(self) -> bool:

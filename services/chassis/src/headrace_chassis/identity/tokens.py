@@ -60,12 +60,13 @@ async def no_keys() -> Keys:
 
 def read_claims(claims: Mapping[str, object]) -> Caller:
     """Return the caller that the claims of a verified token name."""
-    groups, roles = claims.get("groups", ()), claims.get("roles", ())
+    groups, roles, ends = claims.get("groups", ()), claims.get("roles", ()), claims.get("ends")
     return Caller(
         user=str(claims["sub"]),
         groups=tuple(map(str, cast("list[object]", groups))),
         roles=frozenset(map(str, cast("list[object]", roles))),
         method=str(claims.get("method", "")),
+        ends=None if ends is None else float(str(ends)),
     )
 
 
