@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import operator
 
 import grpc
 import pytest
@@ -62,8 +63,8 @@ def test_details_that_are_no_status_do_no_harm(details: bytes) -> None:
     assert isinstance(from_rpc_error(error, "asking"), errors.GatewayServerError)
 
 
-LONG = st.builds(
-    lambda text, n: text * n, st.text(st.characters(exclude_categories=["Cs"]), max_size=8), st.integers(1, 9000)
+LONG: st.SearchStrategy[str] = st.builds(
+    operator.mul, st.text(st.characters(exclude_categories=["Cs"]), max_size=8), st.integers(1, 9000)
 )
 
 

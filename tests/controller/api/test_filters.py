@@ -37,7 +37,14 @@ def test_others_clusters_are_for_admins(owner: str) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "field"),
-    [({"phases": [77]}, "filter.phases"), ({"phases": [0]}, "filter.phases"), ({"owner": "ann"}, "filter.owner")],
+    [
+        ({"phases": [77]}, "filter.phases"),
+        ({"phases": [0]}, "filter.phases"),
+        ({"owner": "ann"}, "filter.owner"),
+        ({"tags": {"k": "v" * 64}}, "filter.tags.k"),
+        ({"tags": {str(n): "" for n in range(33)}}, "filter.tags"),
+        ({"profile": "p" * 64}, "filter.profile"),
+    ],
 )
 def test_what_is_no_filter_is_refused(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:

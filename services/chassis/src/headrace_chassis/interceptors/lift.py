@@ -13,6 +13,9 @@ from headrace.errors import InvalidRequest
 from headrace_chassis.identity.rights import right_of
 from headrace_chassis.interceptors.call import Call, Context, Interceptor, Method, Serve
 
+MAX_REQUEST_BYTES = 256 << 10
+"""Size of a request that is one message; gRPC's own bound is that of a message of a stream."""
+
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # one interceptor serves all messages
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
@@ -94,6 +97,8 @@ async def _write_all(answer: object, context: Context) -> None:
 
 def _decoded(handler: Handler, raw: bytes) -> object:
     """Decode within the interceptors, so that garbage is answered with a typed error."""
+    if len(raw) > MAX_REQUEST_BYTES:
+        raise InvalidRequest(f"a request may have at most {MAX_REQUEST_BYTES} bytes, this one has {len(raw)}")
     try:
         return cast("Callable[[bytes], object]", handler.request_deserializer)(raw)
     except DecodeError:

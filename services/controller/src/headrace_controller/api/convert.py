@@ -53,7 +53,7 @@ def cluster(record: Cluster, *, full: bool = True) -> pb.Cluster:
         name=cluster_name(record.id),
         owner=user_name(record.owner),
         groups=[group_name(group) for group in record.groups],
-        spec=_spec(record.spec, full=full),
+        spec=spec(record.spec, full=full),
         status=_status(record, full=full),
         shares=share_messages(record.spec.shares),
         generation=record.generation,
@@ -61,6 +61,18 @@ def cluster(record: Cluster, *, full: bool = True) -> pb.Cluster:
         resource_version=str(record.revision),
         create_time=timestamp(record.created),
         end_time=_timestamp(record.status.ended),
+    )
+
+
+def spec(spec: Spec, *, full: bool = True) -> pb.ClusterSpec:
+    return pb.ClusterSpec(
+        alias=spec.alias,
+        profile=spec.profile,
+        options=_options(spec.options) if full else None,
+        worker_groups=[_group(group, full=full) for group in spec.groups],
+        tags=spec.tags,
+        lifetime=None if spec.lifetime is None else _duration(spec.lifetime),
+        stop=spec.stop,
     )
 
 
@@ -109,18 +121,6 @@ def timestamp(seconds: float) -> Timestamp:
 
 def _timestamp(seconds: float | None) -> Timestamp | None:
     return None if seconds is None else timestamp(seconds)
-
-
-def _spec(spec: Spec, *, full: bool) -> pb.ClusterSpec:
-    return pb.ClusterSpec(
-        alias=spec.alias,
-        profile=spec.profile,
-        options=_options(spec.options) if full else None,
-        worker_groups=[_group(group, full=full) for group in spec.groups],
-        tags=spec.tags,
-        lifetime=None if spec.lifetime is None else _duration(spec.lifetime),
-        stop=spec.stop,
-    )
 
 
 def _group(group: Group, *, full: bool) -> pb.WorkerGroup:

@@ -10,12 +10,15 @@ from google.protobuf.duration_pb2 import Duration
 from headrace.access import SHARED_RIGHTS, Share
 from headrace.errors import InvalidRequest, Violation
 from headrace.v1 import cluster_pb2 as pb
-from headrace_chassis.routes import read_shares
+from headrace_chassis.routes import read_shares, share_messages
+from headrace_controller.api import convert
+from headrace_controller.model import Spec
 
 LABEL = re.compile(r"[a-z0-9-]{1,63}")
 LABEL_RULE = "must be 1 to 63 of a-z, 0-9 and '-'"
 _MAX_TAGS, _MAX_TAG_BYTES, _MAX_SHARES, _MAX_NAME_BYTES = 32, 63, 64, 256
 _MAX_LIFETIME_YEARS = 10
+_MAX_SPEC_BYTES = 64 << 10
 
 
 def raise_violations(violations: Sequence[Violation]) -> None:
@@ -67,3 +70,11 @@ def checked_shares(shares: Sequence[pb.Share], field: str) -> tuple[tuple[Share,
             rights = ", ".join(sorted(SHARED_RIGHTS))
             violations.append(Violation(f"{field}[{n}].rights", f"must be one or more of {rights}"))
     return read, violations
+
+
+def check_size(spec: Spec, field: str) -> None:
+    """Raise `InvalidRequest` if a spec is too large as a whole: every answer about its cluster carries it."""
+    size = convert.spec(spec).ByteSize() + sum(share.ByteSize() for share in share_messages(spec.shares))
+    if size > _MAX_SPEC_BYTES:
+        text = f"options, worker groups, tags and shares may have {_MAX_SPEC_BYTES} bytes together, have {size}"
+        raise InvalidRequest.of(Violation(field, f"{text}; give less, or set options once for all worker groups"))

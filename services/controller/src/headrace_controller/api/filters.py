@@ -12,6 +12,7 @@ from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import Right
 from headrace_chassis.identity.caller import Caller
 from headrace_controller.api.convert import PHASES
+from headrace_controller.api.fields import LABEL, LABEL_RULE, raise_violations, shown, wrong_tags
 from headrace_controller.model import Cluster, Phase, UserId
 
 _PHASES = {number: phase for phase, number in PHASES.items()}
@@ -30,15 +31,16 @@ class Filter:
     @classmethod
     def read(cls, message: pb.ClusterFilter, caller: Caller) -> Filter:
         """Check a filter; raise `PermissionDenied` if the caller may not see these clusters."""
-        if unknown := [number for number in message.phases if number not in _PHASES]:
-            raise InvalidRequest.of(Violation("filter.phases", f"there is no phase {unknown[0]}"))
+        if unknown := set(message.phases) - _PHASES.keys():
+            raise InvalidRequest.of(Violation("filter.phases", f"there is no phase {min(unknown)}"))
+        raise_violations([*wrong_tags(message.tags, "filter.tags"), *_wrong_profile(message.profile)])
         owner = _owner(message.owner, caller)
         if not may(caller, Right.USER, Access(owner or "")):
             whose = "all users" if owner is None else owner
             raise PermissionDenied(
                 f"{caller.user} may not see the clusters of {whose}; only admins may. Leave `owner` empty for yours."
             )
-        phases = tuple({_PHASES[number] for number in message.phases})
+        phases = tuple(_PHASES[number] for number in set(message.phases))
         return cls(owner=owner, phases=phases or _LIVING, tags=dict(message.tags), profile=message.profile)
 
     @property
@@ -57,3 +59,9 @@ def _owner(name: str, caller: Caller) -> UserId | None:
     if not name:
         return UserId(caller.user)
     return None if name == "users/-" else UserId(last_part(name, "users", "filter.owner"))
+
+
+def _wrong_profile(key: str) -> list[Violation]:
+    if not key or LABEL.fullmatch(key):
+        return []
+    return [Violation("filter.profile", f"{LABEL_RULE}, is {shown(key)}")]

@@ -11,6 +11,7 @@ from headrace_controller.api.fields import (
     LABEL,
     LABEL_RULE,
     at_least_zero,
+    check_size,
     checked_shares,
     raise_violations,
     read_lifetime,
@@ -58,6 +59,7 @@ def new_cluster(request: pb.CreateClusterRequest, profiles: Profiles) -> NewClus
         lifetime=lifetime,
         shares=shares,
     )
+    check_size(checked, "spec")
     return NewCluster(owner, checked, request.request_id)
 
 

@@ -9,7 +9,14 @@ from headrace.access import Share
 from headrace.errors import Violation
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_controller.api.fields import checked_shares, raise_violations, read_lifetime, shown, wrong_tags
+from headrace_controller.api.fields import (
+    check_size,
+    checked_shares,
+    raise_violations,
+    read_lifetime,
+    shown,
+    wrong_tags,
+)
 from headrace_controller.api.requests import find_profile
 from headrace_controller.api.worker_groups import read_groups, with_groups
 from headrace_controller.model import Cluster
@@ -34,7 +41,7 @@ class Update:
     shares: tuple[Share, ...]
 
     def apply(self, cluster: Cluster, profiles: Profiles) -> Cluster:
-        """Return the changed cluster; raise `InvalidRequest` for groups that do not fit it."""
+        """Return the changed cluster; raise `InvalidRequest` if groups do not fit it or it gets too large."""
         spec = cluster.spec
         if "spec.tags" in self.paths:
             spec = replace(spec, tags=self.tags)
@@ -43,7 +50,10 @@ class Update:
         if "shares" in self.paths:
             spec = replace(spec, shares=self.shares)
         cluster = replace(cluster, spec=spec)
-        return self._with_groups(cluster, profiles) if "spec.worker_groups" in self.paths else cluster
+        if "spec.worker_groups" in self.paths:
+            cluster = self._with_groups(cluster, profiles)
+        check_size(cluster.spec, "cluster")
+        return cluster
 
     def describe(self) -> str:
         """Name the changed fields, for people."""
