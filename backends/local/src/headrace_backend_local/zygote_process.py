@@ -32,8 +32,7 @@ def command(
     agent
         Module that the zygote forks processes of.
     standby, nice
-        As in `Hello`. With `standby` it imports at once what schedulers need, and the rest after a controller has
-        connected, so that it answers the first one soon.
+        As in `Hello`. With `standby` it imports everything at once; otherwise when a controller wants that.
     """
     return [
         *(sys.executable, "-P", "-m", "headrace_backend_local.zygote"),

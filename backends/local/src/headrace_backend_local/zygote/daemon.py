@@ -92,7 +92,6 @@ class Zygote:
     def _handle(self, connection: Connection, request: Request) -> None:
         match request:
             case Hello():
-                self._table.load_rest()
                 self._table.configure(request.standby, request.nice)
                 welcome = Welcome(protocol.VERSION, os.getpid(), self._table.reports, self._table.warm)
                 connection.send(welcome)

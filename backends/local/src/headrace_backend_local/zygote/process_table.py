@@ -70,10 +70,6 @@ class ProcessTable:
         self._nice = nice
         self._warm_pool.resize(standby, nice)
 
-    def load_rest(self) -> None:
-        """Imports also what schedulers do not need, from the next `configure` on."""
-        self._warm_pool.load_rest()
-
     def start(self, specs: Sequence[LaunchSpec]) -> None:
         """Starts the processes that do not run already."""
         for spec in specs:

@@ -50,7 +50,6 @@ class WarmPool:
         self._started = 0.0
         self._forkable = False  # enough is imported for schedulers
         self._loaded = False
-        self._wants_rest = False
         self._size = 0
         self._nice = 0
         self._standbys: list[Standby] = []
@@ -60,10 +59,7 @@ class WarmPool:
         self.warm = True
 
     def resize(self, size: int, nice: int) -> None:
-        """Keeps `size` processes in standby from now on. `nice` is added to the niceness of all that are forked.
-
-        Imports what schedulers need, and after `load_rest` everything.
-        """
+        """Keeps `size` processes in standby from now on. `nice` is added to the niceness of all that are forked."""
         if not self._loaded and not self._size and size:
             self.warm = False
         if nice != self._nice:
@@ -74,10 +70,6 @@ class WarmPool:
             self._loop.call_later(_LOAD_SECONDS, self._load_when_quiet)
         self._refill_later(0.0)
         self._check_warm()
-
-    def load_rest(self) -> None:
-        """Imports also what schedulers do not need, from the next `resize` on."""
-        self._wants_rest = True
 
     def close(self) -> None:
         """Ends the processes in standby."""
@@ -99,7 +91,7 @@ class WarmPool:
 
         The first processes in standby come before what they do not need.
         """
-        if self._loaded or not self._size or (self._forkable and not self._wants_rest):
+        if self._loaded or not self._size:
             return
         if not self._is_quiet() or (self._forkable and not self.warm):
             self._loop.call_later(_LOAD_SECONDS, self._load_when_quiet)
