@@ -10,6 +10,7 @@
     ├── GatewayServerError             headrace could not do it
     │   ├── StoreUnavailable           the store is away: retry
     │   ├── Draining                   this replica is shutting down: retry
+    │   ├── TooManyRequests            too many requests, or the server is busy: repeat it later
     │   ├── Unreachable                nothing answers at the address: see `headrace doctor`
     │   │   └── NotHeadrace            something else than headrace answers, or its certificate is not trusted
     │   ├── DeadlineExceeded           not done in time
@@ -105,6 +106,24 @@ class StoreUnavailable(GatewayServerError):
 
 class Draining(GatewayServerError):
     """This replica is shutting down. Retrying is safe: another replica answers."""
+
+
+class TooManyRequests(GatewayServerError):
+    """The caller has sent too many requests, or the server is busy. Nothing was done: repeat it after `retry_after`."""
+
+    @classmethod
+    def of(cls, what: str, retry_after: float) -> Self:
+        """Make the error from what there was too much of, and the seconds after which to repeat the call."""
+        seconds = f"{retry_after:.2g}"
+        return cls(f"{what}; repeat it in {seconds} s", {"retry_after_seconds": seconds})
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which the call may be repeated."""
+        try:
+            return float(self.details["retry_after_seconds"])
+        except (KeyError, ValueError):
+            return 0.0
 
 
 class Unreachable(GatewayServerError):

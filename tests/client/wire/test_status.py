@@ -7,7 +7,7 @@ import operator
 
 import grpc
 import pytest
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +43,19 @@ def test_wrong_fields_arrive_one_by_one() -> None:
     received = from_rpc_error(sent(errors.InvalidRequest.of(*violations)))
     assert isinstance(received, errors.InvalidRequest)
     assert list(received.violations) == violations
+
+
+def test_a_call_that_came_too_often_says_when_to_repeat_it() -> None:
+    error = errors.TooManyRequests.of("you create too many clusters", 1.25)
+    assert str(error) == "you create too many clusters; repeat it in 1.2 s"
+    received = from_rpc_error(sent(error))
+    assert isinstance(received, errors.TooManyRequests)
+    assert received.retry_after == 1.2
+    status = status_pb2.Status.FromString(to_status(error).trailing_metadata[0][1])
+    retry_info = error_details_pb2.RetryInfo()
+    assert status.details[-1].Unpack(retry_info)
+    assert retry_info.retry_delay.ToMilliseconds() == 1200
+    assert errors.TooManyRequests("from an older headrace").retry_after == 0
 
 
 def test_a_subclass_arrives_as_the_class_of_the_table() -> None:

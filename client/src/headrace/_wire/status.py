@@ -1,7 +1,7 @@
 """The one table of our errors and gRPC's statuses, used in both directions.
 
 A status is sent as `google.rpc.Status` in the trailing metadata `grpc-status-details-bin`, with an `ErrorInfo` (domain
-"headrace", reason, details) and, where it applies, a `BadRequest` or a `QuotaFailure`.
+"headrace", reason, details) and, where it applies, a `BadRequest`, a `QuotaFailure` or a `RetryInfo`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ TABLE: dict[type[errors.HeadraceError], tuple[grpc.StatusCode, str]] = {
     errors.ApiTokenNotFound: (_C.NOT_FOUND, "API_TOKEN_NOT_FOUND"),
     errors.AliasTaken: (_C.ALREADY_EXISTS, "ALIAS_TAKEN"),
     errors.QuotaExceeded: (_C.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"),
+    errors.TooManyRequests: (_C.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS"),
     errors.ClusterEnded: (_C.FAILED_PRECONDITION, "CLUSTER_ENDED"),
     errors.ClusterNotEnded: (_C.FAILED_PRECONDITION, "CLUSTER_NOT_ENDED"),
     errors.StaleEtag: (_C.ABORTED, "STALE_ETAG"),
@@ -93,6 +94,10 @@ def to_status(error: errors.HeadraceError) -> Status:
         subject, description = _cut_pair(error.details.get("subject", ""), error.message)
         violation = error_details_pb2.QuotaFailure.Violation(subject=subject, description=description)
         status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[violation]))
+    if isinstance(error, errors.TooManyRequests):
+        retry_info = error_details_pb2.RetryInfo()
+        retry_info.retry_delay.FromNanoseconds(round(error.retry_after * 1e9))
+        status.details.add().Pack(retry_info)
     return Status(code, message, ((DETAILS_KEY, status.SerializeToString()),))
 
 

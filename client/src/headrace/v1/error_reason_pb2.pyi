@@ -64,6 +64,10 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The deadline of the call passed."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 20
     """An error inside headrace; its log has the details under the request id."""
+    ERROR_REASON_TOO_MANY_REQUESTS: _ErrorReason.ValueType  # 21
+    """The caller has sent too many requests, or the service is busy. Nothing was done: repeat the call after the time in
+    google.rpc.RetryInfo.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: `reason` of google.rpc.ErrorInfo with domain "headrace", without the prefix."""
@@ -110,4 +114,8 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 19
 """The deadline of the call passed."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 20
 """An error inside headrace; its log has the details under the request id."""
+ERROR_REASON_TOO_MANY_REQUESTS: ErrorReason.ValueType  # 21
+"""The caller has sent too many requests, or the service is busy. Nothing was done: repeat the call after the time in
+google.rpc.RetryInfo.
+"""
 global___ErrorReason = ErrorReason
