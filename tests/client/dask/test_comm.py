@@ -20,7 +20,7 @@ from tests.conftest import Eventually
 
 from headrace import Gateway, GatewayCluster, errors
 from headrace._dask.comm import GatewayBackend, parse_address
-from headrace._dask.security import as_file
+from headrace._dask.scheduler_access import as_file
 
 
 @pytest.fixture(params=["auto", "direct", "proxied"])

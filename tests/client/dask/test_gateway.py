@@ -291,7 +291,7 @@ def test_numbers_among_texts_are_texts(gateway: Gateway) -> None:
 def test_values_that_cannot_be_sent_are_named(gateway: Gateway) -> None:
     with pytest.raises(errors.WrongType, match=r"image: <object"):
         gateway.submit(image=object())
-    with pytest.raises(errors.WrongType, match="cluster_options: must be an Options object or a mapping, is 3"):
+    with pytest.raises(errors.WrongType, match="cluster_options: must be an Options, a mapping of text or None, is 3"):
         gateway.submit(3)  # pyright: ignore[reportArgumentType]
 
 

@@ -11,8 +11,10 @@ import warnings
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
+from dask.utils import parse_timedelta
 from distributed import Client
 from distributed.core import Status, rpc
 from distributed.deploy.cluster import Cluster
@@ -41,7 +43,8 @@ from headrace._target.target import Target
 from headrace._wire import calls
 from headrace._wire.creating import Wanted
 from headrace.access import Share
-from headrace.errors import GatewayWarning, HeadraceError
+from headrace.arguments import checked
+from headrace.errors import GatewayWarning, HeadraceError, InvalidRequest, Violation
 from headrace.resource_names import cluster_name
 
 if TYPE_CHECKING:
@@ -85,6 +88,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
 
     _instances: ClassVar[weakref.WeakSet[GatewayCluster[Any]]] = weakref.WeakSet()
 
+    @checked
     def __init__(  # noqa: PLR0917 - the order of dask-gateway's arguments
         self,
         address: str | None = None,
@@ -119,6 +123,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         self._begin(session, wanted, shutdown_on_close, timeout)
 
     @classmethod
+    @checked
     def from_name(  # noqa: PLR0917 - the order of dask-gateway's arguments
         cls,
         cluster_name: str,
@@ -203,6 +208,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
 
     # Work
 
+    @checked
     def get_client(self, set_as_default: bool = True) -> Client:
         """Return a new Dask client of the cluster.
 
@@ -281,7 +287,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         self._life.note(await calls.adapt(self._session.connection, self.name, bounds, group))
 
     @both_faces
-    async def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - a method with two faces
+    async def wait_for_workers(self, n_workers: int, timeout: float | str | timedelta | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - a method with two faces
         """Wait until this number of workers runs.
 
         Parameters
@@ -296,11 +302,9 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         TimeoutError
             Fewer workers run after `timeout`.
         """
-        from dask.utils import parse_timedelta
-
         feed = self._life.feed
         assert feed is not None, "the cluster runs"
-        limit = None if timeout is None else parse_timedelta(timeout)
+        limit = _seconds(timeout)
         try:
             async with asyncio.timeout(limit):
                 await feed.wait_for(worker_count("n_workers", n_workers))
@@ -398,6 +402,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         return self._life.shutdown_on_close
 
     @shutdown_on_close.setter
+    @checked
     def shutdown_on_close(self, shutdown: bool) -> None:
         self._life.shutdown_on_close = shutdown
 
@@ -540,6 +545,15 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
                 self._end(timeout=STOP_SECONDS)
             else:
                 self._session.close_from_loop(self._close())
+
+
+def _seconds(timeout: float | str | timedelta | None) -> float | None:
+    try:
+        return None if timeout is None else parse_timedelta(timeout)
+    except (ValueError, KeyError):
+        raise InvalidRequest.of(
+            Violation("timeout", f"must be a time such as 30 or '5m', is {timeout!r:.80}")
+        ) from None
 
 
 @atexit.register

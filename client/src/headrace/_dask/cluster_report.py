@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -64,7 +64,7 @@ _BY_PHASE: Mapping[cluster_pb2.Phase.ValueType, ClusterStatus] = {
 
 
 def to_phases(
-    status: str | ClusterStatus | Sequence[str | ClusterStatus] | None,
+    status: str | ClusterStatus | Iterable[str | ClusterStatus] | None,
 ) -> list[cluster_pb2.Phase.ValueType]:
     """Return the phases of one status or of several; pending and running by default."""
     given = [status] if isinstance(status, str | ClusterStatus) else status or ("pending", "running")

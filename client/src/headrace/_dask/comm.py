@@ -19,7 +19,7 @@ from tornado.iostream import IOStream
 from tornado.tcpclient import TCPClient
 
 from headrace import errors
-from headrace._dask.security import ClusterContext, SchedulerAccess
+from headrace._dask.scheduler_access import ClusterContext, SchedulerAccess
 from headrace._target import config
 from headrace._target.target import join_host_port
 from headrace._wire.connection import TRANSIENT

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 from distributed.utils import SyncMethodMixin
 
 from headrace._dask.session import Session
+from headrace.arguments import check_arguments, checked
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault  # type checkers bring it along
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     Asynchronous = TypeVarWithDefault("Asynchronous", Literal[False], Literal[True], bool, default=Literal[False])
     Mode = TypeVarWithDefault("Mode", Literal[False], Literal[True], bool, default=Literal[False])
 else:
-    Asynchronous = TypeVar("Asynchronous")
-    Mode = TypeVar("Mode")
+    Asynchronous = TypeVar("Asynchronous", bound=bool)
+    Mode = TypeVar("Mode", bound=bool)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,15 +69,16 @@ class BothFaces(Protocol[P, T_co]):
 
 
 def returns_either(function: Callable[Concatenate[Any, P], Awaitable[T] | T]) -> BothFaces[P, T]:
-    """Give the type of both faces to a method that has them already."""
-    return cast("BothFaces[P, T]", function)
+    """Give the type of both faces to a method that has them already, and check its arguments."""
+    return cast("BothFaces[P, T]", checked(function))
 
 
 def both_faces(function: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> BothFaces[P, T]:
-    """Give a coroutine function both faces. It runs on the object's event loop."""
+    """Give a coroutine function both faces, and check its arguments. It runs on the object's event loop."""
 
     @functools.wraps(function)
     def method(self: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
+        check_arguments(function, (self, *args), kwargs)
         return self.sync(function, self, *args, **kwargs)
 
     return cast("BothFaces[P, T]", method)
@@ -96,10 +98,11 @@ class BothIterators(Protocol[P, T_co]):
 
 
 def both_iterators(function: Callable[Concatenate[Any, P], AsyncGenerator[T, None]]) -> BothIterators[P, T]:
-    """Give an asynchronous generator function both faces. It runs on the object's event loop."""
+    """Give an asynchronous generator function both faces, and check its arguments. It runs on the object's loop."""
 
     @functools.wraps(function)
     def method(self: TwoFaced[bool], *args: P.args, **kwargs: P.kwargs) -> object:
+        check_arguments(function, (self, *args), kwargs)
         items = function(self, *args, **kwargs)
         return items if self.asynchronous else self._iterate(items)  # pyright: ignore[reportPrivateUsage]
 

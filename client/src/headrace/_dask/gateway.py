@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
@@ -18,7 +18,8 @@ from headrace._dask.deployment import Profile, ServerInfo, User
 from headrace._dask.faces import Asynchronous, TwoFaced, both_faces, both_iterators, returns_either
 from headrace._dask.lifecycle import Existing
 from headrace._dask.options import Options
-from headrace._dask.security import GatewaySecurity, SchedulerAccess
+from headrace._dask.scheduler_access import SchedulerAccess
+from headrace._dask.security import GatewaySecurity
 from headrace._dask.session import Session
 from headrace._dask.specification import (
     Lifetime,
@@ -34,6 +35,7 @@ from headrace._target.target import Target
 from headrace._wire import auth_calls, calls
 from headrace._wire.creating import get_or_create
 from headrace.access import Share
+from headrace.arguments import checked
 from headrace.errors import StopFailed
 
 
@@ -82,6 +84,7 @@ class Gateway(TwoFaced[Asynchronous]):
     ...     client = cluster.get_client()
     """
 
+    @checked
     def __init__(  # noqa: PLR0917 - the order of dask-gateway's arguments
         self,
         address: str | None = None,
@@ -132,7 +135,7 @@ class Gateway(TwoFaced[Asynchronous]):
     @both_faces
     async def list_clusters(
         self,
-        status: str | ClusterStatus | Sequence[str | ClusterStatus] | None = None,
+        status: str | ClusterStatus | Iterable[str | ClusterStatus] | None = None,
         *,
         tags: Mapping[str, str] | None = None,
         profile: str | None = None,
@@ -227,6 +230,7 @@ class Gateway(TwoFaced[Asynchronous]):
         cluster, _ = await get_or_create(self._session.connection, wanted)
         return calls.cluster_id(cluster.name)
 
+    @checked
     def new_cluster(
         self,
         cluster_options: Options | Mapping[str, object] | None = None,
@@ -306,6 +310,7 @@ class Gateway(TwoFaced[Asynchronous]):
         )
         return GatewayCluster._on_session(self._session.clone(), wanted, shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage] - a constructor that users do not need
 
+    @checked
     def connect(
         self, cluster_name: str, shutdown_on_close: bool = False, timeout: float | str | None = None
     ) -> GatewayCluster[Asynchronous]:

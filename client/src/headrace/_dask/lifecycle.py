@@ -14,7 +14,8 @@ from distributed.core import Status, rpc
 
 from headrace._dask import comm
 from headrace._dask.dashboard import DashboardLink
-from headrace._dask.security import GatewaySecurity, SchedulerAccess
+from headrace._dask.scheduler_access import SchedulerAccess
+from headrace._dask.security import GatewaySecurity
 from headrace._dask.session import Session
 from headrace._dask.worker_feed import WorkerFeed
 from headrace._target import config

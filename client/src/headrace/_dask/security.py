@@ -1,154 +1,15 @@
-"""Access to the scheduler of one cluster: mutual TLS with renewed certificates, and the two ways to it."""
+"""What a `distributed.Client` needs to connect to one cluster, in this process and in others."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import ssl
-import tempfile
-import time
-from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Self
 
 from distributed.security import Security
 
-from headrace._target import config
-from headrace._wire import calls
-from headrace._wire.connection import Connection
-from headrace.errors import GatewayServerError, HeadraceError, InvalidRequest, Unauthenticated, Violation
+from headrace._dask import comm
+from headrace._dask.scheduler_access import SchedulerAccess
 from headrace.v1 import cluster_service_pb2
-
-_RETRY_DIRECT_SECONDS = 60.0
-
-
-class ClusterContext(ssl.SSLContext):
-    """A TLS context with the access that it belongs to; the `gateway://` comm reads the addresses from it."""
-
-    access: SchedulerAccess
-
-
-class SchedulerAccess:
-    """Certificate and addresses of one cluster's scheduler, fetched when first needed and before they expire.
-
-    Parameters
-    ----------
-    connect
-        Returns the connection to fetch them with; called on `loop`. None: they cannot be fetched, see `use`.
-    loop
-        Event loop of that connection.
-    cluster
-        Id of the cluster. It may be set later, before the first use.
-    """
-
-    def __init__(
-        self,
-        connect: Callable[[], Connection] | None = None,
-        loop: asyncio.AbstractEventLoop | None = None,
-        cluster: str = "",
-    ) -> None:
-        self.cluster = cluster
-        self.mode = _connect_mode()
-        self.server_name = ""
-        self.direct_address = ""
-        self.facts: cluster_service_pb2.ConnectClusterResponse | None = None
-        self.context = ClusterContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.context.access = self
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # The cluster has an authority of its own: a certificate that it signed is of this cluster, at any address.
-        self.context.check_hostname = False
-        self._connect = connect
-        self._loop = loop
-        self._lock = asyncio.Lock()
-        self._renew_at = 0.0
-        self._valid_until = 0.0
-        self._no_direct_until = 0.0
-
-    async def ready(self) -> None:
-        """Make sure that the certificate is valid for a while. May be called on any event loop.
-
-        Raises
-        ------
-        Unauthenticated
-            The certificate has expired, and this process cannot fetch another one.
-        HeadraceError
-            Another one cannot be fetched now.
-        """
-        if time.monotonic() < self._renew_at:
-            return
-        if self._loop is None:
-            self._check_valid()
-        elif asyncio.get_running_loop() is self._loop:
-            await self._renew()
-        elif self._loop.is_running():
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._renew(), self._loop))
-
-    def ready_facts(self) -> cluster_service_pb2.ConnectClusterResponse:
-        """Return certificate and addresses, made `ready` in a thread that waits."""
-        if self.facts is None or time.monotonic() >= self._renew_at:
-            if self._loop is not None and self._loop is _running_loop():
-                # The loop waits here: another one fetches them.
-                with ThreadPoolExecutor(1) as pool:
-                    self.use(pool.submit(asyncio.run, self._fetch_alone()).result())
-            elif self._loop is not None and self._loop.is_running():
-                asyncio.run_coroutine_threadsafe(self.ready(), self._loop).result()
-        if self.facts is None:
-            raise GatewayServerError(f"the Gateway of cluster {self.cluster} is closed; make a new one")
-        return self.facts
-
-    async def fetch(self) -> None:
-        """Fetch a new certificate and the addresses (ConnectCluster)."""
-        assert self._connect is not None
-        self.use(await calls.connect(self._connect(), self.cluster))
-
-    def use(self, facts: cluster_service_pb2.ConnectClusterResponse) -> None:
-        """Use this certificate and these addresses."""
-        if self.facts is None or self.facts.ca_pem != facts.ca_pem:
-            self.context.load_verify_locations(cadata=facts.ca_pem)
-        with as_file(facts.certificate_pem + facts.private_key_pem) as path:
-            self.context.load_cert_chain(path)
-        self.facts, self.server_name, self.direct_address = facts, facts.server_name, facts.direct_address
-        now, left = time.monotonic(), facts.expire_time.seconds - time.time()
-        self._valid_until = now + left
-        self._renew_at = now + max(left * 0.75, 10.0)
-
-    def direct(self) -> str:
-        """Return the address for a direct connection, or "" if a direct connection is not to be tried now."""
-        if self.mode == "proxied" or (self.mode == "auto" and time.monotonic() < self._no_direct_until):
-            return ""
-        return self.direct_address
-
-    def direct_failed(self) -> None:
-        """Use the proxy for a while: the direct connection did not work."""
-        self._no_direct_until = time.monotonic() + _RETRY_DIRECT_SECONDS
-
-    def _check_valid(self) -> None:
-        if time.monotonic() >= self._valid_until:
-            raise Unauthenticated(
-                f"the certificate for cluster {self.cluster} has expired, and this process got it from another one: "
-                "pass the cluster's security again, or connect with a Gateway of this process"
-            )
-
-    async def _fetch_alone(self) -> cluster_service_pb2.ConnectClusterResponse:
-        assert self._connect is not None
-        connection = Connection(self._connect().target)
-        try:
-            return await calls.connect(connection, self.cluster)
-        finally:
-            await connection.close()
-
-    async def _renew(self) -> None:
-        async with self._lock:
-            if time.monotonic() < self._renew_at:
-                return
-            try:
-                await self.fetch()
-            except HeadraceError:
-                # While headrace is away, the old certificate serves until it expires.
-                if time.monotonic() >= self._valid_until:
-                    raise
 
 
 class GatewaySecurity(Security):
@@ -190,41 +51,7 @@ class GatewaySecurity(Security):
 
 def _restore(cluster: str, facts: bytes) -> GatewaySecurity:
     """Make the security that another process pickled."""
-    from headrace._dask import comm
-
     comm.register()
     access = SchedulerAccess(cluster=cluster)
     access.use(cluster_service_pb2.ConnectClusterResponse.FromString(facts))
     return GatewaySecurity(access)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _connect_mode() -> str:
-    mode = config.get_text("connect")
-    if mode not in {"auto", "direct", "proxied"}:
-        raise InvalidRequest.of(Violation("headrace.connect", f"is {mode!r} and must be auto, direct or proxied"))
-    return mode
-
-
-@contextmanager
-def as_file(text: str) -> Generator[str, None, None]:
-    """Yield the name of a file with this text, in memory where possible: OpenSSL reads private keys from files only."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("headrace")
-        try:
-            os.write(descriptor, text.encode())
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "client.pem"
-        path.touch(mode=0o600)
-        path.write_text(text)
-        yield str(path)

@@ -14,6 +14,7 @@ from headrace._target import config
 from headrace._wire.creating import Wanted
 from headrace._wire.option_values import option_values
 from headrace.access import SHARED_RIGHTS, Share
+from headrace.arguments import check_type
 from headrace.errors import InvalidRequest, Violation, WrongType
 from headrace.option_types import BadValue, whole_number
 from headrace.v1 import cluster_pb2
@@ -108,6 +109,10 @@ def to_duration(lifetime: Lifetime | None) -> Duration | None:
 
 def to_proto_share(share: Share) -> cluster_pb2.Share:
     """Return a share as the contract carries it."""
+    check_type("shares", share, Share)
+    check_type("shares[...].member", share.member, str)
+    check_type("shares[...].rights", share.rights, Iterable[str])
+    check_type("shares[...].expires", share.expires, float | None)
     unknown = set(share.rights) - SHARED_RIGHTS
     if unknown or not share.rights:
         may_be = ", ".join(sorted(SHARED_RIGHTS))

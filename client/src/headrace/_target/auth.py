@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace._target import config
+from headrace.arguments import checked
 from headrace.errors import InvalidRequest, Unauthenticated, Violation
 from headrace.v1 import auth_service_pb2
 
@@ -42,6 +43,7 @@ class BasicAuth(GatewayAuth):
         Way to log in, as listed by `Gateway.server_info`. Default: all that take a password, in the server's order.
     """
 
+    @checked
     def __init__(self, username: str | None = None, password: str | None = None, method: str = "") -> None:
         self.username = username if username is not None else getpass.getuser()
         self.password = password or ""
@@ -73,6 +75,7 @@ class TokenAuth(GatewayAuth):
         No token is given.
     """
 
+    @checked
     def __init__(self, token: str | None = None, token_file: str | None = None, method: str = "") -> None:
         self.token = token or (None if token_file else os.environ.get("HEADRACE_TOKEN"))
         self.token_file = token_file
@@ -113,6 +116,7 @@ class JupyterHubAuth(TokenAuth):
         No token is given, and the environment variable is not set.
     """
 
+    @checked
     def __init__(self, api_token: str | None = None) -> None:
         token = api_token or os.environ.get("JUPYTERHUB_API_TOKEN")
         if not token:
@@ -125,6 +129,7 @@ class JupyterHubAuth(TokenAuth):
 _BY_NAME: Mapping[str, type[GatewayAuth]] = {"basic": BasicAuth, "token": TokenAuth, "jupyterhub": JupyterHubAuth}
 
 
+@checked
 def get_auth(auth: GatewayAuth | str | type[GatewayAuth] | None = None) -> GatewayAuth:
     """Return a way to log in.
 
