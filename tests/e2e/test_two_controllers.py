@@ -56,7 +56,7 @@ def test_both_answer_about_the_same_cluster(controllers: TwoControllers) -> None
     logs = b"".join(piece.lines for piece in b.call("ReadLogs", pb.ReadLogsRequest(name=name, process="scheduler")))
     assert b"Scheduler at" in logs
     b.call("StopCluster", pb.StopClusterRequest(name=name))
-    until(a, name, "STOPPED")
+    until_stopped(a, name)
     assert controllers.processes(name.removeprefix("clusters/")) == set()
 
 
@@ -85,7 +85,7 @@ def test_when_the_one_in_charge_is_killed_the_other_goes_on(controllers: TwoCont
         cluster.scale(2)
         client.wait_for_workers(2, timeout=60)
         assert len(controllers.ever_started(cluster.name)) == 1 + 4
-    until(b, name, "STOPPED")
+    until_stopped(b, name)
     assert controllers.processes(cluster.name) == set()
 
 
@@ -100,7 +100,7 @@ def test_a_limit_holds_when_both_are_asked_at_once(controllers: TwoControllers) 
         until(controllers.first, name, "RUNNING")
     controllers.second.call("BatchStopClusters", pb.BatchStopClustersRequest(filter=pb.ClusterFilter()))
     for name in names:
-        until(controllers.first, name, "STOPPED")
+        until_stopped(controllers.first, name)
         assert controllers.processes(name.removeprefix("clusters/")) == set()
 
 
@@ -134,3 +134,12 @@ def until(replica: Replica, name: str, phase: str, *, workers: int | None = None
             steps.cancel()
             return step.cluster
     raise AssertionError("the watch has ended")
+
+
+def until_stopped(replica: Replica, name: str) -> None:
+    """Watches a cluster until it has stopped; its record is deleted soon afterwards."""
+    try:
+        until(replica, name, "STOPPED")
+    except grpc.RpcError as error:
+        if cast("grpc.Call", error).code() is not grpc.StatusCode.NOT_FOUND:
+            raise
