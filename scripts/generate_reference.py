@@ -74,6 +74,8 @@ def shown(field: FieldInfo, default: object) -> str:
         return "required"
     if default is None or field.default_factory is not None or isinstance(default, dict) or default in ("", [], ()):
         return ""
+    if isinstance(default, list):
+        return ", ".join(f"`{entry}`" for entry in cast("list[object]", default))
     return f"`{default}`" if not isinstance(default, float) else f"`{default:g}`"
 
 

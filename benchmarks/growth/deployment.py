@@ -142,6 +142,8 @@ class Deployment:
             "scheduler_lost_seconds": 3600,
             "worker_start_timeout_seconds": 3600,
             "limits": {"cluster": {"workers": 20_000}},
+            # All clusters are one user's, which nothing may slow down.
+            "calls": {f"{who}_{what}": 1_000_000 for who in ("changes", "agents") for what in ("per_second", "burst")},
         }
         with (self.directory / "log").open("ab") as log:
             self._controller = await asyncio.create_subprocess_exec(

@@ -114,7 +114,7 @@ class TooManyRequests(GatewayServerError):
     @classmethod
     def of(cls, what: str, retry_after: float) -> Self:
         """Make the error from what there was too much of, and the seconds after which to repeat the call."""
-        seconds = f"{retry_after:.2g}"
+        seconds = f"{max(0.1, retry_after):.1f}" if retry_after < 10 else f"{retry_after:.0f}"
         return cls(f"{what}; repeat it in {seconds} s", {"retry_after_seconds": seconds})
 
     @property

@@ -62,13 +62,14 @@ async def test_what_authenticate_refuses_is_answered_by_errors_and_counted_by_ob
     assert REGISTRY.get_sample_value("headrace_rpc_seconds_count", labels) == before + 1
 
 
-async def test_the_order_is_observe_errors_authenticate_deadline() -> None:
-    inner = SimpleNamespace(authenticate=object(), deadline=object())
-    assert order(inner.authenticate, inner.deadline) == (
+async def test_the_order_is_observe_errors_authenticate_deadline_limit() -> None:
+    inner = SimpleNamespace(authenticate=object(), deadline=object(), limit=object())
+    assert order(inner.authenticate, inner.deadline, inner.limit) == (
         observe,
         errors_interceptor,
         inner.authenticate,
         inner.deadline,
+        inner.limit,
     )
 
 

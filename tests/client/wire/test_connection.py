@@ -19,7 +19,7 @@ from tests.client.fake_headrace import FakeHeadrace
 from headrace import TokenAuth, errors
 from headrace._target.target import Target
 from headrace._wire import auth_calls
-from headrace._wire.connection import Connection
+from headrace._wire.connection import Connection, pause_after
 from headrace.v1.auth_service_pb2 import WhoAmIRequest
 from headrace_chassis.tls.certificates import Authority
 
@@ -85,6 +85,19 @@ async def test_what_failed_for_want_of_a_server_is_repeated(fake: FakeHeadrace, 
     fake.fail("WhoAmI", errors.StoreUnavailable("away"), errors.Draining("going"))
     assert await whoami(connection) == "users/ann"
     assert fake.calls.count("WhoAmI") == 3
+
+
+async def test_what_came_too_often_is_repeated_after_the_time_that_the_server_says(
+    fake: FakeHeadrace, connection: Connection
+) -> None:
+    fake.fail("WhoAmI", errors.TooManyRequests.of("too often", 0.2))
+    assert await whoami(connection) == "users/ann"
+    assert fake.calls.count("WhoAmI") == 2
+    fake.fail("WhoAmI", errors.TooManyRequests.of("too often", 1000))
+    with pytest.raises(errors.TooManyRequests, match="too often; repeat it in 1000 s"):
+        await whoami(connection)
+    assert pause_after(errors.TooManyRequests.of("too often", 7), 0.1) == 7.1
+    assert pause_after(errors.Draining("going"), 0.1) == 0.1
 
 
 async def test_logging_in_is_repeated_too(fake: FakeHeadrace, connection: Connection) -> None:
@@ -214,7 +227,13 @@ async def test_a_wrong_authority_says_what_the_certificate_says(
     other.write_bytes(Authority.create("somebody else", timedelta(days=1)).cert_pem)
     with pytest.raises(errors.NotHeadrace) as raised:
         await whoami(connect(fake.address, other))
-    for part in ("certificate", "localhost, headrace.test, 127.0.0.1", "from fake headrace", str(other), "headrace.tls.ca-file"):
+    for part in (
+        "certificate",
+        "localhost, headrace.test, 127.0.0.1",
+        "from fake headrace",
+        str(other),
+        "headrace.tls.ca-file",
+    ):
         assert part in raised.value.message
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-TRANSIENT = (errors.StoreUnavailable, errors.Draining, errors.Unreachable)
+TRANSIENT = (errors.StoreUnavailable, errors.Draining, errors.TooManyRequests, errors.Unreachable)
 """Errors after which a retry may succeed. `NotHeadrace` is one of them by class, and never retried."""
 
 _PAGE_SIZE = 1000
@@ -279,10 +279,16 @@ async def _retry(attempt: Callable[[], Awaitable[Response]], deadline: _Deadline
         try:
             return await attempt()
         except TRANSIENT as error:
-            if isinstance(error, errors.NotHeadrace) or deadline.left() <= delay:
+            pause = pause_after(error, delay)
+            if isinstance(error, errors.NotHeadrace) or deadline.left() <= pause:
                 raise
-        await asyncio.sleep(delay)
+        await asyncio.sleep(pause)
     raise AssertionError("delays never end")
+
+
+def pause_after(error: errors.HeadraceError, delay: float) -> float:
+    """Return the seconds until the next attempt: `delay`, or what the server has asked for and that much more."""
+    return error.retry_after + delay if isinstance(error, errors.TooManyRequests) else delay
 
 
 def _metadata(token: str | None) -> tuple[tuple[str, Any], ...]:

@@ -10,7 +10,7 @@ import grpc.aio
 
 from headrace import errors
 from headrace._target import config
-from headrace._wire.connection import TRANSIENT, Connection, Request, Response
+from headrace._wire.connection import TRANSIENT, Connection, Request, Response, pause_after
 from headrace.backoff import delays
 
 
@@ -50,4 +50,5 @@ async def resume(
         except TRANSIENT as error:
             if isinstance(error, errors.NotHeadrace) or clock() - silent_since > patience:
                 raise
-        await asyncio.sleep(next(pauses))
+            pause = pause_after(error, next(pauses))
+        await asyncio.sleep(pause)

@@ -23,6 +23,7 @@ from headrace_chassis.interceptors import order
 from headrace_chassis.interceptors.authenticate import authenticate
 from headrace_chassis.interceptors.deadline import Deadlines
 from headrace_chassis.interceptors.lift import lift
+from headrace_chassis.interceptors.limit import Limits
 from headrace_chassis.readiness import report_ready
 from headrace_chassis.settings import ServiceSettings
 from headrace_chassis.tls.channels import open_channel
@@ -87,6 +88,7 @@ class _Service:
         self._agent_tokens = AgentTokens(read_deployment_keys(settings.deployment_key_file), settings.deployment)
         self._health = Health(app.check)
         self._deadlines = Deadlines(settings.default_deadline_seconds)
+        self._limits = Limits(settings.calls, settings.trusted_proxies)
         self._servers: list[grpc.aio.Server] = []
 
     async def run(self) -> None:
@@ -128,7 +130,7 @@ class _Service:
 
     def _interceptor(self, *, internal: bool) -> grpc.aio.ServerInterceptor:
         who = authenticate(self._verifier, self._agent_tokens, internal=internal)
-        return lift(*order(who, self._deadlines.deadline))
+        return lift(*order(who, self._deadlines.deadline, self._limits.limit))
 
     async def _report_ready(self) -> None:
         await self._health.passed_once.wait()

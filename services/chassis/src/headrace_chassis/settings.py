@@ -6,11 +6,12 @@ import os
 import re
 import socket
 from contextvars import ContextVar
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, field_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -33,6 +34,50 @@ def _check_if_set(address: str) -> str:
 
 Address = Annotated[str, AfterValidator(check_address)]
 OptionalAddress = Annotated[str, AfterValidator(_check_if_set)]
+Network = IPv4Network | IPv6Network
+
+
+class CallSettings(BaseModel):
+    """Limits of calls. Each replica counts for itself; what is refused says when to repeat it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reads_per_second: float = Field(
+        default=5000, gt=0, description="Calls that only read, of one user, a second; each replica counts for itself."
+    )
+    reads_burst: int = Field(default=10_000, ge=1, description="Calls that only read, of one user at once.")
+    changes_per_second: float = Field(
+        default=100,
+        gt=0,
+        description="Other calls and new streams of one user, a second; each replica counts for itself.",
+    )
+    changes_burst: int = Field(default=2000, ge=1, description="Other calls and new streams of one user at once.")
+    changes_at_once_per_user: int = Field(
+        default=8, ge=1, description="Calls of one user, other than reads, that run at the same time; the others wait."
+    )
+    changes_at_once: int = Field(
+        default=32,
+        ge=1,
+        description="Calls of all users, other than reads, that run at the same time; the others wait.",
+    )
+    logins_per_second: float = Field(
+        default=50, gt=0, description="Attempts to log in from one source, a second; each replica counts for itself."
+    )
+    logins_burst: int = Field(default=500, ge=1, description="Attempts to log in from one source at once.")
+    agents_per_second: float = Field(
+        default=100,
+        gt=0,
+        description="Calls and new streams of the agents of one cluster, a second; each replica counts for itself.",
+    )
+    agents_burst: int = Field(
+        default=2000, ge=1, description="Calls and new streams of the agents of one cluster at once."
+    )
+    streams_per_user: int = Field(
+        default=1000, ge=1, description="Open streams, such as watches and followed logs, of one user with one replica."
+    )
+    streams_per_cluster: int = Field(
+        default=20, ge=1, description="Open streams of the agents of one cluster with one replica."
+    )
 
 
 class ServiceSettings(BaseSettings):
@@ -89,6 +134,14 @@ class ServiceSettings(BaseSettings):
     )
     default_deadline_seconds: float = Field(
         default=30, gt=0, le=3600, description="Deadline of unary calls that come without one, in seconds."
+    )
+
+    calls: CallSettings = Field(default=CallSettings(), description="Limits of calls.")
+    trusted_proxies: list[Network] = Field(
+        default=[IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")],
+        description="Networks of the proxies before `listen`, such as Envoy's. The last address in x-forwarded-for of "
+        "a call from there, or over a unix socket, is the source that calls are counted for; of other calls it is the "
+        "address of the peer.",
     )
 
     @classmethod

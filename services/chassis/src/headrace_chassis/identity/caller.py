@@ -57,6 +57,11 @@ def set_caller(caller: Caller | AgentCaller | None) -> None:
     _caller.set(caller)
 
 
+def any_caller() -> Caller | AgentCaller | None:
+    """Return who called, or None if the RPC is for anyone or for services."""
+    return _caller.get()
+
+
 def current_caller() -> Caller:
     """Return the user who called; raise `TokenInvalid` if it was no user."""
     caller = _caller.get()

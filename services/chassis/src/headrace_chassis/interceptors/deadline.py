@@ -30,7 +30,7 @@ class Deadlines:
             scope.reschedule(now)
 
     def deadline(self, method: Method, serve: Serve) -> Serve:
-        """Innermost: bounds the work of the servicer."""
+        """Bounds the work of the servicer, and its wait for a turn."""
         return self._until_drained(serve) if method.is_stream else self._in_time(method, serve)
 
     def _in_time(self, method: Method, serve: Serve) -> Serve:
