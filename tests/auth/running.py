@@ -70,9 +70,10 @@ class RunningAuth:
     def stub(self) -> AuthServiceAsyncStub:
         return cast("AuthServiceAsyncStub", auth_service_pb2_grpc.AuthServiceStub(self.channel))
 
-    async def login(self, username: str, password: str) -> Metadata:
-        credential = pb.PasswordCredential(username=username, password=password)
-        return bearer((await self.stub.Login(pb.LoginRequest(password=credential))).access_token)
+    async def login(self, username: str, password: str, source: str = "192.0.2.1") -> Metadata:
+        """Logs in through a proxy that has the call from `source`."""
+        request = pb.LoginRequest(password=pb.PasswordCredential(username=username, password=password))
+        return bearer((await self.stub.Login(request, metadata=(("x-forwarded-for", source),))).access_token)
 
     async def login_with(self, secret: str) -> pb.LoginResponse:
         return await self.stub.Login(pb.LoginRequest(token=pb.TokenCredential(token=secret)))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,16 +17,26 @@ from tests.auth.running import Metadata, RunningAuth, bearer, failure
 
 from headrace import errors
 from headrace.v1 import auth_service_pb2 as pb
-from headrace_auth.api_token_store import ApiTokenStore
+from headrace_auth import keys
+from headrace_auth.api_token_secrets import ApiTokenSecrets
+from headrace_auth.api_token_store import MAX_REVOKED, ApiTokenStore, digest_of
 from headrace_auth.authenticators.users_file import UserRecord, read_users, write_users
 from headrace_auth.model import ApiToken
+from headrace_chassis.identity.seal import Seal, derive, read_deployment_keys
+from headrace_chassis.paging import make_token
 from headrace_chassis.redis.keys import Prefix
 
 
 async def create(
-    auth: RunningAuth, caller: Metadata, note: str = "", roles: tuple[pb.Role.ValueType, ...] = ()
+    auth: RunningAuth,
+    caller: Metadata,
+    note: str = "",
+    roles: tuple[pb.Role.ValueType, ...] = (),
+    expires: float | None = None,
 ) -> pb.CreateApiTokenResponse:
     request = pb.CreateApiTokenRequest(api_token=pb.ApiToken(note=note, roles=roles))
+    if expires is not None:
+        request.api_token.expire_time.FromDatetime(datetime.fromtimestamp(expires, UTC))
     return await auth.stub.CreateApiToken(request, metadata=caller)
 
 
@@ -60,20 +74,139 @@ async def test_a_revoked_token_says_so_and_is_gone_from_the_list(auth: RunningAu
     assert isinstance(await failure(revoke(auth, ann, created.api_token.name)), errors.ApiTokenNotFound)
 
 
-async def test_an_expired_token_says_so(auth: RunningAuth, redis: Redis) -> None:
-    past = datetime.now(UTC) - timedelta(seconds=1)
-    token = ApiToken(
-        id="t1",
+def api_token(token_id: str = "t1", **changes: Any) -> ApiToken:
+    fields = ApiToken(
+        id=token_id,
         owner="ann",
         roles=frozenset({"user"}),
         groups=(),
-        note="",
+        note="nightly",
         method="password",
-        created=past,
-        expires=past,
+        created=datetime.now(UTC),
+        expires=None,
     )
-    await ApiTokenStore(redis, Prefix("headrace")).save(token, "hr_old")
-    assert isinstance(await failure(auth.login_with("hr_old")), errors.TokenExpired)
+    return replace(fields, **changes)
+
+
+def secrets_of(auth: RunningAuth, *deployment_keys: bytes) -> ApiTokenSecrets:
+    """Makes and reads secrets as the service does, or with other deployment keys."""
+    found = deployment_keys or read_deployment_keys(auth.settings.deployment_key_file)
+    return ApiTokenSecrets(Seal([derive(key, f"api-token/{auth.settings.deployment}") for key in found]))
+
+
+async def test_an_expired_token_says_so(auth: RunningAuth) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    secret = secrets_of(auth).make(api_token(created=past, expires=past))
+    assert isinstance(await failure(auth.login_with(secret)), errors.TokenExpired)
+
+
+async def test_a_token_outlives_the_store_and_is_listed_again_after_its_use(
+    auth: RunningAuth, ann: Metadata, redis: Redis
+) -> None:
+    created = await create(auth, ann, "nightly", expires=time.time() + 3600)
+    await redis.flushall()
+    answer = await auth.login_with(created.secret)
+    assert (answer.user.name, list(answer.user.groups)) == ("users/ann", ["groups/astro"])
+    (token,) = await listed(auth, bearer(answer.access_token))
+    token.ClearField("last_use_time")
+    assert token == created.api_token
+    await revoke(auth, ann, token.name)
+    assert isinstance(await failure(auth.login_with(created.secret)), errors.TokenRevoked)
+
+
+async def test_a_token_lives_as_long_as_the_deployment_has_its_key(auth: RunningAuth) -> None:
+    old, new, other = (bytes([n]) * 32 for n in range(3))
+    secret = secrets_of(auth, old).make(api_token())
+    assert secrets_of(auth, new, old).read(secret) == secrets_of(auth, old).read(secret)
+    assert secrets_of(auth, other).read(secret) is None
+    assert isinstance(await failure(auth.login_with(secret)), errors.BadCredentials)
+
+
+async def test_an_altered_secret_is_a_bad_credential_and_tells_nothing(auth: RunningAuth, ann: Metadata) -> None:
+    secret = (await create(auth, ann)).secret
+    for altered in (secret[:-5], secret + "A", secret[:40] + ("A" if secret[40] != "A" else "B") + secret[41:]):
+        assert isinstance(await failure(auth.login_with(altered)), errors.BadCredentials)
+    sealed = secret.removeprefix("hr_")
+    assert b"ann" not in base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
+
+
+async def test_what_a_newer_release_adds_to_a_secret_is_left_out(auth: RunningAuth) -> None:
+    seal = secrets_of(auth).seal
+    claims = {**claims_of(api_token()), "scope": "clusters"}
+    secret = "hr_" + seal.seal(json.dumps(claims).encode()).decode().rstrip("=")
+    assert (await auth.login_with(secret)).user.name == "users/ann"
+
+
+def claims_of(token: ApiToken) -> dict[str, object]:
+    return {
+        "id": token.id,
+        "owner": token.owner,
+        "method": token.method,
+        "roles": sorted(token.roles),
+        "groups": token.groups,
+        "note": token.note,
+        "created": token.created.timestamp(),
+        "expires": None,
+    }
+
+
+def test_a_secret_that_login_would_not_take_is_not_made() -> None:
+    secrets = ApiTokenSecrets(Seal([b"k" * 32]))
+    groups = tuple(f"group-{n:03}-{'x' * 40}" for n in range(200))
+    with pytest.raises(errors.InvalidRequest, match="the 200 groups of ann are too many"):
+        secrets.make(api_token(groups=groups))
+
+
+async def test_revoked_tokens_stay_revoked_however_many_follow(redis: Redis) -> None:
+    store, now = ApiTokenStore(redis, Prefix("t")), datetime.now(UTC)
+    tokens = [api_token(f"t{n}", created=now + timedelta(seconds=n)) for n in range(MAX_REVOKED + 10)]
+    kept = api_token("kept", created=now - timedelta(seconds=1))
+    await store.save(kept)
+    for token in tokens:
+        await store.revoke(token)
+    assert await redis.zcard(keys.revoked_api_tokens(Prefix("t"), "ann")) <= MAX_REVOKED
+    for token in (tokens[0], tokens[MAX_REVOKED // 2], tokens[-1]):
+        with pytest.raises(errors.TokenRevoked):
+            await store.use(token, now)
+    await store.use(kept, now)
+    await store.use(api_token("later", created=now + timedelta(days=1)), now)
+
+
+async def save_as_the_first_releases(redis: Redis, token: ApiToken, secret: str) -> None:
+    prefix, digest = Prefix("headrace"), digest_of(secret)
+    await ApiTokenStore(redis, prefix).save(token)
+    await cast("Any", redis.hset(keys.api_token(prefix, token.id), "digest", digest))
+    await redis.set(keys.api_token_of(prefix, digest), token.id)
+
+
+async def test_a_secret_of_the_first_releases_stays_valid_and_can_be_revoked(
+    auth: RunningAuth, ann: Metadata, redis: Redis
+) -> None:
+    await save_as_the_first_releases(redis, api_token(), "hr_old")
+    assert (await auth.login_with("hr_old")).user.name == "users/ann"
+    (token,) = await listed(auth, ann)
+    assert token.HasField("last_use_time")
+    await revoke(auth, ann, token.name)
+    assert isinstance(await failure(auth.login_with("hr_old")), errors.TokenRevoked)
+
+
+async def test_what_a_token_makes_ends_with_it(auth: RunningAuth, ann: Metadata) -> None:
+    ends = int(time.time()) + 60
+    first = await auth.login_with((await create(auth, ann, expires=ends)).secret)
+    assert first.expire_time.seconds <= ends
+    by_token = bearer(first.access_token)
+    for expires in (None, ends + 1):
+        error = await failure(create(auth, by_token, expires=expires))
+        assert isinstance(error, errors.InvalidRequest)
+        assert [violation.field for violation in error.violations] == ["api_token.expire_time"]
+        assert f"must be {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M:%S} UTC at the latest" in str(error)
+    second = await auth.login_with((await create(auth, by_token, expires=ends)).secret)
+    assert second.expire_time.seconds <= ends
+
+
+async def test_a_token_without_an_end_makes_others_without_one(auth: RunningAuth, ann: Metadata) -> None:
+    by_token = bearer((await auth.login_with((await create(auth, ann)).secret)).access_token)
+    assert not (await create(auth, by_token)).api_token.HasField("expire_time")
 
 
 @pytest.mark.parametrize("secret", ["hr_unknown", "something-else", "hr_"])
@@ -134,6 +267,15 @@ async def test_pages_are_newest_first_and_survive_a_revocation_between_them(auth
     third = await auth.stub.ListApiTokens(request, metadata=ann)
     assert [token.note for token in third.api_tokens] == ["0"]
     assert not third.next_page_token
+
+
+@pytest.mark.parametrize("cursor", ["abc", "abc t1", " ", "\0"])
+async def test_a_forged_page_token_names_the_field(auth: RunningAuth, ann: Metadata, cursor: str) -> None:
+    request = pb.ListApiTokensRequest()
+    request.page_token = make_token(request, cursor, caller="ann")
+    error = await failure(auth.stub.ListApiTokens(request, metadata=ann))
+    assert isinstance(error, errors.InvalidRequest)
+    assert [violation.field for violation in error.violations] == ["page_token"]
 
 
 @pytest.mark.parametrize(

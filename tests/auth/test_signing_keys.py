@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 from redis.asyncio import Redis
-from tests.auth.running import running_auth
+from tests.auth.running import RunningAuth, running_auth
+from tests.conftest import Eventually
 
 from headrace.errors import StoreUnavailable, TokenExpired, TokenInvalid
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.config import AuthSettings
-from headrace_auth.signer import Signer, UnknownKey
+from headrace_auth.keys import signing_keys
+from headrace_auth.signer import LINK, SESSION, DashboardGrant, Signer, UnknownKey
 from headrace_auth.signing_keys import SigningKeys
 from headrace_chassis.identity.caller import Caller
-from headrace_chassis.identity.seal import DeploymentKeyError, Seal
+from headrace_chassis.identity.seal import DeploymentKeyError, Seal, read_deployment_keys
 from headrace_chassis.redis.connection import connect
 from headrace_chassis.redis.keys import Prefix
 
@@ -94,6 +98,34 @@ async def test_with_the_store_emptied_the_keys_at_hand_go_back_into_it(redis: Re
     assert other.newest().key_id == keys.newest().key_id
 
 
+async def test_a_running_service_puts_them_back_soon(auth: RunningAuth, redis: Redis, eventually: Eventually) -> None:
+    before = (await auth.stub.ListSigningKeys(pb.ListSigningKeysRequest())).signing_keys[0].key_id
+    await redis.flushall()
+    await eventually(lambda: redis.exists(signing_keys(Prefix("headrace"))), within=10)
+    keys = SigningKeys(
+        redis,
+        Prefix("headrace"),
+        Seal(read_deployment_keys(auth.settings.deployment_key_file)),
+        rotation_seconds=DAY,
+        longest_token_seconds=HOUR,
+    )
+    await keys.reload()
+    assert keys.newest().key_id == before
+
+
+async def test_what_a_newer_release_adds_to_a_key_is_left_out(redis: Redis, clock: Clock) -> None:
+    keys = replica(redis, clock)
+    await keys.ensure()
+    newer = {**asdict(keys.newest()), "curve": "P-521"}
+    await redis.hset(
+        signing_keys(Prefix("t")),
+        mapping={"revision": "newer", "sealed": SEAL.seal(json.dumps([newer]).encode())},
+    )
+    other = replica(redis, clock)
+    await other.ensure()
+    assert other.newest() == keys.newest()
+
+
 async def test_private_keys_lie_sealed_in_the_store(redis: Redis, clock: Clock) -> None:
     await replica(redis, clock).ensure()
     (key,) = await redis.keys("*")
@@ -130,3 +162,14 @@ async def test_two_running_replicas_take_each_others_tokens_and_publish_the_same
         assert answers[0] == answers[1]
         assert "PRIVATE" not in str(answers[0])
         assert '"d"' not in answers[0].signing_keys[0].jwk_json
+
+
+async def test_what_is_issued_ends_with_the_credential_that_the_user_came_with(redis: Redis, clock: Clock) -> None:
+    keys = replica(redis, clock)
+    await keys.ensure()
+    signed, ends = signer(keys, clock), clock.now + 20
+    token, expires = signed.access_token(replace(ANN, ends=ends), HOUR)
+    assert (expires, signed.read_access_token(token).ends) == (ends, ends)
+    link, _ = signed.dashboard_token(LINK, DashboardGrant("c1", signed.read_access_token(token)), HOUR)
+    _, expires = signed.dashboard_token(SESSION, signed.read_dashboard_token(link, LINK), HOUR)
+    assert expires == ends

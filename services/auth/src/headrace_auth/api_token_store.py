@@ -1,4 +1,7 @@
-"""Stores API tokens. Of a secret only its SHA-256 is stored."""
+"""Records of API tokens, for lists and for what is revoked. No secret is stored.
+
+A secret carries its token. Those of the first releases do not: their SHA-256 is stored, and leads to the token.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from headrace_chassis.redis.connection import store_errors
 from headrace_chassis.redis.keys import Prefix
 
 MAX_TOKENS = 1000
+# Revoked ids of an owner. Beyond, the time of the oldest stands for them.
+MAX_REVOKED = 1000
 # For this long an old secret is refused with the reason: it has expired, or it was revoked.
 EXPIRED_KEPT = timedelta(days=7)
 REVOKED_KEPT = timedelta(days=30)
@@ -27,7 +32,7 @@ REVOKED = b"revoked"
 
 _save = lua.load("headrace_auth", "api_token_save")
 _revoke = lua.load("headrace_auth", "api_token_revoke")
-_record_use = lua.load("headrace_auth", "api_token_record_use")
+_use = lua.load("headrace_auth", "api_token_use")
 
 
 def digest_of(secret: str) -> str:
@@ -42,21 +47,24 @@ class ApiTokenStore:
     redis: redis.asyncio.Redis
     prefix: Prefix
 
-    async def save(self, token: ApiToken, secret: str) -> None:
-        digest = digest_of(secret)
-        keep_until = int((token.expires + EXPIRED_KEPT).timestamp()) if token.expires else 0
-        fields = [part for pair in _encode(token, digest).items() for part in pair]
-        arguments = [token.id, token.created.timestamp(), keep_until, MAX_TOKENS, *fields]
-        if not await _save(self.redis, self._keys(token.id, digest, token.owner), arguments):
+    async def save(self, token: ApiToken) -> None:
+        arguments = [*_index(token), MAX_TOKENS, *_fields(token)]
+        if not await _save(self.redis, self._keys(token)[:2], arguments):
             raise InvalidRequest(f"{token.owner} has {MAX_TOKENS} API tokens, which is the maximum: delete some first")
 
-    async def by_secret(self, secret: str) -> ApiToken:
-        """Return the token of a secret; raise BadCredentials or TokenRevoked."""
+    async def use(self, token: ApiToken, now: datetime) -> None:
+        """Record a use, to the minute; raise `TokenRevoked`. A record that the store has lost is written again."""
+        arguments = [*_index(token), _seconds(now), USE_STEP.total_seconds(), *_fields(token)]
+        if not await _use(self.redis, self._keys(token), arguments):
+            raise _revoked()
+
+    async def by_digest(self, secret: str) -> ApiToken:
+        """Return the token of a secret that carries none; raise BadCredentials or TokenRevoked."""
         with store_errors():
             found = await self.redis.get(keys.api_token_of(self.prefix, digest_of(secret)))
         token_id = cast("bytes | None", found)
         if token_id == REVOKED:
-            raise TokenRevoked("the API token was revoked: create another one, or log in another way")
+            raise _revoked()
         token = await self._get(token_id.decode()) if token_id else None
         if token is None:
             raise BadCredentials("the API token is not known here: check that it is complete and of this deployment")
@@ -83,27 +91,35 @@ class ApiTokenStore:
 
     async def revoke(self, token: ApiToken) -> None:
         with store_errors():
-            digest = await cast("Any", self.redis.hget(keys.api_token(self.prefix, token.id), "digest"))
-        if digest is not None:
-            arguments = [token.id, int(REVOKED_KEPT.total_seconds())]
-            await _revoke(self.redis, self._keys(token.id, digest.decode(), token.owner), arguments)
-
-    async def record_use(self, token: ApiToken, now: datetime) -> None:
-        """Record the time of a use, to the minute."""
-        if token.last_used is None or now - token.last_used >= USE_STEP:
-            await _record_use(self.redis, [keys.api_token(self.prefix, token.id)], [_seconds(now)])
+            digest = cast(
+                "bytes | None", await cast("Any", self.redis.hget(keys.api_token(self.prefix, token.id), "digest"))
+            )
+        by_digest = [keys.api_token_of(self.prefix, digest.decode())] if digest else []
+        token_id, created, _ = _index(token)
+        arguments = [token_id, created, MAX_REVOKED, int(REVOKED_KEPT.total_seconds())]
+        await _revoke(self.redis, [*self._keys(token), *by_digest], arguments)
 
     async def _get(self, token_id: str) -> ApiToken | None:
         with store_errors():
             record = await cast("Any", self.redis.hgetall(keys.api_token(self.prefix, token_id)))
         return _decode(token_id, record) if record else None
 
-    def _keys(self, token_id: str, digest: str, owner: str) -> list[str]:
+    def _keys(self, token: ApiToken) -> list[str]:
         return [
-            keys.api_token(self.prefix, token_id),
-            keys.api_token_of(self.prefix, digest),
-            keys.api_tokens(self.prefix, owner),
+            keys.api_token(self.prefix, token.id),
+            keys.api_tokens(self.prefix, token.owner),
+            keys.revoked_api_tokens(self.prefix, token.owner),
         ]
+
+
+def _revoked() -> TokenRevoked:
+    return TokenRevoked("the API token was revoked: create another one, or log in another way")
+
+
+def _index(token: ApiToken) -> tuple[str, str, int]:
+    """Return id, creation time, and the time to remove the record; 0 for never."""
+    keep_until = int((token.expires + EXPIRED_KEPT).timestamp()) if token.expires else 0
+    return token.id, _seconds(token.created), keep_until
 
 
 def _seconds(moment: datetime | None) -> str:
@@ -114,9 +130,9 @@ def _moment(text: bytes) -> datetime | None:
     return datetime.fromtimestamp(float(text), UTC) if text else None
 
 
-def _encode(token: ApiToken, digest: str) -> Mapping[str, str]:
-    return {
-        "digest": digest,
+def _fields(token: ApiToken) -> list[str]:
+    """Return fields and values of a record."""
+    fields = {
         "owner": token.owner,
         "method": token.method,
         "roles": json.dumps(sorted(token.roles)),
@@ -125,6 +141,7 @@ def _encode(token: ApiToken, digest: str) -> Mapping[str, str]:
         "created": _seconds(token.created),
         "expires": _seconds(token.expires),
     }
+    return [part for pair in fields.items() for part in pair]
 
 
 def _decode(token_id: str, record: Mapping[bytes, bytes]) -> ApiToken:

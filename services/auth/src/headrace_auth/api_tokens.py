@@ -18,14 +18,13 @@ from headrace.errors import (
     Violation,
 )
 from headrace.v1.enums import Right
+from headrace_auth.api_token_secrets import SECRET_PREFIX, ApiTokenSecrets
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.authenticators.realms import Realms
 from headrace_auth.model import ApiToken, all_roles, roles_of_new_token
 from headrace_chassis.identity.caller import Caller
 from headrace_chassis.paging import make_token, read_token
 
-SECRET_PREFIX = "hr_"  # noqa: S105 scanners find leaked secrets by it
-SECRET_BYTES = 32
 NOTE_BYTES = 256
 
 
@@ -34,26 +33,31 @@ class ApiTokens:
     """The API tokens of all users."""
 
     store: ApiTokenStore
+    secrets: ApiTokenSecrets
     realms: Realms
 
     async def create(
         self, caller: Caller, *, note: str, roles: frozenset[str], expires: datetime | None
     ) -> tuple[ApiToken, str]:
-        """Return the token and its secret."""
+        """Return the token and its secret.
+
+        A token ends with the credential that its maker logged in with, or earlier.
+        """
         now = datetime.now(UTC)
-        _check(note, expires, now)
+        _check(note, expires, now, caller.ends)
         token = ApiToken(
             id=secrets.token_hex(8),
             owner=caller.user,
             method=caller.method,
             roles=roles_of_new_token(roles, caller.roles),
-            groups=caller.groups,
+            # A list of users has the groups of now.
+            groups=() if self.realms.lists_users_of(caller) else caller.groups,
             note=note,
             created=now,
             expires=expires,
         )
-        secret = SECRET_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-        await self.store.save(token, secret)
+        secret = self.secrets.make(token)
+        await self.store.save(token)
         return token, secret
 
     async def page(
@@ -85,22 +89,32 @@ class ApiTokens:
             return self.realms.bootstrap.caller
         if not secret.startswith(SECRET_PREFIX):
             return None
-        token = await self.store.by_secret(secret)
+        token = self.secrets.read(secret) or await self.store.by_digest(secret)
         now = datetime.now(UTC)
         if token.has_expired(now):
             raise TokenExpired("the API token has expired: create another one, or log in another way")
         caller = Caller(token.owner, token.groups, all_roles(token.roles), token.method)
         owner = await self.realms.current(caller)
-        await self.store.record_use(token, now)
-        return replace(owner, roles=caller.roles & owner.roles)
+        await self.store.use(token, now)
+        ends = token.expires.timestamp() if token.expires else None
+        return replace(owner, roles=caller.roles & owner.roles, ends=ends)
 
 
-def _check(note: str, expires: datetime | None, now: datetime) -> None:
+def _check(note: str, expires: datetime | None, now: datetime, ends: float | None) -> None:
     violations: list[Violation] = []
     if len(note.encode()) > NOTE_BYTES:
         violations.append(Violation("api_token.note", f"is longer than {NOTE_BYTES} bytes"))
     if expires is not None and expires <= now:
         violations.append(Violation("api_token.expire_time", f"{expires:%Y-%m-%d %H:%M:%S} UTC is in the past"))
+    if ends is not None and (expires is None or expires.timestamp() > ends):
+        latest = f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        violations.append(
+            Violation(
+                "api_token.expire_time",
+                f"must be {latest} at the latest: then the token ends that you logged in with; set an earlier time, or "
+                "log in with a password",
+            )
+        )
     if violations:
         raise InvalidRequest.of(*violations)
 
@@ -114,5 +128,8 @@ def _start(tokens: Sequence[ApiToken], cursor: str) -> int:
     if not cursor:
         return 0
     created, _, last = cursor.partition(" ")
-    after = (float(created), last)
+    try:
+        after = (float(created), last)
+    except ValueError:
+        raise InvalidRequest.of(Violation("page_token", "is not a page token of this service")) from None
     return sum((token.created.timestamp(), token.id) >= after for token in tokens)

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from headrace.errors import StoreUnavailable
 from headrace.v1 import auth_service_pb2 as pb
+from headrace_auth.api_token_secrets import ApiTokenSecrets
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.api_tokens import ApiTokens
 from headrace_auth.authenticators.registry import create_realms
@@ -22,11 +23,12 @@ from headrace_auth.authz.service import AuthorizationServicer
 from headrace_auth.bootstrap_token import BootstrapToken
 from headrace_auth.config import AuthSettings
 from headrace_auth.login import Login
+from headrace_auth.login_queue import LoginQueue
 from headrace_auth.service import AuthServicer
 from headrace_auth.signer import Signer
 from headrace_auth.signing_keys import SigningKeys
 from headrace_auth.throttle import Throttle
-from headrace_chassis.identity.seal import Seal, read_deployment_keys
+from headrace_chassis.identity.seal import Seal, derive, read_deployment_keys
 from headrace_chassis.identity.tokens import KeySource, TokenVerifier
 from headrace_chassis.redis.connection import connect, ping
 from headrace_chassis.redis.keys import Prefix
@@ -47,16 +49,17 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
 
     bootstrap = BootstrapToken.read(settings.bootstrap_token_file) if settings.bootstrap_token_file else None
     realms = create_realms(settings.authenticators, bootstrap, stack)
-    api_tokens = ApiTokens(ApiTokenStore(redis, prefix), realms)
+    api_tokens = ApiTokens(ApiTokenStore(redis, prefix), _secrets(settings), realms)
 
     routes, link_users = RouteTable(), LinkUsers(realms)
     authorizer = Authorizer(signer, routes, Credentials(signer, api_tokens), link_users, settings.session_seconds)
     servicer = AuthServicer(
-        login=Login(realms, api_tokens, Throttle(redis, prefix)),
+        login=Login(realms, api_tokens, Throttle(redis, prefix), LoginQueue()),
         signer=signer,
         keys=keys,
         api_tokens=api_tokens,
         links=DashboardLinks(signer, routes, link_users, settings.link_seconds),
+        trusted_proxies=settings.trusted_proxies,
         features=[pb.FEATURE_API_TOKENS, *[pb.FEATURE_DASHBOARD_LINKS] * bool(settings.route_address)],
         token_seconds=settings.token_seconds,
         session_seconds=settings.session_seconds,
@@ -83,6 +86,11 @@ def _signing_keys(settings: AuthSettings, redis: Redis, prefix: Prefix) -> Signi
         rotation_seconds=settings.key_rotation_seconds,
         longest_token_seconds=max(settings.token_seconds, settings.link_seconds, settings.session_seconds),
     )
+
+
+def _secrets(settings: AuthSettings) -> ApiTokenSecrets:
+    keys = read_deployment_keys(settings.deployment_key_file)
+    return ApiTokenSecrets(Seal([derive(key, f"api-token/{settings.deployment}") for key in keys]))
 
 
 async def _route_tasks(settings: AuthSettings, routes: RouteTable, stack: AsyncExitStack) -> list[Task]:

@@ -4,10 +4,14 @@
 key                           type    content                                                expiry
 ============================  ======  =====================================================  ==================
 ``auth:signing-keys``         hash    ``revision``, ``sealed`` (the keys: JSON, sealed)      permanent
-``auth:api-token:<id>``       hash    owner, method, roles, groups, note, times, digest    a week after its own
-``auth:api-token-of:<hash>``  string  id of the token with this SHA-256, or ``revoked``      the same; 30 days
+``auth:api-token:<id>``       hash    owner, method, roles, groups, note, times            a week after its own
+``auth:api-token-of:<hash>``  string  id of the token with this SHA-256, or ``revoked``;     the same; 30 days
+                                      only for secrets of the first releases
 ``auth:api-tokens:<owner>``   zset    ids -> creation time                                   permanent
-``auth:attempts:<hash>``      string  attempts to log in of a user name                      a minute
+``auth:api-revoked:<owner>``  zset    ids -> creation time; the last 1000                    permanent
+``auth:attempts:<hash>``      string  attempts to log in as a user name, from one source     a minute
+                                      or from all that are not known for it
+``auth:known:<hash>``         string  exists: a source has logged in as a user name          30 days
 ============================  ======  =====================================================  ==================
 """
 
@@ -38,6 +42,21 @@ def api_tokens(prefix: Prefix, owner: str) -> str:
     return prefix.key("auth", "api-tokens", owner)
 
 
-def attempts(prefix: Prefix, username: str) -> str:
-    """Key of the attempts to log in as a user name, which may be any text."""
-    return prefix.key("auth", "attempts", hashlib.sha256(username.encode()).hexdigest()[:32])
+def revoked_api_tokens(prefix: Prefix, owner: str) -> str:
+    """Key of an owner's tokens that were revoked."""
+    return prefix.key("auth", "api-revoked", owner)
+
+
+def attempts(prefix: Prefix, username: str, source: str = "") -> str:
+    """Key of the attempts to log in as a user name from a source; without one, from all that are not known for it."""
+    return prefix.key("auth", "attempts", _digest(username, source))
+
+
+def known_source(prefix: Prefix, username: str, source: str) -> str:
+    """Key that exists if somebody has logged in as a user name from a source."""
+    return prefix.key("auth", "known", _digest(username, source))
+
+
+def _digest(username: str, source: str) -> str:
+    # User names may be any text; sources have no NUL.
+    return hashlib.sha256(f"{source}\0{username}".encode()).hexdigest()[:32]

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 from headrace.errors import BadCredentials, HeadraceError, InvalidRequest, PermissionDenied, Violation
 from headrace_auth import metrics
-from headrace_auth.api_tokens import SECRET_PREFIX, ApiTokens
+from headrace_auth.api_token_secrets import SECRET_BYTES, SECRET_PREFIX
+from headrace_auth.api_tokens import ApiTokens
 from headrace_auth.authenticators.base import ChecksPasswords, ChecksTokens, Identity
 from headrace_auth.authenticators.realms import Realm, Realms
 from headrace_auth.authenticators.registry import API_TOKEN
+from headrace_auth.login_queue import LoginQueue
 from headrace_auth.throttle import Throttle
 from headrace_chassis.identity.caller import Caller
 
 NAME_BYTES = 256
 PASSWORD_BYTES = 1024
-TOKEN_BYTES = 8192
+TOKEN_BYTES = SECRET_BYTES
 UNKNOWN = "unknown"
 
 
@@ -36,6 +38,7 @@ class Login:
     realms: Realms
     api_tokens: ApiTokens
     throttle: Throttle
+    queue: LoginQueue
 
     def methods(self) -> Sequence[LoginMethod]:
         """Return the ways to log in, in the order in which they are tried."""
@@ -47,25 +50,22 @@ class Login:
                 methods.append(LoginMethod(realm.name, realm.label))
         return methods
 
-    async def with_password(self, method: str, username: str, password: str) -> Caller:
-        """Return the user, or raise `BadCredentials` with one message for all causes.
+    async def with_password(self, method: str, username: str, password: str, source: str) -> Caller:
+        """Return the user, or raise `BadCredentials` with one message for all causes, or `TooManyRequests`.
 
         An authenticator that does not know the name passes it on. A wrong password for a known name ends the login.
         """
         _check_length("password.username", username, 1, NAME_BYTES)
         _check_length("password.password", password, 0, PASSWORD_BYTES)
         self._check_method(method, with_password=True)
-        await self.throttle.attempt(username)
-        try:
-            for realm in self.realms:
-                if isinstance(realm.authenticator, ChecksPasswords) and method in {"", realm.name}:
-                    checking = self._caller(realm, realm.authenticator.check_password(username, password))
-                    if (caller := await _counted(realm.name, checking)) is not None:
-                        await self.throttle.reset(username)
-                        return caller
-            raise _unknown("no authenticator knows the name")
-        except BadCredentials:
-            raise BadCredentials("wrong user name or password") from None
+        with self.queue.place(source):
+            await self.throttle.attempt(username, source)
+            try:
+                caller = await self._check_password(method, username, password)
+            except BadCredentials:
+                raise BadCredentials("wrong user name or password") from None
+            await self.throttle.succeeded(username, source)
+            return caller
 
     async def with_token(self, method: str, token: str) -> Caller:
         """Return the user; raise `BadCredentials`, `TokenExpired` or `TokenRevoked`.
@@ -84,6 +84,14 @@ class Login:
                 if caller is not None:
                     return caller
         raise _unknown(f"the token is not known here; API tokens of headrace start with {SECRET_PREFIX}")
+
+    async def _check_password(self, method: str, username: str, password: str) -> Caller:
+        for realm in self.realms:
+            if isinstance(realm.authenticator, ChecksPasswords) and method in {"", realm.name}:
+                checking = self._caller(realm, realm.authenticator.check_password(username, password))
+                if (caller := await _counted(realm.name, checking)) is not None:
+                    return caller
+        raise _unknown("no authenticator knows the name")
 
     async def _caller(self, realm: Realm, checking: Awaitable[Identity | None]) -> Caller | None:
         identity = await checking

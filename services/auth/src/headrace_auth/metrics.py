@@ -5,5 +5,8 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge
 
 LOGINS = Counter("headrace_auth_logins", "Logins, by method and outcome.", ["method", "outcome"])
+LOGINS_BUSY = Counter(
+    "headrace_auth_logins_busy", "Logins with a password that were refused because too many were waiting."
+)
 ROUTES = Gauge("headrace_auth_routes", "Routes known to the authorization of dashboards.")
 DECISIONS = Counter("headrace_auth_decisions", "Answers to Envoy's ext_authz, by HTTP status.", ["status"])

@@ -21,6 +21,7 @@ from headrace_auth.login import Login
 from headrace_auth.signer import Signer
 from headrace_auth.signing_keys import SigningKeys
 from headrace_chassis.identity.caller import Caller, current_caller
+from headrace_chassis.identity.source import Network, source_of
 from headrace_chassis.paging import page_size
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     keys: SigningKeys
     api_tokens: ApiTokens
     links: DashboardLinks
+    trusted_proxies: Sequence[Network]
     features: Sequence[pb.Feature.ValueType]
     token_seconds: int
     session_seconds: int
@@ -53,17 +55,18 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
 
     @override
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
-        caller = await self._log_in(request)
+        metadata = dict(context.invocation_metadata() or ())
+        caller = await self._log_in(request, source_of(context.peer(), metadata, self.trusted_proxies))
         if (realm := self.login.realms.get(caller.method)) is not None and realm.warning:
             context.set_trailing_metadata(((WARNING_KEY, realm.warning),))
         token, expires = self.signer.access_token(caller, self.token_seconds)
         return pb.LoginResponse(access_token=token, expire_time=convert.timestamp(expires), user=convert.user(caller))
 
-    async def _log_in(self, request: pb.LoginRequest) -> Caller:
+    async def _log_in(self, request: pb.LoginRequest, source: str) -> Caller:
         match request.WhichOneof("credential"):
             case "password":
                 password = request.password
-                return await self.login.with_password(request.method, password.username, password.password)
+                return await self.login.with_password(request.method, password.username, password.password, source)
             case "token":
                 return await self.login.with_token(request.method, request.token.token)
             case None:

@@ -67,7 +67,7 @@ class Signer:
     def _sign(self, audience: str, caller: Caller, seconds: float, claims: Claims) -> tuple[str, float]:
         key = self.keys.newest()
         now = self.clock()
-        expires = int(now + seconds)
+        expires = int(now + seconds if caller.ends is None else min(now + seconds, caller.ends))
         content = {
             "iss": self.deployment,
             "aud": audience,
@@ -76,6 +76,7 @@ class Signer:
             "exp": expires,
             "groups": list(caller.groups),
             "method": caller.method,
+            **({} if caller.ends is None else {"ends": caller.ends}),
             **claims,
         }
         return jwt.encode(content, key.private_key, ALGORITHM, headers={"kid": key.key_id}), float(expires)

@@ -6,10 +6,10 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import jwt
 import redis.asyncio
@@ -20,14 +20,15 @@ from jwt.algorithms import ECAlgorithm
 from headrace import backoff
 from headrace.errors import StoreUnavailable
 from headrace_auth import keys
-from headrace_chassis.identity.seal import Seal
+from headrace_chassis.identity.seal import DeploymentKeyError, Seal
 from headrace_chassis.identity.tokens import ALGORITHM
 from headrace_chassis.logs import get_logger
 from headrace_chassis.redis import lua
 from headrace_chassis.redis.connection import store_errors
 from headrace_chassis.redis.keys import Prefix
 
-RELOAD_SECONDS = 30.0
+# So soon the keys are back in a store that was emptied. A read of unchanged keys is one small command.
+RELOAD_SECONDS = 1.0
 # Clocks of replicas differ, and a replica may sign with a key for a moment longer.
 MARGIN_SECONDS = 120
 
@@ -110,7 +111,7 @@ class SigningKeys:
         while True:
             try:
                 await self.ensure()
-            except StoreUnavailable as error:
+            except Exception as error:  # noqa: BLE001 whatever failed, the last keys stay in use
                 log.warning("signing keys not read", error=str(error), keys=len(self._keys))
                 await asyncio.sleep(next(tries))
             else:
@@ -129,10 +130,10 @@ class SigningKeys:
                 await self.reload()
 
     async def refresh(self) -> None:
-        """Read keys that another replica has created. While the store is away the last ones stay in use."""
+        """Read keys that another replica has created. While they cannot be read the last ones stay in use."""
         try:
             await self.reload()
-        except StoreUnavailable:
+        except (StoreUnavailable, DeploymentKeyError):
             if not self._keys:
                 raise
 
@@ -152,7 +153,7 @@ class SigningKeys:
             found = await self._redis.hmget(self._key, ["revision", "sealed"])
         revision, sealed = cast("list[bytes | None]", found)
         if revision is not None and sealed is not None:
-            self._keys = tuple(SigningKey(**key) for key in json.loads(self._seal.open(sealed)))
+            self._keys = tuple(map(_decode, json.loads(self._seal.open(sealed))))
             self._revision = revision.decode()
 
     async def _write(self, new: tuple[SigningKey, ...]) -> bool:
@@ -162,3 +163,8 @@ class SigningKeys:
             return False
         self._keys, self._revision = new, revision
         return True
+
+
+def _decode(content: Mapping[str, Any]) -> SigningKey:
+    """Read a key. Fields that a newer release added are left out."""
+    return SigningKey(**{one.name: content[one.name] for one in fields(SigningKey)})

@@ -1,8 +1,22 @@
 -- Counts an attempt to log in before it is made, so that simultaneous ones count too.
--- KEYS 1 attempts (string)   ARGV 1 seconds after which attempts are removed
--- Answers the attempts so far and the seconds until they are removed.
-local attempts = redis.call('INCR', KEYS[1])
-if attempts == 1 then
-  redis.call('EXPIRE', KEYS[1], ARGV[1])
+-- KEYS 1 attempts of the name from the source (string)  2 attempts of the name from unknown sources (string)
+--      3 exists if the source is known for the name (string)
+-- ARGV 1 seconds after which attempts are removed  2 maximum from a source  3 maximum from unknown sources
+-- Answers 0, or the seconds to wait if there are too many.
+local function count(key, maximum)
+  local attempts = redis.call('INCR', key)
+  if attempts == 1 then
+    redis.call('EXPIRE', key, ARGV[1])
+  end
+  if attempts > tonumber(maximum) then
+    return math.max(1, redis.call('TTL', key))
+  end
+  return 0
 end
-return {attempts, redis.call('TTL', KEYS[1])}
+
+local seconds = count(KEYS[1], ARGV[2])
+-- One source that goes on after its maximum uses up nothing of the others'.
+if seconds == 0 and redis.call('EXISTS', KEYS[3]) == 0 then
+  seconds = count(KEYS[2], ARGV[3])
+end
+return seconds
