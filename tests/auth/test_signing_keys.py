@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
@@ -101,7 +102,7 @@ async def test_with_the_store_emptied_the_keys_at_hand_go_back_into_it(redis: Re
 async def test_a_running_service_puts_them_back_soon(auth: RunningAuth, redis: Redis, eventually: Eventually) -> None:
     before = (await auth.stub.ListSigningKeys(pb.ListSigningKeysRequest())).signing_keys[0].key_id
     await redis.flushall()
-    await eventually(lambda: redis.exists(signing_keys(Prefix("headrace"))), within=10)
+    await eventually(lambda: redis.exists(KEY), within=10)
     keys = SigningKeys(
         redis,
         Prefix("headrace"),
@@ -111,6 +112,65 @@ async def test_a_running_service_puts_them_back_soon(auth: RunningAuth, redis: R
     )
     await keys.reload()
     assert keys.newest().key_id == before
+
+
+Inject = Callable[[Redis], Awaitable[object]]
+KEY = signing_keys(Prefix("headrace"))
+
+
+async def spoil(redis: Redis) -> None:
+    await redis.set(KEY, "a string")
+
+
+async def forbid(redis: Redis) -> None:
+    await redis.execute_command("ACL", "SETUSER", "default", "-hget")
+
+
+async def permit(redis: Redis) -> None:
+    await redis.execute_command("ACL", "SETUSER", "default", "+hget")
+
+
+async def follow_nobody(redis: Redis) -> None:
+    await redis.config_set("replica-serve-stale-data", "no")
+    await redis.replicaof("127.0.0.1", 1)
+
+
+async def demote(redis: Redis) -> None:
+    await redis.delete(KEY)
+    await redis.replicaof("127.0.0.1", 1)
+
+
+async def promote(redis: Redis) -> None:
+    await redis.replicaof("NO", "ONE")
+    await redis.config_set("replica-serve-stale-data", "yes")
+
+
+@pytest.mark.parametrize(
+    ("error", "inject", "restore"),
+    [
+        ("WRONGTYPE", spoil, None),
+        ("NOPERM", forbid, permit),
+        ("MASTERDOWN", follow_nobody, promote),
+        ("READONLY", demote, promote),
+    ],
+)
+async def test_the_service_survives_every_error_of_redis(
+    auth: RunningAuth, redis: Redis, eventually: Eventually, error: str, inject: Inject, restore: Inject | None
+) -> None:
+    await redis.config_resetstat()
+    await inject(redis)
+
+    async def has_happened() -> bool:
+        return f"errorstat_{error}" in await redis.info("errorstats")
+
+    try:
+        await eventually(has_happened)
+    finally:
+        if restore is not None:
+            await restore(redis)
+    await redis.delete(KEY)
+    await eventually(lambda: redis.exists(KEY))
+    assert await auth.login("ann", "ann's")
 
 
 async def test_what_a_newer_release_adds_to_a_key_is_left_out(redis: Redis, clock: Clock) -> None:

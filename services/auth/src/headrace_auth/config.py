@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +26,6 @@ class AuthSettings(ServiceSettings):
     bootstrap_token_file: Path | None = Field(
         default=None,
         description='JSON file with an API token that works without the store: {"user", "roles", "secret"}.',
-    )
-    trusted_proxies: list[IPv4Network | IPv6Network] = Field(
-        default=[IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")],
-        description="Networks of the proxies before this service, such as Envoy's. Attempts to log in are counted by "
-        "source: the last address in x-forwarded-for of calls from these networks and over unix sockets, else the "
-        "address of the peer.",
     )
     token_seconds: int = Field(default=900, ge=10, le=86_400, description="Lifetime of an access token, in seconds.")
     key_rotation_seconds: int = Field(
