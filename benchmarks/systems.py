@@ -197,8 +197,13 @@ def headrace(name: str = "headrace", checkout: Path = HERE.parent):
     with tempfile.TemporaryDirectory(prefix="hr-") as folder:
         directory = Path(folder)
         data = directory / "data"
-        # As in dask-gateway: clusters that sleep are not given up.
-        env = os.environ | {"HEADRACE_DATA_DIR": str(data), "HEADRACE_CONTROLLER_START_TIMEOUT_SECONDS": "3600"}
+        # As in dask-gateway: clusters that sleep are not given up, and one user may have any number.
+        env = os.environ | {
+            "HEADRACE_DATA_DIR": str(data),
+            "HEADRACE_CONTROLLER_START_TIMEOUT_SECONDS": "3600",
+            "HEADRACE_CONTROLLER_LIMITS__USER__CLUSTERS": "1000000",
+            "HEADRACE_CONTROLLER_LIMITS__USER__WORKERS": "1000000",
+        }
         command = [str(python), "-m", "headrace.cli", "up", "--port", str(free_port())]
         with _running(command, env, directory, (data / "gateway.json").exists, name):
             system = System(name, "headrace", python, "", env)

@@ -141,7 +141,7 @@ class Deployment:
             # Agents stay away while a restart is measured, and may not be missed meanwhile.
             "scheduler_lost_seconds": 3600,
             "worker_start_timeout_seconds": 3600,
-            "limits": {"cluster": {"workers": 20_000}},
+            "limits": {"cluster": {"workers": 20_000}, "user": {"clusters": None, "workers": None}},
             # All clusters are one user's, which nothing may slow down.
             "calls": {f"{who}_{what}": 1_000_000 for who in ("changes", "agents") for what in ("per_second", "burst")},
         }

@@ -11,11 +11,11 @@ import yaml
 from pydantic import ValidationError
 from tests.controller.builders import new_cluster
 
-from headrace.errors import QuotaExceeded
+from headrace.errors import InvalidRequest, QuotaExceeded
 from headrace.option_types import Bytes, Choice, Select, Text
 from headrace_controller.admission import Admission
 from headrace_controller.config import Settings
-from headrace_controller.model import Demand, Group, Limits
+from headrace_controller.model import Cluster, Demand, Group, Limits
 from headrace_controller.options.catalogue import Option
 from headrace_controller.profiles import Profiles, UnknownProfile, build_profiles
 
@@ -104,7 +104,7 @@ def test_settings_that_cannot_be_meant_are_refused(values: dict[str, Any], reaso
 def test_setting_one_limit_keeps_the_defaults_of_the_others() -> None:
     made = settings(limits={"cluster": {"cores": 100}, "user": {"memory_bytes": "1 TiB"}}).limits
     assert made.cluster.limits() == Limits(workers=1000, cores_milli=100_000)
-    assert made.user.limits() == Limits(memory_bytes=2**40)
+    assert made.user.limits() == Limits(clusters=100, workers=1000, memory_bytes=2**40)
 
 
 def test_a_profile_of_a_backend_that_is_not_there_is_told() -> None:
@@ -128,7 +128,7 @@ def test_the_example_of_the_documentation_is_valid() -> None:
 
 def admission(**values: Any) -> Admission:
     made = settings(**values)
-    return Admission(made.limits, build_profiles(made, {"local": []}))
+    return Admission(made.limits, build_profiles(made, {"local": []}), scheduler=made.scheduler.resources())
 
 
 def test_every_subject_is_charged_the_closest_first() -> None:
@@ -136,7 +136,7 @@ def test_every_subject_is_charged_the_closest_first() -> None:
     cluster = new_cluster(profile="gpu")
     assert list(made.limits(cluster).items()) == [
         (f"clusters/{cluster.id}", Limits(workers=1000, memory_bytes=2**50)),
-        (f"users/{cluster.owner}", Limits(clusters=3)),
+        (f"users/{cluster.owner}", Limits(clusters=3, workers=1000)),
         ("profiles/gpu", Limits(gpus=8)),
         ("deployment", Limits()),
     ]
@@ -146,9 +146,47 @@ def test_every_subject_is_charged_the_closest_first() -> None:
 def test_absurd_demands_are_refused_before_the_store_counts_with_them() -> None:
     made = admission()
     assert made.demand(new_cluster(groups=(Group(size=100_000),))) == Demand(
-        clusters=1, workers=100_000, cores_milli=100_000_000
+        clusters=1, workers=100_000, cores_milli=100_001_000, memory_bytes=2 * 2**30
     )
     with pytest.raises(QuotaExceeded, match="may have 1000 workers"):
         made.demand(new_cluster(groups=(Group(size=100_001),)))
     with pytest.raises(QuotaExceeded, match="memory_bytes"):
         made.demand(new_cluster(groups=(Group(size=2, options={"worker_memory": 2**50}),)))
+
+
+def of(**options: Any) -> Cluster:
+    """A cluster with one group of these options."""
+    return new_cluster(groups=(Group(size=1, options=options),))
+
+
+@pytest.mark.parametrize("subject", ["cluster", "user", "deployment", "profile"])
+def test_where_memory_is_limited_each_worker_has_a_limit_of_its_own(subject: str) -> None:
+    bound = {"memory_bytes": "8 GiB"}
+    values = {"profiles": {"default": {"limits": bound}}} if subject == "profile" else {"limits": {subject: bound}}
+    made = admission(**values)
+    made.check(of(worker_memory=2**30, worker_threads=1024))
+    with pytest.raises(InvalidRequest, match="because a limit on memory binds; give a size such as '2 GiB'") as caught:
+        made.check(of(worker_memory=0))
+    assert [violation.field for violation in caught.value.violations] == ["spec.worker_groups[0].options.worker_memory"]
+
+
+@pytest.mark.parametrize("subject", ["cluster", "user", "deployment", "profile"])
+def test_where_cores_are_limited_they_bound_the_threads(subject: str) -> None:
+    values = {"profiles": {"default": {"limits": {"cores": 8}}}} if subject == "profile" else {}
+    made = admission(limits={} if values else {subject: {"cores": 8}}, **values)
+    made.check(of(worker_cores=0.01, worker_threads=4))
+    made.check(of(worker_cores=2.5, worker_threads=12, worker_memory=0))
+    with pytest.raises(InvalidRequest, match=r"may be at most 4 with 0.01 worker_cores, is 5; ask for more"):
+        made.check(of(worker_cores=0.01, worker_threads=5))
+    with pytest.raises(InvalidRequest, match=r"may be at most 12 with 2.5 worker_cores"):
+        made.check(of(worker_cores=2.5, worker_threads=13))
+
+
+def test_where_nothing_is_limited_workers_may_have_any_shape() -> None:
+    admission().check(of(worker_cores=0.01, worker_threads=1024, worker_memory=0))
+
+
+def test_a_scheduler_counts_as_its_settings_say() -> None:
+    made = admission(scheduler={"cores": 0.5, "memory_bytes": "1 GiB"})
+    assert made.count(new_cluster()) == Demand(clusters=1, cores_milli=500, memory_bytes=2**30)
+    assert admission().count(new_cluster()) == Demand(clusters=1, cores_milli=1000, memory_bytes=2 * 2**30)

@@ -13,7 +13,7 @@ from tests.controller.agents.stream import Stream
 
 from headrace_controller.admission import Admission
 from headrace_controller.agents.sessions import Sessions
-from headrace_controller.config import AllLimits, LimitSettings, Settings
+from headrace_controller.config import AllLimits, Settings
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
@@ -67,7 +67,7 @@ class Replica:
 def admission() -> Admission:
     """At most 6 cores for a user; a worker has one, where its options have no other number."""
     settings = Settings(listen="127.0.0.1:0", deployment_key_file=Path("key"), backends={"fake": {}})
-    return Admission(AllLimits(user=LimitSettings(cores=6)), build_profiles(settings, {"fake": []}))
+    return Admission(AllLimits.model_validate({"user": {"cores": 6}}), build_profiles(settings, {"fake": []}))
 
 
 @pytest.fixture

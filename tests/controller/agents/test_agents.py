@@ -133,7 +133,7 @@ async def test_agents_receive_ranges_and_what_to_retire(site: Site, ann: User, e
 
 
 async def test_a_request_over_a_limit_gets_a_part_and_is_recorded_once(site: Site) -> None:
-    replica = await site.replica(limits={"user": {"cores": 6}}, worker={"cores": 2})
+    replica = await site.replica(limits={"user": {"cores": 7}}, worker={"cores": 2})
     carl = await replica.user("carl")
     name, agent, _ = await running(site, carl)
     await adapt(carl, name, 0, 50)

@@ -216,9 +216,10 @@ async def test_a_cluster_whose_logs_cannot_be_deleted_stays_until_they_can(ann: 
     await fails(ClusterNotFound, ann.get(made.name))
 
 
-@pytest.mark.parametrize("limit", [{"workers": 4}, {"cores": 8}, {"memory_bytes": "16 GiB"}, {"gpus": 4}])
+@pytest.mark.parametrize("limit", [{"workers": 4}, {"cores": 9}, {"memory_bytes": "18 GiB"}, {"gpus": 4}])
 async def test_limits_of_a_user_count_over_all_clusters(site: Site, limit: dict[str, object]) -> None:
-    replica = await site.replica(limits={"user": limit}, worker={"cores": 2, "memory_bytes": "4 GiB"})
+    worker, scheduler = {"cores": 2, "memory_bytes": "4 GiB"}, {"cores": 0.5, "memory_bytes": "1 GiB"}
+    replica = await site.replica(limits={"user": limit}, worker=worker, scheduler=scheduler)
     carl = await replica.user("carl")
     first, second = await carl.create({"worker_gpus": 1}), await carl.create({"worker_gpus": 1})
     await carl.scale(first.name, 3)
@@ -227,6 +228,20 @@ async def test_limits_of_a_user_count_over_all_clusters(site: Site, limit: dict[
     await carl.scale(second.name, 1)
     await carl.scale(first.name, 0)
     await carl.scale(second.name, 4)
+
+
+async def test_workers_that_limits_cannot_count_are_refused_in_new_and_in_old_clusters(site: Site) -> None:
+    unlimited = await site.replica()
+    carl = await unlimited.user("carl")
+    made = await carl.create({"worker_memory": 0, "worker_threads": 8})
+    await site.stop(unlimited)
+    replica = await site.replica("b", limits={"user": {"memory_bytes": "16 GiB", "cores": 8}})
+    carl = await replica.user("carl")
+    assert await wrong_fields(carl.create({"worker_memory": 0})) == {"spec.options.worker_memory"}
+    both = {"spec.options.worker_memory", "spec.options.worker_threads"}
+    assert await wrong_fields(carl.scale(made.name, 1)) == both
+    await carl.update(made.name, "spec.tags", spec=cluster_pb2.ClusterSpec(tags={"a": "b"}))
+    await carl.stop(made.name)
 
 
 async def test_limits_of_a_profile_count_over_all_its_clusters(site: Site) -> None:

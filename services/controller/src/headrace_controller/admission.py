@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil
 
-from headrace.errors import QuotaExceeded
+from headrace.errors import InvalidRequest, QuotaExceeded, Violation
 from headrace.resource_names import cluster_name, user_name
 from headrace_controller.config import AllLimits
-from headrace_controller.model import Cluster, Demand, Limits
+from headrace_controller.model import Cluster, Demand, Limits, Resources
 from headrace_controller.options import shapes
 from headrace_controller.profiles import Profiles, UnknownProfile
 from headrace_controller.store import DEPLOYMENT
@@ -19,11 +20,31 @@ MAX_WORKERS = 100_000
 MAX_MEMORY_BYTES = 2**50
 """Memory of one cluster where the settings have no limit; sums of it stay exact in the store."""
 
+_NO_MEMORY = "must be more than 0, because a limit on memory binds; give a size such as '2 GiB'"
+
 
 class Admission:
-    """The limits of a deployment."""
+    """The limits of a deployment.
 
-    def __init__(self, limits: AllLimits, profiles: Profiles) -> None:
+    Parameters
+    ----------
+    scheduler
+        What a scheduler counts as.
+    threads_per_core
+        Maximum number of threads for each core of a worker, where a limit on cores binds.
+    """
+
+    def __init__(
+        self,
+        limits: AllLimits,
+        profiles: Profiles,
+        *,
+        scheduler: Resources = shapes.NOTHING,
+        threads_per_core: int = 4,
+    ) -> None:
+        self._scheduler = scheduler
+        self._threads_per_core = threads_per_core
+        self._settings = limits
         cluster = limits.cluster.limits()
         self._cluster = replace(
             cluster,
@@ -43,9 +64,31 @@ class Admission:
             DEPLOYMENT: self._deployment,
         }
 
+    def count(self, cluster: Cluster) -> Demand:
+        """Return what a cluster counts as."""
+        return shapes.demand(cluster, self._scheduler)
+
+    def check(self, cluster: Cluster) -> None:
+        """Raise `InvalidRequest` for workers that may use more than what limits count."""
+        bounds = [self._settings.cluster.limits(), self._user, self._profile(cluster.spec.profile), self._deployment]
+        memory = any(bound.memory_bytes is not None for bound in bounds)
+        cores = any(bound.cores_milli is not None for bound in bounds)
+        violations: list[Violation] = []
+        for n, group in enumerate(cluster.spec.groups):
+            worker = shapes.shape(cluster.spec, group)
+            field = f"spec.worker_groups[{n}].options" if group.options else "spec.options"
+            if memory and not worker.resources.memory_bytes:
+                violations.append(Violation(f"{field}.worker_memory", _NO_MEMORY))
+            maximum = max(1, ceil(worker.resources.cores)) * self._threads_per_core
+            if cores and worker.threads > maximum:
+                text = f"may be at most {maximum} with {worker.resources.cores:g} worker_cores, is {worker.threads}"
+                violations.append(Violation(f"{field}.worker_threads", f"{text}; ask for more worker_cores"))
+        if violations:
+            raise InvalidRequest.of(*dict.fromkeys(violations))
+
     def demand(self, cluster: Cluster) -> Demand:
         """Return what a cluster asks for; raise `QuotaExceeded` before the store has to count with absurd numbers."""
-        demand = shapes.demand(cluster)
+        demand = self.count(cluster)
         self._check(cluster, "workers", demand.workers, MAX_WORKERS, self._cluster.workers)
         self._check(cluster, "memory_bytes", demand.memory_bytes, MAX_MEMORY_BYTES, self._cluster.memory_bytes)
         return demand

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from headrace_chassis.settings import ServiceSettings
-from headrace_controller.model import Limits
+from headrace_controller.model import Limits, Resources
 
 Key = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
@@ -21,9 +21,9 @@ class LimitSettings(BaseModel):
 
     clusters: int | None = Field(default=None, ge=0, description="Living clusters.")
     workers: int | None = Field(default=None, ge=0, description="Workers of all worker groups.")
-    cores: float | None = Field(default=None, ge=0, description="Cores of all workers.")
+    cores: float | None = Field(default=None, ge=0, description="Cores of all workers and schedulers.")
     memory_bytes: ByteSize | None = Field(
-        default=None, description="Memory of all workers, in bytes or as text such as '64 GiB'."
+        default=None, description="Memory of all workers and schedulers, in bytes or as text such as '64 GiB'."
     )
     gpus: int | None = Field(default=None, ge=0, description="GPUs of all workers.")
 
@@ -44,13 +44,22 @@ class ClusterLimitSettings(LimitSettings):
     workers: int | None = Field(default=1000, ge=0, description="Workers of all worker groups.")
 
 
+class UserLimitSettings(LimitSettings):
+    """Limits of each user."""
+
+    clusters: int | None = Field(default=100, ge=0, description="Living clusters.")
+    workers: int | None = Field(default=1000, ge=0, description="Workers of all worker groups.")
+
+
 class AllLimits(BaseModel):
     """Limits by subject."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     deployment: LimitSettings = Field(default=LimitSettings(), description="Limits of all clusters together.")
-    user: LimitSettings = Field(default=LimitSettings(), description="Limits of all clusters of one user together.")
+    user: UserLimitSettings = Field(
+        default=UserLimitSettings(), description="Limits of all clusters of one user together."
+    )
     cluster: ClusterLimitSettings = Field(default=ClusterLimitSettings(), description="Limits of each cluster.")
 
 
@@ -63,6 +72,29 @@ class WorkerDefaults(BaseModel):
     memory_bytes: ByteSize = Field(
         default=ByteSize(2 * 2**30), ge=0, description="Memory limit of a worker in bytes. 0 means no limit."
     )
+    threads_per_core: int = Field(
+        default=4,
+        ge=1,
+        description="Maximum number of threads for each core of a worker, where a limit on cores binds.",
+    )
+
+
+class SchedulerSettings(BaseModel):
+    """What a scheduler counts as, where limits bind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cores: float = Field(default=1.0, ge=0, le=1024, description="Cores that a scheduler counts as in limits.")
+    memory_bytes: ByteSize = Field(
+        default=ByteSize(2 * 2**30),
+        ge=0,
+        le=2**50,
+        description="Memory that a scheduler counts as in limits, in bytes.",
+    )
+
+    def resources(self) -> Resources:
+        """Return them as the store counts."""
+        return Resources(cores=self.cores, memory_bytes=int(self.memory_bytes))
 
 
 class OptionSettings(BaseModel):
@@ -170,4 +202,7 @@ class Settings(ServiceSettings):
         default=1, gt=0, description="Seconds between two runs of adaptive scaling."
     )
     limits: AllLimits = Field(default=AllLimits(), description="Limits of what may be promised.")
+    scheduler: SchedulerSettings = Field(
+        default=SchedulerSettings(), description="What a scheduler counts as, where limits bind."
+    )
     worker: WorkerDefaults = Field(default=WorkerDefaults(), description="Defaults of the options of workers.")

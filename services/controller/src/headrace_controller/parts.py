@@ -94,7 +94,12 @@ class Parts:
 
     @cached_property
     def admission(self) -> Admission:
-        return Admission(self.settings.limits, self.profiles)
+        return Admission(
+            self.settings.limits,
+            self.profiles,
+            scheduler=self.settings.scheduler.resources(),
+            threads_per_core=self.settings.worker.threads_per_core,
+        )
 
     @cached_property
     def authorities(self) -> Authorities:

@@ -68,6 +68,7 @@ class ClusterCommands:
             created=self._clock(),
             spec=request.spec,
         )
+        self._admission.check(cluster)
         record, created = await self._store.records.create(
             cluster,
             secrets=await self._authorities.create(cluster.id),
@@ -129,8 +130,14 @@ class ClusterCommands:
     async def _change(
         self, target: Target, caller: Caller, change: Callable[[Cluster], Cluster], event: Event
     ) -> Cluster:
+        def checked(record: Cluster) -> Cluster:
+            changed = change(record)
+            if changed.spec.groups != record.spec.groups:
+                self._admission.check(changed)
+            return changed
+
         cluster = await self._access.get(target.name, caller)
-        return await self._write(cluster, change, event, target.etag)
+        return await self._write(cluster, checked, event, target.etag)
 
     async def _write(
         self, cluster: Cluster, change: Callable[[Cluster], Cluster], event: Event, etag: str = ""

@@ -9,6 +9,8 @@ from typing import cast
 from headrace.option_types import OptionValue
 from headrace_controller.model import Cluster, Demand, Group, Resources, Spec
 
+NOTHING = Resources()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
@@ -57,14 +59,14 @@ def backend_settings(spec: Spec, group: Group | None, keys: Iterable[str]) -> di
     return {key: values[key] for key in keys if key in values}
 
 
-def demand(cluster: Cluster) -> Demand:
-    """Return what the cluster is promised with the numbers of workers that it is to have now."""
+def demand(cluster: Cluster, scheduler: Resources = NOTHING) -> Demand:
+    """Return what the cluster is promised with its scheduler and the numbers of workers that it is to have now."""
     groups = [(cluster.desired(group), shape(cluster.spec, group).resources) for group in cluster.spec.groups]
     return Demand(
         clusters=1,
         workers=sum(size for size, _ in groups),
-        cores_milli=sum(size * round(worker.cores * 1000) for size, worker in groups),
-        memory_bytes=sum(size * worker.memory_bytes for size, worker in groups),
+        cores_milli=round(scheduler.cores * 1000) + sum(size * round(worker.cores * 1000) for size, worker in groups),
+        memory_bytes=scheduler.memory_bytes + sum(size * worker.memory_bytes for size, worker in groups),
         gpus=sum(size * worker.gpus for size, worker in groups),
     )
 

@@ -17,7 +17,6 @@ from headrace_controller.backends.process import SCHEDULER, ProcessState, Proces
 from headrace_controller.identifiers import parse_worker_id
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, Event, Group, Phase, Spec, Status, WorkerId, WorkerRecord
-from headrace_controller.options import shapes
 from headrace_controller.reconciling.manifests import Manifest, ManifestSealer
 from headrace_controller.reconciling.process_table import ProcessTable
 from headrace_controller.store import Store
@@ -77,7 +76,7 @@ class Adoption:
         adopted = await self._store.records.adopt(
             cluster,
             secrets=secrets,
-            demand=shapes.demand(cluster),
+            demand=self._admission.count(cluster),
             charged_to=list(self._admission.limits(cluster)),
         )
         if adopted is None:
