@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headrace.errors import GatewayServerError
@@ -23,8 +23,9 @@ def locked(directory: Path) -> Generator[None]:
     descriptor = os.open(directory / "proxy.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock(descriptor, directory)
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # a full disk must not keep the proxy from running
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -10,8 +10,6 @@ from pathlib import Path
 from headrace_up import log_file
 from headrace_up.process import Part, Process, spawn
 
-READY_SECONDS = 30.0
-
 
 class NotReady(Exception):
     """The process ended, or took too long, before it was ready."""
@@ -35,14 +33,16 @@ class Child:
     def start(self) -> None:
         """Start the process; `ready` waits until it is ready."""
         read_end, write_end = os.pipe()
-        log = log_file.open_log(self.log)
         try:
-            self._process = spawn(self.part, self._directory, log, write_end)
+            log = log_file.open_log(self.log)
+            try:
+                self._process = spawn(self.part, self._directory, log, write_end)
+            finally:
+                os.close(log)
         except OSError:
             os.close(read_end)
             raise
         finally:
-            os.close(log)
             os.close(write_end)
         self._probe = asyncio.ensure_future(_ready(self.part, read_end))
 
@@ -52,11 +52,11 @@ class Child:
         assert self._probe
         probe, ended = self._probe, asyncio.ensure_future(self._process.wait())
         try:
-            await asyncio.wait({probe, ended}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({probe, ended}, timeout=self.part.ready_seconds, return_when=asyncio.FIRST_COMPLETED)
             if probe.done():
                 return probe.result()
             if not ended.done():
-                raise NotReady(f"was not ready within {READY_SECONDS:g} s")
+                raise NotReady(f"was not ready within {self.part.ready_seconds:g} s")
             raise NotReady(describe_end(ended.result()))
         finally:
             probe.cancel()

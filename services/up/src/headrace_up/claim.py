@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headrace.private_files import write_private
@@ -23,8 +23,9 @@ def claimed(layout: Layout, version: str) -> Generator[None]:
     try:
         _lock(descriptor, layout.data)
         _check_version(layout, version)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk must not keep headrace from running
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         try:
             yield
         finally:

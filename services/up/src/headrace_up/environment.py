@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # cryptography is imported later
 
 # Ctrl-C ends everything within three seconds.
 DRAIN_SECONDS = 0.5
+# The local backend's processes listen on this machine.
+ALLOWED_DESTINATIONS = json.dumps([{"network": "127.0.0.0/8"}])
 
 
 def auth_environment(layout: Layout, options: UpOptions, credentials: Credentials) -> dict[str, str]:
@@ -24,6 +26,7 @@ def auth_environment(layout: Layout, options: UpOptions, credentials: Credential
         "INTERNAL_LISTEN": layout.target("auth-internal"),
         "ROUTE_ADDRESS": layout.target("controller-internal"),
         "BOOTSTRAP_TOKEN_FILE": str(credentials.token.file),
+        "ALLOWED_DESTINATIONS": ALLOWED_DESTINATIONS,
     }
     if authenticators := _authenticators(options):
         settings["AUTHENTICATORS"] = json.dumps(authenticators)
@@ -65,6 +68,7 @@ def proxy_environment(layout: Layout, port: int, credentials: Credentials) -> di
         "AUTH_TARGET": layout.target("auth"),
         "AUTHZ_TARGET": layout.target("auth-internal"),
         "CONTROLLER_TARGET": layout.target("controller"),
+        "ALLOWED_DESTINATIONS": ALLOWED_DESTINATIONS,
     }
     if (allowed := connections_allowed()) is not None:
         settings["MAX_CONNECTIONS"] = _at_most(allowed, os.environ.get("HEADRACE_PROXY_MAX_CONNECTIONS", "50000"))

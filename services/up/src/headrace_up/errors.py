@@ -1,4 +1,4 @@
-"""Why `headrace up` cannot start or cannot continue. The messages are for people; nothing is left running."""
+"""Why `headrace up` cannot start. The messages are for people; of what it started, nothing is left running."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ class CannotRun(Exception):
 
 
 class GaveUp(Exception):
-    """A part of the system keeps dying; the message carries the end of its log."""
+    """A part of the system is never ready; the message carries the end of its log."""

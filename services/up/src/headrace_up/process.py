@@ -41,12 +41,18 @@ class Part:
         Its environment variables.
     probe
         Returns when the part is ready. Without it, the part writes "ready" to the descriptor in HEADRACE_READY_FD.
+    ready_seconds
+        It is started again if it is not ready by then.
+    repair
+        Runs, as a process of its own, after the part was not ready. It prints what it has repaired.
     """
 
     name: str
     main: Callable[[], object]
     environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     probe: Callable[[], Awaitable[None]] | None = None
+    ready_seconds: float = 30.0
+    repair: Callable[[], None] | None = None
 
 
 def command(arguments: Sequence[str]) -> Callable[[], NoReturn]:
@@ -143,7 +149,12 @@ def spawn(part: Part, directory: Path, log: int, ready: int | None = None) -> Pr
             _run(prepare, part.main)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return Process(pid)
+    try:
+        return Process(pid)
+    except OSError:  # such as too many open files
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _run(prepare: Callable[[], None], main: Callable[[], object]) -> NoReturn:

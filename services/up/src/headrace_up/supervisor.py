@@ -1,4 +1,7 @@
-"""Keeps parts running: starts a part that died again, and gives up on one that keeps dying."""
+"""Keeps parts running: a part that ended is started again, however often that is necessary.
+
+Only a part that is never ready in the first place is given up: then a person waits for the start.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,11 @@ from headrace_up.errors import GaveUp
 from headrace_up.layout import Layout
 from headrace_up.process import Part, Process, spawn
 
-QUICK_SECONDS = 5.0  # a part that dies sooner than this after its start dies quickly
-QUICK_DEATHS = 5
+HEALTHY_SECONDS = 5.0  # a part that has run for as long after it was ready has not failed in a row
+ATTEMPTS = 5  # of the first start
+EXPLAINED_FAILURES = 4  # after as many in a row, the end of the log is shown
+LONGEST_PAUSE = 30.0
+REPAIR_SECONDS = 600.0
 
 
 class Supervisor:
@@ -37,12 +43,12 @@ class Supervisor:
         for part in parts:
             child = self.children[part.name] = Child(part, self.log(part), self._layout.data)
             log_file.rotate(child.log)
-            child.start()
+            error = _try_to_start(child)
             ready = self._ready[part.name] = asyncio.get_running_loop().create_future()
-            self._tasks[part.name] = asyncio.create_task(self._keep(child, ready), name=part.name)
+            self._tasks[part.name] = asyncio.create_task(self._keep(child, ready, error), name=part.name)
 
     async def ready(self) -> None:
-        """Wait until all parts are ready; raise GaveUp if one of them cannot be kept running."""
+        """Wait until all parts are ready; raise GaveUp if one of them is not at its first start."""
         everything = asyncio.gather(*self._ready.values())
         try:
             await asyncio.wait({everything, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
@@ -70,16 +76,13 @@ class Supervisor:
         except TimeoutError:
             process.kill()
             return await process.wait()
+        finally:
+            if not process.running:
+                self._launched.remove(process)
 
     def log(self, part: Part) -> Path:
         """Return the log file of a part."""
         return self._layout.logs / f"{part.name}.log"
-
-    async def watch(self) -> None:
-        """Raise GaveUp as soon as a part cannot be kept running; never returns."""
-        while True:
-            await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
-            self._raise_failure()
 
     async def stop(self, names: Iterable[str], within: float) -> None:
         """Stop parts side by side; kill those that have not ended in time, and all that were launched."""
@@ -98,28 +101,53 @@ class Supervisor:
         for process in self._launched:
             process.kill()
 
-    async def _keep(self, child: Child, ready: asyncio.Future[None]) -> None:
-        """Keep a child running that has been started."""
-        quick, pauses, started = 0, delays(), self._clock()
+    async def _keep(self, child: Child, ready: asyncio.Future[None], error: str | None) -> None:
+        """Keep a child running. `error` is why it could not be started, if it could not."""
+        failures, pauses = 0, delays(longest=LONGEST_PAUSE)
         while True:
-            try:
-                await child.ready()
-                self._report_ready(child, ready, started)
-                end = describe_end(await child.wait())
-            except NotReady as error:
-                end = str(error)
-                await child.stop(within=0)
-            if self._clock() - started >= QUICK_SECONDS:
-                quick, pauses = 0, delays()
-            quick += 1
-            if quick >= QUICK_DEATHS:
-                tail = child.log_tail() or "(empty)"
-                name = child.part.name
-                raise GaveUp(f"{name} {end}, {quick} times in a row\n--- the end of {child.log} ---\n{tail}")
-            self._console.warn(f"{child.part.name} {end}; starting it again")
-            await asyncio.sleep(next(pauses))
             started = self._clock()
-            child.start()
+            if error is None:
+                end, healthy = await self._follow(child, ready, started)
+                if healthy:
+                    failures, pauses = 0, delays(longest=LONGEST_PAUSE)
+            else:
+                end = error
+            failures += 1
+            if failures >= ATTEMPTS and not ready.done():
+                raise GaveUp(f"{child.part.name} {end}, {failures} times in a row{_end_of_log(child)}")
+            pause = next(pauses)
+            self._report_failure(child, end, failures, pause)
+            await asyncio.sleep(pause)
+            error = _try_to_start(child)
+
+    async def _follow(self, child: Child, ready: asyncio.Future[None], started: float) -> tuple[str, bool]:
+        """Wait for the end of a child; return how it ended, and whether it was healthy before."""
+        since = None
+        try:
+            await child.ready()
+            since = self._clock()
+            self._report_ready(child, ready, started)
+            end = describe_end(await child.wait())
+        except NotReady as error:
+            end = str(error)
+            await child.stop(within=0)
+            await self._repair(child.part)
+        except Exception as error:  # noqa: BLE001 - one child's trouble must not end the others
+            end = f"failed ({type(error).__name__}: {error})"
+            await child.stop(within=0)
+        return end, since is not None and self._clock() - since >= HEALTHY_SECONDS
+
+    async def _repair(self, part: Part) -> None:
+        if part.repair is None:
+            return
+        repair = Part(name=f"{part.name}-repair", main=part.repair, environment=part.environment)
+        log_file.rotate(self.log(repair))
+        try:
+            await self.run_once(repair, REPAIR_SECONDS)
+        except OSError as error:
+            self._console.warn(f"{repair.name} cannot be started ({error})")
+        if said := log_file.tail(self.log(repair)):
+            self._console.warn(said)
 
     def _report_ready(self, child: Child, ready: asyncio.Future[None], started: float) -> None:
         if ready.done():
@@ -128,7 +156,33 @@ class Supervisor:
             self._console.ready(child.part.name)
             ready.set_result(None)
 
+    def _report_failure(self, child: Child, end: str, failures: int, pause: float) -> None:
+        """Print the first failure, the second, the fourth, and so on: at intervals that grow."""
+        name = child.part.name
+        if failures & (failures - 1):
+            return
+        if failures < EXPLAINED_FAILURES:
+            self._console.warn(f"{name} {end}; starting it again")
+            return
+        self._console.warn(
+            f"{name} {end}, {failures} times in a row; clusters compute on, the next attempt is in {pause:.1f} s"
+            f"{_end_of_log(child)}"
+        )
+
     def _raise_failure(self) -> None:
         for task in self._tasks.values():
             if task.done() and not task.cancelled() and (failure := task.exception()):
                 raise failure
+
+
+def _try_to_start(child: Child) -> str | None:
+    """Start a child; return why it cannot be started, such as a lack of memory or of process ids."""
+    try:
+        child.start()
+    except Exception as error:  # noqa: BLE001 - one child's trouble must not end the others
+        return f"cannot be started ({error})"
+    return None
+
+
+def _end_of_log(child: Child) -> str:
+    return f"\n--- the end of {child.log} ---\n{child.log_tail() or '(empty)'}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace._target.local_gateway import FILE_NAME, LocalGateway
+from headrace_chassis import log_limit
 from headrace_up import log_file
 from headrace_up.console import Console
 from headrace_up.envoy import envoy_part
@@ -33,6 +34,7 @@ CLUSTERS_SECONDS = 1.2
 SERVICE_SECONDS = 0.8
 ONCE_SECONDS = 15.0
 LOG_CHECK_SECONDS = 30.0
+LOG_BYTES = 20 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,15 @@ class System:
         self._parts = parts
         self._supervisor = Supervisor(layout, console)
         self._gateway: LocalGateway | None = None
+        self._found_clusters = False
+        self._keep_clusters = options.keep_clusters
 
     async def run(self) -> None:
-        """Start everything and keep it running; raise GaveUp or CannotRun. Runs until cancelled."""
+        """Start everything and keep it running; raise GaveUp or CannotRun if it cannot be started.
+
+        Runs until cancelled.
+        """
+        self._found_clusters = bool(tagged_processes(self._layout.data))
         self._remove_gateway_file()
         port = free_port(self._options.port)
         # These two start while this process imports the services, and whatever is imported within functions.
@@ -77,14 +85,18 @@ class System:
         await self._supervisor.ready()
         self._gateway = self._write_gateway_file(port, credentials)
         self._greet(self._gateway.address)
-        await asyncio.gather(self._supervisor.watch(), self._truncate_logs())
+        await self._limit_logs()
 
-    async def stop(self) -> None:
-        """Stop clusters, services with Envoy, and Valkey, in this order; kill those that do not end in time."""
+    async def stop(self, *, requested: bool) -> None:
+        """Stop clusters, services with Envoy, and Valkey, in this order; kill those that do not end in time.
+
+        Only a person's request ends clusters: those of a system that failed compute on, and the next one adopts them.
+        """
+        self._keep_clusters |= not requested and (self._found_clusters or self._gateway is not None)
         self._remove_gateway_file()
         services = [name for name in self._supervisor.children if name != "valkey"]
         try:
-            if self._gateway and not self._options.keep_clusters:
+            if self._gateway and not self._keep_clusters:
                 await self._stop_clusters(self._gateway.token)
         finally:  # whatever fails, such as a data directory that was removed: nothing may be left running
             await self._supervisor.stop(services, SERVICE_SECONDS)
@@ -92,7 +104,7 @@ class System:
             self._sweep()
 
     def kill(self) -> None:
-        """Kill everything, now."""
+        """Kill everything, now, as a person requests."""
         self._remove_gateway_file()
         self._supervisor.kill()
         self._sweep()
@@ -147,14 +159,18 @@ class System:
                 "DEVELOPMENT MODE: everybody on this machine can log in under any name without a password"
             )
 
-    async def _truncate_logs(self) -> None:
+    async def _limit_logs(self) -> None:
+        """Limit the logs of all parts, Envoy's included; runs until cancelled."""
         while True:
             await asyncio.sleep(LOG_CHECK_SECONDS)
-            log_file.truncate_grown(child.log for child in self._supervisor.children.values())
+            for log in self._layout.logs.glob("*.log"):
+                log_limit.enforce(log, LOG_BYTES, LOG_BYTES // 2)
 
     def _sweep(self) -> None:
         """Kill the processes of clusters that are left, unless clusters are kept."""
-        if self._options.keep_clusters:
+        if self._keep_clusters:
+            if not self._options.keep_clusters:
+                self._console.warn("clusters that were running compute on; the next `headrace up` adopts them")
             return
         if left := kill_all(lambda: tagged_processes(self._layout.data)):
             self._console.warn(f"these processes cannot be killed: {', '.join(map(str, left))}")

@@ -53,7 +53,7 @@ async def _run(system: System, console: Console) -> None:
             running.cancel()
             stopping.cancel()
             ends = await asyncio.gather(running, return_exceptions=True)
-            await system.stop()
+            await system.stop(requested=stop_requested.is_set())
         for end in ends:
             if isinstance(end, Exception):
                 raise end

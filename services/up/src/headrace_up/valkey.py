@@ -10,8 +10,10 @@ from pathlib import Path
 from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout
 from headrace_up.process import Part, command
+from headrace_up.valkey_repair import repair
 
 PROBE_SECONDS = 0.01
+LOAD_SECONDS = 600.0
 
 
 def valkey_part(layout: Layout, environment: Mapping[str, str]) -> Part:
@@ -42,6 +44,8 @@ def valkey_part(layout: Layout, environment: Mapping[str, str]) -> Part:
         main=command([str(_binary()), *arguments]),
         environment=environment,
         probe=lambda: _answers(layout.socket("valkey")),
+        ready_seconds=LOAD_SECONDS,
+        repair=lambda: repair(layout.valkey / "appendonlydir", layout.logs / "valkey.log", _binary()),
     )
 
 

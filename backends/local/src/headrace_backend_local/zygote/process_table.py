@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headrace.v1.enums import ExitCause
 from headrace_backend_local.protocol import Changed, Forgotten, LaunchSpec, Report, Warm
-from headrace_backend_local.zygote import adoption, log_limit
+from headrace_backend_local.zygote import adoption
 from headrace_backend_local.zygote.agent import Agent
 from headrace_backend_local.zygote.child import Child
 from headrace_backend_local.zygote.exits import OutOfMemory, explain
@@ -20,6 +20,7 @@ from headrace_backend_local.zygote.spawn import CannotStart, spawn
 from headrace_backend_local.zygote.start_queue import StartQueue
 from headrace_backend_local.zygote.terminations import Terminations
 from headrace_backend_local.zygote.warm_pool import WarmPool
+from headrace_chassis import log_limit
 from headrace_controller.backends.process import ProcessKey, Role
 
 log = logging.getLogger("headrace.zygote")
@@ -103,7 +104,7 @@ class ProcessTable:
         self._out_of_memory.refresh()
         for record in self._all():
             if record.child and record.live:
-                log_limit.enforce(record.log)
+                log_limit.enforce(Path(record.log))
 
     def close(self) -> None:
         """Ends the processes in standby."""
