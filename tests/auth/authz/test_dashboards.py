@@ -8,6 +8,7 @@ from http.cookies import SimpleCookie
 
 import pytest
 from argon2 import PasswordHasher
+from tests.auth.authz.conftest import know
 from tests.auth.conftest import change_user
 from tests.auth.running import Metadata, RunningAuth, failure, route, running_auth
 from tests.conftest import Eventually
@@ -267,3 +268,24 @@ async def test_logins_being_checked_do_not_hold_up_dashboards(
     assert (await auth.ask("/clusters/c1/status", authorization=header(ann))).status == 200
     assert not all(login.done() for login in logins)
     await asyncio.gather(*logins)
+
+
+async def test_routes_that_cannot_be_read_stop_nothing(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata, eventually: Eventually
+) -> None:
+    known.send(route("a/b", "ann"), route("c" * 100_000, "ann"), route("c8", "a/b"), route("c9", "ann"))
+    await know(auth, known, eventually)
+    statuses = {
+        c: (await auth.ask(f"/clusters/{c}/status", authorization=header(ann))).status for c in ("c1", "c8", "c9")
+    }
+    assert statuses == {"c1": 200, "c8": 403, "c9": 200}
+    assert len(known.subscriptions) == 1
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254:80", "127.0.0.1:8787", "[::ffff:10.0.0.7]:80", "metadata:80"])
+async def test_a_dashboard_where_no_route_may_lead_is_none(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata, eventually: Eventually, address: str
+) -> None:
+    known.send(route("c1", "ann", address))
+    await know(auth, known, eventually)
+    assert (await auth.ask("/clusters/c1/status", authorization=header(ann))).status == 503

@@ -15,7 +15,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 from pydantic import ValidationError
 from tests.proxy.conftest import replace
-from tests.proxy.running_proxy import environment
+from tests.proxy.running_proxy import environment, read_settings
 
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.bootstrap import admin_socket, bootstrap
@@ -28,12 +28,14 @@ EXTENSIONS = (
     "filters.http.ext_authz.v3.ext_authz",
     "filters.http.header_mutation.v3.header_mutation",
     "filters.http.local_ratelimit.v3.local_rate_limit",
+    "filters.http.rbac.v3.rbac",
     "filters.http.router.v3.router",
     "filters.http.upstream_codec.v3.upstream_codec",
     "filters.listener.tls_inspector.v3.tls_inspector",
     "filters.network.http_connection_manager.v3.http_connection_manager",
     "filters.network.sni_cluster.v3.sni_cluster",
     "filters.network.tcp_proxy.v3.tcp_proxy",
+    "rbac.matchers.upstream_ip_port.v3.upstream_ip_port_matcher",
     "resource_monitors.downstream_connections.v3.downstream_connections",
     "transport_sockets.tls.v3.tls",
     "upstreams.http.v3.http_protocol_options",
@@ -52,7 +54,7 @@ def any_settings(settings: dict[str, str], request: pytest.FixtureRequest) -> Se
     if request.param == "mutual TLS":
         certificate, key = settings["public_certificate_file"], settings["public_key_file"]
         settings |= {"tls_certificate_file": certificate, "tls_key_file": key, "tls_ca_file": certificate}
-    return Settings.model_validate({**settings, "http_services": services})
+    return read_settings({**settings, "http_services": json.dumps(services)})
 
 
 def test_envoy_accepts_it(any_settings: Settings) -> None:
@@ -75,7 +77,7 @@ def test_it_knows_of_no_cluster_so_that_the_listener_never_changes(any_settings:
 
 
 def test_nothing_of_envoy_listens_on_the_network_but_the_public_port(settings: dict[str, str]) -> None:
-    config = json.dumps(bootstrap(Settings.model_validate(settings)))
+    config = json.dumps(bootstrap(read_settings(settings)))
     assert config.count('"socket_address"') == 1
     assert '"mode": 384' in config
 
@@ -83,7 +85,7 @@ def test_nothing_of_envoy_listens_on_the_network_but_the_public_port(settings: d
 def test_a_directory_with_a_long_path_goes_without_the_admin_socket(settings: dict[str, str]) -> None:
     far = Path("/", *["directory"] * 12)
     assert admin_socket(far) is None
-    assert "admin" not in bootstrap(Settings.model_validate(settings | {"state_directory": str(far)}))
+    assert "admin" not in bootstrap(read_settings(settings | {"state_directory": str(far)}))
 
 
 def command(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -97,7 +99,7 @@ def test_a_command_writes_what_envoy_is_started_with_and_prints_where(settings: 
     assert done.returncode == 0, done.stderr
     path = Path(settings["state_directory"], "bootstrap.json")
     assert done.stdout == f"{path}\n"
-    assert json.loads(path.read_text()) == bootstrap(Settings.model_validate(settings))
+    assert json.loads(path.read_text()) == bootstrap(read_settings(settings))
     assert secret_path(Path(settings["state_directory"])).exists()
 
 
@@ -147,4 +149,4 @@ def test_wrong_settings_are_explained(
 def test_two_http_services_with_one_prefix_are_refused(settings: dict[str, str]) -> None:
     services = [{"name": name, "prefix": "/api/", "target": "unix:/x"} for name in ("one", "two")]
     with pytest.raises(ValidationError, match="needs a name and a prefix of its own"):
-        Settings.model_validate({**settings, "http_services": services})
+        read_settings({**settings, "http_services": json.dumps(services)})

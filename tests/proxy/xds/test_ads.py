@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack
 
 import grpc
 import pytest
-from tests.proxy.conftest import SUFFIX
+from tests.proxy.conftest import ANYWHERE, SUFFIX
 from tests.proxy.fake_envoy import FakeEnvoy
+from tests.proxy.running_proxy import read_settings
 
 from headrace_chassis.routes import Route
-from headrace_proxy.config import Settings
 from headrace_proxy.xds.ads import start_xds_server
 from headrace_proxy.xds.distribution import Distribution
 from headrace_proxy.xds.node_session import CHUNK
@@ -21,7 +21,7 @@ from headrace_proxy.xds.upstream import UpstreamTemplate
 
 Eventually = Callable[..., Awaitable[None]]
 Connect = Callable[..., Awaitable[FakeEnvoy]]
-TEMPLATE = UpstreamTemplate.create(SUFFIX, 100)
+TEMPLATE = UpstreamTemplate.create(SUFFIX, 100, ANYWHERE)
 
 
 def snapshot(count: int, version: str = "1") -> Snapshot:
@@ -32,7 +32,7 @@ def snapshot(count: int, version: str = "1") -> Snapshot:
 @pytest.fixture
 async def distribution(settings: dict[str, str]) -> AsyncIterator[Distribution]:
     distribution = Distribution()
-    server = await start_xds_server(Settings.model_validate(settings), distribution)
+    server = await start_xds_server(read_settings(settings), distribution)
     yield distribution
     await server.stop(None)
 

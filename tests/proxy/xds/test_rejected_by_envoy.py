@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
-from tests.proxy.conftest import SUFFIX
+from tests.proxy.conftest import ANYWHERE, SUFFIX
 from tests.proxy.fake_scheduler import FakeScheduler, connect
-from tests.proxy.running_proxy import RunningEnvoy
+from tests.proxy.running_proxy import RunningEnvoy, read_settings
 
 from headrace_chassis.routes import Route
-from headrace_proxy.config import Settings
 from headrace_proxy.xds.ads import start_xds_server
 from headrace_proxy.xds.distribution import Distribution
 from headrace_proxy.xds.messages import UPSTREAM_TYPE, DeltaResource, Upstream
@@ -25,7 +24,7 @@ Eventually = Callable[..., Awaitable[None]]
 async def distribution(settings: dict[str, str]) -> AsyncIterator[Distribution]:
     """A control plane with a real Envoy, without the rest of the service."""
     distribution = Distribution()
-    server = await start_xds_server(Settings.model_validate(settings), distribution)
+    server = await start_xds_server(read_settings(settings), distribution)
     envoy = await RunningEnvoy.start(settings)
     yield distribution
     await envoy.kill()
@@ -40,7 +39,7 @@ async def test_it_is_set_aside_and_the_rest_is_served(
 ) -> None:
     scheduler = await start_scheduler("good")
     routes = [Route(cluster=f"c{n}", scheduler_address=scheduler.address) for n in range(30)]
-    good = Snapshot(UpstreamTemplate.create(SUFFIX, 100)).updated("1", routes)
+    good = Snapshot(UpstreamTemplate.create(SUFFIX, 100, ANYWHERE)).updated("1", routes)
     serial = distribution.publish(_with_a_bad_one(good))
     await eventually(lambda: distribution.in_use == serial)
     assert distribution.rejected() == {"bad"}

@@ -51,7 +51,7 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
     realms = create_realms(settings.authenticators, bootstrap, stack)
     api_tokens = ApiTokens(ApiTokenStore(redis, prefix), _secrets(settings), realms)
 
-    routes, link_users = RouteTable(), LinkUsers(realms)
+    routes, link_users = RouteTable(settings.destinations), LinkUsers(realms)
     authorizer = Authorizer(signer, routes, Credentials(signer, api_tokens), link_users, settings.session_seconds)
     servicer = AuthServicer(
         login=Login(realms, api_tokens, Throttle(redis, prefix), LoginQueue()),

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from headrace_auth.authenticators.base import AuthenticatorSettings
 from headrace_auth.authenticators.registry import read_settings
+from headrace_chassis.destinations import Destination, Destinations
 from headrace_chassis.settings import OptionalAddress, ServiceSettings
 
 
@@ -47,3 +48,13 @@ class AuthSettings(ServiceSettings):
         default="",
         description="Internal gRPC address of the controller, for the routes of dashboards. Empty: no dashboards.",
     )
+    allowed_destinations: tuple[Destination, ...] = Field(
+        default=(),
+        description="Where dashboards may be, whatever agents report; the proxy's setting of this name explains it, "
+        "and needs the same value.",
+    )
+
+    @property
+    def destinations(self) -> Destinations:
+        own = (self.listen, self.internal_listen, self.metrics_listen, self.route_address, self.auth_address)
+        return Destinations.of(self.allowed_destinations, own)

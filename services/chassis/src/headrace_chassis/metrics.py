@@ -23,6 +23,7 @@ LEASE_TICK_FAILURES = Counter("headrace_lease_tick_failures", "Failed rounds of 
 KEY_REFRESH_FAILURES = Counter("headrace_key_refresh_failures", "Failed reads of the signing keys from auth.")
 
 ROUTES_CONNECTED = Gauge("headrace_routes_connected", "1 while the controller's routes are being followed, else 0.")
+ROUTES_SET_ASIDE = Counter("headrace_routes_set_aside", "Routes that could not be read or used and were left out.")
 
 
 @contextmanager

@@ -99,7 +99,8 @@ class RouteWatch:
                 self._receive(message)
         except grpc.aio.AioRpcError as error:
             return error.details() or error.code().name
-        except asyncio.InvalidStateError as error:
+        except Exception as error:
+            log.exception("the controller's routes cannot be used")
             return str(error)
         return "the controller ended the stream"
 

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.access import Access, Share
+from headrace.errors import InvalidRequest
 from headrace.internal.v1 import route_service_pb2 as pb
-from headrace.resource_names import cluster_name, user_name
+from headrace.resource_names import cluster_name, last_part, user_name
 from headrace.v1 import cluster_pb2, right_pb2
 from headrace.v1.enums import Right
+from headrace_chassis import metrics
+from headrace_chassis.logs import get_logger
+
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +30,12 @@ class Route:
 
     @classmethod
     def from_message(cls, message: pb.Route) -> Route:
-        """Read a message. A name of another form than the contract's stays as it is and belongs to nobody."""
-        return cls(
-            cluster=message.cluster.removeprefix("clusters/"),
+        """Read a message; raise ValueError or `InvalidRequest`.
+
+        The name of an owner or a group of another form than the contract's stays as it is and belongs to nobody.
+        """
+        route = cls(
+            cluster=last_part(message.cluster, "clusters"),
             access=Access(
                 owner=message.owner.removeprefix("users/"),
                 groups=tuple(group.removeprefix("groups/") for group in message.groups),
@@ -36,6 +44,9 @@ class Route:
             scheduler_address=message.scheduler_address,
             dashboard_address=message.dashboard_address,
         )
+        if message.shares:
+            route.to_message()  # a time beyond what can be written again would stop whoever keeps the routes
+        return route
 
     def to_message(self) -> pb.Route:
         return pb.Route(
@@ -59,11 +70,22 @@ class RouteChange:
 
     @classmethod
     def from_message(cls, message: pb.WatchRoutesResponse) -> RouteChange:
+        """Read a message. Routes that cannot be read count as removed: they must not stop those of other clusters."""
+        routes, bad = list[Route](), dict[str, str]()
+        for route in message.routes:
+            try:
+                routes.append(Route.from_message(route))
+            except (InvalidRequest, ValueError) as error:
+                bad[route.cluster.removeprefix("clusters/")] = str(error)
+        if bad:
+            metrics.ROUTES_SET_ASIDE.inc(len(bad))
+            cluster, fault = next(iter(bad.items()))
+            log.warning("routes cannot be read", routes=len(bad), cluster=cluster[:80], fault=fault)
         return cls(
             version=message.version,
             snapshot=message.snapshot,
-            routes=tuple(Route.from_message(route) for route in message.routes),
-            removed=tuple(name.removeprefix("clusters/") for name in message.removed),
+            routes=tuple(routes),
+            removed=(*(name.removeprefix("clusters/") for name in message.removed), *bad),
         )
 
     def to_message(self) -> pb.WatchRoutesResponse:

@@ -20,7 +20,7 @@ from headrace_proxy.xds.upstream import UpstreamTemplate
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     stack.enter_context(locked(settings.state_directory))
     distribution = Distribution()
-    template = UpstreamTemplate.create(settings.sni_suffix, settings.cluster_connections)
+    template = UpstreamTemplate.create(settings.sni_suffix, settings.cluster_connections, settings.destinations)
     table = RouteTable(template, RouteFile(settings.state_directory))
     if (last := table.restore()) is not None:
         distribution.publish(last, restored=True)

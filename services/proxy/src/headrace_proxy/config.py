@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_settings import SettingsConfigDict
 
 from headrace_chassis.addresses import is_loopback, unix_path
+from headrace_chassis.destinations import Destination, Destinations
 from headrace_chassis.settings import Address, ServiceSettings
 
 DNS_LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
@@ -80,6 +81,12 @@ class Settings(ServiceSettings):
         description="The TLS server name of a cluster is <cluster id>.<sni_suffix>.",
     )
 
+    allowed_destinations: tuple[Destination, ...] = Field(
+        default=(),
+        description="Where routes may lead, whatever agents report: list of network and ports. Empty: everywhere but "
+        "to this machine's loopback addresses. Never to link-local and multicast addresses, clouds' metadata services "
+        "and headrace's own ports. auth needs the same value.",
+    )
     max_connections: int = Field(
         default=50_000, ge=1, description="Maximum number of open connections to the public port."
     )
@@ -95,6 +102,27 @@ class Settings(ServiceSettings):
     handshake_timeout_seconds: float = Field(
         default=10, gt=0, le=60, description="Seconds within which a TLS handshake with the public port must end."
     )
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """Addresses of headrace's listeners and services, as far as the proxy knows them."""
+        return (
+            self.public_listen,
+            self.xds_listen,
+            self.auth_target,
+            self.authz_target,
+            self.controller_target,
+            self.route_address,
+            self.auth_address,
+            self.listen,
+            self.internal_listen,
+            self.metrics_listen,
+            *(service.target for service in self.http_services),
+        )
+
+    @property
+    def destinations(self) -> Destinations:
+        return Destinations.of(self.allowed_destinations, self.own_addresses)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

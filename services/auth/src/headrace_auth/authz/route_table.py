@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headrace_auth import metrics
+from headrace_chassis.destinations import BadDestination, Destinations
+from headrace_chassis.logs import get_logger
+from headrace_chassis.metrics import ROUTES_SET_ASIDE
 from headrace_chassis.routes import Route, RouteChange
+
+log = get_logger()
 
 
 class RouteTable:
-    """The last known routes by cluster. Until the first snapshot it knows nothing, and nobody may pass."""
+    """The last known routes by cluster. Until the first snapshot it knows nothing, and nobody may pass.
 
-    def __init__(self) -> None:
+    A dashboard where no route may lead counts as none.
+    """
+
+    def __init__(self, destinations: Destinations) -> None:
+        self._destinations = destinations
         self._routes: dict[str, Route] = {}
         self.is_known = False
 
@@ -21,6 +32,17 @@ class RouteTable:
             self._routes.clear()
         for cluster in change.removed:
             self._routes.pop(cluster, None)
-        self._routes.update((route.cluster, route) for route in change.routes)
+        self._routes.update((route.cluster, self._checked(route)) for route in change.routes)
         self.is_known = True
         metrics.ROUTES.set(len(self._routes))
+
+    def _checked(self, route: Route) -> Route:
+        if not route.dashboard_address:
+            return route
+        try:
+            self._destinations.read(route.dashboard_address)
+        except BadDestination as error:
+            ROUTES_SET_ASIDE.inc()
+            log.warning("dashboard cannot be served", cluster=route.cluster, fault=str(error))
+            return replace(route, dashboard_address="")
+        return route

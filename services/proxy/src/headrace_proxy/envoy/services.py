@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from headrace_chassis.addresses import host_port, unix_path
+from headrace_chassis.destinations import Destination, Destinations
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.parts import BUFFER_BYTES, Config, extension, typed, upstream_keepalive
 
@@ -69,7 +70,9 @@ def _dashboards(settings: Settings) -> Config:
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "circuit_breakers": _caps(connections=settings.max_connections, requests=settings.max_connections),
         "upstream_connection_options": upstream_keepalive(),
-        "typed_extension_protocol_options": _http_options({"http_protocol_options": {}}, _hide_destination()),
+        "typed_extension_protocol_options": _http_options(
+            {"http_protocol_options": {}}, [_check_destination(settings.destinations), *_hide_destination()]
+        ),
     }
 
 
@@ -81,6 +84,32 @@ def _caps(*, connections: int, requests: int) -> Config:
         "max_retries": 100,
     }
     return {"thresholds": [threshold]}
+
+
+def _check_destination(destinations: Destinations) -> Config:
+    """A second look at what auth has checked, once Envoy has read the address and before it connects."""
+    refused: Config = {"or_rules": {"rules": [_leads_to(each) for each in destinations.refused]}}
+    allowed: Config = {"or_rules": {"rules": [_leads_to(each) for each in destinations.allowed]}}
+    permission = {"and_rules": {"rules": [{"not_rule": refused}, *[allowed] * bool(destinations.allowed)]}}
+    policy = {"permissions": [permission], "principals": [{"any": True}]}
+    return extension(
+        "envoy.filters.http.upstream_rbac",
+        "envoy.extensions.filters.http.rbac.v3.RBAC",
+        {"rules": {"action": "ALLOW", "policies": {"destinations": policy}}},
+    )
+
+
+def _leads_to(destination: Destination) -> Config:
+    network, ports = destination.network, destination.port_range
+    matcher = extension(
+        "envoy.rbac.matchers.upstream_ip_port",
+        "envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher",
+        {
+            "upstream_ip": {"address_prefix": str(network.network_address), "prefix_len": network.prefixlen},
+            "upstream_port_range": {"start": ports.start, "end": ports.stop},
+        },
+    )
+    return {"matcher": matcher}
 
 
 def _hide_destination() -> list[Config]:

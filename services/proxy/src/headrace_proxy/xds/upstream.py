@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
+from headrace_chassis.destinations import BadDestination, Destinations
 from headrace_chassis.routes import Route
 from headrace_proxy.envoy.parts import BUFFER_BYTES, upstream_keepalive
 from headrace_proxy.xds.messages import Upstream
@@ -25,10 +25,11 @@ class UpstreamTemplate:
     """What the upstreams of all schedulers have in common."""
 
     sni_suffix: str
+    destinations: Destinations
     defaults: Message = field(repr=False)
 
     @classmethod
-    def create(cls, sni_suffix: str, cluster_connections: int) -> UpstreamTemplate:
+    def create(cls, sni_suffix: str, cluster_connections: int, destinations: Destinations) -> UpstreamTemplate:
         threshold = {"max_connections": cluster_connections, "max_pending_requests": cluster_connections}
         defaults = {
             "type": "STATIC",
@@ -38,7 +39,7 @@ class UpstreamTemplate:
             # Envoy's defaults (1024) refuse connections that a busy cluster needs.
             "circuit_breakers": {"thresholds": [threshold]},
         }
-        return cls(sni_suffix, ParseDict(defaults, Upstream()))
+        return cls(sni_suffix, destinations, ParseDict(defaults, Upstream()))
 
     def name(self, cluster: str) -> str:
         """Name of a cluster's upstream: the server name (SNI) that its clients send."""
@@ -54,7 +55,10 @@ class UpstreamTemplate:
             raise BadRoute(f"cluster id {route.cluster[:80]!r} is not a DNS label")
         if not route.scheduler_address:
             return None
-        ip, port = parse_address(route.scheduler_address)
+        try:
+            ip, port = self.destinations.read(route.scheduler_address)
+        except BadDestination as error:
+            raise BadRoute(f"scheduler: {error}") from None
         name = self.name(route.cluster)
         endpoint = {"address": {"socket_address": {"address": ip, "port_value": port}}}
         upstream = Upstream(
@@ -65,16 +69,3 @@ class UpstreamTemplate:
         )
         upstream.MergeFrom(self.defaults)
         return upstream
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Read ``ip:port`` or ``[ip]:port``; raise BadRoute."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) < 65536:
-        raise BadRoute(f"scheduler address {text[:80]!r} is not of the form ip:port")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    try:
-        return str(ipaddress.ip_address(host)), int(port)
-    except ValueError:
-        raise BadRoute(f"scheduler address {text[:80]!r} has no IP address") from None

@@ -1,0 +1,24 @@
+"""Keys of dashboards: each scheduler's HTTP server answers only requests that carry its own, which Envoy adds."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+
+from headrace_chassis.identity.seal import derive
+
+DASHBOARD_KEY_HEADER = "x-headrace-dashboard-key"
+
+
+class DashboardKeys:
+    """Derives keys from the deployment's, so none is stored."""
+
+    def __init__(self, keys: Sequence[bytes], deployment: str) -> None:
+        self._keys = [derive(key, f"dashboard/{deployment}") for key in keys]
+
+    def of(self, cluster: str) -> str:
+        """Return a cluster's keys, one of each deployment key, separated by commas.
+
+        After a new deployment key has come first, both sides still have one in common.
+        """
+        return ",".join(hmac.digest(key, cluster.encode(), "sha256").hex() for key in self._keys)
