@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from headrace_auth.__main__ import app
-from headrace_auth.authenticators.users_file import UsersFileError, read_users
+from headrace_auth.authenticators.users_file import FILE_BYTES, UsersFileError, read_users
 
 
 def run(*arguments: str, password: str = "") -> tuple[int, str]:
@@ -41,6 +42,7 @@ def test_users_are_added_changed_listed_and_removed(tmp_path: Path) -> None:
         (("add", "ann", "--role", "king"), "x\n", "king is not a role: use admin or user"),
         (("add", "ann", "--group", "a,b"), "x\n", "not a group name"),
         (("add", "ann"), "\n", "must not be empty"),
+        (("add", "ann"), "x" * 1025 + "\n", "must not be longer than 1024 bytes"),
     ],
 )
 def test_what_cannot_be_is_explained_and_changes_nothing(
@@ -64,3 +66,12 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
     file.write_text(f"# comment\n\n{line}\n")
     with pytest.raises(UsersFileError, match="line 3"):
         read_users(file)
+
+
+def test_a_file_that_would_never_end_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", FILE_BYTES + 1)
+    for file, explained in (("pipe", "not a regular file"), ("/dev/zero", "not a regular file"), ("large", "larger")):
+        with pytest.raises(UsersFileError, match=explained):
+            read_users(tmp_path / file)

@@ -13,11 +13,11 @@ from headrace_auth.authenticators.base import ChecksPasswords, ChecksTokens, Ide
 from headrace_auth.authenticators.realms import Realm, Realms
 from headrace_auth.authenticators.registry import API_TOKEN
 from headrace_auth.login_queue import LoginQueue
+from headrace_auth.model import PASSWORD_BYTES
 from headrace_auth.throttle import Throttle
 from headrace_chassis.identity.caller import Caller
 
 NAME_BYTES = 256
-PASSWORD_BYTES = 1024
 TOKEN_BYTES = SECRET_BYTES
 UNKNOWN = "unknown"
 

@@ -10,6 +10,7 @@ from headrace.errors import PermissionDenied
 from headrace_chassis.identity.caller import ADMIN, USER
 
 ID_BYTES = 256
+PASSWORD_BYTES = 1024
 IMPLIED = {ADMIN: frozenset({ADMIN, USER}), USER: frozenset({USER})}
 
 

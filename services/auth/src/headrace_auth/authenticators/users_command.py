@@ -12,6 +12,7 @@ import typer
 from argon2 import PasswordHasher
 
 from headrace_auth.authenticators.users_file import UserRecord, UsersFileError, read_users, write_users
+from headrace_auth.model import PASSWORD_BYTES
 
 users = typer.Typer(help="Edit the file of users with passwords.", no_args_is_help=True)
 
@@ -43,6 +44,8 @@ def add(
         password = sys.stdin.readline().rstrip("\n") if password_stdin else _ask()
         if not password:
             raise UsersFileError("the password must not be empty")
+        if len(password.encode()) > PASSWORD_BYTES:
+            raise UsersFileError(f"the password must not be longer than {PASSWORD_BYTES} bytes")
         record = UserRecord(name, PasswordHasher().hash(password), record.groups, record.roles)
         write_users(file, {**known, name: record})
     typer.echo(f"{'Changed' if name in known else 'Added'} {name}.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ from headrace.private_files import write_private
 from headrace_auth.model import ID_BYTES, IMPLIED, is_group_id, is_user_id
 from headrace_chassis.identity.caller import USER
 
+FILE_BYTES = 32 << 20
 _SEPARATORS = re.compile("[:,#]")
 
 
@@ -46,7 +49,7 @@ def read_users(path: Path) -> dict[str, UserRecord]:
     """Read the file; raise UsersFileError that names the bad line."""
     users: dict[str, UserRecord] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _read(path).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsersFileError(f"the users file {path} cannot be read: {error}") from error
     for number, line in enumerate(lines, 1):
@@ -64,6 +67,18 @@ def write_users(path: Path, users: Users) -> None:
     lines = [f"{u.name}:{u.password_hash}:{','.join(u.groups)}:{','.join(u.roles)}\n" for u in users.values()]
     header = "# name:hash:groups:roles - change it with `python -m headrace_auth users`\n"
     write_private(path, header + "".join(lines))
+
+
+def _read(path: Path) -> bytes:
+    # Opening a named pipe would wait for its writer; reading a device may never end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UsersFileError(f"the users file {path} cannot be read: it is not a regular file")
+        content = file.read(FILE_BYTES + 1)
+    if len(content) > FILE_BYTES:
+        raise UsersFileError(f"the users file {path} cannot be read: it is larger than {FILE_BYTES >> 20} MiB")
+    return content
 
 
 def _parse(line: str) -> UserRecord:
