@@ -26,7 +26,7 @@ from tests.backends.processes import (
 from tests.backends.programs import DEAF, NO_SUCH_COMMAND, Program
 
 from headrace.v1.enums import ExitCause
-from headrace_controller.backends.base import Backend, Manifests
+from headrace_controller.backends.base import AddressRefused, Backend, Manifests
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessState, ProcessStatus, Role
 
 MakeBackend = Callable[[], Backend]
@@ -313,6 +313,37 @@ class BackendContract:
         network = backend.network(cluster, SCHEDULER)
         assert network.agent_endpoint
         assert network.dns_names or network.ip_addresses
+
+    async def test_an_address_that_a_process_listens_on_is_accepted(self, backend: Backend, cluster: str) -> None:
+        await backend.start([spec(cluster, SCHEDULER, Program(listens=True))])
+        await until_written(backend, cluster, "\n")
+        address = (await text(backend, cluster)).strip()
+        await backend.check_address(cluster, SCHEDULER, address)
+        await backend.check_address(cluster, SCHEDULER, f"tls://{address}")
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "169.254.169.254:80",  # metadata of a cloud
+            "[::ffff:169.254.169.254]:80",
+            "tls://0.0.0.0:80",
+            "[::]:80",
+            "224.0.0.1:80",
+            "192.0.2.7:80",
+            "metadata.internal:80",
+            "http://127.0.0.1:80",
+            "127.0.0.1:0",
+            "127.0.0.1",
+            "",
+        ],
+    )
+    async def test_an_address_that_leads_elsewhere_is_refused(
+        self, backend: Backend, cluster: str, address: str
+    ) -> None:
+        await backend.start([spec(cluster, SCHEDULER)])
+        await until_running(backend, cluster)
+        with pytest.raises(AddressRefused):
+            await backend.check_address(cluster, SCHEDULER, address)
 
     async def test_forgetting_removes_what_is_kept(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER, Program(writes="bye\n", code=0), manifest=b"sealed")])

@@ -153,7 +153,7 @@ class FakeMachine:
             self.set(replace(failed, message=message))
         else:
             self.set(status)
-            self.write_log(*key, program.writes.encode())
+            self.write_log(*key, b"127.0.0.1:40000\n" if program.listens else program.writes.encode())
             if program.code is not None:
                 self.exit(*key, program.code)
 

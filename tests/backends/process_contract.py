@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 
 import pytest
 from tests.backends.contract import BackendContract
-from tests.backends.processes import spec, text, until_exited, until_written
+from tests.backends.processes import spec, text, until_exited, until_running, until_written
 from tests.backends.programs import NO_SUCH_COMMAND, Program
 
-from headrace_controller.backends.base import Backend
+from headrace_controller.backends.base import AddressRefused, Backend
 from headrace_controller.backends.process import SCHEDULER
 
 
@@ -81,3 +82,18 @@ class ProcessContract(BackendContract):
         async with asyncio.timeout(3):
             while not await silent():
                 continue
+
+    async def test_an_address_of_another_process_is_refused(self, backend: Backend, cluster: str) -> None:
+        await backend.start([spec(cluster, SCHEDULER), spec(cluster, "w-1", Program(listens=True))])
+        await until_running(backend, cluster)
+        await until_written(backend, cluster, "\n", "w-1")
+        theirs = (await text(backend, cluster, "w-1")).strip()
+        await backend.check_address(cluster, "w-1", theirs)
+        with pytest.raises(AddressRefused, match="something else"):
+            await backend.check_address(cluster, SCHEDULER, theirs)
+        with socket.create_server(("127.0.0.1", 0)) as service:
+            with pytest.raises(AddressRefused, match="something else"):
+                await backend.check_address(cluster, SCHEDULER, f"127.0.0.1:{service.getsockname()[1]}")
+            free = service.getsockname()[1]
+        with pytest.raises(AddressRefused, match="nothing listens"):
+            await backend.check_address(cluster, SCHEDULER, f"127.0.0.1:{free}")

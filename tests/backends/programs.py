@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 NO_SUCH_COMMAND = "no-such-command"
 _LONGEST_ARGUMENT = 100_000
+_LISTENS = """
+import socket, time
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(f"127.0.0.1:{server.getsockname()[1]}", flush=True)
+    time.sleep(1000)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +31,8 @@ class Program:
         It ignores its termination.
     missing
         There is no such program: it cannot start.
+    listens
+        It listens on an address, which it writes.
     """
 
     writes: str = "up\n"
@@ -31,12 +40,15 @@ class Program:
     goodbye: str = ""
     deaf: bool = False
     missing: bool = False
+    listens: bool = False
 
     @property
     def command(self) -> tuple[str, ...]:
         """The same for a backend that starts processes."""
         if self.missing:
             return (NO_SUCH_COMMAND,)
+        if self.listens:
+            return (sys.executable, "-c", _LISTENS)
         pieces = [self.writes[i : i + _LONGEST_ARGUMENT] for i in range(0, len(self.writes), _LONGEST_ARGUMENT)]
         return ("sh", "-c", f'{self._on_termination}; printf %s "$@"; {self._then}', self.goodbye, *pieces)
 

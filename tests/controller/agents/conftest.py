@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from tests.backends.fake_backend import FakeBackend
+from tests.backends.fake_machine import FakeMachine
+from tests.backends.processes import spec
 from tests.controller.agents.stream import Stream
 
 from headrace_controller.admission import Admission
+from headrace_controller.agents.address_checks import AddressChecks
+from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.agents.sessions import Sessions
+from headrace_controller.backends.process import SCHEDULER
 from headrace_controller.config import AllLimits, Settings
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
@@ -31,12 +37,21 @@ class Replica:
     mirror: ClusterMirror
     admission: Admission
     name: str
+    machine: FakeMachine = field(default_factory=FakeMachine)
     lost: dict[str, Cluster] = field(default_factory=dict[str, Cluster])
     errors: list[Exception] = field(default_factory=list[Exception])
 
     def __post_init__(self) -> None:
+        events = AgentEvents(self.store, clock=lambda: CLOCK, summary_seconds=0.01)
         self.sessions = Sessions(
-            self.store, self.mirror, self.admission, replica=self.name, adopt=self._adopt, clock=lambda: CLOCK
+            self.store,
+            self.mirror,
+            self.admission,
+            addresses=AddressChecks(FakeBackend(self.machine), events),
+            events=events,
+            replica=self.name,
+            adopt=self._adopt,
+            clock=lambda: CLOCK,
         )
         self.mirror.connect(self.sessions)
         self.streams: list[Stream] = []
@@ -44,6 +59,8 @@ class Replica:
     def connect(self, cluster: ClusterId, *workers: str, session: int = 10) -> Stream:
         found = self.mirror.get(cluster)
         assert found is not None
+        if not self.machine.runs(cluster, SCHEDULER):
+            self.machine.start(spec(cluster, SCHEDULER))
         self.streams.append(Stream(self.sessions, found, *workers, session=session))
         return self.streams[-1]
 

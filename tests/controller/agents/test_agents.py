@@ -107,6 +107,38 @@ async def test_an_older_session_is_refused(site: Site, ann: User, controller: Re
     assert agent.ended_with is None
 
 
+@pytest.mark.parametrize(
+    ("field", "address"),
+    [
+        ("scheduler_address", "tls://169.254.169.254:80"),
+        ("scheduler_address", "tls://10.0.0.1:6379"),
+        ("dashboard_address", "metadata.internal:80"),
+        ("dashboard_address", "[::ffff:10.0.0.1]:443"),
+    ],
+)
+async def test_an_address_that_is_not_the_schedulers_never_becomes_a_route(
+    site: Site, ann: User, controller: Replica, eventually: Eventually, field: str, address: str
+) -> None:
+    name, agent, spec = await running(site, ann)
+    hello = agent.hello()
+    setattr(hello, field, address)
+    await eventually(lambda: name in site.proxy.routes)
+    before = site.proxy.routes[name]
+    async with grpc.aio.insecure_channel(controller.endpoint) as channel:
+        first = [agent_pb.SessionRequest(sequence=1, hello=hello)]
+        call = agent_service(channel).Session(iter(first), metadata=credentials(spec))
+        assert "is not the scheduler's" in str(await fails(InvalidRequest, call.read()))
+
+    async def is_recorded() -> bool:
+        refused = await events(ann, name, cluster_pb2.EVENT_TYPE_ADDRESS_REFUSED)
+        return len(refused) == 1 and repr(address) in refused[0]
+
+    await eventually(is_recorded)
+    connection = await ann.call("ConnectCluster", pb.ConnectClusterRequest(name=name))
+    assert (connection.direct_address, agent.ended_with) == (agent.address, None)
+    assert site.proxy.routes[name] == before
+
+
 async def test_adaptive_scaling_gets_what_it_asks_for_within_its_range(site: Site, ann: User) -> None:
     name, agent, _ = await running(site, ann)
     agent.ask_for(9)  # nobody has started adaptive scaling yet

@@ -19,6 +19,7 @@ from headrace_backend_local.status_cache import StatusCache
 from headrace_backend_local.zygote_client import ZygoteClient
 from headrace_backend_local.zygote_process import AGENT
 from headrace_controller.backends.base import BackendError, Capabilities, Deployment, LogPiece, Network
+from headrace_controller.backends.listeners import ListenerChecks
 from headrace_controller.backends.log_files import LogFiles
 from headrace_controller.backends.process import (
     SCHEDULER,
@@ -50,6 +51,7 @@ class LocalBackend:
         self._deployment = deployment
         self._directory = settings.directory.resolve()
         self._cache = StatusCache()
+        self._listeners = ListenerChecks(settings.listen_host)
         self._specs = LaunchSpecs(
             deployment=deployment, directory=self._directory, warm=settings.warm, environ=os.environ
         )
@@ -117,6 +119,13 @@ class LocalBackend:
             dns_names=tuple(sorted(names)),
             ip_addresses=tuple(sorted(addresses)),
         )
+
+    async def check_address(self, cluster: str, process: str, address: str) -> None:
+        """Accepts what the process listens on now, on a loopback address or the setting `listen_host`."""
+        pid = self._cache.pid(ProcessKey(cluster, process))
+        if not pid:
+            raise BackendError(f"{process} of cluster {cluster} does not run, as far as is known now")
+        await self._listeners.check(pid, address)
 
     async def forget(self, cluster: str) -> None:
         """Removes logs, manifest and working directory."""

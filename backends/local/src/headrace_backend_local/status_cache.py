@@ -24,14 +24,17 @@ class StatusCache:
         self._closed = False
         self._host = gethostname()
         self._statuses: dict[str, dict[str, ProcessStatus]] = {}
+        self._pids: dict[ProcessKey, int] = {}
         self._waiting: dict[str, asyncio.Event] = {}
 
     def accept(self, report: Report) -> None:
         """Accepts a report."""
+        self._pids[ProcessKey(report.cluster, report.process)] = report.pid
         self._accept(self._status(report))
 
     def replace(self, reports: Sequence[Report]) -> None:
         """Accepts all that a zygote knows, which may be another zygote than before."""
+        self._pids = {ProcessKey(report.cluster, report.process): report.pid for report in reports}
         fresh = {status.key: status for status in map(self._status, reports)}
         for known in self.statuses():
             if known.key not in fresh and known.state is not ProcessState.EXITED:
@@ -41,7 +44,8 @@ class StatusCache:
 
     def discard(self, cluster: str) -> None:
         """Discards what is known of a cluster."""
-        self._statuses.pop(cluster, None)
+        for process in self._statuses.pop(cluster, {}):
+            self._pids.pop(ProcessKey(cluster, process), None)
         self._wake(cluster)
 
     def close(self) -> None:
@@ -61,6 +65,10 @@ class StatusCache:
         """Whether a process runs or is about to."""
         known = self._statuses.get(key.cluster, {}).get(key.process)
         return known is not None and known.state is not ProcessState.EXITED
+
+    def pid(self, key: ProcessKey) -> int:
+        """Returns the pid of a process, which leads its group; 0 if it does not run."""
+        return self._pids.get(key, 0) if self.runs(key) else 0
 
     def next_change(self, cluster: str) -> asyncio.Event | None:
         """Returns an event that is set at the next change of a cluster; None once this cache is closed."""

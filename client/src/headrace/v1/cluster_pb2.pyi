@@ -307,6 +307,12 @@ class _EventTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """The cluster is stopping because of a failure."""
     EVENT_TYPE_FAILED: _EventType.ValueType  # 33
     """The cluster failed."""
+    EVENT_TYPE_ADDRESS_REFUSED: _EventType.ValueType  # 40
+    """The scheduler's agent reported an address on which the scheduler does not listen."""
+    EVENT_TYPE_ENROLMENT_REFUSED: _EventType.ValueType  # 41
+    """A process tried to enrol with a token with which another one had enrolled."""
+    EVENT_TYPE_EVENTS_LEFT_OUT: _EventType.ValueType  # 42
+    """The cluster's processes caused more events than are kept."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """Types of events. This is the only list of them."""
@@ -361,6 +367,12 @@ EVENT_TYPE_FAILING: EventType.ValueType  # 32
 """The cluster is stopping because of a failure."""
 EVENT_TYPE_FAILED: EventType.ValueType  # 33
 """The cluster failed."""
+EVENT_TYPE_ADDRESS_REFUSED: EventType.ValueType  # 40
+"""The scheduler's agent reported an address on which the scheduler does not listen."""
+EVENT_TYPE_ENROLMENT_REFUSED: EventType.ValueType  # 41
+"""A process tried to enrol with a token with which another one had enrolled."""
+EVENT_TYPE_EVENTS_LEFT_OUT: EventType.ValueType  # 42
+"""The cluster's processes caused more events than are kept."""
 global___EventType = EventType
 
 class _Severity:

@@ -62,6 +62,9 @@ class EventType(StrEnum):
     STOPPED = "Stopped"
     FAILING = "Failing"
     FAILED = "Failed"
+    ADDRESS_REFUSED = "AddressRefused"
+    ENROLMENT_REFUSED = "EnrolmentRefused"
+    EVENTS_LEFT_OUT = "EventsLeftOut"
 
 
 class ExitCause(StrEnum):

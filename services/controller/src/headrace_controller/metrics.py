@@ -13,6 +13,13 @@ SESSIONS = Gauge("headrace_controller_sessions", "Agents whose session this repl
 UNKNOWN_WORKERS = Counter(
     "headrace_controller_unknown_workers", "Workers that agents reported although no record has them."
 )
+ADDRESSES_REFUSED = Counter(
+    "headrace_controller_addresses_refused",
+    "Addresses that agents reported and on which no scheduler of theirs listens.",
+)
+AGENT_EVENTS_LEFT_OUT = Counter(
+    "headrace_controller_agent_events_left_out", "Events that agents caused and that were too many to keep."
+)
 WATCHES = Gauge("headrace_controller_watches", "Watches of clusters that this replica serves.")
 ROUTE_READERS = Gauge("headrace_controller_route_readers", "Readers of routes that this replica serves.")
 START_SECONDS = Histogram(

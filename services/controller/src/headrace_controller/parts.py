@@ -15,6 +15,8 @@ from headrace_chassis.identity.seal import Seal, read_deployment_keys
 from headrace_chassis.redis.keys import Prefix
 from headrace_chassis.redis.leases import ShardLeases
 from headrace_controller.admission import Admission
+from headrace_controller.agents.address_checks import AddressChecks
+from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.agents.agent_service import AgentService
 from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.sessions import Sessions
@@ -265,11 +267,17 @@ class Parts:
         return RouteService(self.store.routes, self.route_log, accept=self.route_states.accept)
 
     @cached_property
+    def agent_events(self) -> AgentEvents:
+        return AgentEvents(self.store, clock=self.clock)
+
+    @cached_property
     def sessions(self) -> Sessions:
         return Sessions(
             self.store,
             self.mirror,
             self.admission,
+            addresses=AddressChecks(self.backend, self.agent_events),
+            events=self.agent_events,
             replica=self.replica,
             adopt=self.adoption.adopt,
             clock=self.clock,

@@ -91,10 +91,13 @@ class EnrollRequest(google.protobuf.message.Message):
     ROLE_FIELD_NUMBER: builtins.int
     PROCESS_FIELD_NUMBER: builtins.int
     VERSIONS_FIELD_NUMBER: builtins.int
+    NONCE_FIELD_NUMBER: builtins.int
     role: global___ProcessRole.ValueType
     """Role of the process."""
     process: builtins.str
     """"scheduler", or the id of the worker."""
+    nonce: builtins.str
+    """Drawn at random by the process, and the same when it repeats the call: the token of a launch is good for one of them."""
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Versions by name: "python", "dask", "distributed", "headrace"."""
@@ -105,8 +108,9 @@ class EnrollRequest(google.protobuf.message.Message):
         role: global___ProcessRole.ValueType = ...,
         process: builtins.str = ...,
         versions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        nonce: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["process", b"process", "role", b"role", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["nonce", b"nonce", "process", b"process", "role", b"role", "versions", b"versions"]) -> None: ...
 
 global___EnrollRequest = EnrollRequest
 
@@ -162,6 +166,8 @@ class EnrollResponse(google.protobuf.message.Message):
     DASHBOARD_PREFIX_FIELD_NUMBER: builtins.int
     ADAPTIVE_INTERVAL_SECONDS_FIELD_NUMBER: builtins.int
     WORKER_LIFETIME_SECONDS_FIELD_NUMBER: builtins.int
+    CREDENTIAL_FIELD_NUMBER: builtins.int
+    ENROLMENT_FIELD_NUMBER: builtins.int
     ca_pem: builtins.str
     """Certificate authority of the cluster, PEM."""
     certificate_pem: builtins.str
@@ -182,6 +188,10 @@ class EnrollResponse(google.protobuf.message.Message):
     """Seconds between two runs of adaptive scaling."""
     worker_lifetime_seconds: builtins.float
     """Seconds after which the worker retires and is replaced. 0 means never."""
+    credential: builtins.str
+    """Sent as the token in all later calls of this process."""
+    enrolment: builtins.int
+    """For the scheduler: grows with each enrolment of a scheduler of the cluster."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time at which the certificate expires; agents enrol again before."""
@@ -215,9 +225,11 @@ class EnrollResponse(google.protobuf.message.Message):
         dashboard_prefix: builtins.str = ...,
         adaptive_interval_seconds: builtins.float = ...,
         worker_lifetime_seconds: builtins.float = ...,
+        credential: builtins.str = ...,
+        enrolment: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["dask_config", b"dask_config", "expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["adaptive_interval_seconds", b"adaptive_interval_seconds", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "dashboard_prefix", b"dashboard_prefix", "dask_config", b"dask_config", "environment", b"environment", "expire_time", b"expire_time", "listen_host", b"listen_host", "private_key_pem", b"private_key_pem", "scheduler_address", b"scheduler_address", "worker_lifetime_seconds", b"worker_lifetime_seconds", "worker_memory_bytes", b"worker_memory_bytes", "worker_resources", b"worker_resources", "worker_threads", b"worker_threads"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adaptive_interval_seconds", b"adaptive_interval_seconds", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "credential", b"credential", "dashboard_prefix", b"dashboard_prefix", "dask_config", b"dask_config", "enrolment", b"enrolment", "environment", b"environment", "expire_time", b"expire_time", "listen_host", b"listen_host", "private_key_pem", b"private_key_pem", "scheduler_address", b"scheduler_address", "worker_lifetime_seconds", b"worker_lifetime_seconds", "worker_memory_bytes", b"worker_memory_bytes", "worker_resources", b"worker_resources", "worker_threads", b"worker_threads"]) -> None: ...
 
 global___EnrollResponse = EnrollResponse
 
@@ -233,6 +245,7 @@ class SessionRequest(google.protobuf.message.Message):
     SCALE_REQUEST_FIELD_NUMBER: builtins.int
     EVENT_FIELD_NUMBER: builtins.int
     CLOSING_FIELD_NUMBER: builtins.int
+    HEARTBEAT_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Number of the message in its session, from 1."""
     @property
@@ -255,6 +268,10 @@ class SessionRequest(google.protobuf.message.Message):
     def closing(self) -> global___SchedulerClosing:
         """The scheduler is about to end by itself."""
 
+    @property
+    def heartbeat(self) -> global___SchedulerHeartbeat:
+        """The scheduler's event loop turns."""
+
     def __init__(
         self,
         *,
@@ -264,10 +281,11 @@ class SessionRequest(google.protobuf.message.Message):
         scale_request: global___ScaleRequest | None = ...,
         event: global___AgentEvent | None = ...,
         closing: global___SchedulerClosing | None = ...,
+        heartbeat: global___SchedulerHeartbeat | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["change", b"change", "closing", b"closing", "event", b"event", "hello", b"hello", "report", b"report", "scale_request", b"scale_request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["change", b"change", "closing", b"closing", "event", b"event", "hello", b"hello", "report", b"report", "scale_request", b"scale_request", "sequence", b"sequence"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["report", b"report"]) -> typing.Literal["hello", "change", "scale_request", "event", "closing"] | None: ...
+    def HasField(self, field_name: typing.Literal["change", b"change", "closing", b"closing", "event", b"event", "heartbeat", b"heartbeat", "hello", b"hello", "report", b"report", "scale_request", b"scale_request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "closing", b"closing", "event", b"event", "heartbeat", b"heartbeat", "hello", b"hello", "report", b"report", "scale_request", b"scale_request", "sequence", b"sequence"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["report", b"report"]) -> typing.Literal["hello", "change", "scale_request", "event", "closing", "heartbeat"] | None: ...
 
 global___SessionRequest = SessionRequest
 
@@ -299,12 +317,17 @@ class SchedulerHello(google.protobuf.message.Message):
     VERSIONS_FIELD_NUMBER: builtins.int
     WORKERS_FIELD_NUMBER: builtins.int
     ACTIVITY_FIELD_NUMBER: builtins.int
+    HEARTBEAT_SECONDS_FIELD_NUMBER: builtins.int
     session: builtins.int
-    """Grows with each session of this scheduler process: nanoseconds of its clock when the session was opened."""
+    """Grows with each session of the cluster: the enrolment of this scheduler process, times 2^32, plus the number of its session. An
+    agent without an enrolment's number sends nanoseconds of its clock.
+    """
     scheduler_address: builtins.str
     """Address of the scheduler, such as "tls://10.0.0.7:40123"."""
     dashboard_address: builtins.str
     """Address of the dashboard, such as "10.0.0.7:8787". Empty if there is none."""
+    heartbeat_seconds: builtins.float
+    """Seconds between two heartbeats. 0: the agent sends none."""
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Versions by name: "python", "dask", "distributed", "headrace"."""
@@ -326,9 +349,10 @@ class SchedulerHello(google.protobuf.message.Message):
         versions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         workers: collections.abc.Iterable[global___JoinedWorker] | None = ...,
         activity: global___Activity | None = ...,
+        heartbeat_seconds: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["activity", b"activity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["activity", b"activity", "dashboard_address", b"dashboard_address", "scheduler_address", b"scheduler_address", "session", b"session", "versions", b"versions", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["activity", b"activity", "dashboard_address", b"dashboard_address", "heartbeat_seconds", b"heartbeat_seconds", "scheduler_address", b"scheduler_address", "session", b"session", "versions", b"versions", "workers", b"workers"]) -> None: ...
 
 global___SchedulerHello = SchedulerHello
 
@@ -493,6 +517,18 @@ class AgentEvent(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["message", b"message", "severity", b"severity", "type", b"type"]) -> None: ...
 
 global___AgentEvent = AgentEvent
+
+@typing.final
+class SchedulerHeartbeat(google.protobuf.message.Message):
+    """Sent by the scheduler's event loop at an interval; its absence says that the loop is blocked."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___SchedulerHeartbeat = SchedulerHeartbeat
 
 @typing.final
 class SchedulerClosing(google.protobuf.message.Message):

@@ -6,7 +6,8 @@ from headrace.internal.v1 import agent_service_pb2 as headrace_dot_internal_dot_
 
 
 class AgentServiceStub(object):
-    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else.
+    """Called by agents, with `authorization: Agent <token>`. The token that a process is launched with is good for enrolling once. The
+    credential that it receives then is good for its sessions and for enrolling again, and for nothing else.
     """
 
     def __init__(self, channel):
@@ -28,7 +29,8 @@ class AgentServiceStub(object):
 
 
 class AgentServiceServicer(object):
-    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else.
+    """Called by agents, with `authorization: Agent <token>`. The token that a process is launched with is good for enrolling once. The
+    credential that it receives then is good for its sessions and for enrolling again, and for nothing else.
     """
 
     def Enroll(self, request, context):
@@ -73,7 +75,8 @@ def add_AgentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AgentService(object):
-    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else.
+    """Called by agents, with `authorization: Agent <token>`. The token that a process is launched with is good for enrolling once. The
+    credential that it receives then is good for its sessions and for enrolling again, and for nothing else.
     """
 
     @staticmethod

@@ -18,7 +18,9 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class AgentServiceStub:
-    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else."""
+    """Called by agents, with `authorization: Agent <token>`. The token that a process is launched with is good for enrolling once. The
+    credential that it receives then is good for its sessions and for enrolling again, and for nothing else.
+    """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     Enroll: grpc.UnaryUnaryMultiCallable[
@@ -43,7 +45,9 @@ class AgentServiceStub:
     """
 
 class AgentServiceAsyncStub:
-    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else."""
+    """Called by agents, with `authorization: Agent <token>`. The token that a process is launched with is good for enrolling once. The
+    credential that it receives then is good for its sessions and for enrolling again, and for nothing else.
+    """
 
     Enroll: grpc.aio.UnaryUnaryMultiCallable[
         headrace.internal.v1.agent_service_pb2.EnrollRequest,
@@ -67,7 +71,9 @@ class AgentServiceAsyncStub:
     """
 
 class AgentServiceServicer(metaclass=abc.ABCMeta):
-    """Called by agents. They send the token of their cluster (`authorization: Agent <token>`), which is valid for nothing else."""
+    """Called by agents, with `authorization: Agent <token>`. The token that a process is launched with is good for enrolling once. The
+    credential that it receives then is good for its sessions and for enrolling again, and for nothing else.
+    """
 
     @abc.abstractmethod
     def Enroll(

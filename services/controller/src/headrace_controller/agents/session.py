@@ -13,11 +13,12 @@ from headrace.v1.enums import EventType
 from headrace_chassis import logs
 from headrace_controller import metrics
 from headrace_controller.agents import reports
+from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.agents.instructions import instructions, same_instructions
 from headrace_controller.agents.report_writer import ReportWriter
 from headrace_controller.agents.scale_requests import ScaleRequests
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import Cluster, Event, Severity
+from headrace_controller.model import Cluster, Severity
 from headrace_controller.store import Store
 
 log = logs.get_logger()
@@ -56,14 +57,15 @@ class AgentSession:
         replica: str,
         store: Store,
         mirror: ClusterMirror,
+        events: AgentEvents,
         scale_requests: ScaleRequests,
         adopt: Callable[[str], Awaitable[bool]],
         clock: Callable[[], float],
     ) -> None:
         self.number = reports.check_hello(first).session
         self._cluster = cluster
-        self._store = store
         self._mirror = mirror
+        self._events = events
         self._scale_requests = scale_requests
         self._clock = clock
         report = reports.after_hello(cluster, first, clock(), holder=replica)
@@ -175,8 +177,4 @@ class AgentSession:
         if (kind := _EVENT_TYPES.get(reported.type)) is None:
             return
         severity = _SEVERITIES.get(reported.severity, Severity.INFO)
-        event = Event(type=kind, message=reported.message[:_MAX_MESSAGE], severity=severity, time=self._clock())
-        try:
-            await self._store.events.add(self._cluster.id, self._cluster.owner, event)
-        except (StoreUnavailable, ClusterNotFound) as error:
-            log.warning("an agent's event is lost", cluster=self._cluster.id, error=str(error))
+        await self._events.add(self._cluster, kind, reported.message[:_MAX_MESSAGE], severity)

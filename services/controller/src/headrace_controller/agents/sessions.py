@@ -11,6 +11,9 @@ from headrace.errors import SessionReplaced
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_controller import metrics
 from headrace_controller.admission import Admission
+from headrace_controller.agents.address_checks import AddressChecks
+from headrace_controller.agents.agent_events import AgentEvents
+from headrace_controller.agents.reports import check_hello
 from headrace_controller.agents.scale_requests import ScaleRequests
 from headrace_controller.agents.session import AgentSession
 from headrace_controller.mirror import ClusterMirror
@@ -39,6 +42,8 @@ class Sessions:
         mirror: ClusterMirror,
         admission: Admission,
         *,
+        addresses: AddressChecks,
+        events: AgentEvents,
         replica: str,
         adopt: Callable[[str], Awaitable[bool]],
         clock: Callable[[], float],
@@ -46,6 +51,8 @@ class Sessions:
         self._store = store
         self._mirror = mirror
         self._admission = admission
+        self._addresses = addresses
+        self._events = events
         self._replica = replica
         self._adopt = adopt
         self._clock = clock
@@ -56,7 +63,11 @@ class Sessions:
     async def serve(
         self, cluster: Cluster, first: pb.SessionRequest, requests: AsyncIterator[pb.SessionRequest]
     ) -> AsyncGenerator[pb.SessionResponse]:
-        """Serves a session from its first message on; raises `SessionReplaced` if a newer one has reported."""
+        """Serves a session from its first message on.
+
+        Raises `InvalidRequest` for a hello that cannot be believed, `SessionReplaced` if a newer session has reported.
+        """
+        await self._addresses.check(cluster, check_hello(first))
         cluster = self._mirror.get(cluster.id) or cluster  # from here on the session receives every change
         session = AgentSession(
             cluster,
@@ -64,6 +75,7 @@ class Sessions:
             replica=self._replica,
             store=self._store,
             mirror=self._mirror,
+            events=self._events,
             scale_requests=ScaleRequests(self._store, self._mirror, self._admission, clock=self._clock),
             adopt=self._adopt,
             clock=self._clock,
@@ -93,6 +105,7 @@ class Sessions:
         self._closing.set()
         if self._leaving:
             await asyncio.wait(self._leaving.values(), timeout=_CLOSE_SECONDS)
+        await self._events.close()
 
     def _accept(self, cluster: ClusterId, record: Cluster | None) -> None:
         if session := self._sessions.get(cluster):

@@ -136,6 +136,14 @@ class Backend(Protocol):
         """How a process of a cluster is reached."""
         ...
 
+    async def check_address(self, cluster: str, process: str, address: str) -> None:
+        """Raises `AddressRefused` unless the process itself listens on an address that its agent reported.
+
+        An agent runs among its tenant's code and may lie, and Envoy connects to what it reports. A backend whose
+        processes run on other hosts accepts IP addresses of the very process only, see `check_remote_address`.
+        """
+        ...
+
     async def forget(self, cluster: str) -> None:
         """Removes what is kept of an ended cluster: logs, exit codes, manifest."""
         ...
@@ -200,3 +208,7 @@ class Plugin(Protocol):
 
 class BackendError(Exception):
     """The backend failed; the call may be repeated. The message says what to do."""
+
+
+class AddressRefused(Exception):
+    """A process does not listen on an address that its agent reported. The message says why, as "it ..."."""

@@ -122,10 +122,11 @@ class BackendRouter:
 
     def network(self, cluster: str, process: str) -> Network:
         """How a process is reached; raises `BackendError` if no backend is known for its cluster."""
-        of_cluster = self._of(cluster)
-        if len(of_cluster) > 1:
-            raise BackendError(f"cluster {cluster} has no record and no processes, so its backend is unknown")
-        return of_cluster[0].opened.network(cluster, process)
+        return self._only(cluster).network(cluster, process)
+
+    async def check_address(self, cluster: str, process: str, address: str) -> None:
+        """Passes the question on; raises `BackendError` if no backend is known for the cluster."""
+        await self._only(cluster).check_address(cluster, process, address)
 
     async def forget(self, cluster: str) -> None:
         of_cluster = self._of(cluster)
@@ -149,6 +150,12 @@ class BackendRouter:
 
     async def update_manifest(self, cluster: str, manifest: bytes) -> None:
         await _ask(self._of(cluster), lambda _name, backend: _update_manifest(backend, cluster, manifest))
+
+    def _only(self, cluster: str) -> Backend:
+        of_cluster = self._of(cluster)
+        if len(of_cluster) > 1:
+            raise BackendError(f"cluster {cluster} has no record and no processes, so its backend is unknown")
+        return of_cluster[0].opened
 
     def _named(self, name: str) -> FollowedBackend:
         try:
