@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from random import Random
+
+import grpc
 import pytest
 from tests.controller.errors_of import fails, wrong_fields
 from tests.controller.running import Site
@@ -126,6 +129,23 @@ async def test_a_page_token_that_somebody_made_up_is_refused(ann: User, cursor: 
     ):
         request.page_token = make_token(request, cursor, caller="ann")
         assert await wrong_fields(ann.call(method, request)) == {"page_token"}
+
+
+async def test_no_made_up_page_token_is_an_error_of_the_service(ann: User) -> None:
+    made, random, codes = await ann.create(), Random(7), set[grpc.StatusCode]()
+    for _ in range(100):
+        cursor = "".join(random.choices("0123456789-é\0", weights=[3] * 10 + [5, 1, 1], k=random.randint(1, 30)))
+        for method, request in (
+            ("ListClusters", pb.ListClustersRequest()),
+            ("ListClusterEvents", pb.ListClusterEventsRequest(parent=made.name)),
+            ("ListWorkers", pb.ListWorkersRequest(parent=made.name)),
+        ):
+            request.page_token = make_token(request, cursor, caller="ann")
+            try:
+                await ann.call(method, request)
+            except grpc.aio.AioRpcError as error:
+                codes.add(error.code())
+    assert codes == {grpc.StatusCode.INVALID_ARGUMENT}
 
 
 @pytest.mark.parametrize("size", [-1, 1001])

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
+import grpc
+import pytest
 from redis.asyncio import Redis
 from tests.controller.errors_of import fails, wrong_fields
 from tests.controller.running import Site
@@ -172,6 +175,23 @@ async def test_tokens_that_are_none_or_too_old(site: Site, ann: User, redis: Red
     another = await (await site.replica("b")).user("ann")  # which has not heard of what was trimmed
     async with watch(another, resume_token="1-1") as call:
         await fails(ResumeTokenTooOld, call.read())
+
+
+async def test_tokens_that_were_made_up_are_refused(ann: User) -> None:
+    await ann.create()
+    async with watch(ann) as call:
+        milliseconds, _, _ = (await until_checkpoint(call))[-1].resume_token.partition("-")
+    for future in (f"{int(milliseconds) + 3_600_000}-0", "9" * 19 + "-0"):
+        async with watch(ann, resume_token=future) as call:
+            error = await fails(ResumeTokenTooOld, call.read())
+            assert str(error) == f"the history does not reach {future}; watch again without a resume token"
+    random = Random(7)
+    for _ in range(100):
+        token = "".join(random.choices("0123456789-é+ ", k=random.randint(1, 40)))
+        async with watch(ann, resume_token=token) as call:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+        assert caught.value.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE}, token
 
 
 async def test_everybodys_is_for_admins(ann: User, bob: User, admin: User) -> None:

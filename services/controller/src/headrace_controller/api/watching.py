@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-from headrace.errors import InvalidRequest, Violation
+from headrace.errors import InvalidRequest, ResumeTokenTooOld, Violation
 from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.identity.caller import Caller
@@ -16,9 +15,9 @@ from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.views import Views
 from headrace_controller.api.watch_scope import Scope
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.store import Change, ChangeKind, Store
+from headrace_controller.store import Change, ChangeKind, Store, reaches
+from headrace_controller.store.values import is_version
 
-_TOKEN = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 # Number of clusters that are read with their events at a time.
 _AT_ONCE = 64
 _EVENTS_OF_EACH = 1000
@@ -48,7 +47,7 @@ class Watching:
 
     async def watch(self, request: pb.WatchClustersRequest, caller: Caller) -> AsyncIterator[Response]:
         """Stream until cancelled."""
-        position = _position(request.resume_token)
+        position = await self._position(request.resume_token)
         scope = await Scope.of(request, caller, self._access)
         with metrics.WATCHES.track_inprogress():
             if not position:
@@ -60,6 +59,16 @@ class Watching:
                 yield self._checkpoint(position)
             async for response in self._changes(scope, position):
                 yield response
+
+    async def _position(self, resume_token: str) -> str:
+        if not resume_token:
+            return ""
+        if not is_version(resume_token):
+            raise InvalidRequest.of(Violation("resume_token", "is not a resume token of this service"))
+        # One from the future would match nothing for long. An honest one is, if the store has lost what came last.
+        if not reaches(await self._store.changes.head(), resume_token):
+            raise ResumeTokenTooOld(f"the history does not reach {resume_token}; watch again without a resume token")
+        return resume_token
 
     async def _state(self, scope: Scope) -> AsyncIterator[Response]:
         clusters = [cluster for id_ in scope.ids(self._mirror) if (cluster := self._mirror.get(id_)) is not None]
@@ -108,9 +117,3 @@ class Watching:
 
     def _checkpoint(self, position: str) -> Response:
         return Response(checkpoint=pb.Checkpoint(time=convert.timestamp(self._clock())), resume_token=position)
-
-
-def _position(resume_token: str) -> str:
-    if resume_token and not _TOKEN.fullmatch(resume_token):
-        raise InvalidRequest.of(Violation("resume_token", "is not a resume token of this service"))
-    return resume_token
