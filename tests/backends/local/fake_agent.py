@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -41,6 +42,8 @@ def run() -> int:
         return int(behaviour.removeprefix("code "))
     if behaviour == "deafness":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if behaviour.startswith("finding "):
+        say("found", finds(re.compile(behaviour.removeprefix("finding ").encode())))
     if behaviour == "work":
         work(0.05)
     say("up", "yes")
@@ -57,6 +60,19 @@ def work(seconds: float) -> None:
     while time.process_time() < seconds:
         pass
     say("ended", time.monotonic())
+
+
+def finds(pattern: re.Pattern[bytes]) -> bool:
+    """Whether something is in the memory of this process."""
+    with Path("/proc/self/maps").open() as maps, Path("/proc/self/mem").open("rb", buffering=0) as memory:
+        for line in maps:
+            extent, mode, *_ = line.split()
+            start, end = (int(n, 16) for n in extent.split("-"))
+            if mode.startswith("rw"):
+                memory.seek(start)
+                if pattern.search(memory.read(end - start)):
+                    return True
+    return False
 
 
 def open_files() -> list[str]:

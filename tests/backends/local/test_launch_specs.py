@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.backends.processes import spec
 
 from headrace_backend_local.environment import inherited, needs_fresh_interpreter
 from headrace_backend_local.launch_specs import LaunchSpecs
-from headrace_backend_local.protocol import LaunchSpec
+from headrace_backend_local.protocol import LaunchSecrets, LaunchSpec, encode
 from headrace_controller.backends.base import Deployment
 from headrace_controller.backends.process import SCHEDULER
 
@@ -26,32 +27,46 @@ SERVER = {
 }
 
 
+@dataclass(frozen=True)
+class Made:
+    spec: LaunchSpec
+    secrets: LaunchSecrets
+
+    @property
+    def command(self) -> list[str]:
+        return self.secrets.command
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.secrets.environment
+
+
 def launch_spec(
     settings: Mapping[str, object] | None = None,
     *,
     warm: bool = True,
     process: str = SCHEDULER,
     environment: Mapping[str, str] | None = None,
-) -> LaunchSpec:
+) -> Made:
     deployment = Deployment(id="d", agent_endpoint="unix:/agents")
     specs = LaunchSpecs(deployment=deployment, directory=Path("/data"), warm=warm, environ=SERVER)
-    return specs.of(spec("c1", process, (), environment=environment or {}, settings=settings or {}))
+    return Made(*specs.of(spec("c1", process, (), environment=environment or {}, settings=settings or {})))
 
 
 def test_without_options_it_is_a_fork() -> None:
     made = launch_spec(environment={"A": "1"})
-    assert made.command == []
+    assert (made.command, made.spec.warm) == ([], True)
     assert made.environment["A"] == "1"
     assert made.environment["HEADRACE_CLUSTER"] == "c1"
     assert "PATH" not in made.environment
-    assert made.title.startswith("dask scheduler headrace=d@")
+    assert made.spec.title.startswith("dask scheduler headrace=d@")
 
 
 def test_without_warm_starts_it_is_this_interpreter_with_the_agent() -> None:
     made = launch_spec(warm=False)
-    assert made.command == [sys.executable, "-m", "headrace.agent"]
+    assert (made.command, made.spec.warm) == ([sys.executable, "-m", "headrace.agent"], False)
     assert made.environment["PATH"] == "/usr/bin"
-    assert made.environment["DASK_TEMPORARY_DIRECTORY"] == made.directory == "/data/work/c1"
+    assert made.environment["DASK_TEMPORARY_DIRECTORY"] == made.spec.directory == "/data/work/c1"
 
 
 def test_the_services_own_variables_are_not_inherited() -> None:
@@ -84,7 +99,7 @@ def test_a_start_command_replaces_the_usual_one() -> None:
 def test_the_identity_cannot_be_overridden() -> None:
     made = launch_spec(warm=False, environment={"HEADRACE_CLUSTER": "c2", "HEADRACE_PROCESS_TAG": "none"})
     assert made.environment["HEADRACE_CLUSTER"] == "c1"
-    assert made.environment["HEADRACE_PROCESS_TAG"] == made.tag
+    assert made.environment["HEADRACE_PROCESS_TAG"] == made.spec.tag
 
 
 @pytest.mark.parametrize(
@@ -120,7 +135,7 @@ def test_others_do_not(name: str) -> None:
     ],
 )
 def test_wrong_settings_are_refused_with_their_name(settings: dict[str, object], wrong: str) -> None:
-    refusal = launch_spec(settings).refusal
+    refusal = launch_spec(settings).spec.refusal
     assert refusal.startswith("scheduler cannot start: ")
     assert wrong in refusal
 
@@ -132,3 +147,9 @@ def test_names_that_cannot_be_paths_are_refused(cluster: str, process: str) -> N
     )
     with pytest.raises(ValueError, match="cannot name a process"):
         specs.of(spec(cluster, process))
+
+
+def test_what_the_zygote_reads_has_nothing_of_command_environment_and_token() -> None:
+    made = launch_spec({"start_command": ["my-command"]}, environment={"MY_KEY": "my-value"})
+    line = encode(made.spec)
+    assert not [word for word in (b"my-command", b"MY_KEY", b"my-value", b'"token"') if word in line]

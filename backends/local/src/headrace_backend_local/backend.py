@@ -14,7 +14,7 @@ from pathlib import Path
 from headrace_backend_local import manifests, paths
 from headrace_backend_local.config import Settings
 from headrace_backend_local.launch_specs import LaunchSpecs
-from headrace_backend_local.protocol import Forget, Hello, Start, Stop
+from headrace_backend_local.protocol import MOST_FILES, Forget, Hello, LaunchSpec, Start, Stop, encode
 from headrace_backend_local.status_cache import StatusCache
 from headrace_backend_local.zygote_client import ZygoteClient
 from headrace_backend_local.zygote_process import AGENT
@@ -72,12 +72,14 @@ class LocalBackend:
         await self._zygote.close()
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
-        launched = [self._specs.of(spec) for spec in specs]
+        launches = [self._specs.of(spec) for spec in specs]
         kept = {spec.key.cluster: spec.manifest for spec in specs if spec.role is Role.SCHEDULER and spec.manifest}
         with _file_errors(self._directory):
             for cluster, manifest in kept.items():
                 await asyncio.to_thread(manifests.write, self._directory, cluster, manifest)
-        await self._zygote.ask(lambda number: Start(number, launched))
+        for first in range(0, len(launches), MOST_FILES):
+            launched, secrets = zip(*launches[first : first + MOST_FILES], strict=True)
+            await self._zygote.ask(partial(_start, launched), files=[encode(secret) for secret in secrets])
 
     async def stop(self, cluster: str, processes: Sequence[str] | None = None) -> None:
         names = None if processes is None else list(processes)
@@ -171,6 +173,10 @@ class LocalBackend:
         for directory in (paths.log_directory(self._directory, cluster), paths.work(self._directory, cluster)):
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(directory)
+
+
+def _start(specs: Sequence[LaunchSpec], number: int) -> Start:
+    return Start(number, list(specs))
 
 
 def _is_address(host: str) -> bool:

@@ -18,7 +18,7 @@ from headrace_backend_local.environment import (
     needs_fresh_interpreter,
 )
 from headrace_backend_local.process_tags import VARIABLE, ProcessTag, site
-from headrace_backend_local.protocol import LaunchSpec
+from headrace_backend_local.protocol import LaunchSecrets, LaunchSpec
 from headrace_controller.backends.base import Deployment
 from headrace_controller.backends.process import ProcessSpec
 
@@ -51,37 +51,37 @@ class LaunchSpecs:
     warm: bool
     environ: Mapping[str, str]
 
-    def of(self, spec: ProcessSpec) -> LaunchSpec:
+    def of(self, spec: ProcessSpec) -> tuple[LaunchSpec, LaunchSecrets]:
         """Returns the launch spec of a process; it is refused when the zygote starts it if its settings are wrong."""
         if not (paths.is_name(spec.key.cluster) and paths.is_name(spec.key.process)):
             raise ValueError(f"{spec.key} cannot name a process: letters, digits, '.', '_' and '-' only")
         tag = ProcessTag(site(self.deployment.id, self.directory), spec.key, spec.generation)
-        refusal, command, environment = "", [""], dict[str, str]()
+        refusal, secrets = "", LaunchSecrets()
         try:
             own = msgspec.convert(dict(spec.settings), OwnOptions)
-            command, environment = self._recipe(spec, own, tag)
+            secrets = self._secrets(spec, own, tag)
         except msgspec.ValidationError as error:
             refusal = f"{spec.key.process} cannot start: {error}"
-        return LaunchSpec(
+        launch = LaunchSpec(
             cluster=spec.key.cluster,
             process=spec.key.process,
             role=spec.role,
             generation=spec.generation,
             tag=str(tag),
             title=tag.title,
-            command=command,
-            environment=environment,
+            warm=not secrets.command,
             directory=str(paths.work(self.directory, spec.key.cluster)),
             log=str(paths.log_file(self.directory, spec.key)),
             refusal=refusal,
         )
+        return launch, secrets
 
-    def _recipe(self, spec: ProcessSpec, own: OwnOptions, tag: ProcessTag) -> tuple[list[str], dict[str, str]]:
-        """Returns the command, empty to fork, and the environment."""
+    def _secrets(self, spec: ProcessSpec, own: OwnOptions, tag: ProcessTag) -> LaunchSecrets:
+        """Returns the command, empty for a warm process, and the environment."""
         prefix = own.conda_prefix.rstrip("/")
         identity = {**self._identity(spec), VARIABLE: str(tag)}
         if self.warm and not own.start_command and not prefix and not needs_fresh_interpreter(spec.environment):
-            return [], {**spec.environment, **identity}
+            return LaunchSecrets(environment={**spec.environment, **identity})
         environment = {
             **WORKER_DEFAULTS,
             **inherited(self.environ),
@@ -94,7 +94,8 @@ class LaunchSpecs:
         if prefix:
             environment = _in_conda(environment, prefix, spec.environment)
         python = f"{prefix}/bin/python" if prefix else sys.executable
-        return own.start_command or [python, "-m", "headrace.agent"], environment
+        command = own.start_command or [python, "-m", "headrace.agent"]
+        return LaunchSecrets(command=command, environment=environment)
 
     def _identity(self, spec: ProcessSpec) -> Mapping[str, str]:
         return Identity(

@@ -1,5 +1,9 @@
 """Messages between a controller and the zygote: JSON, one message a line.
 
+What only a started process may know, its `LaunchSecrets`, travels beside `Start` in files without a name, one for each
+launch spec. The zygote hands their descriptors on and never reads them: what it has read once, all processes that it
+forks afterwards would find in their memory.
+
 A controller starts with `Hello`, is answered `Welcome` with all that is known, and then receives each `Changed` and
 `Forgotten`. A request is answered by `Done` with the same id, after the changes that it has caused at once. All
 requests are safe to repeat.
@@ -19,7 +23,7 @@ from headrace_controller.backends.process import ProcessState, Role
 # A zygote of another version is replaced: it would fork the old code.
 VERSION = " ".join(
     [
-        "2",
+        "3",
         f"python-{python_version()}",
         *(f"{name}-{version(name)}" for name in ("headrace-backend-local", "distributed")),
     ]
@@ -33,10 +37,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     tag
         Its tag, see `process_tags`.
-    command
-        Command to spawn. Empty means to fork a process that has everything imported.
-    environment
-        The whole environment of a spawned process; what is set in a forked one besides.
+    warm
+        Fork a process that has everything imported, instead of one that executes a command.
     directory
         Working directory.
     log
@@ -51,11 +53,25 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     tag: str
     title: str
-    command: list[str] = msgspec.field(default_factory=list[str])
-    environment: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    warm: bool
     directory: str
     log: str
     refusal: str = ""
+
+
+class LaunchSecrets(msgspec.Struct, frozen=True, kw_only=True):
+    """What is started: only the process itself reads it.
+
+    Attributes
+    ----------
+    command
+        Command to execute. Empty for a warm process.
+    environment
+        The whole environment of a command; what is set in a warm process besides.
+    """
+
+    command: list[str] = msgspec.field(default_factory=list[str])
+    environment: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +97,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
-    """Starts processes; one that runs already is left alone."""
+    """Starts processes; one that runs already is left alone. Each spec comes with the file of its secrets."""
 
     id: int
     specs: list[LaunchSpec]
@@ -143,14 +159,18 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 Request = Hello | Start | Stop | Forget | Shutdown
 Message = Welcome | Warm | Changed | Forgotten | Done
 
+# The kernel passes at most 253 descriptors with a message.
+MOST_FILES = 64
+
 _encoder = msgspec.json.Encoder()
 decode_request = msgspec.json.Decoder(Request).decode
 decode_message = msgspec.json.Decoder(Message).decode
 decode_welcome = msgspec.json.Decoder(Welcome).decode
 decode_spec = msgspec.json.Decoder(LaunchSpec).decode
+decode_secrets = msgspec.json.Decoder(LaunchSecrets).decode
 
 
-def encode(message: Request | Message | LaunchSpec) -> bytes:
+def encode(message: Request | Message | LaunchSpec | LaunchSecrets) -> bytes:
     """Returns the line of a message."""
     return _encoder.encode(message) + b"\n"
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable
+import os
+import socket
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,6 +25,7 @@ log = get_logger()
 _WELCOME_SECONDS = 30.0  # a zygote that is importing answers late
 _WARM_SECONDS = 15.0
 _REQUEST_SECONDS = 30.0
+_AGAIN_SECONDS = 0.01
 _LINE_LIMIT = 1 << 24
 
 
@@ -65,11 +68,16 @@ class ZygoteClient:
             self._reading = None
         self._disconnect("this backend was closed")
 
-    async def ask(self, request: Callable[[int], Request], within: float = _REQUEST_SECONDS) -> None:
-        """Has a request carried out; repeats it if the zygote dies meanwhile. Raises `BackendError`."""
+    async def ask(
+        self, request: Callable[[int], Request], within: float = _REQUEST_SECONDS, *, files: Sequence[bytes] = ()
+    ) -> None:
+        """Has a request carried out; repeats it if the zygote dies meanwhile. Raises `BackendError`.
+
+        `files` are the contents of files that go with the request.
+        """
         try:
             async with asyncio.timeout(within):
-                while (error := await self._ask_once(request)) is None:
+                while (error := await self._ask_once(request, files)) is None:
                     continue
         except TimeoutError:
             raise BackendError(
@@ -78,7 +86,7 @@ class ZygoteClient:
         if error:
             raise BackendError(error)
 
-    async def _ask_once(self, request: Callable[[int], Request]) -> str | None:
+    async def _ask_once(self, request: Callable[[int], Request], files: Sequence[bytes]) -> str | None:
         """Returns the error, "" if there is none, None if the connection was lost."""
         if self._reading is None:
             raise BackendError("the backend is closed: open it first")
@@ -87,10 +95,15 @@ class ZygoteClient:
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
-            self._writer.write(protocol.encode(request(number)))
+            await _send(self._writer, protocol.encode(request(number)), files)
             return await answer
         except _Lost:
             return None
+        except ConnectionError:
+            await asyncio.sleep(_AGAIN_SECONDS)
+            return None
+        except OSError as error:
+            raise BackendError(f"the zygote cannot be sent what to start: {error}") from error
         finally:
             del self._answers[number]
 
@@ -140,6 +153,7 @@ class ZygoteClient:
     async def _greet(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Welcome]:
         with paths.short(paths.zygote(self._directory) / paths.SOCKET) as path:
             reader, writer = await asyncio.open_unix_connection(path, limit=_LINE_LIMIT)
+        writer.transport.set_write_buffer_limits(high=0)  # `drain` waits until everything is sent
         try:
             writer.write(protocol.encode(self._hello))
             line = await reader.readline()
@@ -176,6 +190,41 @@ class ZygoteClient:
 
 class _Lost(Exception):
     """The connection was lost before the answer came."""
+
+
+async def _send(writer: asyncio.StreamWriter, line: bytes, files: Sequence[bytes]) -> None:
+    """Sends a line, and with its first byte files of these contents."""
+    sent = await _send_start(writer, line, files) if files else 0
+    writer.write(line[sent:])
+
+
+async def _send_start(writer: asyncio.StreamWriter, line: bytes, files: Sequence[bytes]) -> int:
+    """Sends what the socket takes at once, after all that is waiting to be sent; returns how much that was."""
+    with _nameless(files) as descriptors:
+        while True:
+            while writer.transport.get_write_buffer_size():
+                await writer.drain()
+            if writer.is_closing():
+                raise ConnectionResetError
+            number: int = writer.get_extra_info("socket").fileno()
+            with socket.socket(fileno=os.dup(number)) as sock, contextlib.suppress(BlockingIOError):
+                return socket.send_fds(sock, [line], descriptors)
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+
+@contextlib.contextmanager
+def _nameless(files: Sequence[bytes]) -> Generator[list[int]]:
+    """Returns descriptors of files that have no name, so that nobody else opens them."""
+    descriptors: list[int] = []
+    try:
+        for content in files:
+            descriptors.append(os.memfd_create("launch", os.MFD_CLOEXEC))
+            with open(descriptors[-1], "wb", buffering=0, closefd=False) as file:
+                file.write(content)
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 async def _retire(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

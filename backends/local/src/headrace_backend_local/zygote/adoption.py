@@ -14,7 +14,7 @@ from headrace_backend_local import paths
 from headrace_backend_local.process_tags import ProcessTag
 from headrace_backend_local.zygote.child import Child
 from headrace_backend_local.zygote.process_record import ProcessRecord
-from headrace_chassis import procfs
+from headrace_chassis import procfs, tenant_files
 from headrace_controller.backends.process import ProcessKey
 
 _EXEC_SECONDS = 0.01
@@ -32,7 +32,7 @@ def adopt(site: str, directory: Path) -> Iterator[ProcessRecord]:
         if tag.key not in adopted and (child := _child(pid, tag)):
             adopted.add(tag.key)
             log.info("adopted %s, pid %s", tag, pid)
-            yield ProcessRecord.adopted(tag, child, str(paths.log_file(directory, tag.key)))
+            yield ProcessRecord.adopted(tag, child, _log(paths.log_file(directory, tag.key)))
     for process, tag in tagged:
         if tag.key not in adopted:
             log.info("killed pid %s, a leftover of %s", process.pid, tag)
@@ -49,6 +49,14 @@ def _tagged(site: str) -> list[tuple[procfs.Process, ProcessTag]]:
             if (tag := ProcessTag.of(process.pid)) and tag.site == site:
                 found[process.pid] = process, tag
     return list(found.values())
+
+
+def _log(path: Path) -> int | None:
+    try:
+        return tenant_files.open_file(path, os.O_WRONLY)
+    except OSError as error:
+        log.warning("the log of an adopted process has no bound from now on: %s", error)
+        return None
 
 
 def _child(pid: int, tag: ProcessTag) -> Child | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Iterable
 
 from headrace_chassis import procfs
@@ -18,11 +17,11 @@ class Child:
     members, which are recognised by the session that they share with it.
     """
 
-    def __init__(self, pid: int, *, popen: subprocess.Popen[bytes] | None = None, adopted: bool = False) -> None:
+    def __init__(self, pid: int, *, adopted: bool = False) -> None:
         self.pid = pid
         self.descriptor = os.pidfd_open(pid)
         self.exited = False
-        self._popen = popen
+        self.failure: int | None = None  # where a process that cannot execute its command has written why
         self._adopted = adopted
         seen = procfs.process(pid)
         self.started = seen.started if seen else 0.0
@@ -44,8 +43,6 @@ class Child:
         self.exited = True
         if self._adopted:
             return None
-        if self._popen is not None:
-            return self._popen.wait()
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def members(self, processes: Iterable[procfs.Process]) -> list[int]:

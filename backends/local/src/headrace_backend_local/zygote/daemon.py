@@ -89,14 +89,14 @@ class Zygote:
             self._end_helpers()
         log.info("ended")
 
-    def _handle(self, connection: Connection, request: Request) -> None:
+    def _handle(self, connection: Connection, request: Request, files: list[int]) -> None:
         match request:
             case Hello():
                 self._table.configure(request.standby, request.nice)
                 welcome = Welcome(protocol.VERSION, os.getpid(), self._table.reports, self._table.warm)
                 connection.send(welcome)
             case Start():
-                self._table.start(request.specs)
+                self._table.start(request.specs, files)
                 connection.done(request.id)
             case Stop():
                 number = request.id

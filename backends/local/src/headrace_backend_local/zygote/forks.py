@@ -20,20 +20,24 @@ from headrace_backend_local.process_tags import tag_this_process
 from headrace_backend_local.protocol import LaunchSpec
 from headrace_backend_local.zygote.agent import Agent
 from headrace_backend_local.zygote.child import Child
+from headrace_backend_local.zygote.launch_files import LaunchFiles
 from headrace_backend_local.zygote.loop import Loop
+
+_PIECE = 1 << 16
 
 log = logging.getLogger("headrace.zygote")
 
 
-def fork(body: Callable[[], int], nice: int) -> Child:
-    """Forks a process that runs `body`. It leads a process group and has none of the zygote's files open."""
+def fork(loop: Loop, body: Callable[[], int], nice: int, files: LaunchFiles | None = None) -> Child:
+    """Forks a process that runs `body`. It leads a process group; of the zygote's files it has `files` open only."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     # A signal that reaches the child before it has handlers of its own would be taken for one to the zygote.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        if (pid := os.fork()) == 0:
-            _run_forked(body, nice, mask)
+        with loop.lending(files.all if files else ()):
+            if (pid := os.fork()) == 0:
+                _run_forked(body, nice, mask)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     with contextlib.suppress(OSError):  # the child does so too, whichever is first
@@ -41,16 +45,11 @@ def fork(body: Callable[[], int], nice: int) -> Child:
     return Child(pid)
 
 
-def become(agent: Agent, spec: LaunchSpec) -> int:
+def become(agent: Agent, spec: LaunchSpec, files: LaunchFiles) -> int:
     """Turns this process into the one of a launch spec and runs it until it exits."""
     tag_this_process(spec.tag)
     setproctitle(spec.title)
-    output = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-    os.chdir(spec.directory)
-    os.environ.update(spec.environment)
+    os.environ.update(files.enter().environment)
     return agent.run()
 
 
@@ -66,16 +65,17 @@ class Standby:
             ours.close()
             return _stand_by(agent, theirs, title)
 
-        self.child = fork(body, nice)
+        self.child = fork(loop, body, nice)
         theirs.close()
         self.ready = False
         self._on_ready = on_ready
         loop.watch(self._ours, self._on_readable)
 
-    def assign(self, spec: LaunchSpec) -> bool:
-        """Sends the launch spec; returns False if the process has died."""
+    def assign(self, spec: LaunchSpec, files: LaunchFiles) -> bool:
+        """Sends the launch spec and the files; returns False if the process has died."""
+        line = protocol.encode(spec)
         try:
-            self._ours.sendall(protocol.encode(spec))
+            self._ours.sendall(line[socket.send_fds(self._ours, [line], files.all) :])
         except OSError:
             return False
         finally:
@@ -101,12 +101,13 @@ def _stand_by(agent: Agent, zygote: socket.socket, title: str) -> int:
     gc.collect()
     gc.freeze()
     zygote.sendall(b"ready")
-    with zygote.makefile("rb") as stream:
-        line = stream.readline()
+    line, descriptors, _, _ = socket.recv_fds(zygote, _PIECE, 3, socket.MSG_CMSG_CLOEXEC)
+    while piece := zygote.recv(_PIECE):
+        line += piece
     zygote.close()
     if not line.endswith(b"\n"):  # the zygote has died, or dismisses this process
         return 0
-    return become(agent, protocol.decode_spec(line))
+    return become(agent, protocol.decode_spec(line), LaunchFiles(*descriptors))
 
 
 def _run_forked(body: Callable[[], int], nice: int, mask: Iterable[int]) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -9,7 +10,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 log = logging.getLogger("headrace.zygote")
@@ -39,7 +40,7 @@ class Loop:
         self._timers: list[Timer] = []
         self._numbers = itertools.count()
         self._running = True
-        self._kept: list[int] = []
+        self._kept: set[int] = set()
         os.register_at_fork(after_in_child=self._abandon)
 
     def watch(self, file: int | socket.socket, on_readable: Callback, on_writable: Callback | None = None) -> None:
@@ -58,7 +59,21 @@ class Loop:
 
     def keep(self, descriptor: int) -> None:
         """Keeps a descriptor open, without watching it."""
-        self._kept.append(descriptor)
+        self._kept.add(descriptor)
+
+    def discard(self, descriptor: int) -> None:
+        """Closes a descriptor that it keeps."""
+        self._kept.remove(descriptor)
+        os.close(descriptor)
+
+    @contextlib.contextmanager
+    def lending(self, descriptors: Sequence[int]) -> Generator[None]:
+        """A process that is forked within has these open too, of all that it keeps."""
+        self._kept -= {*descriptors}
+        try:
+            yield
+        finally:
+            self._kept |= {*descriptors}
 
     def call_later(self, delay: float, callback: Callback) -> Timer:
         """Calls back once, after `delay` seconds."""

@@ -16,15 +16,24 @@ from headrace_controller.backends.process import ProcessKey, ProcessState
 
 @dataclass(slots=True, eq=False)
 class ProcessRecord:
-    """A process: its last report, and what is needed to watch it."""
+    """A process: its last report, and what is needed to start and to watch it.
+
+    Attributes
+    ----------
+    secrets
+        Descriptor of the file with its secrets, until it is started.
+    log
+        Descriptor of its log while it runs.
+    """
 
     report: Report
-    log: str
+    secrets: int | None = None
+    log: int | None = None
     child: Child | None = None
     stopping: bool = False
 
     @classmethod
-    def of(cls, spec: LaunchSpec) -> ProcessRecord:
+    def of(cls, spec: LaunchSpec, secrets: int) -> ProcessRecord:
         """Returns the record of a process that is going to be started."""
         report = Report(
             cluster=spec.cluster,
@@ -33,10 +42,10 @@ class ProcessRecord:
             generation=spec.generation,
             state=ProcessState.PENDING,
         )
-        return cls(report, spec.log)
+        return cls(report, secrets)
 
     @classmethod
-    def adopted(cls, tag: ProcessTag, child: Child, log: str) -> ProcessRecord:
+    def adopted(cls, tag: ProcessTag, child: Child, log: int | None) -> ProcessRecord:
         """Returns the record of a process that was found running."""
         report = Report(
             cluster=tag.key.cluster,
@@ -47,7 +56,7 @@ class ProcessRecord:
             started=child.started,
             pid=child.pid,
         )
-        return cls(report, log, child)
+        return cls(report, None, log, child)
 
     @property
     def key(self) -> ProcessKey:

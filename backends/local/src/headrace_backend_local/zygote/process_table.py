@@ -14,13 +14,14 @@ from headrace_backend_local.zygote import adoption
 from headrace_backend_local.zygote.agent import Agent
 from headrace_backend_local.zygote.child import Child
 from headrace_backend_local.zygote.exits import OutOfMemory, explain
+from headrace_backend_local.zygote.launch_files import LaunchFiles
 from headrace_backend_local.zygote.loop import Loop
 from headrace_backend_local.zygote.process_record import ProcessRecord
 from headrace_backend_local.zygote.spawn import CannotStart, spawn
 from headrace_backend_local.zygote.start_queue import StartQueue
 from headrace_backend_local.zygote.terminations import Terminations
 from headrace_backend_local.zygote.warm_pool import WarmPool
-from headrace_chassis import log_limit
+from headrace_chassis import log_limit, tenant_files
 from headrace_controller.backends.process import ProcessKey, Role
 
 log = logging.getLogger("headrace.zygote")
@@ -49,6 +50,8 @@ class ProcessTable:
         )
         for record in adoption.adopt(site, directory):
             self._of_cluster(record.key.cluster)[record.key.process] = record
+            if record.log is not None:
+                loop.keep(record.log)
             self._watch(record)
 
     @property
@@ -71,13 +74,14 @@ class ProcessTable:
         self._nice = nice
         self._warm_pool.resize(standby, nice)
 
-    def start(self, specs: Sequence[LaunchSpec]) -> None:
-        """Starts the processes that do not run already."""
-        for spec in specs:
+    def start(self, specs: Sequence[LaunchSpec], secrets: Sequence[int]) -> None:
+        """Starts the processes that do not run already; takes over the descriptors of their secrets."""
+        for spec, descriptor in zip(specs, secrets, strict=True):
             of_cluster = self._of_cluster(spec.cluster)
             if (known := of_cluster.get(spec.process)) and known.live:
+                self._loop.discard(descriptor)
                 continue
-            record = of_cluster[spec.process] = ProcessRecord.of(spec)
+            record = of_cluster[spec.process] = ProcessRecord.of(spec, descriptor)
             self._report(record)
             # An earlier process of this name may still be terminating.
             self._terminations.after(record.key, partial(self._queue, record, spec))
@@ -103,8 +107,8 @@ class ProcessTable:
         """Does what is needed every few seconds."""
         self._out_of_memory.refresh()
         for record in self._all():
-            if record.child and record.live:
-                log_limit.enforce(Path(record.log))
+            if record.log is not None:
+                log_limit.trim(record.log)
 
     def close(self) -> None:
         """Ends the processes in standby."""
@@ -122,27 +126,53 @@ class ProcessTable:
 
     def _launch(self, record: ProcessRecord, spec: LaunchSpec) -> Child | None:
         try:
-            child = self._make(spec)
+            child = self._make(record, spec)
         except CannotStart as failure:
-            record.set_exited(failure.code, ExitCause.START_FAILED, str(failure))
-            self._report(record)
+            self._fail(record, failure)
             return None
+        finally:
+            self._discard_secrets(record)
         record.set_running(child)
         self._watch(record)
         self._report(record)
         return child
 
-    def _make(self, spec: LaunchSpec) -> Child:
+    def _make(self, record: ProcessRecord, spec: LaunchSpec) -> Child:
         if spec.refusal:
             raise CannotStart(spec.refusal, 2)
+        assert record.secrets is not None
         try:
-            for directory in (Path(spec.directory), Path(spec.log).parent):
-                directory.mkdir(mode=0o700, exist_ok=True)
-            if spec.command:
-                return spawn(spec, self._nice)
-            return self._warm_pool.fork(spec, standby=spec.role is Role.SCHEDULER)
+            os.close(tenant_files.make_directory(Path(spec.log).parent))
+            record.log = self._kept(tenant_files.open_file(Path(spec.log), os.O_WRONLY | os.O_APPEND | os.O_CREAT))
+            directory = self._kept(tenant_files.make_directory(Path(spec.directory)))
+            try:
+                files = LaunchFiles(record.secrets, record.log, directory)
+                if spec.warm:
+                    return self._warm_pool.fork(spec, files, standby=spec.role is Role.SCHEDULER)
+                return spawn(self._loop, spec, files, self._nice)
+            finally:
+                self._loop.discard(directory)
         except OSError as error:
             raise CannotStart(f"{spec.process} cannot start: {error}", 1) from error
+
+    def _fail(self, record: ProcessRecord, failure: CannotStart) -> None:
+        self._close_log(record)
+        record.set_exited(failure.code, ExitCause.START_FAILED, str(failure))
+        self._report(record)
+
+    def _kept(self, descriptor: int) -> int:
+        self._loop.keep(descriptor)
+        return descriptor
+
+    def _discard_secrets(self, record: ProcessRecord) -> None:
+        if record.secrets is not None:
+            self._loop.discard(record.secrets)
+            record.secrets = None
+
+    def _close_log(self, record: ProcessRecord) -> None:
+        if record.log is not None:
+            self._loop.discard(record.log)
+            record.log = None
 
     def _stop(self, record: ProcessRecord, gone: _Gone) -> None:
         record.stopping = True
@@ -150,6 +180,7 @@ class ProcessTable:
             self._terminations.stop(record.key, record.child, gone.expect(record.key))
         else:
             self._starts.remove(record.key)
+            self._discard_secrets(record)
             record.set_exited(None, ExitCause.STOPPED, "")
             self._report(record)
 
@@ -159,13 +190,27 @@ class ProcessTable:
 
     def _on_exit(self, record: ProcessRecord, child: Child) -> None:
         self._loop.release(child.descriptor)
-        code = child.reap()
+        code, failure = child.reap(), self._failure(child)
         cause, message = explain(
             code, stopped=record.stopping, out_of_memory=code == -9 and self._out_of_memory.has_killed()
         )
+        if failure and not record.stopping:
+            cause, message = ExitCause.START_FAILED, failure
         record.set_exited(code, cause, message)
+        self._close_log(record)
         self._terminations.sweep(record.key, child)
         self._report(record)
+
+    def _failure(self, child: Child) -> str:
+        """Returns why a process did not execute its command."""
+        if child.failure is None:
+            return ""
+        try:
+            return os.read(child.failure, 4 * 1024).decode(errors="replace")
+        except BlockingIOError:
+            return ""
+        finally:
+            self._loop.discard(child.failure)
 
     def _report(self, record: ProcessRecord) -> None:
         self._publish(Changed(record.report))

@@ -12,10 +12,13 @@ from pathlib import Path
 import msgspec
 
 from headrace_backend_local import protocol
-from headrace_backend_local.protocol import Changed, Done, Forgotten, Hello, Message, Request, Warm
+from headrace_backend_local.protocol import Changed, Done, Forgotten, Hello, Message, Request, Start, Warm
 from headrace_backend_local.zygote.loop import Loop
 
 log = logging.getLogger("headrace.zygote")
+
+# Called with the descriptors of the files that came with a request; the loop keeps them.
+Handle = Callable[["Connection", Request, list[int]], None]
 
 _UNREAD_LIMIT = 64 * 1024 * 1024
 
@@ -28,6 +31,7 @@ class Connection:
         self._sock = sock
         self._server = server
         self._lines = protocol.Lines()
+        self._files: list[int] = []
         self._unsent = bytearray()
         self.greeted = False
         self.open = True
@@ -48,7 +52,16 @@ class Connection:
         if self.open:
             self.open = False
             self._loop.release(self._sock)
+            for descriptor in self._files:
+                self._loop.discard(descriptor)
             self._server.closed(self)
+
+    def _take_files(self, count: int) -> list[int]:
+        """Returns the next of the files that came with requests."""
+        if len(self._files) < count:
+            raise ValueError("files are missing")
+        taken, self._files = self._files[:count], self._files[count:]
+        return taken
 
     def _flush(self) -> None:
         try:
@@ -66,29 +79,33 @@ class Connection:
 
     def _on_readable(self) -> None:
         try:
-            data = self._sock.recv(1 << 16)
+            data, files, _, _ = socket.recv_fds(self._sock, 1 << 16, protocol.MOST_FILES, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
+            data, files = b"", list[int]()
+        for descriptor in files:
+            self._loop.keep(descriptor)
+            self._files.append(descriptor)
         if not data:
             self.close()
             return
         for line in self._lines.feed(data):
             try:
                 request = protocol.decode_request(line)
-            except msgspec.DecodeError as error:
+                files = self._take_files(len(request.specs)) if isinstance(request, Start) else []
+            except (msgspec.DecodeError, ValueError) as error:
                 log.warning("a controller sent an invalid request: %s", error)
                 self.close()
                 return
             self.greeted |= isinstance(request, Hello)
-            self._server.handle(self, request)
+            self._server.handle(self, request, files)
 
 
 class Server:
     """Listens, and publishes messages to all controllers."""
 
-    def __init__(self, loop: Loop, path: Path, handle: Callable[[Connection, Request], None]) -> None:
+    def __init__(self, loop: Loop, path: Path, handle: Handle) -> None:
         self.handle = handle
         self.connections: set[Connection] = set()
         self._loop = loop

@@ -1,16 +1,22 @@
-"""Starts processes with a command and an environment of their own."""
+"""Starts processes with a command and an environment of their own.
+
+The command is executed in a forked process, since the zygote itself must not know it.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
+import resource
+import signal
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from headrace_backend_local.protocol import LaunchSpec
 from headrace_backend_local.zygote.child import Child
-
-_NICEST = 19
+from headrace_backend_local.zygote.forks import fork
+from headrace_backend_local.zygote.launch_files import LaunchFiles
+from headrace_backend_local.zygote.loop import Loop
 
 
 class CannotStart(Exception):
@@ -21,40 +27,41 @@ class CannotStart(Exception):
         self.code = code
 
 
-def spawn(spec: LaunchSpec, nice: int) -> Child:
-    """Starts the command of a launch spec, as the leader of a process group."""
-    with open(spec.log, "ab", opener=_private) as output:
-        try:
-            popen = subprocess.Popen(
-                spec.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=spec.directory,
-                env=spec.environment,
-                process_group=0,
-            )
-        except (OSError, ValueError) as error:
-            failure = _explain(spec, error)
-            output.write(f"{failure}\n".encode())
-            raise failure from error
-    # From outside, for a function to run before exec(2) would make Popen fork all that the zygote has imported.
-    with contextlib.suppress(ProcessLookupError):
-        priority = os.getpriority(os.PRIO_PROCESS, 0) + nice
-        os.setpriority(os.PRIO_PGRP, popen.pid, min(priority, _NICEST))
-    return Child(popen.pid, popen=popen)
+def spawn(loop: Loop, spec: LaunchSpec, files: LaunchFiles, nice: int) -> Child:
+    """Starts the command of a process, as the leader of a process group; `Child.failure` says why it does not run."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    loop.keep(reading)
+    try:
+        child = fork(loop, partial(_execute, spec, files, writing), nice, files)
+    finally:
+        os.close(writing)
+    child.failure = reading
+    return child
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _execute(spec: LaunchSpec, files: LaunchFiles, failure: int) -> int:
+    secrets = files.enter()
+    os.closerange(3, failure)
+    os.closerange(failure + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvpe(secrets.command[0], secrets.command, secrets.environment)  # noqa: S606 on purpose
+    except (OSError, ValueError) as error:
+        reason = _explain(spec, secrets.command[0], secrets.environment, error)
+        print(reason, flush=True)
+        os.write(failure, str(reason).encode(errors="replace")[: 4 * 1024])
+        return reason.code
 
 
-def _explain(spec: LaunchSpec, error: OSError | ValueError) -> CannotStart:
-    command = spec.command[0]
+def _explain(
+    spec: LaunchSpec, command: str, environment: Mapping[str, str], error: OSError | ValueError
+) -> CannotStart:
     if isinstance(error, FileNotFoundError) and not Path(spec.directory).is_dir():
         return CannotStart(f"{command} cannot start: its directory {spec.directory} does not exist any more", 1)
-    if isinstance(error, FileNotFoundError) and "/" not in command:
-        path = spec.environment.get("PATH", os.defpath)
+    if isinstance(error, FileNotFoundError | NotADirectoryError) and "/" not in command:
+        path = environment.get("PATH", os.defpath)
         return CannotStart(f"command not found: {command}; searched in PATH={path}", 127)
     if isinstance(error, FileNotFoundError):
         return CannotStart(f"command not found: {command} does not exist, or its interpreter does not", 127)

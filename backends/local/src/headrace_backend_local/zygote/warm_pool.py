@@ -15,6 +15,7 @@ from headrace_backend_local.protocol import LaunchSpec
 from headrace_backend_local.zygote.agent import Agent
 from headrace_backend_local.zygote.child import Child
 from headrace_backend_local.zygote.forks import Standby, become, fork
+from headrace_backend_local.zygote.launch_files import LaunchFiles
 from headrace_backend_local.zygote.loop import Loop, Timer
 from headrace_backend_local.zygote.spawn import CannotStart
 
@@ -76,15 +77,15 @@ class WarmPool:
         self._size = 0
         self._dismiss(0)
 
-    def fork(self, spec: LaunchSpec, *, standby: bool) -> Child:
+    def fork(self, spec: LaunchSpec, files: LaunchFiles, *, standby: bool) -> Child:
         """Starts a process, from standby if there is one; raises `CannotStart`."""
         ready = self._take() if standby else None
-        if ready and ready.assign(spec):
+        if ready and ready.assign(spec, files):
             return ready.child
         # A scheduler does not wait for what it does not need.
         while not (self._forkable if standby else self._loaded):
             self._load_piece()
-        return fork(lambda: become(self._agent, spec), self._nice)
+        return fork(self._loop, lambda: become(self._agent, spec, files), self._nice, files)
 
     def _load_when_quiet(self) -> None:
         """Imports a piece when nothing is going on: the zygote answers nobody meanwhile.

@@ -1,0 +1,32 @@
+"""The open files that a started process is given. The zygote opens them; it never reads the secrets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from headrace_backend_local import protocol
+from headrace_backend_local.protocol import LaunchSecrets
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFiles:
+    """Descriptors of the secrets of a process, of its log and of its working directory."""
+
+    secrets: int
+    log: int
+    directory: int
+
+    @property
+    def all(self) -> list[int]:
+        return [self.secrets, self.log, self.directory]
+
+    def enter(self) -> LaunchSecrets:
+        """Directs the output of this process to the log, goes to the directory and returns the secrets."""
+        for number in (1, 2):
+            os.dup2(self.log, number)
+        os.fchdir(self.directory)
+        secrets = protocol.decode_secrets(os.pread(self.secrets, os.fstat(self.secrets).st_size, 0))
+        for descriptor in self.all:
+            os.close(descriptor)
+        return secrets
