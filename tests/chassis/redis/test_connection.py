@@ -8,7 +8,8 @@ from importlib.resources import files
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError
+from tests.chassis.redis.faulty import REDIS_ERRORS, FaultyRedis, error_name
 
 from headrace.errors import StoreUnavailable
 from headrace_chassis.redis import keys
@@ -19,7 +20,7 @@ from headrace_chassis.redis.keys import Prefix
 
 async def test_redis_away_is_store_unavailable() -> None:
     away = connect("unix:///nowhere/redis.sock")
-    with pytest.raises(StoreUnavailable, match="repeat the call in a moment"):
+    with pytest.raises(StoreUnavailable, match="repeat it in a moment"):
         await ping(away)
     await away.aclose()
 
@@ -56,9 +57,25 @@ async def test_store_errors_work_as_a_decorator() -> None:
         await fails()
 
 
-async def test_our_own_faults_are_not_taken_for_redis_being_away(redis: Redis) -> None:
-    with pytest.raises(ResponseError), store_errors():
-        await redis.execute_command("NO-SUCH-COMMAND")
+@pytest.mark.parametrize("error", REDIS_ERRORS, ids=error_name)
+async def test_whatever_redis_answers_is_store_unavailable(redis: Redis, error: RedisError) -> None:
+    faulty = FaultyRedis.of(redis)
+    script = scripts.load("headrace_chassis.redis", "lease_release")
+    with faulty.failing(error):
+        for call in (ping(faulty), script(faulty, ["k"], ["a"])):
+            with pytest.raises(StoreUnavailable, match="repeat it in a moment"):
+                await call
+
+
+async def test_a_script_that_meets_another_type_is_store_unavailable(redis: Redis) -> None:
+    await redis.set("k", "a string")
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+        await scripts.load("headrace_chassis.redis", "lease_release")(redis, ["k"], ["a"])
+
+
+async def test_our_own_faults_are_not_taken_for_redis() -> None:
+    with pytest.raises(KeyError), store_errors():
+        raise KeyError("a fault of ours")
 
 
 async def test_a_script_runs_also_where_it_is_not_loaded(redis: Redis) -> None:

@@ -10,6 +10,8 @@ from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from tests.chassis.redis.faulty import REDIS_ERRORS, FaultyRedis, error_name
 from tests.conftest import Eventually
 
 from headrace.errors import StoreUnavailable
@@ -163,6 +165,46 @@ async def test_redis_away_is_survived(redis_url: str, redis: Redis) -> None:
     with pytest.raises(StoreUnavailable):
         await replica(away, "a").tick()
     await away.aclose()
+
+
+@pytest.mark.parametrize("error", REDIS_ERRORS, ids=error_name)
+async def test_every_error_of_redis_is_survived(redis: Redis, eventually: Eventually, error: RedisError) -> None:
+    faulty = FaultyRedis.of(redis)
+    async with running(replica(faulty, "a", timedelta(seconds=0.15))) as leases:
+        with faulty.failing(error) as has_failed:
+            await eventually(has_failed)
+            await eventually(lambda: not leases.held)
+        await eventually(lambda: is_fair(leases))
+
+
+async def test_a_fault_of_what_hears_of_leases_ends_nothing(redis: Redis) -> None:
+    def faulty(shard: int) -> None:
+        raise ValueError(f"a fault with {shard}")
+
+    leases, gained, lost = replica(redis, "a"), list[int](), list[int]()
+    leases.on_gain(faulty)
+    leases.on_gain(gained.append)
+    leases.on_lose(faulty)
+    leases.on_lose(lost.append)
+    await leases.tick()
+    await leases.release()
+    assert sorted(gained) == sorted(lost) == list(range(SHARDS))
+
+
+async def test_a_clock_that_is_set_back_keeps_no_lease_of_a_dead_replica_alive(
+    redis: Redis, eventually: Eventually
+) -> None:
+    dead, hours = replica(redis, "dead"), 2 * 3600
+    await dead.tick()
+    for shard in range(SHARDS):
+        await redis.expire(keys.lease(PREFIX, shard), hours)
+    await redis.persist(keys.lease(PREFIX, 0))
+    await redis.zadd(keys.lease_replicas(PREFIX), {"dead": (time.time() + hours) * 1000})
+    await redis.expire(keys.lease_replicas(PREFIX), hours)
+    async with running(replica(redis, "a")) as a:
+        await eventually(lambda: is_fair(a))
+        assert await redis.zrange(keys.lease_replicas(PREFIX), 0, -1) == [b"a"]
+        assert all([0 < await redis.pttl(keys.lease(PREFIX, shard)) <= 600 for shard in range(SHARDS)])
 
 
 def test_a_clusters_shard_never_changes() -> None:

@@ -24,16 +24,6 @@ CONNECTIONS = 64
 # A blocking read must block for less than this.
 ANSWER_SECONDS = 5.0
 CONNECT_SECONDS = 2.0
-# Redis is there but cannot serve, or must not write.
-_UNAVAILABLE = (
-    exceptions.ConnectionError,
-    exceptions.TimeoutError,
-    exceptions.ReadOnlyError,
-    exceptions.OutOfMemoryError,
-    exceptions.ClusterDownError,
-    exceptions.TryAgainError,
-    ConnectionError,
-)
 
 
 class _Cancellable(_Base):
@@ -78,15 +68,21 @@ async def ping(connection: redis.asyncio.Redis) -> None:
 
 
 def as_store_unavailable(error: BaseException) -> StoreUnavailable | None:
-    """Return our error if this one means that Redis is away, else None."""
-    misconfigured = isinstance(error, exceptions.ResponseError) and str(error).startswith(("MISCONF", "NOREPLICAS"))
-    if not isinstance(error, _UNAVAILABLE) and not misconfigured:
+    """Return our error if this one is Redis' or its client's, else None.
+
+    Whatever Redis answers, its caller can only try again: it loads its file, runs a long script, has no memory, is a
+    replica, or has a key of another type than ours.
+    """
+    if not isinstance(error, exceptions.RedisError | ConnectionError):
         return None
-    return StoreUnavailable(f"headrace's store does not answer ({error}); repeat the call in a moment")
+    return StoreUnavailable(
+        f"headrace's store does not answer as it should ({error}); nothing else is wrong with this request, repeat it "
+        "in a moment"
+    )
 
 
 class store_errors:  # noqa: N801 a context manager that is also a decorator, named as a function like contextlib's
-    """Raises `StoreUnavailable` where Redis is away; as ``with store_errors():`` or ``@store_errors()``."""
+    """Raises `StoreUnavailable` for every error of Redis; as ``with store_errors():`` or ``@store_errors()``."""
 
     __slots__ = ()
 

@@ -2,6 +2,8 @@
 
 A replica renews all its leases in one script call per round. It counts them as lost when their time to live has passed
 since it *sent* the last renewal that was answered. That is before Redis grants them to another replica.
+
+Redis' clock may be set back: what expires later than a time to live from now is cut to that by every replica's round.
 """
 
 from __future__ import annotations
@@ -143,5 +145,9 @@ class ShardLeases:
 
 
 def _call(callbacks: list[ShardCallback], shard: int) -> None:
+    """One callback's fault must not keep the others from hearing, nor end the leases."""
     for callback in callbacks:
-        callback(shard)
+        try:
+            callback(shard)
+        except Exception:  # logged in full
+            log.exception("what hears of leases failed", shard=shard)

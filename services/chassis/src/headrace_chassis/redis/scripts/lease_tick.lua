@@ -7,7 +7,18 @@ local replica, ttl = ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- Nothing may live on for longer than the ttl without a renewal. What does was written before the clock was set back.
+local function cut(key)
+  local left = redis.call('PTTL', key)
+  if left > ttl or left == -1 then
+    redis.call('PEXPIRE', key, ttl)
+  end
+end
+
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+for _, name in ipairs(redis.call('ZRANGE', KEYS[1], '(' .. now + ttl, '+inf', 'BYSCORE')) do
+  redis.call('ZADD', KEYS[1], now + ttl, name)
+end
 redis.call('ZADD', KEYS[1], now + ttl, replica)
 redis.call('PEXPIRE', KEYS[1], ttl)
 
@@ -35,7 +46,9 @@ for i = 3, #KEYS do
     redis.call('PEXPIRE', KEYS[i], ttl)
     table.insert(answer, i - 3)
     table.insert(answer, tonumber(lease[2]))
-  elseif not lease[1] then
+  elseif lease[1] then
+    cut(KEYS[i])
+  else
     table.insert(free, i)
   end
 end
