@@ -57,7 +57,9 @@ def test_the_process_that_listens_on_a_port_is_found(family: socket.AddressFamil
     with socket.create_server((host, 0), family=family) as server:
         port = server.getsockname()[1]
         holder = procfs.port_holder(port)
+        assert procfs.port_owner(port) == os.getuid()
     assert holder is not None
     assert holder[0] == os.getpid()
     assert holder[1]
     assert procfs.port_holder(port) is None
+    assert procfs.port_owner(port) is None

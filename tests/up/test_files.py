@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import subprocess
+import sys
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from headrace_up.credentials import ensure_deployment_key, ensure_server_certifi
 from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout, make_layout
 from headrace_up.port import free_port
+from headrace_up.process_tags import VARIABLE
 
 
 def load(path: Path) -> x509.Certificate:
@@ -102,17 +107,40 @@ def test_a_directory_that_a_killed_headrace_had_claimed_can_be_claimed(layout: L
     assert layout.lock.read_text() == ""
 
 
-def test_a_port_out_of_range_is_explained():
+async def test_a_port_out_of_range_is_explained(tmp_path: Path):
     with pytest.raises(CannotRun, match="65535"):
-        free_port(70000)
+        await free_port(70000, tmp_path)
 
 
-def test_a_port_that_is_taken_is_explained_with_the_program_that_has_it():
+async def test_a_port_that_is_taken_is_explained_with_the_program_that_has_it(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         with pytest.raises(CannotRun, match=rf"port {port} of 127.0.0.1 is taken by pid {os.getpid()} \("):
-            free_port(port)
-    assert free_port(port) == port
+            await free_port(port, tmp_path)
+    assert await free_port(port, tmp_path) == port
+
+
+LISTEN = "import socket, signal; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
+
+
+@pytest.fixture(params=[True, False], ids=["tagged", "without an environment"])
+def holder(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[subprocess.Popen[bytes]]:
+    """An Envoy of this data directory, or any process whose end has begun."""
+    program = [sys.executable, "-S", "-c", f"{LISTEN}; signal.pause()"]
+    own = {VARIABLE: str(tmp_path)} if request.param else {}
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env=own) as process:
+        yield process
+        process.kill()
+
+
+async def test_a_port_that_an_ending_process_has_is_waited_for(tmp_path: Path, holder: subprocess.Popen[bytes]):
+    assert holder.stdout is not None
+    port = int(holder.stdout.readline())
+    waiting = asyncio.create_task(free_port(port, tmp_path))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    holder.kill()
+    assert await waiting == port
 
 
 def test_logs_are_rotated_and_the_oldest_dropped(tmp_path: Path):

@@ -194,7 +194,29 @@ def test_a_killed_valkey_is_back(up: StartUp, data: Path):
     assert one.finish()[0] == 0
 
 
-def test_a_service_that_keeps_dying_ends_it_with_the_end_of_its_log(up: StartUp, data: Path):
+def test_a_service_that_keeps_dying_after_the_start_ends_nothing(up: StartUp, data: Path):
+    one = up(behaviour="dies-later")
+    one.read_until("proxy ended with exit code 3, 4 times in a row; clusters compute on")
+    assert one.process.poll() is None
+    one.process.send_signal(signal.SIGINT)
+    assert one.finish()[0] == 0
+    assert not running(data)
+
+
+def test_a_start_that_fails_leaves_the_clusters_that_it_found(up: StartUp, data: Path):
+    first = up(behaviour="leaves-a-child")
+    first.read_until("Ctrl-C")
+    first.process.kill()
+    first.process.communicate()
+    code, text = up(behaviour="dies").finish()
+    assert code == 1
+    assert "the settings are wrong" in text
+    assert "clusters that were running compute on; the next `headrace up` adopts them" in text
+    assert list(running(data).values()) == ["sleep 1000"]
+    kill_all(lambda: tagged_processes(data))
+
+
+def test_a_service_that_is_never_ready_ends_the_start_with_the_end_of_its_log(up: StartUp, data: Path):
     code, text = up(behaviour="dies").finish(within=60)
     assert code == 1
     assert "proxy ended with exit code 1, 5 times in a row" in text

@@ -71,7 +71,7 @@ def cpu_seconds(pid: int) -> float:
 
 def port_holder(port: int) -> tuple[int, str] | None:
     """Return pid and name of the process that listens on a TCP port; None if it is not one of this user's."""
-    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
     for found in processes():
         try:
             descriptors = (_PROC / str(found.pid) / "fd").iterdir()
@@ -82,12 +82,19 @@ def port_holder(port: int) -> tuple[int, str] | None:
     return None
 
 
-def _listening_inodes(port: int) -> set[str]:
-    inodes: set[str] = set()
+def port_owner(port: int) -> int | None:
+    """Return the id of the user whose process listens on a TCP port, also while that process ends; None if none."""
+    return next(iter(_listening(port).values()), None)
+
+
+def _listening(port: int) -> dict[str, int]:
+    """Return the inodes of the sockets that listen on a port, with their users' ids."""
+    found: dict[str, int] = {}
     for table in ("tcp", "tcp6"):
         rows = [line.split() for line in _read("net", table).decode().splitlines()[1:]]
-        inodes |= {row[9] for row in rows if row[3] == _LISTENING and int(row[1].rpartition(":")[2], 16) == port}
-    return inodes
+        listening = (row for row in rows if row[3] == _LISTENING and int(row[1].rpartition(":")[2], 16) == port)
+        found |= {row[9]: int(row[7]) for row in listening}
+    return found
 
 
 def _read(pid: int | str, name: str) -> bytes:

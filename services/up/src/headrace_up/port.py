@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import os
 import socket
+import time
+from pathlib import Path
 
 from headrace_chassis import procfs
 from headrace_up.errors import CannotRun
+from headrace_up.process_tags import VARIABLE
+
+RELEASE_SECONDS = 5.0
+_POLL_SECONDS = 0.02
 
 
-def free_port(port: int) -> int:
-    """Return the port if it is free on the loopback address; for 0, any free one."""
+async def free_port(port: int, data: Path) -> int:
+    """Return the port if it is free on the loopback address; for 0, any free one.
+
+    The Envoy of a killed `headrace up` keeps the port for the moment that its own end takes: that is waited for.
+    """
+    deadline = time.monotonic() + RELEASE_SECONDS
+    while _is_being_released(port, data) and time.monotonic() < deadline:  # noqa: ASYNC110 - another process's state
+        await asyncio.sleep(_POLL_SECONDS)
+    return _bound(port)
+
+
+def _is_being_released(port: int, data: Path) -> bool:
+    """Whether the port is taken by a process of this data directory, or by one whose end has begun."""
+    try:
+        _bound(port)
+    except CannotRun:
+        if (holder := procfs.port_holder(port)) is None:
+            return procfs.port_owner(port) == os.getuid()  # a process that ends has no descriptors to be seen
+        environment = procfs.environ(holder[0])  # nor an environment
+        return not environment or environment.get(VARIABLE.encode()) == os.fsencode(data)
+    return False
+
+
+def _bound(port: int) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

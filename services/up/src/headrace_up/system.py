@@ -69,7 +69,7 @@ class System:
         """
         self._found_clusters = bool(tagged_processes(self._layout.data))
         self._remove_gateway_file()
-        port = free_port(self._options.port)
+        port = await free_port(self._options.port, self._layout.data)
         # These two start while this process imports the services, and whatever is imported within functions.
         if zygote := self._parts.zygote(self._layout, self._options):
             self._supervisor.launch(zygote)
