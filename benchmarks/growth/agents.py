@@ -185,8 +185,8 @@ class SimulatedScheduler:
     def _hello(self) -> pb.SchedulerHello:
         hello = pb.SchedulerHello(
             session=time.time_ns(),
-            scheduler_address=f"tls://10.0.{self.number // 250 % 256}.{self.number % 250}:40123",
-            dashboard_address=f"10.0.{self.number // 250 % 256}.{self.number % 250}:8787",
+            scheduler_address=f"tls://127.0.{self.number // 250 % 256}.{self.number % 250}:40123",
+            dashboard_address=f"127.0.{self.number // 250 % 256}.{self.number % 250}:8787",
             versions={"python": "3.11.7", "dask": "2026.8.0", "distributed": "2026.8.0", "headrace": "0.1.0"},
             workers=[pb.JoinedWorker(process=process, address=address) for process, address in self.workers.items()],
         )
