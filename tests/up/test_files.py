@@ -100,6 +100,78 @@ def test_a_sockets_directory_open_to_others_is_refused(layout: Layout):
         make_layout(layout.data)
 
 
+STRANGER = 65534
+
+
+@pytest.fixture
+def foreign() -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can make files of another user")
+
+
+@pytest.mark.usefixtures("foreign")
+def test_a_data_directory_of_another_user_is_refused(tmp_path: Path):
+    os.chown(tmp_path, STRANGER, STRANGER)
+    mode = tmp_path.stat().st_mode
+    with pytest.raises(CannotRun, match=f"belongs to user id {STRANGER}, not to you"):
+        make_layout(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert tmp_path.stat().st_mode == mode
+
+
+@pytest.mark.usefixtures("foreign")
+def test_a_link_to_or_of_another_user_is_refused(tmp_path: Path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.mkdir()
+    link.symlink_to(target)
+    os.lchown(link, STRANGER, STRANGER)
+    with pytest.raises(CannotRun, match="not to you"):
+        make_layout(link)
+    os.lchown(link, 0, 0)
+    os.chown(target, STRANGER, STRANGER)
+    with pytest.raises(CannotRun, match="not to you"):
+        make_layout(link)
+
+
+def test_the_users_own_link_is_followed_once(tmp_path: Path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.mkdir()
+    link.symlink_to(target)
+    layout = make_layout(link)
+    assert layout.data == target
+    layout.sockets.rmdir()
+
+
+def test_an_empty_directory_is_closed_to_others_and_one_that_others_could_fill_is_refused(tmp_path: Path):
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(0o777)
+    make_layout(data).sockets.rmdir()
+    assert data.stat().st_mode & 0o777 == 0o700
+    data.chmod(0o770)
+    with pytest.raises(CannotRun, match="can be changed by other users"):
+        make_layout(data)
+
+
+@pytest.mark.parametrize("name", ["secrets/deployment.key", "tls/ca.key", "version.json", "lock", "sockets-directory"])
+def test_a_file_that_others_could_write_is_refused(layout: Layout, name: str):
+    path = layout.data / name
+    path.touch()
+    path.chmod(0o606)
+    with pytest.raises(CannotRun, match=f"{name} can be changed by other users"):
+        make_layout(layout.data)
+
+
+@pytest.mark.parametrize("name", ["secrets", "tls", "valkey", "proxy", "secrets/deployment.key"])
+def test_a_link_inside_the_data_directory_is_refused(layout: Layout, tmp_path: Path, name: str):
+    path = layout.data / name
+    if path.is_dir():
+        path.rmdir()
+    path.symlink_to(tmp_path)
+    with pytest.raises(CannotRun, match=f"{name} is a link"):
+        make_layout(layout.data)
+
+
 def test_a_directory_that_a_killed_headrace_had_claimed_can_be_claimed(layout: Layout):
     layout.lock.write_text("12345\n")
     with claimed(layout, "0.1.0"):

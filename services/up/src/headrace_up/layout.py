@@ -64,16 +64,40 @@ class Layout:
 def make_layout(data: Path) -> Layout:
     """Create all directories. The directory of the sockets stays the same, so that clusters that were kept find it."""
     data = _make_data_directory(data)
-    layout = Layout(data, _sockets_directory(data))
+    note = data / "sockets-directory"
+    for path in (note, data / "lock", data / "version.json"):
+        check_own(path)
+    layout = Layout(data, _sockets_directory(data, note))
     for directory in (layout.tls, layout.secrets, layout.logs, layout.valkey, layout.proxy, layout.local):
         directory.mkdir(exist_ok=True, mode=0o700)
+        check_own(directory)
+    for path in (*layout.tls.iterdir(), *layout.secrets.iterdir()):
+        check_own(path)
     return layout
+
+
+def check_own(path: Path) -> None:
+    """Refuse a file or a directory that another user may have written; a missing one is fine."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if found.st_uid != os.getuid():
+        raise CannotRun(f"{path} belongs to user id {found.st_uid}, not to you: choose another --data-dir, or chown it")
+    if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
+        raise CannotRun(f"{path} is a link or a special file: remove it, then start again")
+    if found.st_mode & 0o022:
+        raise CannotRun(f"{path} can be changed by other users: check what it contains, then chmod go-w it")
 
 
 def _make_data_directory(data: Path) -> Path:
     data = data.expanduser().absolute()
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data = _follow_own_link(data)
+        if not any(data.iterdir()) and data.stat().st_uid == os.getuid():
+            data.chmod(0o700)
+        check_own(data)
         data.chmod(0o700)
         probe = data / f".probe-{os.getpid()}"
         probe.touch()
@@ -86,8 +110,14 @@ def _make_data_directory(data: Path) -> Path:
     return data
 
 
-def _sockets_directory(data: Path) -> Path:
-    note = data / "sockets-directory"
+def _follow_own_link(data: Path) -> Path:
+    """Return where the user's own link leads; what another user's link leads to may change at any time."""
+    if data.is_symlink() and data.lstat().st_uid != os.getuid():
+        check_own(data)
+    return data.resolve()
+
+
+def _sockets_directory(data: Path, note: Path) -> Path:
     if note.exists():
         directory = Path(note.read_text().strip())
         if directory.parent.is_dir() and _is_short(directory):
