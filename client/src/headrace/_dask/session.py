@@ -72,8 +72,7 @@ class Session:
         if self.inherited:
             raise GatewayServerError(
                 f"this object belongs to process {self._pid}, from which process {os.getpid()} was forked: start "
-                'processes with multiprocessing\'s "spawn" or "forkserver" and make a new Gateway there, or close each '
-                "Gateway before the fork"
+                'processes with multiprocessing\'s "spawn" or "forkserver", and make a new Gateway there'
             )
 
     def clone(self) -> Session:

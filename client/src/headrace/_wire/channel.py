@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import weakref
 
 import grpc
 import grpc.aio
@@ -25,34 +24,30 @@ _OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 
-_open: weakref.WeakSet[grpc.aio.Channel] = weakref.WeakSet()
+_opened = False
 _forked_from: int | None = None
 
 
 def open_channel(target: Target) -> grpc.aio.Channel:
     """Open a channel on the running event loop. It connects with the first call."""
+    global _opened  # noqa: PLW0603 - gRPC's threads belong to the whole process
     check_not_forked()
+    _opened = True
     options = [*_OPTIONS, _proxy_option(target)]
     if target.tls:
-        channel = grpc.aio.secure_channel(target.endpoint, _credentials(target.ca_pem), options=options)
-    else:
-        channel = grpc.aio.insecure_channel(target.endpoint, options=options)
-    _open.add(channel)
-    return channel
-
-
-async def close_channel(channel: grpc.aio.Channel) -> None:
-    """Close a channel; calls in progress are cancelled."""
-    _open.discard(channel)
-    await channel.close()
+        return grpc.aio.secure_channel(target.endpoint, _credentials(target.ca_pem), options=options)
+    return grpc.aio.insecure_channel(target.endpoint, options=options)
 
 
 def check_not_forked() -> None:
-    """Raise an error in a process that was forked from one with open channels: gRPC would hang there."""
+    """Raise an error in a process that was forked from one that had channels.
+
+    gRPC may wait there without end: its threads are not forked, and they outlive a channel's end for a while.
+    """
     if _forked_from is not None:
         raise GatewayServerError(
-            f"process {os.getpid()} was forked from {_forked_from} while that used headrace, and gRPC does not survive "
-            'a fork: use multiprocessing\'s "spawn" or "forkserver", or close each Gateway before forking'
+            f"process {os.getpid()} was forked from {_forked_from}, which had used headrace, and gRPC does not survive "
+            'a fork: use multiprocessing\'s "spawn" or "forkserver", or fork before the first use of a Gateway'
         )
 
 
@@ -75,7 +70,7 @@ def _before_fork() -> None:
 
 def _after_fork(parent: int) -> None:
     global _forked_from  # noqa: PLW0603 - a fork concerns the whole process
-    if len(_open):
+    if _opened:
         _forked_from = parent
 
 

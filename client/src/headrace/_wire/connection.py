@@ -19,7 +19,7 @@ from headrace import errors
 from headrace._target import config
 from headrace._target.target import Target
 from headrace._wire import diagnosis, tokens, version
-from headrace._wire.channel import check_not_forked, close_channel, open_channel
+from headrace._wire.channel import check_not_forked, open_channel
 from headrace._wire.status import from_rpc_error, has_details
 from headrace.backoff import delays
 from headrace.v1 import auth_service_pb2_grpc, cluster_service_pb2_grpc, options_service_pb2_grpc
@@ -178,7 +178,7 @@ class Connection:
         """Close the connection; calls in progress fail."""
         self.closed = True
         if self._channel is not None and self._pid == os.getpid():
-            await close_channel(self._channel)
+            await self._channel.close()
         self._channel = None
 
     async def _token(self, deadline: _Deadline) -> str:
