@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from headrace.errors import TokenInvalid
+from headrace.resource_names import cluster_name, user_name
 
 USER = "user"
 ADMIN = "admin"
@@ -57,9 +58,15 @@ def set_caller(caller: Caller | AgentCaller | None) -> None:
     _caller.set(caller)
 
 
-def any_caller() -> Caller | AgentCaller | None:
-    """Return who called, or None if the RPC is for anyone or for services."""
-    return _caller.get()
+def caller_name() -> str:
+    """Return ``users/{user}`` or ``clusters/{cluster}``, or "" if the RPC is for anyone or for services."""
+    match _caller.get():
+        case None:
+            return ""
+        case AgentCaller() as agent:
+            return cluster_name(agent.cluster)
+        case user:
+            return user_name(user.user)
 
 
 def current_caller() -> Caller:

@@ -42,6 +42,7 @@ def authenticate(verifier: TokenVerifier, agent_tokens: AgentTokens, *, internal
                 return AgentCaller(agent_tokens.verify(_credential(metadata, "Agent ")))
             case _:
                 caller = await verifier.verify(_credential(metadata, "Bearer "))
+                set_caller(caller)  # for the log, also if they are refused
                 _check_user(method, right, caller)
                 return caller
 

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from headrace.errors import TooManyRequests
 from headrace.v1.enums import Right
-from headrace_chassis.identity.caller import AgentCaller, any_caller
+from headrace_chassis.identity.caller import caller_name
 from headrace_chassis.identity.source import source_of
 from headrace_chassis.interceptors.call import Call, Method, Serve
 from headrace_chassis.settings import CallSettings, Network
@@ -147,10 +147,4 @@ class Limits:
             raise TooManyRequests.of(f"{caller} calls {method.name} and its like too often, more than {rate}", wait)
 
     def _caller(self, call: Call) -> str:
-        match any_caller():
-            case None:
-                return source_of(call.context.peer(), call.metadata, self._proxies)
-            case AgentCaller() as agent:
-                return f"clusters/{agent.cluster}"
-            case user:
-                return f"users/{user.user}"
+        return caller_name() or source_of(call.context.peer(), call.metadata, self._proxies)

@@ -1,4 +1,4 @@
-"""Observe: request id, metrics, the version in each answer, and a log line for each call that failed."""
+"""Observe: request id, metrics, the version in each answer, and log lines of calls that failed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import grpc
 
 from headrace_chassis import logs, metrics
 from headrace_chassis.interceptors.call import VERSION, Call, Context, Method, Serve
+from headrace_chassis.interceptors.failed_calls import FailedCalls
 
 REQUEST_ID_KEY = "x-request-id"
 REQUEST_ID_LENGTH = 64
@@ -24,6 +25,7 @@ def observe(method: Method, serve: Serve) -> Serve:
     """Outermost: also sees what the others refuse."""
     in_flight = metrics.RPCS_IN_FLIGHT.labels(method.name)
     bound = log.bind(method=method.name)  # `log` itself binds anew for each line, also for one that is not written
+    failed = FailedCalls(bound)
     durations = cache(partial(metrics.RPC_SECONDS.labels, method.name))  # by code
 
     def count(code: str, started: float) -> float:
@@ -43,8 +45,7 @@ def observe(method: Method, serve: Serve) -> Serve:
             raise
         except Exception:
             code = _code(call.context)
-            seconds = count(code, started)
-            bound.info("call failed", code=code, error=call.context.details(), seconds=seconds)
+            failed.add(code, call.context.details(), count(code, started))
             raise
         else:
             bound.debug("call", seconds=count("OK", started))
