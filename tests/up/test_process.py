@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -53,6 +54,24 @@ async def test_a_child_has_its_own_environment_directory_session_and_nothing_ope
     assert facts["leader"]
     assert facts["blocked"] == []
     assert facts["term"]
+
+
+async def test_proc_shows_the_environment_of_a_child_and_nothing_of_its_parents(layout: Layout):
+    code = f"""
+import asyncio, os
+from pathlib import Path
+from headrace_up.process import Part, spawn
+show = lambda: print(Path("/proc/self/environ").read_bytes().strip(bytes(1)).decode(), flush=True)
+part = Part(name="child", main=show, environment={{"COLOUR": "blue", "LONG": "x" * 100_000, "SHAPE": "round"}})
+async def main():
+    await spawn(part, Path({str(layout.data)!r}), 1).wait()
+asyncio.run(main())
+"""
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code), env={**os.environ, "A_TOKEN": "canary"}, stdout=subprocess.PIPE
+    )
+    shown, _ = await done.communicate()
+    assert shown.decode() == "COLOUR=blue\0SHAPE=round\n"
 
 
 async def test_a_program_gets_the_default_for_signals_that_python_ignores(layout: Layout):

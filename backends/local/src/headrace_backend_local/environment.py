@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-# An allow-list: the services' own settings, with their secrets, are never passed on.
-_INHERITED = re.compile(
-    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|PYTHONPATH|VIRTUAL_ENV|LD_LIBRARY_PATH"
-    r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|CUDA_\w+|NVIDIA_\w+"
-    r"|HEADRACE_UP_DIRECTORY"  # not a secret: `headrace up` finds all of its processes by it
-)
+from headrace_chassis.environment import inherited as inherited  # noqa: PLC0414 - this module offers it too
+
 # Read when the interpreter or a library is loaded, that is before a fork.
 _READ_EARLY = re.compile(
     r"(LD|LC|DASK|OMP|GOMP|KMP|MKL|OPENBLAS|GOTO|BLIS|NUMEXPR|NUMBA|VECLIB|MALLOC|GLIBC|ARROW)_\w*"
@@ -35,11 +31,6 @@ ZYGOTE_DEFAULTS = {
 }
 # Defaults of the settings of these names. The zygote may be started before the settings are read.
 STANDBY, NICE = 2, 5
-
-
-def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the part of the server's environment that clusters' processes may see."""
-    return {name: value for name, value in environ.items() if _INHERITED.fullmatch(name)}
 
 
 def needs_fresh_interpreter(names: Iterable[str]) -> bool:

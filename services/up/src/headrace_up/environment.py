@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # cryptography is imported later
 
 # Ctrl-C ends everything within three seconds.
 DRAIN_SECONDS = 0.5
+_ALSO = ("HEADRACE_CONFIG", "GRPC_VERBOSITY", "GRPC_TRACE")
 # The local backend's processes listen on this machine.
 ALLOWED_DESTINATIONS = json.dumps([{"network": "127.0.0.0/8"}])
 
@@ -76,7 +77,11 @@ def proxy_environment(layout: Layout, port: int, credentials: Credentials) -> di
 
 
 def _environment(service: str, layout: Layout, own: Mapping[str, str]) -> dict[str, str]:
-    """Settings in the environment of this process hold, except those by which the parts find each other."""
+    """Return what the service inherits, and its own settings: no other variable of this process.
+
+    Settings in the environment of this process hold, except those by which the parts find each other.
+    """
+    prefix = f"HEADRACE_{service.upper()}_"
     settings = {
         "LISTEN": layout.target(service),
         "REDIS_URL": f"unix://{layout.socket('valkey')}?db=0",
@@ -86,7 +91,8 @@ def _environment(service: str, layout: Layout, own: Mapping[str, str]) -> dict[s
     }
     return {
         **tagged_environment(layout.data),
-        **{f"HEADRACE_{service.upper()}_{key}": each for key, each in settings.items()},
+        **{name: value for name, value in os.environ.items() if name.startswith(prefix) or name in _ALSO},
+        **{f"{prefix}{key}": each for key, each in settings.items()},
     }
 
 

@@ -19,6 +19,7 @@ from typing import NoReturn, TextIO
 
 from setproctitle import setproctitle
 
+from headrace_chassis.environment import replace_environment
 from headrace_chassis.readiness import READY_FD
 
 _PR_SET_PDEATHSIG = 1
@@ -136,8 +137,7 @@ def spawn(part: Part, directory: Path, log: int, ready: int | None = None) -> Pr
         _end_with(parent)
         os.environ["SPT_NOENV"] = "1"  # the title must leave the environment readable; it needs the original one
         setproctitle(f"headrace {part.name}")
-        os.environ.clear()
-        os.environ.update(part.environment)
+        replace_environment(part.environment)
         if ready is not None:
             os.environ[READY_FD] = str(ready)
         os.chdir(directory)

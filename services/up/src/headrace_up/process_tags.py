@@ -13,13 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headrace_chassis import procfs
+from headrace_chassis.environment import inherited
 
 VARIABLE = "HEADRACE_UP_DIRECTORY"
 
 
 def tagged_environment(data: Path) -> dict[str, str]:
-    """Return the environment of this process, with the tag of the data directory."""
-    return {**os.environ, VARIABLE: str(data)}
+    """Return the environment that all parts have, with the tag of the data directory."""
+    return {VARIABLE: str(data), **inherited(os.environ)}
 
 
 def tagged_processes(data: Path) -> list[int]:
