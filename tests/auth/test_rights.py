@@ -33,6 +33,8 @@ TABLE: list[tuple[str, Message, set[str]]] = [
     ("ListApiTokens", pb.ListApiTokensRequest(), USERS),
     ("ListApiTokens", pb.ListApiTokensRequest(owner="users/ann"), OWNER_AND_ADMIN),
     ("DeleteApiToken", pb.DeleteApiTokenRequest(), OWNER_AND_ADMIN),
+    ("EndDashboardSessions", pb.EndDashboardSessionsRequest(), USERS),
+    ("EndDashboardSessions", pb.EndDashboardSessionsRequest(owner="users/ann"), OWNER_AND_ADMIN),
     ("CreateDashboardLink", pb.CreateDashboardLinkRequest(name="clusters/c1"), OWNER_AND_ADMIN),
 ]
 

@@ -41,6 +41,7 @@ class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
             pb.LoginMethod(method="api-token", label="API token", credential_kind=pb.CREDENTIAL_KIND_TOKEN),
             pb.LoginMethod(method="password", label="Password", credential_kind=pb.CREDENTIAL_KIND_PASSWORD),
         ]
+        self.sessions_ended: list[str] = []
         self._token_of_secret: dict[str, str] = {}
 
     def caller(self, context: Any) -> str:
@@ -83,6 +84,17 @@ class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
         answer.expire_time.FromSeconds(int(time.time()) + 900)
         answer.session_duration.FromTimedelta(_SESSION)
         return answer
+
+    def EndDashboardSessions(
+        self, request: pb.EndDashboardSessionsRequest, context: Any
+    ) -> pb.EndDashboardSessionsResponse:
+        caller = self.caller(context)
+        owner = request.owner or caller
+        last_part(owner, "users", "owner")
+        if owner != caller:
+            raise errors.PermissionDenied("only admins end the sessions of others")
+        self.sessions_ended.append(owner)
+        return pb.EndDashboardSessionsResponse()
 
     def CreateApiToken(self, request: pb.CreateApiTokenRequest, context: Any) -> pb.CreateApiTokenResponse:
         owner, asked, secret = self.caller(context), request.api_token, secrets.token_hex(16)

@@ -113,6 +113,7 @@ async def test_a_malformed_login_names_the_field(auth: AuthServer, request_: pb.
         ("ListApiTokens", pb.ListApiTokensRequest()),
         ("DeleteApiToken", pb.DeleteApiTokenRequest(name="apiTokens/t1")),
         ("CreateDashboardLink", pb.CreateDashboardLinkRequest(name="clusters/c1")),
+        ("EndDashboardSessions", pb.EndDashboardSessionsRequest()),
     ],
 )
 async def test_without_a_token_nothing_is_answered(
@@ -249,3 +250,11 @@ async def test_a_link_opens_a_page_of_ones_own_cluster_for_a_while(
     assert await wrong_fields(link(auth, ann, "c1")) == {"name"}
     for page in ("../other/status", "a b", "status?x=1", "http://evil"):
         assert await wrong_fields(link(auth, ann, name, page)) == {"page"}
+
+
+async def test_a_user_ends_their_own_sessions_and_nobody_elses(auth: AuthServer, ann: Metadata) -> None:
+    request = pb.EndDashboardSessionsRequest
+    for owner in ("", "users/ann"):
+        assert await auth.call("EndDashboardSessions", request(owner=owner), ann) == pb.EndDashboardSessionsResponse()
+    await fails(PermissionDenied, auth.call("EndDashboardSessions", request(owner="users/bob"), ann))
+    assert await wrong_fields(auth.call("EndDashboardSessions", request(owner="ann"), ann)) == {"owner"}

@@ -339,7 +339,7 @@ class ApiToken(google.protobuf.message.Message):
 
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """Time at which it expires. Unset means never."""
+        """Time at which it expires. Unset means never. Not after the end of the token that its maker logged in with."""
 
     @property
     def last_use_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -539,6 +539,36 @@ class CreateDashboardLinkResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["expire_time", b"expire_time", "path", b"path", "session_duration", b"session_duration"]) -> None: ...
 
 global___CreateDashboardLinkResponse = CreateDashboardLinkResponse
+
+@typing.final
+class EndDashboardSessionsRequest(google.protobuf.message.Message):
+    """Request of EndDashboardSessions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: builtins.int
+    owner: builtins.str
+    """users/{user} whose sessions to end. Empty means the caller."""
+    def __init__(
+        self,
+        *,
+        owner: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["owner", b"owner"]) -> None: ...
+
+global___EndDashboardSessionsRequest = EndDashboardSessionsRequest
+
+@typing.final
+class EndDashboardSessionsResponse(google.protobuf.message.Message):
+    """Response of EndDashboardSessions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___EndDashboardSessionsResponse = EndDashboardSessionsResponse
 
 @typing.final
 class ListSigningKeysRequest(google.protobuf.message.Message):

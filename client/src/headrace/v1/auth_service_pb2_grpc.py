@@ -52,6 +52,11 @@ class AuthServiceStub(object):
                 request_serializer=headrace_dot_v1_dot_auth__service__pb2.CreateDashboardLinkRequest.SerializeToString,
                 response_deserializer=headrace_dot_v1_dot_auth__service__pb2.CreateDashboardLinkResponse.FromString,
                 )
+        self.EndDashboardSessions = channel.unary_unary(
+                '/headrace.v1.AuthService/EndDashboardSessions',
+                request_serializer=headrace_dot_v1_dot_auth__service__pb2.EndDashboardSessionsRequest.SerializeToString,
+                response_deserializer=headrace_dot_v1_dot_auth__service__pb2.EndDashboardSessionsResponse.FromString,
+                )
         self.ListSigningKeys = channel.unary_unary(
                 '/headrace.v1.AuthService/ListSigningKeys',
                 request_serializer=headrace_dot_v1_dot_auth__service__pb2.ListSigningKeysRequest.SerializeToString,
@@ -75,8 +80,9 @@ class AuthServiceServicer(object):
     def Login(self, request, context):
         """Turns a credential into a signed access token that is valid for minutes. Needs no token.
 
-        Fails with INVALID_ARGUMENT (BadRequest: no credential, unknown method) and UNAUTHENTICATED (BAD_CREDENTIALS, whatever the
-        cause; TOKEN_EXPIRED, TOKEN_REVOKED for API tokens).
+        Fails with INVALID_ARGUMENT (BadRequest: no credential, unknown method), UNAUTHENTICATED (BAD_CREDENTIALS, whatever the
+        cause; TOKEN_EXPIRED, TOKEN_REVOKED for API tokens), PERMISSION_DENIED (no role, or a name that cannot be a user id) and
+        RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS: too many passwords are being checked).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,7 +100,8 @@ class AuthServiceServicer(object):
     def CreateApiToken(self, request, context):
         """Creates a long-lived API token for the caller. The secret is in this response and nowhere else.
 
-        Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (a role that the caller lacks).
+        Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest: also an expire_time after the end of the token that the caller
+        logged in with), PERMISSION_DENIED (a role that the caller lacks).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,7 +117,7 @@ class AuthServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteApiToken(self, request, context):
-        """Revokes an API token. Access tokens made from it expire within minutes.
+        """Revokes an API token. Access tokens made from it expire within minutes; all dashboard sessions of its owner end.
 
         Fails with UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND.
         """
@@ -123,6 +130,15 @@ class AuthServiceServicer(object):
 
         Fails with UNAUTHENTICATED, NOT_FOUND (also when the caller may not connect to the cluster), UNAVAILABLE (routes not known
         yet).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndDashboardSessions(self, request, context):
+        """Ends the dashboard sessions and links of a user that were issued until now, within seconds. Clusters go on.
+
+        Fails with UNAUTHENTICATED, PERMISSION_DENIED (only admins end those of others), INVALID_ARGUMENT (BadRequest).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,6 +188,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.CreateDashboardLink,
                     request_deserializer=headrace_dot_v1_dot_auth__service__pb2.CreateDashboardLinkRequest.FromString,
                     response_serializer=headrace_dot_v1_dot_auth__service__pb2.CreateDashboardLinkResponse.SerializeToString,
+            ),
+            'EndDashboardSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndDashboardSessions,
+                    request_deserializer=headrace_dot_v1_dot_auth__service__pb2.EndDashboardSessionsRequest.FromString,
+                    response_serializer=headrace_dot_v1_dot_auth__service__pb2.EndDashboardSessionsResponse.SerializeToString,
             ),
             'ListSigningKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSigningKeys,
@@ -307,6 +328,23 @@ class AuthService(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.v1.AuthService/CreateDashboardLink',
             headrace_dot_v1_dot_auth__service__pb2.CreateDashboardLinkRequest.SerializeToString,
             headrace_dot_v1_dot_auth__service__pb2.CreateDashboardLinkResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def EndDashboardSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.AuthService/EndDashboardSessions',
+            headrace_dot_v1_dot_auth__service__pb2.EndDashboardSessionsRequest.SerializeToString,
+            headrace_dot_v1_dot_auth__service__pb2.EndDashboardSessionsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

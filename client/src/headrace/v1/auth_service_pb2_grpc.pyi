@@ -36,8 +36,9 @@ class AuthServiceStub:
     ]
     """Turns a credential into a signed access token that is valid for minutes. Needs no token.
 
-    Fails with INVALID_ARGUMENT (BadRequest: no credential, unknown method) and UNAUTHENTICATED (BAD_CREDENTIALS, whatever the
-    cause; TOKEN_EXPIRED, TOKEN_REVOKED for API tokens).
+    Fails with INVALID_ARGUMENT (BadRequest: no credential, unknown method), UNAUTHENTICATED (BAD_CREDENTIALS, whatever the
+    cause; TOKEN_EXPIRED, TOKEN_REVOKED for API tokens), PERMISSION_DENIED (no role, or a name that cannot be a user id) and
+    RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS: too many passwords are being checked).
     """
 
     WhoAmI: grpc.UnaryUnaryMultiCallable[
@@ -55,7 +56,8 @@ class AuthServiceStub:
     ]
     """Creates a long-lived API token for the caller. The secret is in this response and nowhere else.
 
-    Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (a role that the caller lacks).
+    Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest: also an expire_time after the end of the token that the caller
+    logged in with), PERMISSION_DENIED (a role that the caller lacks).
     """
 
     ListApiTokens: grpc.UnaryUnaryMultiCallable[
@@ -71,7 +73,7 @@ class AuthServiceStub:
         headrace.v1.auth_service_pb2.DeleteApiTokenRequest,
         headrace.v1.auth_service_pb2.DeleteApiTokenResponse,
     ]
-    """Revokes an API token. Access tokens made from it expire within minutes.
+    """Revokes an API token. Access tokens made from it expire within minutes; all dashboard sessions of its owner end.
 
     Fails with UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND.
     """
@@ -84,6 +86,15 @@ class AuthServiceStub:
 
     Fails with UNAUTHENTICATED, NOT_FOUND (also when the caller may not connect to the cluster), UNAVAILABLE (routes not known
     yet).
+    """
+
+    EndDashboardSessions: grpc.UnaryUnaryMultiCallable[
+        headrace.v1.auth_service_pb2.EndDashboardSessionsRequest,
+        headrace.v1.auth_service_pb2.EndDashboardSessionsResponse,
+    ]
+    """Ends the dashboard sessions and links of a user that were issued until now, within seconds. Clusters go on.
+
+    Fails with UNAUTHENTICATED, PERMISSION_DENIED (only admins end those of others), INVALID_ARGUMENT (BadRequest).
     """
 
     ListSigningKeys: grpc.UnaryUnaryMultiCallable[
@@ -110,8 +121,9 @@ class AuthServiceAsyncStub:
     ]
     """Turns a credential into a signed access token that is valid for minutes. Needs no token.
 
-    Fails with INVALID_ARGUMENT (BadRequest: no credential, unknown method) and UNAUTHENTICATED (BAD_CREDENTIALS, whatever the
-    cause; TOKEN_EXPIRED, TOKEN_REVOKED for API tokens).
+    Fails with INVALID_ARGUMENT (BadRequest: no credential, unknown method), UNAUTHENTICATED (BAD_CREDENTIALS, whatever the
+    cause; TOKEN_EXPIRED, TOKEN_REVOKED for API tokens), PERMISSION_DENIED (no role, or a name that cannot be a user id) and
+    RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS: too many passwords are being checked).
     """
 
     WhoAmI: grpc.aio.UnaryUnaryMultiCallable[
@@ -129,7 +141,8 @@ class AuthServiceAsyncStub:
     ]
     """Creates a long-lived API token for the caller. The secret is in this response and nowhere else.
 
-    Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (a role that the caller lacks).
+    Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest: also an expire_time after the end of the token that the caller
+    logged in with), PERMISSION_DENIED (a role that the caller lacks).
     """
 
     ListApiTokens: grpc.aio.UnaryUnaryMultiCallable[
@@ -145,7 +158,7 @@ class AuthServiceAsyncStub:
         headrace.v1.auth_service_pb2.DeleteApiTokenRequest,
         headrace.v1.auth_service_pb2.DeleteApiTokenResponse,
     ]
-    """Revokes an API token. Access tokens made from it expire within minutes.
+    """Revokes an API token. Access tokens made from it expire within minutes; all dashboard sessions of its owner end.
 
     Fails with UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND.
     """
@@ -158,6 +171,15 @@ class AuthServiceAsyncStub:
 
     Fails with UNAUTHENTICATED, NOT_FOUND (also when the caller may not connect to the cluster), UNAVAILABLE (routes not known
     yet).
+    """
+
+    EndDashboardSessions: grpc.aio.UnaryUnaryMultiCallable[
+        headrace.v1.auth_service_pb2.EndDashboardSessionsRequest,
+        headrace.v1.auth_service_pb2.EndDashboardSessionsResponse,
+    ]
+    """Ends the dashboard sessions and links of a user that were issued until now, within seconds. Clusters go on.
+
+    Fails with UNAUTHENTICATED, PERMISSION_DENIED (only admins end those of others), INVALID_ARGUMENT (BadRequest).
     """
 
     ListSigningKeys: grpc.aio.UnaryUnaryMultiCallable[
@@ -188,8 +210,9 @@ class AuthServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[headrace.v1.auth_service_pb2.LoginResponse, collections.abc.Awaitable[headrace.v1.auth_service_pb2.LoginResponse]]:
         """Turns a credential into a signed access token that is valid for minutes. Needs no token.
 
-        Fails with INVALID_ARGUMENT (BadRequest: no credential, unknown method) and UNAUTHENTICATED (BAD_CREDENTIALS, whatever the
-        cause; TOKEN_EXPIRED, TOKEN_REVOKED for API tokens).
+        Fails with INVALID_ARGUMENT (BadRequest: no credential, unknown method), UNAUTHENTICATED (BAD_CREDENTIALS, whatever the
+        cause; TOKEN_EXPIRED, TOKEN_REVOKED for API tokens), PERMISSION_DENIED (no role, or a name that cannot be a user id) and
+        RESOURCE_EXHAUSTED (TOO_MANY_REQUESTS: too many passwords are being checked).
         """
 
     @abc.abstractmethod
@@ -211,7 +234,8 @@ class AuthServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[headrace.v1.auth_service_pb2.CreateApiTokenResponse, collections.abc.Awaitable[headrace.v1.auth_service_pb2.CreateApiTokenResponse]]:
         """Creates a long-lived API token for the caller. The secret is in this response and nowhere else.
 
-        Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest), PERMISSION_DENIED (a role that the caller lacks).
+        Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest: also an expire_time after the end of the token that the caller
+        logged in with), PERMISSION_DENIED (a role that the caller lacks).
         """
 
     @abc.abstractmethod
@@ -231,7 +255,7 @@ class AuthServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.auth_service_pb2.DeleteApiTokenRequest,
         context: _ServicerContext,
     ) -> typing.Union[headrace.v1.auth_service_pb2.DeleteApiTokenResponse, collections.abc.Awaitable[headrace.v1.auth_service_pb2.DeleteApiTokenResponse]]:
-        """Revokes an API token. Access tokens made from it expire within minutes.
+        """Revokes an API token. Access tokens made from it expire within minutes; all dashboard sessions of its owner end.
 
         Fails with UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND.
         """
@@ -246,6 +270,17 @@ class AuthServiceServicer(metaclass=abc.ABCMeta):
 
         Fails with UNAUTHENTICATED, NOT_FOUND (also when the caller may not connect to the cluster), UNAVAILABLE (routes not known
         yet).
+        """
+
+    @abc.abstractmethod
+    def EndDashboardSessions(
+        self,
+        request: headrace.v1.auth_service_pb2.EndDashboardSessionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[headrace.v1.auth_service_pb2.EndDashboardSessionsResponse, collections.abc.Awaitable[headrace.v1.auth_service_pb2.EndDashboardSessionsResponse]]:
+        """Ends the dashboard sessions and links of a user that were issued until now, within seconds. Clusters go on.
+
+        Fails with UNAUTHENTICATED, PERMISSION_DENIED (only admins end those of others), INVALID_ARGUMENT (BadRequest).
         """
 
     @abc.abstractmethod

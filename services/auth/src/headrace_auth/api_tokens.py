@@ -21,6 +21,7 @@ from headrace.v1.enums import Right
 from headrace_auth.api_token_secrets import SECRET_PREFIX, ApiTokenSecrets
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.authenticators.realms import Realms
+from headrace_auth.ended_sessions import EndedSessions
 from headrace_auth.model import ApiToken, all_roles, roles_of_new_token
 from headrace_chassis.identity.caller import Caller
 from headrace_chassis.paging import make_token, read_token
@@ -35,6 +36,7 @@ class ApiTokens:
     store: ApiTokenStore
     secrets: ApiTokenSecrets
     realms: Realms
+    ended: EndedSessions
 
     async def create(
         self, caller: Caller, *, note: str, roles: frozenset[str], expires: datetime | None
@@ -74,10 +76,19 @@ class ApiTokens:
         return tokens[start:end], next_token
 
     async def revoke(self, caller: Caller, token_id: str) -> None:
+        """Revoke a token. The dashboard sessions of its owner end too: they may have come by it."""
         token = await self.store.get(token_id)
         if not may(caller, Right.USER, Access(token.owner)):
             raise ApiTokenNotFound(f"there is no API token apiTokens/{token_id} that you may see")
+        await self.ended.end(token.owner)
         await self.store.revoke(token)
+
+    async def end_sessions(self, caller: Caller, owner: str) -> None:
+        """End the dashboard sessions of a user."""
+        owner = owner or caller.user
+        if not may(caller, Right.USER, Access(owner)):
+            raise PermissionDenied(f"only admins may end the dashboard sessions of {owner}")
+        await self.ended.end(owner)
 
     async def check(self, secret: str) -> Caller | None:
         """Return the user that a secret stands for, or None if it is no secret of headrace.

@@ -22,6 +22,7 @@ from headrace_auth.authz.route_table import RouteTable
 from headrace_auth.authz.service import AuthorizationServicer
 from headrace_auth.bootstrap_token import BootstrapToken
 from headrace_auth.config import AuthSettings
+from headrace_auth.ended_sessions import EndedSessions
 from headrace_auth.login import Login
 from headrace_auth.login_queue import LoginQueue
 from headrace_auth.service import AuthServicer
@@ -49,10 +50,11 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
 
     bootstrap = BootstrapToken.read(settings.bootstrap_token_file) if settings.bootstrap_token_file else None
     realms = create_realms(settings.authenticators, bootstrap, stack)
-    api_tokens = ApiTokens(ApiTokenStore(redis, prefix), _secrets(settings), realms)
+    ended = EndedSessions(redis, prefix, longest_seconds=max(settings.link_seconds, settings.session_seconds))
+    api_tokens = ApiTokens(ApiTokenStore(redis, prefix), _secrets(settings), realms, ended)
 
     routes, link_users = RouteTable(settings.destinations), LinkUsers(realms)
-    authorizer = Authorizer(signer, routes, Credentials(signer, api_tokens), link_users, settings.session_seconds)
+    authorizer = Authorizer(signer, routes, Credentials(signer, api_tokens, ended), link_users, settings.session_seconds)
     servicer = AuthServicer(
         login=Login(realms, api_tokens, Throttle(redis, prefix), LoginQueue()),
         signer=signer,
@@ -73,7 +75,7 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
         public=[servicer.register],
         internal=[AuthorizationServicer(authorizer).register],
         check=check,
-        tasks=[keys.run, *await _route_tasks(settings, routes, stack)],
+        tasks=[keys.run, ended.run, *await _route_tasks(settings, routes, stack)],
         verifier=TokenVerifier(_own_keys(keys), settings.deployment),
     )
 

@@ -9,6 +9,7 @@ key                           type    content                                   
                                       only for secrets of the first releases
 ``auth:api-tokens:<owner>``   zset    ids -> creation time                                   permanent
 ``auth:api-revoked:<owner>``  zset    ids -> creation time; the last 1000                    permanent
+``auth:ended-sessions``       zset    user -> time until which their sessions are refused    permanent
 ``auth:attempts:<hash>``      string  attempts to log in as a user name, from one source     a minute
                                       or from all that are not known for it
 ``auth:known:<hash>``         string  exists: a source has logged in as a user name          30 days
@@ -45,6 +46,11 @@ def api_tokens(prefix: Prefix, owner: str) -> str:
 def revoked_api_tokens(prefix: Prefix, owner: str) -> str:
     """Key of an owner's tokens that were revoked."""
     return prefix.key("auth", "api-revoked", owner)
+
+
+def ended_sessions(prefix: Prefix) -> str:
+    """Key of the users whose dashboard sessions were ended."""
+    return prefix.key("auth", "ended-sessions")
 
 
 def attempts(prefix: Prefix, username: str, source: str = "") -> str:

@@ -103,6 +103,14 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         return pb.DeleteApiTokenResponse()
 
     @override
+    async def EndDashboardSessions(
+        self, request: pb.EndDashboardSessionsRequest, context: Context
+    ) -> pb.EndDashboardSessionsResponse:
+        owner = last_part(request.owner, "users", "owner") if request.owner else ""
+        await self.api_tokens.end_sessions(current_caller(), owner)
+        return pb.EndDashboardSessionsResponse()
+
+    @override
     async def CreateDashboardLink(
         self, request: pb.CreateDashboardLinkRequest, context: Context
     ) -> pb.CreateDashboardLinkResponse:

@@ -26,11 +26,12 @@ class DashboardGrant:
     """A user who came by a link to the dashboard of one cluster.
 
     `user` has no roles: links and sessions live long. Its groups are those that the cluster was shared with when the
-    link was created, for authenticators that keep no list of users.
+    link was created, for authenticators that keep no list of users. `issued` is when it was signed.
     """
 
     cluster: str
     user: Caller
+    issued: float = 0.0
 
 
 class UnknownKey(TokenInvalid):
@@ -62,7 +63,8 @@ class Signer:
 
     def read_dashboard_token(self, token: str, audience: str) -> DashboardGrant:
         claims = self._read(token, audience)
-        return DashboardGrant(str(claims.get("cluster", "")), read_claims({**claims, "roles": []}))
+        user, issued = read_claims({**claims, "roles": []}), float(str(claims.get("iat", 0)))
+        return DashboardGrant(str(claims.get("cluster", "")), user, issued)
 
     def _sign(self, audience: str, caller: Caller, seconds: float, claims: Claims) -> tuple[str, float]:
         key = self.keys.newest()

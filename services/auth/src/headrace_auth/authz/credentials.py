@@ -10,30 +10,37 @@ from typing import TypeVar
 
 from cachetools import TTLCache
 
-from headrace.errors import BadCredentials, StoreUnavailable
+from headrace.errors import BadCredentials, StoreUnavailable, TokenRevoked
 from headrace_auth.api_tokens import ApiTokens
+from headrace_auth.ended_sessions import EndedSessions
 from headrace_auth.signer import DashboardGrant, Signer, UnknownKey
 from headrace_chassis.identity.caller import Caller
 
 T = TypeVar("T")
 
 LOOKUP_SECONDS = 2.0
-# After this time a revoked token or a removed user is noticed.
+# After this time a removed user is noticed.
 CACHE_SECONDS = 30.0
+# After this time a revoked API token is noticed.
+API_TOKEN_CACHE_SECONDS = 5.0
 MAX_CACHED = 10_000
 
 
 class Credentials:
     """Reads signed tokens from memory, and looks API tokens up in bounded time."""
 
-    def __init__(self, signer: Signer, api_tokens: ApiTokens) -> None:
+    def __init__(self, signer: Signer, api_tokens: ApiTokens, ended: EndedSessions) -> None:
         self._signer = signer
         self._api_tokens = api_tokens
-        self._cached: TTLCache[str, Caller] = TTLCache(MAX_CACHED, CACHE_SECONDS, time.monotonic)
+        self._ended = ended
+        self._cached: TTLCache[str, Caller] = TTLCache(MAX_CACHED, API_TOKEN_CACHE_SECONDS, time.monotonic)
 
     async def dashboard_token(self, token: str, audience: str) -> DashboardGrant:
-        """Return the grant of a link or a session."""
-        return await self._with_keys(lambda: self._signer.read_dashboard_token(token, audience))
+        """Return the grant of a link or a session; raise `TokenRevoked` if it was ended."""
+        grant = await self._with_keys(lambda: self._signer.read_dashboard_token(token, audience))
+        if self._ended.covers(grant.user.user, grant.issued):
+            raise TokenRevoked("the sessions of this user were ended")
+        return grant
 
     async def bearer(self, token: str) -> Caller:
         """Return the user of an access token or an API token."""

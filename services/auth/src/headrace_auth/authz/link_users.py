@@ -8,6 +8,7 @@ from collections.abc import Callable
 from cachetools import TTLCache
 
 from headrace.access import Access, may
+from headrace.errors import StoreUnavailable
 from headrace.v1.enums import Right
 from headrace_auth.authenticators.realms import Realms
 from headrace_auth.authz.credentials import CACHE_SECONDS, MAX_CACHED, lookup
@@ -15,7 +16,10 @@ from headrace_chassis.identity.caller import Caller
 
 
 class LinkUsers:
-    """Decides without a look-up for owners and for users that a share names; looks groups and roles up for others."""
+    """Decides by the user of now, as their authenticator knows them.
+
+    While that does not answer, owners and users that a share names may still open the dashboard.
+    """
 
     def __init__(self, realms: Realms, clock: Callable[[], float] = time.time) -> None:
         self._realms = realms
@@ -25,9 +29,14 @@ class LinkUsers:
     async def may_connect(self, user: Caller, access: Access) -> bool:
         """Whether a user may open a dashboard. Raise `TokenRevoked` if there is no such user any more."""
         now = self._clock()
-        if may(Caller(user.user), Right.CLUSTER_CONNECT, access, now=now):
-            return True
-        return may(await self._current(user), Right.CLUSTER_CONNECT, access, now=now)
+        try:
+            current = await self._current(user)
+        except StoreUnavailable:
+            named = Caller(user.user)
+            if not may(named, Right.CLUSTER_CONNECT, access, now=now):
+                raise
+            current = self._cached[user] = named
+        return may(current, Right.CLUSTER_CONNECT, access, now=now)
 
     async def _current(self, user: Caller) -> Caller:
         if (cached := self._cached.get(user)) is not None:

@@ -1,0 +1,110 @@
+"""Sessions of dashboards that were ended, and those of users who are gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from redis.asyncio import Redis
+from tests.auth.authz.test_dashboards import opened
+from tests.auth.running import Metadata, RunningAuth, failure
+from tests.auth.test_api_tokens import create, revoke
+from tests.conftest import Eventually
+from tests.fake_routes import FakeRoutes
+
+from headrace import errors
+from headrace.access import Access
+from headrace.v1 import auth_service_pb2 as pb
+from headrace_auth.authenticators.base import Identity
+from headrace_auth.authenticators.realms import Realm, Realms
+from headrace_auth.authz.link_users import LinkUsers
+from headrace_auth.ended_sessions import EndedSessions
+from headrace_chassis.identity.caller import Caller
+from headrace_chassis.redis.keys import Prefix
+
+NOON = 1_800_000_000.0
+PAGE = "/clusters/c1/status"
+
+
+async def end_sessions(auth: RunningAuth, caller: Metadata, owner: str = "") -> None:
+    await auth.stub.EndDashboardSessions(pb.EndDashboardSessionsRequest(owner=owner), metadata=caller)
+
+
+@pytest.mark.parametrize("by", ["ann", "root", "a revoked token"])
+async def test_sessions_and_links_from_before_are_refused_and_new_ones_open(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata, root: Metadata, eventually: Eventually, by: str
+) -> None:
+    link = await auth.link("c1", ann)
+    cookie = await opened(auth, link)
+    assert (await auth.ask(PAGE, cookie=cookie)).status in {200, 302}
+    match by:
+        case "ann":
+            await end_sessions(auth, ann)
+        case "root":
+            await end_sessions(auth, root, "users/ann")
+        case _:
+            await revoke(auth, ann, (await create(auth, ann)).api_token.name)
+    answer = await auth.ask(PAGE, cookie=cookie)
+    assert (answer.status, "the sessions of this user were ended" in answer.body) == (401, True)
+    assert (await auth.ask(link)).status == 401
+
+    async def opens_again() -> bool:
+        return (await auth.ask(await auth.link("c1", ann))).status == 302
+
+    await eventually(opens_again)
+
+
+async def test_only_admins_end_those_of_others(auth: RunningAuth, ann: Metadata, bob: Metadata) -> None:
+    assert isinstance(await failure(end_sessions(auth, bob, "users/ann")), errors.PermissionDenied)
+    error = await failure(end_sessions(auth, ann, "ann"))
+    assert isinstance(error, errors.InvalidRequest)
+    assert [violation.field for violation in error.violations] == ["owner"]
+
+
+async def test_other_replicas_learn_of_it(redis: Redis) -> None:
+    now = NOON
+
+    def replica() -> EndedSessions:
+        return EndedSessions(redis, Prefix("t"), longest_seconds=3600, clock=lambda: now)
+
+    one, other = replica(), replica()
+    await other.read()
+    await one.end("ann")
+    await other.read()
+    later = replica()
+    await later.read()
+    for ended in (one, other, later):
+        assert ended.covers("ann", NOON - 1)
+        assert not ended.covers("ann", NOON + 1)
+        assert not ended.covers("bob", NOON - 1)
+    now += 3600 + 1000  # whatever was issued before has expired
+    await one.end("bob")
+    assert await redis.zrange("{t}:auth:ended-sessions", 0, -1) == [b"bob"]
+
+
+@dataclass
+class Directory:
+    """Knows its users of now, unless it is away."""
+
+    users: dict[str, Identity]
+    away: bool = False
+
+    async def find_user(self, name: str) -> Identity | None:
+        if self.away:
+            raise errors.StoreUnavailable("the directory does not answer")
+        return self.users.get(name)
+
+
+async def test_a_user_who_is_removed_opens_not_even_their_own_dashboards() -> None:
+    realms = Realms([Realm("people", "", "", Directory({"ann": Identity("ann")}))])
+    own = Access("bob")
+    with pytest.raises(errors.TokenRevoked, match="bob is no longer a user"):
+        await LinkUsers(realms).may_connect(Caller("bob", method="people"), own)
+
+
+async def test_while_the_users_cannot_be_asked_for_owners_go_on_and_others_do_not() -> None:
+    users = LinkUsers(Realms([Realm("people", "", "", Directory({}, away=True))]))
+    bob = Caller("bob", ("astro",), method="people")
+    assert await users.may_connect(bob, Access("bob"))
+    with pytest.raises(errors.StoreUnavailable):
+        await LinkUsers(Realms([Realm("people", "", "", Directory({}, away=True))])).may_connect(bob, Access("ann"))
