@@ -170,6 +170,13 @@ async def test_malformed_protobuf_within_a_stream_is_an_invalid_request(running:
     assert isinstance(await failure(call.read()), errors.InvalidRequest)
 
 
+async def test_a_request_beyond_256_kib_is_an_invalid_request(running: Running) -> None:
+    request = auth_service_pb2.LoginRequest(password=auth_service_pb2.PasswordCredential(password="x" * (256 << 10)))
+    error = await failure(running.auth.Login(request))
+    assert isinstance(error, errors.InvalidRequest)
+    assert str(error).startswith("a request may have at most 262144 bytes, this one has 2621")
+
+
 async def test_a_message_beyond_4_mib_is_refused_with_its_size(running: Running) -> None:
     request = auth_service_pb2.LoginRequest(password=auth_service_pb2.PasswordCredential(password="x" * (200 << 20)))
     with pytest.raises(grpc.aio.AioRpcError, match=r"larger than max \(\d+ vs. 4194304\)") as caught:

@@ -53,12 +53,15 @@ class CallSettings(BaseModel):
     )
     changes_burst: int = Field(default=2000, ge=1, description="Other calls and new streams of one user at once.")
     changes_at_once_per_user: int = Field(
-        default=8, ge=1, description="Calls of one user, other than reads, that run at the same time; the others wait."
+        default=8,
+        ge=1,
+        description="Calls of one user, or of one cluster's agents, other than reads, that run at the same time; the "
+        "others wait.",
     )
     changes_at_once: int = Field(
         default=32,
         ge=1,
-        description="Calls of all users, other than reads, that run at the same time; the others wait.",
+        description="Calls of all users, and as many of all agents, other than reads, that run at the same time.",
     )
     logins_per_second: float = Field(
         default=50, gt=0, description="Attempts to log in from one source, a second; each replica counts for itself."

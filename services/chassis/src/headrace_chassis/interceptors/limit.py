@@ -87,7 +87,9 @@ class Limits:
         self._changes = Buckets(settings.changes_per_second, settings.changes_burst)
         self._logins = Buckets(settings.logins_per_second, settings.logins_burst)
         self._agents = Buckets(settings.agents_per_second, settings.agents_burst)
-        self._turns = Turns(settings.changes_at_once_per_user, settings.changes_at_once)
+        at_once = settings.changes_at_once_per_user, settings.changes_at_once
+        # Agents have turns of their own: those of one user's many clusters do not make other users wait.
+        self._turns, self._agent_turns = Turns(*at_once), Turns(*at_once)
         self._streams = Counter[str]()
 
     def limit(self, method: Method, serve: Serve) -> Serve:
@@ -107,7 +109,8 @@ class Limits:
             return self._rated(method, serve, self._reads)
         if method.right is Right.ANYONE:
             return self._rated(method, serve, buckets)  # nobody waits for strangers
-        return self._rated(method, self._in_turn(serve), buckets)
+        turns = self._agent_turns if method.right is Right.AGENT else self._turns
+        return self._rated(method, self._in_turn(serve, turns), buckets)
 
     def _rated(self, method: Method, serve: Serve, buckets: Buckets) -> Serve:
         def rated(call: Call) -> Awaitable[Any]:
@@ -116,9 +119,9 @@ class Limits:
 
         return rated
 
-    def _in_turn(self, serve: Serve) -> Serve:
+    def _in_turn(self, serve: Serve, turns: Turns) -> Serve:
         def in_turn(call: Call) -> Awaitable[Any]:
-            return self._turns.run(self._caller(call), serve, call)
+            return turns.run(self._caller(call), serve, call)
 
         return in_turn
 
