@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ipaddress
 import os
-import shutil
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from headrace_backend_local.protocol import MOST_FILES, Forget, Hello, LaunchSpe
 from headrace_backend_local.status_cache import StatusCache
 from headrace_backend_local.zygote_client import ZygoteClient
 from headrace_backend_local.zygote_process import AGENT
+from headrace_chassis import tenant_files
 from headrace_controller.backends.base import BackendError, Capabilities, Deployment, LogPiece, Network
 from headrace_controller.backends.listeners import ListenerChecks
 from headrace_controller.backends.log_files import LogFiles
@@ -171,8 +171,7 @@ class LocalBackend:
     def _remove_files(self, cluster: str) -> None:
         manifests.remove(self._directory, cluster)
         for directory in (paths.log_directory(self._directory, cluster), paths.work(self._directory, cluster)):
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(directory)
+            tenant_files.remove(directory)
 
 
 def _start(specs: Sequence[LaunchSpec], number: int) -> Start:

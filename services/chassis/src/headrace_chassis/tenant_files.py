@@ -5,10 +5,19 @@ A named pipe would block who opens it, and a symbolic link would lead to a file 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import shutil
 import stat
+from collections.abc import Generator
 from pathlib import Path
 
+# A link, a pipe that nobody reads, a file or directory instead of the other, one that is closed or leased.
+_REPLACED = {
+    *(errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EACCES, errno.EPERM, errno.EAGAIN),
+}
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -17,17 +26,14 @@ class NotAsMade(OSError):
 
 
 def open_file(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Returns a descriptor of a regular file; never blocks, and follows no link at the file or its directory.
+    """Return a descriptor of a regular file; never blocks, and follows no link at the file or its directory.
 
-    Raises `FileNotFoundError`, or `NotAsMade` if it is something else. With `os.O_CREAT` only its owner may read it.
+    Raises `NotAsMade` if something else is there. With `os.O_CREAT`, only its owner may read it.
     """
     parent = open_directory(path.parent)
     try:
-        descriptor = os.open(path.name, flags | _SAFE, 0o600, dir_fd=parent)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise NotAsMade(f"{path} cannot be opened: {error.strerror}") from error
+        with _explained(path):
+            descriptor = os.open(path.name, flags | _SAFE, 0o600, dir_fd=parent)
     finally:
         os.close(parent)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -37,16 +43,33 @@ def open_file(path: Path, flags: int = os.O_RDONLY) -> int:
 
 
 def open_directory(path: Path) -> int:
-    """Returns a descriptor of a directory; raises `FileNotFoundError`, or `NotAsMade` if it is something else."""
-    try:
+    """Return a descriptor of a directory; raises `NotAsMade` if something else is there."""
+    with _explained(path):
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise NotAsMade(f"{path} is not a directory that can be opened any more: {error.strerror}") from error
 
 
 def make_directory(path: Path) -> int:
-    """Returns a descriptor of a directory, which is made for its owner only if it is not there."""
-    path.mkdir(mode=0o700, exist_ok=True)
+    """Return a descriptor of a directory, which is made, for its owner only, if it is not there."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
     return open_directory(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a directory with all that is in it, whatever it is by now; follows no link."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError:
+        shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REPLACED:
+            raise
+        raise NotAsMade(f"{path} is not what headrace has made there: {error.strerror}") from error

@@ -10,9 +10,10 @@ import contextlib
 import os
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
+from headrace_chassis import tenant_files
 from headrace_controller.backends.base import LogPiece
 
 PIECE = 64 * 1024
@@ -94,8 +95,9 @@ class _LogFile:
 
     def seek(self, position: str, tail_lines: int | None) -> None:
         """Goes to a position; without one to where the last lines start, or to the start."""
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb", buffering=0) as file:
-            descriptor = file.fileno()
+        with _opened(self._path) as descriptor:
+            if descriptor is None:
+                return
             if (parsed := _parse(position)) is not None:
                 self._offset = parsed[0] if _is_same(descriptor, *parsed) else 0
             else:
@@ -103,14 +105,17 @@ class _LogFile:
 
     def read(self, *, ended: bool) -> Iterator[LogPiece]:
         """Yields some more pieces; a last line without its end only when the process has `ended`."""
-        with contextlib.suppress(FileNotFoundError):
-            size = self._path.stat().st_size
-            if size < self._offset:
-                self._offset = 0  # it was emptied
-            if size == self._offset:
-                return
-            with self._path.open("rb", buffering=0) as file:
-                yield from self._pieces(file.fileno(), ended=ended)
+        try:
+            size = self._path.lstat().st_size
+        except FileNotFoundError:
+            return
+        if size < self._offset:
+            self._offset = 0  # it was emptied
+        if size == self._offset:
+            return
+        with _opened(self._path) as descriptor:
+            if descriptor is not None:
+                yield from self._pieces(descriptor, ended=ended)
 
     def _pieces(self, descriptor: int, *, ended: bool) -> Iterator[LogPiece]:
         for _ in range(_PIECES_PER_READ):
@@ -126,6 +131,20 @@ class _LogFile:
         start = _data_start(descriptor, self._offset)
         if start > self._offset:
             self._offset = start + os.pread(descriptor, PIECE, start).find(b"\n") + 1
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Generator[int | None]:
+    """Opens a log for reading; gives None if there is none, or something else in its place."""
+    try:
+        descriptor = tenant_files.open_file(path)
+    except (FileNotFoundError, tenant_files.NotAsMade):
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 # A position is an offset with a checksum of the bytes before it: a log that was emptied or replaced since may have
