@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -19,6 +20,12 @@ def test_import_loads_neither_dask_nor_grpc() -> None:
 def test_all_public_names_are_there(name: str) -> None:
     assert getattr(headrace, name) is not None
     assert name in dir(headrace)
+
+
+@pytest.mark.parametrize("module", ["auth", "client", "options"])
+def test_modules_have_the_names_of_dask_gateway(module: str) -> None:
+    found = importlib.import_module(f"headrace.{module}")
+    assert all(getattr(found, name) is getattr(headrace, name) for name in found.__all__)
 
 
 def test_other_names_are_not() -> None:

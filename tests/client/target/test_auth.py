@@ -75,3 +75,11 @@ def test_the_token_of_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_way_to_log_in_may_be_named() -> None:
     assert BasicAuth("ann", "secret", method="ldap").login_request().method == "ldap"
     assert TokenAuth("t", method="oidc").login_request().method == "oidc"
+
+
+@pytest.mark.parametrize("module", ["dask_gateway", "dask_gateway.auth", "headrace", "headrace.auth"])
+def test_classes_of_dask_gateway_are_ours(module: str) -> None:
+    with dask.config.set({"headrace.auth.type": f"{module}.BasicAuth"}):
+        assert type(get_auth()) is BasicAuth
+    with dask.config.set({"headrace.auth.kwargs": {"api_token": "x"}}):
+        assert type(get_auth(f"{module}.JupyterHubAuth")) is JupyterHubAuth

@@ -7,7 +7,7 @@ import dask.config
 import pytest
 
 from headrace._target import config
-from headrace.errors import InvalidRequest
+from headrace.errors import GatewayWarning, InvalidRequest
 
 
 def test_defaults_come_from_the_shipped_file() -> None:
@@ -62,3 +62,58 @@ def test_the_environment_counts_with_and_without_dask(without_dask: bool) -> Non
     env = {"DASK_HEADRACE__ADDRESS": "https://a:1", "DASK_HEADRACE__CLUSTER__OPTIONS": "{'x': 1}", "PATH": "/usr/bin"}
     answer = subprocess.check_output([sys.executable, "-c", code], text=True, env=env)
     assert answer.strip() == "https://a:1 {'x': 1}"
+
+
+# What was configured for dask-gateway
+
+
+@pytest.fixture
+def _unwarned() -> None:
+    config._warn.cache_clear()  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.usefixtures("_unwarned")
+@pytest.mark.parametrize(
+    ("theirs", "value", "ours"),
+    [
+        ("address", "https://hub.example.org", "address"),
+        ("public-address", "/services/dask", "public-address"),
+        ("proxy-address", 8786, "proxy-address"),
+        ("auth.type", "jupyterhub", "auth.type"),
+        ("auth.kwargs", {"api_token": "x"}, "auth.kwargs"),
+        ("cluster.options", {"image": "x"}, "cluster.options"),
+        ("http-client.proxy", False, "http-proxy"),
+    ],
+)
+def test_a_setting_of_dask_gateway_is_taken_with_one_warning(theirs: str, value: object, ours: str) -> None:
+    with dask.config.set({f"gateway.{theirs}": value}):
+        with pytest.warns(GatewayWarning, match=rf"where headrace has none: gateway\.{theirs}; rename") as warned:
+            assert config.get(ours) == value
+            assert config.get(ours) == value
+        assert len(warned) == 1
+        if isinstance(value, str):
+            with dask.config.set({f"headrace.{ours}": "mine"}):
+                assert config.get(ours) == "mine"
+
+
+def test_the_defaults_of_dask_gateway_are_nothing() -> None:
+    """They are there as soon as somebody imports it."""
+    defaults = {
+        "gateway.address": None,
+        "gateway.auth.type": "basic",
+        "gateway.auth.kwargs": {},
+        "gateway.cluster.options": {},
+        "gateway.http-client.proxy": True,
+    }
+    with dask.config.set(defaults):
+        assert (config.get("auth.type"), config.get("http-proxy"), config.get("cluster.options")) == (None, True, {})
+
+
+@pytest.mark.parametrize("without_dask", [False, True])
+def test_its_environment_counts_too(without_dask: bool) -> None:
+    code = "import sys\n" + ("sys.modules['dask'] = None\n" if without_dask else "")
+    code += "from headrace._target import config; print(config.get('address'), config.get('http-proxy'))"
+    env = {"DASK_GATEWAY__ADDRESS": "https://a:1", "DASK_GATEWAY__HTTP_CLIENT__PROXY": "false", "PATH": "/usr/bin"}
+    done = subprocess.run([sys.executable, "-c", code], text=True, env=env, capture_output=True, check=True)
+    assert done.stdout.strip() == "https://a:1 False"
+    assert done.stderr.count("gateway.address, gateway.http-client.proxy; rename `gateway` to `headrace`") == 1

@@ -127,6 +127,12 @@ class JupyterHubAuth(TokenAuth):
 
 
 _BY_NAME: Mapping[str, type[GatewayAuth]] = {"basic": BasicAuth, "token": TokenAuth, "jupyterhub": JupyterHubAuth}
+# Configuration that was written for dask-gateway names its classes.
+_OF_DASK_GATEWAY: Mapping[str, type[GatewayAuth]] = {
+    f"{module}.{cls.__name__}": cls
+    for module in ("dask_gateway", "dask_gateway.auth")
+    for cls in (BasicAuth, JupyterHubAuth)
+}
 
 
 @checked
@@ -157,15 +163,15 @@ def get_auth(auth: GatewayAuth | str | type[GatewayAuth] | None = None) -> Gatew
 
 
 def _find(name: str) -> type[GatewayAuth]:
-    if name in _BY_NAME:
-        return _BY_NAME[name]
+    if (known := _BY_NAME.get(name) or _OF_DASK_GATEWAY.get(name)) is not None:
+        return known
     module, _, attribute = name.rpartition(".")
     try:
         found: object = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError):
         found = None
     if not (isinstance(found, type) and issubclass(found, GatewayAuth)):
-        known = ", ".join(_BY_NAME)
-        description = f"{name!r} is neither one of {known} nor the full name of a subclass of headrace.GatewayAuth"
+        names = ", ".join(_BY_NAME)
+        description = f"{name!r} is neither one of {names} nor the full name of a subclass of headrace.GatewayAuth"
         raise InvalidRequest.of(Violation("headrace.auth.type", description))
     return found

@@ -1,4 +1,7 @@
-"""Settings of the client: Dask's configuration below ``headrace``, or the environment alone where Dask is missing."""
+"""Settings of the client: Dask's configuration below ``headrace``, or the environment alone where Dask is missing.
+
+What is not configured there is read below ``gateway``, as dask-gateway has it, with a warning.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,42 @@ import functools
 import math
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import cast
+from typing import Any, cast
 
 import yaml
 
-from headrace.errors import InvalidRequest, Violation
+from headrace.errors import GatewayWarning, InvalidRequest, Violation
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_SECONDS = 1e9
+_Lookup = Callable[[str, str], object]
+# Our setting -> the setting of dask-gateway and its default, which counts as not configured.
+_OF_DASK_GATEWAY: Mapping[str, tuple[str, object]] = {
+    "address": ("address", None),
+    "public-address": ("public-address", None),
+    "proxy-address": ("proxy-address", None),
+    "auth.type": ("auth.type", "basic"),
+    "auth.kwargs": ("auth.kwargs", {}),
+    "cluster.options": ("cluster.options", {}),
+    "http-proxy": ("http-client.proxy", True),
+}
 _WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None, "none": None}
 
 
 def get(key: str) -> object:
     """Return the setting ``headrace.<key>``. Templates are filled in from the environment."""
-    return fill_in(_lookup()(key), f"headrace.{key}")
+    lookup = _lookup()
+    value, default = lookup("headrace", key), _default(key)
+    if value == default and key in _OF_DASK_GATEWAY:
+        name, its_default = _OF_DASK_GATEWAY[key]
+        found = lookup("gateway", name)
+        if found is not None and found not in (default, its_default):
+            _warn(lookup)
+            return fill_in(found, f"gateway.{name}")
+    return fill_in(value, f"headrace.{key}")
 
 
 def get_text(key: str) -> str | None:
@@ -70,23 +93,40 @@ def fill_in(value: object, what: str) -> object:
 
 
 @functools.cache
-def _lookup() -> Callable[[str], object]:
-    defaults = cast(
-        "dict[str, object]", yaml.safe_load(resources.files("headrace").joinpath("headrace.yaml").read_text("utf-8"))
+def _warn(lookup: _Lookup) -> None:
+    """Warn once which settings of dask-gateway are there."""
+    found = [
+        name
+        for name, its_default in _OF_DASK_GATEWAY.values()
+        if lookup("gateway", name) not in (None, its_default, {})
+    ]
+    warnings.warn(
+        f"settings of dask-gateway are used where headrace has none: {', '.join(f'gateway.{name}' for name in found)}; "
+        "rename `gateway` to `headrace` there (in the environment DASK_GATEWAY__ to DASK_HEADRACE__)",
+        GatewayWarning,
+        stacklevel=2,
     )
+
+
+@functools.cache
+def _lookup() -> _Lookup:
     try:
         import dask.config as dask_config
     except ImportError:
-        return functools.partial(_without_dask, defaults)
-    dask_config.update_defaults(defaults)
+        return _without_dask
+    dask_config.update_defaults(_defaults())
+
     # A `dask.config.set` around the first import removes the defaults at its end.
-    return lambda key: dask_config.get(f"headrace.{key}", default=_default(defaults, key))
+    def lookup(section: str, key: str) -> object:
+        return dask_config.get(f"{section}.{key}", default=_default(key) if section == "headrace" else None)
+
+    return lookup
 
 
-def _without_dask(defaults: Mapping[str, object], key: str) -> object:
-    variable = "DASK_HEADRACE__" + key.replace(".", "__").replace("-", "_").upper()
+def _without_dask(section: str, key: str) -> object:
+    variable = f"DASK_{section}__{key.replace('.', '__').replace('-', '_')}".upper()
     if variable not in os.environ:
-        return _default(defaults, key)
+        return _default(key) if section == "headrace" else None
     text = os.environ[variable]
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
@@ -96,8 +136,14 @@ def _without_dask(defaults: Mapping[str, object], key: str) -> object:
         return text
 
 
-def _default(defaults: Mapping[str, object], key: str) -> object:
-    value: object = defaults
+@functools.cache
+def _defaults() -> dict[str, object]:
+    text = resources.files("headrace").joinpath("headrace.yaml").read_text("utf-8")
+    return yaml.safe_load(text)
+
+
+def _default(key: str) -> object:
+    value: Any = _defaults()
     for part in ("headrace", *key.split(".")):
-        value = cast("dict[str, object]", value)[part]
+        value = value[part]
     return value
