@@ -233,6 +233,20 @@ def test_a_log_that_cannot_be_written_or_rotated_is_no_error(tmp_path: Path):
     os.close(descriptor)
 
 
+def test_all_logs_are_limited_while_they_are_written(layout: Layout):
+    parts = ("envoy", "valkey", "auth")
+    writers = [log_file.open_log(layout.logs / f"{name}.log") for name in parts]
+    for writer in writers:
+        os.posix_fallocate(writer, 0, log_file.MAX_BYTES + (1 << 20))
+        os.write(writer, b"the last line\n")
+    log_file.limit_all(layout.logs)
+    for name, writer in zip(parts, writers, strict=True):
+        assert os.fstat(writer).st_blocks * 512 <= log_file.MAX_BYTES
+        assert log_file.tail(layout.logs / f"{name}.log").endswith("the last line")
+        os.close(writer)
+    assert len(list(layout.logs.iterdir())) == len(parts)
+
+
 def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path):
     path = tmp_path / "auth.log"
     path.write_text("\n".join(map(str, range(100))))

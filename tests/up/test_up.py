@@ -137,7 +137,8 @@ def test_a_user_with_a_password_logs_in_and_is_nobody_special(start: Start, data
     users = data.parent / "users"
     add = [sys.executable, "-m", "headrace_auth", "users", "add", "ann", "--file", str(users), "--password-stdin"]
     subprocess.run(add, input="correct horse\n", text=True, check=True, stdout=subprocess.DEVNULL)
-    up = start("--users-file", str(users))
+    up = start("--users-file", str(users), "--one-account")
+    up.prints("ONE ACCOUNT: clusters of all users run as your operating-system account")
     local = json.loads((data / "gateway.json").read_text())
     home = {"HOME": str(data.parent), "HEADRACE_DATA_DIR": str(data.parent / "none"), "XDG_CONFIG_HOME": ""}
     up.environment |= home

@@ -150,6 +150,18 @@ def test_a_directory_that_cannot_be_written_is_explained(up: StartUp, data: Path
     assert "--data-dir" in text
 
 
+def test_several_users_of_one_account_are_refused_unless_that_is_accepted(up: StartUp, data: Path):
+    users = data.parent / "users"
+    users.touch()
+    code, text = up("--users-file", str(users)).finish()
+    assert code == 1
+    assert "clusters of all users would run as your operating-system account" in text
+    assert "--one-account" in text
+    assert not data.exists()
+    lines = up("--development").read_until("ONE ACCOUNT")
+    assert "DEVELOPMENT MODE: anyone on this machine can log in" in lines[-2]
+
+
 def test_a_directory_of_a_newer_headrace_is_left_alone(up: StartUp, data: Path):
     data.mkdir()
     newer = json.dumps({"layout": 99, "version": "7.0.0"})

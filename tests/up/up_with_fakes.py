@@ -46,9 +46,17 @@ def main() -> int:
     parser.add_argument("--port", type=int)
     parser.add_argument("--keep-clusters", action="store_true")
     parser.add_argument("--version", default="0.1.0")
+    parser.add_argument("--users-file", type=Path)
+    parser.add_argument("--development", action="store_true")
     arguments = parser.parse_args()
     data = Path(os.environ["HEADRACE_DATA_DIR"])
-    options = UpOptions(data=data, port=arguments.port, keep_clusters=arguments.keep_clusters)
+    options = UpOptions(
+        data=data,
+        port=arguments.port,
+        keep_clusters=arguments.keep_clusters,
+        users_file=arguments.users_file,
+        development=arguments.development,
+    )
     parts = Parts(
         zygote=lambda layout, options: None,
         load=lambda: None,

@@ -30,10 +30,22 @@ def up(
     keep_clusters: Annotated[
         bool, typer.Option("--keep-clusters", help="Leave clusters running at the end; the next `up` adopts them.")
     ] = False,
-    users_file: Annotated[Path | None, typer.Option(help="File of further users with password hashes.")] = None,
+    users_file: Annotated[
+        Path | None, typer.Option(help="File of further users with password hashes. It needs --one-account.")
+    ] = None,
+    one_account: Annotated[
+        bool,
+        typer.Option(
+            "--one-account",
+            help="Accept that clusters of all users run as your operating-system account: "
+            "their code can read and change all that you can, headrace's keys included.",
+        ),
+    ] = False,
     development: Annotated[
         bool,
-        typer.Option("--development", help="Let anyone on this machine log in under any name."),
+        typer.Option(
+            "--development", help="Let anyone on this machine log in under any name, and run code as your account."
+        ),
     ] = False,
     standby: Annotated[
         int | None, typer.Option(help="Number of warm schedulers that wait for the next clusters.", min=0, max=64)
@@ -50,6 +62,7 @@ def up(
         port=port,
         keep_clusters=keep_clusters,
         users_file=users_file,
+        one_account=one_account,
         development=development,
         standby=standby,
         quiet=quiet,

@@ -1,4 +1,4 @@
-"""Log files of the parts: rotated at the start. Their size is limited while they are written, see `system`."""
+"""Log files of the parts: rotated at the start, limited while they are written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from headrace_chassis import log_limit
+
+MAX_BYTES = 20 * 1024 * 1024
 KEPT = 3
 
 
@@ -31,6 +34,13 @@ def _rotate(path: Path) -> None:
         if older.exists():
             older.replace(path.with_name(f"{path.name}.{number + 1}"))
     path.replace(path.with_name(f"{path.name}.1"))
+
+
+def limit_all(directory: Path) -> None:
+    """Drop the oldest part of each log that has grown too large, while its writers keep it open."""
+    with suppress(OSError):
+        for path in directory.glob("*.log"):
+            log_limit.enforce(path, MAX_BYTES, MAX_BYTES // 2)
 
 
 def tail(path: Path, lines: int = 15, largest: int = 8192) -> str:

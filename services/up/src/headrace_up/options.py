@@ -12,6 +12,7 @@ class UpOptions:
     port: int = 8790
     keep_clusters: bool = False
     users_file: Path | None = None
+    one_account: bool = False
     development: bool = False
     standby: int | None = None
     quiet: bool = False

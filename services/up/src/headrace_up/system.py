@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace._target.local_gateway import FILE_NAME, LocalGateway
-from headrace_chassis import log_limit
 from headrace_up import log_file
 from headrace_up.console import Console
 from headrace_up.envoy import envoy_part
@@ -34,7 +33,6 @@ CLUSTERS_SECONDS = 1.2
 SERVICE_SECONDS = 0.8
 ONCE_SECONDS = 15.0
 LOG_CHECK_SECONDS = 30.0
-LOG_BYTES = 20 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -155,16 +153,18 @@ class System:
         clusters = "; clusters keep running." if self._options.keep_clusters else " and all clusters."
         info(f"Ctrl-C stops headrace{clusters}")
         if self._options.development:
+            self._console.warn("DEVELOPMENT MODE: anyone on this machine can log in under any name without a password")
+        if self._options.development or self._options.users_file:
             self._console.warn(
-                "DEVELOPMENT MODE: everybody on this machine can log in under any name without a password"
+                "ONE ACCOUNT: clusters of all users run as your operating-system account; "
+                "the code of each can read and change all that you can, headrace's keys included"
             )
 
     async def _limit_logs(self) -> None:
         """Limit the logs of all parts, Envoy's included; runs until cancelled."""
         while True:
             await asyncio.sleep(LOG_CHECK_SECONDS)
-            for log in self._layout.logs.glob("*.log"):
-                log_limit.enforce(log, LOG_BYTES, LOG_BYTES // 2)
+            log_file.limit_all(self._layout.logs)
 
     def _sweep(self) -> None:
         """Kill the processes of clusters that are left, unless clusters are kept."""

@@ -38,6 +38,11 @@ def up(options: UpOptions, version: str, parts: Parts | None = None) -> int:
 def _check(options: UpOptions) -> None:
     if options.users_file and not options.users_file.is_file():
         raise CannotRun(f"there is no users file {options.users_file}: give its path with --users-file")
+    if options.users_file and not (options.one_account or options.development):
+        raise CannotRun(
+            "clusters of all users would run as your operating-system account: the code of each can read and change "
+            "all that you can, headrace's keys included. Accept that with --one-account, or start without --users-file"
+        )
 
 
 async def _run(system: System, console: Console) -> None:
