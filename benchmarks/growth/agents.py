@@ -30,10 +30,10 @@ class Launch:
     cluster: str
     process: str
     token: str
+    credential: str
 
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Agent {self.token}"),)
+    def metadata(self, *, enrolled: bool = True) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Agent {self.credential if enrolled else self.token}"),)
 
 
 class Agents:
@@ -96,8 +96,8 @@ class Agents:
         self.schedulers[launch.cluster].joined(launch.process)
 
     async def enroll(self, launch: Launch, role: pb.ProcessRole.ValueType) -> None:
-        request = pb.EnrollRequest(role=role, process=launch.process)
-        await self.stub().Enroll(request, metadata=launch.metadata, timeout=60)
+        request = pb.EnrollRequest(role=role, process=launch.process, nonce="simulated")
+        await self.stub().Enroll(request, metadata=launch.metadata(enrolled=False), timeout=60)
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -149,7 +149,7 @@ class SimulatedScheduler:
         self._changed.set()
 
     async def _session(self) -> None:
-        call = self.agents.stub().Session(metadata=self.launch.metadata)
+        call = self.agents.stub().Session(metadata=self.launch.metadata())
         writing = asyncio.create_task(self._write(call))
         try:
             async for response in call:

@@ -23,6 +23,8 @@ from tests.backends.fake_backend import FakeBackend
 from tests.backends.fake_machine import FakeMachine
 
 from headrace_chassis import logs
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.seal import read_deployment_keys
 from headrace_chassis.identity.tokens import Keys, TokenVerifier
 from headrace_chassis.server import App, serve
 from headrace_controller.app import build_with
@@ -30,6 +32,7 @@ from headrace_controller.backends.process import ProcessSpec
 from headrace_controller.config import Settings
 
 _PIPE_BYTES = 1 << 20
+_DAY = 86400.0
 
 
 async def main(settings: Settings, directory: Path, report: Callable[[str], None]) -> None:
@@ -41,13 +44,16 @@ async def main(settings: Settings, directory: Path, report: Callable[[str], None
             machine.set(status)
             if manifest is not None:
                 machine.kept_manifests[spec.key.cluster] = manifest
-    machine.on_start = lambda spec: report(_launch(spec))
+    tokens = AgentTokens(read_deployment_keys(settings.deployment_key_file), settings.deployment)
+    machine.on_start = lambda spec: report(_launch(spec, tokens))
     await serve(settings, _Build(directory, machine))
     kept.write_bytes(pickle.dumps([_kept(machine, *key) for key in machine.statuses]))
 
 
-def _launch(spec: ProcessSpec) -> str:
-    return f"{spec.key.cluster} {spec.key.process} {spec.agent_token}"
+def _launch(spec: ProcessSpec, tokens: AgentTokens) -> str:
+    """What its simulated agent needs; with the credential it need not enrol."""
+    key = spec.key
+    return f"{key.cluster} {key.process} {spec.agent_token} {tokens.credential(key.cluster, key.process, _DAY)}"
 
 
 def _kept(machine: FakeMachine, cluster: str, process: str) -> object:

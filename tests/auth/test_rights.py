@@ -65,7 +65,8 @@ async def credentials(auth: RunningAuth, caller: str, ann: Metadata) -> Metadata
             return bearer(ann[0][1].removeprefix("Bearer ")[:-3] + "xyz")
         case "an agent":
             keys = read_deployment_keys(auth.settings.deployment_key_file)
-            return (("authorization", f"Agent {AgentTokens(keys, auth.settings.deployment).issue('c1')}"),)
+            token = AgentTokens(keys, auth.settings.deployment).credential("c1", "scheduler", 60)
+            return (("authorization", f"Agent {token}"),)
         case "the owner":
             return ann
         case "another user":

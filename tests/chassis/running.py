@@ -143,7 +143,8 @@ class Running:
 
     def agent(self, cluster: str) -> Metadata:
         keys = read_deployment_keys(self.settings.deployment_key_file)
-        return (("authorization", f"Agent {AgentTokens(keys, self.settings.deployment).issue(cluster)}"),)
+        token = AgentTokens(keys, self.settings.deployment).credential(cluster, "scheduler", 60)
+        return (("authorization", f"Agent {token}"),)
 
 
 def unix_channel(address: str) -> grpc.aio.Channel:

@@ -9,22 +9,30 @@ from pathlib import Path
 
 from tests.client.agent.fake_controller import TOKEN, FakeController
 from tests.conftest import Eventually
-from tests.controller.agents.fake_agents import credentials
-from tests.controller.running import site
+from tests.controller.running import DEPLOYMENT, site
 
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.seal import read_deployment_keys
 
 
 @dataclass(frozen=True)
 class AgentServer:
-    """`adapt` sets the group "default" to adaptive scaling between two numbers of workers; `end` ends the cluster."""
+    """A server with one cluster.
+
+    `credential` is that of a process that has enrolled; `adapt` sets the group "default" to adaptive scaling between
+    two numbers of workers; `end` ends the cluster.
+    """
 
     endpoint: str
-    metadata: tuple[tuple[str, str], ...]
+    credential: Callable[[str], str]
     adapt: Callable[[int, int], Awaitable[None]]
     end: Callable[[], Awaitable[None]]
     worker: Callable[[], Awaitable[str]]
+
+    def metadata(self, process: str = "scheduler") -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Agent {self.credential(process)}"),)
 
 
 async def real(stack: AsyncExitStack, directory: Path, redis_url: str, eventually: Eventually) -> AgentServer:
@@ -49,8 +57,12 @@ async def real(stack: AsyncExitStack, directory: Path, redis_url: str, eventuall
         await eventually(workers)
         return workers()[0]
 
-    spec = deployment.machine.specs[cluster, "scheduler"]
-    return AgentServer(replica.endpoint, credentials(spec), adapt, end, worker)
+    tokens = AgentTokens(read_deployment_keys(deployment.directory / "key"), DEPLOYMENT)
+
+    def credential(process: str) -> str:
+        return tokens.credential(cluster, process, 3600)
+
+    return AgentServer(replica.endpoint, credential, adapt, end, worker)
 
 
 async def fake(stack: AsyncExitStack, directory: Path) -> AgentServer:
@@ -68,4 +80,4 @@ async def fake(stack: AsyncExitStack, directory: Path) -> AgentServer:
     async def worker() -> str:
         return "default-1-abc234"
 
-    return AgentServer(controller.endpoint, (("authorization", f"Agent {TOKEN}"),), adapt, end, worker)
+    return AgentServer(controller.endpoint, lambda _process: TOKEN, adapt, end, worker)

@@ -76,7 +76,7 @@ async def opened(
     server: AgentServer, stub: AgentServiceAsyncStub, number: int = 1, *workers: pb.JoinedWorker
 ) -> AsyncGenerator[Agent]:
     """A session that has sent its hello."""
-    call = stub.Session(metadata=server.metadata)
+    call = stub.Session(metadata=server.metadata())
     agent = Agent(call)
     async with asyncio.timeout(20):
         await agent.send(hello=pb.SchedulerHello(session=number, scheduler_address=ADDRESS, workers=workers))
@@ -88,7 +88,7 @@ async def enrol(
     server: AgentServer, stub: AgentServiceAsyncStub, process: str, role: pb.ProcessRole.ValueType = WORKER
 ) -> pb.EnrollResponse:
     request = pb.EnrollRequest(role=role, process=process)
-    return await stub.Enroll(request, metadata=server.metadata, timeout=30)
+    return await stub.Enroll(request, metadata=server.metadata(process), timeout=30)
 
 
 # Enroll
@@ -154,7 +154,7 @@ async def test_of_an_ended_cluster_nothing_enrols(server: AgentServer, stub: Age
 async def test_a_session_starts_with_a_numbered_hello(
     server: AgentServer, stub: AgentServiceAsyncStub, first: list[pb.SessionRequest]
 ) -> None:
-    assert await wrong_fields(stub.Session(iter(first), metadata=server.metadata).read()) == {"hello"}
+    assert await wrong_fields(stub.Session(iter(first), metadata=server.metadata()).read()) == {"hello"}
 
 
 async def test_a_hello_is_answered_with_all_instructions(server: AgentServer, stub: AgentServiceAsyncStub) -> None:

@@ -50,6 +50,7 @@ class State:
     requested_sizes: list[int] = field(default_factory=list[int])
     events: list[pb.AgentEvent] = field(default_factory=list[pb.AgentEvent])
     closings: list[cluster_pb2.EndReason.ValueType] = field(default_factory=list[cluster_pb2.EndReason.ValueType])
+    heartbeats: int = 0
     sequences: list[int] = field(default_factory=list[int])
 
     def merge(self, request: pb.SessionRequest) -> None:
@@ -68,6 +69,8 @@ class State:
                 self.events.append(request.event)
             case "closing":
                 self.closings.append(request.closing.reason)
+            case "heartbeat":
+                self.heartbeats += 1
             case None:
                 raise AssertionError("a request without a report")
 
@@ -90,6 +93,8 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         self.enrollment = pb.EnrollResponse(listen_host="127.0.0.1", worker_threads=1, worker_memory_bytes=1 << 30)
         self.certificate_lifetime = timedelta(hours=1)
         self.enrolled: list[pb.EnrollRequest] = []
+        self.enrolled_with: list[object] = []
+        self.credential = ""
         self.refusal: HeadraceError | None = None
         self.session_refusal: HeadraceError | grpc.StatusCode | None = None
         self.refused = 0
@@ -124,10 +129,12 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: pb.EnrollRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> pb.EnrollResponse:
         self.enrolled.append(request)
-        await self._check(context, self.refusal or self._refuse_process(request))
+        self.enrolled_with.append(dict(context.invocation_metadata() or ()).get("authorization"))
+        await self._check(context, self.refusal or self._refuse_process(request), TOKEN, self.credential)
         leaf = self.authority.issue(request.process, self.certificate_lifetime)
         response = pb.EnrollResponse()
         response.CopyFrom(self.enrollment)
+        response.credential = self.credential
         response.ca_pem = self.authority.cert_pem.decode()
         response.certificate_pem = leaf.cert_pem.decode()
         response.private_key_pem = leaf.key_pem.decode()
@@ -189,9 +196,11 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         self,
         context: grpc.aio.ServicerContext[object, object] | Context,
         refusal: HeadraceError | grpc.StatusCode | None,
+        *tokens: str,
     ) -> None:
+        """Refuses a call; without `tokens`, what an enrolled process sends must be shown."""
         shown = dict(context.invocation_metadata() or ()).get("authorization")
-        if shown != f"Agent {TOKEN}":
+        if shown not in [f"Agent {token}" for token in tokens or (self.credential or TOKEN,)]:
             refusal = TokenInvalid(f"not the token: {shown!r}")
         self.refused += refusal is not None
         if isinstance(refusal, grpc.StatusCode):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from tests.client.agent import tasks
+from tests.client.agent.fake_controller import TOKEN
 from tests.client.agent.running import Cluster
 
 from headrace.agent.enrollment import seconds_to_renewal
@@ -39,6 +40,7 @@ async def _serial(cluster: Cluster, address: str) -> int:
 
 async def test_new_connections_get_renewed_certificates_and_old_ones_stay(cluster: Cluster) -> None:
     cluster.controller.certificate_lifetime = timedelta(seconds=6)
+    cluster.controller.credential = "credential"
     await cluster.start_scheduler()
     started = datetime.now(UTC)
     [agent] = await cluster.start_workers()
@@ -59,3 +61,6 @@ async def test_new_connections_get_renewed_certificates_and_old_ones_stay(cluste
         await client.restart(timeout=20)
         assert await client.submit(sum, [1, 2]) == 3
     assert "PRIVATE KEY" not in agent.log
+    launched, renewed_with = [f"Agent {token}" for token in (TOKEN, "credential")]
+    assert cluster.controller.enrolled_with[:2] == [launched] * 2
+    assert set(cluster.controller.enrolled_with[2:]) == {renewed_with}

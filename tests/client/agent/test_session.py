@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import grpc
@@ -77,7 +78,25 @@ async def _running(session: Session) -> AsyncGenerator[asyncio.Task[Outcome]]:
 
 def _session(channel: ControllerChannel, pending: PendingReports, gone_seconds: float = 60) -> Session:
     hello = pb.SchedulerHello(scheduler_address="tls://127.0.0.1:1")
-    return Session(channel, pending, lambda: hello, lambda _: None, gone_seconds=gone_seconds)
+    return Session(channel, pending, lambda: hello, lambda _: None, enrolment=7, gone_seconds=gone_seconds)
+
+
+async def test_sessions_are_numbered_by_the_enrolment_and_by_no_clock(
+    controller: FakeController, channel: ControllerChannel, eventually: Eventually
+) -> None:
+    async with _running(_session(channel, PendingReports())):
+        for count in (1, 2, 3):
+            await eventually(lambda: len(controller.state.hellos) == count)  # noqa: B023 awaited here
+            await controller.stop()
+            await controller.start()
+    assert [hello.session - (7 << 32) for hello in controller.state.hellos[:3]] == [1, 2, 3]
+
+
+def test_without_a_number_of_the_enrolment_a_clock_that_goes_back_changes_nothing(channel: ControllerChannel) -> None:
+    hello = pb.SchedulerHello()
+    session = Session(channel, PendingReports(), lambda: hello, lambda _: None, enrolment=0)
+    session.number = tomorrow = time.time_ns() + 86400 * 10**9
+    assert session.next_number() == tomorrow + 1
 
 
 async def test_messages_are_numbered_from_one(

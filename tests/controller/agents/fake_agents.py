@@ -6,7 +6,6 @@ The real AgentService checks what they send; the real agent meets the real contr
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -32,6 +31,8 @@ class FakeAgents:
     tasks: dict[tuple[str, str], asyncio.Task[None]] = field(
         default_factory=dict[tuple[str, str], "asyncio.Task[None]"]
     )
+
+    sessions: int = 0
 
     def __post_init__(self) -> None:
         self.machine.on_start = self.started
@@ -67,18 +68,27 @@ class FakeAgents:
 
     async def enrol(self, spec: ProcessSpec) -> pb.EnrollResponse:
         role = pb.PROCESS_ROLE_SCHEDULER if spec.role is Role.SCHEDULER else pb.PROCESS_ROLE_WORKER
-        request = pb.EnrollRequest(role=role, process=spec.key.process)
+        request = pb.EnrollRequest(role=role, process=spec.key.process, nonce="drawn once")
         while True:
             try:
                 async with grpc.aio.insecure_channel(await self.endpoint()) as channel:
                     stub = agent_service(channel)
-                    answer = await stub.Enroll(request, metadata=credentials(spec), timeout=5, wait_for_ready=True)
+                    answer = await stub.Enroll(request, metadata=launch_token(spec), timeout=5, wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise
             else:
                 self.enrolled[spec.key.cluster, spec.key.process] = answer
                 return answer
+
+    def credential(self, spec: ProcessSpec) -> tuple[tuple[str, str], ...]:
+        """What a process sends once it has enrolled."""
+        return token(self.enrolled[spec.key.cluster, spec.key.process].credential)
+
+    def number_session(self, spec: ProcessSpec) -> int:
+        """The number of the next session of a scheduler."""
+        self.sessions += 1
+        return (self.enrolled[spec.key.cluster, SCHEDULER].enrolment << 32) + self.sessions
 
     async def _scheduler(self, spec: ProcessSpec) -> None:
         await self.enrol(spec)
@@ -91,8 +101,12 @@ class FakeAgents:
         self.schedulers[spec.key.cluster].joined(spec.key.process)
 
 
-def credentials(spec: ProcessSpec) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Agent {spec.agent_token}"),)
+def launch_token(spec: ProcessSpec) -> tuple[tuple[str, str], ...]:
+    return token(spec.agent_token)
+
+
+def token(text: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Agent {text}"),)
 
 
 class SchedulerAgent:
@@ -144,7 +158,7 @@ class SchedulerAgent:
         self.sessions += 1
         async with grpc.aio.insecure_channel(await self._agents.endpoint()) as channel:
             stub = agent_service(channel)
-            call = stub.Session(self._requests(), metadata=credentials(self._spec))
+            call = stub.Session(self._requests(), metadata=self._agents.credential(self._spec))
             async for instructions in call:
                 self._follow(instructions)
 
@@ -162,7 +176,7 @@ class SchedulerAgent:
 
     def hello(self) -> pb.SchedulerHello:
         return pb.SchedulerHello(
-            session=time.time_ns(),
+            session=self._agents.number_session(self._spec),
             scheduler_address=self.address,
             dashboard_address="127.0.0.1:8787",
             versions={"distributed": "fake"},

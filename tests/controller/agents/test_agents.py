@@ -9,16 +9,18 @@ import grpc.aio
 import pytest
 from google.protobuf.json_format import MessageToDict
 from tests.conftest import Eventually
-from tests.controller.agents.fake_agents import SchedulerAgent, credentials
+from tests.controller.agents.fake_agents import SchedulerAgent, launch_token, token
 from tests.controller.errors_of import fails
-from tests.controller.running import Replica, Site, User
+from tests.controller.running import DEPLOYMENT, Replica, Site, User
 from tests.controller.stubs import agent_service
 
-from headrace.errors import ClusterEnded, InvalidRequest, SessionReplaced, TokenInvalid, WorkerNotFound
+from headrace.errors import ClusterEnded, InvalidRequest, SessionReplaced, TokenExpired, TokenInvalid, WorkerNotFound
 from headrace.internal.v1 import agent_service_pb2 as agent_pb
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import ExitCause
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.seal import read_deployment_keys
 from headrace_controller.backends.process import ProcessSpec
 
 WORKER = agent_pb.PROCESS_ROLE_WORKER
@@ -58,19 +60,76 @@ async def test_a_process_receives_all_it_needs(site: Site, ann: User) -> None:
     assert worker.certificate_pem != scheduler.certificate_pem
 
 
-async def test_only_wanted_processes_with_the_clusters_token_enrol(site: Site, ann: User, controller: Replica) -> None:
-    name, _, spec = await running(site, ann)
+def tokens(site: Site) -> AgentTokens:
+    return AgentTokens(read_deployment_keys(site.directory / "key"), DEPLOYMENT)
+
+
+async def test_only_wanted_processes_enrol_each_with_its_own_credential(
+    site: Site, ann: User, controller: Replica
+) -> None:
+    name, _, spec = await running(site, ann, 1)
+    cluster = spec.key.cluster
+    [worker] = [process for of, process in site.agents.enrolled if of == cluster and process != "scheduler"]
     async with grpc.aio.insecure_channel(controller.endpoint) as channel:
         stub = agent_service(channel)
         for role, process in ((WORKER, "default-9-aaaaaa"), (SCHEDULER, "boss"), (WORKER, "scheduler")):
+            credential = token(tokens(site).credential(cluster, process, 60))
             request = agent_pb.EnrollRequest(role=role, process=process)
-            await fails(WorkerNotFound, stub.Enroll(request, metadata=credentials(spec), timeout=30))
+            await fails(WorkerNotFound, stub.Enroll(request, metadata=credential, timeout=30))
         request = agent_pb.EnrollRequest(role=SCHEDULER, process="scheduler")
-        await fails(TokenInvalid, stub.Enroll(request, metadata=ann.metadata, timeout=30))
-        await fails(TokenInvalid, stub.Enroll(request, timeout=30))
+        workers = site.agents.credential(site.machine.specs[cluster, worker])
+        for metadata in ((), ann.metadata, workers):
+            await fails(TokenInvalid, stub.Enroll(request, metadata=metadata, timeout=30))
+        renewed = await stub.Enroll(request, metadata=site.agents.credential(spec), timeout=30)
+        assert renewed.credential
+        assert not renewed.enrolment
         await ann.stop(name)
         await ann.until(name, "STOPPED")
-        await fails(ClusterEnded, stub.Enroll(request, metadata=credentials(spec), timeout=30))
+        await fails(ClusterEnded, stub.Enroll(request, metadata=site.agents.credential(spec), timeout=30))
+
+
+async def test_the_token_of_a_launch_enrols_one_process_once(
+    site: Site, ann: User, controller: Replica, eventually: Eventually
+) -> None:
+    name, agent, spec = await running(site, ann)
+    async with grpc.aio.insecure_channel(controller.endpoint) as channel:
+        stub = agent_service(channel)
+
+        async def enrol(nonce: str) -> agent_pb.EnrollResponse:
+            request = agent_pb.EnrollRequest(role=SCHEDULER, process="scheduler", nonce=nonce)
+            return await stub.Enroll(request, metadata=launch_token(spec), timeout=30)
+
+        await fails(InvalidRequest, enrol(""))
+        await fails(TokenInvalid, enrol("a thief's"))
+        before = site.agents.enrolled[spec.key.cluster, "scheduler"].enrolment
+        assert (await enrol("drawn once")).enrolment > before  # whose answer may have been lost
+        hello = agent_pb.SessionRequest(sequence=1, hello=agent.hello())
+        await fails(TokenInvalid, stub.Session(iter([hello]), metadata=launch_token(spec)).read())
+
+    async def is_recorded() -> bool:
+        messages = await events(ann, name, cluster_pb2.EVENT_TYPE_ENROLMENT_REFUSED)
+        return len(messages) == 1 and "as scheduler with its token" in messages[0]
+
+    await eventually(is_recorded)
+    assert agent.ended_with is None
+
+
+async def test_an_expired_token_of_a_launch_enrols_nothing(site: Site, ann: User, controller: Replica) -> None:
+    _, _, spec = await running(site, ann)
+    late = token(tokens(site).launch(spec.key.cluster, "scheduler", -1))
+    request = agent_pb.EnrollRequest(role=SCHEDULER, process="scheduler", nonce="n")
+    async with grpc.aio.insecure_channel(controller.endpoint) as channel:
+        await fails(TokenExpired, agent_service(channel).Enroll(request, metadata=late, timeout=30))
+
+
+async def test_a_session_is_the_schedulers_only(site: Site, ann: User, controller: Replica) -> None:
+    _, agent, spec = await running(site, ann, 1)
+    [worker] = [process for of, process in site.agents.enrolled if of == spec.key.cluster and process != "scheduler"]
+    stolen = site.agents.credential(site.machine.specs[spec.key.cluster, worker])
+    hello = agent_pb.SessionRequest(sequence=1, hello=agent.hello())
+    async with grpc.aio.insecure_channel(controller.endpoint) as channel:
+        await fails(TokenInvalid, agent_service(channel).Session(iter([hello]), metadata=stolen).read())
+    assert agent.ended_with is None
 
 
 async def test_a_session_starts_with_a_hello(site: Site, ann: User, controller: Replica) -> None:
@@ -78,7 +137,7 @@ async def test_a_session_starts_with_a_hello(site: Site, ann: User, controller: 
     change = agent_pb.SessionRequest(sequence=1, change=agent_pb.SchedulerChange())
     async with grpc.aio.insecure_channel(controller.endpoint) as channel:
         for first in ([], [change], [agent_pb.SessionRequest(sequence=1, hello=agent_pb.SchedulerHello())]):
-            call = agent_service(channel).Session(iter(first), metadata=credentials(spec))
+            call = agent_service(channel).Session(iter(first), metadata=site.agents.credential(spec))
             await fails(InvalidRequest, call.read())
 
 
@@ -102,7 +161,7 @@ async def test_an_older_session_is_refused(site: Site, ann: User, controller: Re
     hello.session = 7
     async with grpc.aio.insecure_channel(controller.endpoint) as channel:
         first = [agent_pb.SessionRequest(sequence=1, hello=hello)]
-        call = agent_service(channel).Session(iter(first), metadata=credentials(spec))
+        call = agent_service(channel).Session(iter(first), metadata=site.agents.credential(spec))
         await fails(SessionReplaced, call.read())
     assert agent.ended_with is None
 
@@ -126,7 +185,7 @@ async def test_an_address_that_is_not_the_schedulers_never_becomes_a_route(
     before = site.proxy.routes[name]
     async with grpc.aio.insecure_channel(controller.endpoint) as channel:
         first = [agent_pb.SessionRequest(sequence=1, hello=hello)]
-        call = agent_service(channel).Session(iter(first), metadata=credentials(spec))
+        call = agent_service(channel).Session(iter(first), metadata=site.agents.credential(spec))
         assert "is not the scheduler's" in str(await fails(InvalidRequest, call.read()))
 
     async def is_recorded() -> bool:

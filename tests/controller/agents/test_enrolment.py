@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import timedelta
+from typing import cast
 
 import pytest
 from cryptography import x509
@@ -14,8 +15,11 @@ from tests.controller.builders import SCHEDULER_ADDRESS, running_cluster, runnin
 
 from headrace.errors import ClusterEnded, StoreUnavailable, WorkerNotFound
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.caller import AgentCaller
 from headrace_chassis.identity.seal import Seal
 from headrace_controller.agents.enrolment import Enrolment
+from headrace_controller.agents.launch_claims import LaunchClaims
 from headrace_controller.authorities import Authorities
 from headrace_controller.backends.base import BackendError, Network
 from headrace_controller.model import Cluster, ClusterId, Group, WorkerState
@@ -49,11 +53,14 @@ async def enrol(
     enrolment = Enrolment(
         authorities,
         backend or FakeBackend(FakeMachine()),
+        cast("LaunchClaims", None),  # credentials claim nothing
+        AgentTokens([bytes(32)], "test"),
+        credential_seconds=60,
         sni_suffix="clusters.test",
         adaptive_interval_seconds=2.0,
         idle_timeout_seconds=idle_timeout,
     )
-    return await enrolment.enrol(cluster, request)
+    return await enrolment.enrol(AgentCaller(cluster.id, request.process), cluster, request)
 
 
 async def test_a_scheduler_receives_what_all_processes_need() -> None:

@@ -24,11 +24,13 @@ class OneProfile:
 
 
 class Tokens:
-    def issue(self, cluster: str) -> str:
-        return f"token of {cluster}"
+    def launch(self, cluster: str, process: str, seconds: float) -> str:
+        return f"token of {process} of {cluster} for {seconds} s"
 
 
-SPECS = LaunchSpecs(cast("Profiles", OneProfile()), {"local": ["conda_prefix"]}, cast("AgentTokens", Tokens()), "PEM")
+SPECS = LaunchSpecs(
+    cast("Profiles", OneProfile()), {"local": ["conda_prefix"]}, cast("AgentTokens", Tokens()), "PEM", token_seconds=60
+)
 GPU = Group(name="gpu", options={"worker_gpus": 2, "conda_prefix": "/gpu"})
 
 
@@ -55,7 +57,7 @@ def test_a_worker_has_the_shape_of_its_group() -> None:
     (spec,) = SPECS.make(cluster(), ["gpu-1-abcdef"], b"manifest")
     assert spec.key == ProcessKey("c1", "gpu-1-abcdef")
     assert (spec.backend, spec.role, spec.generation, spec.owner) == ("local", Role.WORKER, 3, "ann")
-    assert (spec.agent_token, spec.agent_ca_pem) == ("token of c1", "PEM")
+    assert (spec.agent_token, spec.agent_ca_pem) == ("token of gpu-1-abcdef of c1 for 60 s", "PEM")
     assert spec.resources == Resources(cores=2.0, memory_bytes=2**30, gpus=2)
     assert spec.environment == {"A": "1"}
     assert spec.labels == {"owner": "ann", "profile": "default", "group": "gpu", "tag/team": "a"}

@@ -26,12 +26,16 @@ _KEEPALIVE: tuple[tuple[str, int], ...] = (("grpc.keepalive_time_ms", 20_000), (
 
 
 class ControllerChannel:
-    """A channel with the agent's credentials."""
+    """A channel with the agent's token: that of its launch, until it has enrolled."""
 
     def __init__(self, identity: Identity) -> None:
         self._channel = _open(identity)
-        self.metadata = (("authorization", f"Agent {identity.token}"),)
+        self.authenticate(identity.token)
         self.stub = cast("AgentServiceAsyncStub", agent_service_pb2_grpc.AgentServiceStub(self._channel))
+
+    def authenticate(self, token: str) -> None:
+        """Sends another token from now on."""
+        self.metadata = (("authorization", f"Agent {token}"),)
 
     async def close(self) -> None:
         await self._channel.close()

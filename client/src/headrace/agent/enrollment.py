@@ -1,4 +1,7 @@
-"""Enrolment: a process sends its token and receives its certificate and settings, and renews the certificate later."""
+"""Enrolment: a process sends its token and receives its certificate, settings and credential.
+
+The credential replaces the token, which is good for one enrolment; certificate and credential are renewed together.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import cache
 from importlib.metadata import version
+from secrets import token_hex
 
 import grpc
 
@@ -18,7 +22,7 @@ from headrace.agent.channel import ControllerChannel
 from headrace.agent.identity import SCHEDULER, Identity
 from headrace.agent.tls import Certificates, certificates_of
 from headrace.backoff import delays
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, TooManyRequests
 from headrace.internal.v1 import agent_service_pb2 as pb
 
 logger = logging.getLogger("headrace.agent")
@@ -26,7 +30,11 @@ logger = logging.getLogger("headrace.agent")
 # A restarting controller answers sooner; a process that cannot enrol for longer ends, and is launched again.
 GIVE_UP_SECONDS = 60.0
 _CALL_SECONDS = 10.0
-_TEMPORARY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_TEMPORARY = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
 
 # Share of its lifetime after which a certificate is renewed; the rest bridges the absence of controllers.
 _RENEWED_AFTER = 2 / 3
@@ -49,19 +57,24 @@ def versions() -> dict[str, str]:
 async def enroll(channel: ControllerChannel, identity: Identity, give_up: float = GIVE_UP_SECONDS) -> pb.EnrollResponse:
     """Enrols; retries while the controller is away, for at most `give_up` seconds."""
     role = pb.PROCESS_ROLE_SCHEDULER if identity.role == SCHEDULER else pb.PROCESS_ROLE_WORKER
-    request = pb.EnrollRequest(role=role, process=identity.process, versions=versions())
+    # A repetition, because an answer was lost, is told from another process's try by the nonce.
+    request = pb.EnrollRequest(role=role, process=identity.process, versions=versions(), nonce=token_hex(16))
     end = time.monotonic() + give_up
     tries = delays(0.05, 2.0)
     while True:
         try:
-            return await channel.stub.Enroll(request, metadata=channel.metadata, timeout=_CALL_SECONDS)
+            enrollment = await channel.stub.Enroll(request, metadata=channel.metadata, timeout=_CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             await _pause_or_raise(error, identity, tries, end)
+        else:
+            if enrollment.credential:
+                channel.authenticate(enrollment.credential)
+            return enrollment
 
 
 async def _pause_or_raise(error: grpc.aio.AioRpcError, identity: Identity, tries: Iterator[float], end: float) -> None:
     reason: HeadraceError = from_rpc_error(error, f"enrolling at {identity.endpoint}")
-    pause = next(tries)
+    pause = max(next(tries), reason.retry_after if isinstance(reason, TooManyRequests) else 0.0)
     if error.code() not in _TEMPORARY or time.monotonic() + pause > end:
         raise NotEnrolled(f"{identity.process} of cluster {identity.cluster} cannot enrol: {reason.message}") from error
     logger.info("waiting for the controller: %s", reason.message)

@@ -45,7 +45,7 @@ class SchedulerAgent:
         self._retirement = Retirement(scheduler, self._pending)
         samples = dask.config.get("distributed.adaptive.wait-count", default=SAMPLES)
         self._scaling = Scaling(scheduler, self._pending, samples)
-        self._session = Session(channel, self._pending, self._hello, self._apply)
+        self._session = Session(channel, self._pending, self._hello, self._apply, enrolment=enrollment.enrolment)
         self._activity: pb.Activity | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._shut_down_by_client = False

@@ -15,6 +15,7 @@ from headrace._wire.status import from_rpc_error
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.pending_reports import PendingReports
 from headrace.backoff import delays
+from headrace.errors import TooManyRequests
 from headrace.internal.v1 import agent_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("headrace.agent")
 
 _BATCH_SECONDS = 0.005
+_SESSION_BITS = 32
 # A record that was lost with its store is adopted back sooner than this.
 GONE_SECONDS = 60.0
 # A scheduler left over from an earlier start asks at this interval whether the newer one has gone.
@@ -45,6 +47,8 @@ class Session:
         Returns the whole state; the number of the session is filled in here.
     apply
         Called with each instruction; must not block.
+    enrolment
+        Number of this scheduler's enrolment, after which its sessions are numbered.
     gone_seconds
         Time for which controllers must not know the cluster before it counts as gone.
     """
@@ -56,6 +60,7 @@ class Session:
         hello: Callable[[], pb.SchedulerHello],
         apply: Callable[[pb.SessionResponse], None],
         *,
+        enrolment: int,
         gone_seconds: float = GONE_SECONDS,
     ) -> None:
         self._channel = channel
@@ -64,13 +69,14 @@ class Session:
         self._apply = apply
         self._gone_seconds = gone_seconds
         self._gone_since: float | None = None
+        self._enrolment = enrolment
         self.number = 0
         self._delays = delays(0.05, 2.0)
         self._last_problem = ""
 
     async def run(self) -> Outcome:
         """Keeps a session open, with any controller, until none is needed any more."""
-        self.number = time.time_ns()
+        self.number = self.next_number()
         while True:
             error = None
             try:
@@ -82,6 +88,12 @@ class Session:
             if pause is None:
                 return Outcome.CLUSTER_GONE
             await asyncio.sleep(pause)
+
+    def next_number(self) -> int:
+        """Greater than all before, of this scheduler and of those that enrolled before it; no clock decides."""
+        if self._enrolment:
+            return max(self.number, self._enrolment << _SESSION_BITS) + 1
+        return max(self.number + 1, time.time_ns())  # a controller that numbers no enrolments
 
     async def _exchange(self) -> bool:
         """Holds one session; returns whether the controller ended it after it had received all, `closing` included."""
@@ -120,12 +132,15 @@ class Session:
     def _pause_after(self, error: grpc.aio.AioRpcError | None) -> float | None:
         """Returns the seconds until the next session, None for never."""
         code = error.code() if error is not None else grpc.StatusCode.UNAVAILABLE
-        self._log_problem(code, from_rpc_error(error).message if error is not None else "it closed the session")
+        problem = from_rpc_error(error) if error is not None else None
+        self._log_problem(code, problem.message if problem is not None else "it closed the session")
         if code is not grpc.StatusCode.ABORTED:
             # After ABORTED the number stays: with newer ones, two schedulers would replace each other's sessions.
-            self.number = time.time_ns()
+            self.number = self.next_number()
         if code is not grpc.StatusCode.NOT_FOUND:
             self._gone_since = None
+            if isinstance(problem, TooManyRequests):
+                return max(next(self._delays), problem.retry_after)
             return _REPLACED_PAUSE_SECONDS if code is grpc.StatusCode.ABORTED else next(self._delays)
         now = time.monotonic()
         self._gone_since = now if self._gone_since is None else self._gone_since

@@ -190,6 +190,12 @@ class Settings(ServiceSettings):
     checkpoint_seconds: float = Field(
         default=15, gt=0, le=30, description="Seconds between two checkpoints of a watch without changes."
     )
+    agent_token_seconds: float = Field(
+        default=3600,
+        ge=60,
+        le=30 * 86400,
+        description="Seconds after its launch within which a process must enrol, its wait for room included.",
+    )
     certificate_seconds: float = Field(
         default=43200, ge=300, description="Lifetime of the certificates of clients and processes, in seconds."
     )

@@ -18,6 +18,8 @@ key                       type   content                                      un
 ``ended``                 zset   id -> time of its end                        permanent                 st, rm
 ``aliases:<owner>``       hash   alias -> id                                  the cluster is stopping   cr, ch, st
 ``request:<owner>:<id>``  string id of the cluster that the request created   a day                     cr, rm
+``enrolled:<launch>``     string nonce of the process that has enrolled       its token's end           `Enrolments`
+``schedulers:<id>``       string number of schedulers that have enrolled       its token's end           `Enrolments`
 ``routes``                hash   id -> route (msgpack)                        permanent                 ch, st, re
 ``route-log``             stream ``cluster``, ``route`` ("": removed); its    permanent; last 50 000    ch, st, re
                                  ids are the versions of the routes
@@ -111,6 +113,12 @@ class Keys:
 
     def request(self, owner: UserId, request_id: str) -> str:
         return self.prefix.key("request", _quoted(owner), _quoted(request_id))
+
+    def enrolled(self, launch: str) -> str:
+        return self.prefix.key("enrolled", launch)
+
+    def schedulers(self, cluster: ClusterId) -> str:
+        return self.prefix.key("schedulers", cluster)
 
     def routes(self) -> str:
         return self.prefix.key("routes")

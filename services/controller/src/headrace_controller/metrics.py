@@ -17,6 +17,9 @@ ADDRESSES_REFUSED = Counter(
     "headrace_controller_addresses_refused",
     "Addresses that agents reported and on which no scheduler of theirs listens.",
 )
+ENROLMENTS_REFUSED = Counter(
+    "headrace_controller_enrolments_refused", "Enrolments with a token that another process had used."
+)
 AGENT_EVENTS_LEFT_OUT = Counter(
     "headrace_controller_agent_events_left_out", "Events that agents caused and that were too many to keep."
 )

@@ -19,6 +19,7 @@ from headrace_controller.agents.address_checks import AddressChecks
 from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.agents.agent_service import AgentService
 from headrace_controller.agents.enrolment import Enrolment
+from headrace_controller.agents.launch_claims import LaunchClaims
 from headrace_controller.agents.sessions import Sessions
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.batch_stop import BatchStop
@@ -176,13 +177,18 @@ class Parts:
         return ManifestSync(self.store.records, self.backend, self.sealer)
 
     @cached_property
+    def agent_tokens(self) -> AgentTokens:
+        return AgentTokens(self.deployment_keys, self.settings.deployment)
+
+    @cached_property
     def launch_specs(self) -> LaunchSpecs:
         ca_file = self.settings.agent_ca_file
         return LaunchSpecs(
             self.profiles,
             {name: [option.key for option in loaded.options] for name, loaded in self.backends.items()},
-            AgentTokens(self.deployment_keys, self.settings.deployment),
+            self.agent_tokens,
             ca_file.read_text(encoding="ascii") if ca_file else "",
+            token_seconds=self.settings.agent_token_seconds,
         )
 
     @cached_property
@@ -288,6 +294,9 @@ class Parts:
         enrolment = Enrolment(
             self.authorities,
             self.backend,
+            LaunchClaims(self.store.enrolments, self.agent_events, token_seconds=self.settings.agent_token_seconds),
+            self.agent_tokens,
+            credential_seconds=self.settings.authority_seconds,
             sni_suffix=self.settings.sni_suffix,
             adaptive_interval_seconds=self.settings.adaptive_interval_seconds,
             idle_timeout_seconds=self.settings.idle_timeout_seconds,

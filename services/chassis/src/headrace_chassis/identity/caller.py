@@ -45,9 +45,19 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class AgentCaller:
-    """The agent of a cluster; `cluster` is its id."""
+    """The agent of a process.
+
+    Attributes
+    ----------
+    cluster, process
+        Id of the cluster; "scheduler", or the id of the worker.
+    launch
+        Names the launch whose token it sent; empty for the credential of a process that has enrolled.
+    """
 
     cluster: str
+    process: str
+    launch: str = ""
 
 
 _caller: ContextVar[Caller | AgentCaller | None] = ContextVar("headrace_caller", default=None)

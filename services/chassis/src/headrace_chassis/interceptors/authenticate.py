@@ -39,7 +39,7 @@ def authenticate(verifier: TokenVerifier, agent_tokens: AgentTokens, *, internal
                 _check_service(method, internal=internal)
                 return None
             case Right.AGENT:
-                return AgentCaller(agent_tokens.verify(_credential(metadata, "Agent ")))
+                return agent_tokens.verify(_credential(metadata, "Agent "))
             case _:
                 caller = await verifier.verify(_credential(metadata, "Bearer "))
                 set_caller(caller)  # for the log, also if they are refused

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 from typing_extensions import override
 
-from headrace.errors import ClusterNotFound, InvalidRequest, Violation
+from headrace.errors import ClusterNotFound, InvalidRequest, TokenInvalid, Violation
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.internal.v1.agent_service_pb2_grpc import AgentServiceServicer, add_AgentServiceServicer_to_server
-from headrace_chassis.identity.caller import current_agent
+from headrace_chassis.identity.caller import AgentCaller, current_agent
 from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.sessions import Sessions
+from headrace_controller.backends.process import SCHEDULER
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.store import RecordUnreadable
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -33,15 +35,19 @@ class AgentService(AgentServiceServicer):
 
     @override
     async def Enroll(self, request: pb.EnrollRequest, context: Context) -> pb.EnrollResponse:
-        return await self.enrolment.enrol(await self._cluster(), request)
+        caller = current_agent()
+        return await self.enrolment.enrol(caller, await self._cluster(caller), request)
 
     @override
     async def Session(
         self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
     ) -> AsyncIterator[pb.SessionResponse]:
+        caller = current_agent()
+        if caller.process != SCHEDULER or caller.launch:
+            raise TokenInvalid("a session needs the credential that the scheduler received when it enrolled")
         if (first := await anext(aiter(request_iterator), None)) is None:
             raise InvalidRequest.of(Violation("hello", "the session ended before its first message"))
-        async for instruction in self.sessions.serve(await self._cluster(), first, request_iterator):
+        async for instruction in self.sessions.serve(await self._cluster(caller), first, request_iterator):
             yield instruction
 
     def register(self, server: grpc.aio.Server) -> str:
@@ -49,12 +55,14 @@ class AgentService(AgentServiceServicer):
         add_AgentServiceServicer_to_server(self, server)
         return pb.DESCRIPTOR.services_by_name["AgentService"].full_name
 
-    async def _cluster(self) -> Cluster:
+    async def _cluster(self, caller: AgentCaller) -> Cluster:
         """The caller's cluster. A record that the store has lost is adopted first."""
-        cluster = ClusterId(current_agent().cluster)
+        cluster = ClusterId(caller.cluster)
         await self.mirror.fresh()
         if found := self.mirror.get(cluster):
             return found
+        if self.mirror.set_aside(cluster) is not None:
+            raise RecordUnreadable.of(cluster)  # its agent waits, and may reach a newer replica
         if await self.adopt(cluster) and (found := self.mirror.get(cluster)):
             return found
         raise ClusterNotFound(f"there is no cluster {cluster}; it may have ended long ago and been removed")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from google.protobuf.struct_pb2 import Struct
 
-from headrace.errors import ClusterEnded, StoreUnavailable, WorkerNotFound
+from headrace.errors import ClusterEnded, StoreUnavailable, TokenInvalid, WorkerNotFound
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.caller import AgentCaller
+from headrace_controller.agents.launch_claims import LaunchClaims
 from headrace_controller.authorities import Authorities
 from headrace_controller.backends.base import Backend, BackendError, Network
 from headrace_controller.backends.process import SCHEDULER
@@ -20,6 +23,9 @@ class Enrolment:
     ----------
     backend
         Knows where a process listens and under which names it is reached.
+    credential_seconds
+        How long the credential of a process is good. It is of no use once the process is not wanted any more, so it
+        may be long: a process must be able to return after the longest absence of the controllers.
     idle_timeout_seconds
         Time after which Dask ends an idle scheduler. 0 means never.
     """
@@ -28,19 +34,27 @@ class Enrolment:
         self,
         authorities: Authorities,
         backend: Backend,
+        claims: LaunchClaims,
+        tokens: AgentTokens,
         *,
+        credential_seconds: float,
         sni_suffix: str,
         adaptive_interval_seconds: float,
         idle_timeout_seconds: float,
     ) -> None:
         self._authorities = authorities
         self._backend = backend
+        self._claims = claims
+        self._tokens = tokens
+        self._credential_seconds = credential_seconds
         self._sni_suffix = sni_suffix
         self._adaptive_interval_seconds = adaptive_interval_seconds
         self._dask_config = _dask_config(idle_timeout_seconds)
 
-    async def enrol(self, cluster: Cluster, request: pb.EnrollRequest) -> pb.EnrollResponse:
-        """A certificate and settings for a process that the record names."""
+    async def enrol(self, caller: AgentCaller, cluster: Cluster, request: pb.EnrollRequest) -> pb.EnrollResponse:
+        """A certificate and settings for a process that the record names, and its credential for what follows."""
+        if request.process != caller.process:
+            raise TokenInvalid(f"the token is that of {caller.process}, and enrols no other process")
         if cluster.stopping:
             raise ClusterEnded(f"cluster {cluster.id} is ending; the process is not needed any more")
         response = pb.EnrollResponse(
@@ -51,6 +65,11 @@ class Enrolment:
         _add_role(response, cluster, request)
         network = self._network(cluster, request.process)
         response.listen_host = network.listen_host
+        if caller.launch:
+            await self._claims.claim(caller, cluster, request.nonce)
+            if caller.process == SCHEDULER:
+                response.enrolment = await self._claims.number_scheduler(cluster)
+        response.credential = self._tokens.credential(cluster.id, caller.process, self._credential_seconds)
         authority, leaf = await self._authorities.issue_process(
             cluster.id,
             request.process,

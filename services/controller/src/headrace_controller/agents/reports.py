@@ -15,6 +15,7 @@ from headrace.v1 import cluster_pb2
 from headrace_controller.model import Cluster, Departure, EndReason, Report, WorkerId, WorkerState
 
 _MAX_ADDRESS = 256
+_MAX_SESSION = 2**62  # a later one must be greater and fit into 64 bits
 _MAX_VERSIONS, _MAX_VERSION = 16, 128
 
 _CLOSING = {
@@ -34,7 +35,7 @@ def check_hello(request: pb.SessionRequest) -> pb.SchedulerHello:
         )
         if len(address) > _MAX_ADDRESS
     ]
-    if request.WhichOneof("report") != "hello" or hello.session <= 0:
+    if request.WhichOneof("report") != "hello" or not 0 < hello.session < _MAX_SESSION:
         violations = [Violation("hello", "the first message must be a hello with the number of its session")]
     if violations:
         raise InvalidRequest.of(*violations)

@@ -47,7 +47,7 @@ class ProcessSpec:
     owner
         User id of the cluster's owner.
     agent_token
-        Token that its agent sends to the controller; valid for this cluster only.
+        Token with which its agent enrols, once; valid for this process of this cluster only.
     agent_ca_pem
         Certificate authority to check the agent endpoint with; empty for a unix socket.
     resources

@@ -21,6 +21,8 @@ class LaunchSpecs:
         Keys of each backend's own options, by its name.
     agent_ca_pem
         Certificate authority that agents check this service with; empty for a unix socket.
+    token_seconds
+        Time after its launch within which a process must enrol.
     """
 
     def __init__(
@@ -29,11 +31,14 @@ class LaunchSpecs:
         own_options: Mapping[str, Collection[str]],
         agent_tokens: AgentTokens,
         agent_ca_pem: str = "",
+        *,
+        token_seconds: float,
     ) -> None:
         self._profiles = profiles
         self._own_options = own_options
         self._agent_tokens = agent_tokens
         self._agent_ca_pem = agent_ca_pem
+        self._token_seconds = token_seconds
 
     def make(self, cluster: Cluster, processes: Sequence[str], manifest: bytes) -> list[ProcessSpec]:
         """Returns a spec for each process; `manifest` is kept with the scheduler.
@@ -43,10 +48,9 @@ class LaunchSpecs:
         backend = self._profiles.backend_of(cluster.spec.profile)
         if backend is None:
             raise BackendError(f"profile {cluster.spec.profile!r} is not in the settings any more; put it back")
-        token = self._agent_tokens.issue(cluster.id)
-        return [self._spec(cluster, process, backend, token, manifest) for process in processes]
+        return [self._spec(cluster, process, backend, manifest) for process in processes]
 
-    def _spec(self, cluster: Cluster, process: str, backend: str, token: str, manifest: bytes) -> ProcessSpec:
+    def _spec(self, cluster: Cluster, process: str, backend: str, manifest: bytes) -> ProcessSpec:
         record = cluster.workers.get(WorkerId(process))
         group = cluster.spec.group(record.group) if record else None
         return ProcessSpec(
@@ -55,7 +59,7 @@ class LaunchSpecs:
             role=Role.SCHEDULER if process == SCHEDULER else Role.WORKER,
             generation=cluster.generation,
             owner=cluster.owner,
-            agent_token=token,
+            agent_token=self._agent_tokens.launch(cluster.id, process, self._token_seconds),
             agent_ca_pem=self._agent_ca_pem,
             resources=shapes.shape(cluster.spec, group).resources if group else Resources(),
             environment=shapes.environment(cluster.spec, group),

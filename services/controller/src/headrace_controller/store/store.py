@@ -10,6 +10,7 @@ from headrace_controller.keys import Keys
 from headrace_controller.model import Demand
 from headrace_controller.store.codec import unpack_change, unpack_demand, unpack_route_log_entry
 from headrace_controller.store.connection import Connection
+from headrace_controller.store.enrolments import Enrolments
 from headrace_controller.store.events import Events
 from headrace_controller.store.reads import Reads
 from headrace_controller.store.records import Records
@@ -34,6 +35,7 @@ class Store:
         self.reads = Reads(connection)
         self.records = Records(connection, self.reads)
         self.events = Events(connection)
+        self.enrolments = Enrolments(connection)
         self.changes = Stream(redis, waiting, keys.changes(), unpack_change)
         self.routes = Routes(connection, Stream(redis, waiting, keys.route_log(), unpack_route_log_entry))
         self.replicas = Replicas(connection)
