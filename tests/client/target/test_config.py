@@ -88,9 +88,8 @@ def _unwarned() -> None:
 def test_a_setting_of_dask_gateway_is_taken_with_one_warning(theirs: str, value: object, ours: str) -> None:
     with dask.config.set({f"gateway.{theirs}": value}):
         with pytest.warns(GatewayWarning, match=rf"where headrace has none: gateway\.{theirs}; rename") as warned:
-            assert config.get(ours) == value
-            assert config.get(ours) == value
-        assert len(warned) == 1
+            values = [config.get(ours) for _ in range(2)]
+        assert (values, len(warned)) == ([value, value], 1)
         if isinstance(value, str):
             with dask.config.set({f"headrace.{ours}": "mine"}):
                 assert config.get(ours) == "mine"

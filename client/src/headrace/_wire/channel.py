@@ -20,7 +20,7 @@ _OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.keepalive_timeout_ms", 10_000),
     # A server that restarts is back within seconds; gRPC's own back-off grows to minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", 10_000),  # for one attempt: a slow line needs time for TLS
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 
