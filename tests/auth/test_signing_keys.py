@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from tests.auth.running import RunningAuth, running_auth
+from tests.chassis.redis.faulty import REDIS_ERRORS, FaultyRedis, error_name
 from tests.conftest import Eventually
 
 from headrace.errors import StoreUnavailable, TokenExpired, TokenInvalid
@@ -114,63 +116,53 @@ async def test_a_running_service_puts_them_back_soon(auth: RunningAuth, redis: R
     assert keys.newest().key_id == before
 
 
-Inject = Callable[[Redis], Awaitable[object]]
 KEY = signing_keys(Prefix("headrace"))
 
 
-async def spoil(redis: Redis) -> None:
-    await redis.set(KEY, "a string")
-
-
-async def forbid(redis: Redis) -> None:
-    await redis.execute_command("ACL", "SETUSER", "default", "-hget")
-
-
-async def permit(redis: Redis) -> None:
-    await redis.execute_command("ACL", "SETUSER", "default", "+hget")
-
-
-async def follow_nobody(redis: Redis) -> None:
-    await redis.config_set("replica-serve-stale-data", "no")
-    await redis.replicaof("127.0.0.1", 1)
-
-
-async def demote(redis: Redis) -> None:
-    await redis.delete(KEY)
-    await redis.replicaof("127.0.0.1", 1)
-
-
-async def promote(redis: Redis) -> None:
-    await redis.replicaof("NO", "ONE")
-    await redis.config_set("replica-serve-stale-data", "yes")
-
-
-@pytest.mark.parametrize(
-    ("error", "inject", "restore"),
-    [
-        ("WRONGTYPE", spoil, None),
-        ("NOPERM", forbid, permit),
-        ("MASTERDOWN", follow_nobody, promote),
-        ("READONLY", demote, promote),
-    ],
-)
-async def test_the_service_survives_every_error_of_redis(
-    auth: RunningAuth, redis: Redis, eventually: Eventually, error: str, inject: Inject, restore: Inject | None
+@pytest.mark.parametrize("error", REDIS_ERRORS, ids=error_name)
+async def test_the_loop_survives_every_error_of_redis(
+    redis: Redis, clock: Clock, eventually: Eventually, error: RedisError
 ) -> None:
+    faulty = FaultyRedis.of(redis)
+    keys = replica(faulty, clock)
+    with faulty.failing(error) as has_failed:
+        running = asyncio.create_task(keys.run())
+        await eventually(has_failed)
+    await eventually(lambda: keys.valid or running.done())
+    assert keys.newest()
+    running.cancel()
+
+
+async def spoil(redis: Redis) -> None:
+    """Has Redis refuse to read the keys."""
+    await redis.set(KEY, "a string")
     await redis.config_resetstat()
-    await inject(redis)
 
-    async def has_happened() -> bool:
-        return f"errorstat_{error}" in await redis.info("errorstats")
 
-    try:
-        await eventually(has_happened)
-    finally:
-        if restore is not None:
-            await restore(redis)
+async def has_refused(redis: Redis) -> bool:
+    return "errorstat_WRONGTYPE" in await redis.info("errorstats")
+
+
+async def test_a_running_service_survives_that_redis_refuses(
+    auth: RunningAuth, redis: Redis, eventually: Eventually
+) -> None:
+    await spoil(redis)
+    await eventually(lambda: has_refused(redis))
+    assert await auth.login("ann", "ann's")
     await redis.delete(KEY)
     await eventually(lambda: redis.exists(KEY))
-    assert await auth.login("ann", "ann's")
+
+
+async def test_a_service_that_starts_meanwhile_serves_afterwards(
+    settings: AuthSettings, redis: Redis, eventually: Eventually
+) -> None:
+    await spoil(redis)
+    async with AsyncExitStack() as stack:
+        starting = asyncio.create_task(stack.enter_async_context(running_auth(settings)))
+        await eventually(lambda: has_refused(redis))
+        await redis.delete(KEY)
+        auth = await starting
+        assert await auth.login("ann", "ann's")
 
 
 async def test_what_a_newer_release_adds_to_a_key_is_left_out(redis: Redis, clock: Clock) -> None:

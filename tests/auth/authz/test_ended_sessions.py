@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from tests.auth.authz.test_dashboards import opened
 from tests.auth.running import Metadata, RunningAuth, failure
 from tests.auth.test_api_tokens import create, revoke
+from tests.chassis.redis.faulty import REDIS_ERRORS, FaultyRedis, error_name
 from tests.conftest import Eventually
 from tests.fake_routes import FakeRoutes
 
@@ -80,6 +83,19 @@ async def test_other_replicas_learn_of_it(redis: Redis) -> None:
     now += 3600 + 1000  # whatever was issued before has expired
     await one.end("bob")
     assert await redis.zrange("{t}:auth:ended-sessions", 0, -1) == [b"bob"]
+
+
+@pytest.mark.parametrize("error", REDIS_ERRORS, ids=error_name)
+async def test_the_loop_survives_every_error_of_redis(redis: Redis, eventually: Eventually, error: RedisError) -> None:
+    faulty = FaultyRedis.of(redis)
+    ended = EndedSessions(faulty, Prefix("t"), longest_seconds=3600, clock=lambda: NOON)
+    await EndedSessions(redis, Prefix("t"), longest_seconds=3600, clock=lambda: NOON).end("ann")
+    with faulty.failing(error) as has_failed:
+        running = asyncio.create_task(ended.run())
+        await eventually(has_failed)
+    await eventually(lambda: ended.covers("ann", NOON) or running.done())
+    assert ended.covers("ann", NOON)
+    running.cancel()
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any, cast
 import redis.asyncio
 from cachetools import TTLCache
 
+from headrace import backoff
 from headrace.errors import StoreUnavailable
 from headrace_auth import keys
 from headrace_chassis.logs import get_logger
@@ -65,12 +66,16 @@ class EndedSessions:
 
     async def run(self) -> None:
         """Read what other replicas have ended, until cancelled."""
+        tries = backoff.delays()
         while True:
             try:
                 await self.read()
             except StoreUnavailable as error:
                 log.warning("ended sessions not read", error=str(error))
-            await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(next(tries))
+            else:
+                tries = backoff.delays()
+                await asyncio.sleep(POLL_SECONDS)
 
     async def read(self) -> None:
         now = self._clock()
