@@ -176,6 +176,8 @@ def _user(name: str) -> pb.User:
 
 def _check_token(token: pb.ApiToken) -> None:
     _check_length("api_token.note", token.note, 0, 256)
+    if not token.note.isprintable():
+        raise _wrong("api_token.note", "has control characters")
     if pb.ROLE_UNSPECIFIED in token.roles:
         raise _wrong("api_token.roles", "is not a role")
     if token.HasField("expire_time") and token.expire_time.seconds <= time.time():

@@ -192,6 +192,7 @@ async def test_a_token_has_no_role_that_its_owner_lacks(auth: AuthServer, ann: M
     ("fields", "wrong"),
     [
         ({"note": "x" * 257}, "api_token.note"),
+        ({"note": "\x1b[2J"}, "api_token.note"),
         ({"expire_time": Timestamp(seconds=1)}, "api_token.expire_time"),
         ({"roles": [pb.ROLE_UNSPECIFIED]}, "api_token.roles"),
     ],

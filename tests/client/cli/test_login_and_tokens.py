@@ -136,6 +136,17 @@ def test_logout_removes_the_saved_login(cli: Cli, unconfigured: FakeHeadrace, mo
     assert cli("logout", unconfigured.address).code == 1
 
 
+def test_logout_everywhere_ends_the_sessions_at_dashboards_first(
+    cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch
+):
+    type_in(monkeypatch, TOKEN + "\n")
+    cli("login", unconfigured.address, "--token-stdin")
+    done = cli("logout", unconfigured.address, "--everywhere")
+    assert done.code == 0, done.err
+    assert unconfigured.auth.sessions_ended == ["users/ann"]
+    assert SavedLogin.read(unconfigured.address) is None
+
+
 def test_whoami_in_json(cli: Cli, headrace: FakeHeadrace):
     assert json.loads(cli("whoami", "--json").out)["roles"] == ["ROLE_USER"]
 

@@ -48,3 +48,9 @@ async def delete_api_token(connection: Connection, name: str) -> None:
     """Revoke the API token with this resource name (DeleteApiToken)."""
     request = auth_service_pb2.DeleteApiTokenRequest(name=name)
     await connection.call(connection.auth.DeleteApiToken, request, doing=f"revoking {name}")
+
+
+async def end_dashboard_sessions(connection: Connection) -> None:
+    """End the caller's sessions and links at dashboards (EndDashboardSessions)."""
+    request = auth_service_pb2.EndDashboardSessionsRequest()
+    await connection.call(connection.auth.EndDashboardSessions, request, doing="ending your sessions at dashboards")

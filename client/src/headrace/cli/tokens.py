@@ -73,7 +73,7 @@ def revoke(
     address: Address = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Revoke an API token. Logins made with it end within minutes."""
+    """Revoke an API token. Logins made with it end within minutes, and your sessions at dashboards within seconds."""
     name = token if token.startswith("apiTokens/") else api_token_name(token)
     call(address, ca_file, lambda connection: auth_calls.delete_api_token(connection, name))
     print_note(f"Revoked {token}")

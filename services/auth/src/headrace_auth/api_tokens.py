@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -115,6 +116,8 @@ def _check(note: str, expires: datetime | None, now: datetime, ends: float | Non
     violations: list[Violation] = []
     if len(note.encode()) > NOTE_BYTES:
         violations.append(Violation("api_token.note", f"is longer than {NOTE_BYTES} bytes"))
+    if any(unicodedata.category(character) == "Cc" for character in note):
+        violations.append(Violation("api_token.note", "has control characters, which a terminal would obey"))
     if expires is not None and expires <= now:
         violations.append(Violation("api_token.expire_time", f"{expires:%Y-%m-%d %H:%M:%S} UTC is in the past"))
     if ends is not None and (expires is None or expires.timestamp() > ends):
