@@ -18,6 +18,7 @@ from tests.client.fake_cluster import LIVING, FakeCluster
 from tests.client.fake_options import OPTIONS, check_profile
 
 from headrace import errors
+from headrace.resource_names import is_cluster_id
 from headrace.v1 import cluster_pb2, cluster_service_pb2_grpc
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.error_reason_pb2 import ERROR_REASON_CLUSTER_NOT_FOUND
@@ -74,9 +75,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     def CreateCluster(self, request: pb.CreateClusterRequest, context: Any) -> cluster_pb2.Cluster:
         owner = request.owner or self._caller(context)
-        check_profile(request.spec.profile, "spec.profile")
-        if unknown := set(request.spec.options) - {key for key, *_ in OPTIONS}:
-            raise _wrong(f"spec.options.{min(unknown)}", "there is no such option")
+        _check_spec(request.spec)
         with self._changed:
             for cluster in self.clusters.values():
                 same_call = request.request_id and cluster.request_id == request.request_id
@@ -369,6 +368,14 @@ def _page(found: list[Any], request: Any) -> tuple[list[Any], str]:
         raise _wrong("page_token", "is of another request")
     first = int(request.page_token or 0)
     return found[first : first + PAGE], str(first + PAGE) if len(found) > first + PAGE else ""
+
+
+def _check_spec(spec: cluster_pb2.ClusterSpec) -> None:
+    check_profile(spec.profile, "spec.profile")
+    if unknown := set(spec.options) - {key for key, *_ in OPTIONS}:
+        raise _wrong(f"spec.options.{min(unknown)}", "there is no such option")
+    if is_cluster_id(spec.alias):
+        raise _wrong("spec.alias", f"{spec.alias} looks like the id of a cluster: choose another name")
 
 
 def _check_etag(cluster: FakeCluster, etag: str) -> None:

@@ -43,6 +43,10 @@ async def test_a_new_cluster_is_named_owned_and_living(ann: User) -> None:
         assert (await ann.get(name)).name == made.name
 
 
+async def test_an_alias_that_looks_like_an_id_is_refused(ann: User) -> None:
+    assert await wrong_fields(ann.create(alias="convectionexperiment")) == {"spec.alias"}
+
+
 async def test_a_taken_alias_names_the_cluster_that_has_it_until_it_stops(ann: User, bob: User) -> None:
     outcomes = await asyncio.gather(*(ann.create(alias="lab") for _ in range(5)), return_exceptions=True)
     [made] = [outcome for outcome in outcomes if isinstance(outcome, cluster_pb2.Cluster)]

@@ -93,6 +93,7 @@ GROUP = cluster_pb2.WorkerGroup
     [
         ({"alias": "Not A Label"}, {"spec.alias"}),
         ({"alias": "x" * 64}, {"spec.alias"}),
+        ({"alias": "convectionexperiment"}, {"spec.alias"}),
         ({"profile": "huge"}, {"spec.profile"}),
         ({"options": options(worker_memry=1)}, {"spec.options.worker_memry"}),
         ({"options": options(environment={"A=B": "x"})}, {"spec.options.environment: key 'A=B'"}),

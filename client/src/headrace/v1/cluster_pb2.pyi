@@ -522,7 +522,9 @@ class ClusterSpec(google.protobuf.message.Message):
     LIFETIME_FIELD_NUMBER: builtins.int
     STOP_FIELD_NUMBER: builtins.int
     alias: builtins.str
-    """Name chosen by the owner, unique among the owner's living clusters: 1 to 63 of a-z, 0-9 and "-". Empty means none."""
+    """Name chosen by the owner, unique among the owner's living clusters: 1 to 63 of a-z, 0-9 and "-", and nothing that
+    looks like the id of a cluster ("c" and 19 of a-z and 2-7). Empty means none.
+    """
     profile: builtins.str
     """Profile, which chooses the backend, the options and the limits. Empty means the deployment's default profile."""
     stop: builtins.bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.errors import InvalidRequest, Violation
-from headrace.resource_names import last_part
+from headrace.resource_names import is_cluster_id, last_part
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_controller.api.fields import (
     LABEL,
@@ -99,8 +99,11 @@ def resource_version(text: str) -> int:
 
 def _wrong_names(request: pb.CreateClusterRequest) -> list[Violation]:
     violations: list[Violation] = []
-    if request.spec.alias and not LABEL.fullmatch(request.spec.alias):
-        violations.append(Violation("spec.alias", f"{LABEL_RULE}, is {shown(request.spec.alias)}"))
+    alias = request.spec.alias
+    if alias and not LABEL.fullmatch(alias):
+        violations.append(Violation("spec.alias", f"{LABEL_RULE}, is {shown(alias)}"))
+    elif is_cluster_id(alias):
+        violations.append(Violation("spec.alias", f"{alias} looks like the id of a cluster: choose another name"))
     if len(request.request_id.encode()) > _MAX_REQUEST_ID_BYTES:
         violations.append(Violation("request_id", f"may have at most {_MAX_REQUEST_ID_BYTES} bytes"))
     return violations
