@@ -17,7 +17,7 @@ from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout
 
 ROLES = ("user", "admin")
-# Renewed at a start, long before the end: also a headrace that runs for a year without a restart has a valid one.
+# Renewed long before the end, at a start and while headrace runs.
 AUTHORITY_LIFETIME = timedelta(days=3650)
 SERVER_LIFETIME = timedelta(days=800)
 LEAST_LEFT = timedelta(days=400)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from headrace_up.console import Console
 from headrace_up.envoy import envoy_part
 from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout
+from headrace_up.maintenance import Maintenance
 from headrace_up.options import UpOptions
 from headrace_up.port import free_port
 from headrace_up.process import Part
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # cryptography is imported later
 CLUSTERS_SECONDS = 1.2
 SERVICE_SECONDS = 0.8
 ONCE_SECONDS = 15.0
-LOG_CHECK_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class System:
         await self._supervisor.ready()
         self._gateway = self._write_gateway_file(port, credentials)
         self._greet(self._gateway.address)
-        await self._limit_logs()
+        await Maintenance(self._layout, self._console).run()
 
     async def stop(self, *, requested: bool) -> None:
         """Stop clusters, services with Envoy, and Valkey, in this order; kill those that do not end in time.
@@ -135,7 +135,8 @@ class System:
         return gateway
 
     def _remove_gateway_file(self) -> None:
-        (self._layout.data / FILE_NAME).unlink(missing_ok=True)
+        with suppress(OSError):  # whatever has become of the directory: what runs has to be stopped
+            (self._layout.data / FILE_NAME).unlink()
 
     def _greet(self, address: str) -> None:
         info = self._console.info
@@ -159,12 +160,6 @@ class System:
                 "ONE ACCOUNT: clusters of all users run as your operating-system account; "
                 "the code of each can read and change all that you can, headrace's keys included"
             )
-
-    async def _limit_logs(self) -> None:
-        """Limit the logs of all parts, Envoy's included; runs until cancelled."""
-        while True:
-            await asyncio.sleep(LOG_CHECK_SECONDS)
-            log_file.limit_all(self._layout.logs)
 
     def _sweep(self) -> None:
         """Kill the processes of clusters that are left, unless clusters are kept."""

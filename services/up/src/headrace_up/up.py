@@ -32,6 +32,9 @@ def up(options: UpOptions, version: str, parts: Parts | None = None) -> int:
     except (CannotRun, GaveUp) as error:
         print(f"headrace up: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # such as a full disk
+        print(f"headrace up: headrace cannot be started: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
