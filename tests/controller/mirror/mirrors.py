@@ -11,7 +11,7 @@ from headrace_chassis.redis.connection import connect
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
-from headrace_controller.store import Store
+from headrace_controller.store import Store, StoredCluster
 
 
 class Log:
@@ -55,7 +55,7 @@ class Replica:
         """The records that the store has."""
         ids = await self.store.reads.ids()
         found = await self.store.reads.differing(dict.fromkeys(ids))
-        return {cluster: stored.cluster for cluster, stored in found.items() if stored}
+        return {cluster: stored.cluster for cluster, stored in found.items() if isinstance(stored, StoredCluster)}
 
 
 @asynccontextmanager

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from tests.conftest import Eventually
 from tests.controller.builders import ANN, connected_report, event, new_cluster, running_cluster, worker
 from tests.controller.conftest import Recorder
+from tests.controller.damage import overwrite
 from tests.controller.mirror.mirrors import Log, Replica, replica, retagged
 
 from headrace.errors import StoreUnavailable
@@ -293,17 +295,35 @@ async def test_a_record_that_cannot_be_read_harms_no_other(
 ) -> None:
     cluster, other = await record(new_cluster("c1")), await record(new_cluster("c2"))
     await one.mirror.fresh()
-    broken = await store.reads.version() + 1
-    async with redis.pipeline() as pipeline:
-        pipeline.set(keys.version(), broken)
-        pipeline.hset(keys.record(cluster.id), mapping={"spec": b"\xc1", "revision": broken})
-        entry = {"kind": "record", "cluster": cluster.id, "owner": ANN, "revision": broken}
-        pipeline.xadd(keys.changes(), entry)  # pyright: ignore[reportArgumentType] narrower than what redis-py takes
-        await pipeline.execute()
+    spec = await redis.hget(keys.record(cluster.id), "spec")
+    await overwrite(redis, keys, cluster.id, spec=b"\xc1")
     changed = await change(store, other, "a")
     await one.mirror.fresh()
     assert one.mirror.get(other.id) == changed
-    assert one.mirror.get(cluster.id) is not None  # as it was last
+    assert one.mirror.get(cluster.id) == cluster  # as it was last
+    assert one.mirror.set_aside(cluster.id) == ANN
+    assert REGISTRY.get_sample_value("headrace_controller_unreadable_records") == 1
+
+    await overwrite(redis, keys, cluster.id, spec=spec)
+    await one.mirror.fresh()
+    assert one.mirror.set_aside(cluster.id) is None
+    assert one.known() == await one.stored()
+    assert REGISTRY.get_sample_value("headrace_controller_unreadable_records") == 0
+
+
+async def test_a_record_that_could_never_be_read_is_set_aside_until_it_is_removed(
+    redis: Redis, keys: Keys, record: Recorder, one: Replica, eventually: Eventually
+) -> None:
+    await one.mirror.ready.wait()
+    one.mirror.changes.invalidate()
+    cluster = await record(new_cluster("c1"))
+    await redis.hset(keys.record(cluster.id), "spec", b"\xc1")
+    await eventually(lambda: one.mirror.set_aside(cluster.id) == ANN)
+    assert one.mirror.get(cluster.id) is None
+    await redis.delete(keys.record(cluster.id), keys.events(cluster.id))
+    await redis.zrem(keys.living(), cluster.id)
+    one.mirror.changes.invalidate()
+    await eventually(lambda: one.mirror.set_aside(cluster.id) is None)
 
 
 async def test_without_a_store_fresh_fails_and_the_mirror_goes_on_trying(keys: Keys, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.controller.builders import (
     worker,
 )
 from tests.controller.conftest import Recorder
+from tests.controller.damage import overwrite
 
 from headrace.access import Share
 from headrace.errors import (
@@ -29,8 +30,10 @@ from headrace.errors import (
     StaleEtag,
     StoreUnavailable,
 )
+from headrace.v1 import cluster_pb2
 from headrace.v1.enums import EventType, Right
 from headrace_chassis.redis.connection import connect
+from headrace_controller.api import convert
 from headrace_controller.keys import Keys
 from headrace_controller.model import (
     AdaptRange,
@@ -45,7 +48,8 @@ from headrace_controller.model import (
     Status,
     WorkerId,
 )
-from headrace_controller.store import DEPLOYMENT, Fence, FencedOff, Store
+from headrace_controller.store import DEPLOYMENT, Fence, FencedOff, RecordUnreadable, Store, StoredCluster, Unreadable
+from headrace_controller.store.codec import pack
 
 BOB = "bob:request"
 NOBODY = ClusterId("c-nobody")
@@ -418,13 +422,59 @@ async def test_revisions_never_come_again(redis: Redis, store: Store, record: Re
 async def test_a_record_that_cannot_be_read_is_set_aside(
     redis: Redis, keys: Keys, store: Store, record: Recorder
 ) -> None:
-    good, bad, worse = [await record(new_cluster(f"c{n}")) for n in range(3)]
+    good, bad, worse, worst = [await record(new_cluster(f"c{n}")) for n in range(4)]
     await redis.hset(keys.record(bad.id), "spec", b"\xc1")
     await redis.hset(keys.workers(worse.id), "worker/default-1-a", b"\xc1")
-    assert list(await store.reads.differing({cluster.id: None for cluster in (good, bad, worse)})) == [good.id]
+    await redis.hdel(keys.record(worst.id), "owner", "created")
+    found = await store.reads.differing({cluster.id: None for cluster in (good, bad, worse, worst)})
+    owners = {id_: read.owner for id_, read in found.items() if isinstance(read, Unreadable)}
+    assert owners == {bad.id: ANN, worse.id: ANN, worst.id: ""}
+    assert isinstance(found[good.id], StoredCluster)
     assert await store.reads.exists(bad.id)
-    with pytest.raises(ClusterNotFound):
+    with pytest.raises(RecordUnreadable, match="ask your administrator"):
         await store.reads.get(bad.id)
+
+
+async def test_a_write_to_a_record_that_cannot_be_read_fails(
+    redis: Redis, keys: Keys, store: Store, record: Recorder
+) -> None:
+    """It would have to read again what another replica has written since."""
+    cluster = await record(new_cluster("c1"))
+    later = cluster.revision + 1
+    written = {"status": b"\xc1", "revision": later, "spec_revision": later, "report_revision": later}
+    await redis.hset(keys.record(cluster.id), mapping=written)  # pyright: ignore[reportArgumentType] as redis-py takes
+    with pytest.raises(RecordUnreadable):
+        await store.records.save_report(cluster, Report(session=1))
+    with pytest.raises(RecordUnreadable):
+        await store.records.change(
+            cluster,
+            lambda seen: replace(seen, spec=replace(seen.spec, stop=True)),
+            demand=demand_of,
+            limits={},
+        )
+
+
+async def test_values_that_a_newer_release_has_added_are_kept(
+    redis: Redis, keys: Keys, store: Store, record: Recorder, fence: Fence
+) -> None:
+    cluster = await record(new_cluster("c1"))
+    status = {
+        "phase": "RUNNING",
+        "reason": "MOVED",
+        "conditions": [{"type": "Glowing", "status": "MAYBE"}],
+        "a_new_field": 1,
+    }
+    await overwrite(redis, keys, cluster.id, status=pack(status))
+    await redis.xadd(keys.events(cluster.id), {"event": pack({"type": "Moved", "message": "m", "severity": "LOUD"})})
+    read = await store.reads.get(cluster.id)
+    assert (read.status.reason, read.status.conditions[0].type) == ("MOVED", "Glowing")
+    saved = await store.records.save_status(read, replace(read, status=replace(read.status, message="x")), fence=fence)
+    assert await store.reads.get(cluster.id) == saved
+    shown = convert.cluster(saved)
+    assert shown.status.reason == cluster_pb2.END_REASON_UNSPECIFIED
+    assert shown.status.conditions[0].type == cluster_pb2.CONDITION_TYPE_UNSPECIFIED
+    moved = (await store.events.list(cluster.id))[-1]
+    assert (moved.type, convert.event(cluster.id, moved).type) == ("Moved", cluster_pb2.EVENT_TYPE_UNSPECIFIED)
 
 
 async def test_every_method_fails_while_the_store_is_away(tmp_path: Path, keys: Keys, fence: Fence) -> None:

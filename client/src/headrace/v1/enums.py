@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from headrace.open_enum import OpenEnum
+
 
 class Right(StrEnum):
     """headrace.v1.Right."""
@@ -18,7 +20,7 @@ class Right(StrEnum):
     CLUSTER_MANAGE = "CLUSTER_MANAGE"
 
 
-class ConditionType(StrEnum):
+class ConditionType(OpenEnum):
     """headrace.v1.ConditionType."""
 
     REACHABLE = "Reachable"
@@ -27,7 +29,7 @@ class ConditionType(StrEnum):
     WORKERS_READY = "WorkersReady"
 
 
-class ConditionStatus(StrEnum):
+class ConditionStatus(OpenEnum):
     """headrace.v1.ConditionStatus."""
 
     TRUE = "TRUE"
@@ -35,7 +37,7 @@ class ConditionStatus(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-class EventType(StrEnum):
+class EventType(OpenEnum):
     """headrace.v1.EventType."""
 
     CREATED = "Created"
@@ -67,7 +69,7 @@ class EventType(StrEnum):
     EVENTS_LEFT_OUT = "EventsLeftOut"
 
 
-class ExitCause(StrEnum):
+class ExitCause(OpenEnum):
     """headrace.v1.ExitCause."""
 
     STOPPED = "STOPPED"

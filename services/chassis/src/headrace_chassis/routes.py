@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -92,9 +92,20 @@ class RouteChange:
         return pb.WatchRoutesResponse(
             version=self.version,
             snapshot=self.snapshot,
-            routes=[route.to_message() for route in self.routes],
+            routes=self._messages(),
             removed=[cluster_name(cluster) for cluster in self.removed],
         )
+
+    def _messages(self) -> Iterator[pb.Route]:
+        """Yield the messages of the routes that can be written: one must not stop those of other clusters."""
+        for route in self.routes:
+            try:
+                message = route.to_message()
+            except (ValueError, OverflowError, TypeError) as error:
+                metrics.ROUTES_SET_ASIDE.inc()
+                log.warning("a route cannot be written", cluster=route.cluster[:80], fault=str(error))
+            else:
+                yield message
 
     def apply(self, routes: Mapping[str, Route]) -> dict[str, Route]:
         """Return the routes by cluster id after this change."""

@@ -20,6 +20,9 @@ ADDRESSES_REFUSED = Counter(
 ENROLMENTS_REFUSED = Counter(
     "headrace_controller_enrolments_refused", "Enrolments with a token that another process had used."
 )
+AGENT_WAITS = Counter(
+    "headrace_controller_agent_waits", "Times that an agent was made to wait because it reported too fast."
+)
 AGENT_EVENTS_LEFT_OUT = Counter(
     "headrace_controller_agent_events_left_out", "Events that agents caused and that were too many to keep."
 )
@@ -31,9 +34,9 @@ START_SECONDS = Histogram(
 ADOPTED = Counter("headrace_controller_adopted", "Clusters whose record was rebuilt from what runs.")
 ORPHANS = Counter("headrace_controller_orphans", "Clusters without a record whose processes were stopped.")
 PROCESSES = Gauge("headrace_controller_processes", "Running processes of the backend, by role.", ["role"])
-UNREADABLE_RECORDS = Counter(
-    "headrace_controller_unreadable_records", "Records that could not be read and were set aside."
+UNREADABLE_RECORDS = Gauge(
+    "headrace_controller_unreadable_records", "Records that this replica cannot read and has set aside."
 )
 UNREADABLE_ENTRIES = Counter(
-    "headrace_controller_unreadable_entries", "Entries of the store's streams that could not be read and were skipped."
+    "headrace_controller_unreadable_entries", "Entries of streams, events and routes that were left out as unreadable."
 )

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NewType
 
 from headrace.access import Access, Share
+from headrace.open_enum import OpenEnum
 from headrace.option_types import OptionValue
 from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
 
@@ -24,7 +25,7 @@ DEFAULT_GROUP = "default"
 
 
 class Phase(StrEnum):
-    """Position in a cluster's life."""
+    """Position in a cluster's life. A record in one that this release does not know is set aside."""
 
     QUEUED = "QUEUED"
     STARTING = "STARTING"
@@ -39,7 +40,7 @@ class Phase(StrEnum):
         return self in {Phase.STOPPED, Phase.FAILED}
 
 
-class EndReason(StrEnum):
+class EndReason(OpenEnum):
     """Why a cluster ended."""
 
     USER = "USER"
@@ -72,7 +73,7 @@ _FAILURES = frozenset(
 
 
 class WorkerState(StrEnum):
-    """Position in a worker's life."""
+    """Position in a worker's life. A record with one that this release does not know is set aside."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -91,7 +92,7 @@ class WorkerState(StrEnum):
         return self in {WorkerState.CLOSED, WorkerState.FAILED}
 
 
-class Severity(StrEnum):
+class Severity(OpenEnum):
     """Severity of an event."""
 
     INFO = "INFO"

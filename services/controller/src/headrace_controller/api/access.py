@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.access import may
+from headrace.access import Access, may
 from headrace.errors import ClusterNotFound, PermissionDenied
 from headrace.resource_names import cluster_name, last_part
 from headrace.v1.enums import Right
@@ -12,6 +12,7 @@ from headrace_chassis.identity.caller import Caller
 from headrace_chassis.identity.rights import current_right
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, UserId
+from headrace_controller.store import RecordUnreadable
 
 # A revision that does not come within this time is read with a round trip to the store.
 _REVISION_SECONDS = 0.5
@@ -21,7 +22,7 @@ class ClusterAccess:
     """Finds clusters by ``clusters/{cluster}``, or by ``clusters/~{alias}`` among the caller's living ones.
 
     To a caller who may not view it, a cluster does not exist: `ClusterNotFound`. A caller who may view it but lacks
-    the right gets `PermissionDenied`.
+    the right gets `PermissionDenied`, and one who has it `RecordUnreadable` where the record cannot be read.
     """
 
     def __init__(self, mirror: ClusterMirror, *, clock: Callable[[], float]) -> None:
@@ -39,17 +40,23 @@ class ClusterAccess:
 
     def get_known(self, name: str, caller: Caller, field: str = "name", right: Right | None = None) -> Cluster:
         """Return a cluster as this replica knows it."""
-        cluster = self._find(name, caller, field)
-        if cluster is None:
+        id_ = self._id(name, caller, field)
+        cluster, unreadable = self._mirror.get(id_), self._mirror.set_aside(id_)
+        if cluster is not None:
+            self.check(cluster, caller, right or current_right(), name)
+        elif unreadable is None or not may(caller, Right.CLUSTER_VIEW, Access(unreadable)):
             raise not_found(name)
-        self.check(cluster, caller, right or current_right(), name)
+        if cluster is None or unreadable is not None:
+            raise RecordUnreadable.of(id_)
         return cluster
 
     async def get_at_least(self, name: str, caller: Caller, revision: int) -> Cluster:
         """Return a cluster at this revision or a later one, without a round trip to the store if possible."""
-        if (known := self._find(name, caller, "name")) is not None:
-            cluster = await self._mirror.at_least(known.id, revision, _REVISION_SECONDS)
-            if cluster is not None and self.may(cluster, caller, current_right()):
+        id_ = self._id(name, caller, "name")
+        if self._mirror.get(id_) is not None:
+            cluster = await self._mirror.at_least(id_, revision, _REVISION_SECONDS)
+            readable = cluster is not None and self._mirror.set_aside(id_) is None
+            if cluster is not None and readable and self.may(cluster, caller, current_right()):
                 return cluster
         return await self.get(name, caller)
 
@@ -68,12 +75,12 @@ class ClusterAccess:
             f"ask {cluster.owner}, who owns it"
         )
 
-    def _find(self, name: str, caller: Caller, field: str) -> Cluster | None:
+    def _id(self, name: str, caller: Caller, field: str) -> ClusterId:
+        """The id that a name stands for; "" where it is an alias of no living cluster."""
         cluster = last_part(name, "clusters", field)
         if not cluster.startswith("~"):
-            return self._mirror.get(ClusterId(cluster))
-        found = self._mirror.by_alias(UserId(caller.user), cluster[1:])
-        return None if found is None else self._mirror.get(found)
+            return ClusterId(cluster)
+        return self._mirror.by_alias(UserId(caller.user), cluster[1:]) or ClusterId("")
 
 
 def not_found(name: str) -> ClusterNotFound:

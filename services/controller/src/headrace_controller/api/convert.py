@@ -34,6 +34,7 @@ from headrace_controller.options.catalogue import Option
 from headrace_controller.options.shapes import shape
 from headrace_controller.worker_counts import count_states
 
+# A value that a newer release has written is UNSPECIFIED here.
 PHASES = {phase: pb.Phase.Value(f"PHASE_{phase}") for phase in Phase}
 _REASONS = {
     None: pb.END_REASON_UNSPECIFIED,
@@ -95,8 +96,8 @@ def event(cluster: ClusterId, event: Event) -> pb.ClusterEvent:
     return pb.ClusterEvent(
         name=event_name(cluster, event.id),
         time=timestamp(event.time),
-        severity=_SEVERITIES[event.severity],
-        type=_EVENT_TYPES[event.type],
+        severity=_SEVERITIES.get(event.severity, pb.SEVERITY_UNSPECIFIED),
+        type=_EVENT_TYPES.get(event.type, pb.EVENT_TYPE_UNSPECIFIED),
         message=event.message,
     )
 
@@ -152,7 +153,7 @@ def _status(record: Cluster, *, full: bool) -> pb.ClusterStatus:
         observed_generation=status.observed_generation,
         conditions=[_condition(condition) for condition in status.conditions] if full else None,
         worker_groups=_group_statuses(record),
-        reason=_REASONS[status.reason],
+        reason=_REASONS.get(status.reason, pb.END_REASON_UNSPECIFIED),
         message=status.message,
         log_tail=status.log_tail if full else "",
         start_time=_timestamp(status.started),
@@ -163,8 +164,8 @@ def _status(record: Cluster, *, full: bool) -> pb.ClusterStatus:
 
 def _condition(condition: Condition) -> pb.Condition:
     return pb.Condition(
-        type=_CONDITION_TYPES[condition.type],
-        status=_CONDITION_STATUSES[condition.status],
+        type=_CONDITION_TYPES.get(condition.type, pb.CONDITION_TYPE_UNSPECIFIED),
+        status=_CONDITION_STATUSES.get(condition.status, pb.CONDITION_STATUS_UNSPECIFIED),
         reason=condition.reason,
         message=condition.message,
         change_time=timestamp(condition.changed),
@@ -191,4 +192,6 @@ def _resources(resources: Resources) -> pb.Resources:
 
 
 def _exit(exit_: Exit) -> pb.ProcessExit:
-    return pb.ProcessExit(cause=_EXIT_CAUSES[exit_.cause], exit_code=exit_.code, time=timestamp(exit_.time))
+    return pb.ProcessExit(
+        cause=_EXIT_CAUSES.get(exit_.cause, pb.EXIT_CAUSE_UNSPECIFIED), exit_code=exit_.code, time=timestamp(exit_.time)
+    )

@@ -8,16 +8,19 @@ from typing import NamedTuple
 
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
+from headrace_chassis import logs
 from headrace_controller.api import convert
 from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.store import RecordUnreadable
 
+log = logs.get_logger()
 # Number of clusters after which other calls get their turn.
 _AT_ONCE = 64
 
 
 class _Entry(NamedTuple):
     cluster: Cluster  # the record that this is the view of; a newer version of it is another object
-    content: bytes  # a ListClustersResponse with this cluster only
+    content: bytes  # a ListClustersResponse with this cluster only; empty if it cannot be shown
 
 
 class Views:
@@ -32,11 +35,13 @@ class Views:
         self._full: dict[ClusterId, _Entry] = {}
 
     def get(self, cluster: Cluster, *, full: bool = True) -> cluster_pb2.Cluster:
-        """Return a cluster as a message that is the caller's own."""
-        return pb.ListClustersResponse.FromString(self._content(cluster, full=full)).clusters[0]
+        """Return a cluster as a message that is the caller's own. Raises `RecordUnreadable`."""
+        if not (content := self._content(cluster, full=full)):
+            raise RecordUnreadable.of(cluster.id)
+        return pb.ListClustersResponse.FromString(content).clusters[0]
 
     async def join(self, clusters: Iterable[Cluster], next_page_token: str, *, full: bool) -> bytes:
-        """Return a serialised ListClustersResponse."""
+        """Return a serialised ListClustersResponse, without those that cannot be shown."""
         contents: list[bytes] = []
         for n, cluster in enumerate(clusters):
             contents.append(self._content(cluster, full=full))
@@ -52,6 +57,13 @@ class Views:
     def _content(self, cluster: Cluster, *, full: bool) -> bytes:
         entries = self._full if full else self._basic
         if (entry := entries.get(cluster.id)) is None or entry.cluster is not cluster:
-            message = pb.ListClustersResponse(clusters=[convert.cluster(cluster, full=full)])
-            entry = entries[cluster.id] = _Entry(cluster, message.SerializeToString())
+            entry = entries[cluster.id] = _Entry(cluster, _converted(cluster, full=full))
         return entry.content
+
+
+def _converted(cluster: Cluster, *, full: bool) -> bytes:
+    try:
+        return pb.ListClustersResponse(clusters=[convert.cluster(cluster, full=full)]).SerializeToString()
+    except Exception:  # logged in full; it must not keep others from being shown
+        log.exception("a record cannot be shown", cluster=cluster.id)
+        return b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 
 from headrace.errors import InvalidRequest, ResumeTokenTooOld, Violation
 from headrace.resource_names import cluster_name
@@ -15,7 +16,8 @@ from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.views import Views
 from headrace_controller.api.watch_scope import Scope
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.store import Change, ChangeKind, Store, reaches
+from headrace_controller.model import Cluster
+from headrace_controller.store import Change, ChangeKind, RecordUnreadable, Store, reaches
 from headrace_controller.store.values import is_version
 
 # Number of clusters that are read with their events at a time.
@@ -78,7 +80,8 @@ class Watching:
             ids = [cluster.id for cluster in portion]
             events = await self._store.events.list_many(ids, count=_EVENTS_OF_EACH) if scope.events else {}
             for cluster in portion:
-                yield Response(cluster=self._views.get(cluster, full=scope.full))
+                for response in self._shown(scope, cluster):
+                    yield response
                 for event in events.get(cluster.id, ()):
                     yield Response(event=convert.event(cluster.id, event))
             await asyncio.sleep(0)
@@ -113,7 +116,12 @@ class Watching:
                 if scope.events:
                     yield Response(event=convert.event(change.cluster, change.event))
             elif last.get(change.cluster) is change and cluster is not None:
-                yield Response(cluster=self._views.get(cluster, full=scope.full))
+                yield from self._shown(scope, cluster)
+
+    def _shown(self, scope: Scope, cluster: Cluster) -> Iterator[Response]:
+        """Yield a cluster; nothing if it cannot be shown, which must not end the watch of others."""
+        with suppress(RecordUnreadable):
+            yield Response(cluster=self._views.get(cluster, full=scope.full))
 
     def _checkpoint(self, position: str) -> Response:
         return Response(checkpoint=pb.Checkpoint(time=convert.timestamp(self._clock())), resume_token=position)

@@ -11,11 +11,13 @@ from typing import Protocol
 
 from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
+from headrace_controller import metrics
 from headrace_controller.mirror.coalesced import Coalesced
 from headrace_controller.mirror.index import Index
 from headrace_controller.mirror.tail import Tail
 from headrace_controller.model import Cluster, ClusterId, UserId
-from headrace_controller.store import Change, ChangeKind, Store, StoredCluster, Topic
+from headrace_controller.store import Change, ChangeKind, Store, Topic, Unreadable
+from headrace_controller.store.reads import Found
 from headrace_controller.store.values import shown
 
 log = logs.get_logger()
@@ -37,6 +39,8 @@ class Handler(Protocol):
 class ClusterMirror:
     """Reads are answered from memory. `changes` has an entry only once its record is here.
 
+    A record that this release cannot read is set aside: what was known of it before, if anything, stays as it was.
+
     Attributes
     ----------
     ready
@@ -46,6 +50,7 @@ class ClusterMirror:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._clusters: dict[ClusterId, Cluster] = {}
+        self._set_aside: dict[ClusterId, UserId] = {}  # owners of the records that cannot be read
         self._index = Index()
         self._versions: dict[UserId | None, int] = {}
         self._handlers: list[Handler] = []
@@ -71,6 +76,10 @@ class ClusterMirror:
     def get(self, cluster: ClusterId) -> Cluster | None:
         """Returns the newest known record."""
         return self._clusters.get(cluster)
+
+    def set_aside(self, cluster: ClusterId) -> UserId | None:
+        """Returns the owner of a record that cannot be read ("": that neither); None: it can be, or there is none."""
+        return self._set_aside.get(cluster)
 
     def ids(
         self, owner: UserId | None = None, *, living: bool | None = None, before: int | None = None
@@ -121,13 +130,13 @@ class ClusterMirror:
     async def _read_all(self) -> None:
         """Reads what differs from the store, and drops what the store does not have."""
         through = await self._latest()
-        unlisted = set(self._clusters)
+        unlisted = {*self._clusters, *self._set_aside}
         listed = await self._store.reads.ids()
         unlisted.difference_update(listed)
         for start in range(0, len(listed), _BATCH):
             await self._read(listed[start : start + _BATCH], whole=True)
         for cluster in unlisted:
-            self._remove(cluster)
+            self._accept(cluster, None)
         self._through = through
         self._newest = max((cluster.revision for cluster in self._clusters.values()), default=0)
         self._unconfirmed = sorted(write for write in self._unconfirmed if write[0] > through)
@@ -143,7 +152,7 @@ class ClusterMirror:
         await self._read([cluster for cluster, revision in newest.items() if self._is_older(cluster, revision)])
         for change in changes:
             if change.kind is ChangeKind.REMOVED and self._is_older(change.cluster, change.revision):
-                self._remove(change.cluster)
+                self._accept(change.cluster, None)
         self._through = max(self._through, *revisions)
         self._release(self._through)
 
@@ -157,18 +166,33 @@ class ClusterMirror:
         return list(lost)
 
     async def _read(self, clusters: Sequence[ClusterId], *, whole: bool = False) -> None:
-        seen = {cluster: self._clusters.get(cluster) for cluster in clusters}
-        for cluster, stored in (await self._store.reads.differing(seen, whole=whole)).items():
-            if self._clusters.get(cluster) is seen[cluster]:
-                self._accept(cluster, stored)
-            elif stored is not None:  # this replica has written it meanwhile
-                self.apply(stored.cluster)
+        before = {cluster: self._clusters.get(cluster) for cluster in clusters}
+        seen = {cluster: None if cluster in self._set_aside else known for cluster, known in before.items()}
+        for cluster, found in (await self._store.reads.differing(seen, whole=whole)).items():
+            if self._clusters.get(cluster) is before[cluster]:
+                self._accept(cluster, found)
+            elif found is not None and not isinstance(found, Unreadable):  # this replica has written it meanwhile
+                self.apply(found.cluster)
 
-    def _accept(self, cluster: ClusterId, stored: StoredCluster | None) -> None:
-        if stored is None:
+    def _accept(self, cluster: ClusterId, found: Found) -> None:
+        if isinstance(found, Unreadable):
+            self._put_aside(cluster, found)
+            return
+        self._take_back(cluster)
+        if found is None:
             self._remove(cluster)
         else:
-            self._put(self._clusters.get(cluster), stored.cluster, stored.place)
+            self._put(self._clusters.get(cluster), found.cluster, found.place)
+
+    def _put_aside(self, cluster: ClusterId, found: Unreadable) -> None:
+        if cluster not in self._set_aside:
+            log.error("a record cannot be read and is set aside", cluster=cluster, owner=found.owner, error=found.error)
+        self._set_aside[cluster] = found.owner
+        metrics.UNREADABLE_RECORDS.set(len(self._set_aside))
+
+    def _take_back(self, cluster: ClusterId) -> None:
+        if self._set_aside.pop(cluster, None) is not None:
+            metrics.UNREADABLE_RECORDS.set(len(self._set_aside))
 
     def _put(self, old: Cluster | None, new: Cluster, place: int, by: Handler | None = None) -> None:
         self._clusters[new.id] = new

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from redis.exceptions import RedisError
-
 from headrace.backoff import delays
 from headrace.errors import ResumeTokenTooOld, StoreUnavailable
 from headrace_chassis import logs
@@ -87,8 +85,12 @@ class Tail(Generic[E]):
                 pauses = delays(0.02, 1.0)
             except ResumeTokenTooOld:
                 self.invalidate()
-            except (StoreUnavailable, RedisError) as error:
+            except StoreUnavailable as error:
                 log.warning("cannot follow a stream", error=str(error))
+                await asyncio.sleep(next(pauses))
+            except Exception:  # logged in full
+                log.exception("following a stream failed")
+                self.invalidate()  # what has caused it is not read once more
                 await asyncio.sleep(next(pauses))
 
     async def after(self, position: str, within: float) -> Sequence[E]:
@@ -153,10 +155,17 @@ class Tail(Generic[E]):
         while len(self._entries) > self._keep:
             self._drop_oldest()
         for entry in entries:
-            for listener in self._listeners:
-                listener(entry)
+            self._tell(entry)
         if entries:
             self._wake(woken)
+
+    def _tell(self, entry: E) -> None:
+        """One listener's fault must not keep others from hearing, nor end the stream."""
+        for listener in self._listeners:
+            try:
+                listener(entry)
+            except Exception:  # logged in full
+                log.exception("a listener of a stream failed", entry=entry.id)
 
     def _drop_oldest(self) -> None:
         oldest = self._entries.popleft()

@@ -77,6 +77,8 @@ class Executor:
                     content = (content + piece.lines)[-max_bytes:]
         except (BackendError, TimeoutError) as error:
             log.warning("cannot read a log", cluster=cluster, process=process, error=str(error))
+        except Exception:  # logged in full; the cluster ends without its log
+            log.exception("reading a log failed", cluster=cluster, process=process)
         return content.decode(errors="replace")
 
     async def close(self) -> None:

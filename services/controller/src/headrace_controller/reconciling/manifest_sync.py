@@ -101,6 +101,9 @@ class ManifestSync:
         except (HeadraceError, BackendError) as error:
             log.warning("cannot write a manifest; the next step tries again", cluster=cluster.id, error=str(error))
             self._kept[cluster.id] = _NEVER_WRITTEN
+        except Exception:  # logged in full
+            log.exception("writing a manifest failed; the next step tries again", cluster=cluster.id)
+            self._kept[cluster.id] = _NEVER_WRITTEN
 
     def _discard(self, cluster: ClusterId) -> None:
         self._kept.pop(cluster, None)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from redis.exceptions import RedisError
-
 from headrace.errors import HeadraceError
 from headrace_chassis import logs
 from headrace_controller import metrics
@@ -98,7 +96,7 @@ class Orphans:
         while True:
             try:
                 await self._mirror.fresh()
-            except (HeadraceError, RedisError) as error:
+            except HeadraceError as error:
                 log.warning("cannot check orphans; will try again", error=str(error))
                 await asyncio.sleep(1)
             else:
@@ -126,8 +124,11 @@ class Orphans:
                 return True
             if self._clock() - self._found[cluster] < self._grace:
                 return False
-        except (HeadraceError, BackendError, RedisError) as error:
+        except (HeadraceError, BackendError) as error:
             log.warning("cannot adopt a cluster", cluster=cluster, error=str(error))
+            return False
+        except Exception:  # one cluster's fault must not keep the others; logged in full
+            log.exception("adopting a cluster failed", cluster=cluster)
             return False
         log.warning("stopping the processes of a cluster without a record", cluster=cluster)
         metrics.ORPHANS.inc()

@@ -66,6 +66,8 @@ class ProcessTable:
                 log.warning("the backend ended its stream of changes")
             except BackendError as error:
                 log.warning("cannot follow the backend", error=str(error))
+            except Exception:  # a fault of the backend; logged in full
+                log.exception("following the backend failed")
             await asyncio.sleep(next(pauses))
 
     async def refresh(self) -> None:

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from redis.exceptions import RedisError
-
 from headrace.backoff import delays
 from headrace.errors import ClusterNotFound, StaleEtag, StoreUnavailable
 from headrace_chassis import logs
@@ -114,6 +112,8 @@ class Reconciler:
             # The replica before may have launched workers that are not in the mirror yet.
             await self._mirror.fresh()
             self._caught_up[fence.shard] = fence.number
+        if self._mirror.set_aside(cluster_id) is not None:
+            return None  # nothing may be concluded from what was known before; it is queued once it can be read
         if (cluster := self._mirror.get(cluster_id)) is None:
             self._unknown(cluster_id)
             return None
@@ -166,7 +166,7 @@ class Reconciler:
         except _Unobserved:
             self._pause(cluster)
             return "unobserved"
-        except (StoreUnavailable, RedisError) as error:
+        except StoreUnavailable as error:
             log.warning("cannot reconcile; will try again", cluster=cluster, error=str(error))
             self._pause(cluster)
             return "trouble"

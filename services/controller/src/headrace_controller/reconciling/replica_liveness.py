@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
-
 from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
 from headrace_controller.model import Cluster, ClusterId, Report
@@ -67,8 +65,10 @@ class ReplicaLiveness:
             self._new.clear()
             try:
                 await self.check()
-            except (StoreUnavailable, RedisError) as error:
+            except StoreUnavailable as error:
                 log.warning("cannot check other replicas", error=str(error))
+            except Exception:  # logged in full
+                log.exception("checking other replicas failed")
             try:
                 async with asyncio.timeout(self._pause()):
                     await self._new.wait()

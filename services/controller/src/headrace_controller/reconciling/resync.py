@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from redis.exceptions import RedisError
-
-from headrace.errors import HeadraceError
+from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
 from headrace_controller.backends.base import BackendError
 from headrace_controller.mirror import ClusterMirror
@@ -62,9 +60,11 @@ class Resync:
     async def _check(self, clusters: Sequence[ClusterId]) -> None:
         try:
             await self._mirror.verify(clusters)
-        except (HeadraceError, RedisError) as error:
+        except StoreUnavailable as error:
             log.warning("cannot compare records with the store", error=str(error))
             return
+        except Exception:  # logged in full
+            log.exception("comparing records with the store failed", clusters=len(clusters))
         for cluster in clusters:
             if record := self._mirror.get(cluster):
                 self._manifests.repair(record)
@@ -75,3 +75,5 @@ class Resync:
             await self._processes.refresh()
         except BackendError as error:
             log.warning("cannot observe the backend", error=str(error))
+        except Exception:  # a fault of the backend; logged in full
+            log.exception("observing the backend failed")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from redis.exceptions import RedisError
-
-from headrace.errors import HeadraceError
+from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
 from headrace_controller.backends.base import Backend, BackendError
 from headrace_controller.model import ClusterId
@@ -52,8 +50,10 @@ class Retention:
             await asyncio.sleep(self._pause)
             try:
                 await self.remove_due()
-            except (HeadraceError, RedisError) as error:
+            except StoreUnavailable as error:
                 log.warning("cannot find clusters whose retention is over; will try again", error=str(error))
+            except Exception:  # logged in full
+                log.exception("finding clusters whose retention is over failed; will try again")
 
     async def remove_due(self) -> None:
         """Removes all clusters of this replica's shards whose retention is over."""
@@ -68,8 +68,11 @@ class Retention:
     async def _remove(self, cluster: ClusterId) -> bool:
         try:
             await self._backend.forget(cluster)
-        except BackendError as error:
-            log.warning("cannot remove the logs of an ended cluster; will try again", cluster=cluster, error=str(error))
+            await self._store.records.remove(cluster)
+        except (BackendError, StoreUnavailable) as error:
+            log.warning("cannot remove an ended cluster; will try again", cluster=cluster, error=str(error))
             return False
-        await self._store.records.remove(cluster)
+        except Exception:  # one cluster's fault must not keep the others; logged in full
+            log.exception("removing an ended cluster failed; will try again", cluster=cluster)
+            return False
         return True

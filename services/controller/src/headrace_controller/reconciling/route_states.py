@@ -6,8 +6,6 @@ import asyncio
 import heapq
 from collections.abc import Callable
 
-from redis.exceptions import RedisError
-
 from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
 from headrace_controller.model import Cluster, ClusterId, Phase
@@ -68,8 +66,10 @@ class RouteStates:
             await self._someone_waits.wait()
             try:
                 await self._check_readers()
-            except (StoreUnavailable, RedisError) as error:
+            except StoreUnavailable as error:
                 log.warning("cannot check the readers of routes", error=str(error))
+            except Exception:  # logged in full
+                log.exception("checking the readers of routes failed")
             if not self._waiting:
                 self._someone_waits.clear()
             await asyncio.sleep(_POLL_SECONDS)

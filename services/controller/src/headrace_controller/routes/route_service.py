@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
-from redis.exceptions import RedisError
 from typing_extensions import override
 
 from headrace.errors import InvalidRequest, ResumeTokenTooOld, StoreUnavailable, Violation
@@ -126,7 +125,7 @@ class RouteService(RouteServiceServicer):
             await asyncio.sleep(self._reader_seconds / 3)
             try:
                 await self._routes.register(reader, self._reader_seconds)
-            except (StoreUnavailable, RedisError) as error:
+            except StoreUnavailable as error:
                 log.warning("cannot keep a reader of routes registered", reader=reader, error=str(error))
 
 

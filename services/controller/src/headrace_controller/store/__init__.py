@@ -8,9 +8,11 @@ from headrace_controller.store.values import (
     ChangeKind,
     Fence,
     FencedOff,
+    RecordUnreadable,
     RouteLogEntry,
     StoredCluster,
     Topic,
+    Unreadable,
     reaches,
 )
 
@@ -21,9 +23,11 @@ __all__ = [
     "ChangeKind",
     "Fence",
     "FencedOff",
+    "RecordUnreadable",
     "RouteLogEntry",
     "Store",
     "StoredCluster",
     "Topic",
+    "Unreadable",
     "reaches",
 ]

@@ -28,6 +28,7 @@ CLUSTER_FIELDS = (
 
 # Sums of what is promised must stay whole numbers in Lua's doubles.
 _MAXIMUM = 2**53 - 1
+_LATEST = 253_402_300_800  # seconds; a time of the API ends there
 _MAX_STR32 = b"\xdb"
 
 _KINDS: dict[str, ChangeKind] = {kind.value: kind for kind in ChangeKind}
@@ -100,7 +101,10 @@ def unpack_head(cluster: ClusterId, values: Sequence[bytes]) -> tuple[Cluster, i
 
 def unpack_event(event: bytes, event_id: bytes) -> Event:
     """Reads an event; its id is its place in the stream."""
-    return replace(_event.decode(event), id=event_id.decode())
+    read = _event.decode(event)
+    if not 0 <= read.time < _LATEST:
+        raise ValueError(f"the time of an event is {read.time}")
+    return replace(read, id=event_id.decode())
 
 
 def unpack_change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Change | None:

@@ -9,6 +9,7 @@ from typing import cast
 from headrace_controller.model import ClusterId, Event, UserId
 from headrace_controller.store.codec import unpack_event
 from headrace_controller.store.connection import Connection, not_found, record_script
+from headrace_controller.store.set_aside import readable
 
 _add_event = record_script("add_event")
 _Entries = list[tuple[bytes, Mapping[bytes, bytes]]]
@@ -44,4 +45,8 @@ class Events:
 
 
 def _unpacked(entries: _Entries) -> Sequence[Event]:
-    return [unpack_event(fields[b"event"], entry_id) for entry_id, fields in entries]
+    return [event for entry_id, fields in entries if (event := readable(_unpack, entry_id, fields))]
+
+
+def _unpack(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
+    return unpack_event(fields[b"event"], entry_id)

@@ -6,20 +6,18 @@ import asyncio
 from collections.abc import Mapping
 from typing import cast
 
-import msgspec
-
-from headrace_chassis import logs
-from headrace_controller import metrics
-from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.model import Cluster, ClusterId, UserId
 from headrace_controller.store.codec import CLUSTER_FIELDS, unpack_head
 from headrace_controller.store.connection import Connection, not_found, plain_script
 from headrace_controller.store.pieces import with_pieces
-from headrace_controller.store.values import StoredCluster
+from headrace_controller.store.values import RecordUnreadable, StoredCluster, Unreadable
 
-log = logs.get_logger()
+Found = StoredCluster | Unreadable | None
+"""A record as it was read; None where there is none."""
+
 _MANY_FIELDS = 500
 _read = plain_script("read")
-_Found = tuple[list[bytes], int, list[bytes | None]]  # values, whether the workers are complete, their fields
+_Answer = tuple[list[bytes], int, list[bytes | None]]  # values, whether the workers are complete, their fields
 
 
 class Reads:
@@ -30,41 +28,33 @@ class Reads:
         self._keys = connection.keys
 
     async def get(self, cluster: ClusterId) -> Cluster:
-        """Returns a cluster. Raises `ClusterNotFound`."""
-        found = (await self.differing({cluster: None})).get(cluster)
-        if found is None:
-            raise not_found(cluster)
-        return found.cluster
+        """Returns a cluster. Raises `ClusterNotFound`, `RecordUnreadable`."""
+        return _readable(cluster, (await self.differing({cluster: None})).get(cluster))
 
     async def newest(self, seen: Cluster) -> Cluster:
-        """Returns a cluster, reading only what has changed since it was seen. Raises `ClusterNotFound`."""
+        """Returns a cluster, reading only what has changed since it was seen; raises as `get`."""
         found = await self.differing({seen.id: seen})
-        if seen.id not in found:
-            return seen
-        if (stored := found[seen.id]) is None:
-            raise not_found(seen.id)
-        return stored.cluster
+        return _readable(seen.id, found[seen.id]) if seen.id in found else seen
 
     async def differing(
         self, seen: Mapping[ClusterId, Cluster | None], *, whole: bool = False
-    ) -> Mapping[ClusterId, StoredCluster | None]:
+    ) -> Mapping[ClusterId, Found]:
         """Returns the clusters that have changed since they were seen; None for a cluster without a record.
 
-        With `whole`, a record that differs is read completely: the writes that were seen may be lost. A record that
-        cannot be decoded counts as unchanged.
+        With `whole`, a record that differs is read completely: the writes that were seen may be lost.
         """
         if not seen:
             return {}
         keys = [key(cluster) for cluster in seen for key in (self._keys.record, self._keys.workers, self._keys.touched)]
         since = ["" if cluster is None else str(cluster.revision) for cluster in seen.values()]
         ask = {"fields": CLUSTER_FIELDS, "since": since, "whole": whole}
-        answers = cast("list[_Found | int | None]", await self._connection.run(_read, keys, ask))
-        differing: dict[ClusterId, StoredCluster | None] = {}
+        answers = cast("list[_Answer | int | None]", await self._connection.run(_read, keys, ask))
+        differing: dict[ClusterId, Found] = {}
         for (cluster, base), answer in zip(seen.items(), answers, strict=True):
             if answer is None:
                 differing[cluster] = None
-            elif not isinstance(answer, int) and (found := _unpacked(cluster, base, answer)):
-                differing[cluster] = found
+            elif not isinstance(answer, int):
+                differing[cluster] = _unpacked(cluster, base, answer)
                 if len(answer[2]) > _MANY_FIELDS:
                     await asyncio.sleep(0)  # others must get their turn
         return differing
@@ -90,12 +80,23 @@ class Reads:
         return [ClusterId(cluster.decode()) for cluster in cast("list[bytes]", ids)]
 
 
-def _unpacked(cluster: ClusterId, base: Cluster | None, answer: _Found) -> StoredCluster | None:
+def _readable(cluster: ClusterId, found: Found) -> Cluster:
+    if found is None:
+        raise not_found(cluster)
+    if isinstance(found, Unreadable):
+        raise RecordUnreadable.of(cluster)
+    return found.cluster
+
+
+def _unpacked(cluster: ClusterId, base: Cluster | None, answer: _Answer) -> StoredCluster | Unreadable:
     values, complete, fields = answer
     try:
         head, place = unpack_head(cluster, values)
         return StoredCluster(with_pieces(head, None if complete else base, fields), place)
-    except (msgspec.MsgspecError, ValueError, AttributeError) as error:
-        metrics.UNREADABLE_RECORDS.inc()
-        log.warning("a record cannot be read and is set aside", cluster=cluster, error=str(error))
-        return None
+    except Exception as error:  # noqa: BLE001 whatever is wrong with one record, others must be read
+        return Unreadable(_owner(values), f"{type(error).__name__}: {error}")
+
+
+def _owner(values: list[bytes]) -> UserId:
+    owner = cast("bytes | None", values[CLUSTER_FIELDS.index("owner")])
+    return UserId((owner or b"").decode(errors="replace"))

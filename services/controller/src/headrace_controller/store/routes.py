@@ -8,6 +8,7 @@ from typing import cast
 from headrace_chassis.routes import Route
 from headrace_controller.store.codec import pack_same, text, unpack_acknowledgement, unpack_route
 from headrace_controller.store.connection import Connection, plain_script
+from headrace_controller.store.set_aside import readable
 from headrace_controller.store.streams import Stream
 from headrace_controller.store.values import Acknowledgement, RouteLogEntry
 
@@ -28,7 +29,8 @@ class Routes:
         newest, routes = await self._connection.commands(
             ("XREVRANGE", self._keys.route_log(), "+", "-", "COUNT", 1), ("HVALS", self._keys.routes()), atomically=True
         )
-        return (newest[0][0].decode() if newest else "0-0"), [unpack_route(route) for route in routes]
+        version = newest[0][0].decode() if newest else "0-0"
+        return version, [route for packed in routes if (route := readable(unpack_route, packed))]
 
     async def register(self, reader: str, seconds: float) -> None:
         """Makes clusters wait for a reader for some seconds from now; keeps what it has acknowledged."""
@@ -43,8 +45,9 @@ class Routes:
         keys = [self._keys.readers(), self._keys.acknowledged()]
         fields = cast("list[bytes]", await self._connection.run(_readers, keys, {}))
         return {
-            reader.decode(): unpack_acknowledgement(packed)
+            reader.decode(errors="replace"): in_use
             for reader, packed in zip(fields[::2], fields[1::2], strict=True)
+            if (in_use := readable(unpack_acknowledgement, packed))
         }
 
     async def _acknowledge(self, reader: str, in_use: Acknowledgement, seconds: float, *, first: bool) -> None:

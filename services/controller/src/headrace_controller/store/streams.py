@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from headrace.errors import ResumeTokenTooOld
-from headrace_chassis import logs
 from headrace_chassis.redis.connection import store_errors
-from headrace_controller import metrics
+from headrace_controller.store.set_aside import readable
 from headrace_controller.store.values import is_version
-
-log = logs.get_logger()
 
 _AT_ONCE = 200
 _BEGINNING = "0-0"
@@ -79,25 +74,16 @@ class Stream(Generic[E]):
         if not still_there:
             await self._check_complete(after)
         found = [entry for _, entries in answer for entry in entries] if answer else []
-        known = [entry for entry_id, fields in found if (entry := self._unpacked(entry_id, fields)) is not None]
+        known = [entry for entry_id, fields in found if (entry := readable(self._unpack, entry_id, fields))]
         return known, found[-1][0].decode() if found else after
-
-    def _unpacked(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> E | None:
-        try:
-            return self._unpack(entry_id, fields)
-        except (msgspec.MsgspecError, ValueError, KeyError) as error:
-            metrics.UNREADABLE_ENTRIES.inc()
-            log.warning("an entry of a stream cannot be read", stream=self._key, entry=entry_id, error=str(error))
-            return None
 
     async def _check_complete(self, after: str) -> None:
         """Fails unless the stream still has all that it ever had, and `after` is its beginning."""
         if after == _BEGINNING:
-            try:
-                with store_errors():
-                    info = await self._redis.xinfo_stream(self._key)
-            except ResponseError:  # there is no stream yet
-                return
+            with store_errors():
+                if not await self._redis.exists(self._key):
+                    return
+                info = await self._redis.xinfo_stream(self._key)
             if info["entries-added"] == info["length"]:
                 return
         raise _too_old(after)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
+from headrace.errors import StoreUnavailable
+from headrace.resource_names import cluster_name
 from headrace_chassis.routes import Route
 from headrace_controller.model import Cluster, ClusterId, Event, Report, UserId
 
@@ -34,6 +36,27 @@ class StoredCluster:
 
     cluster: Cluster
     place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that this release cannot read, and why. `owner` is "" if not even that can be read."""
+
+    owner: UserId
+    error: str
+
+
+class RecordUnreadable(StoreUnavailable):
+    """A record cannot be read or shown; it is set aside, and all others are served. Another replica may be newer."""
+
+    @classmethod
+    def of(cls, cluster: ClusterId) -> Self:
+        """Makes the error of a cluster."""
+        return cls(
+            f"this replica cannot read the record of {cluster_name(cluster)}: a newer release wrote it, or it is "
+            "damaged. What runs is left alone. Repeat the call in a moment; if it fails again, ask your administrator, "
+            "who finds the cause in the controller's log"
+        )
 
 
 class ChangeKind(StrEnum):
