@@ -42,7 +42,7 @@ class Replica:
     errors: list[Exception] = field(default_factory=list[Exception])
 
     def __post_init__(self) -> None:
-        events = AgentEvents(self.store, clock=lambda: CLOCK, summary_seconds=0.01)
+        self.events = events = AgentEvents(self.store, clock=lambda: CLOCK, summary_seconds=0.01)
         self.sessions = Sessions(
             self.store,
             self.mirror,

@@ -21,7 +21,7 @@ FIXED = Group(name="fixed", size=1)
 
 @pytest.fixture
 def requests(replica: Replica) -> ScaleRequests:
-    return ScaleRequests(replica.store, replica.mirror, replica.admission, clock=lambda: CLOCK)
+    return ScaleRequests(replica.store, replica.mirror, replica.admission, replica.events)
 
 
 @pytest.fixture

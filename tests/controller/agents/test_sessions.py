@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -17,6 +20,7 @@ from headrace.errors import ClusterNotFound, InternalError, SessionReplaced, Sto
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 from headrace.v1.enums import EventType
+from headrace_controller import metrics
 from headrace_controller.keys import Keys
 from headrace_controller.model import (
     AdaptRange,
@@ -30,6 +34,7 @@ from headrace_controller.model import (
     WorkerId,
 )
 from headrace_controller.store import Fence
+from headrace_controller.store.codec import pack
 
 ONE, TWO = WorkerId("default-1"), WorkerId("default-2")
 
@@ -300,6 +305,103 @@ async def test_an_agents_events_are_bounded(replica: Replica, cluster: Cluster, 
         (EventType.RETIREMENT_DELAYED, Severity.WARNING, "x" * 1024),
         (EventType.RETIREMENT_DELAYED, Severity.INFO, "y"),
     ]
+
+
+async def test_events_that_are_too_many_are_summed_up(
+    replica: Replica, cluster: Cluster, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id)
+    delayed = pb.AgentEvent(type=cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED, message="flood")
+    for _ in range(500):
+        stream.send(event=delayed)
+    stream.half_close()
+    await stream.task
+    kept: list[str] = []
+
+    async def are_summed_up() -> bool:
+        found = await replica.store.events.list(cluster.id, count=1000)
+        kept[:] = [event.message for event in found if event.type is EventType.RETIREMENT_DELAYED]
+        sums = [int(event.message.split()[0]) for event in found if event.type is EventType.EVENTS_LEFT_OUT]
+        return len(kept) + sum(sums) == 500
+
+    await eventually(are_summed_up)
+    assert 10 <= len(kept) < 60
+
+
+async def test_events_are_counted_by_cluster_and_not_by_session(
+    replica: Replica, cluster: Cluster, eventually: Eventually
+) -> None:
+    delayed = pb.AgentEvent(type=cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED, message="flood")
+    for session in range(10, 50):
+        stream = replica.connect(cluster.id, session=session)
+        stream.send(event=delayed)
+        stream.half_close()
+        await stream.task
+    found = [event.type for event in await replica.store.events.list(cluster.id, count=1000)]
+    assert found.count(EventType.RETIREMENT_DELAYED) < 40
+    assert EventType.EVENTS_LEFT_OUT in found
+
+
+async def test_a_flood_of_reports_is_written_a_few_times_and_the_last_one_counts(
+    replica: Replica, cluster: Cluster, redis: Redis, keys: Keys, eventually: Eventually
+) -> None:
+    before = await redis.xlen(keys.changes())
+    stream = replica.connect(cluster.id)
+    for clients in range(1, 801):
+        stream.send_change(activity=pb.Activity(clients=clients))
+        await asyncio.sleep(0)
+    await eventually(lambda: replica.record(cluster.id).report.clients == 800)
+    assert await redis.xlen(keys.changes()) - before < 100
+
+
+async def test_a_flood_of_scale_requests_is_written_a_few_times_and_the_last_one_counts(
+    replica: Replica, record: Recorder, redis: Redis, keys: Keys, eventually: Eventually
+) -> None:
+    made = await record(new_cluster(groups=(Group(size=0, adapt=AdaptRange(minimum=0, maximum=6)),)))
+    await replica.mirror.fresh()
+    stream = replica.connect(made.id)
+    for size in range(600):
+        stream.send(scale_request=pb.ScaleRequest(group="default", size=size % 5))
+        stream.send(scale_request=pb.ScaleRequest(group=f"unknown-{size}", size=1))
+        await asyncio.sleep(0)
+    stream.send(scale_request=pb.ScaleRequest(group="default", size=6))
+    await eventually(lambda: replica.record(made.id).targets == {"default": 6})
+    assert await redis.xlen(keys.changes()) < 100
+
+
+async def test_invented_workers_are_kept_nowhere(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:
+    invented = [f"default-{number}-abcdef" for number in range(90_000)]
+    replica.connect(cluster.id)  # starts the scheduler
+    await eventually(lambda: replica.record(cluster.id).report.connected)
+    first = pb.SessionRequest(
+        sequence=1, hello=pb.SchedulerHello(session=11, versions=dict.fromkeys(invented[:1000], "1"))
+    )
+    first.hello.workers.extend(joined(ONE, *invented))
+    ended = asyncio.Event()
+
+    async def requests() -> AsyncIterator[pb.SessionRequest]:
+        left = [pb.LeftWorker(process=name, tasks_lost=1, retired=bool(n % 2)) for n, name in enumerate(invented)]
+        yield pb.SessionRequest(sequence=2, change=pb.SchedulerChange(joined=joined(*invented), left=left))
+        await ended.wait()
+
+    counted = metrics.UNKNOWN_WORKERS._value.get()  # pyright: ignore[reportPrivateUsage]
+    serving = replica.sessions.serve(cluster, first, requests())
+    instructions = asyncio.ensure_future(_drain(serving))
+    await eventually(lambda: replica.record(cluster.id).report.sequence == 2)
+    assert sys.getrefcount(first) == 2  # that of this test, and the argument
+    report = replica.record(cluster.id).report
+    assert (report.joined, len(report.versions)) == ({ONE: "tls://127.0.0.1:2"}, 16)
+    assert (report.retired, report.departures) == (frozenset(), {})
+    assert metrics.UNKNOWN_WORKERS._value.get() - counted == 2 * len(invented)  # pyright: ignore[reportPrivateUsage]
+    stored = await replica.store.reads.get(cluster.id)
+    assert len(pack(stored.report)) < 4096
+    ended.set()
+    await instructions
+
+
+async def _drain(serving: AsyncGenerator[pb.SessionResponse]) -> None:
+    async for _ in serving:
+        pass
 
 
 async def test_messages_of_newer_agents_are_ignored(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:

@@ -47,7 +47,9 @@ class AgentService(AgentServiceServicer):
             raise TokenInvalid("a session needs the credential that the scheduler received when it enrolled")
         if (first := await anext(aiter(request_iterator), None)) is None:
             raise InvalidRequest.of(Violation("hello", "the session ended before its first message"))
-        async for instruction in self.sessions.serve(await self._cluster(caller), first, request_iterator):
+        instructions = self.sessions.serve(await self._cluster(caller), first, request_iterator)
+        del first  # a large hello is not kept as long as its session
+        async for instruction in instructions:
             yield instruction
 
     def register(self, server: grpc.aio.Server) -> str:

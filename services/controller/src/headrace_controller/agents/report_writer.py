@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from headrace.backoff import delays
 from headrace.errors import ClusterEnded, ClusterNotFound, SessionReplaced, StoreUnavailable
+from headrace_controller.agents.pace import Pace
 from headrace_controller.agents.reports import without_recorded
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, Report
@@ -39,12 +40,14 @@ class ReportWriter:
         store: Store,
         mirror: ClusterMirror,
         adopt: Callable[[str], Awaitable[bool]],
+        pace: Pace,
     ) -> None:
         self._cluster = cluster
         self._stored = _order(cluster.report)
         self._store = store
         self._mirror = mirror
         self._adopt = adopt
+        self._pace = pace
         self._work = asyncio.Event()
         self.report = report
         self.merge(report)
@@ -96,6 +99,7 @@ class ReportWriter:
     async def _save(self) -> None:
         if self.saved:
             return
+        await self._pace.wait(self._cluster.id)
         self.report = without_recorded(self.report, self._cluster)
         try:
             cluster = await self._store.records.save_report(self._cluster, self.report)

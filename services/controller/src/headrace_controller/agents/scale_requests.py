@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from headrace.errors import ClusterEnded, QuotaExceeded
 from headrace.v1.enums import EventType
 from headrace_controller.admission import Admission
+from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import Cluster, Event, Severity
+from headrace_controller.model import Cluster
 from headrace_controller.options import shapes
 from headrace_controller.store import Store
 
@@ -29,13 +29,11 @@ class _Limited:
 class ScaleRequests:
     """The requests of one session. A limit that binds is recorded once, not with each repetition of a request."""
 
-    def __init__(
-        self, store: Store, mirror: ClusterMirror, admission: Admission, *, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, store: Store, mirror: ClusterMirror, admission: Admission, events: AgentEvents) -> None:
         self._store = store
         self._mirror = mirror
         self._admission = admission
-        self._clock = clock
+        self._events = events
         self._limited: dict[str, _Limited] = {}
 
     async def apply(self, cluster: Cluster, group: str, size: int) -> None:
@@ -81,8 +79,7 @@ class ScaleRequests:
     async def _record(self, cluster: Cluster, group: str, limited: _Limited) -> None:
         workers = "1 worker" if limited.asked == 1 else f"{limited.asked} workers"
         message = f"Adaptive scaling asked for {workers} in group {group!r} and got {limited.allowed}: {limited.why}"
-        event = Event(type=EventType.SCALING_LIMITED, message=message, severity=Severity.WARNING, time=self._clock())
-        await self._store.events.add(cluster.id, cluster.owner, event)
+        await self._events.add(cluster, EventType.SCALING_LIMITED, message)
 
 
 def with_target(cluster: Cluster, group: str, size: int) -> Cluster:

@@ -15,6 +15,7 @@ from headrace_controller import metrics
 from headrace_controller.agents import reports
 from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.agents.instructions import instructions, same_instructions
+from headrace_controller.agents.pace import Paces
 from headrace_controller.agents.report_writer import ReportWriter
 from headrace_controller.agents.scale_requests import ScaleRequests
 from headrace_controller.mirror import ClusterMirror
@@ -59,6 +60,7 @@ class AgentSession:
         mirror: ClusterMirror,
         events: AgentEvents,
         scale_requests: ScaleRequests,
+        paces: Paces,
         adopt: Callable[[str], Awaitable[bool]],
         clock: Callable[[], float],
     ) -> None:
@@ -67,10 +69,13 @@ class AgentSession:
         self._mirror = mirror
         self._events = events
         self._scale_requests = scale_requests
+        self._paces = paces
+        self._wanted_sizes: dict[str, int] = {}
+        self._size_wanted = asyncio.Event()
         self._clock = clock
         report = reports.after_hello(cluster, first, clock(), holder=replica)
         metrics.UNKNOWN_WORKERS.inc(len({worker.process for worker in first.hello.workers} - cluster.workers.keys()))
-        self._writer = ReportWriter(cluster, report, store=store, mirror=mirror, adopt=adopt)
+        self._writer = ReportWriter(cluster, report, store=store, mirror=mirror, adopt=adopt, pace=paces.reports)
         self._instructed: Cluster | None = None
         self._sent: pb.SessionResponse | None = None
         self._news = asyncio.Event()
@@ -95,7 +100,9 @@ class AgentSession:
 
     async def serve(self, requests: AsyncIterator[pb.SessionRequest]) -> AsyncGenerator[pb.SessionResponse]:
         """Yields instructions whenever they change; ends once the agent has closed its side and all is saved."""
-        tasks = [asyncio.create_task(self._guard(work)) for work in (self._read(requests), self._writer.run())]
+        tasks = [
+            asyncio.create_task(self._guard(work)) for work in (self._read(requests), self._writer.run(), self._scale())
+        ]
         try:
             while True:
                 self._news.clear()
@@ -135,6 +142,7 @@ class AgentSession:
 
     async def _read(self, requests: AsyncIterator[pb.SessionRequest]) -> None:
         async for request in requests:
+            await self._paces.messages.wait(self._cluster.id)
             await self._apply(request)
         self._half_closed = True
         self._news.set()
@@ -148,7 +156,7 @@ class AgentSession:
             case "closing":
                 self._writer.merge(reports.after_closing(self._writer.report, request))
             case "scale_request":
-                await self._scale(request.scale_request)
+                self._want_size(request.scale_request)
             case "event":
                 await self._record(request.event)
             case _:
@@ -167,11 +175,23 @@ class AgentSession:
                 await asyncio.sleep(pause)
         metrics.UNKNOWN_WORKERS.inc(len(joined - self._cluster.workers.keys()))
 
-    async def _scale(self, request: pb.ScaleRequest) -> None:
-        try:
-            await self._scale_requests.apply(self._cluster, request.group, request.size)
-        except (StoreUnavailable, ClusterNotFound) as error:  # the agent repeats what was not granted
-            log.warning("a scale request is lost", cluster=self._cluster.id, error=str(error))
+    def _want_size(self, request: pb.ScaleRequest) -> None:
+        """Of each group, the size that it was asked for last counts."""
+        if self._cluster.spec.group(request.group):
+            self._wanted_sizes[request.group] = request.size
+            self._size_wanted.set()
+
+    async def _scale(self) -> None:
+        while True:
+            await self._size_wanted.wait()
+            await self._paces.targets.wait(self._cluster.id)
+            self._size_wanted.clear()
+            wanted, self._wanted_sizes = self._wanted_sizes, {}
+            for group, size in wanted.items():
+                try:
+                    await self._scale_requests.apply(self._cluster, group, size)
+                except (StoreUnavailable, ClusterNotFound) as error:  # the agent repeats what was not granted
+                    log.warning("a scale request is lost", cluster=self._cluster.id, error=str(error))
 
     async def _record(self, reported: pb.AgentEvent) -> None:
         if (kind := _EVENT_TYPES.get(reported.type)) is None:

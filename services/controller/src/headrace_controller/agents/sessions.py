@@ -13,6 +13,7 @@ from headrace_controller import metrics
 from headrace_controller.admission import Admission
 from headrace_controller.agents.address_checks import AddressChecks
 from headrace_controller.agents.agent_events import AgentEvents
+from headrace_controller.agents.pace import Paces
 from headrace_controller.agents.reports import check_hello
 from headrace_controller.agents.scale_requests import ScaleRequests
 from headrace_controller.agents.session import AgentSession
@@ -59,6 +60,7 @@ class Sessions:
         self._sessions: dict[ClusterId, AgentSession] = {}
         self._leaving: dict[ClusterId, asyncio.Task[None]] = {}
         self._closing = asyncio.Event()
+        self._paces = Paces()
 
     async def serve(
         self, cluster: Cluster, first: pb.SessionRequest, requests: AsyncIterator[pb.SessionRequest]
@@ -76,10 +78,12 @@ class Sessions:
             store=self._store,
             mirror=self._mirror,
             events=self._events,
-            scale_requests=ScaleRequests(self._store, self._mirror, self._admission, clock=self._clock),
+            scale_requests=ScaleRequests(self._store, self._mirror, self._admission, self._events),
+            paces=self._paces,
             adopt=self._adopt,
             clock=self._clock,
         )
+        del first  # a large hello is not kept as long as its session
         self._enter(cluster, session)
         try:
             with metrics.SESSIONS.track_inprogress():
