@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from headrace_auth.model import is_user_id
 from headrace_chassis.identity.seal import read_deployment_keys
 from headrace_up import log_file
 from headrace_up.claim import claimed
-from headrace_up.credentials import ensure_deployment_key, ensure_server_certificate, ensure_token
+from headrace_up.credentials import account_user, ensure_deployment_key, ensure_server_certificate, ensure_token
 from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout, make_layout
 from headrace_up.port import free_port
@@ -72,6 +73,13 @@ def test_the_token_is_kept_for_its_user_only(tmp_path: Path):
     assert ensure_token(tmp_path, "ann") == ann
     assert ensure_token(tmp_path, "bob").secret != ann.secret
     assert ann.secret not in repr(ann)
+
+
+@pytest.mark.parametrize("name", ["ann", "ACME\\ann", "ann/bob", "ann bob", "-", "..", "ann@example.org", "jürgen"])
+def test_the_name_of_any_account_becomes_a_user_id(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setenv("LOGNAME", name)
+    assert is_user_id(account_user())
+    assert account_user() == name or not is_user_id(name)
 
 
 def test_a_damaged_token_is_explained(tmp_path: Path):

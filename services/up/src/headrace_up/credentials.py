@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import json
+import os
+import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,6 +15,7 @@ from pathlib import Path
 from cryptography import x509
 
 from headrace.private_files import write_private
+from headrace_auth.model import is_user_id
 from headrace_chassis.tls.certificates import Authority
 from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout
@@ -48,6 +52,17 @@ class Credentials:
     deployment_key: Path
     token: ApiToken
     certificate: ServerCertificate
+
+
+def account_user() -> str:
+    """Return the user id of this operating-system account: its name, or one made from its name or its number."""
+    number = f"uid-{os.getuid()}"
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = number
+    candidates = (name, re.sub(r"[^\w.@-]", "_", name), number)
+    return next(filter(is_user_id, candidates))
 
 
 def ensure_credentials(layout: Layout, user: str) -> Credentials:

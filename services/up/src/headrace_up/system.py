@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -73,9 +72,9 @@ class System:
             self._supervisor.launch(zygote)
         self._supervisor.start([valkey_part(self._layout, tagged_environment(self._layout.data))])
         self._parts.load()
-        from headrace_up.credentials import ensure_credentials
+        from headrace_up.credentials import account_user, ensure_credentials
 
-        credentials = ensure_credentials(self._layout, getpass.getuser())
+        credentials = ensure_credentials(self._layout, account_user())
         await self._supervisor.ready()
         self._supervisor.start(self._parts.services(self._layout, self._options, port, credentials))
         await self._write_bootstrap(port, credentials)
