@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -171,6 +172,24 @@ async def test_a_replica_is_gone_a_while_after_it_was_missed_and_comes_back(
     assert gone_from is not None
     assert gone_from > noticed  # since it was noticed, not since it happened
     assert sorted(woken) == ["c1", "c1", "c2", "c2"]
+
+
+@pytest.mark.parametrize("set_back", ["Redis' clock", "this replica's clock"])
+async def test_a_clock_that_is_set_back_keeps_no_dead_replica_alive(
+    redis: Redis, keys: Keys, liveness: ReplicaLiveness, clock: Clock, woken: list[str], set_back: str
+) -> None:
+    seconds = 7200 if set_back == "Redis' clock" else 3
+    await redis.zadd(keys.replicas(), {"b/1": (time.time() + seconds) * 1000})
+    cluster = held_by("b/1")
+    liveness.added(cluster)
+    await liveness.check()
+    await redis.delete(keys.replicas())
+    clock.now += 4 if set_back == "Redis' clock" else -7200
+    await liveness.check()
+    clock.now += 4
+    await liveness.check()
+    assert liveness.gone_from(cluster.report) is not None
+    assert woken == ["c1"]
 
 
 async def test_while_agents_return_the_others_are_waited_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from headrace_chassis.routes import Route
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, ClusterId, Demand, Phase, Report, Status
 from headrace_controller.store import Acknowledgement, Change, ChangeKind, Fence, Store, reaches
+from headrace_controller.store.routes import READER_SECONDS
 
 REPORT = connected_report(scheduler_address="tls://10.0.0.7:1", dashboard_address="http://10.0.0.7:2/")
 
@@ -222,6 +224,13 @@ async def test_readers_count_until_their_time_is_over(store: Store) -> None:
         ("proxy-0", in_use),
         ("proxy-1", Acknowledgement(version="4-0")),
     ]
+
+
+async def test_a_reader_counts_no_longer_when_the_clock_is_set_back(redis: Redis, keys: Keys, store: Store) -> None:
+    await store.routes.register("proxy-0", 30)
+    await redis.zadd(keys.readers(), {"proxy-0": time.time() + 7200})
+    assert list(await store.routes.readers()) == ["proxy-0"]
+    assert (await redis.zscore(keys.readers(), "proxy-0") or 0) <= time.time() + READER_SECONDS
 
 
 def test_an_acknowledgement_covers_what_came_before_it() -> None:

@@ -13,6 +13,7 @@ from headrace_controller.store.replicas import Replicas
 
 log = logs.get_logger()
 _POLL_SECONDS, _SHORTEST_PAUSE = 3.0, 0.05
+_TRUSTED = 2 * _POLL_SECONDS  # a sign of life that reaches further was read before a clock was set back
 # By then after an absence of the store, all replicas have renewed their sign of life; and agents try again sooner.
 _PATIENCE_SECONDS = 3.0
 # Many agents return one after the other. While they do, the others are waited for, but no longer than this.
@@ -78,12 +79,14 @@ class ReplicaLiveness:
     async def check(self) -> None:
         """Checks once all replicas that hold sessions and may be gone."""
         now = self._clock()
-        doubtful = [holder for holder in self._sessions if now >= self._lives_until.get(holder, 0.0)]
+        doubtful = [
+            holder for holder in self._sessions if not now < self._lives_until.get(holder, 0.0) < now + _TRUSTED
+        ]
         if not doubtful:
             return
         for holder, seconds in zip(doubtful, await self._replicas.live_for(doubtful), strict=True):
             if seconds:
-                self._lives_until[holder] = now + seconds
+                self._lives_until[holder] = now + min(seconds, _POLL_SECONDS)
                 self._missing.pop(holder, None)
             elif (missing := self._missing.get(holder)) is None:
                 log.warning("a replica that holds agents' sessions has expired", holder=holder)

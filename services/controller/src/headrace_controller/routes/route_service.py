@@ -19,15 +19,13 @@ from headrace_controller import metrics
 from headrace_controller.mirror.tail import Tail
 from headrace_controller.model import ClusterId
 from headrace_controller.store import Acknowledgement, RouteLogEntry
-from headrace_controller.store.routes import Routes
+from headrace_controller.store.routes import READER_SECONDS, Routes
 from headrace_controller.store.values import is_version
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 log = logs.get_logger()
-# Clusters wait no longer than this for a proxy that died.
-READER_SECONDS = 6.0
 _QUIET_SECONDS = 60.0
 _MAX_REJECTED = 100_000
 

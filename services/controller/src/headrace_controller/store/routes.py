@@ -16,6 +16,10 @@ _acknowledge = plain_script("acknowledge")
 _readers = plain_script("readers")
 
 
+READER_SECONDS = 6.0
+"""Seconds for which a reader of routes counts without a sign of life: clusters wait no longer for a proxy that died."""
+
+
 class Routes:
     """The routes and their readers. `log` is the stream of their changes."""
 
@@ -43,7 +47,7 @@ class Routes:
     async def readers(self) -> Mapping[str, Acknowledgement]:
         """Returns what each living reader has in use."""
         keys = [self._keys.readers(), self._keys.acknowledged()]
-        fields = cast("list[bytes]", await self._connection.run(_readers, keys, {}))
+        fields = cast("list[bytes]", await self._connection.run(_readers, keys, {"longest": READER_SECONDS}))
         return {
             reader.decode(errors="replace"): in_use
             for reader, packed in zip(fields[::2], fields[1::2], strict=True)
