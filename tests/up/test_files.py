@@ -260,3 +260,9 @@ def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path):
     path.write_text("\n".join(map(str, range(100))))
     assert log_file.tail(path, lines=2) == "98\n99"
     assert log_file.tail(tmp_path / "none.log") == ""
+
+
+def test_the_tail_of_a_log_does_not_control_the_terminal(tmp_path: Path):
+    path = tmp_path / "auth.log"
+    path.write_text("by \x1b]0;jürgen\x07\x9b2J\n\tat noon\n")
+    assert log_file.tail(path) == "by ?]0;jürgen??2J\n\tat noon"

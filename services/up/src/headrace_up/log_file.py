@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from headrace_chassis import log_limit
 
 MAX_BYTES = 20 * 1024 * 1024
 KEPT = 3
+_CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")
 
 
 def open_log(path: Path) -> int:
@@ -51,4 +53,5 @@ def tail(path: Path, lines: int = 15, largest: int = 8192) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    printable = _CONTROL.sub("?", text)  # what users send must not control the administrator's terminal
+    return "\n".join(printable.splitlines()[-lines:])
