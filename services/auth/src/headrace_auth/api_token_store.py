@@ -1,6 +1,7 @@
-"""Records of API tokens, for lists and for what is revoked. No secret is stored.
+"""Records of API tokens. Of a secret only its SHA-256 is stored.
 
-A secret carries its token. Those of the first releases do not: their SHA-256 is stored, and leads to the token.
+A token outlives the loss of either: its record leads from the SHA-256 of a secret that no deployment key opens any
+more, and a record that the store has lost is written again from what the secret carries.
 """
 
 from __future__ import annotations
@@ -47,19 +48,21 @@ class ApiTokenStore:
     redis: redis.asyncio.Redis
     prefix: Prefix
 
-    async def save(self, token: ApiToken) -> None:
-        arguments = [*_index(token), MAX_TOKENS, *_fields(token)]
-        if not await _save(self.redis, self._keys(token)[:2], arguments):
+    async def save(self, token: ApiToken, secret: str) -> None:
+        digest = digest_of(secret)
+        arguments = [*_index(token), MAX_TOKENS, *_fields(token, digest)]
+        if not await _save(self.redis, self._keys(token, digest)[:3], arguments):
             raise InvalidRequest(f"{token.owner} has {MAX_TOKENS} API tokens, which is the maximum: delete some first")
 
-    async def use(self, token: ApiToken, now: datetime) -> None:
+    async def use(self, token: ApiToken, secret: str, now: datetime) -> None:
         """Record a use, to the minute; raise `TokenRevoked`. A record that the store has lost is written again."""
-        arguments = [*_index(token), _seconds(now), USE_STEP.total_seconds(), *_fields(token)]
-        if not await _use(self.redis, self._keys(token), arguments):
+        digest = digest_of(secret)
+        arguments = [*_index(token), _seconds(now), USE_STEP.total_seconds(), *_fields(token, digest)]
+        if not await _use(self.redis, self._keys(token, digest), arguments):
             raise _revoked()
 
     async def by_digest(self, secret: str) -> ApiToken:
-        """Return the token of a secret that carries none; raise BadCredentials or TokenRevoked."""
+        """Return the token that the store knows by this secret; raise BadCredentials or TokenRevoked."""
         with store_errors():
             found = await self.redis.get(keys.api_token_of(self.prefix, digest_of(secret)))
         token_id = cast("bytes | None", found)
@@ -91,23 +94,22 @@ class ApiTokenStore:
 
     async def revoke(self, token: ApiToken) -> None:
         with store_errors():
-            digest = cast(
-                "bytes | None", await cast("Any", self.redis.hget(keys.api_token(self.prefix, token.id), "digest"))
-            )
-        by_digest = [keys.api_token_of(self.prefix, digest.decode())] if digest else []
-        token_id, created, _ = _index(token)
-        arguments = [token_id, created, MAX_REVOKED, int(REVOKED_KEPT.total_seconds())]
-        await _revoke(self.redis, [*self._keys(token), *by_digest], arguments)
+            digest = await cast("Any", self.redis.hget(keys.api_token(self.prefix, token.id), "digest"))
+        if digest is not None:
+            token_id, created, _ = _index(token)
+            arguments = [token_id, created, MAX_REVOKED, int(REVOKED_KEPT.total_seconds())]
+            await _revoke(self.redis, self._keys(token, digest.decode()), arguments)
 
     async def _get(self, token_id: str) -> ApiToken | None:
         with store_errors():
             record = await cast("Any", self.redis.hgetall(keys.api_token(self.prefix, token_id)))
         return _decode(token_id, record) if record else None
 
-    def _keys(self, token: ApiToken) -> list[str]:
+    def _keys(self, token: ApiToken, digest: str) -> list[str]:
         return [
             keys.api_token(self.prefix, token.id),
             keys.api_tokens(self.prefix, token.owner),
+            keys.api_token_of(self.prefix, digest),
             keys.revoked_api_tokens(self.prefix, token.owner),
         ]
 
@@ -130,9 +132,10 @@ def _moment(text: bytes) -> datetime | None:
     return datetime.fromtimestamp(float(text), UTC) if text else None
 
 
-def _fields(token: ApiToken) -> list[str]:
+def _fields(token: ApiToken, digest: str) -> list[str]:
     """Return fields and values of a record."""
     fields = {
+        "digest": digest,
         "owner": token.owner,
         "method": token.method,
         "roles": json.dumps(sorted(token.roles)),

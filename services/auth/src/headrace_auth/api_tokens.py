@@ -60,7 +60,7 @@ class ApiTokens:
             expires=expires,
         )
         secret = self.secrets.make(token)
-        await self.store.save(token)
+        await self.store.save(token, secret)
         return token, secret
 
     async def page(
@@ -107,7 +107,7 @@ class ApiTokens:
             raise TokenExpired("the API token has expired: create another one, or log in another way")
         caller = Caller(token.owner, token.groups, all_roles(token.roles), token.method)
         owner = await self.realms.current(caller)
-        await self.store.use(token, now)
+        await self.store.use(token, secret, now)
         ends = token.expires.timestamp() if token.expires else None
         return replace(owner, roles=caller.roles & owner.roles, ends=ends)
 

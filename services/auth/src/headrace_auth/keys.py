@@ -4,9 +4,8 @@
 key                           type    content                                                expiry
 ============================  ======  =====================================================  ==================
 ``auth:signing-keys``         hash    ``revision``, ``sealed`` (the keys: JSON, sealed)      permanent
-``auth:api-token:<id>``       hash    owner, method, roles, groups, note, times            a week after its own
-``auth:api-token-of:<hash>``  string  id of the token with this SHA-256, or ``revoked``;     the same; 30 days
-                                      only for secrets of the first releases
+``auth:api-token:<id>``       hash    owner, method, roles, groups, note, times, digest    a week after its own
+``auth:api-token-of:<hash>``  string  id of the token with this SHA-256, or ``revoked``      the same; 30 days
 ``auth:api-tokens:<owner>``   zset    ids -> creation time                                   permanent
 ``auth:api-revoked:<owner>``  zset    ids -> creation time; the last 1000                    permanent
 ``auth:ended-sessions``       zset    user -> time until which their sessions are refused    permanent
