@@ -111,6 +111,16 @@ async def test_messages_are_numbered_from_one(
     assert controller.state.sequences == [1, 2, 3]
 
 
+async def test_a_quiet_event_loop_sends_heartbeats(
+    controller: FakeController, channel: ControllerChannel, eventually: Eventually
+) -> None:
+    hello = pb.SchedulerHello(scheduler_address="tls://127.0.0.1:1")
+    session = Session(channel, PendingReports(), lambda: hello, lambda _: None, enrolment=7, heartbeat_seconds=0.02)
+    async with _running(session):
+        await eventually(lambda: controller.state.heartbeats >= 3)
+    assert controller.state.hellos[0].heartbeat_seconds == 0.02
+
+
 async def test_a_record_that_is_permanently_gone_ends_the_session(
     controller: FakeController, channel: ControllerChannel
 ) -> None:

@@ -27,6 +27,7 @@ from headrace_controller.profiles import build_profiles
 from headrace_controller.store import Store
 
 CLOCK = 2000.0
+SILENCE = 0.5  # seconds after which a scheduler that sends heartbeats is silent
 
 
 @dataclass
@@ -52,16 +53,19 @@ class Replica:
             replica=self.name,
             adopt=self._adopt,
             clock=lambda: CLOCK,
+            silence_seconds=SILENCE,
         )
         self.mirror.connect(self.sessions)
         self.streams: list[Stream] = []
 
-    def connect(self, cluster: ClusterId, *workers: str, session: int = 10) -> Stream:
+    def connect(self, cluster: ClusterId, *workers: str, session: int = 10, heartbeat_seconds: float = 0) -> Stream:
         found = self.mirror.get(cluster)
         assert found is not None
         if not self.machine.runs(cluster, SCHEDULER):
             self.machine.start(spec(cluster, SCHEDULER))
-        self.streams.append(Stream(self.sessions, found, *workers, session=session))
+        self.streams.append(
+            Stream(self.sessions, found, *workers, session=session, heartbeat_seconds=heartbeat_seconds)
+        )
         return self.streams[-1]
 
     def record(self, cluster: ClusterId) -> Cluster:

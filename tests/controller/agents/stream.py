@@ -15,12 +15,12 @@ from headrace_controller.model import Cluster
 class Stream:
     """Sends messages to a session and keeps its instructions; `error` is what has ended it."""
 
-    def __init__(self, sessions: Sessions, cluster: Cluster, *workers: str, session: int = 10) -> None:
+    def __init__(self, sessions: Sessions, cluster: Cluster, *workers: str, **facts: Any) -> None:
         self.instructions: list[pb.SessionResponse] = []
         self.error: HeadraceError | None = None
         self.sequence = 1
         self._messages: asyncio.Queue[pb.SessionRequest | None] = asyncio.Queue()
-        hello = pb.SchedulerHello(session=session, scheduler_address="tls://127.0.0.1:1", workers=joined(*workers))
+        hello = pb.SchedulerHello(scheduler_address="tls://127.0.0.1:1", workers=joined(*workers), **facts)
         first = pb.SessionRequest(sequence=1, hello=hello)
         self.task = asyncio.create_task(self._run(sessions, cluster, first))
 

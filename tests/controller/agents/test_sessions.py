@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis.asyncio import Redis
 from tests.conftest import Eventually
-from tests.controller.agents.conftest import CLOCK, Replica
+from tests.controller.agents.conftest import CLOCK, SILENCE, Replica
 from tests.controller.agents.stream import joined
 from tests.controller.builders import new_cluster, running_worker, worker
 from tests.controller.conftest import Recorder
@@ -402,6 +402,31 @@ async def test_invented_workers_are_kept_nowhere(replica: Replica, cluster: Clus
 async def _drain(serving: AsyncGenerator[pb.SessionResponse]) -> None:
     async for _ in serving:
         pass
+
+
+async def test_an_event_loop_that_falls_silent_is_reported_until_it_turns_again(
+    replica: Replica, cluster: Cluster, redis: Redis, keys: Keys, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, heartbeat_seconds=0.01)
+    await eventually(lambda: replica.record(cluster.id).report.silent_since is not None)
+    assert replica.record(cluster.id).report.connected
+    assert (await replica.store.reads.get(cluster.id)).report.silent_since is not None
+    stream.send(heartbeat=pb.SchedulerHeartbeat())
+    await eventually(lambda: replica.record(cluster.id).report.silent_since is None)
+    written = await redis.xlen(keys.changes())
+    for _ in range(100):
+        stream.send(heartbeat=pb.SchedulerHeartbeat())
+        await asyncio.sleep(0)
+    assert await redis.xlen(keys.changes()) == written
+
+
+async def test_an_agent_that_sends_no_heartbeats_is_not_expected_to(
+    replica: Replica, cluster: Cluster, eventually: Eventually
+) -> None:
+    other = replica.connect(cluster.id)
+    await eventually(lambda: other.instructions)
+    await asyncio.sleep(1.5 * SILENCE)
+    assert replica.record(cluster.id).report.silent_since is None
 
 
 async def test_messages_of_newer_agents_are_ignored(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:

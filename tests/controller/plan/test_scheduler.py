@@ -30,6 +30,23 @@ REACHABLE, ROUTED = ConditionType.REACHABLE, ConditionType.ROUTED
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 
 
+def test_a_blocked_scheduler_is_said_to_be_and_is_never_ended() -> None:
+    reachable = replace(RUNNING, status=decide(RUNNING).status)
+    silent = replace(reachable, report=replace(reachable.report, silent_since=1000.0))
+    blocked = decide(silent, now=1040.0, policy=POLICY)
+    assert conditions(blocked)[REACHABLE] == (UNKNOWN, "NotAnswering")
+    assert kinds(blocked) == [EventType.SCHEDULER_UNREACHABLE]
+    [condition] = [c for c in blocked.status.conditions if c.type is REACHABLE]
+    assert "has not answered for 30 s" in condition.message
+    assert "event loop may be blocked" in condition.message
+
+    later = decide(replace(silent, status=blocked.status), now=1_000_000.0, policy=POLICY)
+    assert (later.status.phase, later.events, later.actions) == (Phase.RUNNING, (), ())
+    back = decide(replace(reachable, status=later.status), now=1_000_001.0, policy=POLICY)
+    assert conditions(back)[REACHABLE][0] is TRUE
+    assert kinds(back) == [EventType.SCHEDULER_REACHABLE]
+
+
 def test_a_new_cluster_gets_a_scheduler() -> None:
     decision = decide(NEW, now=900.0, policy=POLICY, processes={})
     assert decision.actions == (StartProcesses((SCHEDULER,)),)

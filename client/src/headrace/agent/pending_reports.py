@@ -78,9 +78,14 @@ class PendingReports:
         self._closing = reason
         self._changed.set()
 
-    async def wait(self) -> None:
-        """Waits until there is something to send."""
-        await self._changed.wait()
+    async def wait(self, seconds: float) -> bool:
+        """Waits until there is something to send, at most for so long; returns whether there is."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def start_session(self, hello: Callable[[], pb.SchedulerHello]) -> pb.SessionRequest:
         """Returns the first message of a session: the whole state, which replaces all changes but losses."""

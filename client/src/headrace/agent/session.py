@@ -25,6 +25,7 @@ logger = logging.getLogger("headrace.agent")
 
 _BATCH_SECONDS = 0.005
 _SESSION_BITS = 32
+_HEARTBEAT_SECONDS = 10.0
 # A record that was lost with its store is adopted back sooner than this.
 GONE_SECONDS = 60.0
 # A scheduler left over from an earlier start asks at this interval whether the newer one has gone.
@@ -62,12 +63,14 @@ class Session:
         *,
         enrolment: int,
         gone_seconds: float = GONE_SECONDS,
+        heartbeat_seconds: float = _HEARTBEAT_SECONDS,
     ) -> None:
         self._channel = channel
         self._pending = pending
         self._hello = hello
         self._apply = apply
         self._gone_seconds = gone_seconds
+        self._heartbeat_seconds = heartbeat_seconds
         self._gone_since: float | None = None
         self._enrolment = enrolment
         self.number = 0
@@ -114,12 +117,16 @@ class Session:
         """Writes until cancelled, or until it has written that the scheduler closes."""
         request = self._pending.start_session(self._hello)
         request.hello.session = self.number
+        request.hello.heartbeat_seconds = self._heartbeat_seconds
         request.sequence = sequence = 1
         await call.write(request)
         while not request.HasField("closing"):
-            await self._pending.wait()
-            await asyncio.sleep(_BATCH_SECONDS)
-            for request in self._pending.take():
+            if await self._pending.wait(self._heartbeat_seconds):
+                await asyncio.sleep(_BATCH_SECONDS)
+                requests = self._pending.take()
+            else:  # written by the event loop, so it shows that the loop turns
+                requests = iter([pb.SessionRequest(heartbeat=pb.SchedulerHeartbeat())])
+            for request in requests:
                 request.sequence = sequence = sequence + 1
                 await call.write(request)
         await call.done_writing()

@@ -169,6 +169,10 @@ class Departure:
     scattered_lost: int = 0
 
 
+SILENCE_SECONDS = 30.0
+"""Time after which the event loop of a scheduler counts as silent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What the scheduler's agent reported last.
@@ -189,6 +193,9 @@ class Report:
         What each worker that left otherwise cost; kept until its loss is recorded.
     closing
         Why the scheduler is about to end by itself; None while it is not.
+    silent_since
+        Time since which the scheduler's event loop gives no sign of life although its agent is connected; None while it
+        does.
     clients, idle_since
         Connected clients; time since which the scheduler is idle, None while it is busy.
     route_version
@@ -207,6 +214,7 @@ class Report:
     retired: frozenset[WorkerId] = frozenset()
     departures: Mapping[WorkerId, Departure] = field(default_factory=dict[WorkerId, Departure])
     closing: EndReason | None = None
+    silent_since: float | None = None
     clients: int = 0
     idle_since: float | None = None
     route_version: str = ""

@@ -43,7 +43,7 @@ class ReportWriter:
         pace: Pace,
     ) -> None:
         self._cluster = cluster
-        self._stored = _order(cluster.report)
+        self._stored = _mark(cluster.report)
         self._store = store
         self._mirror = mirror
         self._adopt = adopt
@@ -55,7 +55,7 @@ class ReportWriter:
     @property
     def saved(self) -> bool:
         """Whether the store has all that was reported, or does not need it any more."""
-        return self._stored == _order(self.report) or self._cluster.status.phase.ended
+        return self._stored == _mark(self.report) or self._cluster.status.phase.ended
 
     def merge(self, report: Report) -> None:
         """Replaces the report by a newer one."""
@@ -65,7 +65,7 @@ class ReportWriter:
     def accept(self, cluster: Cluster | None) -> None:
         """Takes over the record as it is now; None means that the store has lost it."""
         self._cluster = cluster or self._cluster
-        self._stored = _order(cluster.report) if cluster is not None else (0, 0)
+        self._stored = _mark(cluster.report) if cluster is not None else None
         if not self.saved:
             self._work.set()
 
@@ -113,5 +113,6 @@ class ReportWriter:
         self._mirror.apply(cluster)
 
 
-def _order(report: Report) -> tuple[int, int]:
-    return report.session, report.sequence
+def _mark(report: Report) -> tuple[int, int, float | None]:
+    """What tells a report from others: its place among the agent's messages, and whether none came for too long."""
+    return report.session, report.sequence, report.silent_since

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 from headrace.backoff import delays
 from headrace.errors import ClusterNotFound, HeadraceError, InternalError, StoreUnavailable
@@ -48,6 +50,8 @@ class AgentSession:
         Name of this replica.
     adopt
         Rebuilds the record if the store has lost it; returns whether there is one again.
+    silence_seconds
+        Time without a message after which the scheduler's event loop counts as silent, if its agent sends heartbeats.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class AgentSession:
         paces: Paces,
         adopt: Callable[[str], Awaitable[bool]],
         clock: Callable[[], float],
+        silence_seconds: float,
     ) -> None:
         self.number = reports.check_hello(first).session
         self._cluster = cluster
@@ -70,6 +75,9 @@ class AgentSession:
         self._events = events
         self._scale_requests = scale_requests
         self._paces = paces
+        self._silence_seconds = silence_seconds
+        self._beats = 0 < first.hello.heartbeat_seconds <= silence_seconds / 2
+        self._heard = time.monotonic()
         self._wanted_sizes: dict[str, int] = {}
         self._size_wanted = asyncio.Event()
         self._clock = clock
@@ -100,9 +108,8 @@ class AgentSession:
 
     async def serve(self, requests: AsyncIterator[pb.SessionRequest]) -> AsyncGenerator[pb.SessionResponse]:
         """Yields instructions whenever they change; ends once the agent has closed its side and all is saved."""
-        tasks = [
-            asyncio.create_task(self._guard(work)) for work in (self._read(requests), self._writer.run(), self._scale())
-        ]
+        work = (self._read(requests), self._writer.run(), self._scale(), self._watch())
+        tasks = [asyncio.create_task(self._guard(one)) for one in work]
         try:
             while True:
                 self._news.clear()
@@ -142,10 +149,26 @@ class AgentSession:
 
     async def _read(self, requests: AsyncIterator[pb.SessionRequest]) -> None:
         async for request in requests:
+            self._hear()
             await self._paces.messages.wait(self._cluster.id)
             await self._apply(request)
         self._half_closed = True
         self._news.set()
+
+    def _hear(self) -> None:
+        self._heard = time.monotonic()
+        if self._writer.report.silent_since is not None:
+            self._writer.merge(replace(self._writer.report, silent_since=None))
+
+    async def _watch(self) -> None:
+        """Reports when the scheduler's event loop falls silent. Its connection does not show that: gRPC has threads."""
+        while self._beats:
+            await asyncio.sleep(max(0.0, self._heard + self._silence_seconds - time.monotonic()))
+            # If it was this process that stood still, what it has missed is read first.
+            await asyncio.sleep(self._silence_seconds / 10)
+            silent = time.monotonic() - self._heard
+            if silent >= self._silence_seconds and self._writer.report.silent_since is None:
+                self._writer.merge(replace(self._writer.report, silent_since=self._clock() - silent))
 
     async def _apply(self, request: pb.SessionRequest) -> None:
         match request.WhichOneof("report"):
@@ -160,7 +183,7 @@ class AgentSession:
             case "event":
                 await self._record(request.event)
             case _:
-                pass  # from a newer agent
+                pass  # a heartbeat, or from a newer agent
 
     async def _find_workers(self, change: pb.SchedulerChange) -> None:
         """Waits until the record here has the workers that another replica has created; the others do not count."""

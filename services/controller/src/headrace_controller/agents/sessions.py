@@ -18,7 +18,7 @@ from headrace_controller.agents.reports import check_hello
 from headrace_controller.agents.scale_requests import ScaleRequests
 from headrace_controller.agents.session import AgentSession
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.model import SILENCE_SECONDS, Cluster, ClusterId
 from headrace_controller.store import Store
 
 # An agent that has lost its connection is back sooner, and nothing is written then.
@@ -48,6 +48,7 @@ class Sessions:
         replica: str,
         adopt: Callable[[str], Awaitable[bool]],
         clock: Callable[[], float],
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._store = store
         self._mirror = mirror
@@ -57,6 +58,7 @@ class Sessions:
         self._replica = replica
         self._adopt = adopt
         self._clock = clock
+        self._silence_seconds = silence_seconds
         self._sessions: dict[ClusterId, AgentSession] = {}
         self._leaving: dict[ClusterId, asyncio.Task[None]] = {}
         self._closing = asyncio.Event()
@@ -82,6 +84,7 @@ class Sessions:
             paces=self._paces,
             adopt=self._adopt,
             clock=self._clock,
+            silence_seconds=self._silence_seconds,
         )
         del first  # a large hello is not kept as long as its session
         self._enter(cluster, session)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
 from headrace_controller.backends.process import SCHEDULER, ProcessState, ProcessStatus
-from headrace_controller.model import EndReason, Phase, Severity
+from headrace_controller.model import SILENCE_SECONDS, EndReason, Phase, Severity
 from headrace_controller.plan.decision import StartProcesses
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending
@@ -14,6 +14,10 @@ from headrace_controller.plan.sentences import describe_exit, duration
 from headrace_controller.plan.starting import may_launch
 
 _SILENT = "The scheduler does not answer."
+_BLOCKED = (
+    f"The scheduler has not answered for {duration(SILENCE_SECONDS)}, although its process runs. Its event loop may be "
+    "blocked, for example by a large graph or a plugin. It is not stopped."
+)
 
 
 def reconcile_scheduler(draft: Draft) -> Ending | None:
@@ -70,7 +74,11 @@ def _route_rejected(draft: Draft) -> Ending:
 def _set_reachable(draft: Draft) -> None:
     before = draft.conditions.get(ConditionType.REACHABLE)
     was_reachable = before is not None and before.status is ConditionStatus.TRUE
-    if draft.report.connected:
+    if draft.report.connected and draft.report.silent_since is not None:
+        draft.set_condition(ConditionType.REACHABLE, ConditionStatus.UNKNOWN, "NotAnswering", _BLOCKED)
+        if was_reachable:
+            draft.record_event(EventType.SCHEDULER_UNREACHABLE, _BLOCKED, Severity.WARNING)
+    elif draft.report.connected:
         draft.set_condition(ConditionType.REACHABLE, ConditionStatus.TRUE)
         if not was_reachable:
             _record_contact(draft)
