@@ -14,12 +14,13 @@ from distributed.core import Status
 from headrace.agent.adaptive import SAMPLES, GroupRange
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.enrollment import versions
+from headrace.agent.idleness import IdleTimeout
 from headrace.agent.pending_reports import PendingReports
 from headrace.agent.plugin import AgentPlugin
 from headrace.agent.poll_timer import PollTimer
 from headrace.agent.retirement import Retirement
 from headrace.agent.scaling import Scaling
-from headrace.agent.scheduler_state import activity_of, dashboard_address, idle_timeout_passed
+from headrace.agent.scheduler_state import activity_of, dashboard_address
 from headrace.agent.session import Outcome, Session
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
@@ -48,6 +49,8 @@ class SchedulerAgent:
         self._session = Session(channel, self._pending, self._hello, self._apply, enrolment=enrollment.enrolment)
         self._activity: pb.Activity | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._idle_timeout = IdleTimeout(scheduler)
+        self._idle_too_long: asyncio.Task[None] | None = None
         self._shut_down_by_client = False
         self._closing_acknowledged = asyncio.Event()
         self._cluster_gone = asyncio.Event()
@@ -83,11 +86,17 @@ class SchedulerAgent:
             if self._scheduler.status in (Status.closing, Status.closed):
                 return
             try:
+                self._end_if_idle()
                 self._report_activity()
                 self._scaling.check(regular=regular)
                 self._retirement.check()
             except Exception:
                 logger.exception("a check of the scheduler failed; the next one follows")
+
+    def _end_if_idle(self) -> None:
+        if self._idle_too_long is None and self._idle_timeout.passed():
+            logger.info("ending: idle for %g s, and no client has futures", self._idle_timeout.seconds)
+            self._idle_too_long = asyncio.create_task(self._scheduler.close(reason="headrace-idle"))
 
     def _report_activity(self) -> None:
         activity = activity_of(self._scheduler)
@@ -122,7 +131,7 @@ class SchedulerAgent:
             return None
         if self._shut_down_by_client:
             return cluster_pb2.END_REASON_USER
-        return cluster_pb2.END_REASON_IDLE if idle_timeout_passed(self._scheduler) else None
+        return cluster_pb2.END_REASON_IDLE if self._idle_too_long is not None else None
 
     def _hello(self) -> pb.SchedulerHello:
         self._scaling.repeat_requests()

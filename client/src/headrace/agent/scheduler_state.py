@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from distributed.comm.addressing import get_address_host, unparse_host_port
 from distributed.core import Status
-from distributed.metrics import time
 
 from headrace.agent.adaptive import Load
 from headrace.internal.v1 import agent_service_pb2 as pb
@@ -27,22 +26,16 @@ def activity_of(scheduler: Scheduler) -> pb.Activity:
     `check_idle` is Dask's own judgement: it knows of queued tasks, of tasks that no worker can run and of graphs that
     are still being received.
     """
-    activity = pb.Activity(clients=sum(_is_user(client) for client in scheduler.client_comms))
+    activity = pb.Activity(clients=sum(is_user(client) for client in scheduler.client_comms))
     idle_since = scheduler.check_idle()
     if idle_since:
         activity.idle_since.FromMicroseconds(int(idle_since * 1e6))
     return activity
 
 
-def _is_user(client: str) -> bool:
+def is_user(client: str) -> bool:
     """Tasks that use Dask connect as clients too, from their workers."""
     return "-worker-" not in client
-
-
-def idle_timeout_passed(scheduler: Scheduler) -> bool:
-    """Whether Dask's idle time-out is why the scheduler closes; Dask tells its plugins no reason."""
-    timeout, idle_since = scheduler.idle_timeout, scheduler.idle_since
-    return timeout is not None and idle_since is not None and 0 < timeout < time() - idle_since
 
 
 def load_of(scheduler: Scheduler) -> Load:

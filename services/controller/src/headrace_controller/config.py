@@ -174,7 +174,9 @@ class Settings(ServiceSettings):
         default=3, ge=1, description="Number of consecutive failed starts of workers after which a cluster fails."
     )
     idle_timeout_seconds: float = Field(
-        default=0, ge=0, description="Seconds after which an idle cluster is stopped. 0 means never."
+        default=0,
+        ge=0,
+        description="Seconds after which a cluster without tasks is stopped, unless a client has futures. 0 means never.",
     )
     retention_seconds: float = Field(
         default=86400, ge=0, description="Seconds for which the record and the logs of an ended cluster are kept."
