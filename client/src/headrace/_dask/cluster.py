@@ -38,6 +38,7 @@ from headrace._dask.specification import (
     worker_count,
     worker_group,
 )
+from headrace._dask.state import State
 from headrace._target.auth import GatewayAuth
 from headrace._target.target import Target
 from headrace._wire import calls
@@ -77,7 +78,8 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     name
         Id of the cluster.
     status
-        State of this object (`distributed.core.Status`): created, starting, running, closing or closed.
+        State of this object: "created", "starting", "running", "closing" or "closed". It equals the
+        `distributed.core.Status` of that name, too.
     scheduler_info
         What the scheduler reports about itself and its workers, kept up to date.
     security
@@ -419,12 +421,12 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     # Dask's constructor sets the following attributes. Their values are the lifecycle's.
 
     @property
-    def status(self) -> Status:
-        """State of this object."""
-        return self._life.status
+    def status(self) -> State:
+        """State of this object: equal to a `distributed.core.Status` and to its text."""
+        return State(self._life.status.value)
 
     @status.setter
-    def status(self, status: Status) -> None: ...
+    def status(self, status: object) -> None: ...
 
     @property
     def scheduler_info(self) -> dict[str, Any]:
@@ -499,7 +501,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         return self._end(shutdown=True)
 
     def _end(self, shutdown: bool | None = None, timeout: float | None = None) -> Awaitable[None] | None:
-        if self.status == Status.closed or self._session.inherited:
+        if self._life.status == Status.closed or self._session.inherited:
             return NoOpAwaitable() if self._asynchronous else None
         if self.asynchronous:
             return self._close(shutdown)
@@ -520,7 +522,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         return self.__aenter__().__await__()
 
     async def __aenter__(self) -> Self:
-        if self.status in {Status.created, Status.starting}:
+        if self._life.status in {Status.created, Status.starting}:
             await self._progress.follow(self._life.start())
         return self
 
@@ -538,7 +540,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     def __del__(self, _warn: object = warnings.warn) -> None:
         if "_life" not in vars(self) or self._asynchronous:  # its constructor failed, or its loop belongs to the user
             return
-        if self.status == Status.closed or self._session.inherited or sys.is_finalizing():
+        if self._life.status == Status.closed or self._session.inherited or sys.is_finalizing():
             return
         with suppress(RuntimeError, TimeoutError):
             if not self.asynchronous:

@@ -27,13 +27,22 @@ if TYPE_CHECKING:
 
 
 class ClusterStatus(enum.IntEnum):
-    """Position in a cluster's life, in five words."""
+    """Position in a cluster's life, in five words. It equals its text: ``report.status == "running"``."""
 
     PENDING = 1
     RUNNING = 2
     STOPPING = 3
     STOPPED = 4
     FAILED = 5
+
+    def __eq__(self, other: object) -> bool:
+        return self.name.lower() == other.lower() if isinstance(other, str) else int(self) == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(int(self))
 
     @classmethod
     def from_name(cls, name: str | ClusterStatus) -> ClusterStatus:

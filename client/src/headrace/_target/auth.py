@@ -125,6 +125,11 @@ class JupyterHubAuth(TokenAuth):
             )
         super().__init__(token=token, method="jupyterhub")
 
+    @property
+    def api_token(self) -> str | None:
+        """The token."""
+        return self.token
+
 
 _BY_NAME: Mapping[str, type[GatewayAuth]] = {"basic": BasicAuth, "token": TokenAuth, "jupyterhub": JupyterHubAuth}
 # Configuration that was written for dask-gateway names its classes.
