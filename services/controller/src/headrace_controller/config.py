@@ -176,7 +176,7 @@ class Settings(ServiceSettings):
     idle_timeout_seconds: float = Field(
         default=0,
         ge=0,
-        description="Seconds after which a cluster without tasks is stopped, unless a client has futures. 0 means never.",
+        description="Seconds after which a cluster without tasks is stopped, unless a client has futures. 0: never.",
     )
     retention_seconds: float = Field(
         default=86400, ge=0, description="Seconds for which the record and the logs of an ended cluster are kept."
