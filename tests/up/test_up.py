@@ -7,19 +7,23 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Client
 from tests.up.processes import find, running
 
 from headrace import Gateway
 from headrace_chassis import procfs
+from headrace_up.credentials import ensure_server_certificate
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -74,8 +78,13 @@ class RealUp:
             cluster.scale(workers)
             return cluster.name
 
-    def compute(self, cluster: str) -> int:
+    @contextmanager
+    def client(self, cluster: str) -> Generator[Client]:
         with self.gateway() as gateway, gateway.connect(cluster) as connected, connected.get_client() as client:
+            yield client
+
+    def compute(self, cluster: str) -> int:
+        with self.client(cluster) as client:
             return client.submit(sum, range(101)).result(timeout=60)
 
     def stop(self) -> None:
@@ -192,6 +201,45 @@ def test_after_a_kill_of_up_itself_the_next_one_adopts_the_clusters(start: Start
     assert second.compute(cluster) == 5050
     second.stop()
     assert not running(data)
+
+
+def test_no_future_is_lost_when_auth_dies_often_all_is_killed_and_the_store_is_damaged(start: Start, data: Path):
+    first = start()
+    cluster = first.create()
+    with first.client(cluster) as client:
+        client.publish_dataset(kept=client.submit(sum, range(101)))
+    killed: set[int] = set()
+    while len(killed) < 5:
+        for pid in {pid for pid, line in running(data).items() if "headrace auth" in line} - killed:
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+    first.prints("auth was killed by SIGKILL, 4 times in a row; clusters compute on")
+    first.prints("auth is back")
+
+    port = json.loads((data / "gateway.json").read_text())["address"].rpartition(":")[2]
+    first.process.kill()
+    first.process.wait()
+    start("--port", port).process.kill()
+    wait_until(lambda: not any("valkey-server" in line for line in running(data).values()), within=60)
+    with next((data / "valkey" / "appendonlydir").glob("*.incr.aof")).open("ab") as file:
+        file.write(os.urandom(3000))
+    last = start("--port", port)
+    last.prints("the end of the store's file was damaged and has been cut off")
+    with last.client(cluster) as client:
+        kept: Any = client.get_dataset("kept")
+        assert kept.result(timeout=60) == 5050
+        assert client.submit(sum, range(11)).result(timeout=60) == 55
+    last.stop()
+    assert not running(data)
+
+
+def test_the_port_serves_a_certificate_that_was_renewed_while_it_runs(start: Start, data: Path):
+    up = start()
+    port = int(json.loads((data / "gateway.json").read_text())["address"].rpartition(":")[2])
+    before = ssl.get_server_certificate(("127.0.0.1", port))
+    ensure_server_certificate(data / "tls", datetime.now(UTC) + timedelta(days=700))
+    wait_until(lambda: ssl.get_server_certificate(("127.0.0.1", port)) != before, within=60)
+    up.create(workers=0)
 
 
 def test_services_are_forked_from_a_process_that_has_one_thread(start: Start, data: Path):
