@@ -82,11 +82,11 @@ class RunningAuth:
         request = pb.CreateDashboardLinkRequest(name=f"clusters/{cluster}", page=page)
         return (await self.stub.CreateDashboardLink(request, metadata=caller)).path
 
-    async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+    async def ask(self, path: str, method: str = "GET", host: str = "headrace.example", **headers: str) -> Answer:
         """Asks as Envoy does."""
         request = cast("Any", external_auth_pb2).CheckRequest()
         http = request.attributes.request.http
-        http.method, http.path, http.host = method, path, "headrace.example"
+        http.method, http.path, http.host = method, path, host
         for name, value in headers.items():
             http.headers[name.replace("_", "-")] = value
         return _answer(await external_auth_pb2_grpc.AuthorizationStub(self.authz_channel).Check(request, timeout=30))

@@ -10,10 +10,24 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
+WIDENING = {
+    "set-cookie": "of=the-tenant",
+    "service-worker-allowed": "/",
+    "clear-site-data": '"*"',
+    "access-control-allow-origin": "*",
+    "access-control-allow-credentials": "true",
+    "strict-transport-security": "max-age=1",
+    "www-authenticate": "Basic",
+    "refresh": "0; url=/",
+    "content-security-policy": "sandbox allow-same-origin allow-scripts",
+    "referrer-policy": "unsafe-url",
+}
+
 
 class _Page(RequestHandler):
     def get(self) -> None:
-        self.set_header("set-cookie", "of=the-tenant")
+        for name, value in WIDENING.items():
+            self.set_header(name, value)
         headers = {name.lower(): value for name, value in self.request.headers.get_all()}
         self.write(json.dumps({"uri": self.request.uri, "server": self.settings["address"], "headers": headers}))
 

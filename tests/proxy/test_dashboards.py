@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from tests.fake_routes import FakeRoutes
 from tests.proxy.browser import TOKEN, Browser, asked
 from tests.proxy.fake_authz import FakeAuthz
-from tests.proxy.fake_dashboard import FakeDashboard
+from tests.proxy.fake_dashboard import WIDENING, FakeDashboard
+from tests.proxy.running_proxy import RunningProxy
 
 UPGRADE = {
     "connection": "upgrade",
@@ -17,6 +19,8 @@ UPGRADE = {
 async def test_a_dashboard_is_served_below_its_prefix(browser: Browser, dashboard: FakeDashboard) -> None:
     assert asked(await browser.get("/clusters/ca1/status?x=1&y=a%2Fb")).uri == "/status?x=1&y=a%2Fb"
     assert asked(await browser.get("/clusters/ca1/")).uri == "/"
+    assert asked(await browser.get("/clusters/ca1/~a.b-c_d/static/js/x.js")).uri == "/static/js/x.js"
+    assert asked(await browser.get("/clusters/ca1/x/~y/z")).uri == "/x/~y/z"
 
 
 async def test_a_dashboard_without_its_last_slash_is_found(browser: Browser, dashboard: FakeDashboard) -> None:
@@ -65,8 +69,9 @@ async def test_nobody_outside_chooses_the_destination(
 
 
 async def test_what_proves_the_user_stays_at_the_gateway(browser: Browser, dashboard: FakeDashboard) -> None:
-    response = await browser.get("/clusters/ca1/status", TOKEN | {"cookie": "headrace_session=secret"})
-    assert not {"authorization", "cookie"} & set(asked(response).headers)
+    sent = {"cookie": "headrace_session=secret", "origin": "null", "referer": "https://x/clusters/ca1/~secret/status"}
+    response = await browser.get("/clusters/ca1/status", TOKEN | sent)
+    assert not {"authorization", *sent} & set(asked(response).headers)
     assert response.headers.get_list("set-cookie") == ["headrace_session=secret"]
 
 
@@ -88,3 +93,31 @@ async def test_other_paths_answer_with_what_is_served_here(browser: Browser, das
         response = await browser.get(path)
         assert response.code == 404, path
         assert b"This is a headrace gateway" in response.body
+
+
+async def test_pages_are_sandboxed_and_cannot_widen_what_they_may_do(
+    browser: Browser, dashboard: FakeDashboard
+) -> None:
+    headers = (await browser.get("/clusters/ca1/status")).headers
+    (policy,) = headers.get_list("content-security-policy")
+    assert policy.endswith("; frame-ancestors 'self'")
+    assert "sandbox allow-scripts" in policy
+    assert "allow-same-origin" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers.get_list("referrer-policy") == ["no-referrer"]
+    kept = {"content-security-policy", "referrer-policy", "set-cookie"}  # the cookie is auth's: see above
+    assert not (set(WIDENING) - kept) & {name.lower() for name in headers}
+
+
+async def test_a_host_of_ones_own_needs_no_sandbox_and_serves_dashboards_only(
+    idle_proxy: RunningProxy, controller: FakeRoutes, dashboard: FakeDashboard, browser_of: Browser
+) -> None:
+    await idle_proxy.start(dashboard_domain="dash.example", dashboard_frame_ancestors="'self' https://hub.example")
+    for host in ("ca1.dash.example", "ca1.dash.example:8790"):
+        response = await browser_of.get("/clusters/ca1/status", TOKEN | {"host": host})
+        assert asked(response).uri == "/status"
+        assert response.headers["content-security-policy"] == "frame-ancestors 'self' https://hub.example"
+        assert "service-worker-allowed" not in response.headers
+        assert (await browser_of.get("/other", TOKEN | {"host": host})).code == 404
+    response = await browser_of.get("/clusters/ca1/status")
+    assert response.headers["content-security-policy"].startswith("sandbox ")

@@ -13,6 +13,7 @@ from tests.proxy.running_proxy import RunningProxy
 
 from headrace import errors
 from headrace._wire.status import from_rpc_error
+from headrace_chassis.tls.certificates import Authority
 
 Services = dict[str, FakeServices]
 Eventually = Callable[..., Awaitable[None]]
@@ -126,3 +127,35 @@ async def _unary(channel: grpc.aio.Channel, method: str, request: bytes) -> byte
 
 def _answers(call: grpc.aio.UnaryStreamCall[bytes, bytes]) -> AsyncIterator[bytes]:
     return aiter(call)
+
+
+@pytest.mark.parametrize("kib", [20, 50, 59, 61, 64])
+async def test_headers_that_are_too_long_end_one_call_only(
+    channel: grpc.aio.Channel, services: Services, kib: int
+) -> None:
+    watch = channel.stream_stream(CLUSTERS + "EchoStream")()
+    await watch.write(b"1")
+    assert await watch.read() == b"1"
+    with pytest.raises(grpc.aio.AioRpcError):
+        await channel.unary_unary(CLUSTERS + "Echo")(b"", metadata=[("authorization", "x" * (kib << 10))], timeout=20)
+    await watch.write(b"2")
+    assert await watch.read() == b"2"
+    watch.cancel()
+
+
+async def test_longer_ones_end_the_connection_of_who_sent_them(
+    channel: grpc.aio.Channel, services: Services, proxy: RunningProxy, authority: Authority
+) -> None:
+    watch = channel.stream_stream(CLUSTERS + "EchoStream")()
+    await watch.write(b"1")
+    assert await watch.read() == b"1"
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    credentials = grpc.ssl_channel_credentials(authority.cert_pem)
+    async with grpc.aio.secure_channel(proxy.public, credentials, options=options) as other:
+        for _ in range(5):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await other.unary_unary(CLUSTERS + "Echo")(b"", metadata=[("x", "x" * (200 << 10))], timeout=20)
+        assert await other.unary_unary(CLUSTERS + "Echo")(b"3", timeout=20, wait_for_ready=True) == b"3"
+    await watch.write(b"2")
+    assert await watch.read() == b"2"
+    watch.cancel()

@@ -51,3 +51,36 @@ async def test_a_large_error_arrives_and_leaves_the_streams_of_others_alone(
         watch.cancel()
     finally:
         await service.stop()
+
+
+async def test_headers_of_a_service_beyond_its_bound_leave_the_connection_as_well(
+    proxy: RunningProxy, channel: grpc.aio.Channel, settings: dict[str, str]
+) -> None:
+    service = Shouting(settings["controller_target"])
+    await service.start()
+    try:
+        watch = channel.stream_stream(CLUSTERS + "EchoStream")()
+        for n in range(5):
+            await watch.write(b"%d" % n)
+            assert await watch.read() == b"%d" % n
+            # The client refuses them, this call alone.
+            with pytest.raises(grpc.aio.AioRpcError, match="metadata size exceeds"):
+                await channel.unary_unary(CLUSTERS + "Shout")(b"", timeout=20)
+        watch.cancel()
+    finally:
+        await service.stop()
+
+
+class Shouting(FakeServices):
+    """Answers with 200 KiB of headers."""
+
+    @override
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        if handler_call_details.method.endswith("/Shout"):
+            return grpc.unary_unary_rpc_method_handler(_shout)
+        return super().service(handler_call_details)
+
+
+async def _shout(_: bytes, context: Context) -> bytes:
+    context.set_trailing_metadata([(f"fact-{n}", "x" * 20_000) for n in range(10)])
+    return b"done"

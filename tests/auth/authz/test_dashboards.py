@@ -17,9 +17,12 @@ from tests.fake_routes import FakeRoutes
 from headrace import errors
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth.config import AuthSettings
+from headrace_chassis.identity.dashboard_keys import DASHBOARD_KEY_HEADER, DashboardKeys
+from headrace_chassis.identity.seal import read_deployment_keys
 
 DESTINATION = "x-envoy-original-dst-host"
 COOKIE = "__Secure-headrace"
+UPGRADE = {"connection": "Upgrade", "upgrade": "websocket"}
 
 
 def header(caller: Metadata) -> str:
@@ -27,9 +30,15 @@ def header(caller: Metadata) -> str:
 
 
 async def opened(auth: RunningAuth, link: str) -> str:
-    """Opens a link as a browser does; returns its cookie."""
+    """Opens a link as a browser does; returns the page's path, with the session in it."""
     answer = await auth.ask(link)
     assert answer.status == 302
+    return answer.headers["location"]
+
+
+async def cookie_of(auth: RunningAuth, link: str) -> str:
+    """Opens a link as a browser does; returns the cookie."""
+    answer = await auth.ask(link)
     return next(iter(SimpleCookie(answer.headers["set-cookie"]).values())).OutputString().partition(";")[0]
 
 
@@ -38,44 +47,109 @@ async def test_auth_follows_routes_without_being_waited_for(known: FakeRoutes, s
     assert (subscription.reader, subscription.acknowledges) == (f"auth-{settings.replica}", False)
 
 
-async def test_a_link_becomes_a_cookie_and_the_cookie_opens_the_pages(
+async def test_a_link_becomes_a_session_in_the_path_of_the_pages(
     auth: RunningAuth, known: FakeRoutes, ann: Metadata
 ) -> None:
     link = await auth.link("c1", ann, "workers")
     assert re.fullmatch(r"/clusters/c1/workers\?link=[\w.-]+", link)
     answer = await auth.ask(link + "&theme=dark", accept="text/html")
     assert answer.status == 302
-    assert answer.headers["location"] == "/clusters/c1/workers?theme=dark"
+    location = answer.headers["location"]
+    assert re.fullmatch(r"/clusters/c1/~[\w.-]+/workers\?theme=dark", location)
+    page = await auth.ask(location)
+    assert (page.status, page.headers[DESTINATION]) == (200, "10.0.0.7:8787")
+    assert (await auth.ask(location.replace("workers", "static/js/bokeh.min.js"))).status == 200
+
+
+async def test_the_cookie_leads_back_to_the_session_and_opens_nothing_by_itself(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    answer = await auth.ask(await auth.link("c1", ann))
     attributes = answer.headers["set-cookie"].split("; ")[1:]
     assert attributes == ["Path=/clusters/c1", "Max-Age=43200", "HttpOnly", "Secure", "SameSite=Lax"]
-    page = await auth.ask("/clusters/c1/workers?theme=dark", cookie=await opened(auth, link))
-    assert (page.status, page.headers[DESTINATION]) == (200, "10.0.0.7:8787")
+    cookie = await cookie_of(auth, await auth.link("c1", ann))
+    typed = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    again = await auth.ask("/clusters/c1/tasks", cookie=f"theme=dark; {cookie}", **typed)
+    session = cookie.partition("=")[2]
+    assert (again.status, again.headers["location"]) == (302, f"/clusters/c1/~{session}/tasks")
+    for how in (
+        {"sec_fetch_mode": "cors", "sec_fetch_dest": "empty"},
+        {"sec_fetch_mode": "no-cors", "sec_fetch_dest": "script"},
+        {"sec_fetch_mode": "navigate", "sec_fetch_dest": "iframe"},
+        {"connection": "Upgrade", "upgrade": "websocket"},
+    ):
+        assert (await auth.ask("/clusters/c1/status", cookie=cookie, **how)).status == 401, how
+    assert (await auth.ask("/clusters/c1/status", "POST", cookie=cookie)).status == 401
 
 
-async def test_a_websocket_passes_with_the_cookie(auth: RunningAuth, known: FakeRoutes, ann: Metadata) -> None:
-    cookie = await opened(auth, await auth.link("c1", ann))
-    upgrade = {"connection": "Upgrade", "upgrade": "websocket"}
-    assert (await auth.ask("/clusters/c1/status/ws", cookie=cookie, **upgrade)).status == 200
-    assert (await auth.ask("/clusters/c1/status/ws", **upgrade)).status == 401
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("", 200),
+        ("null", 200),
+        ("https://headrace.example", 200),
+        ("https://evil.example", 403),
+        ("http://headrace.example", 403),
+        ("https://headrace.example:444", 403),
+        ("https://headrace.example.evil.example", 403),
+    ],
+)
+async def test_websockets_and_changes_come_from_the_pages_themselves(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata, origin: str, status: int
+) -> None:
+    page = await opened(auth, await auth.link("c1", ann))
+    headers = {"origin": origin} if origin else {}
+    assert (await auth.ask(page + "/ws", **UPGRADE, **headers)).status == status
+    assert (await auth.ask(page, "POST", **headers)).status == status
+    assert (await auth.ask(page, **headers)).status == 200
+
+
+async def test_any_sandbox_has_the_origin_null_so_it_needs_the_session_in_the_path(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    token = {"authorization": header(ann)}
+    assert (await auth.ask("/clusters/c1/status/ws", **UPGRADE, **token)).status == 200
+    assert (await auth.ask("/clusters/c1/status/ws", origin="null", **UPGRADE, **token)).status == 403
 
 
 async def test_a_websocket_with_a_link_passes_without_a_redirect(
     auth: RunningAuth, known: FakeRoutes, ann: Metadata
 ) -> None:
-    answer = await auth.ask(await auth.link("c1", ann, "status/ws"), connection="Upgrade", upgrade="websocket")
+    answer = await auth.ask(await auth.link("c1", ann, "status/ws"), **UPGRADE)
     assert (answer.status, answer.removed_parameters) == (200, ["link"])
 
 
-async def test_credentials_do_not_reach_the_dashboard_but_the_users_own_cookies_do(
-    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+async def test_a_dashboard_gets_its_key_and_no_credentials(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata, settings: AuthSettings
 ) -> None:
-    cookie = await opened(auth, await auth.link("c1", ann))
-    both = await auth.ask("/clusters/c1/status", cookie=f"theme=dark; {cookie}; lang=en")
-    assert both.headers["cookie"] == "theme=dark; lang=en"
-    assert both.removed == ["authorization"]
-    ours = await auth.ask("/clusters/c1/status", cookie=cookie)
-    assert "cookie" not in ours.headers
-    assert ours.removed == ["authorization", "cookie"]
+    page = await auth.ask(await opened(auth, await auth.link("c1", ann)), cookie="theme=dark")
+    assert page.removed == ["authorization", "cookie"]
+    keys = DashboardKeys(read_deployment_keys(settings.deployment_key_file), settings.deployment)
+    assert page.headers[DASHBOARD_KEY_HEADER] == keys.of("c1") != keys.of("c2")
+
+
+async def test_each_dashboard_has_a_host_of_its_own_where_there_is_a_domain(
+    settings: AuthSettings, routes: FakeRoutes, eventually: Eventually
+) -> None:
+    routes.send(route("c1", "ann"), route("c9", "ann"))
+    async with running_auth(settings.model_copy(update={"dashboard_domain": "dash.example"})) as auth:
+        ann = await auth.login("ann", "ann's")
+        await know(auth, routes, eventually)
+        answer = await auth.ask(await auth.link("c1", ann), host="headrace.example:8790")
+        base = "https://c1.dash.example:8790"
+        assert answer.headers["location"].startswith(f"{base}/clusters/c1/~")
+        path = answer.headers["location"].removeprefix(base)
+        for host, status in (
+            ("c1.dash.example:8790", 200),
+            ("C1.dash.example", 200),
+            ("c9.dash.example", 404),
+            ("x.c1.dash.example", 404),
+            ("headrace.example", 200),  # sandboxed there
+        ):
+            assert (await auth.ask(path, host=host)).status == status, host
+        origins = {"https://c1.dash.example": 200, "https://c9.dash.example": 403, "https://headrace.example": 403}
+        for origin, status in origins.items():
+            assert (await auth.ask(path, host="c1.dash.example", origin=origin, **UPGRADE)).status == status, origin
 
 
 async def test_the_destination_is_ours_whatever_the_client_sends(
@@ -134,13 +208,14 @@ async def test_a_browser_is_given_a_page_that_says_what_to_do(auth: RunningAuth,
     assert "<script>" not in answer.body
 
 
-async def test_a_link_or_cookie_is_good_for_its_cluster_only(
+async def test_a_link_or_session_is_good_for_its_cluster_only(
     auth: RunningAuth, known: FakeRoutes, ann: Metadata
 ) -> None:
     known.send(route("c9", "ann"))
     link = await auth.link("c1", ann)
-    cookie = await opened(auth, link)
+    page, cookie = await opened(auth, link), await cookie_of(auth, link)
     assert (await auth.ask(link.replace("/c1/", "/c9/"))).status in {403, 404}
+    assert (await auth.ask(page.replace("/c1/", "/c9/"))).status in {403, 404}
     assert (await auth.ask("/clusters/c9/status", cookie=cookie)).status in {403, 404}
 
 
@@ -149,6 +224,8 @@ async def test_neither_kind_of_token_is_taken_for_another(auth: RunningAuth, kno
     access = header(ann).removeprefix("Bearer ")
     assert (await auth.ask("/clusters/c1/status", authorization=f"Bearer {link}")).status == 401
     assert (await auth.ask("/clusters/c1/status", cookie=f"{COOKIE}={link}")).status == 401
+    for token in (link, access, "x"):
+        assert (await auth.ask(f"/clusters/c1/~{token}/status")).status == 401
     assert (await auth.ask(f"/clusters/c1/status?link={access}")).status == 401
     metadata = (("authorization", f"Bearer {link}"),)
     assert isinstance(await failure(auth.stub.WhoAmI(pb.WhoAmIRequest(), metadata=metadata)), errors.TokenInvalid)
@@ -157,9 +234,9 @@ async def test_neither_kind_of_token_is_taken_for_another(auth: RunningAuth, kno
 async def test_an_old_link_opened_again_does_with_the_cookie(
     auth: RunningAuth, known: FakeRoutes, ann: Metadata
 ) -> None:
-    cookie = await opened(auth, await auth.link("c1", ann))
+    cookie = await cookie_of(auth, await auth.link("c1", ann))
     answer = await auth.ask("/clusters/c1/status?link=no.longer.good", cookie=cookie)
-    assert (answer.status, answer.headers["location"]) == (302, "/clusters/c1/status")
+    assert (answer.status, answer.headers["location"]) == (302, f"/clusters/c1/~{cookie.partition('=')[2]}/status")
 
 
 @pytest.mark.parametrize(

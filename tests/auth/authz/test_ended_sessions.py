@@ -38,8 +38,8 @@ async def test_sessions_and_links_from_before_are_refused_and_new_ones_open(
     auth: RunningAuth, known: FakeRoutes, ann: Metadata, root: Metadata, eventually: Eventually, by: str
 ) -> None:
     link = await auth.link("c1", ann)
-    cookie = await opened(auth, link)
-    assert (await auth.ask(PAGE, cookie=cookie)).status in {200, 302}
+    page = await opened(auth, link)
+    assert (await auth.ask(page)).status in {200, 302}
     match by:
         case "ann":
             await end_sessions(auth, ann)
@@ -47,7 +47,7 @@ async def test_sessions_and_links_from_before_are_refused_and_new_ones_open(
             await end_sessions(auth, root, "users/ann")
         case _:
             await revoke(auth, ann, (await create(auth, ann)).api_token.name)
-    answer = await auth.ask(PAGE, cookie=cookie)
+    answer = await auth.ask(page)
     assert (answer.status, "the sessions of this user were ended" in answer.body) == (401, True)
     assert (await auth.ask(link)).status == 401
 

@@ -49,7 +49,7 @@ async def test_a_share_that_lets_connect_opens_the_dashboard(
     await know(auth, known, eventually)
     assert await status(auth, ann) == code
     if code == 200:
-        assert (await auth.ask(PAGE, cookie=await opened(auth, await auth.link("c2", ann)))).status == 200
+        assert (await auth.ask(await opened(auth, await auth.link("c2", ann)))).status == 200
     else:
         assert isinstance(await failure(auth.link("c2", ann)), errors.ClusterNotFound)
 
@@ -59,10 +59,10 @@ async def test_a_session_ends_with_the_share(
 ) -> None:
     known.send(route("c2", "bob", shares=(share("users/ann"),)))
     await know(auth, known, eventually)
-    cookie = await opened(auth, await auth.link("c2", ann))
+    page = await opened(auth, await auth.link("c2", ann))
     known.send(route("c2", "bob"))
     await know(auth, known, eventually)
-    assert (await auth.ask(PAGE, cookie=cookie)).status == 403
+    assert (await auth.ask(page)).status == 403
 
 
 @pytest.mark.usefixtures("uncached")
@@ -72,10 +72,10 @@ async def test_a_session_by_a_group_ends_when_the_user_leaves_the_group(
     async with running_auth(settings) as auth:
         routes.send(route("c2", "bob", shares=(share("groups/astro"),)))
         await know(auth, routes, eventually)
-        cookie = await opened(auth, await auth.link("c2", await auth.login("ann", "ann's")))
-        assert (await auth.ask(PAGE, cookie=cookie)).status == 200
+        page = await opened(auth, await auth.link("c2", await auth.login("ann", "ann's")))
+        assert (await auth.ask(page)).status == 200
         change_user(settings, "ann", groups=())
-        assert (await auth.ask(PAGE, cookie=cookie)).status == 403
+        assert (await auth.ask(page)).status == 403
 
 
 @pytest.mark.usefixtures("uncached")
@@ -85,25 +85,25 @@ async def test_a_link_carries_no_roles_an_admins_session_ends_with_the_role(
     async with running_auth(settings) as auth:
         routes.send(route("c2", "bob"))
         await know(auth, routes, eventually)
-        cookie = await opened(auth, await auth.link("c2", await auth.login("root", "root's")))
-        assert (await auth.ask(PAGE, cookie=cookie)).status == 200
+        page = await opened(auth, await auth.link("c2", await auth.login("root", "root's")))
+        assert (await auth.ask(page)).status == 200
         change_user(settings, "root", roles=("user",))
-        assert (await auth.ask(PAGE, cookie=cookie)).status == 403
+        assert (await auth.ask(page)).status == 403
         change_user(settings, "root", gone=True)
-        assert (await auth.ask(PAGE, cookie=cookie)).status == 401
+        assert (await auth.ask(page)).status == 401
 
 
 async def test_the_owners_session_needs_no_look_up(
     settings: AuthSettings, auth: RunningAuth, known: FakeRoutes, bob: Metadata
 ) -> None:
-    cookie = await opened(auth, await auth.link("c2", bob))
+    page = await opened(auth, await auth.link("c2", bob))
     change_user(settings, "bob", gone=True)
-    assert (await auth.ask(PAGE, cookie=cookie)).status == 200
+    assert (await auth.ask(page)).status == 200
 
 
 async def test_what_was_looked_up_is_kept_briefly(
     settings: AuthSettings, auth: RunningAuth, known: FakeRoutes, root: Metadata
 ) -> None:
-    cookie = await opened(auth, await auth.link("c2", root))
+    page = await opened(auth, await auth.link("c2", root))
     change_user(settings, "root", roles=("user",))
-    assert (await auth.ask(PAGE, cookie=cookie)).status == 200
+    assert (await auth.ask(page)).status == 200

@@ -17,6 +17,7 @@ from headrace.errors import ClusterEnded, StoreUnavailable, WorkerNotFound
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.caller import AgentCaller
+from headrace_chassis.identity.dashboard_keys import DashboardKeys
 from headrace_chassis.identity.seal import Seal
 from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.launch_claims import LaunchClaims
@@ -55,6 +56,7 @@ async def enrol(
         backend or FakeBackend(FakeMachine()),
         cast("LaunchClaims", None),  # credentials claim nothing
         AgentTokens([bytes(32)], "test"),
+        DashboardKeys([bytes(32)], "test"),
         credential_seconds=60,
         sni_suffix="clusters.test",
         adaptive_interval_seconds=2.0,
@@ -67,6 +69,7 @@ async def test_a_scheduler_receives_what_all_processes_need() -> None:
     response = await enrol(CLUSTER, SCHEDULER, idle_timeout=90)
     assert (response.listen_host, response.dashboard_prefix) == ("127.0.0.1", "/clusters/c1")
     assert response.adaptive_interval_seconds == 2.0
+    assert response.dashboard_key == DashboardKeys([bytes(32)], "test").of("c1")
     assert dict(response.environment) == {"A": "b"}
     assert response.worker_threads == 0
     assert MessageToDict(response.dask_config) == {
@@ -77,6 +80,7 @@ async def test_a_scheduler_receives_what_all_processes_need() -> None:
 async def test_a_worker_receives_the_shape_of_its_group() -> None:
     response = await enrol(CLUSTER, WORKER)
     assert response.scheduler_address == SCHEDULER_ADDRESS
+    assert response.dashboard_key == ""
     assert (response.worker_threads, response.worker_memory_bytes, response.worker_lifetime_seconds) == (3, 2**30, 60)
     assert dict(response.worker_resources) == {"GPU": 1.0}
     assert dict(response.environment) == {"A": "c"}

@@ -11,6 +11,7 @@ needs two corrections only: the redirect from "/" is absolute in Dask, and is ma
 
 from __future__ import annotations
 
+import hmac
 import logging
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +19,8 @@ from distributed.http.scheduler import info
 from tornado import web
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bokeh.server.tornado import BokehTornado
     from distributed import Scheduler
     from distributed.http.routing import RoutingApplication
@@ -25,6 +28,41 @@ if TYPE_CHECKING:
     from tornado.web import _HandlerDelegate  # pyright: ignore[reportPrivateUsage]
 
 logger = logging.getLogger("headrace.agent")
+
+KEY_HEADER = "x-headrace-dashboard-key"
+
+
+def protect(scheduler: Scheduler, key: str) -> None:
+    """Lets a scheduler's HTTP server answer only requests that carry its key, which the gateway adds.
+
+    The server listens on a port that other users of its machine reach. Key and header may name several, separated by
+    commas; one in common is enough. A controller of an older release sends none: then there is nothing to demand.
+    """
+    if not key:
+        return
+    keys = [each.encode() for each in key.split(",")]
+    application: RoutingApplication = scheduler.http_application
+    find_handler: Callable[..., _HandlerDelegate] = application.find_handler
+
+    def find(request: HTTPServerRequest, **kwargs: object) -> _HandlerDelegate:
+        given = request.headers.get(KEY_HEADER, "").encode().split(b",")
+        if any(hmac.compare_digest(one, other) for one in given for other in keys):
+            del request.headers[KEY_HEADER]  # no page may show it
+            return find_handler(request, **kwargs)
+        return application.get_handler_delegate(request, _Refusal)
+
+    application.find_handler = find
+
+
+class _Refusal(web.RequestHandler):
+    """Answers any request."""
+
+    def prepare(self) -> None:
+        self.set_status(403)
+        self.set_header("content-type", "text/plain; charset=utf-8")
+        self.finish(
+            "This dashboard is opened through the gateway: use the link of the cluster (`headrace clusters open`).\n"
+        )
 
 
 def connect(scheduler: Scheduler) -> None:

@@ -16,6 +16,7 @@ from headrace_auth.api_tokens import ApiTokens
 from headrace_auth.authenticators.registry import create_realms
 from headrace_auth.authz.credentials import Credentials
 from headrace_auth.authz.dashboard_links import DashboardLinks
+from headrace_auth.authz.dashboard_origins import DashboardOrigins
 from headrace_auth.authz.decision import Authorizer
 from headrace_auth.authz.link_users import LinkUsers
 from headrace_auth.authz.route_table import RouteTable
@@ -29,6 +30,7 @@ from headrace_auth.service import AuthServicer
 from headrace_auth.signer import Signer
 from headrace_auth.signing_keys import SigningKeys
 from headrace_auth.throttle import Throttle
+from headrace_chassis.identity.dashboard_keys import DashboardKeys
 from headrace_chassis.identity.seal import Seal, derive, read_deployment_keys
 from headrace_chassis.identity.tokens import KeySource, TokenVerifier
 from headrace_chassis.redis.connection import connect, ping
@@ -54,7 +56,15 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
     api_tokens = ApiTokens(ApiTokenStore(redis, prefix), _secrets(settings), realms, ended)
 
     routes, link_users = RouteTable(settings.destinations), LinkUsers(realms)
-    authorizer = Authorizer(signer, routes, Credentials(signer, api_tokens, ended), link_users, settings.session_seconds)
+    authorizer = Authorizer(
+        signer=signer,
+        routes=routes,
+        credentials=Credentials(signer, api_tokens, ended),
+        link_users=link_users,
+        keys=DashboardKeys(read_deployment_keys(settings.deployment_key_file), settings.deployment),
+        origins=DashboardOrigins(settings.dashboard_domain),
+        session_seconds=settings.session_seconds,
+    )
     servicer = AuthServicer(
         login=Login(realms, api_tokens, Throttle(redis, prefix), LoginQueue()),
         signer=signer,

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from headrace_auth.authenticators.base import AuthenticatorSettings
 from headrace_auth.authenticators.registry import read_settings
+from headrace_chassis.addresses import OPTIONAL_DNS_NAME
 from headrace_chassis.destinations import Destination, Destinations
 from headrace_chassis.settings import OptionalAddress, ServiceSettings
 
@@ -52,6 +53,13 @@ class AuthSettings(ServiceSettings):
         default=(),
         description="Where dashboards may be, whatever agents report; the proxy's setting of this name explains it, "
         "and needs the same value.",
+    )
+    dashboard_domain: str = Field(
+        default="",
+        pattern=OPTIONAL_DNS_NAME,
+        max_length=180,
+        description="Domain at which each dashboard has a host name of its own, <cluster id>.<dashboard_domain>; the "
+        "proxy's setting of this name explains it, and needs the same value.",
     )
 
     @property

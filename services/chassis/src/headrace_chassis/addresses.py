@@ -8,6 +8,10 @@ from pathlib import Path
 # sun_path has 108 bytes on Linux and 104 on macOS, including a zero at the end.
 UNIX_PATH_BYTES = 100
 
+DNS_LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+DNS_NAME = rf"^{DNS_LABEL}(\.{DNS_LABEL})*$"
+OPTIONAL_DNS_NAME = rf"{DNS_NAME}|^$"
+
 
 def unix_path(address: str) -> Path | None:
     """Return the path of a ``unix:`` address, None for any other."""

@@ -11,6 +11,7 @@ from secrets import token_hex
 from redis.asyncio import Redis
 
 from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.dashboard_keys import DashboardKeys
 from headrace_chassis.identity.seal import Seal, read_deployment_keys
 from headrace_chassis.redis.keys import Prefix
 from headrace_chassis.redis.leases import ShardLeases
@@ -296,6 +297,7 @@ class Parts:
             self.backend,
             LaunchClaims(self.store.enrolments, self.agent_events, token_seconds=self.settings.agent_token_seconds),
             self.agent_tokens,
+            DashboardKeys(self.deployment_keys, self.settings.deployment),
             credential_seconds=self.settings.authority_seconds,
             sni_suffix=self.settings.sni_suffix,
             adaptive_interval_seconds=self.settings.adaptive_interval_seconds,

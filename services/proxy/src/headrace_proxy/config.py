@@ -8,11 +8,9 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from headrace_chassis.addresses import is_loopback, unix_path
+from headrace_chassis.addresses import DNS_LABEL, DNS_NAME, OPTIONAL_DNS_NAME, is_loopback, unix_path
 from headrace_chassis.destinations import Destination, Destinations
 from headrace_chassis.settings import Address, ServiceSettings
-
-DNS_LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 
 
 def _check_network(address: str) -> str:
@@ -76,11 +74,27 @@ class Settings(ServiceSettings):
     public_key_file: AbsolutePath = Field(description="Its private key, PEM, in the same directory.")
     sni_suffix: str = Field(
         default="clusters.headrace.internal",
-        pattern=rf"^{DNS_LABEL}(\.{DNS_LABEL})*$",
+        pattern=DNS_NAME,
         max_length=180,
         description="The TLS server name of a cluster is <cluster id>.<sni_suffix>.",
     )
 
+    dashboard_domain: str = Field(
+        default="",
+        pattern=OPTIONAL_DNS_NAME,
+        max_length=180,
+        description="Domain at which each dashboard has a host name of its own, <cluster id>.<dashboard_domain>, and "
+        "so an origin of its own in browsers. Its names must lead to the public port, whose certificate must be valid "
+        "for them (a wildcard). Empty: dashboards are sandboxed pages of the gateway's host. auth needs the same "
+        "value.",
+    )
+    dashboard_frame_ancestors: str = Field(
+        default="'self'",
+        pattern=r"^[A-Za-z0-9 .:/*'-]+$",
+        max_length=1000,
+        description="Whose pages may show dashboards in frames, as Content-Security-Policy's frame-ancestors says it, "
+        "such as \"'self' https://hub.example\".",
+    )
     allowed_destinations: tuple[Destination, ...] = Field(
         default=(),
         description="Where routes may lead, whatever agents report: list of network and ports. Empty: everywhere but "

@@ -15,6 +15,7 @@ from google.rpc import code_pb2, status_pb2
 
 from headrace_auth.authz.decision import Allow, Decision, Redirect, Refuse
 from headrace_auth.authz.request import COOKIE, LINK_PARAMETER, DashboardRequest
+from headrace_chassis.identity.dashboard_keys import DASHBOARD_KEY_HEADER
 
 _auth, _base, _http_status = cast("Any", external_auth_pb2), cast("Any", base_pb2), cast("Any", http_status_pb2)
 
@@ -40,17 +41,12 @@ def answer(decision: Decision, request: DashboardRequest, session_seconds: int) 
 
 def _allowed(decision: Allow, request: DashboardRequest) -> Any:  # a CheckResponse
     # Overwrites what the client may have sent: only this service says where a request goes.
-    headers = {DESTINATION_HEADER: decision.address}
-    remove = ["authorization"]
-    if request.session and request.other_cookies:
-        headers["cookie"] = request.other_cookies
-    elif request.session:
-        remove.append("cookie")
+    headers = {DESTINATION_HEADER: decision.address, DASHBOARD_KEY_HEADER: decision.key}
     return _auth.CheckResponse(
         status=status_pb2.Status(code=code_pb2.OK),
         ok_response=_auth.OkHttpResponse(
             headers=_headers(headers),
-            headers_to_remove=remove,
+            headers_to_remove=["authorization", "cookie"],
             query_parameters_to_remove=[LINK_PARAMETER] if request.link else [],
         ),
     )

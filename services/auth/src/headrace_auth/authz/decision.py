@@ -10,26 +10,29 @@ from headrace.access import Access, may
 from headrace.errors import HeadraceError, StoreUnavailable, TokenExpired, Unauthenticated
 from headrace.v1.enums import Right
 from headrace_auth.authz.credentials import Credentials
+from headrace_auth.authz.dashboard_origins import DashboardOrigins
 from headrace_auth.authz.link_users import LinkUsers
 from headrace_auth.authz.request import DashboardRequest
 from headrace_auth.authz.route_table import RouteTable
 from headrace_auth.signer import LINK, SESSION, DashboardGrant, Signer
 from headrace_chassis.identity.caller import Caller
+from headrace_chassis.identity.dashboard_keys import DashboardKeys
 
 NEW_LINK = "Get a new link from cluster.dashboard_link (or `headrace clusters open`) and open that."
 
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """The request passes, to this ip:port."""
+    """The request passes, to this ip:port, with what the dashboard demands."""
 
     address: str
+    key: str
     status = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """The browser repeats the request without the link, with a session."""
+    """The browser repeats the request with a session in its path, and keeps the session for the next time."""
 
     location: str
     session: str
@@ -50,6 +53,14 @@ Decision = Allow | Redirect | Refuse
 
 
 @dataclass(frozen=True, slots=True)
+class _Signed:
+    """What a link or a session grants; `session` is the session itself, "" for a link."""
+
+    grant: DashboardGrant
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Authorizer:
     """Decides from memory; API tokens, groups and roles are looked up in bounded time."""
 
@@ -57,12 +68,16 @@ class Authorizer:
     routes: RouteTable
     credentials: Credentials
     link_users: LinkUsers
+    keys: DashboardKeys
+    origins: DashboardOrigins
     session_seconds: int
     clock: Callable[[], float] = time.time
 
     async def decide(self, request: DashboardRequest) -> Decision:
-        if not request.cluster:
+        if not request.cluster or not self.origins.is_for(request.host, request.cluster):
             return Refuse(404, "No such page", "Dashboards are at /clusters/<cluster>/.")
+        if request.comes_from_elsewhere:
+            return Refuse(403, "No access", "A page of another site opened this.")
         try:
             credential = await self._credential(request)
             if credential is None:
@@ -75,25 +90,22 @@ class Authorizer:
         except HeadraceError as error:
             return Refuse(401, "Not signed in", f"{error.message}. {NEW_LINK}")
 
-    async def _credential(self, request: DashboardRequest) -> DashboardGrant | Caller | None:
+    async def _credential(self, request: DashboardRequest) -> _Signed | Caller | None:
+        cookie = request.cookie if request.is_navigation else ""
         if request.link:
-            return await self._grant_of_link(request)
-        if request.bearer:
+            try:
+                return _Signed(await self.credentials.dashboard_token(request.link, LINK))
+            except Unauthenticated:
+                # An old link may be opened again, as from a bookmark, in a browser that is still signed in.
+                if not cookie:
+                    raise
+        elif request.bearer:
             return await self.credentials.bearer(request.bearer)
-        if request.session:
-            return await self.credentials.dashboard_token(request.session, SESSION)
+        if session := request.session or cookie:
+            return _Signed(await self.credentials.dashboard_token(session, SESSION), session)
         return None
 
-    async def _grant_of_link(self, request: DashboardRequest) -> DashboardGrant:
-        try:
-            return await self.credentials.dashboard_token(request.link, LINK)
-        except Unauthenticated:
-            if not request.session:
-                raise
-        # An old link that is opened again, as from a bookmark, in a browser that is still signed in.
-        return await self.credentials.dashboard_token(request.session, SESSION)
-
-    async def _answer(self, request: DashboardRequest, credential: DashboardGrant | Caller) -> Decision:
+    async def _answer(self, request: DashboardRequest, credential: _Signed | Caller) -> Decision:
         if not self.routes.is_known:
             return Refuse(503, "Please try again", "headrace has just started and does not know all clusters yet.")
         if (route := self.routes.get(request.cluster)) is None:
@@ -106,14 +118,20 @@ class Authorizer:
             return Refuse(
                 503, "No dashboard", "This cluster has no dashboard, or it is still starting: try again in a moment."
             )
-        if isinstance(credential, DashboardGrant) and request.link and not request.is_upgrade:
-            session, _ = self.signer.dashboard_token(SESSION, credential, self.session_seconds)
-            return Redirect(request.target_without_link, session, request.cluster)
-        return Allow(route.dashboard_address)
+        if isinstance(credential, _Signed) and not request.session and not request.is_upgrade:
+            return self._redirect(request, credential)
+        return Allow(route.dashboard_address, self.keys.of(request.cluster))
 
-    async def _may_connect(
-        self, request: DashboardRequest, credential: DashboardGrant | Caller, access: Access
-    ) -> bool:
+    def _redirect(self, request: DashboardRequest, signed: _Signed) -> Redirect:
+        session = signed.session
+        if not session:
+            session, _ = self.signer.dashboard_token(SESSION, signed.grant, self.session_seconds)
+        base = self.origins.base(request.host, request.cluster)
+        path = f"/clusters/{request.cluster}/~{session}{request.page or '/'}{request.query_without_link}"
+        return Redirect(f"{base}{path}", session, request.cluster)
+
+    async def _may_connect(self, request: DashboardRequest, credential: _Signed | Caller, access: Access) -> bool:
         if isinstance(credential, Caller):
             return may(credential, Right.CLUSTER_CONNECT, access, now=self.clock())
-        return credential.cluster == request.cluster and await self.link_users.may_connect(credential.user, access)
+        grant = credential.grant
+        return grant.cluster == request.cluster and await self.link_users.may_connect(grant.user, access)

@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, unquote, urlencode
 # Browsers accept and send cookies of this prefix over HTTPS only.
 COOKIE = "__Secure-headrace"
 LINK_PARAMETER = "link"
-_PATH = re.compile(r"/clusters/([a-z0-9][a-z0-9-]{0,62})(?:/.*)?")
+_PATH = re.compile(r"/clusters/([a-z0-9][a-z0-9-]{0,62})(?:/~([\w.-]+)(?=/))?(/.*)?")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,10 @@ class DashboardRequest:
     ----------
     cluster
         Id of the cluster; "" if the path is no dashboard's, or can be read in two ways.
-    path
-        Path without query.
+    session
+        Session in the path, ``/clusters/<cluster>/~<session>/...``; "" if there is none.
+    page
+        Path below the dashboard, with its first slash.
     query
         Query without "?".
     headers
@@ -30,17 +33,19 @@ class DashboardRequest:
     """
 
     cluster: str
+    session: str
+    page: str
     method: str
-    path: str
+    host: str
     query: str
     headers: Mapping[str, str]
 
     @classmethod
-    def parse(cls, method: str, target: str, headers: Mapping[str, str]) -> DashboardRequest:
+    def parse(cls, method: str, host: str, target: str, headers: Mapping[str, str]) -> DashboardRequest:
         path, _, query = target.partition("?")
         match = _PATH.fullmatch(path)
-        cluster = match[1] if match and _is_plain(path) else ""
-        return cls(cluster, method, path, query.partition("#")[0], headers)
+        cluster, session, page = match.groups("") if match and _is_plain(path) else ("", "", "")
+        return cls(cluster, session, page, method, host.lower(), query.partition("#")[0], headers)
 
     @property
     def bearer(self) -> str:
@@ -52,18 +57,32 @@ class DashboardRequest:
         return next((value for name, value in parse_qsl(self.query) if name == LINK_PARAMETER), "")
 
     @property
-    def session(self) -> str:
+    def cookie(self) -> str:
+        """The session in our cookie. It only ever leads to a redirect: see `is_navigation`."""
         return next((value for name, value in self._cookies() if name == COOKIE), "")
 
     @property
-    def other_cookies(self) -> str:
-        """The cookie header without ours."""
-        return "; ".join(f"{name}={value}" for name, value in self._cookies() if name != COOKIE)
+    def query_without_link(self) -> str:
+        left = [(n, v) for n, v in parse_qsl(self.query, keep_blank_values=True) if n != LINK_PARAMETER]
+        return f"?{urlencode(left)}" if left else ""
 
     @property
-    def target_without_link(self) -> str:
-        left = [(n, v) for n, v in parse_qsl(self.query, keep_blank_values=True) if n != LINK_PARAMETER]
-        return f"{self.path}?{urlencode(left)}" if left else self.path
+    def is_navigation(self) -> bool:
+        """Whether somebody opens a page, rather than a page a part of itself. Old browsers do not tell."""
+        modes = (self.headers.get("sec-fetch-mode", "navigate"), self.headers.get("sec-fetch-dest", "document"))
+        return self.method == "GET" and not self.is_upgrade and modes == ("navigate", "document")
+
+    @property
+    def comes_from_elsewhere(self) -> bool:
+        """Whether a page of another origin opens a websocket or changes something.
+
+        The pages of a dashboard are sandboxed: the origin that browsers name for them is "null", like that of any
+        other sandbox, which does not have the session in the path.
+        """
+        origin = self.headers.get("origin", "")
+        if not origin or (self.method in _SAFE_METHODS and not self.is_upgrade):
+            return False
+        return origin != f"https://{self.host}" and not (origin == "null" and self.session)
 
     @property
     def is_upgrade(self) -> bool:

@@ -29,7 +29,7 @@ class AuthorizationServicer(external_auth_pb2_grpc.AuthorizationServicer):
     @override
     async def Check(self, request: Any, context: Any) -> Any:  # Envoy's messages have no types
         http = request.attributes.request.http
-        asked = DashboardRequest.parse(http.method, http.path, dict(http.headers))
+        asked = DashboardRequest.parse(http.method, http.host, http.path, dict(http.headers))
         decision = await self.authorizer.decide(asked)
         if isinstance(decision, Refuse):
             log.info("dashboard refused", cluster=asked.cluster, status=decision.status, title=decision.title)

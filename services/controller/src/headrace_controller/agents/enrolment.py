@@ -8,6 +8,7 @@ from headrace.errors import ClusterEnded, StoreUnavailable, TokenInvalid, Worker
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.caller import AgentCaller
+from headrace_chassis.identity.dashboard_keys import DashboardKeys
 from headrace_controller.agents.launch_claims import LaunchClaims
 from headrace_controller.authorities import Authorities
 from headrace_controller.backends.base import Backend, BackendError, Network
@@ -36,6 +37,7 @@ class Enrolment:
         backend: Backend,
         claims: LaunchClaims,
         tokens: AgentTokens,
+        dashboard_keys: DashboardKeys,
         *,
         credential_seconds: float,
         sni_suffix: str,
@@ -46,6 +48,7 @@ class Enrolment:
         self._backend = backend
         self._claims = claims
         self._tokens = tokens
+        self._dashboard_keys = dashboard_keys
         self._credential_seconds = credential_seconds
         self._sni_suffix = sni_suffix
         self._adaptive_interval_seconds = adaptive_interval_seconds
@@ -65,6 +68,8 @@ class Enrolment:
         _add_role(response, cluster, request)
         network = self._network(cluster, request.process)
         response.listen_host = network.listen_host
+        if caller.process == SCHEDULER:
+            response.dashboard_key = self._dashboard_keys.of(cluster.id)
         if caller.launch:
             await self._claims.claim(caller, cluster, request.nonce)
             if caller.process == SCHEDULER:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from headrace_proxy.config import Settings
-from headrace_proxy.envoy.http_routes import EXT_AUTHZ, virtual_host
+from headrace_proxy.envoy.http_routes import EXT_AUTHZ, virtual_hosts
 from headrace_proxy.envoy.local_replies import local_reply_config
 from headrace_proxy.envoy.parts import Config, extension
 from headrace_proxy.envoy.services import AUTHZ
 
 # Headers that control Envoy and our services: removed from what comes in.
 INTERNAL_HEADER_PREFIXES = ("x-envoy-", "x-headrace-")
+# A request with more is refused by itself. One header that is beyond 64 KiB as it is sent ends the connection that it
+# came by: there HTTP/2's decompression gives up.
+REQUEST_HEADERS_KIB = 60
 
 
 def http_connection_manager(settings: Settings) -> Config:
@@ -26,11 +29,16 @@ def http_connection_manager(settings: Settings) -> Config:
             "early_header_mutation_extensions": [_remove_internal_headers()],
             "common_http_protocol_options": {"idle_timeout": "3600s", "max_headers_count": 100},
             "http2_protocol_options": _http2(),
+            "max_request_headers_kb": REQUEST_HEADERS_KIB,
             "request_headers_timeout": "10s",
             "stream_idle_timeout": "300s",
             "http_filters": [_rate_limit(settings.requests_per_second), _ext_authz(), _router()],
             "local_reply_config": local_reply_config(settings),
-            "route_config": {"name": "public", "virtual_hosts": [virtual_host(settings)]},
+            "route_config": {
+                "name": "public",
+                "ignore_port_in_host_matching": True,
+                "virtual_hosts": virtual_hosts(settings),
+            },
         },
     )
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from headrace_proxy.config import HttpService, Settings
+from headrace_proxy.envoy.dashboard_headers import dashboard_headers
 from headrace_proxy.envoy.parts import Config, typed
 from headrace_proxy.envoy.services import AUTH, CONTROLLER, DASHBOARDS, http_upstream
 
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
 CLUSTER_PATH = "/clusters/[a-z0-9-]+"
+# The path of a page, up to where the dashboard's own path begins. The session in it is for auth alone.
+PREFIX = f"{CLUSTER_PATH}/(~[^/]*/)?"
 # Without RouteService on purpose: it is for headrace's own services and served on an internal listener.
 GRPC_SERVICES = {
     "headrace.v1.AuthService": AUTH,
@@ -24,35 +27,43 @@ NOT_FOUND = """There is nothing at this path. This is a headrace gateway. It ser
 """
 
 
-def virtual_host(settings: Settings) -> Config:
+def virtual_hosts(settings: Settings) -> list[Config]:
     """All routes of the public port. None of them depends on the clusters that exist."""
-    return {
+    gateway: Config = {
         "name": "public",
         "domains": ["*"],
         "routes": [
-            _dashboard(),
+            _dashboard(dashboard_headers(settings, sandboxed=True)),
             _dashboard_root(),
             *(_grpc(name, upstream) for name, upstream in GRPC_SERVICES.items()),
             *(_http(service) for service in settings.http_services),
             _not_found(),
         ],
     }
+    if not settings.dashboard_domain:
+        return [gateway]
+    own_hosts: Config = {
+        "name": "dashboards",
+        "domains": [f"*.{settings.dashboard_domain}"],
+        "routes": [_dashboard(dashboard_headers(settings, sandboxed=False)), _dashboard_root(), _not_found()],
+    }
+    return [gateway, own_hosts]
 
 
-def _dashboard() -> Config:
-    # A dashboard runs code of the cluster's owner: it gets no credentials of its visitors and sets no cookies for the
-    # gateway. ext_authz reads the request before these headers are removed, and adds its own after.
+def _dashboard(headers: Config) -> Config:
+    # A dashboard runs code of the cluster's owner: it gets no credentials of its visitors. ext_authz reads the request
+    # before these headers are removed, and has checked the origin. "referer" has the session in its path.
     return {
         "match": {"safe_regex": {"regex": f"{CLUSTER_PATH}/.*"}},
         "route": {
             "cluster": DASHBOARDS,
-            "regex_rewrite": {"pattern": {"regex": f"^{CLUSTER_PATH}/"}, "substitution": "/"},
+            "regex_rewrite": {"pattern": {"regex": f"^{PREFIX}"}, "substitution": "/"},
             "timeout": "0s",
             "idle_timeout": "3600s",
             "upgrade_configs": [{"upgrade_type": "websocket"}],
         },
-        "request_headers_to_remove": ["authorization", "cookie", "x-envoy-external-address"],
-        "response_headers_to_remove": ["set-cookie"],
+        "request_headers_to_remove": ["authorization", "cookie", "origin", "referer", "x-envoy-external-address"],
+        **headers,
     }
 
 

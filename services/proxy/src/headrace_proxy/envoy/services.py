@@ -10,6 +10,8 @@ from headrace_proxy.config import Settings
 from headrace_proxy.envoy.parts import BUFFER_BYTES, Config, extension, typed, upstream_keepalive
 
 AUTH, AUTHZ, CONTROLLER, DASHBOARDS, XDS = "auth", "authz", "controller", "dashboards", "xds"
+# One answer with more ends a connection that all callers share. Errors of our services have 8 KiB at most.
+RESPONSE_HEADERS_KIB = 256
 ORIGINAL_DESTINATION_HEADER = "x-envoy-original-dst-host"
 
 
@@ -126,7 +128,17 @@ def _hide_destination() -> list[Config]:
 
 def _http_options(explicit: Config, filters: list[Config] | None = None) -> Config:
     message = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    return {message: typed(message, {"explicit_http_config": explicit, "http_filters": filters or []})}
+    common = {"max_response_headers_kb": RESPONSE_HEADERS_KIB}
+    return {
+        message: typed(
+            message,
+            {
+                "explicit_http_config": explicit,
+                "common_http_protocol_options": common,
+                "http_filters": filters or [],
+            },
+        )
+    }
 
 
 def _address(target: str) -> tuple[Config, bool]:
