@@ -19,7 +19,7 @@ from headrace import errors
 from headrace.v1 import auth_service_pb2 as pb
 from headrace_auth import keys
 from headrace_auth.api_token_secrets import ApiTokenSecrets
-from headrace_auth.api_token_store import MAX_REVOKED, ApiTokenStore
+from headrace_auth.api_token_store import MAX_REVOKED, MAX_TOKENS, ApiTokenStore
 from headrace_auth.authenticators.users_file import UserRecord, read_users, write_users
 from headrace_auth.model import ApiToken
 from headrace_chassis.identity.seal import Seal, derive, read_deployment_keys
@@ -155,6 +155,19 @@ def test_a_secret_that_login_would_not_take_is_not_made() -> None:
     groups = tuple(f"group-{n:03}-{'x' * 40}" for n in range(200))
     with pytest.raises(errors.InvalidRequest, match="the 200 groups of ann are too many"):
         secrets.make(api_token(groups=groups))
+
+
+async def test_tokens_that_are_gone_do_not_count(auth: RunningAuth, ann: Metadata, redis: Redis) -> None:
+    index = keys.api_tokens(Prefix("headrace"), "ann")
+    await redis.zadd(index, {f"expired-{n}": n for n in range(MAX_TOKENS)})
+    assert (await create(auth, ann)).secret
+    assert await redis.zcard(index) == 1
+    store = ApiTokenStore(redis, Prefix("headrace"))
+    for n in range(MAX_TOKENS - 1):
+        await store.save(api_token(f"t{n}"), f"t{n}")
+    error = await failure(create(auth, ann))
+    assert isinstance(error, errors.InvalidRequest)
+    assert "ann has 1000 API tokens, which is the maximum" in str(error)
 
 
 async def test_revoked_tokens_stay_revoked_however_many_follow(redis: Redis) -> None:

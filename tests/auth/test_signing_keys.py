@@ -165,6 +165,16 @@ async def test_a_service_that_starts_meanwhile_serves_afterwards(
         assert await auth.login("ann", "ann's")
 
 
+async def test_a_damaged_entry_is_replaced(redis: Redis, clock: Clock) -> None:
+    await redis.hset(signing_keys(Prefix("t")), "revision", "of nothing")
+    keys = replica(redis, clock)
+    async with asyncio.timeout(10):
+        await keys.ensure()
+    other = replica(redis, clock)
+    await other.ensure()
+    assert other.newest() == keys.newest()
+
+
 async def test_what_a_newer_release_adds_to_a_key_is_left_out(redis: Redis, clock: Clock) -> None:
     keys = replica(redis, clock)
     await keys.ensure()

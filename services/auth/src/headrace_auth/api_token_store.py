@@ -51,6 +51,9 @@ class ApiTokenStore:
     async def save(self, token: ApiToken, secret: str) -> None:
         digest = digest_of(secret)
         arguments = [*_index(token), MAX_TOKENS, *_fields(token, digest)]
+        if await _save(self.redis, self._keys(token, digest)[:3], arguments):
+            return
+        await self.list(token.owner)  # removes those that have expired from the count
         if not await _save(self.redis, self._keys(token, digest)[:3], arguments):
             raise InvalidRequest(f"{token.owner} has {MAX_TOKENS} API tokens, which is the maximum: delete some first")
 

@@ -152,9 +152,10 @@ class SigningKeys:
         with store_errors():
             found = await self._redis.hmget(self._key, ["revision", "sealed"])
         revision, sealed = cast("list[bytes | None]", found)
-        if revision is not None and sealed is not None:
+        if sealed is not None:
             self._keys = tuple(map(_decode, json.loads(self._seal.open(sealed))))
-            self._revision = revision.decode()
+        # Without `sealed` the next write replaces what is there.
+        self._revision = revision.decode() if revision is not None else ""
 
     async def _write(self, new: tuple[SigningKey, ...]) -> bool:
         revision = os.urandom(8).hex()
