@@ -14,8 +14,9 @@ from tests.auth.running import RunningAuth, failure
 
 from headrace import errors
 from headrace_auth.authenticators.users_file import UserRecord, write_users
+from headrace_auth.keys import attempts
 from headrace_auth.login_queue import PLACES, PLACES_OF_SOURCE, LoginQueue
-from headrace_auth.throttle import ATTEMPTS, ATTEMPTS_OF_STRANGERS, Throttle
+from headrace_auth.throttle import ATTEMPTS, ATTEMPTS_OF_STRANGERS, WINDOW_SECONDS, Throttle
 from headrace_chassis.redis.keys import Prefix
 
 HOME, AWAY = "203.0.113.1", "198.51.100.1"
@@ -73,6 +74,16 @@ async def test_a_login_gives_its_source_all_attempts_back(throttle: Throttle) ->
     await throttle.succeeded("ann", HOME)
     await use_up(throttle, HOME)
     assert await is_refused(throttle, HOME)
+
+
+@pytest.mark.parametrize("expiry", [7200, None])
+async def test_attempts_do_not_count_for_longer_after_the_clock_of_redis_was_set_back(
+    throttle: Throttle, redis: Redis, expiry: int | None
+) -> None:
+    counter = attempts(throttle.prefix, "ann", HOME)
+    await redis.set(counter, ATTEMPTS, ex=expiry)
+    assert await is_refused(throttle, HOME)
+    assert 0 < await redis.ttl(counter) <= WINDOW_SECONDS
 
 
 def test_a_source_holds_some_places_only() -> None:

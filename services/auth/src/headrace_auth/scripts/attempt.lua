@@ -3,15 +3,17 @@
 --      3 exists if the source is known for the name (string)
 -- ARGV 1 seconds after which attempts are removed  2 maximum from a source  3 maximum from unknown sources
 -- Answers 0, or the seconds to wait if there are too many.
+local window = tonumber(ARGV[1])
+
 local function count(key, maximum)
   local attempts = redis.call('INCR', key)
-  if attempts == 1 then
-    redis.call('EXPIRE', key, ARGV[1])
+  local left = redis.call('TTL', key)
+  -- New, or written before the clock of Redis was set back.
+  if left < 0 or left > window then
+    redis.call('EXPIRE', key, window)
+    left = window
   end
-  if attempts > tonumber(maximum) then
-    return math.max(1, redis.call('TTL', key))
-  end
-  return 0
+  return attempts > tonumber(maximum) and math.max(1, left) or 0
 end
 
 local seconds = count(KEYS[1], ARGV[2])
