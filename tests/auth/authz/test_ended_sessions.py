@@ -26,7 +26,6 @@ from headrace_chassis.identity.caller import Caller
 from headrace_chassis.redis.keys import Prefix
 
 NOON = 1_800_000_000.0
-PAGE = "/clusters/c1/status"
 
 
 async def end_sessions(auth: RunningAuth, caller: Metadata, owner: str = "") -> None:
@@ -83,6 +82,17 @@ async def test_other_replicas_learn_of_it(redis: Redis) -> None:
     now += 3600 + 1000  # whatever was issued before has expired
     await one.end("bob")
     assert await redis.zrange("{t}:auth:ended-sessions", 0, -1) == [b"bob"]
+
+
+async def test_a_clock_that_is_ahead_does_not_refuse_what_is_still_to_come(redis: Redis) -> None:
+    now = NOON
+    await EndedSessions(redis, Prefix("t"), longest_seconds=3600, clock=lambda: NOON + 7200).end("ann")
+    ended = EndedSessions(redis, Prefix("t"), longest_seconds=3600, clock=lambda: now)
+    await ended.read()
+    now += 10
+    await ended.read()
+    assert ended.covers("ann", NOON - 1)
+    assert not ended.covers("ann", NOON + 5)
 
 
 @pytest.mark.parametrize("error", REDIS_ERRORS, ids=error_name)

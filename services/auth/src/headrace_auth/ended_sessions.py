@@ -82,6 +82,8 @@ class EndedSessions:
         since = max(self._read_until, now - self._longest_seconds) - MARGIN_SECONDS
         with store_errors():
             found = await cast("Any", self._redis.zrangebyscore(self._key, since, "+inf", withscores=True))
-        for user, ended in cast("list[tuple[bytes, float]]", found):
-            self._ended[user.decode()] = max(ended, self._ended.get(user.decode(), ended))
+        for name, ended in cast("list[tuple[bytes, float]]", found):
+            user = name.decode()
+            # A time that is still to come is the error of a clock: it stands for when it was read first.
+            self._ended[user] = max(ended, self._ended.get(user, ended)) if ended <= now else self._ended.get(user, now)
         self._read_until = now
