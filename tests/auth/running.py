@@ -56,6 +56,7 @@ class Answer:
     body: str = ""
     removed: list[str] = field(default_factory=list[str])
     removed_parameters: list[str] = field(default_factory=list[str])
+    remembered: dict[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass
@@ -95,7 +96,8 @@ class RunningAuth:
 def _answer(response: Any) -> Answer:
     if response.status.code == 0:
         ok = response.ok_response
-        return Answer(200, _headers(ok), "", list(ok.headers_to_remove), list(ok.query_parameters_to_remove))
+        removed, parameters = list(ok.headers_to_remove), list(ok.query_parameters_to_remove)
+        return Answer(200, _headers(ok), "", removed, parameters, dict(response.dynamic_metadata))
     denied = response.denied_response
     return Answer(denied.status.code, _headers(denied), denied.body)
 

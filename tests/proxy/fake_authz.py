@@ -42,11 +42,16 @@ def _serialize(message: Message) -> bytes:
 
 @dataclass(eq=False)
 class FakeAuthz:
-    """Allows `Bearer good`, sends it to the dashboard that the path names, and sets a session cookie."""
+    """Allows `Bearer good`, sends it to the dashboard that the path names, and sets a session cookie.
+
+    A path with the session `~good` is allowed as well, while `open` is set, and may be remembered for `remembered`.
+    """
 
     address: str
     dashboards: dict[str, str] = field(default_factory=dict[str, str])
     seen: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    open: bool = True
+    remembered: float = 60.0
     _server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -70,9 +75,16 @@ class FakeAuthz:
         http = request.attributes.request.http
         self.seen.append(dict(http.headers))
         address = self.dashboards.get(http.path.split("/")[2])
-        if http.headers.get("authorization") != "Bearer good" or address is None:
+        by_session = http.path.split("/")[3:4] == ["~good"] and self.open
+        if address is None or not (http.headers.get("authorization") == "Bearer good" or by_session):
             denied = {"status": {"code": 403}, "body": "this dashboard is not yours\n"}
             return _Response(status={"code": 7}, denied_response=denied)
         to = {"header": {"key": "x-envoy-original-dst-host", "value": address}, "append_action": 2}
         cookie = {"header": {"key": "set-cookie", "value": "headrace_session=secret"}}
-        return _Response(status={"code": 0}, ok_response={"headers": [to], "response_headers_to_add": [cookie]})
+        key = {"header": {"key": "x-headrace-dashboard-key", "value": "the key"}, "append_action": 2}
+        remembered = {"destination": address, "key": "the key", "seconds": self.remembered}
+        return _Response(
+            status={"code": 0},
+            ok_response={"headers": [to, key], "response_headers_to_add": [cookie]},
+            dynamic_metadata=remembered if by_session else None,
+        )

@@ -16,6 +16,7 @@ from tests.fake_routes import FakeRoutes
 
 from headrace import errors
 from headrace.v1 import auth_service_pb2 as pb
+from headrace_auth.authz.answer import REMEMBERED_SECONDS
 from headrace_auth.config import AuthSettings
 from headrace_chassis.identity.dashboard_keys import DASHBOARD_KEY_HEADER, DashboardKeys
 from headrace_chassis.identity.seal import read_deployment_keys
@@ -126,6 +127,19 @@ async def test_a_dashboard_gets_its_key_and_no_credentials(
     assert page.removed == ["authorization", "cookie"]
     keys = DashboardKeys(read_deployment_keys(settings.deployment_key_file), settings.deployment)
     assert page.headers[DASHBOARD_KEY_HEADER] == keys.of("c1") != keys.of("c2")
+
+
+async def test_envoy_may_remember_sessions_for_a_moment_and_nothing_else(
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata
+) -> None:
+    page = await auth.ask(await opened(auth, await auth.link("c1", ann)))
+    assert page.remembered == {
+        "destination": page.headers[DESTINATION],
+        "key": page.headers[DASHBOARD_KEY_HEADER],
+        "seconds": REMEMBERED_SECONDS,
+    }
+    assert not (await auth.ask("/clusters/c1/status", authorization=header(ann))).remembered
+    assert not (await auth.ask("/clusters/c1/~x.y.z/status")).remembered
 
 
 async def test_each_dashboard_has_a_host_of_its_own_where_there_is_a_domain(

@@ -28,6 +28,7 @@ EXTENSIONS = (
     "filters.http.ext_authz.v3.ext_authz",
     "filters.http.header_mutation.v3.header_mutation",
     "filters.http.local_ratelimit.v3.local_rate_limit",
+    "filters.http.lua.v3.lua",
     "filters.http.rbac.v3.rbac",
     "filters.http.router.v3.router",
     "filters.http.upstream_codec.v3.upstream_codec",

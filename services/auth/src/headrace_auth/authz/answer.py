@@ -11,6 +11,7 @@ from typing import Any, cast
 from envoy.config.core.v3 import base_pb2
 from envoy.service.auth.v3 import external_auth_pb2
 from envoy.type.v3 import http_status_pb2
+from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2, status_pb2
 
 from headrace_auth.authz.decision import Allow, Decision, Redirect, Refuse
@@ -21,6 +22,8 @@ _auth, _base, _http_status = cast("Any", external_auth_pb2), cast("Any", base_pb
 
 DESTINATION_HEADER = "x-envoy-original-dst-host"
 _OVERWRITE = _base.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+# A page has dozens of files. A session that was ended opens no file after this time.
+REMEMBERED_SECONDS = 3
 _NEVER_STORED = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 
 
@@ -49,7 +52,15 @@ def _allowed(decision: Allow, request: DashboardRequest) -> Any:  # a CheckRespo
             headers_to_remove=["authorization", "cookie"],
             query_parameters_to_remove=[LINK_PARAMETER] if request.link else [],
         ),
+        dynamic_metadata=_to_remember(decision) if request.session else None,
     )
+
+
+def _to_remember(decision: Allow) -> Struct:
+    """What Envoy needs to let the next files of the page through by itself."""
+    remembered = Struct()
+    remembered.update({"destination": decision.address, "key": decision.key, "seconds": REMEMBERED_SECONDS})
+    return remembered
 
 
 def _refused(decision: Refuse, request: DashboardRequest) -> Any:  # a CheckResponse

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 from headrace_proxy.config import Settings
-from headrace_proxy.envoy.http_routes import EXT_AUTHZ, virtual_hosts
+from headrace_proxy.envoy.http_routes import DECISIONS, EXT_AUTHZ, virtual_hosts
 from headrace_proxy.envoy.local_replies import local_reply_config
 from headrace_proxy.envoy.parts import Config, extension
 from headrace_proxy.envoy.services import AUTHZ
@@ -32,7 +34,7 @@ def http_connection_manager(settings: Settings) -> Config:
             "max_request_headers_kb": REQUEST_HEADERS_KIB,
             "request_headers_timeout": "10s",
             "stream_idle_timeout": "300s",
-            "http_filters": [_rate_limit(settings.requests_per_second), _ext_authz(), _router()],
+            "http_filters": [_rate_limit(settings.requests_per_second), _decisions(), _ext_authz(), _router()],
             "local_reply_config": local_reply_config(settings),
             "route_config": {
                 "name": "public",
@@ -75,8 +77,16 @@ def _rate_limit(rate: int) -> Config:
     )
 
 
+def _decisions() -> Config:
+    script = (files("headrace_proxy.envoy") / "decisions.lua").read_text(encoding="utf-8")
+    return extension(
+        DECISIONS, "envoy.extensions.filters.http.lua.v3.Lua", {"default_source_code": {"inline_string": script}}
+    )
+
+
 def _ext_authz() -> Config:
     # On for every route that does not switch it off, so that a new route is closed by default.
+    known = {"filter": "headrace.decisions", "path": [{"key": "known"}], "value": {"bool_match": True}, "invert": True}
     return extension(
         EXT_AUTHZ,
         "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
@@ -84,6 +94,7 @@ def _ext_authz() -> Config:
             "transport_api_version": "V3",
             "grpc_service": {"envoy_grpc": {"cluster_name": AUTHZ}, "timeout": "2s"},
             "failure_mode_allow": False,
+            "filter_enabled_metadata": known,
             "status_on_error": {"code": "ServiceUnavailable"},
             "validate_mutations": True,
         },

@@ -8,6 +8,7 @@ from headrace_proxy.envoy.parts import Config, typed
 from headrace_proxy.envoy.services import AUTH, CONTROLLER, DASHBOARDS, http_upstream
 
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
+DECISIONS = "envoy.filters.http.lua"
 CLUSTER_PATH = "/clusters/[a-z0-9-]+"
 # The path of a page, up to where the dashboard's own path begins. The session in it is for auth alone.
 PREFIX = f"{CLUSTER_PATH}/(~[^/]*/)?"
@@ -104,5 +105,8 @@ def _not_found() -> Config:
 
 
 def _without_authz() -> Config:
-    per_route = typed("envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute", {"disabled": True})
-    return {"typed_per_filter_config": {EXT_AUTHZ: per_route}}
+    off = {
+        EXT_AUTHZ: typed("envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute", {"disabled": True}),
+        DECISIONS: typed("envoy.extensions.filters.http.lua.v3.LuaPerRoute", {"disabled": True}),
+    }
+    return {"typed_per_filter_config": off}
