@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ def preload() -> Iterator[bool]:
     preloaded_in = os.getpid()
     yield False
     complete = True
+
+
+def repair() -> bool:
+    return False
 
 
 def standby() -> None:
@@ -44,6 +49,8 @@ def run() -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if behaviour.startswith("finding "):
         say("found", finds(re.compile(behaviour.removeprefix("finding ").encode())))
+    if behaviour == "orphan":
+        subprocess.Popen(["env", "-i", "sh", "-c", "echo orphan: $$; exec sleep 1000"], start_new_session=True)
     if behaviour == "work":
         work(0.05)
     say("up", "yes")

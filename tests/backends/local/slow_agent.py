@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import fake_agent
-from fake_agent import run, standby
+from fake_agent import repair, run, standby
 
 
 def preload() -> Iterator[bool]:
@@ -16,4 +16,4 @@ def preload() -> Iterator[bool]:
     yield from fake_agent.preload()
 
 
-__all__ = ["preload", "run", "standby"]
+__all__ = ["preload", "repair", "run", "standby"]

@@ -61,6 +61,19 @@ async def test_one_that_is_killed_leaves_nothing(
     assert names_in(paths.zygote(site.directory)) == _ZYGOTES_OWN
 
 
+async def test_one_that_is_killed_is_replaced_and_so_are_the_standbys_that_knew_it(
+    site: Site, eventually: Eventually
+) -> None:
+    backend = site.backend(agent=AGENT, standby=1)
+    await backend.open()
+    killed = await until_loaded(site, eventually)
+    known = site.standbys()
+    os.kill(killed, signal.SIGKILL)
+    await eventually(lambda: fork_servers(site) not in ([], [killed]), within=20)
+    await eventually(lambda: len(site.standbys()) == 1 and site.standbys() != known, within=20)
+    await backend.close()
+
+
 async def test_what_one_killed_as_it_started_has_left_is_no_trouble_and_swept(
     site: Site, eventually: Eventually
 ) -> None:

@@ -14,7 +14,7 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import forkserver as mp_forkserver
 from multiprocessing import resource_tracker
@@ -34,7 +34,9 @@ _SOCKET = "fork"
 
 @dataclass(frozen=True, slots=True)
 class _Inherited:
+    pid: int
     exited: int  # a pidfd: readable when the fork server has exited
+    others: tuple[int, ...]  # descriptors of its socket, and of the pipe whose end ends it
     environment: Mapping[str, str]
 
 
@@ -43,8 +45,8 @@ _inherited: _Inherited | None = None
 _server: mp_forkserver.ForkServer = vars(mp_forkserver)["_forkserver"]
 
 
-def start(directory: Path) -> None:
-    """Forks the fork server. Called once, in the zygote, after all imports and before any thread.
+def start(directory: Path, prepare: Callable[[], None] | None = None) -> None:
+    """Forks the fork server. Called in the zygote, after all imports and before any thread; again if it `has_ended`.
 
     It lives until the zygote and all processes forked from it have ended.
 
@@ -52,24 +54,36 @@ def start(directory: Path) -> None:
     ----------
     directory
         Folder of its socket until that is unlinked; only this user may access it, and only one zygote at a time use it.
+    prepare
+        Called in the forked process first.
     """
     global _inherited  # noqa: PLW0603 inherited by forks, which is the point of it
     if sys.version_info >= (3, 14) or not hasattr(os, "pidfd_open"):
         logger.warning("no fork server on this platform; worker processes start cold")
         return
+    if _inherited is not None:
+        _forget(_inherited)
+        _inherited = None
     resource_tracker.ensure_running()
     with socket.socket(socket.AF_UNIX) as listener:
-        address = _listen(listener, directory)
+        reached = _listen(listener, directory)
         alive_read, alive_write = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(alive_write)
-            _serve(listener.detach(), alive_read)
+            _serve(listener.detach(), alive_read, prepare)
         os.close(alive_read)
-    _inherited = _Inherited(os.pidfd_open(pid), dict(os.environ))
+    _inherited = _Inherited(pid, os.pidfd_open(pid), (alive_write, reached), dict(os.environ))
     _server.__dict__.update(
-        _forkserver_address=address, _forkserver_alive_fd=alive_write, ensure_running=_ensure_running
+        _forkserver_address=f"/proc/self/fd/{reached}",
+        _forkserver_alive_fd=alive_write,
+        ensure_running=_ensure_running,
     )
+
+
+def has_ended() -> bool:
+    """Whether the fork server that was started has ended."""
+    return _inherited is not None and not _alive(_inherited)
 
 
 def usable() -> bool:
@@ -96,8 +110,8 @@ def pre_spawn_environment() -> dict[str, str]:
     return environment
 
 
-def _listen(listener: socket.socket, directory: Path) -> str:
-    """Listens; returns an address that is valid in this process and in those forked from it only."""
+def _listen(listener: socket.socket, directory: Path) -> int:
+    """Listens; returns a descriptor of the socket, which only this process and those forked from it can connect to."""
     path = directory / _SOCKET
     path.unlink(missing_ok=True)  # left by one that was killed here
     parent = os.open(directory, os.O_PATH)
@@ -109,12 +123,22 @@ def _listen(listener: socket.socket, directory: Path) -> str:
     # A process that can connect to the socket can run code as this user.
     reached = os.open(path, os.O_PATH)
     path.unlink()
-    return f"/proc/self/fd/{reached}"
+    return reached
 
 
-def _serve(listener: int, alive: int) -> None:
+def _forget(ended: _Inherited) -> None:
+    """Reaps a fork server that has ended, in its parent."""
+    for descriptor in (ended.exited, *ended.others):
+        os.close(descriptor)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(ended.pid, 0)
+
+
+def _serve(listener: int, alive: int, prepare: Callable[[], None] | None) -> None:
     code = 1
     try:
+        if prepare:
+            prepare()
         signals.reset()
         # A worker would import the zygote's main module again.
         sys.modules["__main__"] = ModuleType("__main__")

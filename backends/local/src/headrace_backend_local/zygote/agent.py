@@ -23,6 +23,10 @@ class Agent(Protocol):
         """
         ...
 
+    def repair(self) -> bool:
+        """Starts again what `preload` has started beside the zygote, if it has ended; returns whether it had."""
+        ...
+
     def standby(self) -> None:
         """Prepares a process in standby, as far as that is possible before its cluster is known."""
         ...
@@ -39,7 +43,7 @@ def preload() -> Iterator[bool]:
     # collection must not touch these objects: memory that is written to is no longer shared.
     gc.disable()
     try:
-        from headrace.agent import forkserver, process, warm_up
+        from headrace.agent import process, warm_up
 
         yield False
         for forkable in warm_up.preload():
@@ -47,11 +51,18 @@ def preload() -> Iterator[bool]:
             yield forkable
     finally:
         gc.enable()
-    title = getproctitle()
-    setproctitle(title.replace("zygote", "fork server", 1))
-    forkserver.start(Path.cwd())  # the zygote's own directory
-    setproctitle(title)
+    _start_fork_server()
     assert process.run
+
+
+def repair() -> bool:
+    """Starts another fork server if the one that was started has ended: processes that are forked later have it."""
+    from headrace.agent import forkserver
+
+    if not forkserver.has_ended():
+        return False
+    _start_fork_server()
+    return True
 
 
 def standby() -> None:
@@ -70,6 +81,13 @@ def run() -> int:
 
     dask.config.set({"temporary-directory": str(Path.cwd())})
     return run_process(Identity.from_environment(os.environ))
+
+
+def _start_fork_server() -> None:
+    from headrace.agent import forkserver
+
+    title = getproctitle().replace("zygote", "fork server", 1)
+    forkserver.start(Path.cwd(), lambda: setproctitle(title))  # in the zygote's own directory
 
 
 def _after_fork() -> None:

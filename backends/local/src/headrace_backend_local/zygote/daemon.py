@@ -114,8 +114,8 @@ class Zygote:
             self._idle_since = now
         if now - self._idle_since > _IDLE_SECONDS:
             self._loop.stop()
-        self._table.maintain()
         self._loop.call_later(_MAINTAIN_SECONDS, self._maintain)
+        self._table.maintain()
 
     def _end_helpers(self) -> None:
         """Ends what the agent has started beside the zygote: by closing what they watch, else with SIGKILL."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -108,7 +109,9 @@ class ProcessTable:
         self._out_of_memory.refresh()
         for record in self._all():
             if record.log is not None:
-                log_limit.trim(record.log)
+                with contextlib.suppress(OSError):
+                    log_limit.trim(record.log)
+        self._warm_pool.maintain()
 
     def close(self) -> None:
         """Ends the processes in standby."""

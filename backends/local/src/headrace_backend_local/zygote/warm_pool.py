@@ -1,7 +1,8 @@
 """Processes that need to import nothing: forked when they are needed, or in advance.
 
 A process from standby serves once and never comes back. Another one takes its place when nothing else is going on.
-Schedulers stand by as soon as what they need is imported, and are replaced once everything is.
+Schedulers stand by as soon as what they need is imported, and are replaced once everything is. They are replaced, too,
+when the fork server had to be.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ log = logging.getLogger("headrace.zygote")
 _LOAD_SECONDS = 0.05
 _REFILL_SECONDS = 0.25
 _AFTER_DEATH_SECONDS = 5.0
+_BETWEEN_REPAIRS_SECONDS = 30.0
 
 
 class WarmPool:
@@ -54,9 +56,10 @@ class WarmPool:
         self._size = 0
         self._nice = 0
         self._standbys: list[Standby] = []
-        self._early: set[Standby] = set()  # those that were forked before everything was imported
+        self._early: set[Standby] = set()  # those that were forked before all that is to be inherited was there
         self._timer: Timer | None = None
         self._refill_from = 0.0
+        self._repair_from = 0.0
         self.warm = True
 
     def resize(self, size: int, nice: int) -> None:
@@ -76,6 +79,15 @@ class WarmPool:
         """Ends the processes in standby."""
         self._size = 0
         self._dismiss(0)
+
+    def maintain(self) -> None:
+        """Starts the fork server again if it has ended, and renews the standbys, which only knew the old one."""
+        now = time.monotonic()
+        if self._loaded and now >= self._repair_from and self._is_quiet() and self._agent.repair():
+            log.warning("the fork server had ended; another was started")
+            self._repair_from = now + _BETWEEN_REPAIRS_SECONDS
+            self._early = set(self._standbys)
+            self._refill_later(0.0)
 
     def fork(self, spec: LaunchSpec, files: LaunchFiles, *, standby: bool) -> Child:
         """Starts a process, from standby if there is one; raises `CannotStart`."""
