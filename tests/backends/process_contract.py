@@ -38,17 +38,22 @@ class ProcessContract(BackendContract):
         assert await text(backend, cluster) == "tries\nfails\nends\n"
 
     async def test_the_process_gets_identity_and_environment(self, backend: Backend, cluster: str) -> None:
-        command = [sys.executable, "-c", "import os; print({k: v for k, v in os.environ.items() if k[0] in 'HC'})"]
+        script = (
+            "import os; from headrace.agent.identity import Identity;"
+            "print(Identity.from_environment(os.environ).token);"
+            "print({k: v for k, v in os.environ.items() if k[0] in 'HC'})"
+        )
+        command = [sys.executable, "-c", script]
         await backend.start([spec(cluster, "w-1", command, environment={"COLOUR": "blue", "CITY": "Bonn"})])
         await until_exited(backend, cluster, "w-1")
         seen = await text(backend, cluster, "w-1")
+        assert seen.startswith("token\n")
         for name, value in {
             "HEADRACE_CLUSTER": cluster,
             "HEADRACE_PROCESS": "w-1",
             "HEADRACE_ROLE": "worker",
             "HEADRACE_GENERATION": "3",
             "HEADRACE_AGENT_ENDPOINT": backend.network(cluster, "w-1").agent_endpoint,
-            "HEADRACE_AGENT_TOKEN": "token",
             "COLOUR": "blue",
             "CITY": "Bonn",
         }.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tests.backends.local.opened import WARM, opened
 from tests.backends.processes import spec, text, until_exited, until_running, until_written
 from tests.conftest import Eventually
 
+from headrace_backend_local import paths
 from headrace_backend_local.backend import LocalBackend
 from headrace_controller.backends.process import SCHEDULER
 
@@ -59,3 +62,15 @@ async def test_a_process_that_is_stopped_before_its_turn_never_starts(backend: L
     await backend.stop(cluster)
     await backend.start([spec(cluster, "w-11", WARM, environment={"ASKED_FOR": "code 4"})])
     assert (await until_exited(backend, cluster, "w-11")).exit_code == 4
+
+
+async def test_the_environment_of_an_executed_process_shows_no_token(
+    backend: LocalBackend, site: Site, cluster: str
+) -> None:
+    token = f"token{secrets.token_hex(16)}"
+    await backend.start([spec(cluster, SCHEDULER, agent_token=token)])
+    await until_written(backend, cluster, "up")
+    [pid] = site.processes_of(cluster)
+    assert token.encode() not in Path(f"/proc/{pid}/environ").read_bytes()  # noqa: ASYNC240 no disk behind it
+    [file] = paths.work(site.directory, cluster).glob(".*")
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == (token, 0o600)

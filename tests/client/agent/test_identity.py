@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from headrace.agent.identity import Identity, IdentityMissing
+from headrace.agent.identity import Identity, IdentityMissing, move_token_to_file, remove_token
 
 
 def _environment(**changes: str) -> dict[str, str]:
@@ -19,6 +21,27 @@ def test_an_identity_travels_through_the_environment() -> None:
     assert identity.generation == 3
     assert identity.to_environment() == _environment()
     assert "'t'" not in repr(identity)
+
+
+def test_the_token_can_travel_in_a_file_which_is_removed_with_it(tmp_path: Path) -> None:
+    environment, file = _environment(), tmp_path / "token"
+    file.write_text("of a process before")
+    move_token_to_file(environment, file)
+    assert "t" not in environment.values()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert Identity.from_environment(environment).token == "t"
+    remove_token(environment)
+    assert not file.exists()
+    with pytest.raises(IdentityMissing, match="HEADRACE_AGENT_TOKEN is not set"):
+        Identity.from_environment(environment)
+
+
+def test_a_token_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    environment, file = _environment(), tmp_path / "token"
+    move_token_to_file(environment, file)
+    file.unlink()
+    with pytest.raises(IdentityMissing, match=str(file)):
+        Identity.from_environment(environment)
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,21 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
+from tests.client.agent.fake_controller import TOKEN
 from tests.client.agent.running import Cluster
 
+from headrace.agent.identity import move_token_to_file
 from headrace.errors import TokenInvalid
 
 
-async def _run(cluster: Cluster, process: str, *command: str, **more: str) -> asyncio.subprocess.Process:
-    environment = os.environ | cluster.identity(process).to_environment() | more
+async def _run(
+    cluster: Cluster, process: str, *command: str, given: Mapping[str, str] | None = None
+) -> asyncio.subprocess.Process:
+    environment = {**os.environ, **(cluster.identity(process).to_environment() if given is None else given)}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -27,16 +33,33 @@ async def _run(cluster: Cluster, process: str, *command: str, **more: str) -> as
     )
 
 
+async def _run_by_file(cluster: Cluster, process: str, *command: str) -> tuple[asyncio.subprocess.Process, Path]:
+    """Starts it as a backend does that passes the token in a file."""
+    environment, file = cluster.identity(process).to_environment(), cluster.directory / f"{process}.token"
+    move_token_to_file(environment, file)
+    return await _run(cluster, process, *command, given=environment), file
+
+
+def _environments(pid: int) -> list[bytes]:
+    """What /proc shows of a process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path(f"/proc/{number}/environ").read_bytes() for number in (pid, *children)]
+
+
 async def _log(process: asyncio.subprocess.Process) -> str:
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     return output.decode()
 
 
 async def test_a_plain_scheduler_and_worker_compute(cluster: Cluster) -> None:
-    scheduler = await _run(cluster, "scheduler")
+    scheduler, its_token = await _run_by_file(cluster, "scheduler")
     await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
-    worker = await _run(cluster, "default-1-abc234")
+    worker, workers_token = await _run_by_file(cluster, "default-1-abc234")
     await cluster.eventually(lambda: cluster.controller.state.workers, within=60)
+    assert not its_token.exists()
+    assert not workers_token.exists()
+    for process in (scheduler, worker):
+        assert not [shown for shown in _environments(process.pid) if TOKEN.encode() in shown]
     async with cluster.connect() as client:
         assert await client.submit(sum, [1, 2]) == 3
     for process in (worker, scheduler):
@@ -104,10 +127,12 @@ async def test_without_an_identity_it_says_what_is_missing(cluster: Cluster) -> 
 async def test_dasks_own_commands_become_parts_of_the_cluster(cluster: Cluster) -> None:
     local = ("--host", "127.0.0.1")
     dask = (sys.executable, "-m", "dask")
-    scheduler = await _run(
+    scheduler, token = await _run_by_file(
         cluster, "scheduler", "--", *dask, "scheduler", *local, "--port", "0", "--dashboard-address", "127.0.0.1:0"
     )
     await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
+    assert not token.exists()
+    assert not [shown for shown in _environments(scheduler.pid) if TOKEN.encode() in shown]
     worker = await _run(cluster, "default-1-abc234", "--", *dask, "worker", *local, "--nthreads", "1")
     await cluster.eventually(lambda: "default-1-abc234" in cluster.controller.state.workers, within=60)
     async with cluster.connect() as client:

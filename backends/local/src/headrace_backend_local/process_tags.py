@@ -2,13 +2,19 @@
 
 The tag stands in the environment that /proc shows, where neither the process itself nor its children are likely to
 change it. A forked process has the zygote's there, so the zygote is started with room for a tag, which the fork fills.
+
+A child that is given another environment, and makes itself a session, has nothing of that left. It still has the mark:
+a number made from the tag, which is kept as a resource limit that Linux does not enforce, RLIMIT_RSS. Such limits are
+inherited, whatever else a process replaces; and the mark is larger than any memory, for those who read it as a limit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import re
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +25,8 @@ VARIABLE = "HEADRACE_PROCESS_TAG"
 
 _TAG = re.compile(r"headrace=([^/\s]+)/([^/\s]+)/(\d+)/([^/\s]+)\Z")
 _ROOM = 384
+_MARKED = 1 << 61
+_SITE_BITS, _KEY_BITS = 24, 37
 
 
 def site(deployment: str, directory: Path) -> str:
@@ -61,6 +69,32 @@ class ProcessTag:
         return cls.parse(value.decode(errors="replace")) if value else None
 
 
+def mark(site: str, key: ProcessKey) -> int:
+    """Returns the mark of a process."""
+    return _marks_of_site(site) | _hash(f"{key.cluster}/{key.process}", _KEY_BITS)
+
+
+def mark_of(pid: int) -> int:
+    """Returns the mark that a process has, or another number."""
+    with contextlib.suppress(OSError):
+        return resource.prlimit(pid, resource.RLIMIT_RSS)[0]
+    return 0
+
+
+def is_mark(number: int, site: str) -> bool:
+    """Whether a number is a mark of the site."""
+    return number >> _KEY_BITS << _KEY_BITS == _marks_of_site(site)
+
+
+def mark_this_process(tag: str) -> None:
+    """Gives this process, and all that it will start, the mark of a tag."""
+    parsed = ProcessTag.parse(tag)
+    assert parsed
+    with contextlib.suppress(ValueError):  # the administrator has set a limit of this kind
+        _, most = resource.getrlimit(resource.RLIMIT_RSS)
+        resource.setrlimit(resource.RLIMIT_RSS, (mark(parsed.site, parsed.key), most))
+
+
 def room_for_tag(site: str) -> dict[str, str]:
     """Returns what the zygote's environment needs for the processes that are forked from it to be tagged."""
     return {VARIABLE: f"headrace={site}".ljust(_ROOM)}
@@ -75,3 +109,11 @@ def tag_this_process(tag: str) -> None:
     if found < 0 or len(text) > _ROOM:
         raise ValueError(f"there is no room for the tag {tag}")
     ctypes.memmove(start + found + len(VARIABLE) + 1, text.ljust(_ROOM), _ROOM)
+
+
+def _marks_of_site(site: str) -> int:
+    return _MARKED | _hash(site, _SITE_BITS) << _KEY_BITS
+
+
+def _hash(text: str, bits: int) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 64 - bits

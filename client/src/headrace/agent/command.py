@@ -20,7 +20,7 @@ from distributed.config import get_loop_factory
 
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.enrollment import enroll
-from headrace.agent.identity import SCHEDULER, Identity
+from headrace.agent.identity import SCHEDULER, Identity, move_token_to_file
 from headrace.agent.settings import apply, dask_config
 from headrace.internal.v1 import agent_service_pb2 as pb
 
@@ -50,7 +50,9 @@ def command_environment(identity: Identity, enrollment: pb.EnrollResponse, files
         # Whole, as Dask passes configuration to its own subprocesses.
         variables["DASK_INTERNAL_INHERIT_CONFIG"] = dask.config.serialize(dask_config(enrollment.dask_config))
     if identity.role == SCHEDULER:
-        variables |= identity.to_environment()  # for the agent in the preload, which removes the token
+        # For the agent in the preload, which removes the token.
+        variables |= identity.to_environment()
+        move_token_to_file(variables, Path(files["ca"]).with_name("token"))
     else:
         variables["DASK_SCHEDULER_ADDRESS"] = enrollment.scheduler_address
     preload: list[str] = dask.config.get(f"distributed.{identity.role}.preload")

@@ -1,14 +1,22 @@
-"""Identity of a process, as the backend that launches it writes it into its environment."""
+"""Identity of a process, as the backend that launches it writes it into its environment.
+
+The environment that a process was executed with can be read in /proc as long as it lives. So the token is passed in a
+file where a process is executed, and in the environment only where one is forked.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 SCHEDULER = "scheduler"
 WORKER = "worker"
 
 _TOKEN = "HEADRACE_AGENT_TOKEN"  # noqa: S105 the variable's name
+_TOKEN_FILE = "HEADRACE_AGENT_TOKEN_FILE"  # noqa: S105 the variable's name
 
 
 class IdentityMissing(Exception):
@@ -46,7 +54,7 @@ class Identity:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Identity:
-        """Reads the variables that `to_environment` writes."""
+        """Reads the variables that `to_environment` writes, and the file of `move_token_to_file`."""
         try:
             return cls(
                 deployment=environ["HEADRACE_DEPLOYMENT"],
@@ -56,7 +64,7 @@ class Identity:
                 generation=int(environ["HEADRACE_GENERATION"]),
                 endpoint=environ["HEADRACE_AGENT_ENDPOINT"],
                 ca_pem=environ.get("HEADRACE_AGENT_CA_PEM", ""),
-                token=environ[_TOKEN],
+                token=_token(environ),
             )
         except KeyError as error:
             raise IdentityMissing(
@@ -79,6 +87,30 @@ class Identity:
         }
 
 
+def move_token_to_file(environ: MutableMapping[str, str], file: Path) -> None:
+    """Moves the token from an environment to a file that only this user can read; `remove_token` removes it."""
+    file.unlink(missing_ok=True)
+    with open(file, "x", encoding="utf-8", opener=_private) as opened:
+        opened.write(environ.pop(_TOKEN))
+    environ[_TOKEN_FILE] = str(file.absolute())
+
+
 def remove_token(environ: MutableMapping[str, str]) -> None:
-    """Removes the token from an environment, so that no code of a user finds it there."""
+    """Removes the token from an environment, with its file, so that no code of a user finds it there."""
     environ.pop(_TOKEN, None)
+    if file := environ.pop(_TOKEN_FILE, None):
+        with contextlib.suppress(OSError):
+            Path(file).unlink()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _token(environ: Mapping[str, str]) -> str:
+    if _TOKEN in environ or not (file := environ.get(_TOKEN_FILE)):
+        return environ[_TOKEN]
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise IdentityMissing(f"the token of this process cannot be read: {error}") from error

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from headrace.agent.identity import move_token_to_file
+from headrace_backend_local.process_tags import mark_this_process
 from headrace_backend_local.protocol import LaunchSpec
 from headrace_backend_local.zygote.child import Child
 from headrace_backend_local.zygote.forks import fork
@@ -41,12 +43,14 @@ def spawn(loop: Loop, spec: LaunchSpec, files: LaunchFiles, nice: int) -> Child:
 
 
 def _execute(spec: LaunchSpec, files: LaunchFiles, failure: int) -> int:
+    mark_this_process(spec.tag)
     secrets = files.enter()
     os.closerange(3, failure)
     os.closerange(failure + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python
         signal.signal(number, signal.SIG_DFL)
     try:
+        move_token_to_file(secrets.environment, Path(f".{spec.process}.token"))
         os.execvpe(secrets.command[0], secrets.command, secrets.environment)  # noqa: S606 on purpose
     except (OSError, ValueError) as error:
         reason = _explain(spec, secrets.command[0], secrets.environment, error)
