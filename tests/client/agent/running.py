@@ -43,17 +43,17 @@ class Zygote:
         self._started.get(timeout=30)
 
     def start(self, environment: Mapping[str, str], log: Path, *, standby: bool = False) -> int:
-        assert self._process.stdin is not None
-        request = {"environment": dict(environment), "log": str(log), "standby": standby}
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
-        return self._started.get(timeout=10)
+        return self._ask({"environment": dict(environment), "log": str(log), "standby": standby})
 
     def fork_server(self) -> int:
         """Returns the first of its children."""
         pid = self._process.pid
         children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         return min(child for child in children if b"zygote.py" in Path(f"/proc/{child}/cmdline").read_bytes())
+
+    def repair(self) -> int:
+        """Has it start another fork server; returns its pid."""
+        return self._ask({"repair": True})
 
     def close(self) -> None:
         """Ends it, and all processes that it has forked."""
@@ -63,6 +63,12 @@ class Zygote:
         self._reader.join(10)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def _ask(self, request: Mapping[str, object]) -> int:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.flush()
+        return self._started.get(timeout=10)
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -38,14 +39,16 @@ async def test_a_killed_worker_process_is_replaced_by_its_nanny(cluster: Cluster
         assert await client.submit(os.getpid, pure=False) != before
 
 
-async def test_a_worker_process_has_the_group_and_the_priority_of_its_nanny(cluster: Cluster) -> None:
+async def test_a_worker_process_has_the_group_the_priority_and_the_mark_of_its_nanny(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     agent = cluster.start("default-9-abc234")
     os.setpriority(os.PRIO_PROCESS, agent.pid, 5)
     await cluster.eventually(lambda: agent.process in cluster.controller.state.workers, within=20)
     async with cluster.connect() as client:
         pid, group = await client.submit(tasks.pid_and_group)
+        mark, _ = await client.submit(resource.getrlimit, resource.RLIMIT_RSS)
         assert group == agent.pid
+        assert mark == resource.prlimit(agent.pid, resource.RLIMIT_RSS)[0] != resource.RLIM_INFINITY
         assert os.getpriority(os.PRIO_PROCESS, pid) == 5
         os.killpg(agent.pid, signal.SIGKILL)
         await cluster.eventually(lambda: not _alive(pid))
@@ -150,6 +153,22 @@ async def test_workers_start_cold_when_the_fork_server_has_ended(cluster: Cluste
         async with cold.connect() as client:
             assert await client.submit(sum, [1, 2]) == 3
         await cold.close()
+    finally:
+        zygote.close()
+
+
+async def test_workers_start_warm_again_with_another_fork_server(cluster: Cluster, directory: Path) -> None:
+    zygote = Zygote()
+    try:
+        again = Cluster(cluster.controller, zygote, directory, cluster.eventually)
+        await again.start_scheduler()
+        killed = zygote.fork_server()
+        os.kill(killed, signal.SIGKILL)
+        server = zygote.repair()
+        await again.start_workers()
+        async with again.connect() as client:
+            assert await client.submit(os.getppid) == server != killed
+        await again.close()
     finally:
         zygote.close()
 

@@ -1,6 +1,7 @@
 """A small zygote for tests: forks agents on request from stdin, and reports on stdout how they ended.
 
-Lines in: {"environment": {...}, "log": path, "standby": bool}. Lines out: {"pid": n} and {"pid": n, "code": n}.
+Lines in: {"environment": {...}, "log": path, "standby": bool}, or {"repair": true} for another fork server. Lines out:
+{"pid": n} and {"pid": n, "code": n}.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -19,6 +21,8 @@ from types import FrameType
 from headrace.agent import forkserver, process, warm_up
 from headrace.agent.identity import Identity
 
+MARK = 1 << 61
+
 
 def main() -> None:
     set_spawn_environment()
@@ -26,8 +30,7 @@ def main() -> None:
         pass
     gc.collect()
     gc.freeze()
-    with tempfile.TemporaryDirectory(prefix="hr-zygote-") as private:
-        forkserver.start(Path(private))
+    start_fork_server()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write)
@@ -43,13 +46,17 @@ def main() -> None:
             line = read_line()
             if not line:
                 break
-            pid = fork(json.loads(line))
-            children.add(pid)
-            report({"pid": pid})
+            report({"pid": handle(json.loads(line), children)})
     for pid in children:
         os.killpg(pid, signal.SIGKILL)
     while children:
         reap(children)
+
+
+def start_fork_server() -> int:
+    with tempfile.TemporaryDirectory(prefix="hr-zygote-") as private:
+        forkserver.start(Path(private))
+    return vars(forkserver)["_inherited"].pid
 
 
 def set_spawn_environment() -> None:
@@ -63,6 +70,14 @@ def set_spawn_environment() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def handle(request: dict[str, object], children: set[int]) -> int:
+    if "repair" in request:
+        return start_fork_server()
+    pid = fork(request)
+    children.add(pid)
+    return pid
+
+
 def _ignore(_number: int, _frame: FrameType | None) -> None:
     """The signal only wakes."""
 
@@ -74,6 +89,7 @@ def fork(request: dict[str, object]) -> int:
     code = 70
     try:
         os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_RSS, (MARK, resource.getrlimit(resource.RLIMIT_RSS)[1]))
         log = os.open(str(request["log"]), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)

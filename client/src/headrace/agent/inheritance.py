@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from multiprocessing import reduction
 from typing import Protocol
 
@@ -21,16 +22,25 @@ class Inheritance:
 
     def __reduce__(self) -> tuple[object, ...]:
         output = [reduction.DupFd(descriptor) for descriptor in (1, 2)]
-        return inherit, (os.getpgrp(), os.getpriority(os.PRIO_PROCESS, 0), output, dict(os.environ))
+        mark = resource.getrlimit(resource.RLIMIT_RSS)
+        niceness = os.getpriority(os.PRIO_PROCESS, 0)
+        return inherit, (os.getpgrp(), niceness, output, dict(os.environ), mark)
 
 
-def inherit(group: int, niceness: int, output: list[_Descriptor], environment: dict[str, str]) -> bool:
-    """Joins the process group, so that both are killed together, and replaces priority, output and environment."""
+def inherit(
+    group: int, niceness: int, output: list[_Descriptor], environment: dict[str, str], mark: tuple[int, int]
+) -> bool:
+    """Joins the process group, so that both are killed together, and replaces priority, output and environment.
+
+    `mark` is a limit that Linux does not enforce. By it the local backend finds all that a process has started.
+    """
     # If the nanny has just ended, so has its group; this process then ends by itself.
     with contextlib.suppress(OSError):
         os.setpgid(0, group)
     with contextlib.suppress(PermissionError):  # a priority cannot be raised
         os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    with contextlib.suppress(ValueError):  # a limit cannot be raised
+        resource.setrlimit(resource.RLIMIT_RSS, mark)
     for number, descriptor in zip((1, 2), output, strict=True):
         duplicate = descriptor.detach()
         os.dup2(duplicate, number)

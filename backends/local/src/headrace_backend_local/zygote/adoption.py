@@ -7,10 +7,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from headrace_backend_local import paths
+from headrace_backend_local import paths, process_tags
 from headrace_backend_local.process_tags import ProcessTag
 from headrace_backend_local.zygote.child import Child
 from headrace_backend_local.zygote.process_record import ProcessRecord
@@ -33,11 +33,11 @@ def adopt(site: str, directory: Path) -> Iterator[ProcessRecord]:
             adopted.add(tag.key)
             log.info("adopted %s, pid %s", tag, pid)
             yield ProcessRecord.adopted(tag, child, _log(paths.log_file(directory, tag.key)))
-    for process, tag in tagged:
-        if tag.key not in adopted:
-            log.info("killed pid %s, a leftover of %s", process.pid, tag)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+    leftovers = {process.pid: str(tag) for process, tag in tagged if tag.key not in adopted}
+    for pid, leftover in {**_marked(site, adopted), **leftovers}.items():
+        log.info("killed pid %s, a leftover of %s", pid, leftover)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _tagged(site: str) -> list[tuple[procfs.Process, ProcessTag]]:
@@ -49,6 +49,17 @@ def _tagged(site: str) -> list[tuple[procfs.Process, ProcessTag]]:
             if (tag := ProcessTag.of(process.pid)) and tag.site == site:
                 found[process.pid] = process, tag
     return list(found.values())
+
+
+def _marked(site: str, adopted: Iterable[ProcessKey]) -> dict[int, str]:
+    """Returns the processes that have a mark of the site, but of none that was adopted."""
+    expected = {process_tags.mark(site, key) for key in adopted}
+    marks = {process.pid: process_tags.mark_of(process.pid) for process in procfs.processes()}
+    return {
+        pid: "a process that has none of its tag"
+        for pid, mark in marks.items()
+        if process_tags.is_mark(mark, site) and mark not in expected
+    }
 
 
 def _log(path: Path) -> int | None:

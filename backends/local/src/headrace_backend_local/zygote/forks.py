@@ -16,7 +16,7 @@ from typing import NoReturn
 from setproctitle import setproctitle
 
 from headrace_backend_local import protocol
-from headrace_backend_local.process_tags import tag_this_process
+from headrace_backend_local.process_tags import mark_this_process, tag_this_process
 from headrace_backend_local.protocol import LaunchSpec
 from headrace_backend_local.zygote.agent import Agent
 from headrace_backend_local.zygote.child import Child
@@ -48,6 +48,7 @@ def fork(loop: Loop, body: Callable[[], int], nice: int, files: LaunchFiles | No
 def become(agent: Agent, spec: LaunchSpec, files: LaunchFiles) -> int:
     """Turns this process into the one of a launch spec and runs it until it exits."""
     tag_this_process(spec.tag)
+    mark_this_process(spec.tag)
     setproctitle(spec.title)
     os.environ.update(files.enter().environment)
     return agent.run()

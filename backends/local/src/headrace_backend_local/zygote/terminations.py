@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from headrace_backend_local import process_tags
 from headrace_backend_local.process_tags import ProcessTag
 from headrace_backend_local.zygote.child import Child
 from headrace_backend_local.zygote.loop import Loop
@@ -102,6 +103,7 @@ class _Scan:
         self._site = site
         self._processes: list[procfs.Process] | None = None
         self._tagged: Mapping[ProcessKey, list[int]] | None = None
+        self._marked: Mapping[int, list[int]] | None = None
 
     def left(self, termination: _Termination) -> list[int]:
         """Returns the pids of what is left of a process."""
@@ -110,8 +112,9 @@ class _Scan:
             return [child.pid]
         if not child.group_is_empty and (members := child.members(self.processes)):
             return members
-        # A process that has left the group still carries the tag that it was started with.
-        return self.tagged.get(termination.key, [])
+        # A process that has left the group still carries the tag that it was started with, or at least the mark.
+        mark = process_tags.mark(self._site, termination.key)
+        return sorted({*self.tagged.get(termination.key, ()), *self.marked.get(mark, ())})
 
     @property
     def processes(self) -> list[procfs.Process]:
@@ -129,6 +132,15 @@ class _Scan:
                     found.setdefault(tag.key, []).append(process.pid)
             self._tagged = found
         return self._tagged
+
+    @property
+    def marked(self) -> Mapping[int, list[int]]:
+        if self._marked is None:
+            found: dict[int, list[int]] = {}
+            for process in self.processes:
+                found.setdefault(process_tags.mark_of(process.pid), []).append(process.pid)
+            self._marked = found
+        return self._marked
 
 
 def _kill(termination: _Termination, left: list[int]) -> None:
