@@ -1,0 +1,169 @@
+"""What is damaged, or of a newer release, is its owner's trouble alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from prometheus_client import REGISTRY
+from redis.asyncio import Redis
+from tests.conftest import Eventually
+from tests.controller.builders import running_worker
+from tests.controller.damage import overwrite, overwrite_worker
+from tests.controller.errors_of import fails
+from tests.controller.fake_proxy import FakeProxy
+from tests.controller.running import DEPLOYMENT, Site, User
+
+from headrace.errors import ClusterNotFound, StoreUnavailable
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace_chassis.redis.keys import Prefix
+from headrace_controller.keys import Keys
+from headrace_controller.model import ClusterId, Phase, Status
+from headrace_controller.store.codec import pack
+
+KEYS = Keys(Prefix(DEPLOYMENT))
+GARBAGE = b"\xc1"  # which msgpack never writes
+Damage = Callable[[Redis, ClusterId], Awaitable[object]]
+
+
+def field(**values: bytes | str | None) -> Damage:
+    return lambda redis, cluster: overwrite(redis, KEYS, cluster, **values)
+
+
+def piece(name: str, packed: bytes) -> Damage:
+    return lambda redis, cluster: overwrite_worker(redis, KEYS, cluster, name, packed)
+
+
+UNREADABLE: dict[str, Damage] = {
+    "no spec": field(spec=None),
+    "a spec that is none": field(spec=GARBAGE),
+    "targets": field(targets=GARBAGE),
+    "a report": field(report=pack({"session": "one"})),
+    "numbers that are none": field(generation="first", created="yesterday"),
+    "a phase of a newer release": field(status=pack({"phase": "SUSPENDED"})),
+    "a worker": piece("worker/default-9-a", GARBAGE),
+    "a worker's state of a newer release": piece(
+        "worker/default-9-a", pack({"id": "default-9-a", "group": "default", "state": "FROZEN"})
+    ),
+    "what was reported of a worker": piece("report/default-9-a", GARBAGE),
+}
+"""Damage that keeps a record from being read."""
+
+STRANGE: dict[str, Damage] = {
+    "a time that cannot be shown": field(created="1e300"),
+    "a worker of no group": piece("worker/x-1-a", pack(running_worker("x-1-a", group="x"))),
+    "a route version that cannot be compared": field(
+        status=pack(Status(phase=Phase.STARTING, scheduler_created=time.time())), route_version="later-than-that"
+    ),
+}
+"""Damage that shows only when the record is planned for, or shown."""
+
+
+async def test_bad_records_are_set_aside_one_by_one(site: Site, redis: Redis, eventually: Eventually) -> None:
+    replica = await site.replica(resync_seconds=0.5, orphan_grace_seconds=0)
+    ann, bob = await replica.user("ann"), await replica.user("bob")
+    victims = {name: (await ann.create()).name for name in (UNREADABLE | STRANGE)}
+    fine, bobs = (await ann.create()).name, (await bob.create()).name
+    for name in (*victims.values(), fine, bobs):
+        await ann.until(name, "RUNNING") if name != bobs else await bob.until(name, "RUNNING")
+    everything = ann.stream("WatchClusters", pb.WatchClustersRequest(include_events=True))
+    processes = len(site.machine.running())
+
+    for name, damage in (UNREADABLE | STRANGE).items():
+        await damage(redis, ClusterId(victims[name].removeprefix("clusters/")))
+    await damage_events_and_routes(redis, ClusterId(fine.removeprefix("clusters/")))
+
+    for name in UNREADABLE:
+        error = await fails(StoreUnavailable, ann.get(victims[name]))
+        assert "ask your administrator" in error.message, name
+        await fails(StoreUnavailable, ann.scale(victims[name], 1))
+        await fails(ClusterNotFound, bob.get(victims[name]))
+    await all_goes_on(ann, fine, 1)
+    await all_goes_on(bob, bobs, 1)
+    assert await is_told(everything, fine)
+    everything.cancel()
+
+    await site.stop(replica)  # the next one has never read them
+    replica = await site.replica("b", resync_seconds=0.5, orphan_grace_seconds=0)
+    site.connect_proxy(replica)
+    ann, bob = await replica.user("ann"), await replica.user("bob")
+    for name in UNREADABLE:
+        await fails(StoreUnavailable, ann.get(victims[name]))
+        await fails(ClusterNotFound, bob.get(victims[name]))
+    await all_goes_on(ann, fine, 2)
+    await all_goes_on(bob, bobs, 2)
+    assert {fine} <= await listed(ann) <= {fine, *victims.values()}
+    assert await listed(bob) == {bobs}
+    reader = FakeProxy("auth-0", acknowledges=False)
+    reading = asyncio.create_task(reader.run(replica.settings.internal_listen))
+    await eventually(lambda: {fine, bobs} <= reader.routes.keys())
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    before = steps()
+    await eventually(lambda: steps() > before + 5)  # several rounds over everything
+    assert len(site.machine.running()) == processes + 4  # nobody's process was stopped
+    assert replica.task is not None
+    assert not replica.task.done()
+
+
+def steps() -> float:
+    return REGISTRY.get_sample_value("headrace_controller_reconciles_total", {"outcome": "done"}) or 0.0
+
+
+async def damage_events_and_routes(redis: Redis, cluster: ClusterId) -> None:
+    """Whatever is not a record; none of it ends a stream or a loop."""
+    for event in (GARBAGE, pack({"type": "Created", "message": "", "time": 1e300})):
+        await redis.xadd(KEYS.events(cluster), {"event": event})
+        entry = {
+            "kind": "event",
+            "cluster": cluster,
+            "owner": "ann",
+            "revision": "0",
+            "event": event,
+            "event_id": "1-0",
+        }
+        await redis.xadd(KEYS.changes(), entry)  # pyright: ignore[reportArgumentType] narrower than what redis-py takes
+    await redis.xadd(KEYS.changes(), {"kind": "of-a-newer-release", "x": "y"})
+    await redis.xadd(KEYS.changes(), {"no": "kind"})
+    await redis.hset(KEYS.routes(), "c-damaged", GARBAGE)
+    forever = {
+        "cluster": "c-strange",
+        "access": {"owner": "ann", "shares": [{"member": "a", "rights": [], "expires": 1e300}]},
+    }
+    await redis.hset(KEYS.routes(), "c-strange", pack(forever))
+    for route in (GARBAGE, pack(forever)):
+        await redis.xadd(KEYS.route_log(), {"cluster": "c-damaged", "route": route})
+    await redis.hset(KEYS.acknowledged(), "a-reader", GARBAGE)
+    await redis.zadd(KEYS.readers(), {"a-reader": time.time() + 1})
+
+
+async def all_goes_on(user: User, name: str, size: int) -> None:
+    """Reads, lists, writes, events and new clusters of somebody whose records are fine."""
+    assert (await user.get(name)).name == name
+    assert name in await listed(user)
+    await user.scale(name, size)
+    await user.until(name, "RUNNING", running=size)
+    answer = await user.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=name))
+    assert answer.cluster_events
+    made = await user.create()
+    await user.until(made.name, "RUNNING")
+    await user.stop(made.name)
+    await user.until(made.name, "STOPPED")
+    await user.delete(made.name)
+
+
+async def listed(user: User) -> set[str]:
+    answer = await user.call("ListClusters", pb.ListClustersRequest(page_size=1000))
+    return {cluster.name for cluster in answer.clusters}
+
+
+async def is_told(watch: Any, name: str) -> bool:
+    """Whether a watch that was open all the time has told of a worker of this cluster."""
+    async with asyncio.timeout(30):
+        async for response in watch:
+            cluster = response.cluster
+            if cluster.name == name and sum(group.running for group in cluster.status.worker_groups) == 1:
+                return True
+    return False
