@@ -68,3 +68,15 @@ async def test_routes_that_cannot_be_read_stop_nothing(
     assert controller.rejected == {"clusters/" + "c" * 200}
     assert len(controller.subscriptions) == 1
     assert proxy.printed().count("routes cannot be read") == 2
+
+
+async def test_routes_that_cannot_be_saved_are_served(
+    idle_proxy: RunningProxy, controller: FakeRoutes, eventually: Eventually
+) -> None:
+    (idle_proxy.state_directory / "routes.binpb" / "in the way").mkdir(parents=True)
+    controller.set("c1", "127.0.0.1:9")
+    await idle_proxy.start()
+    await eventually(lambda: "the routes cannot be saved" in idle_proxy.printed())
+    version = controller.set("c2", "127.0.0.1:9")
+    await eventually(lambda: controller.acknowledged == version)
+    assert await idle_proxy.stop() == 0

@@ -53,8 +53,8 @@ class RouteTable:
             self._unsaved.clear()
             try:
                 await asyncio.to_thread(self._file.write, self._snapshot.version, list(self._routes.values()))
-            except OSError:
-                log.exception("the routes cannot be saved", file=str(self._file.path))
+            except OSError as error:  # a full disk, for one; Envoys and the controller have them too
+                log.warning("the routes cannot be saved", file=str(self._file.path), error=str(error))
                 self._unsaved.set()
                 await asyncio.sleep(_RETRY_SECONDS)
             await asyncio.sleep(_SAVE_INTERVAL_SECONDS)
