@@ -34,7 +34,7 @@ class Watched:
     def __init__(self, layout: Layout) -> None:
         self.out = io.StringIO()
         self.layout = layout
-        self.supervisor = Supervisor(layout, Console(out=self.out))
+        self.supervisor = Supervisor(layout, Console(out=self.out), longest_pause=0.1)
 
     async def start(self, *parts: Part) -> None:
         self.supervisor.start(parts)

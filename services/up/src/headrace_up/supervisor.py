@@ -29,11 +29,18 @@ REPAIR_SECONDS = 600.0
 class Supervisor:
     """Runs parts until it is stopped."""
 
-    def __init__(self, layout: Layout, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+        longest_pause: float = LONGEST_PAUSE,
+    ) -> None:
         self.children: dict[str, Child] = {}
         self._layout = layout
         self._console = console
         self._clock = clock
+        self._longest_pause = longest_pause
         self._ready: dict[str, asyncio.Future[None]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._launched: list[Process] = []
@@ -103,13 +110,13 @@ class Supervisor:
 
     async def _keep(self, child: Child, ready: asyncio.Future[None], error: str | None) -> None:
         """Keep a child running. `error` is why it could not be started, if it could not."""
-        failures, pauses = 0, delays(longest=LONGEST_PAUSE)
+        failures, pauses = 0, delays(longest=self._longest_pause)
         while True:
             started = self._clock()
             if error is None:
                 end, healthy = await self._follow(child, ready, started)
                 if healthy:
-                    failures, pauses = 0, delays(longest=LONGEST_PAUSE)
+                    failures, pauses = 0, delays(longest=self._longest_pause)
             else:
                 end = error
             failures += 1
