@@ -53,7 +53,7 @@ def add(
 
 @users.command()
 def remove(name: Name, file: UsersFile) -> None:
-    """Remove a user. API tokens stop at once, sessions at dashboards within half a minute, access tokens within minutes."""
+    """Remove a user. API tokens stop at once, dashboard sessions within half a minute, access tokens within minutes."""
     with _explained():
         known = _read(file)
         if known.pop(name, None) is None:
