@@ -18,16 +18,16 @@ end
 -- after Redis was emptied or has lost its latest writes.
 local function next_revision()
   local now = redis.call('TIME')
-  local revision = digits(math.max((redis.call('GET', key.version) or 0) + 1, now[1] * 1000000 + now[2]))
-  redis.call('SET', key.version, revision)
-  return revision
+  return digits(math.max((redis.call('GET', key.version) or 0) + 1, now[1] * 1000000 + now[2]))
 end
 
--- Announces a write of this kind; returns its revision.
+-- Announces a write of this kind; returns its revision. If it cannot be announced, nothing was written: readers would wait
+-- for the announcement of a latest revision for ever.
 local function announce(kind)
   local revision = next_revision()
   redis.call('XADD', key.changes, 'MAXLEN', '~', CHANGES_KEPT, '*',
     'kind', kind, 'cluster', ask.cluster, 'owner', ask.owner, 'revision', revision)
+  redis.call('SET', key.version, revision)
   return revision
 end
 

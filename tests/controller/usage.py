@@ -1,0 +1,44 @@
+"""What subjects are promised, once as it is counted and once as the sum over the records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, cast
+
+from msgspec import msgpack
+from redis import Redis
+
+from headrace_controller.keys import Keys
+
+Usage = dict[str, dict[str, int]]
+
+
+def counted(redis: Redis, keys: Keys) -> Usage:
+    """By subject and resource, what the counters say."""
+    found: Usage = {}
+    for key in _keys(redis, keys.usage("*")):
+        amounts = cast("dict[Any, Any]", redis.hgetall(key))
+        subject = key.removeprefix(keys.usage(""))
+        found[subject] = {_text(resource): int(amount) for resource, amount in amounts.items() if int(amount)}
+    return found
+
+
+def summed(redis: Redis, keys: Keys) -> Usage:
+    """By subject and resource, what the records promise together."""
+    sums: dict[str, Counter[str]] = {}
+    for key in _keys(redis, keys.prefix.key("cluster", "*")):
+        for subject in msgpack.decode(_packed(redis, key, "charged_to")):
+            sums.setdefault(subject, Counter()).update(msgpack.decode(_packed(redis, key, "promised")))
+    return {subject: dict(+amounts) for subject, amounts in sums.items() if +amounts}
+
+
+def _keys(redis: Redis, pattern: str) -> list[str]:
+    return [_text(key) for key in redis.scan_iter(pattern.replace("{", "[{]").replace("}", "[}]"))]
+
+
+def _packed(redis: Redis, key: str, field: str) -> bytes:
+    return cast("bytes", redis.hget(key, field))
+
+
+def _text(content: str | bytes) -> str:
+    return content.decode() if isinstance(content, bytes) else content
