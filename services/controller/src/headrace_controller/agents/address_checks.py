@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from headrace.errors import InvalidRequest, StoreUnavailable, Violation
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1.enums import EventType
@@ -24,19 +26,31 @@ class AddressChecks:
 
     async def check(self, cluster: Cluster, hello: pb.SchedulerHello) -> None:
         """Raises `InvalidRequest`, or `StoreUnavailable` while the backend cannot say."""
-        for name in ("scheduler_address", "dashboard_address"):
-            if address := getattr(hello, name):
-                await self._check(cluster, name, address)
+        reported = {"scheduler_address": hello.scheduler_address, "dashboard_address": hello.dashboard_address}
+        refusals = await asyncio.gather(*(self._refusal(cluster, address) for address in reported.values()))
+        violations: list[Violation] = []
+        for (name, address), refusal in zip(reported.items(), refusals, strict=True):
+            if refusal:
+                await self._record(cluster, name, address, refusal)
+                violations.append(Violation(f"hello.{name}", f"is not the scheduler's: {refusal}"))
+        if violations:
+            raise InvalidRequest.of(*violations)
 
-    async def _check(self, cluster: Cluster, name: str, address: str) -> None:
+    async def _refusal(self, cluster: Cluster, address: str) -> str:
+        """Why an address is refused; empty if it is not, or if there is none."""
+        if not address:
+            return ""
         try:
             await self._backend.check_address(cluster.id, SCHEDULER, address)
         except BackendError as error:
             raise StoreUnavailable(f"the addresses of cluster {cluster.id} cannot be checked: {error}") from error
         except AddressRefused as refused:
-            metrics.ADDRESSES_REFUSED.inc()
-            log.warning("an agent's address was refused", cluster=cluster.id, address=address, reason=str(refused))
-            what = name.replace("_", " ")
-            message = f"The agent reported {address!r} as the {what}. It was refused, because {refused}."
-            await self._events.add(cluster, EventType.ADDRESS_REFUSED, message)
-            raise InvalidRequest.of(Violation(f"hello.{name}", f"is not the scheduler's: {refused}")) from refused
+            return str(refused)
+        return ""
+
+    async def _record(self, cluster: Cluster, name: str, address: str, refusal: str) -> None:
+        metrics.ADDRESSES_REFUSED.inc()
+        log.warning("an agent's address was refused", cluster=cluster.id, address=address, reason=refusal)
+        what = name.replace("_", " ")
+        message = f"The agent reported {address!r} as the {what}. It was refused, because {refusal}."
+        await self._events.add(cluster, EventType.ADDRESS_REFUSED, message)

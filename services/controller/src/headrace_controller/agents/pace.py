@@ -29,6 +29,8 @@ class Paces:
 
     Attributes
     ----------
+    hellos
+        That are checked, which reads from the backend.
     messages
         That are read.
     reports, targets
@@ -36,6 +38,7 @@ class Paces:
         together.
     """
 
+    hellos: Pace = field(default_factory=lambda: Pace(2, 20))
     messages: Pace = field(default_factory=lambda: Pace(200, 1000))
     reports: Pace = field(default_factory=lambda: Pace(10, 50))
     targets: Pace = field(default_factory=lambda: Pace(5, 20))

@@ -71,7 +71,9 @@ class Sessions:
 
         Raises `InvalidRequest` for a hello that cannot be believed, `SessionReplaced` if a newer session has reported.
         """
-        await self._addresses.check(cluster, check_hello(first))
+        hello = check_hello(first)
+        await self._paces.hellos.wait(cluster.id)
+        await self._addresses.check(cluster, hello)
         cluster = self._mirror.get(cluster.id) or cluster  # from here on the session receives every change
         session = AgentSession(
             cluster,
@@ -86,7 +88,7 @@ class Sessions:
             clock=self._clock,
             silence_seconds=self._silence_seconds,
         )
-        del first  # a large hello is not kept as long as its session
+        del first, hello  # a large hello is not kept as long as its session
         self._enter(cluster, session)
         try:
             with metrics.SESSIONS.track_inprogress():

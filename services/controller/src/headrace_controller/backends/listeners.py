@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import socket
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 
-from headrace_chassis import procfs
 from headrace_controller.backends.addresses import IpAddress, parse_address
 from headrace_controller.backends.base import AddressRefused
 
+# Of a process that its tenant's code fills up with more, not all are looked at.
+_MOST_DESCRIPTORS, _MOST_PROCESSES = 4096, 64
 _LISTENING = "0A"  # as /proc/net/tcp writes the state
 _NO_HOST = "its host is not one that processes listen on here"
 
@@ -36,7 +39,7 @@ class ListenerChecks:
     def __init__(self, listen_host: str) -> None:
         self._listen_host = listen_host
         self._reading = asyncio.Lock()
-        self._reads = 0
+        self._begun = self._done = 0  # readings
         self._listeners: Listeners = {}
 
     async def check(self, pid: int, address: str) -> None:
@@ -47,11 +50,13 @@ class ListenerChecks:
 
     async def _read(self) -> Listeners:
         """The listeners at a time after the call."""
-        after = self._reads + self._reading.locked()  # a reading under way may have begun before
+        begun = self._begun
         async with self._reading:
-            if self._reads <= after:
+            if self._done <= begun:
+                await asyncio.sleep(0)  # checks that are asked for at the same time share one reading
+                self._begun += 1
                 self._listeners = await asyncio.to_thread(_listeners)
-                self._reads += 1
+                self._done = self._begun
             return self._listeners
 
     def _check(self, pid: int, host: str, ip: IpAddress | None, listeners: list[tuple[IpAddress, str]]) -> None:
@@ -61,8 +66,11 @@ class ListenerChecks:
         serving = {name for bound, name in listeners if any(_serves(bound, one) for one in reached)}
         if not serving:
             raise AddressRefused("nothing listens there")
-        if not serving <= _sockets(pid) and not serving <= _sockets_of_group(pid):
-            raise AddressRefused("it leads to something else than the process")
+        for one in chain([pid], islice(_group(pid), _MOST_PROCESSES)):
+            serving -= _sockets(one)
+            if not serving:
+                return
+        raise AddressRefused("it leads to something else than the process")
 
     def _resolved(self, host: str) -> list[IpAddress]:
         if host != self._listen_host:
@@ -112,7 +120,7 @@ def _rows(table: Path) -> Iterator[tuple[str, str]]:
     """Local address and inode of each listener; the kernel lists them before all connections."""
     try:
         with table.open(encoding="ascii") as lines:
-            next(lines)
+            next(lines, None)  # the head
             for line in lines:
                 fields = line.split()
                 if fields[3] != _LISTENING:
@@ -130,22 +138,25 @@ def _address(text: str) -> IpAddress:
 
 
 def _sockets(pid: int) -> set[str]:
-    """Names of the sockets that a process holds."""
+    """Names of the sockets that a process holds; those that it opened early, as schedulers open their listeners."""
     try:
         with os.scandir(f"/proc/{pid}/fd") as entries:
-            return {name for entry in entries if (name := _target(entry.path)).startswith("socket:")}
+            names = map(_target, islice(entries, _MOST_DESCRIPTORS))
+            return {name for name in names if name.startswith("socket:")}
     except OSError:
         return set()  # it has ended
 
 
-def _sockets_of_group(pid: int) -> set[str]:
-    """Those of all processes that a command has started in its group."""
-    members = [found.pid for found in procfs.processes() if found.group == pid and found.pid != pid]
-    return _sockets(pid).union(*map(_sockets, members))
-
-
-def _target(path: str) -> str:
+def _target(entry: os.DirEntry[str]) -> str:
     try:
-        return str(Path(path).readlink())
+        return str(Path(entry.path).readlink())
     except OSError:
         return ""  # closed meanwhile
+
+
+def _group(leader: int) -> Iterator[int]:
+    """The processes of the group that a command leads, or led."""
+    for name in filter(str.isdecimal, (entry.name for entry in Path("/proc").iterdir())):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if os.getpgid(int(name)) == leader:
+                yield int(name)
