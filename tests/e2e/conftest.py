@@ -21,7 +21,7 @@ def headrace() -> Iterator[Running]:
     with tempfile.TemporaryDirectory(prefix="hr-e2e-") as name:
         users = Path(name) / "users"
         write_users(users)
-        with running(Path(name), "--users-file", str(users)) as headrace:
+        with running(Path(name), "--users-file", str(users), "--one-account") as headrace:
             yield headrace
 
 

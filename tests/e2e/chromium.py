@@ -1,0 +1,80 @@
+"""A headless Chromium, driven over its own protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+CHROMIUM = shutil.which("chromium")
+# Root may run it in a container only without its own sandbox; the certificate of `headrace up` is its own.
+_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--ignore-certificate-errors")
+
+
+@dataclass
+class Page:
+    """A tab. It keeps the cookies of what it opens."""
+
+    _socket: WebSocketClientConnection
+    session: str = ""
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    async def open(self, url: str) -> None:
+        await self.call("Page.navigate", url=url)
+
+    async def evaluate(self, script: str) -> Any:
+        """The value of an expression in the page; a promise is awaited."""
+        answer = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        return answer["result"].get("value")
+
+    async def until(self, script: str, within: float = 60) -> Any:
+        """The first value that is true."""
+        async with asyncio.timeout(within):
+            while not (value := await self.evaluate(script)):  # noqa: ASYNC110 another process's state
+                await asyncio.sleep(0.05)
+        return value
+
+    async def call(self, method: str, **params: object) -> dict[str, Any]:
+        number = next(self._numbers)
+        session = {"sessionId": self.session} if self.session else {}
+        await self._socket.write_message(json.dumps({"id": number, "method": method, "params": params, **session}))
+        while (message := await self._socket.read_message()) is not None:
+            answer = cast("dict[str, Any]", json.loads(message))
+            if answer.get("id") == number:
+                return answer["result"]
+        raise ConnectionError("Chromium has ended")
+
+
+@asynccontextmanager
+async def chromium(profile: Path) -> AsyncGenerator[Page]:
+    """Starts Chromium with a new profile; ends it."""
+    assert CHROMIUM
+    process = await asyncio.create_subprocess_exec(
+        CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank",
+        stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL,
+    )  # fmt: skip
+    try:
+        file = profile / "DevToolsActivePort"
+        async with asyncio.timeout(60):
+            while not (file.exists() and len(file.read_text().split()) == 2):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        port, path = file.read_text().split()
+        socket = await websocket_connect(f"ws://127.0.0.1:{port}{path}", max_message_size=1 << 26)
+        page = Page(socket)
+        target = await page.call("Target.createTarget", url="about:blank")
+        attached = await page.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        page.session = attached["sessionId"]  # all calls are for this tab from now on
+        yield page
+        socket.close()
+    finally:
+        process.terminate()
+        await process.wait()
