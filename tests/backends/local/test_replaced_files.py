@@ -17,6 +17,7 @@ from tests.conftest import Eventually
 from headrace.v1.enums import ExitCause
 from headrace_backend_local import paths
 from headrace_backend_local.backend import LocalBackend
+from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.process import SCHEDULER, ProcessKey
 
 
@@ -126,4 +127,16 @@ async def test_a_log_that_was_replaced_when_another_zygote_adopts_its_process(
     os.kill(before, signal.SIGKILL)
     await eventually(lambda: site.zygotes() not in ([], [before]))
     await backend.stop(cluster)
+    assert is_unharmed(other)
+
+
+@pytest.mark.parametrize("replace", REPLACEMENTS)
+@pytest.mark.parametrize("name", [paths.LOG, paths.LOCK])
+async def test_a_replaced_file_of_the_zygote_is_named_when_it_starts(
+    site: Site, other: Path, replace: Replacement, name: str
+) -> None:
+    paths.make(site.directory)
+    replace(paths.zygote(site.directory) / name, other)
+    with pytest.raises(BackendError, match=f"{name} is not"):
+        await site.backend().open()
     assert is_unharmed(other)

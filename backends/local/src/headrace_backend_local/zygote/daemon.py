@@ -25,7 +25,7 @@ from headrace_backend_local.zygote.agent import Agent
 from headrace_backend_local.zygote.loop import Loop
 from headrace_backend_local.zygote.process_table import ProcessTable
 from headrace_backend_local.zygote.server import Connection, Server
-from headrace_chassis import procfs
+from headrace_chassis import procfs, tenant_files
 
 log = logging.getLogger("headrace.zygote")
 
@@ -160,7 +160,7 @@ def _private_directory(directory: Path) -> Path:
 
 def _lock() -> int | None:
     """Locks the directory for the life of this process, not of its forks; None if another zygote has locked it."""
-    descriptor = os.open(paths.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = tenant_files.open_file(Path(paths.LOCK), os.O_RDWR | os.O_CREAT)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -175,7 +175,7 @@ def _is_answered() -> bool:
 
 
 def _redirect_output() -> None:
-    descriptor = os.open(paths.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = tenant_files.open_file(Path(paths.LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     if os.fstat(descriptor).st_size > _LOG_LIMIT:
         os.ftruncate(descriptor, 0)
     nothing = os.open(os.devnull, os.O_RDONLY)
