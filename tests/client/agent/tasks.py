@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import time
+from pathlib import Path
 
 import dask.config
 import distributed
@@ -19,6 +21,18 @@ def settings() -> tuple[str | None, float, int, str | None]:
 
 def pid_and_group() -> tuple[int, int]:
     return os.getpid(), os.getpgrp()
+
+
+def finds(first: str, second: str) -> bool:
+    """Whether one text, directly followed by the other, is in the heap of this process."""
+    with Path("/proc/self/maps").open() as maps, Path("/proc/self/mem").open("rb", buffering=0) as memory:
+        for line in maps:
+            start, end = (int(number, 16) for number in line.split()[0].split("-"))
+            if "rw-p" in line and end - start <= 16 << 20:
+                memory.seek(start)
+                if re.search(f"[{first[0]}]{first[1:]}(?:{second})".encode(), memory.read(end - start)):
+                    return True
+    return False
 
 
 def sleep(seconds: float, result: int = 0) -> int:

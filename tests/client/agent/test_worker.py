@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import secrets
 import signal
 from pathlib import Path
 
@@ -171,6 +172,22 @@ async def test_workers_start_warm_again_with_another_fork_server(cluster: Cluste
         await again.close()
     finally:
         zygote.close()
+
+
+async def test_a_worker_has_nothing_of_other_workers_in_its_memory(cluster: Cluster) -> None:
+    key = f"key{secrets.token_hex(16)}"
+    await cluster.start_scheduler()
+    cluster.controller.enrollment.environment["MY_KEY"] = key
+    [hers] = await cluster.start_workers()
+    del cluster.controller.enrollment.environment["MY_KEY"]
+    [his] = await cluster.start_workers()
+    addresses = cluster.controller.state.workers
+    async with cluster.connect() as client:
+        found = [
+            await client.submit(tasks.finds, key[:16], key[16:], workers=addresses[agent.process], pure=False)
+            for agent in (hers, his)
+        ]
+    assert found == [True, False]
 
 
 async def test_a_worker_that_does_not_reach_its_scheduler_fails_with_the_reason(cluster: Cluster) -> None:
