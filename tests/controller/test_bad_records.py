@@ -17,6 +17,7 @@ from tests.controller.fake_proxy import FakeProxy
 from tests.controller.running import DEPLOYMENT, Site, User
 
 from headrace.errors import ClusterNotFound, StoreUnavailable
+from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.redis.keys import Prefix
 from headrace_controller.keys import Keys
@@ -83,6 +84,8 @@ async def test_bad_records_are_set_aside_one_by_one(site: Site, redis: Redis, ev
     await all_goes_on(ann, fine, 1)
     await all_goes_on(bob, bobs, 1)
     assert await is_told(everything, fine)
+    told = await events(ann, victims["a route version that cannot be compared"])
+    assert told.count(cluster_pb2.EVENT_TYPE_RECONCILING_FAILED) == 1
     everything.cancel()
 
     await site.stop(replica)  # the next one has never read them
@@ -145,13 +148,17 @@ async def all_goes_on(user: User, name: str, size: int) -> None:
     assert name in await listed(user)
     await user.scale(name, size)
     await user.until(name, "RUNNING", running=size)
-    answer = await user.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=name))
-    assert answer.cluster_events
+    assert await events(user, name)
     made = await user.create()
     await user.until(made.name, "RUNNING")
     await user.stop(made.name)
     await user.until(made.name, "STOPPED")
     await user.delete(made.name)
+
+
+async def events(user: User, name: str) -> list[int]:
+    answer = await user.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=name))
+    return [event.type for event in answer.cluster_events]
 
 
 async def listed(user: User) -> set[str]:

@@ -313,6 +313,8 @@ class _EventTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """A process tried to enrol with a token with which another one had enrolled."""
     EVENT_TYPE_EVENTS_LEFT_OUT: _EventType.ValueType  # 42
     """The cluster's processes caused more events than are kept."""
+    EVENT_TYPE_RECONCILING_FAILED: _EventType.ValueType  # 43
+    """headrace cannot decide what the cluster needs, because of a fault of its own. It tries again."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """Types of events. This is the only list of them."""
@@ -373,6 +375,8 @@ EVENT_TYPE_ENROLMENT_REFUSED: EventType.ValueType  # 41
 """A process tried to enrol with a token with which another one had enrolled."""
 EVENT_TYPE_EVENTS_LEFT_OUT: EventType.ValueType  # 42
 """The cluster's processes caused more events than are kept."""
+EVENT_TYPE_RECONCILING_FAILED: EventType.ValueType  # 43
+"""headrace cannot decide what the cluster needs, because of a fault of its own. It tries again."""
 global___EventType = EventType
 
 class _Severity:

@@ -67,6 +67,7 @@ class EventType(OpenEnum):
     ADDRESS_REFUSED = "AddressRefused"
     ENROLMENT_REFUSED = "EnrolmentRefused"
     EVENTS_LEFT_OUT = "EventsLeftOut"
+    RECONCILING_FAILED = "ReconcilingFailed"
 
 
 class ExitCause(OpenEnum):

@@ -236,6 +236,7 @@ class Parts:
     def reconciler(self) -> Reconciler:
         return Reconciler(
             records=self.store.records,
+            events=self.store.events,
             mirror=self.mirror,
             queue=self.queue,
             shards=self.shards,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from headrace.backoff import delays
-from headrace.errors import ClusterNotFound, StaleEtag, StoreUnavailable
+from headrace.errors import ClusterNotFound, HeadraceError, StaleEtag, StoreUnavailable
+from headrace.v1.enums import EventType
 from headrace_chassis import logs
 from headrace_controller import metrics
 from headrace_controller.identifiers import new_worker_id
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import Cluster, ClusterId, Phase
+from headrace_controller.model import Cluster, ClusterId, Event, Phase, Severity
 from headrace_controller.plan import Decision, FetchLogTail, Policy, calls_for_plan, plan
 from headrace_controller.reconciling.executor import Executor
 from headrace_controller.reconciling.manifest_sync import ManifestSync
@@ -20,10 +22,15 @@ from headrace_controller.reconciling.observer import Observer
 from headrace_controller.reconciling.queue import WorkQueue
 from headrace_controller.reconciling.shards import Shards
 from headrace_controller.store import Fence, FencedOff
+from headrace_controller.store.events import Events
 from headrace_controller.store.records import Records
 
 log = logs.get_logger()
 _MAX_PLANS = 4
+_FAILING = (
+    "headrace cannot decide what this cluster needs, because of a fault of its own. What runs is left alone. It tries "
+    "again; if nothing changes, ask your administrator, who finds the cause in the controller's log."
+)
 
 
 class _Unobserved(Exception):
@@ -43,6 +50,7 @@ class Reconciler:
         self,
         *,
         records: Records,
+        events: Events,
         mirror: ClusterMirror,
         queue: WorkQueue[ClusterId],
         shards: Shards,
@@ -54,6 +62,7 @@ class Reconciler:
         clock: Callable[[], float],
     ) -> None:
         self._records = records
+        self._events = events
         self._mirror = mirror
         self._queue = queue
         self._shards = shards
@@ -64,6 +73,7 @@ class Reconciler:
         self._policy = policy
         self._clock = clock
         self._pauses: dict[ClusterId, Iterator[float]] = {}
+        self._failing: set[ClusterId] = set()  # whose last step failed by a fault of ours
         self._caught_up: dict[int, int] = {}  # by shard, the lease since whose start the mirror was fresh
 
     def added(self, cluster: Cluster) -> None:
@@ -77,6 +87,7 @@ class Reconciler:
     def removed(self, cluster: Cluster) -> None:
         self._queue.discard(cluster.id)
         self._pauses.pop(cluster.id, None)
+        self._failing.discard(cluster.id)
         self._queue.add(cluster.id)  # what still runs of it has no record now
 
     def gained(self, shard: int) -> None:
@@ -173,11 +184,22 @@ class Reconciler:
         except Exception:  # one cluster's fault must not stop the others; logged in full
             log.exception("reconciling failed", cluster=cluster)
             self._pause(cluster)
+            await self._tell_failing(cluster)
             return "failed"
         self._pauses.pop(cluster, None)
+        self._failing.discard(cluster)
         if again is not None:
             self._queue.add_after(cluster, again)
         return "done"
+
+    async def _tell_failing(self, cluster_id: ClusterId) -> None:
+        """Tells the owner by an event, once until a step succeeds."""
+        if cluster_id in self._failing or (cluster := self._mirror.get(cluster_id)) is None:
+            return
+        self._failing.add(cluster_id)
+        event = Event(type=EventType.RECONCILING_FAILED, message=_FAILING, severity=Severity.ERROR, time=self._clock())
+        with suppress(HeadraceError):
+            await self._events.add(cluster_id, cluster.owner, event)
 
     def _pause(self, cluster: ClusterId) -> None:
         self._queue.add_after(cluster, next(self._pauses.setdefault(cluster, delays(0.1, 10.0))))
