@@ -164,5 +164,6 @@ def _ensure_running() -> None:
 
 
 def _alive(inherited: _Inherited) -> bool:
-    exited, _, _ = select.select([inherited.exited], [], [], 0)
-    return not exited
+    poll = select.poll()  # select(2) takes no descriptor above 1023
+    poll.register(inherited.exited, select.POLLIN)
+    return not poll.poll(0)
