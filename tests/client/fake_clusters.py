@@ -36,6 +36,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         self.routes: dict[str, int] = {}
         self.direct = True
         self.starts = True
+        self.rejects = False
         self.start_failure: errors.ClusterFailed | None = None
         self.certificate_seconds = 3600.0
         self._caller = caller
@@ -162,12 +163,12 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         _check_etag(cluster, request.etag)
         if request.size < 0:
             raise _wrong("size", "must be 0 or more")
-        if request.size > MAX_WORKERS:
+        if request.size > MAX_WORKERS and self.rejects:
             raise errors.QuotaExceeded.of(
                 subject=cluster.record.owner, what="workers", limit=MAX_WORKERS, used=0, asked=request.size
             )
         group = self._group(cluster, request.group)
-        group.size = request.size
+        group.size = min(request.size, MAX_WORKERS)
         group.ClearField("adapt")
         return self._respecified(cluster)
 
@@ -179,6 +180,9 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
             if request.adapt.HasField("maximum") and request.adapt.maximum < request.adapt.minimum:
                 raise _wrong("adapt.maximum", "must be at least the minimum")
             group.adapt.CopyFrom(request.adapt)
+            group.adapt.minimum = min(request.adapt.minimum, MAX_WORKERS)
+            if request.adapt.HasField("maximum"):
+                group.adapt.maximum = min(request.adapt.maximum, MAX_WORKERS)
             maximum = request.adapt.maximum if request.adapt.HasField("maximum") else MAX_WORKERS
             group.size = max(group.size, request.adapt.minimum, min(1, maximum))  # as under some load
         else:

@@ -15,7 +15,6 @@ from headrace.errors import (
     ClusterNotEnded,
     ClusterNotFound,
     GroupNotFound,
-    QuotaExceeded,
     StaleEtag,
     TokenInvalid,
     WorkerNotFound,
@@ -128,12 +127,16 @@ async def test_each_change_of_the_spec_is_a_generation_with_an_etag_of_its_own(a
 async def test_sizes_that_cannot_be_change_nothing(ann: User) -> None:
     made = await ann.create()
     assert await wrong_fields(ann.scale(made.name, -1)) == {"size"}
-    error = await fails(QuotaExceeded, ann.scale(made.name, 10**6))
-    assert error.details["what"] == "workers"
     await fails(GroupNotFound, ann.scale(made.name, 1, group="nope"))
     wrong = ann.adapt(made.name, AdaptRange(minimum=3, maximum=1))
     assert await wrong_fields(wrong) == {"adapt.maximum"}
     assert (await ann.get(made.name)).generation == 1
+
+
+async def test_a_maximum_beyond_the_limit_becomes_the_limit(ann: User) -> None:
+    made = await ann.create()
+    adapted = await ann.adapt(made.name, AdaptRange(minimum=0, maximum=10**6))
+    assert 0 < adapted.spec.worker_groups[0].adapt.maximum <= 1000
 
 
 async def test_adaptive_scaling_begins_and_ends(ann: User) -> None:

@@ -24,6 +24,7 @@ from headrace import (
     Gateway,
     GatewayCluster,
     GatewayServerError,
+    GatewayWarning,
     Options,
     Right,
     Share,
@@ -266,7 +267,20 @@ def test_counts_that_make_no_sense_are_refused_at_once(fake: FakeHeadrace, gatew
     assert fake.calls == []
 
 
-def test_more_than_allowed_is_told_with_the_limit(gateway: Gateway) -> None:
+def test_more_than_allowed_is_clipped_with_a_warning(fake: FakeHeadrace, gateway: Gateway) -> None:
+    name = gateway.submit()
+    with pytest.warns(GatewayWarning, match=f"cluster {name} gets 100 instead of 101 workers in group 'default'"):
+        gateway.scale_cluster(name, 101)
+    with pytest.warns(GatewayWarning, match="gets 0 to 100 workers instead of 0 to 500 workers"):
+        gateway.adapt_cluster(name, maximum=500)
+    with pytest.warns(GatewayWarning, match="gets 100 to 100 workers instead of 200 to 300 workers"):
+        gateway.adapt_cluster(name, minimum=200, maximum=300)
+    gateway.adapt_cluster(name)
+    gateway.scale_cluster(name, 0)
+
+
+def test_more_than_allowed_is_refused_where_administrators_want_that(fake: FakeHeadrace, gateway: Gateway) -> None:
+    fake.rejects = True
     name = gateway.submit()
     with pytest.raises(errors.QuotaExceeded, match="users/ann may have 100 workers"):
         gateway.scale_cluster(name, 101)

@@ -54,10 +54,61 @@ async def test_bad_numbers_are_refused_and_change_nothing(ann: User) -> None:
     assert await wrong_fields(ann.scale(made.name, -1)) == {"size"}
     wrong = ann.adapt(made.name, AdaptRange(minimum=-1, maximum=-2))
     assert await wrong_fields(wrong) == {"adapt.minimum", "adapt.maximum"}
-    for size in (1001, 10**9):
-        error = await fails(QuotaExceeded, ann.scale(made.name, size))
-        assert error.details["what"] == "workers"
     assert (await ann.get(made.name)).generation == 1
+
+
+LIMITED_TO_TWO: list[dict[str, object]] = [
+    {"cluster": {"workers": 2}},
+    {"user": {"workers": 2}},
+    {"user": {"cores": 3.9}},
+    {"deployment": {"memory_bytes": "6 GiB"}},
+]
+
+
+@pytest.mark.parametrize("limits", LIMITED_TO_TWO)
+async def test_more_workers_than_a_limit_allows_become_those_that_it_allows(
+    site: Site, limits: dict[str, object]
+) -> None:
+    nothing = {"cores": 0, "memory_bytes": 0}
+    replica = await site.replica(limits=limits, worker={"cores": 1.5, "memory_bytes": "3 GiB"}, scheduler=nothing)
+    carl = await replica.user("carl")
+    made = await carl.create()
+    for size in (3, 1001, 10**9):
+        assert (await carl.scale(made.name, size)).spec.worker_groups[0].size == 2
+    for asked, gets in (((0, 100), (0, 2)), ((3, 4), (2, 2))):
+        adapted = await carl.adapt(made.name, AdaptRange(minimum=asked[0], maximum=asked[1]))
+        adapt = adapted.spec.worker_groups[0].adapt
+        assert (adapt.minimum, adapt.maximum) == gets
+    events = await carl.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=made.name))
+    messages = [event.message for event in events.cluster_events]
+    assert any("carl requested 3 workers in group 'default', and gets 2: " in message for message in messages)
+    assert any("0 to 100 workers, and gets 0 to 2 workers, as limits allow" in message for message in messages)
+
+
+async def test_other_clusters_take_from_what_a_limit_allows(site: Site) -> None:
+    replica = await site.replica(limits={"user": {"workers": 5}})
+    carl = await replica.user("carl")
+    first, second = await carl.create(), await carl.create()
+    await carl.scale(first.name, 4)
+    assert (await carl.scale(second.name, 3)).spec.worker_groups[0].size == 1
+    adapted = await carl.adapt(second.name, AdaptRange(minimum=3, maximum=9))
+    assert (adapted.spec.worker_groups[0].adapt.minimum, adapted.spec.worker_groups[0].adapt.maximum) == (1, 5)
+    assert (await carl.scale(second.name, 0)).spec.worker_groups[0].size == 0
+
+
+async def test_more_than_a_limit_allows_is_refused_where_the_setting_says_so(site: Site) -> None:
+    replica = await site.replica(limits={"cluster": {"workers": 2}, "on_scale": "reject"})
+    carl = await replica.user("carl")
+    made = await carl.create()
+    for call in (
+        carl.scale(made.name, 3),
+        carl.scale(made.name, 10**9),
+        carl.adapt(made.name, AdaptRange(minimum=0, maximum=3)),
+        carl.adapt(made.name, AdaptRange(minimum=3, maximum=4)),
+    ):
+        error = await fails(QuotaExceeded, call)
+        assert error.details["what"] == "workers"
+    assert (await carl.get(made.name)).generation == 1
 
 
 async def test_an_unknown_group_names_those_there_are(ann: User) -> None:
@@ -219,7 +270,7 @@ async def test_a_cluster_whose_logs_cannot_be_deleted_stays_until_they_can(ann: 
 @pytest.mark.parametrize("limit", [{"workers": 4}, {"cores": 9}, {"memory_bytes": "18 GiB"}, {"gpus": 4}])
 async def test_limits_of_a_user_count_over_all_clusters(site: Site, limit: dict[str, object]) -> None:
     worker, scheduler = {"cores": 2, "memory_bytes": "4 GiB"}, {"cores": 0.5, "memory_bytes": "1 GiB"}
-    replica = await site.replica(limits={"user": limit}, worker=worker, scheduler=scheduler)
+    replica = await site.replica(limits={"user": limit, "on_scale": "reject"}, worker=worker, scheduler=scheduler)
     carl = await replica.user("carl")
     first, second = await carl.create({"worker_gpus": 1}), await carl.create({"worker_gpus": 1})
     await carl.scale(first.name, 3)
@@ -245,7 +296,8 @@ async def test_workers_that_limits_cannot_count_are_refused_in_new_and_in_old_cl
 
 
 async def test_limits_of_a_profile_count_over_all_its_clusters(site: Site) -> None:
-    replica = await site.replica(profiles={"small": {}, "large": {"limits": {"workers": 2}}})
+    profiles = {"small": {}, "large": {"limits": {"workers": 2}}}
+    replica = await site.replica(profiles=profiles, limits={"on_scale": "reject"})
     carl, sue = await replica.user("carl"), await replica.user("sue")
     first, second = await carl.create(profile="large"), await sue.create(profile="large")
     await carl.scale(first.name, 1)

@@ -1,19 +1,36 @@
-"""Changes of a cluster: tags, lifetime, shares, and worker groups added and removed (UpdateCluster)."""
+"""Changes of a cluster: sizes, tags, lifetime, shares, and worker groups added and removed (UpdateCluster)."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 
 from headrace._dask import specification
 from headrace._wire import calls
 from headrace._wire.connection import Connection
 from headrace.access import Share
-from headrace.errors import GroupNotFound, InvalidRequest, StaleEtag, Violation
+from headrace.errors import GatewayWarning, GroupNotFound, InvalidRequest, StaleEtag, Violation
 from headrace.v1 import cluster_pb2
 
 _MAX_ATTEMPTS = 10
 
 Groups = list[cluster_pb2.WorkerGroup]
+
+
+async def scale(connection: Connection, cluster: str, size: int, group: str) -> cluster_pb2.Cluster:
+    """Set the number of workers of a group, and warn if limits allow less."""
+    changed = await calls.scale(connection, cluster, size, group)
+    _warn(calls.clipped(changed, group, size))
+    return changed
+
+
+async def adapt(
+    connection: Connection, cluster: str, bounds: cluster_pb2.AdaptRange | None, group: str
+) -> cluster_pb2.Cluster:
+    """Start, change or end adaptive scaling of a group, and warn if limits allow less."""
+    changed = await calls.adapt(connection, cluster, bounds, group)
+    _warn(calls.clipped(changed, group, bounds))
+    return changed
 
 
 async def update(
@@ -64,6 +81,11 @@ async def remove_worker_group(connection: Connection, cluster: str, group: str) 
         return kept
 
     return await _change_groups(connection, cluster, remove)
+
+
+def _warn(sentence: str) -> None:
+    if sentence:
+        warnings.warn(f"{sentence}; its events name the limit", GatewayWarning, stacklevel=2)
 
 
 async def _change_groups(

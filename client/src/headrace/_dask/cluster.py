@@ -251,7 +251,8 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         InvalidRequest
             `n` is no number of workers.
         QuotaExceeded
-            More than you may have. Nothing was changed.
+            More than you may have, and the deployment is set to refuse that. By default as many as you may have are
+            started, with a `GatewayWarning`.
         GroupNotFound
             The cluster has no such group.
         ClusterEnded, ClusterNotFound
@@ -259,7 +260,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         PermissionDenied
             You may not scale the cluster.
         """
-        self._life.note(await calls.scale(self._session.connection, self.name, worker_count("n", n), group))
+        self._life.note(await changes.scale(self._session.connection, self.name, worker_count("n", n), group))
 
     @both_faces
     async def adapt(  # pyright: ignore[reportIncompatibleMethodOverride] - runs in the scheduler, not here, as dask-gateway's
@@ -286,7 +287,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
             As for `scale`.
         """
         bounds = adapt_range(minimum, maximum) if active else None
-        self._life.note(await calls.adapt(self._session.connection, self.name, bounds, group))
+        self._life.note(await changes.adapt(self._session.connection, self.name, bounds, group))
 
     @both_faces
     async def wait_for_workers(self, n_workers: int, timeout: float | str | timedelta | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - a method with two faces

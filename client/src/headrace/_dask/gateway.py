@@ -408,7 +408,8 @@ class Gateway(TwoFaced[Asynchronous]):
         InvalidRequest
             `n` is no number of workers.
         QuotaExceeded
-            More than you may have. Nothing was changed.
+            More than you may have, and the deployment is set to refuse that. By default as many as you may have are
+            started, with a `GatewayWarning`.
         ClusterNotFound, GroupNotFound
             There is no such cluster that you may see, or it has no such group.
         ClusterEnded
@@ -416,7 +417,7 @@ class Gateway(TwoFaced[Asynchronous]):
         PermissionDenied
             You may see the cluster, but not scale it.
         """
-        await calls.scale(self._session.connection, cluster_name, worker_count("n", n), group)
+        await changes.scale(self._session.connection, cluster_name, worker_count("n", n), group)
 
     @both_faces
     async def adapt_cluster(
@@ -450,7 +451,7 @@ class Gateway(TwoFaced[Asynchronous]):
             As for `scale_cluster`.
         """
         bounds = adapt_range(minimum, maximum) if active else None
-        await calls.adapt(self._session.connection, cluster_name, bounds, group)
+        await changes.adapt(self._session.connection, cluster_name, bounds, group)
 
     @both_faces
     async def update_cluster(

@@ -90,6 +90,29 @@ async def adapt(
     return await connection.call(connection.clusters.AdaptCluster, request, doing=f"adapting cluster {cluster}")
 
 
+def clipped(cluster: cluster_pb2.Cluster, group: str, asked: int | cluster_pb2.AdaptRange | None) -> str:
+    """Return a sentence if limits allowed less than the size or the range that was asked for, else ""."""
+    found = next((one for one in cluster.spec.worker_groups if one.name == group), None)
+    if found is None or asked is None:
+        return ""
+    if isinstance(asked, int):
+        before, after = f"{asked} workers", f"{found.size}"
+        is_less = found.size < asked
+    else:
+        before, after = _range(asked), _range(found.adapt)
+        is_less = found.adapt.minimum < asked.minimum or (
+            asked.HasField("maximum") and found.adapt.maximum < asked.maximum
+        )
+    if not is_less:
+        return ""
+    name = cluster_id(cluster.name)
+    return f"cluster {name} gets {after} instead of {before} in group {group!r}, since limits allow no more"
+
+
+def _range(adapt: cluster_pb2.AdaptRange) -> str:
+    return f"{adapt.minimum} to {adapt.maximum if adapt.HasField('maximum') else 'any number of'} workers"
+
+
 async def update(connection: Connection, cluster: cluster_pb2.Cluster, paths: Sequence[str]) -> cluster_pb2.Cluster:
     """Write the fields at `paths` of a cluster (UpdateCluster)."""
     request = cluster_service_pb2.UpdateClusterRequest(cluster=cluster)

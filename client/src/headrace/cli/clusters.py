@@ -120,6 +120,7 @@ def scale(
 ) -> None:
     """Ask for a number of workers; ends adaptive scaling."""
     changed = call(address, ca_file, lambda connection: calls.scale(connection, cluster, size, group))
+    _note_clipped(calls.clipped(changed, group, size))
     _print_changed(changed, as_json=as_json)
 
 
@@ -142,6 +143,7 @@ def adapt(
         raise typer.BadParameter(f"the maximum {maximum} is smaller than the minimum {minimum}")
     bounds = None if off else cluster_pb2.AdaptRange(minimum=minimum or 0, maximum=maximum)
     changed = call(address, ca_file, lambda connection: calls.adapt(connection, cluster, bounds, group))
+    _note_clipped(calls.clipped(changed, group, bounds))
     _print_changed(changed, as_json=as_json)
 
 
@@ -254,6 +256,11 @@ def _default_group(size: int, maximum: int) -> list[cluster_pb2.WorkerGroup]:
 
 def _lifetime(text: str) -> timedelta:
     return timedelta(seconds=config.seconds(text, "lifetime"))
+
+
+def _note_clipped(sentence: str) -> None:
+    if sentence:
+        print_note(sentence)
 
 
 def _print_changed(cluster: cluster_pb2.Cluster, *, as_json: bool) -> None:

@@ -64,6 +64,26 @@ class Admission:
             DEPLOYMENT: self._deployment,
         }
 
+    @property
+    def clips(self) -> bool:
+        """Whether a request to scale beyond a limit gets what the limit allows; otherwise it is refused."""
+        return self._settings.on_scale == "clip"
+
+    def most_workers(self, cluster: Cluster, group: str) -> tuple[int, str]:
+        """Return how many workers a group could have if nothing else were used, and the subject of that limit."""
+        found = cluster.spec.group(group)
+        worker = shapes.shape(cluster.spec, found).resources if found else shapes.NOTHING
+        bounds: list[tuple[int, str]] = []
+        for subject, limits in self.limits(cluster).items():
+            pairs = (
+                (limits.workers, 1),
+                (limits.cores_milli, round(worker.cores * 1000)),
+                (limits.memory_bytes, worker.memory_bytes),
+                (limits.gpus, worker.gpus),
+            )
+            bounds += [(limit // each, subject) for limit, each in pairs if limit is not None and each]
+        return min(bounds)
+
     def count(self, cluster: Cluster) -> Demand:
         """Return what a cluster counts as."""
         return shapes.demand(cluster, self._scheduler)
@@ -107,3 +127,16 @@ class Admission:
 
 def _lower(limit: int | None, maximum: int) -> int:
     return maximum if limit is None else min(limit, maximum)
+
+
+def largest_size(cluster: Cluster, name: str, asked: int, error: QuotaExceeded) -> int:
+    """Return the largest size that a limit leaves to a group, never less than it has."""
+    group = cluster.spec.group(name)
+    if group is None:
+        return 0
+    worker = shapes.shape(cluster.spec, group).resources
+    each = {"workers": 1, "cores": worker.cores, "memory_bytes": worker.memory_bytes, "gpus": worker.gpus}
+    spare = max(0.0, float(error.details["limit"]) - float(error.details["used"]))
+    more = int(spare / (each.get(error.details["what"], 0) or 1))
+    desired = cluster.desired(group)
+    return max(desired, min(asked - 1, desired + more))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -61,6 +61,11 @@ class AllLimits(BaseModel):
         default=UserLimitSettings(), description="Limits of all clusters of one user together."
     )
     cluster: ClusterLimitSettings = Field(default=ClusterLimitSettings(), description="Limits of each cluster.")
+    on_scale: Literal["clip", "reject"] = Field(
+        default="clip",
+        description="Answer to a request to scale beyond a limit: clip gives as many workers as the limit allows, and "
+        "the user is warned; reject refuses the request.",
+    )
 
 
 class WorkerDefaults(BaseModel):

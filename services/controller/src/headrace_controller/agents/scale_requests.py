@@ -7,11 +7,10 @@ from functools import partial
 
 from headrace.errors import ClusterEnded, QuotaExceeded
 from headrace.v1.enums import EventType
-from headrace_controller.admission import Admission
+from headrace_controller.admission import Admission, largest_size
 from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster
-from headrace_controller.options import shapes
 from headrace_controller.store import Store
 
 _MAX_TRIES = 4
@@ -59,7 +58,7 @@ class ScaleRequests:
             except QuotaExceeded as error:
                 why = error.message
                 cluster = await self._store.reads.newest(cluster)
-                size = _allowed(cluster, group, size, error)
+                size = largest_size(cluster, group, size, error)
             except ClusterEnded:
                 return None
             else:
@@ -93,16 +92,3 @@ def with_target(cluster: Cluster, group: str, size: int) -> Cluster:
 def _desired(cluster: Cluster, group: str) -> int:
     found = cluster.spec.group(group)
     return cluster.desired(found) if found else 0
-
-
-def _allowed(cluster: Cluster, name: str, asked: int, error: QuotaExceeded) -> int:
-    """The largest size that a limit leaves to a group, never less than it has."""
-    group = cluster.spec.group(name)
-    if group is None:
-        return 0
-    worker = shapes.shape(cluster.spec, group).resources
-    each = {"workers": 1, "cores": worker.cores, "memory_bytes": worker.memory_bytes, "gpus": worker.gpus}
-    spare = max(0.0, float(error.details["limit"]) - float(error.details["used"]))
-    more = int(spare / (each.get(error.details["what"], 0) or 1))
-    desired = cluster.desired(group)
-    return max(desired, min(asked - 1, desired + more))

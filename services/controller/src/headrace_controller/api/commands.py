@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from headrace.access import Access, may
-from headrace.errors import ClusterEnded, ClusterNotEnded, InternalError, PermissionDenied
+from headrace.errors import ClusterEnded, ClusterNotEnded, InternalError, PermissionDenied, QuotaExceeded
 from headrace.v1.enums import EventType, Right
 from headrace_chassis.identity.caller import Caller
-from headrace_controller.admission import Admission
+from headrace_controller.admission import Admission, largest_size
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.requests import NewCluster
 from headrace_controller.api.updates import Update
@@ -22,6 +22,10 @@ from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import AdaptRange, Cluster, Event, UserId
 from headrace_controller.profiles import Profiles
 from headrace_controller.store import Store
+
+_MAX_TRIES = 4
+
+_Request = tuple[Callable[[Cluster], Cluster], Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +88,31 @@ class ClusterCommands:
 
     async def scale(self, target: Target, group: str, size: int, caller: Caller) -> Cluster:
         """Set the number of workers of a group and end its adaptive scaling."""
-        message = f"{caller.user} requested {_workers(size)} in group {group!r}."
-        event = self._event(EventType.SCALE_REQUESTED, message)
-        return await self._change(target, caller, partial(scaled, name=group, size=size), event)
+
+        def request(number: int, why: str) -> _Request:
+            gets = f", and gets {number}: {why}" if why else "."
+            message = f"{caller.user} requested {_workers(size)} in group {group!r}{gets}"
+            event = self._event(EventType.SCALE_REQUESTED, message)
+            return partial(scaled, name=group, size=number), event
+
+        return await self._within_limits(target, caller, group, size, request)
 
     async def adapt(self, target: Target, group: str, adapt: AdaptRange | None, caller: Caller) -> Cluster:
         """Start, change or end adaptive scaling of a group."""
         if adapt is None:
-            message = f"{caller.user} ended adaptive scaling of group {group!r}."
-        else:
-            message = f"{caller.user} requested adaptive scaling of group {group!r}: {_range(adapt)}."
-        event = self._event(EventType.ADAPT_REQUESTED, message)
-        return await self._change(target, caller, partial(adapted, name=group, adapt=adapt), event)
+            event = self._event(EventType.ADAPT_REQUESTED, f"{caller.user} ended adaptive scaling of group {group!r}.")
+            return await self._change(target, caller, partial(adapted, name=group, adapt=None), event)
+        most = self._most(await self._access.get(target.name, caller), group, adapt)
+
+        def request(minimum: int, _why: str) -> _Request:
+            maximum = None if adapt.maximum is None else min(adapt.maximum, most)
+            allowed = AdaptRange(minimum=min(minimum, most), maximum=maximum)
+            gets = f", and gets {_range(allowed)}, as limits allow." if allowed != adapt else "."
+            message = f"{caller.user} requested adaptive scaling of group {group!r}: {_range(adapt)}{gets}"
+            event = self._event(EventType.ADAPT_REQUESTED, message)
+            return partial(adapted, name=group, adapt=allowed), event
+
+        return await self._within_limits(target, caller, group, adapt.minimum, request)
 
     async def update(self, target: Target, update: Update, caller: Caller) -> Cluster:
         """Change tags, lifetime, worker groups or shares."""
@@ -126,6 +143,29 @@ class ClusterCommands:
         except BackendError as error:
             raise InternalError(f"the logs of cluster {cluster.id} cannot be deleted: {error}. Try again.") from error
         await self._store.records.remove(cluster.id)
+
+    def _most(self, cluster: Cluster, group: str, adapt: AdaptRange) -> int:
+        most, subject = self._admission.most_workers(cluster, group)
+        asked = max(adapt.minimum, adapt.maximum or 0)
+        if asked > most and not self._admission.clips:
+            raise QuotaExceeded.of(subject=subject, what="workers", limit=most, used=0, asked=asked)
+        return most
+
+    async def _within_limits(
+        self, target: Target, caller: Caller, group: str, size: int, request: Callable[[int, str], _Request]
+    ) -> Cluster:
+        """Make a request for a number of workers; where the settings say so, for as many as limits allow."""
+        why = ""
+        for tries in range(_MAX_TRIES, 0, -1):
+            change, event = request(size, why)
+            try:
+                return await self._change(target, caller, change, event)
+            except QuotaExceeded as error:
+                if not self._admission.clips or tries == 1:
+                    raise
+                cluster = await self._store.reads.newest(await self._access.get(target.name, caller))
+                size, why = largest_size(cluster, group, size, error), error.message
+        raise AssertionError("the last try returns or raises")
 
     async def _change(
         self, target: Target, caller: Caller, change: Callable[[Cluster], Cluster], event: Event
