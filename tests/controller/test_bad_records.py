@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import pytest
+import structlog
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
+from tests.backends.fake_machine import FakeMachine
 from tests.conftest import Eventually
+from tests.controller.agents.fake_agents import FakeAgents
 from tests.controller.builders import running_worker
 from tests.controller.damage import overwrite, overwrite_worker
 from tests.controller.errors_of import fails
 from tests.controller.fake_proxy import FakeProxy
 from tests.controller.running import DEPLOYMENT, Site, User
+from typing_extensions import override
 
 from headrace.errors import ClusterNotFound, StoreUnavailable
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.redis.keys import Prefix
+from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus, Role
 from headrace_controller.keys import Keys
 from headrace_controller.model import ClusterId, Phase, Status
 from headrace_controller.store.codec import pack
@@ -113,6 +119,64 @@ async def test_bad_records_are_set_aside_one_by_one(site: Site, redis: Redis, ev
 
 def steps() -> float:
     return REGISTRY.get_sample_value("headrace_controller_reconciles_total", {"outcome": "done"}) or 0.0
+
+
+@pytest.fixture(autouse=True)
+def plain_tracebacks() -> Iterator[None]:
+    """As the services log them. Rich ones take half a second each, in which nothing else goes on."""
+    *others, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*others, plain])
+    yield
+    structlog.reset_defaults()
+
+
+class FaultyMachine(FakeMachine):
+    """Fails in a way that no backend may, while it is `faulty`."""
+
+    faulty = False
+    failures = 0
+
+    @override
+    def check(self) -> None:
+        if self.faulty:
+            self.failures += 1
+            raise ValueError("a fault of the backend")
+
+
+async def test_faults_of_a_backend_end_no_loop(site: Site, eventually: Eventually) -> None:
+    machine = FaultyMachine()
+    site.machine, site.agents = machine, FakeAgents(machine, [])
+    replica = await site.replica(resync_seconds=0.1, retention_seconds=0.1, orphan_grace_seconds=0.1)
+    ann = await replica.user("ann")
+    made, ended = await ann.create(), await ann.create()
+    for cluster in (made, ended):
+        await ann.until(cluster.name, "RUNNING")
+
+    machine.faulty = True
+    await ann.stop(ended.name)
+    await ann.scale(made.name, 1)
+    nobodys = ProcessKey("cnobodys", "scheduler")
+    machine.kept_manifests["cnobodys"] = b"no manifest"
+    machine.set(ProcessStatus(key=nobodys, role=Role.SCHEDULER, generation=1, state=ProcessState.RUNNING))
+
+    async def is_told() -> bool:
+        return cluster_pb2.EVENT_TYPE_RECONCILING_FAILED in await events(ann, made.name)
+
+    await eventually(is_told)
+    before = machine.failures
+    await eventually(lambda: machine.failures > before + 5)
+    machine.faulty = False
+
+    await ann.until(made.name, "RUNNING", running=1)
+    await eventually(lambda: machine.running("cnobodys") == [])
+
+    async def only_one_is_left() -> bool:
+        return await listed(ann) == {made.name}
+
+    await eventually(only_one_is_left)
+    assert replica.task is not None
+    assert not replica.task.done()
 
 
 async def damage_events_and_routes(redis: Redis, cluster: ClusterId) -> None:
