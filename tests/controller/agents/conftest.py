@@ -11,14 +11,12 @@ import pytest
 from redis.asyncio import Redis
 from tests.backends.fake_backend import FakeBackend
 from tests.backends.fake_machine import FakeMachine
-from tests.backends.processes import spec
 from tests.controller.agents.stream import Stream
 
 from headrace_controller.admission import Admission
 from headrace_controller.agents.address_checks import AddressChecks
 from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.agents.sessions import Sessions
-from headrace_controller.backends.process import SCHEDULER
 from headrace_controller.config import AllLimits, Settings
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
@@ -61,8 +59,6 @@ class Replica:
     def connect(self, cluster: ClusterId, *workers: str, session: int = 10, heartbeat_seconds: float = 0) -> Stream:
         found = self.mirror.get(cluster)
         assert found is not None
-        if not self.machine.runs(cluster, SCHEDULER):
-            self.machine.start(spec(cluster, SCHEDULER))
         self.streams.append(
             Stream(self.sessions, found, *workers, session=session, heartbeat_seconds=heartbeat_seconds)
         )

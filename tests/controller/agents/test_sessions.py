@@ -371,8 +371,6 @@ async def test_a_flood_of_scale_requests_is_written_a_few_times_and_the_last_one
 
 async def test_invented_workers_are_kept_nowhere(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:
     invented = [f"default-{number}-abcdef" for number in range(90_000)]
-    replica.connect(cluster.id)  # starts the scheduler
-    await eventually(lambda: replica.record(cluster.id).report.connected)
     first = pb.SessionRequest(
         sequence=1, hello=pb.SchedulerHello(session=11, versions=dict.fromkeys(invented[:1000], "1"))
     )
@@ -427,6 +425,23 @@ async def test_an_agent_that_sends_no_heartbeats_is_not_expected_to(
     await eventually(lambda: other.instructions)
     await asyncio.sleep(1.5 * SILENCE)
     assert replica.record(cluster.id).report.silent_since is None
+
+
+async def test_a_backend_that_is_away_keeps_no_known_agent_from_returning(
+    replica: Replica, cluster: Cluster, eventually: Eventually
+) -> None:
+    replica.machine.trouble = "it is away"
+    early = replica.connect(cluster.id)
+    await early.task
+    assert isinstance(early.error, StoreUnavailable)
+    replica.machine.trouble = ""
+    first = replica.connect(cluster.id, ONE, session=11)
+    await eventually(lambda: first.instructions)
+    await first.cut()
+    replica.machine.trouble = "it is away again"
+    second = replica.connect(cluster.id, ONE, session=12)
+    await eventually(lambda: second.instructions)
+    assert replica.record(cluster.id).report.session == 12
 
 
 async def test_messages_of_newer_agents_are_ignored(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:
