@@ -9,8 +9,11 @@ import contextlib
 import importlib
 import json
 import os
+import ssl
 import sys
 import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 module = importlib.import_module(sys.argv[1])
@@ -190,7 +193,19 @@ def data_path(megabytes):
         return result
 
 
-SCENARIOS = [warm_up, new_cluster, scale, shutdown, burst, watch_get, data_path]
+def dashboard_page():
+    """A dashboard that is open in a browser, until the next line: where its page is, and a small file of the page."""
+    with gateway() as g, connected(g) as (cluster, _):
+        # The certificate of `headrace up` is its own.
+        with urllib.request.urlopen(cluster.dashboard_link, context=ssl._create_unverified_context()) as page:
+            url = urllib.parse.urljoin(page.url, "statics/css/base.css")
+        with urllib.request.urlopen(url, context=ssl._create_unverified_context()) as file:
+            print(json.dumps({"url": url, "bytes": len(file.read())}), flush=True)
+        sys.stdin.readline()
+        return {}
+
+
+SCENARIOS = [warm_up, new_cluster, scale, shutdown, burst, watch_get, data_path, dashboard_page]
 
 
 def main():

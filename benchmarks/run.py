@@ -122,6 +122,7 @@ def main() -> None:
             measure_lifecycle(table, running, arguments.rounds)
         measure_burst(table, running, (arguments.rounds + 1) // 2, arguments.clusters)
         measure_data_path(table, running, (arguments.rounds + 1) // 2)
+        throughput.measure_dashboards(table, running, (arguments.rounds + 1) // 2 or 3)
         if arguments.listed:
             throughput.measure(table, running, arguments.rounds // 2 or 3, arguments.listed)
     print("\n".join(table.lines()))

@@ -48,6 +48,19 @@ def measure(table, running: list[systems.System], rounds: int, listed: int) -> N
             side.empty()
 
 
+def measure_dashboards(table, running: list[systems.System], rounds: int) -> None:
+    """A small file of an open dashboard's page, as a browser asks for dozens of them."""
+    h2load = systems.h2load()
+    for _ in range(rounds):
+        for system in running:
+            with system.driver() as driver:
+                page = driver.ask("dashboard_page")
+                for users in (1, 16):
+                    rate = _load(h2load, Request(page["url"], {}, page["bytes"]), users)
+                    table.add(f"file of a dashboard's page, {users} at once, requests/s", system.name, rate)
+                driver.ask("end")
+
+
 @dataclass(frozen=True)
 class Request:
     """An HTTP request, a POST if it has a body, and the number of bytes of its correct answer."""
