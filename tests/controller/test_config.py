@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -15,17 +15,17 @@ from headrace_controller.config import Settings
 PREFIX = "HEADRACE_CONTROLLER_"
 
 
-def leaves(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The paths of all settings within settings."""
+def leaves(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Sequence[Any]]]:
+    """The paths of all settings within settings, and two values of each, the second one not its default."""
     for name, field in model.model_fields.items():
         default = None if field.is_required() else field.get_default(call_default_factory=True)
         if isinstance(default, BaseModel):
             yield from leaves(type(default), (*above, name))
         elif above:
-            yield (*above, name)
+            yield (*above, name), get_args(field.annotation) if isinstance(default, str) else (3, 7)
 
 
-NESTED = sorted(leaves(Settings))
+VALUES = dict(leaves(Settings))
 
 
 @pytest.fixture
@@ -45,34 +45,36 @@ def at(content: dict[str, Any], path: tuple[str, ...], value: object) -> dict[st
     return content
 
 
-@pytest.mark.parametrize("path", NESTED, ids="__".join)
+@pytest.mark.parametrize("path", VALUES, ids="__".join)
 def test_one_setting_leaves_the_others_at_their_defaults(
     environment: pytest.MonkeyPatch, tmp_path: Path, path: tuple[str, ...]
 ) -> None:
-    expected = at(Settings.load().model_dump(), path, 7)
+    _, value = VALUES[path]
+    expected = at(Settings.load().model_dump(), path, value)
     file = tmp_path / "settings.yaml"
-    file.write_text(yaml.safe_dump(at({}, path, 7)))
+    file.write_text(yaml.safe_dump(at({}, path, value)))
     assert Settings.load(file).model_dump() == expected
-    environment.setenv(PREFIX + "__".join(path).upper(), "7")
+    environment.setenv(PREFIX + "__".join(path).upper(), str(value))
     assert Settings.load().model_dump() == expected
 
 
-@pytest.mark.parametrize("path", NESTED, ids="__".join)
+@pytest.mark.parametrize("path", VALUES, ids="__".join)
 def test_the_environment_adds_to_the_file(
     environment: pytest.MonkeyPatch, tmp_path: Path, path: tuple[str, ...]
 ) -> None:
     content: dict[str, Any] = {}
     expected = Settings.load().model_dump()
-    for other in NESTED:
+    for other, (first, _) in VALUES.items():
         if other != path:
-            at(content, other, 3)
-            at(expected, other, 3)
+            at(content, other, first)
+            at(expected, other, first)
     file = tmp_path / "settings.yaml"
     file.write_text(yaml.safe_dump(content))
-    environment.setenv(PREFIX + "__".join(path).upper(), "7")
-    assert Settings.load(file).model_dump() == at(expected, path, 7)
+    _, value = VALUES[path]
+    environment.setenv(PREFIX + "__".join(path).upper(), str(value))
+    assert Settings.load(file).model_dump() == at(expected, path, value)
 
 
 def test_there_are_such_settings() -> None:
-    assert ("limits", "cluster", "workers") in NESTED
-    assert ("calls", "reads_burst") in NESTED
+    assert ("limits", "cluster", "workers") in VALUES
+    assert ("calls", "reads_burst") in VALUES
