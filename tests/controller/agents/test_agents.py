@@ -227,20 +227,21 @@ async def test_a_request_over_a_limit_gets_a_part_and_is_recorded_once(site: Sit
     replica = await site.replica(limits={"user": {"cores": 7}}, worker={"cores": 2})
     carl = await replica.user("carl")
     name, agent, _ = await running(site, carl)
-    await adapt(carl, name, 0, 50)
+    await adapt(carl, name, 0, 3)
+    await running(site, carl, 2)  # another cluster, which leaves room for one worker
     for _ in range(3):
-        agent.ask_for(10)
-    await carl.until(name, "RUNNING", running=3)
+        agent.ask_for(3)
+    await carl.until(name, "RUNNING", running=1)
 
     async def is_recorded() -> bool:
         return bool(await events(carl, name, cluster_pb2.EVENT_TYPE_SCALING_LIMITED))
 
     await eventually(is_recorded)
-    agent.ask_for(10)
-    agent.ask_for(2)
-    await carl.until(name, "RUNNING", running=2)
+    agent.ask_for(3)
+    agent.ask_for(0)
+    await carl.until(name, "RUNNING", running=0)
     [message] = await events(carl, name, cluster_pb2.EVENT_TYPE_SCALING_LIMITED)
-    assert "asked for 10 workers in group 'default' and got 3" in message
+    assert "asked for 3 workers in group 'default' and got 1" in message
 
 
 async def test_an_agents_events_are_the_clusters(site: Site, ann: User, eventually: Eventually) -> None:
