@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import numbers
+import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal, ParamSpec, TypeVar, cast
 
-from headrace.errors import Violation, WrongType
+from headrace.errors import HeadraceError, Violation, WrongType
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,14 +22,23 @@ _WORDS = {str: "text", bool: "True or False", int: "a whole number", float: "a n
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:
-    """Check the arguments of a function before each call; see `check_arguments`."""
+    """Check the arguments of a function before each call; see `check_arguments`. Our errors are raised `brief`."""
 
     @functools.wraps(function)
     def checking(*args: P.args, **kwargs: P.kwargs) -> T:
-        check_arguments(function, args, kwargs)
-        return function(*args, **kwargs)
+        __tracebackhide__ = True  # IPython leaves out this frame
+        try:
+            check_arguments(function, args, kwargs)
+            return function(*args, **kwargs)
+        except HeadraceError as error:
+            raise brief(error)  # noqa: B904 - it is the same error
 
     return checking
+
+
+def brief(error: HeadraceError) -> HeadraceError:
+    """Return the error without the frames of our own code, which tell users nothing; HEADRACE_DEBUG=1 keeps them."""
+    return error if os.environ.get("HEADRACE_DEBUG") else error.with_traceback(None)
 
 
 def check_arguments(function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> None:

@@ -130,6 +130,12 @@ def test_the_html_view_is_safe(options: Options) -> None:
     assert "Memory of a worker" in text
 
 
+def test_sizes_are_shown_as_people_write_them(options: Options) -> None:
+    assert "worker_memory='2 GiB'" in repr(options)
+    options.worker_memory = 2**20 + 1
+    assert "worker_memory=1048577" in repr(options)
+
+
 # The form
 
 
@@ -151,6 +157,10 @@ def test_the_form_shows_the_values(fields: dict[str, Any]) -> None:
     assert values["gpu"] is False
     assert values["environment"] == ""
     assert "Memory of a worker" in fields["worker_memory"][2].value
+
+
+def test_no_field_is_wider_than_its_column(fields: dict[str, Any]) -> None:
+    assert {field.layout.width for _, field, _ in fields.values()} == {"auto"}
 
 
 def test_what_is_typed_is_checked_and_taken(options: Options, fields: dict[str, Any]) -> None:

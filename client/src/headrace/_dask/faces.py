@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 from distributed.utils import SyncMethodMixin
 
 from headrace._dask.session import Session
-from headrace.arguments import check_arguments, checked
+from headrace.arguments import brief, check_arguments, checked
+from headrace.errors import HeadraceError
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault  # type checkers bring it along
@@ -78,8 +79,12 @@ def both_faces(function: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) 
 
     @functools.wraps(function)
     def method(self: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
-        check_arguments(function, (self, *args), kwargs)
-        return self.sync(function, self, *args, **kwargs)
+        __tracebackhide__ = True  # IPython leaves out this frame
+        try:
+            check_arguments(function, (self, *args), kwargs)
+            return self.sync(function, self, *args, **kwargs)
+        except HeadraceError as error:
+            raise brief(error)  # noqa: B904 - it is the same error
 
     return cast("BothFaces[P, T]", method)
 

@@ -48,6 +48,12 @@ class Option:
         is_bytes = isinstance(self.type, Bytes) and isinstance(self.value, int)
         return format_bytes(self.value) if is_bytes and isinstance(self.value, int) else str(self.value)
 
+    @property
+    def literal(self) -> str:
+        """The value as a program writes it: "'4 GiB'"."""
+        text = str(self)
+        return repr(text if isinstance(self.type, Bytes) and not text.endswith("bytes") else self.value)
+
     def _check(self, value: object) -> object:
         assert self.type is not None
         try:

@@ -71,7 +71,7 @@ class Options(MutableMapping[str, Any]):
         return [*super().__dir__(), *(key for key in self._options if key.isidentifier() and not iskeyword(key))]
 
     def __repr__(self) -> str:
-        return f"Options<{', '.join(f'{key}={value!r}' for key, value in self.items())}>"
+        return f"Options<{', '.join(f'{key}={option.literal}' for key, option in self._options.items())}>"
 
     def _option(self, key: str) -> Option:
         try:

@@ -40,6 +40,7 @@ def _row(ipywidgets: Any, option: Option) -> tuple[Any, Any, Any]:
         if _parsed(option, field.value) != value:
             field.value = _to_field(option, value)
 
+    field.layout.width = "auto"  # as wide as its column: ipywidgets' own width reaches over the help
     field.observe(user_changed, "value")
     option.listeners.append(program_changed)
     return ipywidgets.HTML(f"<b>{html.escape(option.label)}</b>"), field, remark
