@@ -149,3 +149,21 @@ async def test_it_ends_whenever_it_is_cancelled(address: str) -> None:
                 task.cancel()
                 await asyncio.wait({task}, timeout=5)
                 assert task.cancelled()
+
+
+async def test_a_change_that_its_receiver_cannot_use_does_not_end_it(address: str, eventually: Eventually) -> None:
+    accepted: list[RouteChange] = []
+
+    def accept(change: RouteChange) -> None:
+        if change.version == "bad":
+            raise RuntimeError("cannot be used")
+        accepted.append(change)
+
+    async with running(address) as controller, following(address, accept):
+        controller.to_send.put_nowait(snapshot("bad", "a"))
+
+        async def comes_again() -> bool:
+            controller.to_send.put_nowait(snapshot("good", "a"))  # the stream that broke may have taken the one before
+            return bool(accepted)
+
+        await eventually(comes_again)
