@@ -224,7 +224,7 @@ async def test_agents_receive_ranges_and_what_to_retire(site: Site, ann: User, e
 
 
 async def test_a_request_over_a_limit_gets_a_part_and_is_recorded_once(site: Site, eventually: Eventually) -> None:
-    replica = await site.replica(limits={"user": {"cores": 7}}, worker={"cores": 2})
+    replica = await site.replica(limits={"user": {"workers": 3}})
     carl = await replica.user("carl")
     name, agent, _ = await running(site, carl)
     await adapt(carl, name, 0, 3)
