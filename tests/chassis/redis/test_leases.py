@@ -177,6 +177,16 @@ async def test_every_error_of_redis_is_survived(redis: Redis, eventually: Eventu
         await eventually(lambda: is_fair(leases))
 
 
+async def test_a_damaged_lease_is_taken_like_a_free_one(redis: Redis) -> None:
+    for shard, damaged in enumerate(
+        [{"holder": "b"}, {"holder": "a"}, {"holder": "b", "fence": "none"}, {"fence": "1"}]
+    ):
+        await redis.hset(keys.lease(PREFIX, shard), mapping=damaged)
+    leases = replica(redis, "a")
+    await leases.tick()
+    assert all_shards(leases) == list(range(SHARDS))
+
+
 async def test_a_fault_of_what_hears_of_leases_ends_nothing(redis: Redis) -> None:
     def faulty(shard: int) -> None:
         raise ValueError(f"a fault with {shard}")

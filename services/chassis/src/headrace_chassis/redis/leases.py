@@ -128,8 +128,11 @@ class ShardLeases:
         except (StoreUnavailable, TimeoutError) as error:
             metrics.LEASE_TICK_FAILURES.inc()
             log.warning("leases not renewed", error=str(error) or "no answer in time", held=len(self.held))
-            if not self.held:
-                self._hold({})
+        except Exception:  # logged in full; what is held expires
+            metrics.LEASE_TICK_FAILURES.inc()
+            log.exception("renewing leases failed", held=len(self.held))
+        if not self.held:
+            self._hold({})
 
     def _hold(self, now: dict[int, int]) -> None:
         before, self._held = self._held, now

@@ -42,14 +42,14 @@ end
 local answer, free = {share}, {}
 for i = 3, #KEYS do
   local lease = redis.call('HMGET', KEYS[i], 'holder', 'fence')
-  if lease[1] == replica then
+  if not (lease[1] and tonumber(lease[2])) then -- there is none, or it is damaged
+    table.insert(free, i)
+  elseif lease[1] == replica then
     redis.call('PEXPIRE', KEYS[i], ttl)
     table.insert(answer, i - 3)
     table.insert(answer, tonumber(lease[2]))
-  elseif lease[1] then
-    cut(KEYS[i])
   else
-    table.insert(free, i)
+    cut(KEYS[i])
   end
 end
 
