@@ -178,10 +178,9 @@ async def test_every_error_of_redis_is_survived(redis: Redis, eventually: Eventu
 
 
 async def test_a_damaged_lease_is_taken_like_a_free_one(redis: Redis) -> None:
-    for shard, damaged in enumerate(
-        [{"holder": "b"}, {"holder": "a"}, {"holder": "b", "fence": "none"}, {"fence": "1"}]
-    ):
-        await redis.hset(keys.lease(PREFIX, shard), mapping=damaged)
+    damaged = [("holder", "b"), ("holder", "a"), ("holder", "b", "fence", "none"), ("fence", "1")]
+    for shard, fields in enumerate(damaged):
+        await redis.execute_command("HSET", keys.lease(PREFIX, shard), *fields)
     leases = replica(redis, "a")
     await leases.tick()
     assert all_shards(leases) == list(range(SHARDS))
