@@ -34,7 +34,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: st
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, column in enumerate(columns):
+        # A name is copied: it stays in one line, and what does not fit is wrapped elsewhere. Nothing is cut.
+        table.add_column(column, no_wrap=place == 0, overflow="fold", min_width=len(column))
     for row in rows:
         table.add_row(*row)
     if not table.rows:
