@@ -8,13 +8,11 @@ import sys
 from pathlib import Path
 
 import cloudpickle
-import pytest
-from tests.e2e.chromium import CHROMIUM, Page, chromium
+from tests.browser.chromium import Page, chromium
 
 from headrace import Gateway
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # clusters do not have this module
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
 # Each attempt ends with "failed" or with what it has reached.
 HOSTILE = """<html><body><iframe id="frame" src="{victim}"></iframe><script>

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,6 @@ from typing import Any, cast
 
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-CHROMIUM = shutil.which("chromium")
 # Root may run it in a container only without its own sandbox; the certificate of `headrace up` is its own.
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--ignore-certificate-errors")
 
@@ -57,9 +55,8 @@ class Page:
 @asynccontextmanager
 async def chromium(profile: Path) -> AsyncGenerator[Page]:
     """Starts Chromium with a new profile; ends it."""
-    assert CHROMIUM
     process = await asyncio.create_subprocess_exec(
-        CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank",
+        "chromium", *_FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank",
         stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL,
     )  # fmt: skip
     try:
