@@ -6,11 +6,10 @@ import asyncio
 import itertools
 import os
 import signal
-from pathlib import Path
 
 import pytest
 from tests.backends.local.conftest import Site
-from tests.backends.local.opened import WARM, facts, is_alive, niceness, opened
+from tests.backends.local.opened import WARM, command_line, facts, is_alive, niceness, opened
 from tests.backends.processes import (
     new_cluster,
     spec,
@@ -75,12 +74,11 @@ async def test_the_traceback_of_a_forked_process_is_in_its_log(backend: LocalBac
 
 
 async def test_variables_that_a_fork_comes_too_late_for_make_it_a_fresh_process(
-    backend: LocalBackend, site: Site, cluster: str
+    backend: LocalBackend, site: Site, cluster: str, eventually: Eventually
 ) -> None:
     await backend.start([spec(cluster, SCHEDULER, WARM, environment={"PYTHONHASHSEED": "7"})])
     await until_running(backend, cluster)
-    [pid] = site.processes_of(cluster)
-    assert b"headrace.agent" in Path(f"/proc/{pid}/cmdline").read_bytes()  # noqa: ASYNC240 no disk behind it
+    await eventually(lambda: [b"headrace.agent" in command_line(pid) for pid in site.processes_of(cluster)] == [True])
 
 
 async def test_what_cannot_be_imported_fails_the_start_with_the_reason(site: Site, cluster: str) -> None:

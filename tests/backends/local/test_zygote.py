@@ -154,7 +154,7 @@ async def test_a_process_that_ended_while_there_was_no_zygote_is_reported(
     backend: LocalBackend, site: Site, cluster: str
 ) -> None:
     await backend.start([spec(cluster, SCHEDULER)])
-    await until_running(backend, cluster)
+    await until_written(backend, cluster, "up")
     [pid] = site.processes_of(cluster)
     zygote = site.zygote
     os.kill(zygote, signal.SIGSTOP)  # it cannot see the end

@@ -13,7 +13,7 @@ from tests.controller.conftest import Recorder
 
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, Demand, Departure, Group, Report, WorkerId, WorkerState
-from headrace_controller.store import Fence, Store
+from headrace_controller.store import Fence, Store, StoredCluster
 
 
 def with_workers(count: int) -> Cluster:
@@ -131,6 +131,6 @@ async def test_what_was_seen_of_writes_that_were_lost_is_read_whole(store: Store
     lost = replace(turned(cluster, "default-1-abcdef", WorkerState.FAILED), revision=cluster.revision + 10)
     found = await store.reads.differing({cluster.id: lost}, whole=True)
     stored = found[cluster.id]
-    assert stored is not None
+    assert isinstance(stored, StoredCluster)
     assert stored.cluster == cluster
     assert stored.place == cluster.revision

@@ -31,7 +31,7 @@ from headrace_controller.model import (
     UserId,
     WorkerId,
 )
-from headrace_controller.store import DEPLOYMENT, Fence, FencedOff, Store
+from headrace_controller.store import DEPLOYMENT, Fence, FencedOff, Store, StoredCluster
 
 T = TypeVar("T")
 FENCE = Fence(3, 11)
@@ -312,7 +312,7 @@ class StoreMachine(RuleBasedStateMachine):
             seen = {name: self.seen(name, age) for name in self.history}
             found = await reads.differing(seen)
             unchanged = {name: cluster for name, cluster in seen.items() if name not in found}
-            assert unchanged | {name: stored.cluster for name, stored in found.items() if stored} == expected
+            assert unchanged | {name: stored.cluster for name, stored in found.items() if isinstance(stored, StoredCluster)} == expected
         for name, messages in self.expected.events.items():
             assert [event.message for event in await self.store.events.list(name)] == messages
         keys = [key.decode() async for key in self.redis.scan_iter()]

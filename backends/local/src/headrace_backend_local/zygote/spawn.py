@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from headrace.agent.identity import move_token_to_file
-from headrace_backend_local.process_tags import mark_this_process
+from headrace_backend_local.process_tags import mark_this_process, tag_this_process
 from headrace_backend_local.protocol import LaunchSpec
 from headrace_backend_local.zygote.child import Child
 from headrace_backend_local.zygote.forks import fork
@@ -43,6 +43,7 @@ def spawn(loop: Loop, spec: LaunchSpec, files: LaunchFiles, nice: int) -> Child:
 
 
 def _execute(spec: LaunchSpec, files: LaunchFiles, failure: int) -> int:
+    tag_this_process(spec.tag)
     mark_this_process(spec.tag)
     secrets = files.enter()
     os.closerange(3, failure)
