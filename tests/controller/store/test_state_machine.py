@@ -312,7 +312,8 @@ class StoreMachine(RuleBasedStateMachine):
             seen = {name: self.seen(name, age) for name in self.history}
             found = await reads.differing(seen)
             unchanged = {name: cluster for name, cluster in seen.items() if name not in found}
-            assert unchanged | {name: stored.cluster for name, stored in found.items() if isinstance(stored, StoredCluster)} == expected
+            changed = {name: stored.cluster for name, stored in found.items() if isinstance(stored, StoredCluster)}
+            assert unchanged | changed == expected
         for name, messages in self.expected.events.items():
             assert [event.message for event in await self.store.events.list(name)] == messages
         keys = [key.decode() async for key in self.redis.scan_iter()]
