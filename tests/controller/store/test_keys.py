@@ -39,7 +39,8 @@ def test_what_has_no_expiry_is_on_the_list(key: str) -> None:
 
 
 def test_nothing_else_is_permanent() -> None:
-    assert not KEYS.permanent(KEYS.request(UserId("ann"), "r1"))
+    for key in (KEYS.request(UserId("ann"), "r1"), KEYS.enrolled("l1"), KEYS.schedulers(ONE)):
+        assert not KEYS.permanent(key)
     assert not KEYS.permanent("{other}:cluster:c1")
     assert not KEYS.permanent("{prod}:clusters")
 
@@ -47,7 +48,7 @@ def test_nothing_else_is_permanent() -> None:
 def test_the_table_has_every_key() -> None:
     documentation = inspect.getdoc(module)
     assert documentation is not None
-    for key in (*ALL, KEYS.request(UserId("a"), "b")):
+    for key in (*ALL, KEYS.request(UserId("a"), "b"), KEYS.enrolled("l1"), KEYS.schedulers(ONE)):
         assert f"``{key.removeprefix(KEYS.prefix).split(':')[0]}" in documentation
 
 
