@@ -274,9 +274,10 @@ class QuotaExceeded(HeadraceError):
     @classmethod
     def of(cls, *, subject: str, what: str, limit: int, used: int, asked: int) -> QuotaExceeded:
         """Make the error from its facts."""
+        left = limit - used
         return cls(
             f"{subject} may have {limit} {what}, has {used} and asked for {asked} more; "
-            f"ask for at most {max(0, limit - used)}, or stop something first",
+            + (f"ask for at most {left}, or stop something first" if left > 0 else "stop something first"),
             {"subject": subject, "what": what, "limit": str(limit), "used": str(used), "asked": str(asked)},
         )
 

@@ -19,7 +19,7 @@ from headrace import errors
 DOMAIN = "headrace"
 DETAILS_KEY = "grpc-status-details-bin"
 
-# A status is sent as two headers. Whoever passes them on has bounds for headers, and may end the whole connection that
+# A status is sent as two headers. Each proxy has a bound for headers, and may end the whole connection that
 # exceeds them. Together they stay below 8 KiB, with the growth by their encodings.
 _MESSAGE_SIZE, _FACTS_SIZE, _VIOLATIONS_SIZE, _TEXT_SIZE = 1500, 1000, 1500, 250
 # What gRPC writes into a header as it is; of anything else each byte becomes three.

@@ -45,7 +45,7 @@ class Route:
             dashboard_address=message.dashboard_address,
         )
         if message.shares:
-            route.to_message()  # a time beyond what can be written again would stop whoever keeps the routes
+            route.to_message()  # a time beyond what can be written again would stop a reader that saves the routes
         return route
 
     def to_message(self) -> pb.Route:

@@ -24,7 +24,7 @@ log = logs.get_logger()
 def observe(method: Method, serve: Serve) -> Serve:
     """Outermost: also sees what the others refuse."""
     in_flight = metrics.RPCS_IN_FLIGHT.labels(method.name)
-    bound = log.bind(method=method.name)  # `log` itself binds anew for each line, also for one that is not written
+    bound = log.bind(method=method.name)  # `log` itself binds again for each line, also for one that is not written
     failed = FailedCalls(bound)
     durations = cache(partial(metrics.RPC_SECONDS.labels, method.name))  # by code
 

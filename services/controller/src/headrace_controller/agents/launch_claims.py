@@ -50,7 +50,7 @@ class LaunchClaims:
     async def number_scheduler(self, cluster: Cluster) -> int:
         """A number that is greater than those of all schedulers of the cluster that have enrolled or reported before.
 
-        No clock has a part in it. A store that was emptied counts anew, after the number that has been reported since.
+        It uses no clock. A store that was emptied counts on after the number that has been reported since.
         """
         reported = cluster.report.session >> _SESSION_BITS
         return reported + await self._enrolments.count_scheduler(cluster.id, seconds=self._seconds)

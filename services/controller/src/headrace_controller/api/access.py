@@ -85,4 +85,6 @@ class ClusterAccess:
 
 def not_found(name: str) -> ClusterNotFound:
     """Return the error of a cluster that does not exist, or not for this caller."""
-    return ClusterNotFound(f"there is no cluster {name[:100]!r} that you may see; `headrace clusters list` shows yours")
+    known = name[:100].removeprefix("clusters/")
+    what = f"living cluster named {known[1:]!r}" if known.startswith("~") else f"cluster {known!r}"
+    return ClusterNotFound(f"there is no {what} that you may see; `headrace clusters list` shows yours")

@@ -36,7 +36,7 @@ def parse_address(address: str) -> HostPort:
     ip = _ip(bare)
     if ip is None and not _NAME.fullmatch(bare):
         raise AddressRefused("its host is neither an address nor a name")
-    # Whoever reads it must read the same, so only the usual spelling is accepted.
+    # All readers must read the same, so only the usual spelling is accepted.
     if text != f"[{bare}]:{int(port)}" and (":" in bare or text != f"{bare}:{int(port)}"):
         raise AddressRefused("it is not written as usual")
     return HostPort(bare, int(port), ip)

@@ -91,8 +91,6 @@ class Policy:
         Bytes of a log that a failed cluster keeps.
     stop_retry
         Time after which processes that still run are stopped again.
-    holder_poll
-        Time between two checks whether a missing replica is back.
     loss_wait
         Time that the event of a lost worker waits for what its scheduler counted and how its process exited.
     """
@@ -107,7 +105,6 @@ class Policy:
     ended_workers_kept: int = 50
     log_tail_bytes: int = 8192
     stop_retry: float = 5.0
-    holder_poll: float = 5.0
     loss_wait: float = 1.0
 
 

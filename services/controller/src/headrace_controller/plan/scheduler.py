@@ -40,7 +40,6 @@ def _check_holder(draft: Draft) -> None:
     if gone_from is None or not draft.report.connected or not draft.reached(gone_from):
         return
     draft.report = replace(draft.report, connected=False, changed=max(draft.report.changed, gone_from))
-    draft.check_at(draft.now + draft.policy.holder_poll)
 
 
 def _launch(draft: Draft, process: ProcessStatus | None) -> None:

@@ -37,7 +37,8 @@ class ReplicaLiveness:
     me
         Name of this replica, which is never asked for.
     wake
-        Called with each cluster whose session's replica counts as gone, and with each that has a session again.
+        Called with each cluster whose session's replica counts as gone or is back, and with each that has a session
+        again.
     """
 
     def __init__(
@@ -87,15 +88,15 @@ class ReplicaLiveness:
         for holder, seconds in zip(doubtful, await self._replicas.live_for(doubtful), strict=True):
             if seconds:
                 self._lives_until[holder] = now + min(seconds, _POLL_SECONDS)
-                self._missing.pop(holder, None)
+                if (found := self._missing.pop(holder, None)) and found.gone:
+                    self._wake_all(holder)
             elif (missing := self._missing.get(holder)) is None:
                 log.warning("a replica that holds agents' sessions has expired", holder=holder)
                 self._lives_until.pop(holder, None)
                 self._missing[holder] = _Missing(now, now + _PATIENCE_SECONDS)
             elif not missing.gone and now >= missing.gone_from:
                 missing.gone = True
-                for cluster in self._sessions.get(holder, ()):
-                    self._wake(cluster)
+                self._wake_all(holder)
 
     def added(self, cluster: Cluster) -> None:
         if holder := self._holder(cluster):
@@ -118,6 +119,10 @@ class ReplicaLiveness:
                 del self._sessions[holder]
                 self._missing.pop(holder, None)
                 self._lives_until.pop(holder, None)
+
+    def _wake_all(self, holder: str) -> None:
+        for cluster in self._sessions.get(holder, ()):
+            self._wake(cluster)
 
     def _holder(self, cluster: Cluster) -> str | None:
         """The other replica that holds the session of a living cluster."""

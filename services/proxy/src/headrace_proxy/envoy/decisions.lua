@@ -1,5 +1,5 @@
 -- Remembers for some seconds that auth let a session open a dashboard: a page has dozens of files, and each would be
--- asked about anew. Each worker thread of Envoy has a memory of its own.
+-- asked about again. Each worker thread of Envoy has a memory of its own.
 --
 -- Only plain reads of a path with a session in it are let through by memory; everything else is for auth.
 -- In what auth remembers for us ("envoy.filters.http.ext_authz"): destination, key, seconds.
