@@ -18,6 +18,7 @@ ALL = [
     KEYS.readers(),
     KEYS.acknowledged(),
 ]
+EXPIRING = [KEYS.enrolled("l1"), KEYS.schedulers(ONE), KEYS.archived(ONE), KEYS.archived_workers(ONE)]
 
 
 def test_every_key_begins_with_the_deployments_prefix() -> None:
@@ -39,7 +40,7 @@ def test_what_has_no_expiry_is_on_the_list(key: str) -> None:
 
 
 def test_nothing_else_is_permanent() -> None:
-    for key in (KEYS.request(UserId("ann"), "r1"), KEYS.enrolled("l1"), KEYS.schedulers(ONE)):
+    for key in (KEYS.request(UserId("ann"), "r1"), *EXPIRING):
         assert not KEYS.permanent(key)
     assert not KEYS.permanent("{other}:cluster:c1")
     assert not KEYS.permanent("{prod}:clusters")
@@ -48,7 +49,7 @@ def test_nothing_else_is_permanent() -> None:
 def test_the_table_has_every_key() -> None:
     documentation = inspect.getdoc(module)
     assert documentation is not None
-    for key in (*ALL, KEYS.request(UserId("a"), "b"), KEYS.enrolled("l1"), KEYS.schedulers(ONE)):
+    for key in (*ALL, KEYS.request(UserId("a"), "b"), *EXPIRING):
         assert f"``{key.removeprefix(KEYS.prefix).split(':')[0]}" in documentation
 
 

@@ -20,7 +20,10 @@ key                       type   content                                      un
 ``request:<owner>:<id>``  string id of the cluster that the request created   a day                     cr, rm
 ``enrolled:<launch>``     string nonce of the process that has enrolled       its token's end           `Enrolments`
 ``schedulers:<id>``       string number of schedulers that have enrolled       its token's end           `Enrolments`
-``routes``                hash   id -> route (msgpack)                        permanent                 ch, st, re
+``archived:<id>``         hash   a record that could not be read when its     30 days                   ar
+                                 owner stopped it
+``archived-workers:<id>`` hash   its workers                                  30 days                   ar
+``routes``                hash   id -> route (msgpack)                        permanent                 ch, st, re, ar
 ``route-log``             stream ``cluster``, ``route`` ("": removed); its    permanent; last 50 000    ch, st, re
                                  ids are the versions of the routes
 ``readers``               zset   reader of routes -> time until which it      permanent                 ack
@@ -28,7 +31,8 @@ key                       type   content                                      un
 ``acknowledged``          hash   reader -> what it has in use (msgpack)       permanent                 ack
 ========================= ====== ============================================ ========================= ================
 
-Scripts: cr create, ch change, st save_status, re save_report, ev add_event, rm remove, ack acknowledge and readers.
+Scripts: cr create, ch change, st save_status, re save_report, ev add_event, rm remove, ar archive, ack
+acknowledge and readers.
 
 The leases of the shards and the list of replicas are read, not written: see `headrace_chassis.redis.keys`.
 """
@@ -119,6 +123,12 @@ class Keys:
 
     def schedulers(self, cluster: ClusterId) -> str:
         return self.prefix.key("schedulers", cluster)
+
+    def archived(self, cluster: ClusterId) -> str:
+        return self.prefix.key("archived", cluster)
+
+    def archived_workers(self, cluster: ClusterId) -> str:
+        return self.prefix.key("archived-workers", cluster)
 
     def routes(self) -> str:
         return self.prefix.key("routes")

@@ -333,7 +333,7 @@ class Parts:
             profiles=self.profiles,
             access=self.access,
             commands=self.commands,
-            batch_stop=BatchStop(self.mirror, self.access, self.commands),
+            batch_stop=BatchStop(self.mirror, self.commands),
             views=self.views,
             listing=Listing(self.store, self.mirror, self.access, self.views),
             watching=Watching(

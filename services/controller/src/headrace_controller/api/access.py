@@ -50,6 +50,12 @@ class ClusterAccess:
             raise RecordUnreadable.of(id_)
         return cluster
 
+    def unreadable(self, name: str, caller: Caller, field: str = "name") -> ClusterId | None:
+        """Return the id of a cluster whose record cannot be read, if its owner or an admin asks; else None."""
+        id_ = self._id(name, caller, field)
+        owner = self._mirror.set_aside(id_)
+        return id_ if owner is not None and may(caller, Right.CLUSTER_STOP, Access(owner)) else None
+
     async def get_at_least(self, name: str, caller: Caller, revision: int) -> Cluster:
         """Return a cluster at this revision or a later one, without a round trip to the store if possible."""
         id_ = self._id(name, caller, "name")

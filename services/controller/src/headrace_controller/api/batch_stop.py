@@ -9,9 +9,7 @@ from headrace.errors import HeadraceError, InvalidRequest, Violation
 from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1 import error_reason_pb2
-from headrace.v1.enums import Right
 from headrace_chassis.identity.caller import Caller
-from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.commands import ClusterCommands
 from headrace_controller.api.filters import Filter
 from headrace_controller.mirror import ClusterMirror
@@ -23,9 +21,8 @@ _AT_ONCE = 32
 class BatchStop:
     """Answers BatchStopClusters."""
 
-    def __init__(self, mirror: ClusterMirror, access: ClusterAccess, commands: ClusterCommands) -> None:
+    def __init__(self, mirror: ClusterMirror, commands: ClusterCommands) -> None:
         self._mirror = mirror
-        self._access = access
         self._commands = commands
 
     async def stop(self, request: pb.BatchStopClustersRequest, caller: Caller) -> pb.BatchStopClustersResponse:
@@ -58,8 +55,7 @@ class BatchStop:
 
     async def _stop(self, name: str, caller: Caller) -> pb.BatchStopFailure | None:
         try:
-            cluster = self._access.get_known(name, caller, "names", Right.CLUSTER_STOP)
-            await self._commands.stop_found(cluster, caller)
+            await self._commands.stop_known(name, caller, "names")
         except HeadraceError as error:
             reason = next((TABLE[cls][1] for cls in type(error).__mro__ if cls in TABLE), "INTERNAL")
             value = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")

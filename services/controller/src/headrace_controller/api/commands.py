@@ -8,7 +8,9 @@ from functools import partial
 
 from headrace.access import Access, may
 from headrace.errors import ClusterEnded, ClusterNotEnded, InternalError, PermissionDenied, QuotaExceeded
+from headrace.resource_names import last_part
 from headrace.v1.enums import EventType, Right
+from headrace_chassis import logs
 from headrace_chassis.identity.caller import Caller
 from headrace_controller.admission import Admission, largest_size
 from headrace_controller.api.access import ClusterAccess
@@ -19,11 +21,23 @@ from headrace_controller.authorities import Authorities
 from headrace_controller.backends.base import Backend, BackendError
 from headrace_controller.identifiers import new_cluster_id
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import AdaptRange, Cluster, Event, UserId
+from headrace_controller.model import (
+    AdaptRange,
+    Cluster,
+    ClusterId,
+    EndReason,
+    Event,
+    Phase,
+    Spec,
+    Status,
+    UserId,
+)
 from headrace_controller.profiles import Profiles
-from headrace_controller.store import Store
+from headrace_controller.store import RecordUnreadable, Store
 
+log = logs.get_logger()
 _MAX_TRIES = 4
+_ARCHIVED = "Its record could not be read and is kept for the administrator. Its events and logs are removed."
 
 _Request = tuple[Callable[[Cluster], Cluster], Event]
 
@@ -121,10 +135,18 @@ class ClusterCommands:
 
     async def stop(self, name: str, caller: Caller) -> Cluster:
         """Stop a cluster; return one that is stopping or has ended unchanged."""
-        return await self.stop_found(await self._access.get(name, caller), caller)
+        last_part(name, "clusters", "name")  # a malformed name costs no round trip
+        await self._mirror.fresh()
+        return await self.stop_known(name, caller)
 
-    async def stop_found(self, cluster: Cluster, caller: Caller) -> Cluster:
-        """Stop a cluster on which the caller has the right to do so."""
+    async def stop_known(self, name: str, caller: Caller, field: str = "name") -> Cluster:
+        """As `stop`, for a mirror that is fresh already."""
+        try:
+            cluster = self._access.get_known(name, caller, field, Right.CLUSTER_STOP)
+        except RecordUnreadable:
+            if (unreadable := self._access.unreadable(name, caller, field)) is None:
+                raise
+            return await self._stop_unreadable(unreadable, caller)
         if cluster.stopping:
             return cluster
         event = self._event(EventType.STOP_REQUESTED, f"Stop requested by {caller.user}.")
@@ -143,6 +165,24 @@ class ClusterCommands:
         except BackendError as error:
             raise InternalError(f"the logs of cluster {cluster.id} cannot be deleted: {error}. Try again.") from error
         await self._store.records.remove(cluster.id)
+
+    async def _stop_unreadable(self, cluster: ClusterId, caller: Caller) -> Cluster:
+        """End what runs of a cluster whose record cannot be read, and take the record out of use.
+
+        Its processes come first: without a record, they would be adopted.
+        """
+        owner = self._mirror.set_aside(cluster) or UserId("")
+        try:
+            await self._backend.stop(cluster)
+            await self._backend.forget(cluster)
+        except BackendError as error:
+            raise InternalError(f"cluster {cluster} cannot be stopped: {error}. Try again.") from error
+        event = self._event(EventType.STOP_REQUESTED, f"Stop requested by {caller.user}. {_ARCHIVED}")
+        await self._store.records.archive(cluster, owner, event)
+        log.warning("a cluster was stopped whose record cannot be read", cluster=cluster, owner=owner, by=caller.user)
+        now = self._clock()
+        status = Status(phase=Phase.STOPPED, reason=EndReason.USER, message=event.message, ended=now)
+        return Cluster(id=cluster, owner=owner, created=now, spec=Spec(groups=(), stop=True), status=status)
 
     def _most(self, cluster: Cluster, group: str, adapt: AdaptRange) -> int:
         most, subject = self._admission.most_workers(cluster, group)

@@ -184,6 +184,7 @@ class Reconciler:
         except Exception:  # one cluster's fault must not stop the others; logged in full
             log.exception("reconciling failed", cluster=cluster)
             self._pause(cluster)
+            self._stop_failing(cluster)
             await self._tell_failing(cluster)
             return "failed"
         self._pauses.pop(cluster, None)
@@ -191,6 +192,11 @@ class Reconciler:
         if again is not None:
             self._queue.add_after(cluster, again)
         return "done"
+
+    def _stop_failing(self, cluster_id: ClusterId) -> None:
+        """Ends what runs of a cluster that is to stop, although no step for it succeeds."""
+        if (cluster := self._mirror.get(cluster_id)) is not None and cluster.spec.stop:
+            self._executor.stop(cluster_id)
 
     async def _tell_failing(self, cluster_id: ClusterId) -> None:
         """Tells the owner by an event, once until a step succeeds."""

@@ -21,13 +21,13 @@ local answers = {}
 for n, since in ipairs(ask.since) do
   local record, workers, touched = KEYS[3 * n - 2], KEYS[3 * n - 1], KEYS[3 * n]
   local revision, complete_from = unpack(redis.call('HMGET', record, 'revision', 'complete_from'))
-  if not revision then
+  if not revision and redis.call('EXISTS', record) == 0 then
     answers[n] = false
   elseif revision == since then
     answers[n] = 0
   else
     local values = redis.call('HMGET', record, unpack(ask.fields))
-    if since == '' or ask.whole or tonumber(since) < tonumber(complete_from) then
+    if since == '' or ask.whole or not tonumber(complete_from) or tonumber(since) < tonumber(complete_from) then
       answers[n] = { values, 1, redis.call('HGETALL', workers) }
     else
       answers[n] = { values, 0, changed_workers(workers, touched, since) }

@@ -20,12 +20,14 @@ from headrace_controller.store.reads import Reads
 from headrace_controller.store.values import DEPLOYMENT, ChangeKind, Fence, FencedOff, shown
 
 REQUEST_SECONDS = 86_400
+ARCHIVE_SECONDS = 30 * 86_400
 
 _create = record_script("create")
 _change = record_script("change")
 _save_status = record_script("save_status")
 _save_report = record_script("save_report")
 _remove = record_script("remove")
+_archive = record_script("archive")
 
 
 class Records:
@@ -164,6 +166,15 @@ class Records:
         user = UserId(owner.decode())
         keys = {"request": self._connection.keys.request(user, request.decode())}
         await self._connection.run_on(_remove, cluster, user, {}, keys=keys)
+
+    async def archive(self, cluster: ClusterId, owner: UserId, event: Event) -> None:
+        """Takes a record that cannot be read out of use; an administrator finds it under its key in the archive."""
+        keys = {
+            "archived": self._connection.keys.archived(cluster),
+            "archived_workers": self._connection.keys.archived_workers(cluster),
+        }
+        ask = {"seconds": ARCHIVE_SECONDS}
+        await self._connection.run_on(_archive, cluster, owner, ask, keys=keys, events=[event])
 
     async def secrets(self, cluster: ClusterId) -> bytes:
         """Returns what was given at the creation. Raises `ClusterNotFound`."""

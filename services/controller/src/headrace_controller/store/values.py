@@ -54,8 +54,8 @@ class RecordUnreadable(StoreUnavailable):
         """Makes the error of a cluster."""
         return cls(
             f"this replica cannot read the record of {cluster_name(cluster)}: a newer release wrote it, or it is "
-            "damaged. What runs is left alone. Repeat the call in a moment; if it fails again, ask your administrator, "
-            "who finds the cause in the controller's log"
+            "damaged. What runs is left alone. Repeat the call in a moment; if it fails again, stop the cluster, which "
+            "is still possible, or ask your administrator, who finds the cause in the controller's log"
         )
 
 
