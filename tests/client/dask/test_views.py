@@ -105,6 +105,7 @@ def test_the_html_view(gateway: Gateway) -> None:
         assert cluster.name in text
         assert "GatewayCluster" in text
         assert f'href="{cluster.dashboard_link}"' in text
+    assert cluster.name in cluster._repr_html_()  # also when it is closed
 
 
 async def test_the_widget_scales_adapts_and_lives(fake: FakeHeadrace, gateway: Gateway, eventually: Eventually) -> None:

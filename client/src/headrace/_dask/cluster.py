@@ -175,6 +175,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         self._session = session
         self._asynchronous = session.asynchronous
         self._progress = Progress()
+        self._is_drawn = False
         try:
             self._life = Lifecycle(
                 session,
@@ -447,11 +448,15 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
 
     @property
     def dashboard_link(self) -> str:
-        """A link that opens the dashboard in a browser, valid for some minutes; "" if there is none."""
+        """A link that opens the dashboard in one browser, within some minutes; "" if there is none.
+
+        Read it again for another browser: it is a new one each time, but for some seconds. If this object is
+        asynchronous, a new one is fetched in the background, for the next time.
+        """
         link = self._life.dashboard
         if link is None:
             return ""
-        if not link.fresh:
+        if not link.is_good(for_view=self._is_drawn):
             if self.asynchronous or self._asynchronous:
                 asyncio.run_coroutine_threadsafe(link.refresh(), self._session.asyncio_loop)
             else:
@@ -459,9 +464,13 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         return link.url
 
     def _repr_html_(self, cluster_status: object = None) -> str:
-        link = self.dashboard_link
-        text: str = super()._repr_html_(cluster_status)
-        # The signature of the link is long: show the link without it.
+        self._is_drawn = True
+        try:
+            link = self.dashboard_link
+            text: str = super()._repr_html_(cluster_status)
+        finally:
+            self._is_drawn = False
+        # The code in the link is of no use to a reader: show the link without it.
         return text.replace(f">{link}<", f">{link.partition('?')[0]}<")
 
     def _scaling_status(self) -> str:

@@ -1,4 +1,4 @@
-"""The dashboard link of a cluster: signed, valid for minutes, fetched when a user reads it."""
+"""The dashboard link of a cluster: it signs one browser in, within minutes, and is fetched when a user reads it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from headrace.errors import HeadraceError
 
 _SECONDS_TO_CLICK = 120.0
 _FETCH_SECONDS = 3.0
+# Somebody who reads the link again after this time may have opened the last one.
+_NEW_SECONDS = 15.0
 
 
 class DashboardLink:
@@ -18,7 +20,7 @@ class DashboardLink:
     Parameters
     ----------
     connection
-        The connection to sign it with.
+        The connection to fetch it with.
     cluster
         Id of the cluster.
     path
@@ -29,23 +31,28 @@ class DashboardLink:
         self._connection = connection
         self._cluster = cluster
         self._public_address = connection.target.public_address
+        self._new_until = 0.0
         self._fresh_until = 0.0
         self.url = f"{self._public_address}{path}" if path else ""
         self.exists = bool(path)
 
-    @property
-    def fresh(self) -> bool:
-        """Whether there is enough time left to click on it."""
-        return not self.exists or time.monotonic() < self._fresh_until
+    def is_good(self, *, for_view: bool) -> bool:
+        """Whether the link need not be fetched again.
+
+        A view, which is drawn often, has a link with enough time left to click on it; its browser stays signed in.
+        """
+        return not self.exists or time.monotonic() < (self._fresh_until if for_view else self._new_until)
 
     async def refresh(self) -> str:
-        """Sign the link again. If that fails, the old link stays, which needs a login."""
+        """Fetch a new link. If that fails, the old link stays, which needs a login."""
+        self._fresh_until = time.monotonic() + _FETCH_SECONDS  # meanwhile, views need not ask
         try:
             link = await auth_calls.dashboard_link(self._connection, self._cluster, timeout=_FETCH_SECONDS)
         except HeadraceError:
-            self._fresh_until = time.monotonic() + _FETCH_SECONDS
+            self._new_until = self._fresh_until = time.monotonic() + _FETCH_SECONDS
             return self.url
-        left = link.expire_time.seconds - time.time()
-        self._fresh_until = time.monotonic() + max(left - _SECONDS_TO_CLICK, left / 2)
+        now, left = time.monotonic(), link.expire_time.seconds - time.time()
+        self._fresh_until = now + max(left - _SECONDS_TO_CLICK, left / 2)
+        self._new_until = min(now + _NEW_SECONDS, self._fresh_until)
         self.url = f"{self._public_address}{link.path}"
         return self.url

@@ -22,7 +22,7 @@ async def whoami(connection: Connection) -> auth_service_pb2.User:
 async def dashboard_link(
     connection: Connection, cluster: str, page: str = "", timeout: float | None = None
 ) -> auth_service_pb2.CreateDashboardLinkResponse:
-    """Return a signed link to the dashboard of the cluster with this id (CreateDashboardLink)."""
+    """Return a link that opens the dashboard of the cluster with this id in one browser (CreateDashboardLink)."""
     request = auth_service_pb2.CreateDashboardLinkRequest(name=cluster_name(cluster), page=page)
     doing = f"making a link to the dashboard of cluster {cluster}"
     return await connection.call(connection.auth.CreateDashboardLink, request, doing=doing, timeout=timeout)

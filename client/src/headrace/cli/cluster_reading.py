@@ -106,7 +106,7 @@ def open_dashboard(
 ) -> None:
     """Open the dashboard of a cluster in a browser.
 
-    The link is signed: anyone who has it can open the dashboard for some minutes.
+    The link signs one browser in: the first that opens it, within some minutes.
     """
 
     async def action(connection: Connection) -> tuple[str, auth_service_pb2.CreateDashboardLinkResponse]:

@@ -519,7 +519,7 @@ class CreateDashboardLinkResponse(google.protobuf.message.Message):
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     SESSION_DURATION_FIELD_NUMBER: builtins.int
     path: builtins.str
-    """Path and query below the public address, such as "/clusters/c1a2/status?link=..."."""
+    """Path and query below the public address, such as "/clusters/c1a2/status?link=...", with a short code that is good once."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time until which the link may be opened. A page opened by then stays open."""

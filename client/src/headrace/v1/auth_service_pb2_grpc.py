@@ -126,10 +126,10 @@ class AuthServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateDashboardLink(self, request, context):
-        """Creates a short-lived signed link that opens the dashboard of a cluster in a browser.
+        """Creates a short-lived link that opens the dashboard of a cluster in one browser: the first one that opens it.
 
         Fails with UNAUTHENTICATED, NOT_FOUND (also when the caller may not connect to the cluster), UNAVAILABLE (routes not known
-        yet).
+        yet, or the store is away).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

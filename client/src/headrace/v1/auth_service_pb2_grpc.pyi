@@ -82,10 +82,10 @@ class AuthServiceStub:
         headrace.v1.auth_service_pb2.CreateDashboardLinkRequest,
         headrace.v1.auth_service_pb2.CreateDashboardLinkResponse,
     ]
-    """Creates a short-lived signed link that opens the dashboard of a cluster in a browser.
+    """Creates a short-lived link that opens the dashboard of a cluster in one browser: the first one that opens it.
 
     Fails with UNAUTHENTICATED, NOT_FOUND (also when the caller may not connect to the cluster), UNAVAILABLE (routes not known
-    yet).
+    yet, or the store is away).
     """
 
     EndDashboardSessions: grpc.UnaryUnaryMultiCallable[
@@ -167,10 +167,10 @@ class AuthServiceAsyncStub:
         headrace.v1.auth_service_pb2.CreateDashboardLinkRequest,
         headrace.v1.auth_service_pb2.CreateDashboardLinkResponse,
     ]
-    """Creates a short-lived signed link that opens the dashboard of a cluster in a browser.
+    """Creates a short-lived link that opens the dashboard of a cluster in one browser: the first one that opens it.
 
     Fails with UNAUTHENTICATED, NOT_FOUND (also when the caller may not connect to the cluster), UNAVAILABLE (routes not known
-    yet).
+    yet, or the store is away).
     """
 
     EndDashboardSessions: grpc.aio.UnaryUnaryMultiCallable[
@@ -266,10 +266,10 @@ class AuthServiceServicer(metaclass=abc.ABCMeta):
         request: headrace.v1.auth_service_pb2.CreateDashboardLinkRequest,
         context: _ServicerContext,
     ) -> typing.Union[headrace.v1.auth_service_pb2.CreateDashboardLinkResponse, collections.abc.Awaitable[headrace.v1.auth_service_pb2.CreateDashboardLinkResponse]]:
-        """Creates a short-lived signed link that opens the dashboard of a cluster in a browser.
+        """Creates a short-lived link that opens the dashboard of a cluster in one browser: the first one that opens it.
 
         Fails with UNAUTHENTICATED, NOT_FOUND (also when the caller may not connect to the cluster), UNAVAILABLE (routes not known
-        yet).
+        yet, or the store is away).
         """
 
     @abc.abstractmethod

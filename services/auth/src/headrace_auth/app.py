@@ -18,6 +18,7 @@ from headrace_auth.authz.credentials import Credentials
 from headrace_auth.authz.dashboard_links import DashboardLinks
 from headrace_auth.authz.dashboard_origins import DashboardOrigins
 from headrace_auth.authz.decision import Authorizer
+from headrace_auth.authz.link_codes import LinkCodes
 from headrace_auth.authz.link_users import LinkUsers
 from headrace_auth.authz.route_table import RouteTable
 from headrace_auth.authz.service import AuthorizationServicer
@@ -55,11 +56,12 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
     ended = EndedSessions(redis, prefix, longest_seconds=max(settings.link_seconds, settings.session_seconds))
     api_tokens = ApiTokens(ApiTokenStore(redis, prefix), _secrets(settings), realms, ended)
 
+    codes = LinkCodes(redis, prefix, settings.link_seconds)
     routes, link_users = RouteTable(settings.destinations), LinkUsers(realms)
     authorizer = Authorizer(
         signer=signer,
         routes=routes,
-        credentials=Credentials(signer, api_tokens, ended),
+        credentials=Credentials(signer, api_tokens, codes, ended),
         link_users=link_users,
         keys=DashboardKeys(read_deployment_keys(settings.deployment_key_file), settings.deployment),
         origins=DashboardOrigins(settings.dashboard_domain),
@@ -70,7 +72,7 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
         signer=signer,
         keys=keys,
         api_tokens=api_tokens,
-        links=DashboardLinks(signer, routes, link_users, settings.link_seconds),
+        links=DashboardLinks(signer, routes, link_users, codes),
         trusted_proxies=settings.trusted_proxies,
         features=[pb.FEATURE_API_TOKENS, *[pb.FEATURE_DASHBOARD_LINKS] * bool(settings.route_address)],
         token_seconds=settings.token_seconds,

@@ -37,7 +37,10 @@ class AuthSettings(ServiceSettings):
         description="Seconds for which a key signs; it verifies until its last token has expired.",
     )
     link_seconds: int = Field(
-        default=900, ge=10, le=86_400, description="Seconds within which a dashboard link can be opened."
+        default=900,
+        ge=10,
+        le=86_400,
+        description="Seconds within which a dashboard link can be opened, by one browser.",
     )
     session_seconds: int = Field(
         default=43_200,

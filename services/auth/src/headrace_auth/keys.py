@@ -8,6 +8,8 @@ key                           type    content                                   
 ``auth:api-token-of:<hash>``  string  id of the token with this SHA-256, or ``revoked``      the same; 30 days
 ``auth:api-tokens:<owner>``   zset    ids -> creation time                                   permanent
 ``auth:api-revoked:<owner>``  zset    ids -> creation time; the last 1000                    permanent
+``auth:link:<hash>``          hash    ``token``, ``browser`` and ``used`` (who opened it)     its own
+``auth:links:<user>``         zset    keys of the user's links -> when they expire           a link's
 ``auth:ended-sessions``       zset    user -> time until which their sessions are refused    permanent
 ``auth:attempts:<hash>``      string  attempts to log in as a user name, from one source     a minute
                                       or from all that are not known for it
@@ -45,6 +47,16 @@ def api_tokens(prefix: Prefix, owner: str) -> str:
 def revoked_api_tokens(prefix: Prefix, owner: str) -> str:
     """Key of an owner's tokens that were revoked."""
     return prefix.key("auth", "api-revoked", owner)
+
+
+def dashboard_link(prefix: Prefix, digest: str) -> str:
+    """Key of the dashboard link whose code has this hash."""
+    return prefix.key("auth", "link", digest)
+
+
+def dashboard_links(prefix: Prefix, user: str) -> str:
+    """Key of the list of a user's dashboard links."""
+    return prefix.key("auth", "links", user)
 
 
 def ended_sessions(prefix: Prefix) -> str:

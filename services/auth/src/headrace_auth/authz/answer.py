@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -69,11 +70,16 @@ def _refused(decision: Refuse, request: DashboardRequest) -> Any:  # a CheckResp
         headers["www-authenticate"] = "Bearer"
     if request.wants_html:
         headers["content-type"] = "text/html; charset=utf-8"
-        texts = {"title": decision.title, "message": decision.message, "status": str(decision.status)}
-        body = _page().substitute({name: escape(text) for name, text in texts.items()})
+        texts = {
+            "title": decision.title,
+            "message": decision.message,
+            "what_to_do": decision.what_to_do,
+            "status": str(decision.status),
+        }
+        body = _page().substitute({name: _html(text) for name, text in texts.items()})
     else:
         headers["content-type"] = "text/plain; charset=utf-8"
-        body = f"{decision.title}. {decision.message}\n"
+        body = f"{decision.title}. {decision.message} {decision.what_to_do}".rstrip() + "\n"
     return _denied(decision.status, body, headers)
 
 
@@ -92,6 +98,10 @@ def _headers(headers: dict[str, str]) -> list[Any]:  # HeaderValueOptions
         _base.HeaderValueOption(header=_base.HeaderValue(key=name, value=value), append_action=_OVERWRITE)
         for name, value in headers.items()
     ]
+
+
+def _html(text: str) -> str:
+    return re.sub("`(.+?)`", r"<code>\1</code>", escape(text))
 
 
 @cache

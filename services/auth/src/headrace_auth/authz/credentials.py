@@ -12,8 +12,9 @@ from cachetools import TTLCache
 
 from headrace.errors import BadCredentials, StoreUnavailable, TokenRevoked
 from headrace_auth.api_tokens import ApiTokens
+from headrace_auth.authz.link_codes import LinkCodes
 from headrace_auth.ended_sessions import EndedSessions
-from headrace_auth.signer import DashboardGrant, Signer, UnknownKey
+from headrace_auth.signer import LINK, SESSION, DashboardGrant, Signer, UnknownKey
 from headrace_chassis.identity.caller import Caller
 
 T = TypeVar("T")
@@ -27,16 +28,26 @@ MAX_CACHED = 10_000
 
 
 class Credentials:
-    """Reads signed tokens from memory, and looks API tokens up in bounded time."""
+    """Reads signed tokens from memory, and looks API tokens and codes of links up in bounded time."""
 
-    def __init__(self, signer: Signer, api_tokens: ApiTokens, ended: EndedSessions) -> None:
+    def __init__(self, signer: Signer, api_tokens: ApiTokens, codes: LinkCodes, ended: EndedSessions) -> None:
         self._signer = signer
         self._api_tokens = api_tokens
+        self._codes = codes
         self._ended = ended
         self._cached: TTLCache[str, Caller] = TTLCache(MAX_CACHED, API_TOKEN_CACHE_SECONDS, time.monotonic)
 
-    async def dashboard_token(self, token: str, audience: str) -> DashboardGrant:
-        """Return the grant of a link or a session; raise `TokenRevoked` if it was ended."""
+    async def link(self, code: str, browser: str) -> DashboardGrant:
+        """Return what a link grants to the browser that opens it; raise `LinkUsed` if that is the second one."""
+        async with lookup():
+            token = await self._codes.exchange(code, browser)
+        return await self._grant(token, LINK)
+
+    async def session(self, token: str) -> DashboardGrant:
+        """Return what a session grants."""
+        return await self._grant(token, SESSION)
+
+    async def _grant(self, token: str, audience: str) -> DashboardGrant:
         grant = await self._with_keys(lambda: self._signer.read_dashboard_token(token, audience))
         if self._ended.covers(grant.user.user, grant.issued):
             raise TokenRevoked("the sessions of this user were ended")

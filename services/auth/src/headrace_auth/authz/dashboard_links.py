@@ -1,4 +1,4 @@
-"""Signed links that open a dashboard in a browser."""
+"""Links that open a dashboard in one browser, once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from urllib.parse import quote
 from headrace.access import may
 from headrace.errors import ClusterNotFound, InvalidRequest, PermissionDenied, StoreUnavailable, Violation
 from headrace.v1.enums import Right
+from headrace_auth.authz.link_codes import LinkCodes
 from headrace_auth.authz.link_users import LinkUsers
+from headrace_auth.authz.request import LINK_PARAMETER
 from headrace_auth.authz.route_table import RouteTable
 from headrace_auth.signer import LINK, DashboardGrant, Signer
 from headrace_chassis.identity.caller import Caller
@@ -28,15 +30,16 @@ class DashboardLinks:
     signer: Signer
     routes: RouteTable
     users: LinkUsers
-    link_seconds: int
+    codes: LinkCodes
     clock: Callable[[], float] = time.time
 
     async def create(self, caller: Caller, cluster: str, page: str) -> tuple[str, float]:
         """Return path and query, and the time until which the link can be opened."""
         path = f"/clusters/{cluster}/{_checked_page(page)}"
         user = await self._user(caller, cluster)
-        token, expires = self.signer.dashboard_token(LINK, DashboardGrant(cluster, user), self.link_seconds)
-        return f"{path}?link={token}", expires
+        token, expires = self.signer.dashboard_token(LINK, DashboardGrant(cluster, user), self.codes.link_seconds)
+        code = await self.codes.save(token, user.user, self.clock(), expires)
+        return f"{path}?{LINK_PARAMETER}={code}", expires
 
     async def _user(self, caller: Caller, cluster: str) -> Caller:
         """Return the user as the link names them: without roles, with the groups that the cluster is shared with."""

@@ -11,14 +11,13 @@ from headrace.errors import HeadraceError, StoreUnavailable, TokenExpired, Unaut
 from headrace.v1.enums import Right
 from headrace_auth.authz.credentials import Credentials
 from headrace_auth.authz.dashboard_origins import DashboardOrigins
+from headrace_auth.authz.link_codes import LinkUsed
 from headrace_auth.authz.link_users import LinkUsers
 from headrace_auth.authz.request import DashboardRequest
 from headrace_auth.authz.route_table import RouteTable
-from headrace_auth.signer import LINK, SESSION, DashboardGrant, Signer
+from headrace_auth.signer import SESSION, DashboardGrant, Signer
 from headrace_chassis.identity.caller import Caller
 from headrace_chassis.identity.dashboard_keys import DashboardKeys
-
-NEW_LINK = "Get a new link from cluster.dashboard_link (or `headrace clusters open`) and open that."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,12 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The request does not pass; the message says what to do."""
+    """The request does not pass; the messages say why and what to do. Between backquotes is what to type."""
 
     status: int
     title: str
     message: str
+    what_to_do: str = ""
 
 
 Decision = Allow | Redirect | Refuse
@@ -81,20 +81,31 @@ class Authorizer:
         try:
             credential = await self._credential(request)
             if credential is None:
-                return Refuse(401, "Not signed in", NEW_LINK)
+                return _sign_in(request, "Not signed in", "This page needs a link that signs you in.")
             return await self._answer(request, credential)
         except StoreUnavailable as error:
             return Refuse(503, "Please try again", error.message)
+        except LinkUsed:
+            return _sign_in(
+                request,
+                "This link was opened before",
+                "A link signs in one browser, and another one has used it. If that was not you, run "
+                "`headrace logout --everywhere`, which closes all of your dashboards.",
+            )
         except TokenExpired:
-            return Refuse(401, "This link or session has expired", NEW_LINK)
+            return _sign_in(
+                request,
+                "This link or session has expired",
+                "A link can be opened for some minutes; one that was saved with a notebook is too old.",
+            )
         except HeadraceError as error:
-            return Refuse(401, "Not signed in", f"{error.message}. {NEW_LINK}")
+            return _sign_in(request, "Not signed in", f"{error.message[:1].upper()}{error.message[1:]}.")
 
     async def _credential(self, request: DashboardRequest) -> _Signed | Caller | None:
         cookie = request.cookie if request.is_navigation else ""
-        if request.link:
+        if request.link and request.opens_link:
             try:
-                return _Signed(await self.credentials.dashboard_token(request.link, LINK))
+                return _Signed(await self.credentials.link(request.link, request.browser))
             except Unauthenticated:
                 # An old link may be opened again, as from a bookmark, in a browser that is still signed in.
                 if not cookie:
@@ -102,7 +113,7 @@ class Authorizer:
         elif request.bearer:
             return await self.credentials.bearer(request.bearer)
         if session := request.session or cookie:
-            return _Signed(await self.credentials.dashboard_token(session, SESSION), session)
+            return _Signed(await self.credentials.session(session), session)
         return None
 
     async def _answer(self, request: DashboardRequest, credential: _Signed | Caller) -> Decision:
@@ -135,3 +146,11 @@ class Authorizer:
             return may(credential, Right.CLUSTER_CONNECT, access, now=self.clock())
         grant = credential.grant
         return grant.cluster == request.cluster and await self.link_users.may_connect(grant.user, access)
+
+
+def _sign_in(request: DashboardRequest, title: str, message: str) -> Refuse:
+    fresh = (
+        "For a new link, run `cluster.dashboard_link` in your notebook or program, or "
+        f"`headrace clusters open {request.cluster}` in a terminal."
+    )
+    return Refuse(401, title, message, fresh)

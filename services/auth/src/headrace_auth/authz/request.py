@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from urllib.parse import parse_qsl, unquote, urlencode
 COOKIE = "__Secure-headrace"
 LINK_PARAMETER = "link"
 _PATH = re.compile(r"/clusters/([a-z0-9][a-z0-9-]{0,62})(?:/~([\w.-]+)(?=/))?(/.*)?")
+_EARLY = ("sec-purpose", "purpose", "x-purpose", "x-moz")
+# Envoy has added the address of the browser to the first one.
+_OF_BROWSER = ("x-forwarded-for", "user-agent", "accept-language")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -71,6 +75,17 @@ class DashboardRequest:
         """Whether somebody opens a page, rather than a page a part of itself. Old browsers do not tell."""
         modes = (self.headers.get("sec-fetch-mode", "navigate"), self.headers.get("sec-fetch-dest", "document"))
         return self.method == "GET" and not self.is_upgrade and modes == ("navigate", "document")
+
+    @property
+    def opens_link(self) -> bool:
+        """Whether somebody opens a link. Browsers also fetch links early, and checkers ask for the head of one."""
+        early = any(self.headers.get(name, "").startswith(("prefetch", "preview")) for name in _EARLY)
+        return self.method in {"GET", "CONNECT"} and not early
+
+    @property
+    def browser(self) -> str:
+        """Hash of what tells this browser from others, as far as headers do."""
+        return hashlib.sha256(repr([self.headers.get(name, "") for name in _OF_BROWSER]).encode()).hexdigest()
 
     @property
     def comes_from_elsewhere(self) -> bool:
