@@ -150,7 +150,7 @@ def test_absurd_demands_are_refused_before_the_store_counts_with_them() -> None:
     )
     with pytest.raises(QuotaExceeded, match="may have 1000 workers"):
         made.demand(new_cluster(groups=(Group(size=100_001),)))
-    with pytest.raises(QuotaExceeded, match="memory_bytes"):
+    with pytest.raises(QuotaExceeded, match="of memory"):
         made.demand(new_cluster(groups=(Group(size=2, options={"worker_memory": 2**50}),)))
 
 

@@ -40,6 +40,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from headrace.sizes import describe_bytes
+
 
 class HeadraceError(Exception):
     """Base of all errors of headrace.
@@ -275,9 +277,10 @@ class QuotaExceeded(HeadraceError):
     def of(cls, *, subject: str, what: str, limit: int, used: int, asked: int) -> QuotaExceeded:
         """Make the error from its facts."""
         left = limit - used
+        number, noun = (describe_bytes, "of memory") if what == "memory_bytes" else (str, what)
         return cls(
-            f"{subject} may have {limit} {what}, has {used} and asked for {asked} more; "
-            + (f"ask for at most {left}, or stop something first" if left > 0 else "stop something first"),
+            f"{subject} may have {number(limit)} {noun}, has {number(used)} and asked for {number(asked)} more; "
+            + (f"ask for at most {number(left)}, or stop something first" if left > 0 else "stop something first"),
             {"subject": subject, "what": what, "limit": str(limit), "used": str(used), "asked": str(asked)},
         )
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import SupportsFloat, SupportsIndex, TypeVar, cast
 
+from headrace.sizes import format_bytes
+
 OptionValue = str | bool | int | float | list[str] | Mapping[str, str | float]
 
 # What the contract's int64 carries.
@@ -20,7 +22,7 @@ _UNITS = {
     **{unit: 1000**n for n, unit in enumerate("kmgtp", 1)},
     **{f"{unit}i": 1024**n for n, unit in enumerate("kmgtp", 1)},
 }
-_BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[0-9]{1,2})?)\s*([kmgtp]i?|)b?\s*", re.IGNORECASE)
+_BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[0-9]{1,2})?)\s*(?:([kmgtp]i?)b?|b|bytes?|)\s*", re.IGNORECASE)
 
 Number = TypeVar("Number", int, float)
 
@@ -201,16 +203,8 @@ def parse_bytes(text: str) -> int:
     if match is None:
         raise BadValue(f"must be a number of bytes or text such as '4 GiB', is {_shown(text)}")
     number, unit = match.groups()
-    bytes_ = (int(number) if number.isdigit() else float(number)) * _UNITS[unit.lower()]
+    bytes_ = (int(number) if number.isdigit() else float(number)) * _UNITS[(unit or "").lower()]
     return whole_number(round(bytes_))
-
-
-def format_bytes(number: int) -> str:
-    """Return a number of bytes as text, exactly: ``"4 GiB"``, ``"1500 bytes"``."""
-    for n, unit in reversed(list(enumerate(("KiB", "MiB", "GiB", "TiB", "PiB"), 1))):
-        if number and number % 1024**n == 0:
-            return f"{number // 1024**n} {unit}"
-    return f"{number} bytes"
 
 
 def _text(value: object, max_bytes: int | None, path: str = "") -> str:

@@ -52,12 +52,16 @@ def test_profiles_are_listed(cli: Cli, headrace: FakeHeadrace):
 def test_show_tells_everything(cli: Cli, cluster: FakeCluster):
     cluster.record.shares.add(member="users/bob", rights=[RIGHT_CLUSTER_CONNECT, RIGHT_CLUSTER_SCALE])
     cluster.record.spec.options["worker_cores"].int_value = 4
+    cluster.record.spec.options["worker_memory"].int_value = 2**31
+    cluster.record.spec.lifetime.seconds = 5400
     out = cli("clusters", "show", "mine").out
     for line in (
         f"cluster    {cluster.id}",
         "phase      running",
         "workers    3/4",
         "option     worker_cores = 4",
+        "option     worker_memory = 2 GiB",
+        "lifetime   1 h 30 min",
         "tag        team = x",
         "share      users/bob may connect, scale",
         "condition  Reachable is unknown: The scheduler's agent has not connected yet.",

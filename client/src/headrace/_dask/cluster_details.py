@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headrace._wire.words import event_type, word
+from headrace.sizes import describe_bytes
 from headrace.v1 import cluster_pb2
 
 
@@ -101,6 +102,10 @@ class Worker:
     create_time: datetime
     message: str
     exit: WorkerExit | None
+
+    def __repr__(self) -> str:
+        memory = f", memory={describe_bytes(self.memory_bytes)}" if self.memory_bytes else ""
+        return f"Worker<{self.name}, {self.state}, cores={self.cores:g}{memory}>"
 
     @classmethod
     def from_proto(cls, worker: cluster_pb2.Worker) -> Worker:

@@ -7,7 +7,8 @@ from enum import Enum, auto
 
 from headrace.errors import InvalidRequest, Violation, WrongType
 from headrace.option_protos import get_type, value_from_proto
-from headrace.option_types import BadType, BadValue, Bytes, TextList, TextMapping, format_bytes
+from headrace.option_types import BadType, BadValue, Bytes, TextList, TextMapping
+from headrace.sizes import format_bytes
 from headrace.v1 import options_service_pb2
 
 Listener = Callable[[object], None]

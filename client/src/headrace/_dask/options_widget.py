@@ -9,7 +9,8 @@ from typing import Any
 
 from headrace._dask.option import Option
 from headrace.errors import InvalidRequest
-from headrace.option_types import BadValue, Bool, Bytes, Float, Int, Select, Text, TextList, format_bytes
+from headrace.option_types import BadValue, Bool, Bytes, Float, Int, Select, Text, TextList
+from headrace.sizes import format_bytes
 
 
 def form(options: Iterable[Option]) -> Any:

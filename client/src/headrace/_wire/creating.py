@@ -14,7 +14,8 @@ from headrace._wire import calls
 from headrace._wire.connection import Connection
 from headrace.backoff import delays
 from headrace.option_protos import get_type, value_from_proto
-from headrace.option_types import BadValue, format_bytes
+from headrace.option_types import BadValue
+from headrace.sizes import format_bytes
 from headrace.v1 import cluster_pb2, cluster_service_pb2
 from headrace.v1.option_value_pb2 import OptionValue
 from headrace.v1.options_service_pb2 import Option

@@ -1,4 +1,4 @@
-"""Values of options whose types are not known here, as the contract carries them."""
+"""Values of options: as the contract carries them where their types are not known, and as people read them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from headrace.errors import Violation, WrongType
-from headrace.option_protos import value_to_proto
+from headrace.option_protos import value_from_proto, value_to_proto
 from headrace.option_types import BadValue
+from headrace.sizes import describe_bytes
 from headrace.v1.option_value_pb2 import OptionValue
+from headrace.v1.options_service_pb2 import Option
 
 
 def option_values(values: Mapping[str, object]) -> dict[str, OptionValue]:
     """Return values by key. Raises WrongType if the contract carries no such value."""
     return {key: _to_proto(key, value) for key, value in values.items()}
+
+
+def shown(proto: OptionValue, option: Option | None) -> str:
+    """Return a value as people read it: "2 GiB". Its option is None where it is not known."""
+    value = value_from_proto(proto)
+    is_bytes = option is not None and option.HasField("bytes_type")
+    return describe_bytes(value) if is_bytes and isinstance(value, int) else str(value)
 
 
 def _to_proto(key: str, value: object) -> OptionValue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import webbrowser
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -17,7 +18,8 @@ from headrace.cli.calling import call
 from headrace.cli.cluster_view import event_line, print_cluster, print_workers
 from headrace.cli.options import Address, CaFile, Cluster, Json
 from headrace.cli.output import print_json, print_json_line
-from headrace.v1 import auth_service_pb2, cluster_pb2
+from headrace.errors import HeadraceError
+from headrace.v1 import auth_service_pb2, cluster_pb2, options_service_pb2
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Continue with new ones until the cluster has ended.")]
 
@@ -33,11 +35,18 @@ def add_to(app: typer.Typer) -> None:
 
 def show(cluster: Cluster, *, address: Address = None, ca_file: CaFile = None, as_json: Json = False) -> None:
     """Show everything about a cluster, also after its end."""
-    found = call(address, ca_file, lambda connection: calls.find(connection, cluster))
+
+    async def action(connection: Connection) -> tuple[cluster_pb2.Cluster, list[options_service_pb2.Option]]:
+        found = await calls.find(connection, cluster)
+        with suppress(HeadraceError):  # its profile may be gone
+            return found, [] if as_json else await calls.options(connection, found.spec.profile)
+        return found, []
+
+    found, options = call(address, ca_file, action)
     if as_json:
         print_json(found)
     else:
-        print_cluster(found)
+        print_cluster(found, options)
 
 
 def list_workers(cluster: Cluster, *, address: Address = None, ca_file: CaFile = None, as_json: Json = False) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from headrace._wire.calls import cluster_id
+from headrace._wire.option_values import shown
 from headrace._wire.words import condition_type, event_type, word
-from headrace.cli.output import age, local_time, print_table
-from headrace.option_protos import value_from_proto
-from headrace.v1 import cluster_pb2
+from headrace.cli.output import age, duration, local_time, print_table
+from headrace.sizes import describe_bytes
+from headrace.v1 import cluster_pb2, options_service_pb2
 from headrace.v1.right_pb2 import Right
 
 
@@ -34,8 +35,9 @@ def print_clusters(clusters: Iterable[cluster_pb2.Cluster], *, owners: bool) -> 
     print_table(columns, rows, empty="No clusters. Make one with `headrace clusters create`.")
 
 
-def print_cluster(cluster: cluster_pb2.Cluster) -> None:
-    """Print everything about a cluster, a fact a line."""
+def print_cluster(cluster: cluster_pb2.Cluster, options: Iterable[options_service_pb2.Option]) -> None:
+    """Print everything about a cluster, a fact a line. Options say which values are sizes."""
+    by_key = {option.key: option for option in options}
     spec, status = cluster.spec, cluster.status
     reason = word(cluster_pb2.EndReason.DESCRIPTOR, status.reason)
     facts = [
@@ -48,8 +50,13 @@ def print_cluster(cluster: cluster_pb2.Cluster) -> None:
         ("workers", workers(cluster)),
         ("created", local_time(cluster.create_time)),
         ("ended", local_time(cluster.end_time)),
-        ("lifetime", f"{spec.lifetime.seconds} s" if spec.HasField("lifetime") else ""),
-        *(("option", f"{key} = {value_from_proto(value)}") for key, value in sorted(spec.options.items())),
+        ("lifetime", duration(spec.lifetime.seconds) if spec.HasField("lifetime") else ""),
+        *(("option", f"{key} = {shown(value, by_key.get(key))}") for key, value in sorted(spec.options.items())),
+        *(
+            ("option", f"{key} = {shown(value, by_key.get(key))} (workers of {group.name})")
+            for group in spec.worker_groups
+            for key, value in sorted(group.options.items())
+        ),
         *(("tag", f"{key} = {value}") for key, value in sorted(spec.tags.items())),
         *(("share", share_line(share)) for share in cluster.shares),
         *(("condition", condition_line(condition)) for condition in status.conditions),
@@ -70,7 +77,7 @@ def print_workers(found: Iterable[cluster_pb2.Worker]) -> None:
             worker.group,
             word(cluster_pb2.WorkerState.DESCRIPTOR, worker.state).lower(),
             f"{worker.resources.cores:g}",
-            _gib(worker.resources.memory_bytes),
+            describe_bytes(memory) if (memory := worker.resources.memory_bytes) else "-",
             worker.host or "-",
             age(worker.create_time),
             worker.message or _exit(worker),
@@ -121,10 +128,6 @@ def _range(group: cluster_pb2.WorkerGroup) -> str:
         return ""
     maximum = str(group.adapt.maximum) if group.adapt.HasField("maximum") else "no fixed maximum"
     return f" ({group.adapt.minimum} to {maximum})"
-
-
-def _gib(number: int) -> str:
-    return f"{number / 2**30:.3g} GiB" if number else "-"
 
 
 def _exit(worker: cluster_pb2.Worker) -> str:

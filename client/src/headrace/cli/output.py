@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from google.protobuf import json_format
@@ -56,10 +56,19 @@ def print_note(line: str) -> None:
 def age(time: Timestamp) -> str:
     """Return how long ago it was, such as "5 min"."""
     seconds = max(0, int((datetime.now(UTC) - time.ToDatetime(tzinfo=UTC)).total_seconds()))
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+    return next(_units(seconds), "0 s")
+
+
+def duration(seconds: int) -> str:
+    """Return a time exactly, such as "1 h 30 min"."""
+    return " ".join(_units(seconds)) or "0 s"
+
+
+def _units(seconds: int) -> Iterator[str]:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if count := seconds // size:
+            yield f"{count} {unit}"
+        seconds %= size
 
 
 def local_time(time: Timestamp) -> str:

@@ -1,0 +1,24 @@
+"""Numbers of bytes as people write them."""
+
+from __future__ import annotations
+
+_BINARY = tuple((1024**n, unit) for n, unit in enumerate(("KiB", "MiB", "GiB", "TiB", "PiB"), 1))
+_DECIMAL = tuple((1000**n, unit) for n, unit in enumerate(("kB", "MB", "GB", "TB", "PB"), 1))
+# Somebody wrote a number that is shorter than this; a longer one was measured.
+_LONG = 10_000
+
+
+def format_bytes(number: int) -> str:
+    """Return a number of bytes as text, exactly: ``"4 GiB"``, ``"5 GB"``, ``"1500 bytes"``."""
+    exact = [(number // size, unit) for size, unit in (*_BINARY, *_DECIMAL) if number and number % size == 0]
+    count, unit = min([*exact, (number, "bytes")], key=lambda pair: pair[0])
+    return f"{count} {unit}"
+
+
+def describe_bytes(number: int) -> str:
+    """Return a number of bytes as text, rounded if it was not a person who wrote it: ``"4 GiB"``, ``"1.86 GiB"``."""
+    exact = format_bytes(number)
+    if int(exact.partition(" ")[0]) < _LONG:
+        return exact
+    size, unit = max((pair for pair in _BINARY if pair[0] <= number), default=(1, "bytes"))
+    return f"{number / size:.4g} {unit}"
