@@ -26,7 +26,7 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def checking(*args: P.args, **kwargs: P.kwargs) -> T:
-        __tracebackhide__ = True  # IPython leaves out this frame
+        __tracebackhide__ = hides_frames()
         try:
             check_arguments(function, args, kwargs)
             return function(*args, **kwargs)
@@ -38,7 +38,12 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 
 def brief(error: HeadraceError) -> HeadraceError:
     """Return the error without the frames of our own code, which tell users nothing; HEADRACE_DEBUG=1 keeps them."""
-    return error if os.environ.get("HEADRACE_DEBUG") else error.with_traceback(None)
+    return error.with_traceback(None) if hides_frames() else error
+
+
+def hides_frames() -> bool:
+    """Whether tracebacks leave our frames out. IPython leaves out those with `__tracebackhide__`, but for the last."""
+    return not os.environ.get("HEADRACE_DEBUG")
 
 
 def check_arguments(function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> None:

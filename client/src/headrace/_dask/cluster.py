@@ -9,7 +9,7 @@ import sys
 import traceback
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -24,7 +24,7 @@ from tornado.ioloop import IOLoop
 from headrace._dask import changes, logs
 from headrace._dask.cluster_details import ClusterEvent, Worker
 from headrace._dask.cluster_report import ClusterReport
-from headrace._dask.faces import Asynchronous, Mode, TwoFaced, both_faces, both_iterators, returns_either
+from headrace._dask.faces import Asynchronous, Mode, TwoFaced, both_faces, both_iterators, briefly, returns_either
 from headrace._dask.lifecycle import STOP_SECONDS, Existing, Lifecycle
 from headrace._dask.options import Options
 from headrace._dask.progress import Progress
@@ -531,7 +531,10 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     def __await__(self) -> Generator[Any, Any, Self]:
         return self.__aenter__().__await__()
 
-    async def __aenter__(self) -> Self:
+    def __aenter__(self) -> Coroutine[Any, Any, Self]:
+        return briefly(self._enter())
+
+    async def _enter(self) -> Self:
         if self._life.status in {Status.created, Status.starting}:
             await self._progress.follow(self._life.start())
         return self

@@ -8,14 +8,15 @@ argument of the class: methods of `Gateway`, which is short for ``Gateway[Litera
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from distributed.utils import SyncMethodMixin
 
 from headrace._dask.session import Session
-from headrace.arguments import brief, check_arguments, checked
+from headrace.arguments import brief, check_arguments, checked, hides_frames
 from headrace.errors import HeadraceError
 
 if TYPE_CHECKING:
@@ -45,12 +46,15 @@ class TwoFaced(SyncMethodMixin, Generic[Asynchronous]):
 
     def _iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
         """Iterate in this thread over what is generated on the loop."""
+        __tracebackhide__ = hides_frames()
         try:
             while True:
                 try:
                     yield self.sync(items.__anext__)
                 except StopAsyncIteration:
                     return
+        except HeadraceError as error:
+            raise brief(error)  # noqa: B904 - it is the same error
         finally:
             with suppress(RuntimeError):
                 self.sync(items.aclose)
@@ -69,9 +73,24 @@ class BothFaces(Protocol[P, T_co]):
     def __get__(self, instance: None, owner: type) -> Callable[Concatenate[Any, P], Any]: ...
 
 
+async def briefly(awaitable: Awaitable[T]) -> T:
+    """Await; our errors are raised `brief`."""
+    __tracebackhide__ = hides_frames()
+    try:
+        return await awaitable
+    except HeadraceError as error:
+        raise brief(error)  # noqa: B904 - it is the same error
+
+
 def returns_either(function: Callable[Concatenate[Any, P], Awaitable[T] | T]) -> BothFaces[P, T]:
     """Give the type of both faces to a method that has them already, and check its arguments."""
-    return cast("BothFaces[P, T]", checked(function))
+
+    @functools.wraps(function)
+    def method(self: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
+        result = function(self, *args, **kwargs)
+        return briefly(result) if inspect.iscoroutine(result) else result
+
+    return cast("BothFaces[P, T]", checked(method))
 
 
 def both_faces(function: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> BothFaces[P, T]:
@@ -79,10 +98,11 @@ def both_faces(function: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) 
 
     @functools.wraps(function)
     def method(self: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
-        __tracebackhide__ = True  # IPython leaves out this frame
+        __tracebackhide__ = hides_frames()
         try:
             check_arguments(function, (self, *args), kwargs)
-            return self.sync(function, self, *args, **kwargs)
+            result = self.sync(function, self, *args, **kwargs)
+            return briefly(result) if inspect.iscoroutine(result) else result
         except HeadraceError as error:
             raise brief(error)  # noqa: B904 - it is the same error
 
@@ -109,6 +129,16 @@ def both_iterators(function: Callable[Concatenate[Any, P], AsyncGenerator[T, Non
     def method(self: TwoFaced[bool], *args: P.args, **kwargs: P.kwargs) -> object:
         check_arguments(function, (self, *args), kwargs)
         items = function(self, *args, **kwargs)
-        return items if self.asynchronous else self._iterate(items)  # pyright: ignore[reportPrivateUsage]
+        return _each_briefly(items) if self.asynchronous else self._iterate(items)  # pyright: ignore[reportPrivateUsage]
 
-    return cast("BothIterators[P, T]", method)
+    return cast("BothIterators[P, T]", checked(method))
+
+
+async def _each_briefly(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    __tracebackhide__ = hides_frames()
+    try:
+        async with aclosing(items):
+            async for item in items:
+                yield item
+    except HeadraceError as error:
+        raise brief(error)  # noqa: B904 - it is the same error
