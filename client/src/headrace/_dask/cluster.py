@@ -9,9 +9,10 @@ import sys
 import traceback
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from dask.utils import parse_timedelta
@@ -531,7 +532,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     def __await__(self) -> Generator[Any, Any, Self]:
         return self.__aenter__().__await__()
 
-    def __aenter__(self) -> Coroutine[Any, Any, Self]:
+    def __aenter__(self) -> CoroutineType[Any, Any, Self]:
         return briefly(self._enter())
 
     async def _enter(self) -> Self:
