@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.agent.pending_reports import Losses, PendingReports
+from headrace.agent.pending_reports import Departure, PendingReports
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 
@@ -30,9 +30,9 @@ def test_of_a_worker_that_left_and_came_back_only_its_return_is_reported() -> No
 
 def test_what_a_worker_lost_is_reported_although_it_came_back() -> None:
     pending = PendingReports()
-    pending.add_left("w", Losses(tasks=2))
+    pending.add_left("w", Departure(tasks=2))
     pending.add_joined("w", "tls://b")
-    pending.add_left("w", Losses(tasks=1, results=3))
+    pending.add_left("w", Departure(tasks=1, results=3))
     pending.add_joined("w", "tls://c")
     [request] = pending.take()
     assert list(request.change.left) == [pb.LeftWorker(process="w", tasks_lost=3, results_lost=3)]
@@ -61,8 +61,8 @@ def test_a_hello_replaces_all_changes_but_not_events() -> None:
 
 def test_losses_without_a_session_are_reported_after_the_next_hello() -> None:
     pending = PendingReports()
-    pending.add_left("gone", Losses(scattered=1))
-    pending.add_left("back", Losses(results=2))
+    pending.add_left("gone", Departure(scattered=1))
+    pending.add_left("back", Departure(results=2))
     pending.add_joined("back", "tls://c")
     pending.start_session(lambda: _hello(back="tls://c", other="tls://d"))
     [request] = pending.take()
@@ -73,9 +73,23 @@ def test_losses_without_a_session_are_reported_after_the_next_hello() -> None:
     assert _joined(request.change) == {"back": "tls://c"}
 
 
+def test_how_a_process_died_is_reported_when_it_is_known() -> None:
+    pending = PendingReports()
+    pending.add_left("w", Departure(tasks=2))
+    pending.add_left("w", Departure(memory_limit=1000, exit_code=-15))
+    [request] = pending.take()
+    assert list(request.change.left) == [
+        pb.LeftWorker(process="w", tasks_lost=2, memory_limit_bytes=1000, exit_code=-15)
+    ]
+    pending.add_left("w", Departure(exit_code=-9))
+    pending.add_joined("w", "tls://b")
+    [request] = pending.take()
+    assert list(request.change.left) == [pb.LeftWorker(process="w", exit_code=-9)]
+
+
 def test_losses_are_reported_once_and_retirements_in_each_session() -> None:
     pending = PendingReports()
-    pending.add_left("lost", Losses(tasks=1))
+    pending.add_left("lost", Departure(tasks=1))
     pending.add_left("retired", retired=True)
     list(pending.take())
     pending.start_session(_hello)

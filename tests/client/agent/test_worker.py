@@ -38,6 +38,7 @@ async def test_a_killed_worker_process_is_replaced_by_its_nanny(cluster: Cluster
         await cluster.eventually(lambda: agent.process in cluster.controller.state.left)
         await cluster.eventually(lambda: agent.process in cluster.controller.state.workers, within=10)
         assert await client.submit(os.getpid, pure=False) != before
+    assert cluster.controller.state.left[agent.process].exit_code == -signal.SIGKILL
 
 
 async def test_a_worker_process_has_the_group_the_priority_and_the_mark_of_its_nanny(cluster: Cluster) -> None:
@@ -72,7 +73,7 @@ async def test_a_worker_process_ends_with_a_nanny_that_was_killed(cluster: Clust
         await cluster.eventually(lambda: not _alive(pid))
 
 
-async def test_a_worker_over_its_memory_limit_is_replaced(cluster: Cluster) -> None:
+async def test_a_worker_over_its_memory_limit_is_replaced_and_the_limit_reported(cluster: Cluster) -> None:
     enrollment = cluster.controller.enrollment
     enrollment.worker_memory_bytes = 300 << 20
     memory = {"target": False, "spill": False, "pause": False, "terminate": 0.9, "monitor-interval": "20ms"}
@@ -84,7 +85,9 @@ async def test_a_worker_over_its_memory_limit_is_replaced(cluster: Cluster) -> N
         error = await future.exception()
         assert isinstance(error, distributed.KilledWorker)
         assert await client.submit(sum, [1, 2]) == 3
-    assert "memory" in agent.log
+    await cluster.eventually(lambda: agent.process in cluster.controller.state.workers)
+    left = cluster.controller.state.left[agent.process]
+    assert (left.memory_limit_bytes, left.exit_code, left.retired) == (300 << 20, -signal.SIGTERM, False)
     assert agent.code is None
 
 

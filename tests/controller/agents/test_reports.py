@@ -13,7 +13,7 @@ from headrace.errors import InvalidRequest
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 from headrace_controller.agents import reports
-from headrace_controller.model import Departure, EndReason, Report, WorkerId, WorkerState
+from headrace_controller.model import Cluster, Departure, EndReason, Report, WorkerId, WorkerState
 
 A, B, C = WorkerId("default-1"), WorkerId("default-2"), WorkerId("gpu-3")
 CLUSTER = running_cluster(worker(A), worker(B), worker(C))
@@ -28,9 +28,9 @@ def hello(session: int = 2, scheduler_address: str = "tls://s", **fields: Any) -
     return pb.SessionRequest(sequence=1, hello=message)
 
 
-def changed(report: Report, sequence: int = 2, **fields: Any) -> Report:
+def changed(report: Report, sequence: int = 2, cluster: Cluster = CLUSTER, **fields: Any) -> Report:
     request = pb.SessionRequest(sequence=sequence, change=pb.SchedulerChange(**fields))
-    return reports.after_change(CLUSTER, report, request, NOW)
+    return reports.after_change(cluster, report, request, NOW)
 
 
 def test_a_hello_replaces_all_but_what_left_before() -> None:
@@ -107,6 +107,18 @@ def test_a_worker_that_its_nanny_restarted_has_left_and_joined() -> None:
     assert report.retired == frozenset()
 
 
+def test_how_its_process_died_is_added_to_what_a_worker_cost_until_that_is_recorded() -> None:
+    cluster = running_cluster(running_worker(A))
+    report = connected_report(joined={A: WORKER_ADDRESS})
+    report = changed(report, cluster=cluster, left=[pb.LeftWorker(process=A, tasks_lost=3)])
+    died = pb.LeftWorker(process=A, memory_limit_bytes=2**30, exit_code=-15)
+    report = changed(report, cluster=cluster, left=[died])
+    assert report.departures == {A: Departure(tasks_lost=3, memory_limit_bytes=2**30, exit_code=-15)}
+    back = replace(report, joined={A: WORKER_ADDRESS})  # as the plan has recorded it
+    report = changed(back, cluster=cluster, left=[pb.LeftWorker(process=A, tasks_lost=1)])
+    assert report.departures == {A: Departure(tasks_lost=1)}
+
+
 def test_activity_is_kept_until_the_next_one() -> None:
     idle = pb.Activity(clients=1, idle_since=Timestamp(seconds=7, nanos=500_000_000))
     report = changed(connected_report(), 2, activity=idle)
@@ -121,7 +133,9 @@ def test_what_makes_no_sense_is_left_out() -> None:
     assert reports.after_hello(CLUSTER, hello(workers=strangers), NOW, holder="a").joined == {}
     report = changed(connected_report(), joined=strangers, left=[pb.LeftWorker(process="stranger", retired=True)])
     assert (report.joined, report.retired, report.departures) == ({}, frozenset(), {})
-    negative = pb.LeftWorker(process=A, tasks_lost=-1, results_lost=-1, scattered_lost=-1)
+    negative = pb.LeftWorker(
+        process=A, tasks_lost=-1, results_lost=-1, scattered_lost=-1, memory_limit_bytes=-1, exit_code=2**30
+    )
     assert changed(connected_report(), left=[negative]).departures == {A: Departure()}
     future = pb.Activity(clients=-1, idle_since=Timestamp(seconds=2**40))
     report = changed(connected_report(), activity=future)

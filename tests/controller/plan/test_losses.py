@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.controller.builders import (
     NOW,
     WORKER_ADDRESS,
@@ -16,7 +17,7 @@ from tests.controller.builders import (
 )
 from tests.controller.plan.deciding import decide
 
-from headrace.v1.enums import EventType
+from headrace.v1.enums import EventType, ExitCause
 from headrace_controller.backends.process import ProcessStatus
 from headrace_controller.model import Departure, Group, WorkerId, WorkerState
 from headrace_controller.plan import Decision, Policy
@@ -50,7 +51,8 @@ class Replay:
         return {"joined": joined, "departures": dict.fromkeys(gone, Departure(**costs))}
 
 
-KILLED_SENTENCE = "Worker default-1 was lost. Its process was killed by signal 9 (SIGKILL)."
+BY_SIGNAL = "was killed by signal 9 (SIGKILL): perhaps by the kernel, because memory ran out."
+KILLED_SENTENCE = f"Worker default-1 was lost. Its process {BY_SIGNAL}"
 
 
 def test_a_loss_that_the_scheduler_notices_first_waits_for_the_exit() -> None:
@@ -111,7 +113,7 @@ def test_workers_that_are_lost_together_are_one_event() -> None:
     assert replay.told == []  # the other one has not been counted
     departures = {name: Departure(tasks_lost=2) for name in (ONE, TWO)}
     replay.see(KILLED, killed, now=NOW + 0.2, joined={}, departures=departures)
-    sentence = "2 workers were lost, such as default-1. Its process was killed by signal 9 (SIGKILL)."
+    sentence = f"2 workers were lost, such as default-1. Its process {BY_SIGNAL}"
     assert replay.told == [(EventType.WORKERS_LOST, f"{sentence} This costs 4 tasks to run again.")]
 
 
@@ -147,6 +149,64 @@ def test_a_worker_that_its_nanny_restarts_was_lost_once() -> None:
     sentence = "Worker default-1 was lost. It has joined again. This costs 2 tasks to run again."
     assert replay.told == [(EventType.WORKERS_LOST, sentence)]
     assert replay.cluster.workers[ONE].state is WorkerState.RUNNING
+
+
+ADVICE = "Raise worker_memory, or use smaller chunks."
+
+
+def test_a_worker_that_needed_too_much_memory_was_lost_once_and_the_event_says_of_how_much() -> None:
+    replay = Replay()
+    replay.see(RUNS, **replay.left(ONE, tasks_lost=1))
+    replay.see(RUNS, now=NOW + 0.1, **replay.left(ONE, tasks_lost=1, memory_limit_bytes=400 << 20, exit_code=-15))
+    assert replay.told == []
+    replay.see(RUNS, now=NOW + 0.5, joined={ONE: "tls://127.0.0.1:9", TWO: WORKER_ADDRESS})
+    cost = "It has joined again. This costs 1 task to run again."
+    sentence = f"Worker default-1 needed more than its 400 MiB of memory. {cost} {ADVICE}"
+    assert replay.told == [(EventType.WORKERS_LOST, sentence)]
+
+
+def test_workers_that_needed_too_much_memory_together_are_one_event_and_others_another() -> None:
+    replay = Replay()
+    departures = {name: Departure(memory_limit_bytes=limit << 30) for name, limit in ((ONE, 2), (TWO, 1))}
+    joined_again = {ONE: "tls://127.0.0.1:9", TWO: "tls://127.0.0.1:10"}
+    replay.see(RUNS, joined={}, departures=departures)
+    replay.see(RUNS, now=NOW + 0.5, joined=joined_again)
+    sentence = "2 workers needed more memory than they may use, such as default-1. Its limit is 2 GiB."
+    assert replay.told == [(EventType.WORKERS_LOST, f"{sentence} It has joined again. {ADVICE}")]
+
+    replay = Replay()
+    del departures[TWO]
+    replay.see(RUNS, joined={}, departures=departures | {TWO: Departure()})
+    replay.see(RUNS, now=NOW + 0.5, joined=joined_again)
+    assert [message.partition(".")[0] for _, message in replay.told] == [
+        "Worker default-1 needed more than its 2 GiB of memory",
+        "Worker default-2 was lost",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "died"),
+    [
+        (-9, BY_SIGNAL),
+        (-11, "was killed by signal 11 (SIGSEGV)."),
+        (3, "ended with exit code 3."),
+    ],
+)
+def test_how_a_process_died_whose_nanny_restarts_it_is_in_the_event(code: int, died: str) -> None:
+    replay = Replay()
+    replay.see(RUNS, **replay.left(ONE, exit_code=code))
+    replay.see(RUNS, now=NOW + 0.5, joined={ONE: "tls://127.0.0.1:9", TWO: WORKER_ADDRESS})
+    sentence = f"Worker default-1 was lost. Its worker process {died} It has joined again."
+    assert replay.told == [(EventType.WORKERS_LOST, sentence)]
+
+
+def test_a_worker_that_the_backend_saw_die_of_its_memory_was_lost_with_advice() -> None:
+    replay = Replay()
+    dead = exited_process("default-1", -9, ExitCause.OUT_OF_MEMORY)
+    replay.see(dead)
+    replay.see(dead, now=NOW + 0.1, **replay.left(ONE, exit_code=-9))
+    sentence = f"Worker default-1 was lost. Its process exceeded its memory limit. {ADVICE}"
+    assert replay.told == [(EventType.WORKERS_LOST, sentence)]
 
 
 def test_a_worker_that_was_restarted_before_anybody_looked_was_lost_too() -> None:

@@ -138,7 +138,12 @@ def test_time_without_a_controller_does_not_count(cluster: Cluster, counts_from:
     ("cluster", "process", "reason", "message"),
     [
         (STARTING, exited_process(), EndReason.BACKEND_ERROR, "ended with exit code 1"),
-        (STARTING, exited_process(code=-9), EndReason.BACKEND_ERROR, "was killed by signal 9 (SIGKILL)"),
+        (
+            STARTING,
+            exited_process(code=-9),
+            EndReason.BACKEND_ERROR,
+            "was killed by signal 9 (SIGKILL): perhaps by the kernel, because memory ran out",
+        ),
         (STARTING, exited_process(code=-77), EndReason.BACKEND_ERROR, "was killed by signal 77"),
         (STARTING, exited_process(code=None), EndReason.BACKEND_ERROR, "ended"),
         (

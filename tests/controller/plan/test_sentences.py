@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace_controller.plan.sentences import count, duration
+from headrace_controller.plan.sentences import count, describe_exit_code, duration, size
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,26 @@ from headrace_controller.plan.sentences import count, duration
 )
 def test_durations_have_at_most_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1 << 10, "1 KiB"),
+        (400 << 20, "400 MiB"),
+        (2_000_000_000, "1.863 GiB"),
+        (1 << 62, "4096 PiB"),
+    ],
+)
+def test_sizes_are_rounded(number: int, text: str) -> None:
+    assert size(number) == text
+
+
+def test_an_exit_that_containers_and_shells_report_for_a_kill_says_so() -> None:
+    kill = "ended with exit code 137, as after signal 9 (SIGKILL): perhaps by the kernel, because memory ran out"
+    assert describe_exit_code(137) == kill
 
 
 def test_one_thing_is_singular() -> None:

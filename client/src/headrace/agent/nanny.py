@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import dask.config
 from distributed import Nanny
 from distributed.proctitle import enable_proctitle_on_children, enable_proctitle_on_current
 
-from headrace.agent import forkserver
+from headrace.agent import forkserver, worker_deaths
 from headrace.agent.identity import Identity
 from headrace.agent.inheritance import Inheritance
 from headrace.agent.tls import RenewableSecurity
 from headrace.internal.v1 import agent_service_pb2 as pb
 
+logger = logging.getLogger("headrace.agent")
+
 # A worker that finds no scheduler for this time ends.
 _DEATH_TIMEOUT = "60s"
 # What Dask's worker gives its running tasks when the scheduler closes it.
 _CLOSE_SECONDS = 30.0
+# A worker process that died is replaced this much later at most because its scheduler is told how.
+_TELL_SECONDS = 1.0
+# Dask's memory monitor logs this, then terminates the worker process.
+_OVER_MEMORY = "worker-restart-memory"
 
 
 class AgentNanny(Nanny):
-    """Tells a worker process that closes by itself that no message follows.
+    """Tells the scheduler how its worker process died, before another one joins under the same name.
 
-    Otherwise the process waits two seconds for one at its end.
+    A worker process that closes by itself is told that no message follows. Otherwise it waits two seconds for one at
+    its end.
     """
 
     _expedited: asyncio.Task[None] | None = None
+    _over_memory = False
+
+    def log_event(self, topic: Any, msg: Any) -> None:
+        self._over_memory = self._over_memory or topic == _OVER_MEMORY
+        super().log_event(topic, msg)
+
+    async def _on_worker_exit(self, exitcode: int) -> None:
+        await self._tell_death(exitcode)
+        await super()._on_worker_exit(exitcode)
+
+    async def _tell_death(self, exit_code: int) -> None:
+        memory_limit = self.memory_manager.memory_limit or 0 if self._over_memory else 0
+        self._over_memory = False
+        if self.worker_address is None or not (exit_code or memory_limit):
+            return
+        death = worker_deaths.to_event(self.worker_address, exit_code, memory_limit)
+        try:
+            async with asyncio.timeout(_TELL_SECONDS):
+                await self.scheduler.log_event(topic=worker_deaths.TOPIC, msg=death)
+        except OSError:  # comms that break and time-outs, too
+            logger.info("the scheduler was not told how the worker process died")
 
     def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:
         super().close_gracefully(reason=reason)

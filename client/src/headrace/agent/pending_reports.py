@@ -16,21 +16,39 @@ _EVENTS_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Losses:
-    """Numbers of tasks, results and pieces of scattered data that a worker took with it."""
+class Departure:
+    """What a worker took with it, and how its process ended.
+
+    Attributes
+    ----------
+    tasks, results, scattered
+        Numbers of tasks, results and pieces of scattered data.
+    memory_limit
+        Bytes that its process exceeded; 0 if it did not.
+    exit_code
+        Of its process, negative for a signal; 0 if unknown or as intended.
+    """
 
     tasks: int = 0
     results: int = 0
     scattered: int = 0
+    memory_limit: int = 0
+    exit_code: int = 0
 
     def __bool__(self) -> bool:
-        return self != NO_LOSSES
+        return self != NOTHING_LOST
 
-    def __add__(self, other: Losses) -> Losses:
-        return Losses(self.tasks + other.tasks, self.results + other.results, self.scattered + other.scattered)
+    def __add__(self, later: Departure) -> Departure:
+        return Departure(
+            self.tasks + later.tasks,
+            self.results + later.results,
+            self.scattered + later.scattered,
+            later.memory_limit or self.memory_limit,
+            later.exit_code or self.exit_code,
+        )
 
 
-NO_LOSSES = Losses()
+NOTHING_LOST = Departure()
 
 
 class PendingReports:
@@ -39,7 +57,7 @@ class PendingReports:
     def __init__(self) -> None:
         self._changed = asyncio.Event()
         self._joined: dict[str, str] = {}
-        self._left: dict[str, Losses] = {}
+        self._left: dict[str, Departure] = {}
         self._retired: deque[str] = deque(maxlen=_RETIRED_REMEMBERED)
         self._activity: pb.Activity | None = None
         self._scale_requests: dict[str, int] = {}
@@ -48,13 +66,13 @@ class PendingReports:
 
     def add_joined(self, process: str, address: str) -> None:
         self._joined[process] = address
-        if self._left.get(process) == NO_LOSSES:
+        if self._left.get(process) == NOTHING_LOST:
             del self._left[process]
         self._changed.set()
 
-    def add_left(self, process: str, losses: Losses = NO_LOSSES, *, retired: bool = False) -> None:
+    def add_left(self, process: str, departure: Departure = NOTHING_LOST, *, retired: bool = False) -> None:
         self._joined.pop(process, None)
-        self._left[process] = self._left.get(process, NO_LOSSES) + losses
+        self._left[process] = self._left.get(process, NOTHING_LOST) + departure
         if retired:
             self._retired.append(process)
         self._changed.set()
@@ -91,8 +109,8 @@ class PendingReports:
         """Returns the first message of a session: the whole state, which replaces all changes but losses."""
         request = pb.SessionRequest(hello=hello())
         present = {worker.process: worker.address for worker in request.hello.workers}
-        self._left = {process: losses for process, losses in self._left.items() if losses}
-        self._left |= {process: NO_LOSSES for process in self._retired if process not in self._left}
+        self._left = {process: departure for process, departure in self._left.items() if departure}
+        self._left |= {process: NOTHING_LOST for process in self._retired if process not in self._left}
         self._joined = {process: present[process] for process in self._left if process in present}
         self._activity = None
         if self._left or self._closing is not None:
@@ -120,11 +138,13 @@ class PendingReports:
                 pb.LeftWorker(
                     process=process,
                     retired=process in retired,
-                    tasks_lost=losses.tasks,
-                    results_lost=losses.results,
-                    scattered_lost=losses.scattered,
+                    tasks_lost=departure.tasks,
+                    results_lost=departure.results,
+                    scattered_lost=departure.scattered,
+                    memory_limit_bytes=departure.memory_limit,
+                    exit_code=departure.exit_code,
                 )
-                for process, losses in self._left.items()
+                for process, departure in self._left.items()
             ],
             activity=self._activity,
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from headrace.agent.pending_reports import NO_LOSSES, Losses, PendingReports
+from headrace.agent import worker_deaths
+from headrace.agent.pending_reports import NOTHING_LOST, Departure, PendingReports
 from headrace.internal.v1 import agent_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Distinguishes retirements that headrace instructed from all other removals of workers.
 RETIRE_STIMULUS = "headrace-retire"
+# Workers whose connection broke and whose nannies may still say why.
+_LOST_REMEMBERED = 1000
 
 
 class AgentPlugin(SchedulerPlugin):
@@ -45,6 +48,8 @@ class AgentPlugin(SchedulerPlugin):
         self._before_close = before_close
         # By address: when a worker has left, its scheduler no longer knows its name.
         self._processes: dict[str, str] = {}
+        self._lost: dict[str, str] = {}
+        self._deaths: dict[str, Departure] = {}
 
     def workers(self) -> list[pb.JoinedWorker]:
         """Returns all workers that have joined."""
@@ -57,21 +62,43 @@ class AgentPlugin(SchedulerPlugin):
         self._wake()
 
     def log_event(self, topic: str, msg: object) -> None:
-        """Reports a worker that left. Dask logs this event first, with what was lost, then calls `remove_worker`."""
-        if topic == "all" and isinstance(msg, dict):
-            event = cast("Mapping[str, object]", msg)
-            address = str(event.get("worker"))
-            # Users log events too, whatever they please.
-            if event.get("action") == "remove-worker" and address not in self._scheduler.workers:
-                self._report_left(address, str(event.get("stimulus_id")), _losses(event))
+        """Reports a worker that left. Dask logs this event first, with what was lost, then calls `remove_worker`.
+
+        How its process died is logged by its nanny, before or after that.
+        """
+        if not isinstance(msg, dict):
+            return
+        event = cast("Mapping[str, object]", msg)
+        address = str(event.get("worker"))
+        # Users log events too, whatever they please.
+        if topic == worker_deaths.TOPIC:
+            self._report_death(address, worker_deaths.from_event(event))
+        elif topic == "all" and event.get("action") == "remove-worker" and address not in self._scheduler.workers:
+            self._report_left(address, str(event.get("stimulus_id")), event)
 
     def remove_worker(self, scheduler: Scheduler, worker: str, *, stimulus_id: str, **kwargs: object) -> None:
         self._report_left(worker, stimulus_id)
 
-    def _report_left(self, address: str, stimulus_id: str, losses: Losses = NO_LOSSES) -> None:
-        process = self._processes.pop(address, None)
-        if process is not None:
-            self._pending.add_left(process, losses, retired=stimulus_id.startswith(RETIRE_STIMULUS))
+    def _report_left(self, address: str, stimulus_id: str, event: Mapping[str, object] | None = None) -> None:
+        process, death = self._processes.pop(address, None), self._deaths.pop(address, None)
+        if process is None:
+            return
+        if event is None or event.get("expected", True):  # it lost what nobody needs
+            departure = NOTHING_LOST
+        elif death is not None:
+            departure = _losses(event) + death
+        else:
+            departure = _losses(event)
+            self._lost[address] = process
+            if len(self._lost) > _LOST_REMEMBERED:
+                del self._lost[next(iter(self._lost))]
+        self._pending.add_left(process, departure, retired=stimulus_id.startswith(RETIRE_STIMULUS))
+
+    def _report_death(self, address: str, death: Departure) -> None:
+        if address in self._processes:
+            self._deaths[address] = death
+        elif (process := self._lost.pop(address, None)) is not None and process not in self._processes.values():
+            self._pending.add_left(process, death)
 
     def update_graph(self, scheduler: Scheduler, **kwargs: object) -> None:
         self._wake()
@@ -86,11 +113,8 @@ class AgentPlugin(SchedulerPlugin):
         await self._before_close()
 
 
-def _losses(event: Mapping[str, object]) -> Losses:
-    """Returns what an unexpected removal cost; an expected one lost what nobody needs."""
-    if event.get("expected", True):
-        return NO_LOSSES
-    return Losses(
+def _losses(event: Mapping[str, object]) -> Departure:
+    return Departure(
         tasks=_count(event.get("processing-tasks")),
         results=_count(event.get("lost-computed-tasks")),
         scattered=_count(event.get("lost-scattered-tasks")),

@@ -162,11 +162,30 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Departure:
-    """What a worker's leaving cost, as its scheduler counted it."""
+    """What a worker's leaving cost, as its scheduler counted it, and how its process ended, as its nanny saw it.
+
+    Attributes
+    ----------
+    memory_limit_bytes
+        Limit that its process exceeded; 0 if it did not.
+    exit_code
+        Of its process, negative for a signal; 0 if unknown or as intended.
+    """
 
     tasks_lost: int = 0
     results_lost: int = 0
     scattered_lost: int = 0
+    memory_limit_bytes: int = 0
+    exit_code: int = 0
+
+    def __add__(self, later: Departure) -> Departure:
+        return Departure(
+            tasks_lost=self.tasks_lost + later.tasks_lost,
+            results_lost=self.results_lost + later.results_lost,
+            scattered_lost=self.scattered_lost + later.scattered_lost,
+            memory_limit_bytes=later.memory_limit_bytes or self.memory_limit_bytes,
+            exit_code=later.exit_code or self.exit_code,
+        )
 
 
 SILENCE_SECONDS = 30.0

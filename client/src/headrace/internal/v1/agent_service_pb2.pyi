@@ -386,7 +386,7 @@ global___JoinedWorker = JoinedWorker
 
 @typing.final
 class LeftWorker(google.protobuf.message.Message):
-    """A worker that has left."""
+    """A worker that has left. It may be reported once more, when its nanny has said how its process ended."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -395,6 +395,8 @@ class LeftWorker(google.protobuf.message.Message):
     TASKS_LOST_FIELD_NUMBER: builtins.int
     RESULTS_LOST_FIELD_NUMBER: builtins.int
     SCATTERED_LOST_FIELD_NUMBER: builtins.int
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: builtins.int
+    EXIT_CODE_FIELD_NUMBER: builtins.int
     process: builtins.str
     """Id of the worker."""
     retired: builtins.bool
@@ -405,6 +407,10 @@ class LeftWorker(google.protobuf.message.Message):
     """Results that are computed again."""
     scattered_lost: builtins.int
     """Pieces of scattered data that are lost."""
+    memory_limit_bytes: builtins.int
+    """Bytes of its memory limit, if its nanny ended its process because that needed more. 0: it did not."""
+    exit_code: builtins.int
+    """Exit code of its process if its nanny runs on; negative for a signal. 0: unknown, or it ended as intended."""
     def __init__(
         self,
         *,
@@ -413,8 +419,10 @@ class LeftWorker(google.protobuf.message.Message):
         tasks_lost: builtins.int = ...,
         results_lost: builtins.int = ...,
         scattered_lost: builtins.int = ...,
+        memory_limit_bytes: builtins.int = ...,
+        exit_code: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["process", b"process", "results_lost", b"results_lost", "retired", b"retired", "scattered_lost", b"scattered_lost", "tasks_lost", b"tasks_lost"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["exit_code", b"exit_code", "memory_limit_bytes", b"memory_limit_bytes", "process", b"process", "results_lost", b"results_lost", "retired", b"retired", "scattered_lost", b"scattered_lost", "tasks_lost", b"tasks_lost"]) -> None: ...
 
 global___LeftWorker = LeftWorker
 

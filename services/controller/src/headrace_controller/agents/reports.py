@@ -17,6 +17,7 @@ from headrace_controller.model import Cluster, Departure, EndReason, Report, Wor
 _MAX_ADDRESS = 256
 _MAX_SESSION = 2**62  # a later one must be greater and fit into 64 bits
 _MAX_VERSIONS, _MAX_VERSION = 16, 128
+_EXIT_CODES = range(-64, 256)
 
 _CLOSING = {
     cluster_pb2.END_REASON_IDLE: EndReason.IDLE,
@@ -66,7 +67,7 @@ def after_hello(cluster: Cluster, request: pb.SessionRequest, now: float, *, hol
 
 def after_change(cluster: Cluster, old: Report, request: pb.SessionRequest, now: float) -> Report:
     """The report with a change. A worker that was restarted has left and joined."""
-    change = request.change
+    old, change = without_recorded(old, cluster), request.change
     joined, departures = dict(old.joined), dict(old.departures)
     retired = set(old.retired)
     for worker in change.left:
@@ -77,7 +78,7 @@ def after_change(cluster: Cluster, old: Report, request: pb.SessionRequest, now:
         if worker.retired:
             retired.add(name)
         else:
-            departures[name] = _departure(worker)
+            departures[name] = departures.get(name, Departure()) + _departure(worker)
     added = _joined(cluster, change.joined)
     report = replace(
         old,
@@ -127,6 +128,8 @@ def _departure(worker: pb.LeftWorker) -> Departure:
         tasks_lost=max(0, worker.tasks_lost),
         results_lost=max(0, worker.results_lost),
         scattered_lost=max(0, worker.scattered_lost),
+        memory_limit_bytes=max(0, worker.memory_limit_bytes),
+        exit_code=worker.exit_code if worker.exit_code in _EXIT_CODES else 0,
     )
 
 

@@ -6,12 +6,12 @@ together. Their replacement does not wait.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from headrace.v1.enums import EventType
+from headrace.v1.enums import EventType, ExitCause
 from headrace_controller.model import Departure, Severity, WorkerId, WorkerRecord, WorkerState
 from headrace_controller.plan.draft import Draft
-from headrace_controller.plan.sentences import about_workers, count
+from headrace_controller.plan.sentences import about_workers, count, describe_exit_code, size
 
 
 def record_losses(draft: Draft) -> None:
@@ -39,24 +39,38 @@ def _is_known(draft: Draft, worker: WorkerId, since: float) -> bool:
 
 def _record(draft: Draft, workers: Sequence[WorkerRecord]) -> None:
     """Records workers that ended as intended, such as at the end of their lifetime, as closed unless work was lost."""
-    departures = draft.report.departures
-    lost = [w for w in workers if w.state is not WorkerState.CLOSED or _cost([departures.get(w.id)])]
-    closed = [w for w in workers if w not in lost]
-    if lost:
-        fate = about_workers(lost, "was lost", "were lost")
-        cost = _cost([departures.get(worker.id) for worker in lost])
-        message = f"{fate}{cost}"
-        draft.record_event(EventType.WORKERS_LOST, message, Severity.WARNING)
+    departures = {worker.id: draft.report.departures.get(worker.id, Departure()) for worker in workers}
+    over_memory, lost, closed = list[WorkerRecord](), list[WorkerRecord](), list[WorkerRecord]()
+    for worker in workers:
+        if departures[worker.id].memory_limit_bytes:
+            over_memory.append(worker)
+        elif worker.state is not WorkerState.CLOSED or _cost(departures[worker.id]):
+            lost.append(worker)
+        else:
+            closed.append(worker)
+    for alike in filter(None, (over_memory, lost)):
+        draft.record_event(EventType.WORKERS_LOST, _about_lost(alike, departures), Severity.WARNING)
     if closed:
         draft.record_event(EventType.WORKERS_CLOSED, about_workers(closed, "has ended", "have ended"))
 
 
-def _cost(departures: Sequence[Departure | None]) -> str:
+def _about_lost(workers: Sequence[WorkerRecord], departures: Mapping[WorkerId, Departure]) -> str:
+    first, departure = workers[0], departures[workers[0].id]
+    if departure.memory_limit_bytes:
+        limit = size(departure.memory_limit_bytes)
+        one, several = f"needed more than its {limit} of memory", "needed more memory than they may use"
+        fate = about_workers(workers, one, several, f"Its limit is {limit}." if len(workers) > 1 else "")
+    else:
+        # Of one whose nanny ended, too, the record says how.
+        died = f"Its worker process {describe_exit_code(departure.exit_code)}." if departure.exit_code else ""
+        fate = about_workers(workers, "was lost", "were lost", "" if first.state.ended else died)
+    cost = _cost(sum((departures[worker.id] for worker in workers), Departure()))
+    return f"{fate}{cost}{_advice(first, departure)}"
+
+
+def _cost(departure: Departure) -> str:
     """`` This costs 3 tasks to run again.``, to append to a sentence; "" if nothing was lost."""
-    counted = [departure for departure in departures if departure is not None]
-    tasks = sum(departure.tasks_lost for departure in counted)
-    results = sum(departure.results_lost for departure in counted)
-    scattered = sum(departure.scattered_lost for departure in counted)
+    tasks, results, scattered = departure.tasks_lost, departure.results_lost, departure.scattered_lost
     parts = [
         f"{count(tasks, 'task')} to run again" if tasks else "",
         f"{count(results, 'result')} to compute again" if results else "",
@@ -64,3 +78,8 @@ def _cost(departures: Sequence[Departure | None]) -> str:
     ]
     parts = [part for part in parts if part]
     return f" This costs {', '.join(parts)}." if parts else ""
+
+
+def _advice(worker: WorkerRecord, departure: Departure) -> str:
+    killed = worker.exit is not None and worker.exit.cause is ExitCause.OUT_OF_MEMORY
+    return " Raise worker_memory, or use smaller chunks." if killed or departure.memory_limit_bytes else ""
