@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, cast
 from distributed.http.scheduler import info
 from tornado import web
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from headrace.agent.dashboard_files import keep_files
 
+if TYPE_CHECKING:
     from bokeh.server.tornado import BokehTornado
     from distributed import Scheduler
     from distributed.http.routing import RoutingApplication
-    from tornado.httputil import HTTPServerRequest
+    from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
     from tornado.web import _HandlerDelegate  # pyright: ignore[reportPrivateUsage]
 
 logger = logging.getLogger("headrace.agent")
@@ -42,9 +42,9 @@ def protect(scheduler: Scheduler, key: str) -> None:
         return
     keys = [each.encode() for each in key.split(",")]
     application: RoutingApplication = scheduler.http_application
-    find_handler: Callable[..., _HandlerDelegate] = application.find_handler
+    find_handler = keep_files(application.find_handler)
 
-    def find(request: HTTPServerRequest, **kwargs: object) -> _HandlerDelegate:
+    def find(request: HTTPServerRequest, **kwargs: object) -> HTTPMessageDelegate:
         given = request.headers.get(KEY_HEADER, "").encode().split(b",")
         if any(hmac.compare_digest(one, other) for one in given for other in keys):
             del request.headers[KEY_HEADER]  # no page may show it
