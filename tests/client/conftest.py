@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal
 
 import dask.config
 import pytest
+from tests.client.envoy_before import EnvoyBefore, envoy_before
 from tests.client.fake_headrace import FakeHeadrace
 
 from headrace import Gateway, TokenAuth
@@ -23,6 +26,24 @@ def fake(tmp_path: Path) -> Iterator[FakeHeadrace]:
         yield fake
     finally:
         fake.close()
+
+
+@pytest.fixture(scope="session")
+def one_envoy() -> Iterator[EnvoyBefore]:
+    """One Envoy for all tests with an address that has a path."""
+    directory = Path(tempfile.mkdtemp(prefix="hrw-"))
+    try:
+        with envoy_before(directory) as envoy:
+            yield envoy
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def envoy(one_envoy: EnvoyBefore, fake: FakeHeadrace) -> EnvoyBefore:
+    """An Envoy before the fake, at an address with a path."""
+    one_envoy.stand_before(fake)
+    return one_envoy
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,7 @@ class FakeHeadrace(FakeClusters):
         self.failures: dict[str, list[errors.HeadraceError]] = {}
         self.breaks: dict[str, list[int]] = {}
         self.ca_file = directory / "ca.pem"
+        self._socket = ""
         self._serve()
         self.proxy = SniProxy(self.routes)
 
@@ -52,6 +53,12 @@ class FakeHeadrace(FakeClusters):
     def break_off(self, method: str, *lengths: int) -> None:
         """Lets the next streams of a method drain after so many responses, one after the other."""
         self.breaks[method] = list(lengths)
+
+    def listen_at(self, address: str) -> None:
+        """Listens at a unix socket too, without TLS, as behind Envoy; also after a restart."""
+        self._socket = address
+        self.stop_server()
+        self.restart_server()
 
     def stop_server(self) -> None:
         self._server.stop(0).wait()
@@ -76,6 +83,8 @@ class FakeHeadrace(FakeClusters):
         options_service_pb2_grpc.add_OptionsServiceServicer_to_server(FakeOptions(), self._server)
         credentials = grpc.ssl_server_credentials([(self._leaf.key_pem, self._leaf.cert_pem)])
         self.port = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
+        if self._socket:
+            self._server.add_insecure_port(self._socket)
         self._server.start()
 
 

@@ -19,11 +19,16 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 @dataclass(eq=False)
 class FakeServices(grpc.GenericRpcHandler):
-    """`Echo` methods answer what they get, `Fail` methods one of our errors; every method called is remembered."""
+    """`Echo` methods answer what they get, `Fail` methods one of our errors, `Wait` methods never.
+
+    Every method called is remembered.
+    """
 
     address: str
     calls: list[str] = field(default_factory=list[str])
     metadata: dict[str, str] = field(default_factory=dict[str, str])
+    cancelled: int = 0
+    """How many calls of `Wait` and `Forever` have ended."""
     _server: grpc.aio.Server | None = None
 
     async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
@@ -52,8 +57,23 @@ class FakeServices(grpc.GenericRpcHandler):
                 return grpc.stream_stream_rpc_method_handler(_echo_stream)
             case "Count":
                 return grpc.unary_stream_rpc_method_handler(_count)
+            case "Wait":
+                return grpc.unary_unary_rpc_method_handler(self._wait)
+            case "Forever":
+                return grpc.unary_stream_rpc_method_handler(self._forever)
             case _:
                 return grpc.unary_unary_rpc_method_handler(_fail)
+
+    async def _wait(self, request: bytes, _: Context) -> bytes:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled += 1
+        return request
+
+    async def _forever(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        yield b"1"
+        yield await self._wait(request, context)
 
 
 async def _echo(request: bytes, _: Context) -> bytes:

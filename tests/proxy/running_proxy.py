@@ -76,7 +76,7 @@ class RunningEnvoy:
         envoy = cls(process, configured.state_directory)
         host, _, port = configured.public_listen.rpartition(":")
         async with asyncio.timeout(60):
-            while process.returncode is None and not _listens(host, int(port)):  # noqa: ASYNC110 another process's state
+            while process.returncode is None and not listens(host, int(port)):  # noqa: ASYNC110 another process's state
                 await asyncio.sleep(0.01)
         assert process.returncode is None
         return envoy
@@ -187,7 +187,8 @@ class RunningProxy:
             self.log.append(line.decode())
 
 
-def _listens(host: str, port: int) -> bool:
+def listens(host: str, port: int) -> bool:
+    """Whether a port accepts connections."""
     with closing(socket.socket()) as probe:
         return probe.connect_ex((host, port)) == 0
 

@@ -115,7 +115,24 @@ def test_addresses(address: str, endpoint: str, tls: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["ftp://x", "https://", "https://x:many", "https://x:1/services/dask", "https://x?y"]
+    ("address", "parsed", "has_proxy"),
+    [
+        ("https://hub.example.org/services/dask-gateway/", "https://hub.example.org:443/services/dask-gateway", False),
+        ("hub:8000/services/headrace", "https://hub:8000/services/headrace", False),
+        ("http://[::1]/a/", "http://[::1]:80/a", False),
+        ("https://hub/", "https://hub:443", True),
+    ],
+)
+def test_an_address_may_have_a_path(address: str, parsed: str, has_proxy: bool) -> None:
+    target = Target.resolve(address)
+    assert target.address == target.public_address == parsed
+    assert target.has_proxy == has_proxy
+    assert Target.resolve(address, proxy_address="hub:8786").has_proxy
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ftp://x", "https://", "https://x:many", "https://x:1/services/dask?x=1", "https://x/a b", "https://x?y"],
 )
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(InvalidRequest, match="address"):

@@ -40,11 +40,6 @@ async def connect() -> AsyncIterator[Connect]:
         await connection.close()
 
 
-@pytest.fixture
-async def connection(fake: FakeHeadrace, connect: Connect) -> Connection:
-    return connect(fake.address, fake.ca_file)
-
-
 async def whoami(connection: Connection) -> str:
     return (await auth_calls.whoami(connection)).name
 

@@ -26,6 +26,7 @@ from headrace_proxy.state_directory import write_bootstrap
 EXTENSIONS = (
     "http.early_header_mutation.header_mutation.v3.header_mutation",
     "filters.http.ext_authz.v3.ext_authz",
+    "filters.http.grpc_web.v3.grpc_web",
     "filters.http.header_mutation.v3.header_mutation",
     "filters.http.local_ratelimit.v3.local_rate_limit",
     "filters.http.lua.v3.lua",
@@ -55,7 +56,7 @@ def any_settings(settings: dict[str, str], request: pytest.FixtureRequest) -> Se
     if request.param == "mutual TLS":
         certificate, key = settings["public_certificate_file"], settings["public_key_file"]
         settings |= {"tls_certificate_file": certificate, "tls_key_file": key, "tls_ca_file": certificate}
-    return read_settings({**settings, "http_services": json.dumps(services)})
+    return read_settings({**settings, "http_services": json.dumps(services), "base_path": "/services/headrace"})
 
 
 def test_envoy_accepts_it(any_settings: Settings) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from headrace._target import config
@@ -20,6 +22,19 @@ _SYSTEM_ROOTS = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+_PATH = re.compile(r"(/+[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*")
+
+
+class Address(NamedTuple):
+    """Where headrace is: ``https://host:port``, and maybe a path, where it is behind a proxy such as JupyterHub's."""
+
+    host: str
+    port: int
+    tls: bool
+    path: str
+
+    def __str__(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{join_host_port(self.host, self.port)}{self.path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +44,15 @@ class Target:
     Attributes
     ----------
     address
-        ``https://host:port``.
-    host, port, tls
-        Parts of `address`.
+        ``https://host:port``, and maybe a path.
+    host, port, tls, path
+        Parts of `address`. With a path, a proxy that carries HTTP/1.1 only is on the way.
     public_address
         `address` as a browser sees it.
     proxy_address
         ``gateway://host:port``, through which schedulers are reached.
+    has_proxy
+        Whether schedulers are reached there: where `address` has a path, only if `proxy_address` is configured.
     ca_file
         PEM file of the certificate authority of `address`. None means the authorities that the system trusts.
     ca_pem
@@ -52,8 +69,10 @@ class Target:
     host: str
     port: int
     tls: bool
+    path: str = ""
     public_address: str
     proxy_address: str
+    has_proxy: bool = True
     ca_file: str | None
     ca_pem: bytes | None = field(repr=False)
     auth: GatewayAuth
@@ -89,19 +108,22 @@ class Target:
         local = None
         if not address:
             address, local = _local_address()
-        host, port, tls = parse_address(address)
-        address = f"{'https' if tls else 'http'}://{join_host_port(host, port)}"
+        host, port, tls, path = parsed = parse_address(address)
+        address = str(parsed)
         local = local or _local_if_at(address)
         saved = SavedLogin.read(address)
         public = public_address if public_address is not None else config.get_text("public-address")
         ca_file = _choose_ca_file(ca_file, local, saved)
+        given_proxy = proxy_address if proxy_address is not None else config.get("proxy-address")
         return cls(
             address=address,
             host=host,
             port=port,
             tls=tls,
+            path=path,
             public_address=(public if public is not None else address).rstrip("/"),
-            proxy_address=_proxy_address(proxy_address, host, port),
+            proxy_address=_proxy_address(given_proxy, host, port),
+            has_proxy=not path or given_proxy is not None,
             ca_file=ca_file,
             ca_pem=_read_roots(ca_file) if tls else None,
             auth=_choose_auth(auth, local, saved),
@@ -110,8 +132,8 @@ class Target:
         )
 
 
-def parse_address(address: str) -> tuple[str, int, bool]:
-    """Return host, port and whether it is TLS of "https://host:port"."""
+def parse_address(address: str) -> Address:
+    """Return the parts of "https://host:port" or "https://host:port/path"."""
     text = address.strip()
     parts = urlsplit(text if "://" in text else f"https://{text}")
     try:
@@ -120,10 +142,11 @@ def parse_address(address: str) -> tuple[str, int, bool]:
         port = -1
     if parts.scheme not in {"https", "http"} or not parts.hostname or port == -1:
         raise _bad_address(address, "must look like https://host:port")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise _bad_address(address, f"ends in {parts.path!r}, but an address has no path: give https://host:port")
+    path = parts.path.rstrip("/")
+    if parts.query or parts.fragment or not _PATH.fullmatch(path):
+        raise _bad_address(address, "must look like https://host:port or https://host:port/services/headrace")
     tls = parts.scheme == "https"
-    return parts.hostname, port or (443 if tls else 80), tls
+    return Address(parts.hostname, port or (443 if tls else 80), tls, path)
 
 
 def join_host_port(host: str, port: int) -> str:
@@ -156,8 +179,7 @@ def _local_if_at(address: str) -> LocalGateway | None:
     return local if local is not None and local.address.rstrip("/") == address else None
 
 
-def _proxy_address(given: str | int | None, host: str, port: int) -> str:
-    value: object = given if given is not None else config.get("proxy-address")
+def _proxy_address(value: object, host: str, port: int) -> str:
     if value is None:
         return f"gateway://{join_host_port(host, port)}"
     text = str(value)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+from typing import cast
 
 import grpc
 import grpc.aio
 
 from headrace._target.target import Target
+from headrace._wire.grpc_web import GrpcWebChannel
 from headrace.errors import GatewayServerError
 
 _MIB = 1024 * 1024
@@ -33,6 +35,8 @@ def open_channel(target: Target) -> grpc.aio.Channel:
     global _opened  # noqa: PLW0603 - gRPC's threads belong to the whole process
     check_not_forked()
     _opened = True
+    if target.path:  # below a path is a proxy that does not carry HTTP/2
+        return cast("grpc.aio.Channel", GrpcWebChannel(target))
     options = [*_OPTIONS, _proxy_option(target)]
     if target.tls:
         return grpc.aio.secure_channel(target.endpoint, _credentials(target.ca_pem), options=options)

@@ -20,6 +20,7 @@ from headrace._target import config
 from headrace._target.target import Target
 from headrace._wire import diagnosis, tokens, version
 from headrace._wire.channel import check_not_forked, open_channel
+from headrace._wire.grpc_web import NotGrpc
 from headrace._wire.status import from_rpc_error, has_details
 from headrace.backoff import delays
 from headrace.v1 import auth_service_pb2_grpc, cluster_service_pb2_grpc, options_service_pb2_grpc
@@ -245,6 +246,11 @@ class Connection:
         code = failed.code()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED and self._has_answered:
             return errors.DeadlineExceeded(f"{doing}: not done within {limit:.3g} s; {_NEXT_STEP}")
+        if isinstance(failed, NotGrpc):
+            # Where it was headrace before, the proxy between has lost the way there for a while.
+            cls = errors.Unreachable if self._has_answered else errors.NotHeadrace
+            path = f"headrace is not at the path {self.target.path}: see headrace.address, or ask who runs the hub"
+            return cls(f"{doing}: {failed.details()}; {path}")
         if code in {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN}:
             return errors.NotHeadrace(
                 f"{doing}: {self.target.address} does not know this call ({failed.details()}); it is not headrace, "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace._target.target import Target
+from headrace._wire.http1 import client_context
 
 _HOP_SECONDS = 3.0
 
@@ -114,7 +115,7 @@ async def _shake_hands(target: Target) -> Hop:
         return Hop("TLS", works=False, message=f"{target.endpoint} does not speak TLS ({_brief(error)})")
     chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
     writer.transport.abort()
-    if chosen != "h2":
+    if chosen != "h2" and not target.path:
         return Hop("TLS", works=False, message=f"{target.endpoint} does not speak HTTP/2, so it is not headrace")
     return Hop("TLS", works=True, message=f"the certificate of {target.endpoint} is trusted")
 
@@ -154,8 +155,8 @@ def _common_name(name: tuple[tuple[tuple[str, str], ...], ...]) -> str:
 
 
 def _context(target: Target) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=target.ca_pem.decode("ascii", "ignore") if target.ca_pem else None)
-    context.set_alpn_protocols(["h2"])
+    context = client_context(target)
+    context.set_alpn_protocols(["http/1.1" if target.path else "h2"])
     return context
 
 

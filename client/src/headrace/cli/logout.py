@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace._target.saved_login import SavedLogin
-from headrace._target.target import join_host_port, parse_address
+from headrace._target.target import parse_address
 from headrace._wire import auth_calls
 from headrace.cli.calling import call
 from headrace.cli.default_address import remove_default
@@ -25,8 +25,7 @@ def logout(
     ] = False,
 ) -> None:
     """Remove the saved login at an address. The token stays valid until `headrace tokens revoke`."""
-    host, port, tls = parse_address(address)
-    address = f"{'https' if tls else 'http'}://{join_host_port(host, port)}"
+    address = str(parse_address(address))
     if everywhere:
         call(address, None, auth_calls.end_dashboard_sessions)
     if not SavedLogin.remove(address):

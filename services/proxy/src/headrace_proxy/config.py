@@ -72,6 +72,13 @@ class Settings(ServiceSettings):
         "into its place."
     )
     public_key_file: AbsolutePath = Field(description="Its private key, PEM, in the same directory.")
+    base_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$",
+        max_length=200,
+        description='Path below which the public port answers too, such as "/services/headrace": where a proxy before '
+        "it, such as JupyterHub's, passes on requests with their whole path.",
+    )
     sni_suffix: str = Field(
         default="clusters.headrace.internal",
         pattern=DNS_NAME,

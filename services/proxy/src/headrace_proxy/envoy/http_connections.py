@@ -34,7 +34,14 @@ def http_connection_manager(settings: Settings) -> Config:
             "max_request_headers_kb": REQUEST_HEADERS_KIB,
             "request_headers_timeout": "10s",
             "stream_idle_timeout": "300s",
-            "http_filters": [_rate_limit(settings.requests_per_second), _decisions(), _ext_authz(), _router()],
+            "http_filters": [
+                *_base_path(settings.base_path),
+                _grpc_web(),
+                _rate_limit(settings.requests_per_second),
+                _decisions(),
+                _ext_authz(),
+                _router(),
+            ],
             "local_reply_config": local_reply_config(settings),
             "route_config": {
                 "name": "public",
@@ -61,6 +68,20 @@ def _remove_internal_headers() -> Config:
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
         {"mutations": [{"remove_on_match": {"key_matcher": {"prefix": p}}} for p in INTERNAL_HEADER_PREFIXES]},
     )
+
+
+def _base_path(base_path: str) -> list[Config]:
+    """Requests below the base path become those that stand at the root, so that nothing after it knows of it."""
+    if not base_path:
+        return []
+    script = (files("headrace_proxy.envoy") / "base_path.lua").read_text(encoding="utf-8")
+    code = {"inline_string": f'local BASE = "{base_path}"\n{script}'}
+    return [extension("headrace.base_path", "envoy.extensions.filters.http.lua.v3.Lua", {"default_source_code": code})]
+
+
+def _grpc_web() -> Config:
+    # Calls of clients behind a proxy that knows neither HTTP/2 nor trailers, such as JupyterHub's.
+    return extension("envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb")
 
 
 def _rate_limit(rate: int) -> Config:

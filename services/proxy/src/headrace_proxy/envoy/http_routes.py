@@ -22,6 +22,8 @@ GRPC_SERVICES = {
     "grpc.reflection.v1.ServerReflection": CONTROLLER,
     "grpc.reflection.v1alpha.ServerReflection": CONTROLLER,
 }
+# gRPC and gRPC-Web: the route is chosen before a filter translates the one into the other.
+_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
 NOT_FOUND = """There is nothing at this path. This is a headrace gateway. It serves
   the gRPC services of headrace.v1, used by `headrace.Gateway(address)` in Python and by the command `headrace`;
   the dashboards of Dask clusters: /clusters/<cluster id>/status
@@ -78,7 +80,7 @@ def _dashboard_root() -> Config:
 
 def _grpc(service: str, upstream: str) -> Config:
     return {
-        "match": {"prefix": f"/{service}/", "grpc": {}},
+        "match": {"prefix": f"/{service}/", "headers": [_GRPC]},
         "route": {
             "cluster": upstream,
             # Calls carry deadlines of their own; watches and logs are long; pings detect clients that are gone.

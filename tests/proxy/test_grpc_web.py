@@ -1,0 +1,161 @@
+"""gRPC-Web through a real Envoy, at a path and at the root: as the client calls behind a hub's proxy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.proxy.browser import TOKEN, Browser, asked
+from tests.proxy.fake_authz import FakeAuthz
+from tests.proxy.fake_dashboard import FakeDashboard
+from tests.proxy.fake_services import FakeServices
+from tests.proxy.running_proxy import RunningProxy
+
+from headrace import TokenAuth, errors
+from headrace._target.target import Target
+from headrace._wire.grpc_web import MAX_MESSAGE, GrpcWebChannel
+from headrace._wire.status import from_rpc_error
+from headrace_chassis.tls.certificates import Authority
+
+Services = dict[str, FakeServices]
+Eventually = Callable[..., Awaitable[None]]
+BASE = "/services/headrace"
+CLUSTERS, AUTH = "/headrace.v1.ClusterService/", "/headrace.v1.AuthService/"
+
+
+@pytest.fixture
+def settings(settings: dict[str, str]) -> dict[str, str]:
+    return settings | {"base_path": BASE}
+
+
+@pytest.fixture
+async def channel(proxy: RunningProxy, authority: Authority, directory: Path) -> AsyncIterator[GrpcWebChannel]:
+    """A client's channel to the base path."""
+    ca_file = directory / "ca.pem"
+    ca_file.write_bytes(authority.cert_pem)
+    target = Target.resolve(f"https://{proxy.public}{BASE}", auth=TokenAuth("x"), ca_file=str(ca_file))
+    channel = GrpcWebChannel(target)
+    yield channel
+    await channel.close()
+
+
+async def test_calls_go_where_their_service_lives(channel: GrpcWebChannel, services: Services) -> None:
+    for method in (AUTH, CLUSTERS, "/headrace.v1.OptionsService/"):
+        assert await _unary(channel, f"{method}Echo", b"hello") == b"hello"
+    assert services["auth"].calls == [AUTH + "Echo"]
+    assert len(services["controller"].calls) == 2
+
+
+async def test_streams_pass_as_they_come(channel: GrpcWebChannel, services: Services) -> None:
+    assert [int(n) async for n in _stream(channel, CLUSTERS + "Count", b"500")] == list(range(500))
+
+
+async def test_errors_arrive_as_the_class_that_was_raised(channel: GrpcWebChannel, services: Services) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await _unary(channel, CLUSTERS + "Fail", b"")
+    error = from_rpc_error(caught.value)
+    assert type(error) is errors.QuotaExceeded
+    assert error.details["limit"] == "3"
+
+
+async def test_a_service_that_is_away_is_named_and_one_that_is_back_is_used(
+    channel: GrpcWebChannel, services: Services, eventually: Eventually
+) -> None:
+    await services["controller"].stop()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await _unary(channel, CLUSTERS + "Echo", b"")
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "headrace's controller service does not answer" in (caught.value.details() or "")
+    await services["controller"].start()
+
+    async def answers() -> bool:
+        try:
+            return await _unary(channel, CLUSTERS + "Echo", b"2") == b"2"
+        except grpc.aio.AioRpcError:
+            return False
+
+    await eventually(answers)
+
+
+async def test_large_messages_pass_up_to_the_limit(channel: GrpcWebChannel, services: Services) -> None:
+    large = bytes(MAX_MESSAGE)
+    assert await _unary(channel, CLUSTERS + "Echo", large) == large
+    with pytest.raises(grpc.aio.AioRpcError, match="larger than 64 MiB"):
+        await _unary(channel, CLUSTERS + "Echo", large + b"1")
+
+
+async def test_a_stream_that_nobody_reads_any_more_ends_at_the_service(
+    channel: GrpcWebChannel, services: Services, eventually: Eventually
+) -> None:
+    stream = _stream(channel, CLUSTERS + "Forever", b"")
+    assert await anext(stream) == b"1"
+    stream.cancel()
+    await eventually(lambda: services["controller"].cancelled == 1)
+
+
+async def test_a_cancelled_task_ends_its_call(
+    channel: GrpcWebChannel, services: Services, eventually: Eventually
+) -> None:
+    task = asyncio.create_task(_unary(channel, CLUSTERS + "Wait", b""))
+    await eventually(lambda: services["controller"].calls)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await eventually(lambda: services["controller"].cancelled == 1)
+
+
+async def test_a_deadline_ends_the_call_on_both_sides(
+    channel: GrpcWebChannel, services: Services, eventually: Eventually
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await _unary(channel, CLUSTERS + "Wait", b"", timeout=0.2)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await eventually(lambda: services["controller"].cancelled == 1)
+
+
+async def test_a_cut_stream_is_an_error_that_is_repeated(
+    channel: GrpcWebChannel, services: Services, proxy: RunningProxy
+) -> None:
+    stream = _stream(channel, CLUSTERS + "Forever", b"")
+    assert await anext(stream) == b"1"
+    await proxy.envoy.kill()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await anext(stream)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("method", ["/headrace.internal.v1.RouteService/WatchRoutes", "/headrace.v1.Nothing/Echo"])
+async def test_what_is_not_public_is_not_reachable(channel: GrpcWebChannel, services: Services, method: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match="This is a headrace gateway") as caught:
+        await _unary(channel, method, b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert not services["controller"].calls
+
+
+async def test_a_dashboard_below_the_base_path(
+    proxy: RunningProxy, browser: Browser, dashboard: FakeDashboard, authz: FakeAuthz
+) -> None:
+    assert asked(await browser.get(f"{BASE}/clusters/ca1/status?a=1")).uri == "/status?a=1"
+    assert asked(await browser.get("/clusters/ca1/status")).uri == "/status"
+    assert (await browser.get(f"{BASE}/clusters/ca1/status", headers={})).code == 403
+    root = await browser.get(f"{BASE}/clusters/ca1")
+    assert root.headers["location"] == f"{BASE}/clusters/ca1/"
+
+
+@pytest.mark.parametrize("path", [f"{BASE}2/clusters/ca1/status", f"{BASE}clusters/ca1/status", "/services/x"])
+async def test_other_paths_are_not_below_it(
+    proxy: RunningProxy, browser: Browser, dashboard: FakeDashboard, path: str
+) -> None:
+    assert (await browser.get(path, TOKEN)).code == 404
+
+
+async def _unary(channel: GrpcWebChannel, method: str, request: bytes, timeout: float = 20) -> bytes:
+    return await channel.unary_unary(method, bytes, bytes)(request, timeout=timeout, metadata=())
+
+
+def _stream(channel: GrpcWebChannel, method: str, request: bytes) -> Any:
+    return channel.unary_stream(method, bytes, bytes)(request, metadata=())
