@@ -26,6 +26,10 @@ from headrace._wire.connection import TRANSIENT
 
 DEFAULT_SNI_SUFFIX = "clusters.headrace.internal"
 _NO_DIRECT_ADDRESS = "there is no direct address for cluster {}; set headrace.connect to auto or proxied"
+_NO_PROXY = (
+    "cluster {} cannot be reached: Dask's traffic is not HTTP and does not pass where an address with a path leads; "
+    "set headrace.proxy-address to host:port of headrace's own public port, or ask the administrator for it"
+)
 _NO_SECURITY = "gateway:// addresses need TLS: use cluster.get_client(), or Client(address, security=cluster.security)"
 _TRANSIENT = (*TRANSIENT, errors.DeadlineExceeded)
 
@@ -67,6 +71,8 @@ class GatewayConnector(Connector):
                 raise FatalCommClosedError(_NO_DIRECT_ADDRESS.format(cluster))
             if access.direct() and (comm := await _try_direct(access, deserialize)) is not None:
                 return comm
+            if not access.has_proxy:
+                raise FatalCommClosedError(_NO_PROXY.format(cluster))
             server_name = access.server_name
         elif not isinstance(context, ssl.SSLContext):
             raise TypeError(_NO_SECURITY)

@@ -50,6 +50,7 @@ class SchedulerAccess:
         self.mode = _connect_mode()
         self.server_name = ""
         self.direct_address = ""
+        self.has_proxy = True
         self.facts: cluster_service_pb2.ConnectClusterResponse | None = None
         self.context = ClusterContext(ssl.PROTOCOL_TLS_CLIENT)
         self.context.access = self
@@ -98,7 +99,9 @@ class SchedulerAccess:
     async def fetch(self) -> None:
         """Fetch a new certificate and the addresses (ConnectCluster)."""
         assert self._connect is not None
-        self.use(await calls.connect(self._connect(), self.cluster))
+        connection = self._connect()
+        self.has_proxy = connection.target.has_proxy
+        self.use(await calls.connect(connection, self.cluster))
 
     def use(self, facts: cluster_service_pb2.ConnectClusterResponse) -> None:
         """Use this certificate and these addresses."""
