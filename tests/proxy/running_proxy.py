@@ -26,7 +26,9 @@ SOCKETS = ("listen", "route_address", "xds_listen", "auth_target", "authz_target
 
 def write_settings(directory: Path, authority: Authority) -> dict[str, str]:
     """Settings of a proxy on a free port, with its certificate and key written."""
-    leaf = authority.issue("gateway", timedelta(hours=1), dns_names=("localhost",), ip_addresses=("127.0.0.1",))
+    leaf = authority.issue(
+        "gateway", timedelta(hours=1), dns_names=("localhost", "headrace.test"), ip_addresses=("127.0.0.1",)
+    )
     (directory / "tls").mkdir()
     (directory / "tls" / "public.pem").write_bytes(leaf.cert_pem)
     (directory / "tls" / "public.key").write_bytes(leaf.key_pem)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import dask.config
 import pytest
+from tests.client.envoy_before import EnvoyBefore
 from tests.client.fake_headrace import FakeHeadrace
 
 from headrace import TokenAuth, errors
@@ -89,6 +90,24 @@ async def test_the_environments_proxy_leads_to_other_machines(
     assert await _whoami(fake, f"{ELSEWHERE}:{fake.port}") == "users/ann"
     assert proxy.requests[0].startswith(f"CONNECT headrace.test:{fake.port} ")
     assert "Basic YW5uOnBhc3Mgd29yZA==" in proxy.requests[0]
+
+
+async def test_an_address_with_a_path_is_reached_through_a_proxy_too(
+    fake: FakeHeadrace, envoy: EnvoyBefore, proxy: ConnectProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", f"http://ann:word@127.0.0.1:{proxy.port}")
+    address = envoy.address.replace("127.0.0.1", "headrace.test")
+    target = Target.resolve(address, auth=TokenAuth("ann-secret"), ca_file=str(envoy.ca_file))
+    connection = Connection(target)
+    assert (await auth_calls.whoami(connection)).name == "users/ann"
+    await connection.close()
+    assert proxy.requests[0].startswith("CONNECT headrace.test:")
+    assert "Basic YW5uOndvcmQ=" in proxy.requests[0]
+    proxy.answer = "403 not there"
+    connection = Connection(target)
+    with pytest.raises(errors.NotHeadrace, match=r"https_proxy.*refuses.*403 not there"):
+        await auth_calls.whoami(connection)
+    await connection.close()
 
 
 async def test_the_setting_names_a_proxy(

@@ -22,7 +22,8 @@ _connections: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, 
 def acquire(target: Target) -> Connection:
     """Return the running loop's connection to `target`; `release` it when done."""
     on_loop = _connections.setdefault(asyncio.get_running_loop(), {})
-    key = (target.address, target.ca_pem, target.http_proxy, type(target.auth), target.auth.cache_key())
+    places = (target.address, target.proxy_address, target.has_proxy, target.public_address)
+    key = (*places, target.ca_pem, target.http_proxy, type(target.auth), target.auth.cache_key())
     shared = on_loop.get(key)
     if shared is None:
         shared = on_loop[key] = _Shared(Connection(target))
