@@ -15,7 +15,7 @@ from headrace.errors import InvalidRequest, QuotaExceeded
 from headrace.option_types import Bytes, Choice, Select, Text
 from headrace_controller.admission import Admission
 from headrace_controller.config import Settings
-from headrace_controller.model import Cluster, Demand, Group, Limits
+from headrace_controller.model import AdaptRange, Cluster, Demand, Group, Limits
 from headrace_controller.options.catalogue import Option
 from headrace_controller.profiles import Profiles, UnknownProfile, build_profiles
 
@@ -180,6 +180,25 @@ def test_where_cores_are_limited_they_bound_the_threads(subject: str) -> None:
         made.check(of(worker_cores=0.01, worker_threads=5))
     with pytest.raises(InvalidRequest, match=r"may be at most 12 with 2.5 worker_cores"):
         made.check(of(worker_cores=2.5, worker_threads=13))
+
+
+def test_groups_from_before_a_limit_may_shrink_and_their_error_says_the_way_out() -> None:
+    made = admission(limits={"user": {"memory_bytes": "8 GiB", "cores": 8}})
+    unlimited = {"worker_memory": 0, "worker_threads": 64}
+
+    def group(size: int, adapt: AdaptRange | None = None, **options: int) -> Cluster:
+        return new_cluster(groups=(Group(size=size, adapt=adapt, options=options or unlimited),))
+
+    ranged = group(2, AdaptRange(minimum=0, maximum=4))
+    made.check(group(1), group(2))
+    made.check(group(2), group(2))
+    made.check(group(4), ranged)
+    for grown, before in ((group(3), group(2)), (group(5), ranged), (group(0, AdaptRange(minimum=0)), ranged)):
+        with pytest.raises(InvalidRequest, match=r"limit on memory binds; a group keeps its options: add") as caught:
+            made.check(grown, before)
+        assert len(caught.value.violations) == 2
+    with pytest.raises(InvalidRequest, match=r"give a size"):
+        made.check(group(1, worker_memory=0, worker_threads=1), group(2))
 
 
 def test_where_nothing_is_limited_workers_may_have_any_shape() -> None:

@@ -82,7 +82,10 @@ async def test_more_workers_than_a_limit_allows_become_those_that_it_allows(
     events = await carl.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=made.name))
     messages = [event.message for event in events.cluster_events]
     assert any("carl requested 3 workers in group 'default', and gets 2: " in message for message in messages)
-    assert any("0 to 100 workers, and gets 0 to 2 workers, as limits allow" in message for message in messages)
+    (ranged,) = [message for message in messages if "0 to 100 workers, and gets 0 to 2 workers: " in message]
+    subject = next(iter(limits))
+    assert ranged.endswith(" may have at most 2 workers of this size.")
+    assert subject in ranged  # "clusters/c...", "users/carl" or "deployment"
 
 
 async def test_other_clusters_take_from_what_a_limit_allows(site: Site) -> None:

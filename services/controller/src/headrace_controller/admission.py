@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import ceil
+from math import ceil, inf
 
 from headrace.errors import InvalidRequest, QuotaExceeded, Violation
 from headrace.resource_names import cluster_name, user_name
 from headrace_controller.config import AllLimits
-from headrace_controller.model import Cluster, Demand, Limits, Resources
+from headrace_controller.model import Cluster, Demand, Group, Limits, Resources
 from headrace_controller.options import shapes
 from headrace_controller.profiles import Profiles, UnknownProfile
 from headrace_controller.store import DEPLOYMENT
@@ -20,7 +20,10 @@ MAX_WORKERS = 100_000
 MAX_MEMORY_BYTES = 2**50
 """Memory of one cluster where the settings have no limit; sums of it stay exact in the store."""
 
-_NO_MEMORY = "must be more than 0, because a limit on memory binds; give a size such as '2 GiB'"
+_NO_MEMORY = "must be more than 0, because a limit on memory binds; "
+_GIVE_MEMORY = "give a size such as '2 GiB'"
+_GIVE_CORES = "ask for more worker_cores"
+_OTHER_OPTIONS = "a group keeps its options: add a worker group with others, or create another cluster"
 
 
 class Admission:
@@ -88,21 +91,31 @@ class Admission:
         """Return what a cluster counts as."""
         return shapes.demand(cluster, self._scheduler)
 
-    def check(self, cluster: Cluster) -> None:
-        """Raise `InvalidRequest` for workers that may use more than what limits count."""
+    def check(self, cluster: Cluster, before: Cluster | None = None) -> None:
+        """Raise `InvalidRequest` for workers that may use more than what limits count.
+
+        Groups that grow no more than they were to `before`, when no limit may have been set, stay as they are.
+        """
         bounds = [self._settings.cluster.limits(), self._user, self._profile(cluster.spec.profile), self._deployment]
         memory = any(bound.memory_bytes is not None for bound in bounds)
         cores = any(bound.cores_milli is not None for bound in bounds)
         violations: list[Violation] = []
         for n, group in enumerate(cluster.spec.groups):
+            old = before.spec.group(group.name) if before else None
+            kept = old is not None and old.options == group.options
+            if old is not None and kept and _largest(group) <= _largest(old):
+                continue
             worker = shapes.shape(cluster.spec, group)
             field = f"spec.worker_groups[{n}].options" if group.options else "spec.options"
             if memory and not worker.resources.memory_bytes:
-                violations.append(Violation(f"{field}.worker_memory", _NO_MEMORY))
+                violations.append(
+                    Violation(f"{field}.worker_memory", _NO_MEMORY + (_OTHER_OPTIONS if kept else _GIVE_MEMORY))
+                )
             maximum = max(1, ceil(worker.resources.cores)) * self._threads_per_core
             if cores and worker.threads > maximum:
                 text = f"may be at most {maximum} with {worker.resources.cores:g} worker_cores, is {worker.threads}"
-                violations.append(Violation(f"{field}.worker_threads", f"{text}; ask for more worker_cores"))
+                more = _OTHER_OPTIONS if kept else _GIVE_CORES
+                violations.append(Violation(f"{field}.worker_threads", f"{text}; {more}"))
         if violations:
             raise InvalidRequest.of(*dict.fromkeys(violations))
 
@@ -123,6 +136,13 @@ class Admission:
             return self._profiles.get(key).limits or Limits()
         except UnknownProfile:
             return Limits()
+
+
+def _largest(group: Group) -> float:
+    """How many workers a group may have as it is."""
+    if group.adapt is None:
+        return group.size
+    return inf if group.adapt.maximum is None else group.adapt.maximum
 
 
 def _lower(limit: int | None, maximum: int) -> int:

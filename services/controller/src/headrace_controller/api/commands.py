@@ -116,12 +116,13 @@ class ClusterCommands:
         if adapt is None:
             event = self._event(EventType.ADAPT_REQUESTED, f"{caller.user} ended adaptive scaling of group {group!r}.")
             return await self._change(target, caller, partial(adapted, name=group, adapt=None), event)
-        most = self._most(await self._access.get(target.name, caller), group, adapt)
+        most, limiting = self._most(await self._access.get(target.name, caller), group, adapt)
 
-        def request(minimum: int, _why: str) -> _Request:
+        def request(minimum: int, why: str) -> _Request:
             maximum = None if adapt.maximum is None else min(adapt.maximum, most)
             allowed = AdaptRange(minimum=min(minimum, most), maximum=maximum)
-            gets = f", and gets {_range(allowed)}, as limits allow." if allowed != adapt else "."
+            limit = why or f"{limiting} may have at most {_workers(most)} of this size."
+            gets = f", and gets {_range(allowed)}: {limit}" if allowed != adapt else "."
             message = f"{caller.user} requested adaptive scaling of group {group!r}: {_range(adapt)}{gets}"
             event = self._event(EventType.ADAPT_REQUESTED, message)
             return partial(adapted, name=group, adapt=allowed), event
@@ -184,12 +185,12 @@ class ClusterCommands:
         status = Status(phase=Phase.STOPPED, reason=EndReason.USER, message=event.message, ended=now)
         return Cluster(id=cluster, owner=owner, created=now, spec=Spec(groups=(), stop=True), status=status)
 
-    def _most(self, cluster: Cluster, group: str, adapt: AdaptRange) -> int:
+    def _most(self, cluster: Cluster, group: str, adapt: AdaptRange) -> tuple[int, str]:
         most, subject = self._admission.most_workers(cluster, group)
         asked = max(adapt.minimum, adapt.maximum or 0)
         if asked > most and not self._admission.clips:
             raise QuotaExceeded.of(subject=subject, what="workers", limit=most, used=0, asked=asked)
-        return most
+        return most, subject
 
     async def _within_limits(
         self, target: Target, caller: Caller, group: str, size: int, request: Callable[[int, str], _Request]
@@ -213,7 +214,7 @@ class ClusterCommands:
         def checked(record: Cluster) -> Cluster:
             changed = change(record)
             if changed.spec.groups != record.spec.groups:
-                self._admission.check(changed)
+                self._admission.check(changed, record)
             return changed
 
         cluster = await self._access.get(target.name, caller)
