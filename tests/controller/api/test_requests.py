@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 from tests.controller.builders import new_cluster
 
 from headrace.access import Share
@@ -146,6 +147,13 @@ def test_lifetimes_have_bounds(seconds: int) -> None:
 def test_shares_grant_what_can_be_shared_to_users_and_groups(member: str, rights: list[Any], field: str) -> None:
     request = pb.CreateClusterRequest(shares=[cluster_pb2.Share(member=member, rights=rights)])
     assert wrong_fields(lambda: requests.new_cluster(request, PROFILES)) == {field}
+
+
+@pytest.mark.parametrize("time", [{"nanos": -(2**31)}, {"nanos": 10**9}, {"seconds": 2**63 - 1}, {"seconds": -(2**63)}])
+def test_shares_end_at_times_that_exist(time: dict[str, int]) -> None:
+    share = cluster_pb2.Share(member="users/bob", rights=[right_pb2.RIGHT_CLUSTER_VIEW], expire_time=Timestamp(**time))
+    request = pb.CreateClusterRequest(shares=[share])
+    assert wrong_fields(lambda: requests.new_cluster(request, PROFILES)) == {"shares[0].expire_time"}
 
 
 def test_there_are_not_too_many_shares() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.access import SHARED_RIGHTS, Share
 from headrace.errors import InvalidRequest, Violation
@@ -59,8 +60,14 @@ def checked_shares(shares: Sequence[pb.Share], field: str) -> tuple[tuple[Share,
     """Return the shares of a request, and what is wrong with them."""
     if len(shares) > _MAX_SHARES:
         return (), [Violation(field, f"may have at most {_MAX_SHARES} entries, has {len(shares)}")]
+    violations = [
+        Violation(f"{field}[{n}].expire_time", "is not a valid time")
+        for n, message in enumerate(shares)
+        if not _is_valid(message.expire_time)
+    ]
+    if violations:
+        return (), violations
     read = read_shares(shares)
-    violations: list[Violation] = []
     for n, (message, share) in enumerate(zip(shares, read, strict=True)):
         kind, _, name = share.member.partition("/")
         if kind not in {"users", "groups"} or not name or "/" in name or len(name.encode()) > _MAX_NAME_BYTES:
@@ -70,6 +77,14 @@ def checked_shares(shares: Sequence[pb.Share], field: str) -> tuple[tuple[Share,
             rights = ", ".join(sorted(SHARED_RIGHTS))
             violations.append(Violation(f"{field}[{n}].rights", f"must be one or more of {rights}"))
     return read, violations
+
+
+def _is_valid(time: Timestamp) -> bool:
+    try:
+        time.ToNanoseconds()
+    except ValueError:
+        return False
+    return True
 
 
 def check_size(spec: Spec, field: str) -> None:
