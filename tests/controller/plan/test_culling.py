@@ -22,7 +22,7 @@ IDLE = Signals(idle_since=1000.0)
 def test_a_cluster_ends_when_its_lifetime_is_over(phase: Phase) -> None:
     cluster = running_cluster(spec={"lifetime": 5400.0}, status={"phase": phase, "scheduler_created": 6000.0})
     before = decide(cluster, now=CREATED_AT + 5399)
-    assert before.look_again == CREATED_AT + 5400
+    assert before.requeue_at == CREATED_AT + 5400
     assert before.status.reason is None
 
     decision = decide(cluster, now=CREATED_AT + 5400)
@@ -84,4 +84,4 @@ def test_an_idle_scheduler_whose_process_runs_goes_on() -> None:
 
 def test_a_lifetime_does_not_outlast_the_end() -> None:
     ended = replace(running_cluster(spec={"lifetime": 1.0}), status=Status(phase=Phase.STOPPED, ended=950.0))
-    assert decide(ended, processes={}).look_again is None
+    assert decide(ended, processes={}).requeue_at is None

@@ -31,7 +31,7 @@ def test_what_runs_is_stopped_before_the_cluster_has_ended() -> None:
     assert stopping.status.message == "A user stopped the cluster."
     assert stopping.status.observed_generation == 2
     assert kinds(stopping) == [EventType.STOPPING]
-    assert stopping.look_again == 1005.0
+    assert stopping.requeue_at == 1005.0
 
     later = decide(with_status(stopping), process(WORKER.id), exited_process(), now=1001.0)
     assert later.actions == (StopAll(),)
@@ -46,7 +46,7 @@ def test_what_runs_is_stopped_before_the_cluster_has_ended() -> None:
     assert ended.workers[WORKER.id].state is WorkerState.CLOSED
     assert ended.workers[WORKER.id].exit == Exit(cause=ExitCause.EXITED, code=1, time=1002.0)
     assert kinds(ended) == [EventType.STOPPED]
-    assert ended.look_again is None
+    assert ended.requeue_at is None
 
 
 def test_a_cluster_that_never_started_ends_at_once() -> None:
@@ -85,7 +85,7 @@ def test_what_appears_after_the_end_is_stopped(phase: Phase) -> None:
     nothing = Decision(status=ended.status, workers=ended.workers)
     assert decide(ended, processes={}) == nothing
     assert decide(ended, exited_process()) == nothing
-    assert decide(ended, process(WORKER.id)) == replace(nothing, actions=(StopAll(),), look_again=1005.0)
+    assert decide(ended, process(WORKER.id)) == replace(nothing, actions=(StopAll(),), requeue_at=1005.0)
 
 
 def test_workers_that_had_failed_stay_failed() -> None:

@@ -58,7 +58,7 @@ KILLED_SENTENCE = f"Worker default-1 was lost. Its process {BY_SIGNAL}"
 def test_a_loss_that_the_scheduler_notices_first_waits_for_the_exit() -> None:
     replay = Replay()
     first = replay.see(RUNS, **replay.left(ONE, tasks_lost=3, results_lost=1, scattered_lost=2))
-    assert (first.look_again, replay.told) == (NOW + 1, [])
+    assert (first.requeue_at, replay.told) == (NOW + 1, [])
     assert first.status.losses == {ONE: NOW}
     replay.see(KILLED, now=NOW + 0.1)
     cost = "3 tasks to run again, 1 result to compute again, 2 pieces of scattered data, which cannot be restored"
@@ -70,7 +70,7 @@ def test_a_loss_that_the_scheduler_notices_first_waits_for_the_exit() -> None:
 
 def test_a_loss_that_the_backend_notices_first_waits_for_what_the_scheduler_counts() -> None:
     replay = Replay()
-    assert replay.see(KILLED).look_again == NOW + 1
+    assert replay.see(KILLED).requeue_at == NOW + 1
     assert replay.cluster.workers[ONE].state is WorkerState.FAILED  # and replaced at once
     assert len(replay.cluster.workers) == 3
     assert replay.told == []
@@ -123,7 +123,7 @@ def test_a_loss_that_cannot_be_known_yet_does_not_hold_up_an_older_one() -> None
     replay.see(KILLED, exited_process("default-2", -9), now=NOW + 0.9)
     last = replay.see(KILLED, exited_process("default-2", -9), now=NOW + 1)
     assert [message for _, message in replay.told] == [KILLED_SENTENCE]
-    assert last.look_again == NOW + 1.9
+    assert last.requeue_at == NOW + 1.9
     assert replay.cluster.status.losses == {TWO: NOW + 0.9}
 
 

@@ -178,7 +178,7 @@ class World:
             self.behave()
             decision = self.plan()
             quiet = quiet + 1 if self.cluster == before and not decision.actions else 0
-            if quiet == 2 and decision.look_again is None:
+            if quiet == 2 and decision.requeue_at is None:
                 break
         status = self.cluster.status
         alive = {name for name in self.processes if self.alive(name)}
@@ -191,7 +191,7 @@ class World:
             return
         assert status.phase is Phase.RUNNING
         assert not decision.actions
-        assert decision.look_again is None
+        assert decision.requeue_at is None
         assert status.losses == {}
         wanted = 0
         for group in self.cluster.spec.groups:

@@ -20,7 +20,7 @@ from headrace_controller.backends.process import SCHEDULER, ProcessState, Proces
 from headrace_controller.model import Cluster, EndReason, Phase, Report, Severity, Status
 from headrace_controller.plan import FetchLogTail, Policy, RouteState, StartError, StartProcesses, StopAll
 
-POLICY = Policy(start_timeout=90, scheduler_lost=30, log_tail_bytes=20)
+POLICY = Policy(start_timeout=90, scheduler_lost=30, scheduler_silence=45, log_tail_bytes=20)
 NEW = new_cluster("c1")
 STARTING = replace(NEW, status=Status(scheduler_created=CREATED_AT))
 RUNNING = running_cluster()
@@ -37,7 +37,7 @@ def test_a_blocked_scheduler_is_said_to_be_and_is_never_ended() -> None:
     assert conditions(blocked)[REACHABLE] == (UNKNOWN, "NotAnswering")
     assert kinds(blocked) == [EventType.SCHEDULER_UNREACHABLE]
     [condition] = [c for c in blocked.status.conditions if c.type is REACHABLE]
-    assert "has not answered for 30 s" in condition.message
+    assert "has not answered for 45 s" in condition.message
     assert "event loop may be blocked" in condition.message
 
     later = decide(replace(silent, status=blocked.status), now=1_000_000.0, policy=POLICY)
@@ -54,7 +54,7 @@ def test_a_new_cluster_gets_a_scheduler() -> None:
     assert decision.status.phase is Phase.STARTING
     assert decision.status.observed_generation == 1
     assert kinds(decision) == [EventType.SCHEDULER_STARTING]
-    assert decision.look_again == 990.0
+    assert decision.requeue_at == 990.0
 
 
 def test_a_launch_that_was_not_carried_out_is_repeated() -> None:
@@ -81,7 +81,7 @@ def test_it_runs_when_it_has_reported_and_is_routed() -> None:
     assert running.status.phase is Phase.RUNNING
     assert (running.status.started, running.status.message) == (911.0, "")
     assert kinds(running) == [EventType.RUNNING]
-    assert running.look_again is None
+    assert running.requeue_at is None
     assert {c.type: c.changed for c in running.status.conditions} == {
         ConditionType.REACHABLE: 910.0,
         ConditionType.ROUTED: 911.0,
@@ -210,12 +210,12 @@ def test_a_silent_agent_is_a_condition_first() -> None:
     assert away.status.message == "The scheduler does not answer."
     assert conditions(away)[REACHABLE] == (UNKNOWN, "AgentAway")
     assert kinds(away) == [EventType.SCHEDULER_UNREACHABLE]
-    assert away.look_again == 1030.0
+    assert away.requeue_at == 1030.0
 
     back = decide(replace(RUNNING, status=away.status), now=1015.0, policy=POLICY)
     assert conditions(back)[REACHABLE] == (TRUE, "")
     assert kinds(back) == [EventType.SCHEDULER_REACHABLE]
-    assert (back.status.message, back.look_again) == ("", None)
+    assert (back.status.message, back.requeue_at) == ("", None)
 
     lost = decide(replace(AWAY, status=away.status), now=1030.0, policy=POLICY, log_tail={SCHEDULER: "x"})
     assert lost.status.reason is EndReason.SCHEDULER_LOST
@@ -230,15 +230,15 @@ def test_an_agent_whose_replica_is_gone_is_away_from_then_on() -> None:
     seen = decide(RUNNING, policy=POLICY).status
     here = replace(RUNNING, status=seen)
     missed = decide(here, now=1000.0, policy=POLICY, holder_gone_from=1002.0)
-    assert (missed.status, missed.look_again) == (seen, 1002.0)
+    assert (missed.status, missed.requeue_at) == (seen, 1002.0)
 
     away = decide(here, now=1002.0, policy=POLICY, holder_gone_from=1002.0)
     assert conditions(away)[REACHABLE] == (UNKNOWN, "AgentAway")
     assert kinds(away) == [EventType.SCHEDULER_UNREACHABLE]
-    assert away.look_again == 1032.0  # a replica that is back wakes it earlier
+    assert away.requeue_at == 1032.0  # a replica that is back wakes it earlier
 
     gone = replace(RUNNING, status=away.status)
-    assert decide(gone, now=1031.9, policy=POLICY, holder_gone_from=1002.0).look_again == 1032.0
+    assert decide(gone, now=1031.9, policy=POLICY, holder_gone_from=1002.0).requeue_at == 1032.0
     assert decide(gone, now=1032.0, policy=POLICY, holder_gone_from=1002.0).actions == (FetchLogTail(SCHEDULER),)
     assert decide(gone, now=1032.0, policy=POLICY, holder_gone_from=1002.0, watching_since=1020.0).actions == ()
     assert conditions(decide(gone, now=1032.0, policy=POLICY))[REACHABLE] == (TRUE, "")  # it was back in time
@@ -257,7 +257,7 @@ def test_the_scheduler_pauses_by_itself() -> None:
     assert decide(NEW, processes={}, start_errors=other).actions == (StartProcesses((SCHEDULER,)),)
     refused = {None: StartError("the disk is full", 1005.0)}
     decision = decide(NEW, processes={}, start_errors=refused)
-    assert (decision.actions, decision.look_again) == ((), 1005.0)
+    assert (decision.actions, decision.requeue_at) == ((), 1005.0)
     assert decision.status.message == "The scheduler cannot be started: the disk is full."
     assert decide(NEW, now=1005.0, processes={}, start_errors=refused).actions == (StartProcesses((SCHEDULER,)),)
 
@@ -265,4 +265,4 @@ def test_the_scheduler_pauses_by_itself() -> None:
 def test_a_scheduler_that_was_never_launched_has_all_its_time() -> None:
     adopted = replace(NEW, status=Status(phase=Phase.STARTING), report=connected_report())
     decision = decide(adopted, now=5000.0, policy=POLICY, route=NOT_ROUTED)
-    assert (decision.status.scheduler_created, decision.look_again) == (5000.0, 5090.0)
+    assert (decision.status.scheduler_created, decision.requeue_at) == (5000.0, 5090.0)

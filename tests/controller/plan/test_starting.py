@@ -79,7 +79,7 @@ def test_a_group_that_fails_does_not_delay_the_others() -> None:
     decision = decide(state, policy=POLICY)
     assert decision.actions == (StartProcesses(("cpu-1",)),)
     state = after(decision, state)
-    assert decide(state, policy=POLICY).look_again == NOW + 20  # for the one that is to join
+    assert decide(state, policy=POLICY).requeue_at == NOW + 20  # for the one that is to join
     later = decide(state, now=NOW + 30, policy=POLICY)
     assert StartProcesses(("gpu-2",)) in later.actions
 
@@ -177,7 +177,7 @@ def test_what_the_backend_refuses_of_one_group_does_not_delay_the_others() -> No
     state = cluster(worker("gpu-1"), worker("cpu-2"))
     decision = decide(state, process(), policy=POLICY, start_errors=NO_GPU)
     assert decision.actions == (StartProcesses(("cpu-2",)),)
-    assert decision.look_again == NOW + 5
+    assert decision.requeue_at == NOW + 5
     again = decide(state, process(), process("cpu-2"), now=NOW + 5, policy=POLICY, start_errors=NO_GPU)
     assert again.actions == (StartProcesses(("gpu-1",)),)
 

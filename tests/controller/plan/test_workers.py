@@ -51,7 +51,7 @@ def test_missing_workers_are_launched_with_one_event() -> None:
     )
     ready = next(c for c in decision.status.conditions if c.type is ConditionType.WORKERS_READY)
     assert (ready.status, ready.reason, ready.message) == (ConditionStatus.FALSE, "Scaling", "1 of 4 workers run.")
-    assert decision.look_again == NOW + 20
+    assert decision.requeue_at == NOW + 20
 
 
 @pytest.mark.parametrize("report", [{"scheduler_address": ""}, {"connected": False, "changed": NOW}])
@@ -189,18 +189,18 @@ def test_a_worker_that_does_not_join_in_time_fails(watching_since: float) -> Non
     counts_from = max(watching_since, 990.0)
     waiting = cluster(running_worker("default-1"), worker("default-2"), size=2)
     early = decide(waiting, now=counts_from + 19, policy=POLICY, watching_since=watching_since)
-    assert early.look_again == counts_from + 20
+    assert early.requeue_at == counts_from + 20
     late = decide(waiting, now=counts_from + 20, policy=POLICY, watching_since=watching_since)
     assert states(late)["default-2"] is WorkerState.FAILED
     assert late.actions == (StopProcesses(("default-2",)),)
     assert late.status.backoffs["default"].failures == 1
-    assert late.look_again == late.status.backoffs["default"].retry_at == counts_from + 20.5
+    assert late.requeue_at == late.status.backoffs["default"].retry_at == counts_from + 20.5
 
 
 def test_time_counts_from_the_start_of_the_process() -> None:
     waiting = cluster(worker(), size=1)
     decision = decide(waiting, process(), process("default-1", started=998.0), policy=POLICY)
-    assert decision.look_again == 998.0 + 20
+    assert decision.requeue_at == 998.0 + 20
 
 
 def test_a_worker_without_room_waits() -> None:
@@ -208,7 +208,7 @@ def test_a_worker_without_room_waits() -> None:
     decision = decide(cluster(worker(since=0.0), size=1), process(), queued)
     record = decision.workers[WorkerId("default-1")]
     assert record.message == "3 jobs before it"
-    assert decision.look_again is None
+    assert decision.requeue_at is None
 
     again = decide(cluster(record, size=1), process(), queued)
     assert again.workers[WorkerId("default-1")] is record
@@ -294,7 +294,7 @@ def test_what_is_settled_is_shared_with_the_record() -> None:
     state = cluster(*workers, size=3)
     settled = replace(state, status=decide(state).status)
     decision = decide(settled)
-    assert (decision.actions, decision.events, decision.look_again) == ((), (), None)
+    assert (decision.actions, decision.events, decision.requeue_at) == ((), (), None)
     assert decision.status is settled.status
     assert decision.workers is settled.workers
 

@@ -6,7 +6,11 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
-RECONCILES = Counter("headrace_controller_reconciles", "Steps of reconciling, by outcome.", ["outcome"])
+RECONCILES = Counter(
+    "headrace_controller_reconciles",
+    "Steps of reconciling, by outcome: done, stale, fenced, unknown, unobserved, unavailable (the store), failed.",
+    ["outcome"],
+)
 RECONCILE_SECONDS = Histogram("headrace_controller_reconcile_seconds", "Duration of one step.", buckets=_SECONDS)
 QUEUE = Gauge("headrace_controller_queue", "Clusters that wait for a step.")
 SESSIONS = Gauge("headrace_controller_sessions", "Agents whose session this replica holds.")

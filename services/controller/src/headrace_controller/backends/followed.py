@@ -27,7 +27,7 @@ class FollowedBackend:
         self.observed = False  # whether it was, at least once
         self._backend = backend
         self._feed = feed
-        self._trouble = "is not open"
+        self._error = "is not open"
         self._open = False
         self._statuses: dict[str, dict[str, ProcessStatus]] = {}
         self._observing = asyncio.Lock()
@@ -37,7 +37,7 @@ class FollowedBackend:
     def opened(self) -> Backend:
         """The backend; raises `BackendError` while it cannot be opened."""
         if not self._open:
-            raise BackendError(f"backend {self.name}: {self._trouble}")
+            raise BackendError(f"backend {self.name}: {self._error}")
         return self._backend
 
     def shows(self, cluster: str) -> bool:
@@ -50,7 +50,7 @@ class FollowedBackend:
             try:
                 await self._backend.open()
             except BackendError as error:
-                self._trouble = str(error)
+                self._error = str(error)
                 raise
             self._open = True
         changes = self._backend.changes()
@@ -82,8 +82,8 @@ class FollowedBackend:
             log.warning("backend cannot be observed", backend=self.name, error=str(error))
         return [status for of_cluster in self._statuses.values() for status in of_cluster.values()]
 
-    def forget(self, cluster: str) -> None:
-        """Discards what is known of a cluster that the backend has forgotten."""
+    def discard(self, cluster: str) -> None:
+        """Discards what is known of a cluster of which the backend keeps nothing."""
         self._statuses.pop(cluster, None)
 
     async def close(self) -> None:

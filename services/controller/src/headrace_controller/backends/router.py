@@ -132,7 +132,7 @@ class BackendRouter:
         of_cluster = self._of(cluster)
         await _ask(of_cluster, lambda _name, backend: backend.forget(cluster))
         for one in of_cluster:
-            one.forget(cluster)
+            one.discard(cluster)
 
     async def manifest(self, cluster: str) -> bytes | None:
         found = await _ask(self._of(cluster), lambda _name, backend: _manifest(backend, cluster))

@@ -22,7 +22,7 @@ from headrace_controller.store.values import shown
 
 log = logs.get_logger()
 _BATCH = 50
-# By then the stream has long delivered what was written before, or the store is in trouble.
+# By then the stream has long delivered what was written before, or the store is slow.
 _FRESH_SECONDS = 5.0
 _AFTER_RESTART = 2**63
 _RECORD = {ChangeKind.RECORD, ChangeKind.REPORT}

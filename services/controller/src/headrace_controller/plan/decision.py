@@ -79,6 +79,8 @@ class Policy:
         Time within which a worker must join its scheduler.
     scheduler_lost
         Time without agent contact after which a scheduler counts as lost.
+    scheduler_silence
+        Time after which a scheduler whose event loop gives no sign of life counts as not answering.
     idle_timeout
         Time after which Dask ends an idle scheduler. None means never.
     worker_failure_limit
@@ -98,6 +100,7 @@ class Policy:
     start_timeout: float = 60.0
     worker_start_timeout: float = 60.0
     scheduler_lost: float = 30.0
+    scheduler_silence: float = 30.0
     idle_timeout: float | None = None
     worker_failure_limit: int = 3
     retry_first: float = 0.5
@@ -145,7 +148,7 @@ class Decision:
     ----------
     status, workers
         What is unchanged is the very object of the record: whole values and each worker.
-    look_again
+    requeue_at
         Time, by the clock of `now`, at which to plan again although nothing has changed. None means never.
     """
 
@@ -153,4 +156,4 @@ class Decision:
     workers: Mapping[WorkerId, WorkerRecord] = field(default_factory=dict[WorkerId, WorkerRecord])
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
-    look_again: float | None = None
+    requeue_at: float | None = None

@@ -35,7 +35,7 @@ class Draft:
         self.conditions = {condition.type: condition for condition in cluster.status.conditions}
         self.actions: list[Action] = []
         self.events: list[Event] = []
-        self.look_again: float | None = None
+        self.requeue_at: float | None = None
         self._changed_workers: Workers | None = None
 
     def record_event(self, kind: EventType, message: str, severity: Severity = Severity.INFO) -> None:
@@ -44,7 +44,7 @@ class Draft:
 
     def check_at(self, time: float) -> None:
         """Has the plan made again at that time, or earlier."""
-        self.look_again = time if self.look_again is None else min(self.look_again, time)
+        self.requeue_at = time if self.requeue_at is None else min(self.requeue_at, time)
 
     def reached(self, time: float) -> bool:
         """Whether the time has come; if not, the plan is made again then."""
@@ -101,7 +101,7 @@ class Draft:
             workers=self.workers,
             actions=tuple(self.actions),
             events=tuple(self.events),
-            look_again=self.look_again,
+            requeue_at=self.requeue_at,
         )
 
     def _own_workers(self) -> Workers:

@@ -29,7 +29,7 @@ def stop_requested(draft: Draft) -> Ending | None:
 def begin_end(draft: Draft, ending: Ending) -> None:
     """Turns the cluster to STOPPING. What was decided for it so far is dropped."""
     draft.actions.clear()
-    draft.look_again = None
+    draft.requeue_at = None
     log = draft.seen.log_tail[ending.process] if ending.process is not None else ""
     draft.status = replace(
         draft.status,
@@ -70,4 +70,4 @@ def stop_leftovers(draft: Draft) -> Decision:
     if not draft.running_processes():
         return Decision(status=cluster.status, workers=cluster.workers)
     again = draft.now + draft.policy.stop_retry
-    return Decision(status=cluster.status, workers=cluster.workers, actions=(StopAll(),), look_again=again)
+    return Decision(status=cluster.status, workers=cluster.workers, actions=(StopAll(),), requeue_at=again)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
 from headrace_controller.backends.process import SCHEDULER, ProcessState, ProcessStatus
-from headrace_controller.model import SILENCE_SECONDS, EndReason, Phase, Severity
+from headrace_controller.model import EndReason, Phase, Severity
 from headrace_controller.plan.decision import StartProcesses
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending
@@ -15,8 +15,8 @@ from headrace_controller.plan.starting import may_launch
 
 _SILENT = "The scheduler does not answer."
 _BLOCKED = (
-    f"The scheduler has not answered for {duration(SILENCE_SECONDS)}, although its process runs. Its event loop may be "
-    "blocked, for example by a large graph or a plugin. It is not stopped."
+    "although its process runs. Its event loop may be blocked, for example by a large graph or a plugin. It is not "
+    "stopped."
 )
 
 
@@ -74,9 +74,10 @@ def _set_reachable(draft: Draft) -> None:
     before = draft.conditions.get(ConditionType.REACHABLE)
     was_reachable = before is not None and before.status is ConditionStatus.TRUE
     if draft.report.connected and draft.report.silent_since is not None:
-        draft.set_condition(ConditionType.REACHABLE, ConditionStatus.UNKNOWN, "NotAnswering", _BLOCKED)
+        message = f"The scheduler has not answered for {duration(draft.policy.scheduler_silence)}, {_BLOCKED}"
+        draft.set_condition(ConditionType.REACHABLE, ConditionStatus.UNKNOWN, "NotAnswering", message)
         if was_reachable:
-            draft.record_event(EventType.SCHEDULER_UNREACHABLE, _BLOCKED, Severity.WARNING)
+            draft.record_event(EventType.SCHEDULER_UNREACHABLE, message, Severity.WARNING)
     elif draft.report.connected:
         draft.set_condition(ConditionType.REACHABLE, ConditionStatus.TRUE)
         if not was_reachable:

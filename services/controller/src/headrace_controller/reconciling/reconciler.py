@@ -134,7 +134,7 @@ class Reconciler:
         saved = await self._save(cluster, decision, fence)
         self._manifests.sync(saved, changed=cluster.status.observed_generation != cluster.generation)
         await self._executor.execute(saved, decision.actions)
-        return None if decision.look_again is None else max(0.0, decision.look_again - self._clock())
+        return None if decision.requeue_at is None else max(0.0, decision.requeue_at - self._clock())
 
     async def _decide(self, cluster: Cluster) -> Decision:
         log_tail: dict[str, str] = {}
@@ -180,7 +180,7 @@ class Reconciler:
         except StoreUnavailable as error:
             log.warning("cannot reconcile; will try again", cluster=cluster, error=str(error))
             self._pause(cluster)
-            return "trouble"
+            return "unavailable"
         except Exception:  # one cluster's fault must not stop the others; logged in full
             log.exception("reconciling failed", cluster=cluster)
             self._pause(cluster)
