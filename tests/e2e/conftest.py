@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dask.config
@@ -41,8 +41,8 @@ def way(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
-def write_users(path: Path) -> None:
-    """Writes a users file with the passwords of USERS."""
-    for user, password in USERS.items():
+def write_users(path: Path, users: Mapping[str, str] = USERS) -> None:
+    """Writes a users file with these passwords."""
+    for user, password in users.items():
         command = [sys.executable, "-m", "headrace_auth", "users", "add", user, "--file", path, "--password-stdin"]
         subprocess.run(command, input=password + "\n", text=True, check=True, capture_output=True)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,11 +60,11 @@ def _cmdline(process: psutil.Process) -> list[str]:
 
 
 @contextmanager
-def running(directory: Path, *options: str) -> Generator[Running]:
+def running(directory: Path, *options: str, environment: Mapping[str, str] | None = None) -> Generator[Running]:
     """Starts headrace, waits until it is ready, stops it, and fails if a process is left."""
     data, output = directory / "data", directory / "output.log"
     env = {key: value for key, value in os.environ.items() if not key.startswith(("HEADRACE_", "DASK_"))}
-    env["HEADRACE_DATA_DIR"] = str(data)
+    env |= {"HEADRACE_DATA_DIR": str(data), **(environment or {})}
     command = [sys.executable, "-m", "headrace.cli", "up", "--port", "0", *options]
     with output.open("wb") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
