@@ -11,7 +11,7 @@ from typing import Any, cast
 from distributed import Client
 
 
-def _make() -> tuple[Callable[[int], int], Callable[[], None]]:
+def _make() -> tuple[Callable[[int], int], Callable[[], None], Callable[[str], None]]:
     def slow(x: int) -> int:
         time.sleep(0.05)
         return x
@@ -19,10 +19,14 @@ def _make() -> tuple[Callable[[int], int], Callable[[], None]]:
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    return slow, die
+    def wait_for_file(path: str) -> None:
+        while not os.path.exists(path):  # noqa: PTH110 needs no import where it runs
+            time.sleep(0.01)
+
+    return slow, die, wait_for_file
 
 
-slow, die = _make()
+slow, die, wait_for_file = _make()
 
 
 def gathered(client: Client, futures: list[Any]) -> list[int]:

@@ -6,12 +6,13 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.e2e.running import Running, running, wait_until
-from tests.e2e.tasks import slow
+from tests.e2e.tasks import slow, wait_for_file
 
 from headrace import Gateway, GatewayCluster, errors
 
@@ -19,7 +20,11 @@ from headrace import Gateway, GatewayCluster, errors
 @pytest.fixture(scope="module")
 def headrace() -> Iterator[Running]:
     """A headrace for the tests that break it, and that it recovers from; nothing of it may be left at the end."""
-    with tempfile.TemporaryDirectory(prefix="hr-e2e-") as name, running(Path(name)) as headrace:
+    silent = {"HEADRACE_CONTROLLER_SCHEDULER_SILENCE_SECONDS": "0.6"}
+    with (
+        tempfile.TemporaryDirectory(prefix="hr-e2e-") as name,
+        running(Path(name), environment=silent) as headrace,
+    ):
         yield headrace
 
 
@@ -70,12 +75,37 @@ def test_a_killed_scheduler_fails_its_cluster_with_the_reason(gateway: Gateway, 
         gateway.connect(cluster.name)
 
 
+def test_a_scheduler_whose_event_loop_is_blocked_is_said_to_be_and_computes_on(
+    gateway: Gateway, cluster: GatewayCluster, client: Any, tmp_path: Path
+) -> None:
+    futures = client.map(slow, range(60))
+    released = tmp_path / "released"
+    with ThreadPoolExecutor() as pool:
+        blocking = pool.submit(client.run_on_scheduler, wait_for_file, str(released))
+        try:
+            wait_until(lambda: _reachable(gateway, cluster) == ("UNKNOWN", "NotAnswering"))
+            assert gateway.get_cluster(cluster.name).status.name == "RUNNING"
+        finally:
+            released.touch()
+        blocking.result(60)
+    wait_until(lambda: _reachable(gateway, cluster) == ("TRUE", ""))
+    assert sum(client.gather(futures)) == 1770
+    told = {event.type: event.message for event in cluster.events()}
+    assert "has not answered for 0.6 s" in told["SchedulerUnreachable"]
+    assert told["SchedulerReachable"] == "The scheduler answers again."
+
+
 def test_a_killed_nanny_is_replaced(client: Any) -> None:
     nanny = next(iter(client.run(os.getpid, nanny=True).values()))
     os.kill(nanny, 9)
     client.wait_for_workers(2, timeout=60)
     wait_until(lambda: nanny not in client.run(os.getpid, nanny=True, on_error="ignore").values(), within=60)
     assert client.submit(slow, 2).result(timeout=60) == 2
+
+
+def _reachable(gateway: Gateway, cluster: GatewayCluster) -> tuple[str, str]:
+    [found] = [c for c in gateway.get_cluster(cluster.name).conditions if c.type == "Reachable"]
+    return found.status, found.reason
 
 
 def _use_a_new_cluster(gateway: Gateway) -> None:

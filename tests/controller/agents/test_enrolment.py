@@ -60,6 +60,7 @@ async def enrol(
         credential_seconds=60,
         sni_suffix="clusters.test",
         adaptive_interval_seconds=2.0,
+        heartbeat_seconds=3.0,
         idle_timeout_seconds=idle_timeout,
     )
     return await enrolment.enrol(AgentCaller(cluster.id, request.process), cluster, request)
@@ -68,7 +69,7 @@ async def enrol(
 async def test_a_scheduler_receives_what_all_processes_need() -> None:
     response = await enrol(CLUSTER, SCHEDULER, idle_timeout=90)
     assert (response.listen_host, response.dashboard_prefix) == ("127.0.0.1", "/clusters/c1")
-    assert response.adaptive_interval_seconds == 2.0
+    assert (response.adaptive_interval_seconds, response.heartbeat_seconds) == (2.0, 3.0)
     assert response.dashboard_key == DashboardKeys([bytes(32)], "test").of("c1")
     assert dict(response.environment) == {"A": "b"}
     assert response.worker_threads == 0

@@ -53,6 +53,7 @@ def test_what_no_rule_reads_calls_for_no_plan(facts: dict[str, Any]) -> None:
         reported(retired=frozenset({ONE})),
         reported(departures={ONE: Departure(tasks_lost=1)}),
         reported(closing=EndReason.IDLE),
+        reported(silent_since=990.0),
         reported(route_version="1-0"),
     ],
 )

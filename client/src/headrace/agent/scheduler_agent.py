@@ -21,7 +21,7 @@ from headrace.agent.poll_timer import PollTimer
 from headrace.agent.retirement import Retirement
 from headrace.agent.scaling import Scaling
 from headrace.agent.scheduler_state import activity_of, dashboard_address
-from headrace.agent.session import Outcome, Session
+from headrace.agent.session import HEARTBEAT_SECONDS, Outcome, Session
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 
@@ -46,7 +46,14 @@ class SchedulerAgent:
         self._retirement = Retirement(scheduler, self._pending)
         samples = dask.config.get("distributed.adaptive.wait-count", default=SAMPLES)
         self._scaling = Scaling(scheduler, self._pending, samples)
-        self._session = Session(channel, self._pending, self._hello, self._apply, enrolment=enrollment.enrolment)
+        self._session = Session(
+            channel,
+            self._pending,
+            self._hello,
+            self._apply,
+            enrolment=enrollment.enrolment,
+            heartbeat_seconds=enrollment.heartbeat_seconds or HEARTBEAT_SECONDS,
+        )
         self._activity: pb.Activity | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._idle_timeout = IdleTimeout(scheduler)

@@ -25,7 +25,7 @@ logger = logging.getLogger("headrace.agent")
 
 _BATCH_SECONDS = 0.005
 _SESSION_BITS = 32
-_HEARTBEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 10.0
 # A record that was lost with its store is adopted back sooner than this.
 GONE_SECONDS = 60.0
 # A scheduler left over from an earlier start asks at this interval whether the newer one has gone.
@@ -63,7 +63,7 @@ class Session:
         *,
         enrolment: int,
         gone_seconds: float = GONE_SECONDS,
-        heartbeat_seconds: float = _HEARTBEAT_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._channel = channel
         self._pending = pending

@@ -175,6 +175,13 @@ class Settings(ServiceSettings):
     scheduler_lost_seconds: float = Field(
         default=30, gt=0, description="Seconds without agent contact after which a scheduler counts as lost."
     )
+    scheduler_silence_seconds: float = Field(
+        default=30,
+        ge=0.3,
+        le=3600,
+        description="Seconds after which a scheduler whose event loop gives no sign of life counts as not answering. "
+        "It is not stopped. Schedulers send three signs of life in this time, those that are launched from then on.",
+    )
     worker_failure_limit: int = Field(
         default=3, ge=1, description="Number of consecutive failed starts of workers after which a cluster fails."
     )

@@ -188,10 +188,6 @@ class Departure:
         )
 
 
-SILENCE_SECONDS = 30.0
-"""Time after which the event loop of a scheduler counts as silent."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What the scheduler's agent reported last.

@@ -228,6 +228,7 @@ class Parts:
             start_timeout=self.settings.start_timeout_seconds,
             worker_start_timeout=self.settings.worker_start_timeout_seconds,
             scheduler_lost=self.settings.scheduler_lost_seconds,
+            scheduler_silence=self.settings.scheduler_silence_seconds,
             idle_timeout=self.settings.idle_timeout_seconds or None,
             worker_failure_limit=self.settings.worker_failure_limit,
         )
@@ -289,6 +290,7 @@ class Parts:
             replica=self.replica,
             adopt=self.adoption.adopt,
             clock=self.clock,
+            silence_seconds=self.settings.scheduler_silence_seconds,
         )
 
     @cached_property
@@ -302,6 +304,7 @@ class Parts:
             credential_seconds=self.settings.authority_seconds,
             sni_suffix=self.settings.sni_suffix,
             adaptive_interval_seconds=self.settings.adaptive_interval_seconds,
+            heartbeat_seconds=self.settings.scheduler_silence_seconds / 3,
             idle_timeout_seconds=self.settings.idle_timeout_seconds,
         )
         return AgentService(enrolment=enrolment, sessions=self.sessions, mirror=self.mirror, adopt=self.adoption.adopt)

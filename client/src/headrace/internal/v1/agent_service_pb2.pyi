@@ -169,6 +169,7 @@ class EnrollResponse(google.protobuf.message.Message):
     CREDENTIAL_FIELD_NUMBER: builtins.int
     ENROLMENT_FIELD_NUMBER: builtins.int
     DASHBOARD_KEY_FIELD_NUMBER: builtins.int
+    HEARTBEAT_SECONDS_FIELD_NUMBER: builtins.int
     ca_pem: builtins.str
     """Certificate authority of the cluster, PEM."""
     certificate_pem: builtins.str
@@ -197,6 +198,8 @@ class EnrollResponse(google.protobuf.message.Message):
     """Secret that the scheduler's HTTP server demands in the header x-headrace-dashboard-key; keys of it are separated by commas. Empty:
     none.
     """
+    heartbeat_seconds: builtins.float
+    """For the scheduler: seconds between two heartbeats of its sessions. 0: the agent's own choice."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time at which the certificate expires; agents enrol again before."""
@@ -233,9 +236,10 @@ class EnrollResponse(google.protobuf.message.Message):
         credential: builtins.str = ...,
         enrolment: builtins.int = ...,
         dashboard_key: builtins.str = ...,
+        heartbeat_seconds: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["dask_config", b"dask_config", "expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["adaptive_interval_seconds", b"adaptive_interval_seconds", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "credential", b"credential", "dashboard_key", b"dashboard_key", "dashboard_prefix", b"dashboard_prefix", "dask_config", b"dask_config", "enrolment", b"enrolment", "environment", b"environment", "expire_time", b"expire_time", "listen_host", b"listen_host", "private_key_pem", b"private_key_pem", "scheduler_address", b"scheduler_address", "worker_lifetime_seconds", b"worker_lifetime_seconds", "worker_memory_bytes", b"worker_memory_bytes", "worker_resources", b"worker_resources", "worker_threads", b"worker_threads"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adaptive_interval_seconds", b"adaptive_interval_seconds", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "credential", b"credential", "dashboard_key", b"dashboard_key", "dashboard_prefix", b"dashboard_prefix", "dask_config", b"dask_config", "enrolment", b"enrolment", "environment", b"environment", "expire_time", b"expire_time", "heartbeat_seconds", b"heartbeat_seconds", "listen_host", b"listen_host", "private_key_pem", b"private_key_pem", "scheduler_address", b"scheduler_address", "worker_lifetime_seconds", b"worker_lifetime_seconds", "worker_memory_bytes", b"worker_memory_bytes", "worker_resources", b"worker_resources", "worker_threads", b"worker_threads"]) -> None: ...
 
 global___EnrollResponse = EnrollResponse
 

@@ -27,6 +27,8 @@ class Enrolment:
     credential_seconds
         How long the credential of a process is good. It is of no use once the process is not wanted any more, so it
         may be long: a process must be able to return after the longest absence of the controllers.
+    heartbeat_seconds
+        Time between two signs of life of a scheduler's event loop.
     idle_timeout_seconds
         Time after which Dask ends an idle scheduler. 0 means never.
     """
@@ -42,6 +44,7 @@ class Enrolment:
         credential_seconds: float,
         sni_suffix: str,
         adaptive_interval_seconds: float,
+        heartbeat_seconds: float,
         idle_timeout_seconds: float,
     ) -> None:
         self._authorities = authorities
@@ -52,6 +55,7 @@ class Enrolment:
         self._credential_seconds = credential_seconds
         self._sni_suffix = sni_suffix
         self._adaptive_interval_seconds = adaptive_interval_seconds
+        self._heartbeat_seconds = heartbeat_seconds
         self._dask_config = _dask_config(idle_timeout_seconds)
 
     async def enrol(self, caller: AgentCaller, cluster: Cluster, request: pb.EnrollRequest) -> pb.EnrollResponse:
@@ -70,6 +74,7 @@ class Enrolment:
         response.listen_host = network.listen_host
         if caller.process == SCHEDULER:
             response.dashboard_key = self._dashboard_keys.of(cluster.id)
+            response.heartbeat_seconds = self._heartbeat_seconds
         if caller.launch:
             await self._claims.claim(caller, cluster, request.nonce)
             if caller.process == SCHEDULER:

@@ -18,7 +18,7 @@ from headrace_controller.agents.reports import check_hello
 from headrace_controller.agents.scale_requests import ScaleRequests
 from headrace_controller.agents.session import AgentSession
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import SILENCE_SECONDS, Cluster, ClusterId
+from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.store import Store
 
 # An agent that has lost its connection is back sooner, and nothing is written then.
@@ -48,7 +48,7 @@ class Sessions:
         replica: str,
         adopt: Callable[[str], Awaitable[bool]],
         clock: Callable[[], float],
-        silence_seconds: float = SILENCE_SECONDS,
+        silence_seconds: float,
     ) -> None:
         self._store = store
         self._mirror = mirror

@@ -30,5 +30,6 @@ def _read(cluster: Cluster) -> tuple[object, ...]:
         report.retired,
         report.departures,
         report.closing,
+        report.silent_since is None,
         report.route_version,
     )
