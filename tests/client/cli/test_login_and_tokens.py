@@ -11,6 +11,7 @@ from tests.client.fake_headrace import FakeHeadrace
 from headrace._target.saved_login import SavedLogin, logins_file
 from headrace.cli.default_address import config_file
 from headrace.v1 import auth_service_pb2 as auth
+from headrace_auth.api_token_secrets import SECRET_PREFIX
 
 from .conftest import CONFIGURATION, TOKEN, Cli
 
@@ -62,13 +63,17 @@ def test_a_configuration_of_ones_own_is_left_alone(
     assert config_file().read_text() == "headrace: {progress: false}\n"
 
 
-def test_a_token_is_kept_as_it_is(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
-    type_in(monkeypatch, TOKEN + "\n")
-    assert cli("login", unconfigured.address, "--token-stdin").code == 0
+@pytest.mark.parametrize(("token", "arguments"), [(SECRET_PREFIX + "of-ann", ()), (TOKEN, ("--method", "api-token"))])
+def test_an_api_token_is_kept_as_it_is(
+    cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch, token: str, arguments: tuple[str, ...]
+):
+    unconfigured.auth.secrets[token] = "ann"
+    type_in(monkeypatch, token + "\n")
+    assert cli("login", unconfigured.address, *arguments, "--token-stdin").code == 0
     assert unconfigured.auth.api_tokens == {}
     saved = SavedLogin.read(unconfigured.address)
     assert saved is not None
-    assert saved.token == TOKEN
+    assert saved.token == token
 
 
 def test_a_wrong_password_saves_nothing(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
@@ -79,12 +84,15 @@ def test_a_wrong_password_saves_nothing(cli: Cli, unconfigured: FakeHeadrace, mo
     assert not logins_file().exists()
 
 
-def test_a_token_of_another_system_is_exchanged(cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("arguments", [("--method", "jupyterhub"), ()])
+def test_a_token_of_another_system_is_exchanged(
+    cli: Cli, unconfigured: FakeHeadrace, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+):
     kind = auth.CREDENTIAL_KIND_TOKEN
     unconfigured.auth.login_methods = [auth.LoginMethod(method="jupyterhub", credential_kind=kind)]
     type_in(monkeypatch, TOKEN + "\n")
-    assert cli("login", unconfigured.address, "--method", "jupyterhub", "--token-stdin").code == 0
-    assert unconfigured.requests_of(auth.LoginRequest)[0].method == "jupyterhub"
+    assert cli("login", unconfigured.address, *arguments, "--token-stdin").code == 0
+    assert unconfigured.requests_of(auth.LoginRequest)[0].method == "".join(arguments[1:])
     saved = SavedLogin.read(unconfigured.address)
     assert saved is not None
     assert saved.token != TOKEN

@@ -24,6 +24,7 @@ from headrace.v1 import auth_service_pb2 as pb
 app = typer.Typer(add_completion=False)
 
 API_TOKEN_METHOD = "api-token"  # noqa: S105 - the name of a way to log in
+API_TOKEN_PREFIX = "hr_"  # noqa: S105 - all API tokens begin with it
 
 Where = Annotated[str | None, typer.Argument(help="Address of headrace.", envvar="DASK_HEADRACE__ADDRESS")]
 User = Annotated[str | None, typer.Option("--user", help="Name of the user. Default: it is asked for.")]
@@ -100,8 +101,9 @@ async def _exchange(connection: Connection) -> SavedLogin:
 
 def _own_token(auth: GatewayAuth) -> str:
     """Return the token that was given, if it is an API token of headrace and not one of another system."""
-    is_own = isinstance(auth, TokenAuth) and auth.method in {"", API_TOKEN_METHOD}
-    return (auth.token or "") if isinstance(auth, TokenAuth) and is_own else ""
+    if not isinstance(auth, TokenAuth) or not auth.token:
+        return ""
+    return auth.token if auth.method == API_TOKEN_METHOD or auth.token.startswith(API_TOKEN_PREFIX) else ""
 
 
 async def _create_token(connection: Connection) -> str:
