@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from tests.controller.builders import running_cluster, running_worker
 from tests.controller.plan.deciding import decide
 
-from headrace_controller.model import Cluster, Departure, EndReason, Group, Spec, Status, WorkerId
+from headrace_controller.model import Cluster, Departure, EndReason, Group, Report, Spec, Status, WorkerId
 from headrace_controller.plan import calls_for_plan
 
 ONE = WorkerId("default-1")
@@ -59,6 +59,33 @@ def test_what_no_rule_reads_calls_for_no_plan(facts: dict[str, Any]) -> None:
 )
 def test_what_a_rule_reads_calls_for_a_plan(changed: Cluster) -> None:
     assert calls_for_plan(CLUSTER, changed)
+
+
+OTHER: dict[str, Any] = {
+    "session": 0,
+    "sequence": 6,
+    "connected": False,
+    "changed": 990.0,
+    "holder": "b/2",
+    "scheduler_address": "tls://127.0.0.1:9",
+    "dashboard_address": "127.0.0.1:3",
+    "versions": {"dask": "2026.8.0"},
+    "joined": {},
+    "retired": frozenset({ONE}),
+    "departures": {ONE: Departure(tasks_lost=1)},
+    "closing": EndReason.IDLE,
+    "silent_since": 990.0,
+    "clients": 3,
+    "idle_since": 990.0,
+    "route_version": "1-0",
+}
+
+
+@pytest.mark.parametrize("fact", [field.name for field in fields(Report)])
+def test_a_fact_of_a_report_that_changes_the_plan_calls_for_one(fact: str) -> None:
+    before = replace(CLUSTER, status=decide(CLUSTER).status)
+    changed = reported(before, **{fact: OTHER[fact]})
+    assert calls_for_plan(before, changed) or decide(before) == decide(changed)
 
 
 def test_since_when_an_agent_is_away_calls_for_a_plan() -> None:
