@@ -82,15 +82,15 @@ def _read(pid: int, what: str) -> bytes:
 
 
 @pytest.fixture
-def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Site]]:
+def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
     """Makes sites; afterwards nothing may run there."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setenv("SECRET_OF_THE_SERVICES", "key")
     sites: list[Site] = []
 
-    def make() -> Site:
+    def make(parent: Path = tmp_path) -> Site:
         name = f"test-{secrets.token_hex(4)}"
-        sites.append(Site(name, tmp_path / name))
+        sites.append(Site(name, parent / name))
         return sites[-1]
 
     yield make

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 preloaded_in = 0
@@ -22,6 +22,9 @@ def preload() -> Iterator[bool]:
     complete = True
 
 
+def start_helpers(private: Sequence[int]) -> None: ...
+
+
 def repair() -> bool:
     return False
 
@@ -31,7 +34,7 @@ def standby() -> None:
     stood_by_in = os.getpid()
 
 
-def run() -> int:
+def run() -> int:  # noqa: C901 one behaviour after the other
     say("pid", os.getpid())
     say("forked", preloaded_in not in {0, os.getpid()})
     say("complete", complete)
@@ -47,6 +50,8 @@ def run() -> int:
         return int(behaviour.removeprefix("code "))
     if behaviour == "deafness":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if behaviour.startswith("running "):
+        exec(behaviour.removeprefix("running "), {})
     if behaviour.startswith("finding "):
         say("found", finds(re.compile(behaviour.removeprefix("finding ").encode())))
     if behaviour == "orphan":

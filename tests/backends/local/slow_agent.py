@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import fake_agent
-from fake_agent import repair, run, standby
+from fake_agent import repair, run, standby, start_helpers
 
 
 def preload() -> Iterator[bool]:
@@ -16,4 +16,4 @@ def preload() -> Iterator[bool]:
     yield from fake_agent.preload()
 
 
-__all__ = ["preload", "repair", "run", "standby"]
+__all__ = ["preload", "repair", "run", "standby", "start_helpers"]

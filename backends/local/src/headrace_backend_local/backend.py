@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from headrace_backend_local import manifests, paths
+from headrace_backend_local.accounts import Accounts, NoAccount, accounts
 from headrace_backend_local.config import Settings
 from headrace_backend_local.launch_specs import LaunchSpecs
-from headrace_backend_local.protocol import MOST_FILES, Forget, Hello, LaunchSpec, Start, Stop, encode
+from headrace_backend_local.protocol import MOST_FILES, Account, Forget, Hello, LaunchSpec, Start, Stop, encode
 from headrace_backend_local.status_cache import StatusCache
 from headrace_backend_local.zygote_client import ZygoteClient
 from headrace_backend_local.zygote_process import AGENT
@@ -55,8 +56,12 @@ class LocalBackend:
         self._specs = LaunchSpecs(
             deployment=deployment, directory=self._directory, warm=settings.warm, environ=os.environ
         )
+        pool = range(settings.pool_first, settings.pool_first + settings.pool_size)
+        self._accounts = accounts(settings.accounts, self._directory, minimum_uid=settings.minimum_uid, pool=pool)
         hello = Hello(settings.standby if settings.warm else 0, settings.nice)
-        self._zygote = ZygoteClient(self._cache, deployment.id, self._directory, agent, hello)
+        self._zygote = ZygoteClient(
+            self._cache, deployment.id, self._directory, agent, hello, accounts=self._accounts is not None
+        )
 
     async def open(self) -> None:
         """Connects to the zygote, started if it does not run; knows all processes when it returns."""
@@ -72,7 +77,8 @@ class LocalBackend:
         await self._zygote.close()
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
-        launches = [self._specs.of(spec) for spec in specs]
+        found = await self._find_accounts({spec.key.cluster: spec.owner for spec in specs})
+        launches = [self._specs.of(spec, found.get(spec.key.cluster)) for spec in specs]
         kept = {spec.key.cluster: spec.manifest for spec in specs if spec.role is Role.SCHEDULER and spec.manifest}
         with _file_errors(self._directory):
             for cluster, manifest in kept.items():
@@ -151,6 +157,22 @@ class LocalBackend:
         if self._has_scheduler(cluster):
             with _file_errors(self._directory):
                 await asyncio.to_thread(manifests.write, self._directory, cluster, manifest)
+
+    async def _find_accounts(self, owners: Mapping[str, str]) -> dict[str, Account | NoAccount]:
+        """Returns the account of each cluster; nothing if all run as this one."""
+        if self._accounts is None:
+            return {}
+        with _file_errors(self._directory):
+            return await asyncio.to_thread(self._look_up, self._accounts, owners)
+
+    def _look_up(self, accounts: Accounts, owners: Mapping[str, str]) -> dict[str, Account | NoAccount]:
+        found: dict[str, Account | NoAccount] = {}
+        for cluster, owner in owners.items():
+            try:
+                found[cluster] = accounts.of(owner, paths.work(self._directory, cluster))
+            except NoAccount as error:
+                found[cluster] = error
+        return found
 
     def _log_files(self, cluster: str, process: str | None) -> Mapping[str, Path]:
         if not paths.is_name(cluster):

@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.agent.identity import Identity
 from headrace_backend_local import paths
+from headrace_backend_local.accounts import NoAccount
 from headrace_backend_local.environment import (
     TITLE_DEFAULTS,
     WORKER_DEFAULTS,
@@ -18,7 +19,7 @@ from headrace_backend_local.environment import (
     needs_fresh_interpreter,
 )
 from headrace_backend_local.process_tags import VARIABLE, ProcessTag, site
-from headrace_backend_local.protocol import LaunchSecrets, LaunchSpec
+from headrace_backend_local.protocol import Account, LaunchSecrets, LaunchSpec
 from headrace_controller.backends.base import Deployment
 from headrace_controller.backends.process import ProcessSpec
 
@@ -51,16 +52,21 @@ class LaunchSpecs:
     warm: bool
     environ: Mapping[str, str]
 
-    def of(self, spec: ProcessSpec) -> tuple[LaunchSpec, LaunchSecrets]:
-        """Returns the launch spec of a process; it is refused when the zygote starts it if its settings are wrong."""
+    def of(self, spec: ProcessSpec, account: Account | NoAccount | None = None) -> tuple[LaunchSpec, LaunchSecrets]:
+        """Returns the launch spec of a process; the zygote refuses it if its settings are wrong or it has no account.
+
+        None as the account means the zygote's own.
+        """
         if not (paths.is_name(spec.key.cluster) and paths.is_name(spec.key.process)):
             raise ValueError(f"{spec.key} cannot name a process: letters, digits, '.', '_' and '-' only")
         tag = ProcessTag(site(self.deployment.id, self.directory), spec.key, spec.generation)
         refusal, secrets = "", LaunchSecrets()
         try:
+            if isinstance(account, NoAccount):
+                raise account
             own = msgspec.convert(dict(spec.settings), OwnOptions)
-            secrets = self._secrets(spec, own, tag)
-        except msgspec.ValidationError as error:
+            secrets = self._secrets(spec, own, tag, account)
+        except (msgspec.ValidationError, NoAccount) as error:
             refusal = f"{spec.key.process} cannot start: {error}"
         launch = LaunchSpec(
             cluster=spec.key.cluster,
@@ -73,18 +79,21 @@ class LaunchSpecs:
             directory=str(paths.work(self.directory, spec.key.cluster)),
             log=str(paths.log_file(self.directory, spec.key)),
             refusal=refusal,
+            account=account if isinstance(account, Account) else None,
         )
         return launch, secrets
 
-    def _secrets(self, spec: ProcessSpec, own: OwnOptions, tag: ProcessTag) -> LaunchSecrets:
+    def _secrets(self, spec: ProcessSpec, own: OwnOptions, tag: ProcessTag, account: Account | None) -> LaunchSecrets:
         """Returns the command, empty for a warm process, and the environment."""
         prefix = own.conda_prefix.rstrip("/")
         identity = {**self._identity(spec), VARIABLE: str(tag)}
+        person = {"HOME": account.home, "USER": account.name, "LOGNAME": account.name} if account else {}
         if self.warm and not own.start_command and not prefix and not needs_fresh_interpreter(spec.environment):
-            return LaunchSecrets(environment={**spec.environment, **identity})
+            return LaunchSecrets(environment={**person, **spec.environment, **identity})
         environment = {
             **WORKER_DEFAULTS,
             **inherited(self.environ),
+            **person,
             "PYTHONUNBUFFERED": "1",
             "DASK_TEMPORARY_DIRECTORY": str(paths.work(self.directory, spec.key.cluster)),
             **spec.environment,

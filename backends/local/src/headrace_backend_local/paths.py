@@ -5,7 +5,8 @@
     zygote/           socket, lock and log of the zygote; no other user may enter
     logs/<cluster>/<process>.log
     manifests/<cluster>
-    work/<cluster>/   working directory, and Dask's temporary files
+    work/<cluster>/   working directory, and Dask's temporary files; belongs to the account of its processes
+    accounts          user ids that were given to users, if they come from a pool
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ def is_name(text: str) -> bool:
     return _NAME.match(text) is not None
 
 
-def make(directory: Path) -> None:
-    """Makes the local directory, closed to other users."""
+def make(directory: Path, *, reachable: bool = False) -> None:
+    """Makes the local directory, closed to other users; if `reachable`, they can pass through to their own."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("zygote", "logs", "manifests", "work"):
         (directory / name).mkdir(mode=0o700, exist_ok=True)
+    if reachable:
+        for passed in (directory, directory / "work"):
+            passed.chmod(0o711)
 
 
 def zygote(directory: Path) -> Path:
@@ -49,6 +53,10 @@ def log_file(directory: Path, key: ProcessKey) -> Path:
 
 def manifest(directory: Path, cluster: str) -> Path:
     return directory / "manifests" / cluster
+
+
+def accounts(directory: Path) -> Path:
+    return directory / "accounts"
 
 
 def work(directory: Path, cluster: str) -> Path:

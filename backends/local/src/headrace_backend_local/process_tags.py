@@ -76,9 +76,12 @@ def mark(site: str, key: ProcessKey) -> int:
 
 def mark_of(pid: int) -> int:
     """Returns the mark that a process has, or another number."""
-    with contextlib.suppress(OSError):
+    try:
         return resource.prlimit(pid, resource.RLIMIT_RSS)[0]
-    return 0
+    except PermissionError:  # another account's, and this process lacks CAP_SYS_RESOURCE
+        return procfs.soft_limit(pid, b"Max resident set")
+    except OSError:
+        return 0
 
 
 def is_mark(number: int, site: str) -> bool:

@@ -23,11 +23,21 @@ from headrace_controller.backends.process import ProcessState, Role
 # A zygote of another version is replaced: it would fork the old code.
 VERSION = " ".join(
     [
-        "3",
+        "4",
         f"python-{python_version()}",
         *(f"{name}-{version(name)}" for name in ("headrace-backend-local", "distributed")),
     ]
 )
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """An operating-system account."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
 
 
 class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +55,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
         File that its output is appended to.
     refusal
         Why it cannot be started, if that is known already.
+    account
+        Account to run as. None means the zygote's own.
     """
 
     cluster: str
@@ -57,6 +69,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     log: str
     refusal: str = ""
+    account: Account | None = None
 
 
 class LaunchSecrets(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,12 +138,13 @@ class Shutdown(msgspec.Struct, frozen=True, tag=True):
 
 
 class Welcome(msgspec.Struct, frozen=True, tag=True):
-    """Answer to `Hello`. `warm`: see `Warm`."""
+    """Answer to `Hello`. `warm`: see `Warm`; `accounts`: whether it starts processes as other accounts."""
 
     version: str
     pid: int
     reports: list[Report]
     warm: bool = True
+    accounts: bool = False
 
 
 class Warm(msgspec.Struct, frozen=True, tag=True):

@@ -32,12 +32,15 @@ _LINE_LIMIT = 1 << 24
 class ZygoteClient:
     """Connects to the zygote, and starts it if it does not run."""
 
-    def __init__(self, cache: StatusCache, deployment: str, directory: Path, agent: str, hello: Hello) -> None:
+    def __init__(
+        self, cache: StatusCache, deployment: str, directory: Path, agent: str, hello: Hello, *, accounts: bool
+    ) -> None:
         self._cache = cache
         self._deployment = deployment
         self._directory = directory
         self._agent = agent
         self._hello = hello
+        self._accounts = accounts
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[str]] = {}
         self._writer: asyncio.StreamWriter | None = None
@@ -134,9 +137,9 @@ class ZygoteClient:
                     reader, writer, welcome = await self._greet()
             except (OSError, TimeoutError, msgspec.DecodeError) as error:
                 log.debug("no zygote answers", error=repr(error))
-                await asyncio.to_thread(launch, self._deployment, self._directory, self._agent)
+                await asyncio.to_thread(launch, self._deployment, self._directory, self._agent, accounts=self._accounts)
                 continue
-            if welcome.version == protocol.VERSION:
+            if welcome.version == protocol.VERSION and welcome.accounts == self._accounts:
                 self._cache.replace(welcome.reports)
                 self._writer = writer
                 self._connected.set()
@@ -144,7 +147,7 @@ class ZygoteClient:
                     self._warm.set()
                 return reader
             # It forks what was installed when it was started. Its processes live on.
-            log.info("zygote of another version is replaced", version=welcome.version)
+            log.info("zygote of another version is replaced", version=welcome.version, accounts=welcome.accounts)
             await _retire(reader, writer)
         raise BackendError(
             f"the zygote in {self._directory} keeps ending: see {paths.zygote(self._directory)}/{paths.LOG}"

@@ -19,7 +19,13 @@ _START_SECONDS = 15
 
 
 def command(
-    deployment: str, directory: Path, agent: str = AGENT, *, standby: int = STANDBY, nice: int = NICE
+    deployment: str,
+    directory: Path,
+    agent: str = AGENT,
+    *,
+    standby: int = STANDBY,
+    nice: int = NICE,
+    accounts: bool = False,
 ) -> list[str]:
     """Returns the command that starts the zygote unless it runs, and ends when the zygote listens.
 
@@ -33,11 +39,14 @@ def command(
         Module that the zygote forks processes of.
     standby, nice
         As in `Hello`. With `standby` it imports everything at once; otherwise when a controller wants that.
+    accounts
+        Whether it starts processes as other accounts.
     """
     return [
         *(sys.executable, "-P", "-m", "headrace_backend_local.zygote"),
         *("--deployment", deployment, "--directory", str(directory), "--agent", agent),
         *("--standby", str(standby), "--nice", str(nice)),
+        *(["--accounts"] if accounts else []),
         # Titles of forked processes are written over the arguments, so that the environment stays readable.
         *("--room-for-titles", "." * 256),
     ]
@@ -48,7 +57,15 @@ def environment(deployment: str, directory: Path, environ: Mapping[str, str]) ->
     return {**ZYGOTE_DEFAULTS, **inherited(environ), **room_for_tag(site(deployment, directory))}
 
 
-def launch(deployment: str, directory: Path, agent: str = AGENT, *, standby: int = 0, nice: int = 0) -> None:
+def launch(
+    deployment: str,
+    directory: Path,
+    agent: str = AGENT,
+    *,
+    standby: int = 0,
+    nice: int = 0,
+    accounts: bool = False,
+) -> None:
     """Starts the zygote unless it runs; returns when it listens. Blocks for a tenth of a second: call it in a thread.
 
     Raises `BackendError`.
@@ -57,7 +74,7 @@ def launch(deployment: str, directory: Path, agent: str = AGENT, *, standby: int
 
     try:
         done = subprocess.run(
-            command(deployment, directory, agent, standby=standby, nice=nice),
+            command(deployment, directory, agent, standby=standby, nice=nice, accounts=accounts),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

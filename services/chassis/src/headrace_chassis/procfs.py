@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_LINE_OF_USER = re.compile(rb"^Uid:\s+(\d+)", re.MULTILINE)
 _LISTENING = "0A"  # as /proc/net/tcp writes the state
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -41,14 +43,14 @@ def process(pid: int) -> Process | None:
 
 
 def processes() -> Iterator[Process]:
-    """Yield the processes of this user that are alive."""
+    """Yield the processes of this user that are alive; for root, those of all users."""
     user = os.getuid()
     with os.scandir(_PROC) as entries:
         for entry in entries:
             if not entry.name.isdigit():
                 continue
             try:
-                mine = entry.stat().st_uid == user
+                mine = user == 0 or entry.stat().st_uid == user
             except OSError:
                 continue  # it has ended meanwhile
             if mine and (found := process(int(entry.name))) and found.alive:
@@ -59,6 +61,18 @@ def environ(pid: int) -> dict[bytes, bytes]:
     """Return the environment that a process was executed with; empty if it has ended or is another user's."""
     pairs = (item.partition(b"=") for item in _read(pid, "environ").split(b"\0"))
     return {name: value for name, equals, value in pairs if equals}
+
+
+def user(pid: int) -> int | None:
+    """Return the id of the user who runs a process, also a set-user-id program; None if it has ended."""
+    found = _LINE_OF_USER.search(_read(pid, "status"))
+    return int(found[1]) if found else None
+
+
+def soft_limit(pid: int, name: bytes) -> int:
+    """Return a resource limit of a process by the name that the kernel gives it; 0 if there is none."""
+    found = re.search(rb"^%s +(\d+) " % name, _read(pid, "limits"), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def cpu_seconds(pid: int) -> float:

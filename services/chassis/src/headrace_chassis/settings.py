@@ -100,6 +100,11 @@ class ServiceSettings(BaseSettings):
         description="Name of this replica. Default: host name and process id.",
     )
     listen: Address = Field(description="Public gRPC listener, unix:/path or host:port.")
+    listen_to_all_accounts: bool = Field(
+        default=False,
+        description="Let all accounts of this machine connect to `listen` if it is a unix socket. Agents that run as "
+        "other accounts need it. Each call needs a token all the same.",
+    )
     internal_listen: OptionalAddress = Field(
         default="",
         description="gRPC listener for headrace's own services and Envoy, unix:/path or host:port. Empty: none. "

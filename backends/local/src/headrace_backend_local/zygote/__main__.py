@@ -19,13 +19,15 @@ def main() -> int:
     parser.add_argument("--agent", default="headrace_backend_local.zygote.agent", help="module to fork processes of")
     parser.add_argument("--standby", default=0, type=int, help="number of processes to keep in standby from the start")
     parser.add_argument("--nice", default=0, type=int, help="what is added to the niceness of all processes")
+    parser.add_argument("--accounts", action="store_true", help="start processes as other accounts")
     parser.add_argument("--room-for-titles", help="ignored")
     arguments = parser.parse_args()
     read_end, write_end = os.pipe()
     if os.fork() == 0:
         os.close(read_end)
         hello = Hello(arguments.standby, arguments.nice)
-        daemon.run(arguments.deployment, arguments.directory.resolve(), arguments.agent, hello, write_end)
+        directory, accounts = arguments.directory.resolve(), arguments.accounts
+        daemon.run(arguments.deployment, directory, arguments.agent, hello, write_end, accounts=accounts)
     os.close(write_end)
     with os.fdopen(read_end, encoding="utf-8") as stream:
         failure = stream.read()

@@ -24,7 +24,7 @@ log = logging.getLogger("headrace.zygote")
 
 def adopt(site: str, directory: Path) -> Iterator[ProcessRecord]:
     """Yields a record for each process of the site; kills what is left of those that have exited."""
-    tagged = _tagged(site)
+    tagged = _tagged(site, directory)
     # One that has made itself a session inherits the tag, but it is not the process that was started.
     leaders = sorted((p.pid == p.session, p.start_ticks, p.pid, tag) for p, tag in tagged if p.pid == p.group)
     adopted: set[ProcessKey] = set()
@@ -40,15 +40,24 @@ def adopt(site: str, directory: Path) -> Iterator[ProcessRecord]:
             os.kill(pid, signal.SIGKILL)
 
 
-def _tagged(site: str) -> list[tuple[procfs.Process, ProcessTag]]:
+def _tagged(site: str, directory: Path) -> list[tuple[procfs.Process, ProcessTag]]:
     """Returns the processes of the site; reads twice, since during exec(2) a process shows no environment."""
     found: dict[int, tuple[procfs.Process, ProcessTag]] = {}
     for pause in (0.0, _EXEC_SECONDS):
         time.sleep(pause)
         for process in procfs.processes():
-            if (tag := ProcessTag.of(process.pid)) and tag.site == site:
+            tag = ProcessTag.of(process.pid)
+            if tag and tag.site == site and procfs.user(process.pid) == _account(directory, tag.key.cluster):
                 found[process.pid] = process, tag
     return list(found.values())
+
+
+def _account(directory: Path, cluster: str) -> int:
+    """Returns the user id of a cluster's processes: other accounts' processes may only claim to be of the cluster."""
+    try:
+        return paths.work(directory, cluster).lstat().st_uid
+    except OSError:
+        return os.getuid()
 
 
 def _marked(site: str, adopted: Iterable[ProcessKey]) -> dict[int, str]:

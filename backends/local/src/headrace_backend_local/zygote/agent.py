@@ -6,7 +6,8 @@ import gc
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,14 +18,22 @@ class Agent(Protocol):
     """A module that a zygote is given."""
 
     def preload(self) -> Iterator[bool]:
-        """Imports everything, once, in the zygote and its private directory. Must start no thread.
+        """Imports everything, once, in the zygote. Must start no thread.
 
         Yields between its pieces, so that the zygote can answer, whether schedulers can be forked already.
         """
         ...
 
+    def start_helpers(self, private: Sequence[int]) -> None:
+        """Starts what forked processes need beside them, once everything is imported.
+
+        In the zygote and its private directory if processes share it, otherwise in each worker's process and working
+        directory. What it starts must close the descriptors in `private`.
+        """
+        ...
+
     def repair(self) -> bool:
-        """Starts again what `preload` has started beside the zygote, if it has ended; returns whether it had."""
+        """Starts again what `start_helpers` has started, if it has ended; returns whether it had."""
         ...
 
     def standby(self) -> None:
@@ -37,7 +46,7 @@ class Agent(Protocol):
 
 
 def preload() -> Iterator[bool]:
-    """Imports what a scheduler or worker needs, and starts the server that forks workers."""
+    """Imports what a scheduler or worker needs."""
     os.register_at_fork(after_in_child=_after_fork)
     # Garbage freed between objects that stay would leave holes that every forked process fills for itself. And a later
     # collection must not touch these objects: memory that is written to is no longer shared.
@@ -51,8 +60,25 @@ def preload() -> Iterator[bool]:
             yield forkable
     finally:
         gc.enable()
-    _start_fork_server()
     assert process.run
+
+
+def start_helpers(private: Sequence[int]) -> None:
+    """Starts the server that forks workers."""
+    from headrace.agent import forkserver
+
+    title = getproctitle().replace("zygote", "fork server", 1).replace("worker", "fork server", 1)
+
+    def prepare() -> None:
+        for descriptor in private:
+            os.close(descriptor)
+        setproctitle(title)
+
+    if not private:
+        forkserver.start(Path.cwd(), prepare)
+        return
+    with tempfile.TemporaryDirectory(prefix=".fork-", dir=Path.cwd()) as directory:  # other workers work here too
+        forkserver.start(Path(directory), prepare)
 
 
 def repair() -> bool:
@@ -61,7 +87,7 @@ def repair() -> bool:
 
     if not forkserver.has_ended():
         return False
-    _start_fork_server()
+    start_helpers(())
     return True
 
 
@@ -81,13 +107,6 @@ def run() -> int:
 
     dask.config.set({"temporary-directory": str(Path.cwd())})
     return run_process(Identity.from_environment(os.environ))
-
-
-def _start_fork_server() -> None:
-    from headrace.agent import forkserver
-
-    title = getproctitle().replace("zygote", "fork server", 1)
-    forkserver.start(Path.cwd(), lambda: setproctitle(title))  # in the zygote's own directory
 
 
 def _after_fork() -> None:

@@ -25,7 +25,9 @@ class Child:
         self._adopted = adopted
         seen = procfs.process(pid)
         self.started = seen.started if seen else 0.0
-        self._session = seen.session if seen else 0
+        self.user = procfs.user(pid)
+        # What is started leads a session too, but perhaps not yet. Other accounts cannot join a group of that session.
+        self._session = seen.session if seen and adopted else pid
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the process and its group, unless it has exited."""

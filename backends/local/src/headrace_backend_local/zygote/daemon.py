@@ -21,6 +21,7 @@ from setproctitle import setproctitle
 from headrace_backend_local import paths, protocol
 from headrace_backend_local.process_tags import site
 from headrace_backend_local.protocol import Forget, Hello, Request, Shutdown, Start, Stop, Welcome
+from headrace_backend_local.zygote.account import obstacle
 from headrace_backend_local.zygote.agent import Agent
 from headrace_backend_local.zygote.loop import Loop
 from headrace_backend_local.zygote.process_table import ProcessTable
@@ -35,11 +36,16 @@ _HELPERS_END_SECONDS = 0.3
 _LOG_LIMIT = 1024 * 1024
 
 
-def run(deployment: str, directory: Path, agent: str, hello: Hello, started: int) -> NoReturn:
-    """Runs the zygote in this process; closes `started` when it listens, and writes there why it cannot."""
+def run(
+    deployment: str, directory: Path, agent: str, hello: Hello, started: int, *, accounts: bool = False
+) -> NoReturn:
+    """Runs the zygote in this process; closes `started` when it listens, and writes there why it cannot.
+
+    With `accounts` it starts processes as other accounts.
+    """
     try:
         os.setsid()
-        zygote = _start(site(deployment, directory), directory, agent)
+        zygote = _start(site(deployment, directory), directory, agent, accounts=accounts)
     except (Exception, SystemExit) as error:  # noqa: BLE001 reported to the process that starts it
         os.write(started, f"{error}\n".encode())
         os._exit(1)
@@ -53,29 +59,34 @@ def run(deployment: str, directory: Path, agent: str, hello: Hello, started: int
         os._exit(0)
 
 
-def _start(site: str, directory: Path, agent: str) -> Zygote | None:
+def _start(site: str, directory: Path, agent: str, *, accounts: bool) -> Zygote | None:
     """Makes the zygote, unless one runs already."""
-    os.chdir(_private_directory(directory))
+    os.chdir(_private_directory(directory, reachable=accounts))
+    if accounts and (reason := obstacle(directory, Path(sys.prefix), Path(sys.base_prefix))):
+        raise SystemExit(reason)
     while (lock := _lock()) is None:
         if _is_answered():
             return None
         time.sleep(0.02)  # the other one is ending
     _redirect_output()
-    return Zygote(site, directory, agent, lock)
+    return Zygote(site, directory, agent, lock, accounts=accounts)
 
 
 class Zygote:
     """Answers controllers."""
 
-    def __init__(self, site: str, directory: Path, agent: str, lock: int) -> None:
+    def __init__(self, site: str, directory: Path, agent: str, lock: int, *, accounts: bool) -> None:
         setproctitle(f"headrace zygote headrace={site}")
         self._loop = Loop()
         self._loop.keep(lock)
+        self._accounts = accounts
         self._idle_since = time.monotonic()
         self._handle_signals()
         module = cast("Agent", importlib.import_module(agent))
         self._server = Server(self._loop, Path(paths.SOCKET), self._handle)
-        self._table = ProcessTable(self._loop, site, directory, module, self._server.publish)
+        self._table = ProcessTable(
+            self._loop, site, directory, module, self._server.publish, share_helpers=not accounts
+        )
 
     def run(self, hello: Hello) -> None:
         """Runs until it is asked to end, or nobody needs it."""
@@ -93,7 +104,7 @@ class Zygote:
         match request:
             case Hello():
                 self._table.configure(request.standby, request.nice)
-                welcome = Welcome(protocol.VERSION, os.getpid(), self._table.reports, self._table.warm)
+                welcome = Welcome(protocol.VERSION, os.getpid(), self._table.reports, self._table.warm, self._accounts)
                 connection.send(welcome)
             case Start():
                 self._table.start(request.specs, files)
@@ -149,8 +160,8 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
     """Does nothing: Python has written to the socket that the loop watches."""
 
 
-def _private_directory(directory: Path) -> Path:
-    paths.make(directory)
+def _private_directory(directory: Path, *, reachable: bool) -> Path:
+    paths.make(directory, reachable=reachable)
     private = paths.zygote(directory)
     seen = private.stat()
     if seen.st_uid != os.getuid() or seen.st_mode & 0o077:

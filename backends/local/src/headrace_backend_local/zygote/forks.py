@@ -18,10 +18,12 @@ from setproctitle import setproctitle
 from headrace_backend_local import protocol
 from headrace_backend_local.process_tags import mark_this_process, tag_this_process
 from headrace_backend_local.protocol import LaunchSpec
+from headrace_backend_local.zygote.account import assume
 from headrace_backend_local.zygote.agent import Agent
 from headrace_backend_local.zygote.child import Child
 from headrace_backend_local.zygote.launch_files import LaunchFiles
 from headrace_backend_local.zygote.loop import Loop
+from headrace_controller.backends.process import Role
 
 _PIECE = 1 << 16
 
@@ -29,7 +31,7 @@ log = logging.getLogger("headrace.zygote")
 
 
 def fork(loop: Loop, body: Callable[[], int], nice: int, files: LaunchFiles | None = None) -> Child:
-    """Forks a process that runs `body`. It leads a process group; of the zygote's files it has `files` open only."""
+    """Forks a process that runs `body`. It leads a session; of the zygote's files it has `files` open only."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     # A signal that reaches the child before it has handlers of its own would be taken for one to the zygote.
@@ -40,8 +42,6 @@ def fork(loop: Loop, body: Callable[[], int], nice: int, files: LaunchFiles | No
                 _run_forked(body, nice, mask)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    with contextlib.suppress(OSError):  # the child does so too, whichever is first
-        os.setpgid(pid, pid)
     return Child(pid)
 
 
@@ -50,8 +50,19 @@ def become(agent: Agent, spec: LaunchSpec, files: LaunchFiles) -> int:
     tag_this_process(spec.tag)
     mark_this_process(spec.tag)
     setproctitle(spec.title)
-    os.environ.update(files.enter().environment)
+    enter(spec, files)
+    if spec.account and spec.role is Role.WORKER:
+        agent.start_helpers([files.secrets])
+    os.environ.update(files.read_secrets().environment)
     return agent.run()
+
+
+def enter(spec: LaunchSpec, files: LaunchFiles) -> None:
+    """Makes this process one of its account, with its log and in its directory, before it reads its secrets."""
+    files.redirect_output()
+    if spec.account:
+        assume(spec.account)
+    files.enter_directory()
 
 
 class Standby:
@@ -115,7 +126,7 @@ def _run_forked(body: Callable[[], int], nice: int, mask: Iterable[int]) -> NoRe
     code = 1
     try:
         os.nice(nice)
-        os.setpgid(0, 0)
+        os.setsid()
         signal.set_wakeup_fd(-1)
         log.handlers.clear()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

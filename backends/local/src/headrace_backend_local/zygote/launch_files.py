@@ -21,12 +21,20 @@ class LaunchFiles:
     def all(self) -> list[int]:
         return [self.secrets, self.log, self.directory]
 
-    def enter(self) -> LaunchSecrets:
-        """Directs the output of this process to the log, goes to the directory and returns the secrets."""
+    def redirect_output(self) -> None:
+        """Directs the output of this process to the log."""
         for number in (1, 2):
             os.dup2(self.log, number)
+        os.close(self.log)
+
+    def enter_directory(self) -> None:
+        """Makes the directory the one of this process."""
         os.fchdir(self.directory)
-        secrets = protocol.decode_secrets(os.pread(self.secrets, os.fstat(self.secrets).st_size, 0))
-        for descriptor in self.all:
-            os.close(descriptor)
-        return secrets
+        os.close(self.directory)
+
+    def read_secrets(self) -> LaunchSecrets:
+        """Returns the secrets, once."""
+        try:
+            return protocol.decode_secrets(os.pread(self.secrets, os.fstat(self.secrets).st_size, 0))
+        finally:
+            os.close(self.secrets)

@@ -34,7 +34,9 @@ Then = Callable[[str], None]  # called with the error, "" if there is none
 class ProcessTable:
     """All processes of one deployment in one local directory."""
 
-    def __init__(self, loop: Loop, site: str, directory: Path, agent: Agent, publish: Publish) -> None:
+    def __init__(
+        self, loop: Loop, site: str, directory: Path, agent: Agent, publish: Publish, *, share_helpers: bool
+    ) -> None:
         self._loop = loop
         self._publish = publish
         self._nice = 0
@@ -48,6 +50,7 @@ class ProcessTable:
             f"dask standby headrace={site}",
             is_quiet=lambda: self._starts.quiet and self._terminations.quiet,
             on_warm=lambda: publish(Warm()),
+            share_helpers=share_helpers,
         )
         for record in adoption.adopt(site, directory):
             self._of_cluster(record.key.cluster)[record.key.process] = record
@@ -135,6 +138,7 @@ class ProcessTable:
             return None
         finally:
             self._discard_secrets(record)
+        child.user = spec.account.uid if spec.account else os.getuid()
         record.set_running(child)
         self._watch(record)
         self._report(record)
@@ -149,6 +153,7 @@ class ProcessTable:
             record.log = self._kept(tenant_files.open_file(Path(spec.log), os.O_WRONLY | os.O_APPEND | os.O_CREAT))
             directory = self._kept(tenant_files.make_directory(Path(spec.directory)))
             try:
+                _give(spec, directory, record.log)
                 files = LaunchFiles(record.secrets, record.log, directory)
                 if spec.warm:
                     return self._warm_pool.fork(spec, files, standby=spec.role is Role.SCHEDULER)
@@ -217,6 +222,23 @@ class ProcessTable:
 
     def _report(self, record: ProcessRecord) -> None:
         self._publish(Changed(record.report))
+
+
+def _give(spec: LaunchSpec, directory: int, log: int) -> None:
+    """Gives the working directory and the log to the account of the process; raises `CannotStart`."""
+    own = os.getuid()
+    uid, gid = (spec.account.uid, spec.account.gid) if spec.account else (own, os.getgid())
+    owner = os.fstat(directory).st_uid
+    if owner == own != uid and not os.listdir(directory):
+        os.fchown(directory, uid, gid)
+    elif owner != uid:
+        raise CannotStart(
+            f"{spec.process} cannot start: the working directory of its cluster belongs to user id {owner}, not {uid}, "
+            "because the setting accounts was changed since: stop the cluster and create another",
+            1,
+        )
+    if uid != own:
+        os.fchown(log, uid, gid)
 
 
 class _Gone:

@@ -16,7 +16,7 @@ from headrace.agent.identity import move_token_to_file
 from headrace_backend_local.process_tags import mark_this_process, tag_this_process
 from headrace_backend_local.protocol import LaunchSpec
 from headrace_backend_local.zygote.child import Child
-from headrace_backend_local.zygote.forks import fork
+from headrace_backend_local.zygote.forks import enter, fork
 from headrace_backend_local.zygote.launch_files import LaunchFiles
 from headrace_backend_local.zygote.loop import Loop
 
@@ -45,7 +45,8 @@ def spawn(loop: Loop, spec: LaunchSpec, files: LaunchFiles, nice: int) -> Child:
 def _execute(spec: LaunchSpec, files: LaunchFiles, failure: int) -> int:
     tag_this_process(spec.tag)
     mark_this_process(spec.tag)
-    secrets = files.enter()
+    enter(spec, files)
+    secrets = files.read_secrets()
     os.closerange(3, failure)
     os.closerange(failure + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python

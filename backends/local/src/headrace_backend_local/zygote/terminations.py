@@ -113,8 +113,10 @@ class _Scan:
         if not child.group_is_empty and (members := child.members(self.processes)):
             return members
         # A process that has left the group still carries the tag that it was started with, or at least the mark.
+        # Another account's process may carry them too, so that this one seems to live on.
         mark = process_tags.mark(self._site, termination.key)
-        return sorted({*self.tagged.get(termination.key, ()), *self.marked.get(mark, ())})
+        found = {*self.tagged.get(termination.key, ()), *self.marked.get(mark, ())}
+        return sorted(pid for pid in found if procfs.user(pid) == child.user)
 
     @property
     def processes(self) -> list[procfs.Process]:

@@ -39,16 +39,26 @@ class WarmPool:
         Whether nothing is being started or terminated.
     on_warm
         Called once, when `warm` becomes true.
+    share_helpers
+        Whether all processes share the helpers of the agent. Otherwise each starts its own.
     """
 
     def __init__(
-        self, loop: Loop, agent: Agent, title: str, *, is_quiet: Callable[[], bool], on_warm: Callable[[], None]
+        self,
+        loop: Loop,
+        agent: Agent,
+        title: str,
+        *,
+        is_quiet: Callable[[], bool],
+        on_warm: Callable[[], None],
+        share_helpers: bool,
     ) -> None:
         self._loop = loop
         self._agent = agent
         self._title = title
         self._is_quiet = is_quiet
         self._on_warm = on_warm
+        self._share_helpers = share_helpers
         self._loading: Iterator[bool] | None = None
         self._started = 0.0
         self._forkable = False  # enough is imported for schedulers
@@ -132,6 +142,8 @@ class WarmPool:
         self._refill_later(0.0)
 
     def _on_loaded(self) -> None:
+        if self._share_helpers:
+            self._agent.start_helpers(())
         self._loaded = self._forkable = True
         self._early = set(self._standbys)
         log.info("everything is imported, after %.2f s", time.monotonic() - self._started)

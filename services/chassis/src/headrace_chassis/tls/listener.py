@@ -44,7 +44,7 @@ def bind(server: grpc.aio.Server, address: str, settings: ServiceSettings, *, in
     if (path := unix_path(address)) is not None:
         _clear(path)
         _add(server, address, None)
-        path.chmod(0o600)
+        path.chmod(0o666 if settings.listen_to_all_accounts and not internal else 0o600)
         return address
     credentials = _credentials(settings, internal=internal) if settings.has_tls else None
     if credentials is None and not is_loopback(address):
