@@ -8,6 +8,7 @@ from typing import Any
 
 import dask.config
 from distributed import Nanny
+from distributed.core import Status
 from distributed.proctitle import enable_proctitle_on_children, enable_proctitle_on_current
 
 from headrace.agent import forkserver, worker_deaths
@@ -49,7 +50,8 @@ class AgentNanny(Nanny):
     async def _tell_death(self, exit_code: int) -> None:
         memory_limit = self.memory_manager.memory_limit or 0 if self._over_memory else 0
         self._over_memory = False
-        if self.worker_address is None or not (exit_code or memory_limit):
+        will_restart = self.status is Status.running
+        if not will_restart or self.worker_address is None or not (exit_code or memory_limit):
             return
         death = worker_deaths.to_event(self.worker_address, exit_code, memory_limit)
         try:
