@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := $(shell cd protos && find headrace -name '*.proto' | sort)
 COVERAGE_TESTS := tests/controller/test_model.py tests/controller/plan tests/controller/store/test_keys.py tests/controller/api/test_convert.py tests/client/test_access.py
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-compat coverage check protos reference bench wheels clean
+.PHONY: help setup demo test test-browser test-jupyterhub test-compat coverage check protos reference bench wheels clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,11 +22,15 @@ demo: setup ## Starts everything, answers real questions on real data, shows it,
 	$(BIN)/python demo/flights.py
 
 test: setup ## All tests that need nothing but wheels
-	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub
 
 test-browser: setup ## Dashboards in a headless Chromium, installed from Debian where it is missing
 	scripts/install_chromium.sh
 	$(BIN)/pytest tests/browser
+
+test-jupyterhub: setup ## Calls through a real JupyterHub and its proxy, installed in .venv-jupyterhub
+	PYTHON=$(PYTHON) scripts/install_jupyterhub.sh
+	$(BIN)/pytest tests/jupyterhub
 
 test-compat: setup ## Client and agent beside older and newer Dask, grpcio, protobuf and Python
 	$(BIN)/python scripts/compat_environments.py
