@@ -1,0 +1,81 @@
+"""From outside of a JupyterHub to headrace: every call through the hub's proxy, Dask through the proxy address."""
+
+from __future__ import annotations
+
+import ssl
+import urllib.request
+
+import dask.config
+import pytest
+from tests.jupyterhub.hub import Hub
+
+from headrace import BasicAuth, Gateway, JupyterHubAuth, errors
+
+
+def test_a_users_day(gateway: Gateway, hub: Hub) -> None:
+    with gateway.new_cluster() as cluster, cluster.get_client() as client:
+        cluster.scale(1)
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+        cluster.adapt(minimum=0, maximum=2)
+        assert [report.name for report in gateway.list_clusters()] == [cluster.name]
+        assert cluster.events()
+        assert "distributed.scheduler" in str(cluster.get_logs())
+        assert client.submit(max, [1, 2]).result(timeout=60) == 2
+        name = cluster.name
+    assert name not in [report.name for report in gateway.list_clusters()]
+
+
+def test_a_dashboard_opens_through_the_hub(gateway: Gateway, hub: Hub) -> None:
+    with gateway.new_cluster() as cluster:
+        link = cluster.dashboard_link
+        assert link is not None
+        assert link.startswith(f"{hub.address}/services/headrace/clusters/{cluster.name}/")
+        assert b"Bokeh" in _open(hub, link)
+
+
+def test_the_hubs_token_is_valid_there_and_goes_along(hub: Hub, outside: None) -> None:
+    token = hub.token_of("ann")
+    assert hub.call("GET", "/user", token)["name"] == "ann"
+    # Until there is an authenticator for it, headrace answers that it does not know this way to log in.
+    with (
+        Gateway(auth=JupyterHubAuth(token)) as gateway,
+        pytest.raises(errors.InvalidRequest, match=r"method.*jupyterhub"),
+    ):
+        gateway.list_clusters()
+
+
+def test_a_wrong_password_is_told_as_without_a_hub(outside: None) -> None:
+    with Gateway(auth=BasicAuth("ann", "guessed")) as gateway, pytest.raises(errors.BadCredentials):
+        gateway.list_clusters()
+
+
+def test_a_path_that_is_the_hubs_own(hub: Hub, outside: None) -> None:
+    for path in ("", "/services/nowhere", "/user/ann"):
+        with Gateway(f"{hub.address}{path or '/hub'}") as gateway, pytest.raises(errors.NotHeadrace) as raised:
+            gateway.list_clusters()
+        assert "see headrace.address, or ask who runs the hub" in raised.value.message
+
+
+def test_a_service_that_is_away(hub: Hub, outside: None) -> None:
+    with (
+        dask.config.set({"headrace.timeouts.call": "500ms"}),
+        Gateway(f"{hub.address}/services/nothing") as gateway,
+        pytest.raises(errors.Unreachable, match=r"HTTP 503.*does not reach headrace"),
+    ):
+        gateway.list_clusters()
+
+
+def test_a_proxy_that_is_started_again_is_waited_for(gateway: Gateway, hub: Hub) -> None:
+    with gateway.new_cluster() as cluster, cluster.get_client() as client:
+        hub.kill_proxy()
+        cluster.scale(1)
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+
+
+def _open(hub: Hub, link: str) -> bytes:
+    context = ssl.create_default_context(cafile=str(hub.ca_file))
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=context), urllib.request.HTTPCookieProcessor()
+    )
+    with opener.open(link, timeout=30) as answer:
+        return answer.read()
