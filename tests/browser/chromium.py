@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncGenerator, Iterator
@@ -40,6 +41,16 @@ class Page:
             while not (value := await self.evaluate(script)):  # noqa: ASYNC110 another process's state
                 await asyncio.sleep(0.05)
         return value
+
+    async def resize(self, width: int, height: int) -> None:
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
+
+    async def picture(self, file: Path) -> None:
+        """A picture of what the window shows, for people who look at a test that failed."""
+        shot = await self.call("Page.captureScreenshot", format="png")
+        await asyncio.to_thread(file.write_bytes, base64.b64decode(shot["data"]))
 
     async def call(self, method: str, **params: object) -> dict[str, Any]:
         number = next(self._numbers)

@@ -471,8 +471,9 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
             text: str = super()._repr_html_(cluster_status)
         finally:
             self._is_drawn = False
-        # The code in the link is of no use to a reader: show the link without it.
-        return text.replace(f">{link}<", f">{link.partition('?')[0]}<")
+        # The code in the link is of no use to a reader: show the link without it, and broken where there is no room.
+        shown = f"<span style='overflow-wrap: anywhere'>{link.partition('?')[0]}</span>"
+        return text.replace(f">{link}<", f">{shown}<")
 
     def _scaling_status(self) -> str:
         workers = len(self.scheduler_info["workers"])

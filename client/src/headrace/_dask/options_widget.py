@@ -12,6 +12,10 @@ from headrace.errors import InvalidRequest
 from headrace.option_types import BadValue, Bool, Bytes, Float, Int, Select, Text, TextList
 from headrace.sizes import format_bytes
 
+# JupyterLab's colours, which follow its theme.
+_QUIET = "var(--jp-content-font-color2, #757575)"
+_WRONG = "var(--jp-error-color1, #d32f2f)"
+
 
 def form(options: Iterable[Option]) -> Any:
     """Return the widget, or None if ipywidgets is not installed."""
@@ -19,15 +23,14 @@ def form(options: Iterable[Option]) -> Any:
         import ipywidgets
     except ImportError:
         return None
-    cells = [cell for option in options for cell in _row(ipywidgets, option)]
-    layout = ipywidgets.Layout(grid_template_columns="max-content 20em auto", grid_gap="4px 12px", align_items="center")
     title = ipywidgets.HTML("<h3>Cluster options</h3>")
-    return ipywidgets.VBox([title, ipywidgets.GridBox(cells, layout=layout)])
+    return ipywidgets.VBox([title, *(_row(ipywidgets, option) for option in options)])
 
 
-def _row(ipywidgets: Any, option: Option) -> tuple[Any, Any, Any]:
-    """Return label, input and help of an option. Input and option are kept equal."""
-    remark = ipywidgets.HTML(_help(option))
+def _row(ipywidgets: Any, option: Option) -> Any:
+    """Return label, input and help of an option, in one line where there is room. Input and option are kept equal."""
+    label = ipywidgets.HTML(f"<b>{html.escape(option.label)}</b>", layout=ipywidgets.Layout(width="13em"))
+    remark = ipywidgets.HTML(_help(option), layout=ipywidgets.Layout(flex="1 1 16em", width="auto"))
     field = _field(ipywidgets, option)
 
     def user_changed(change: Any) -> None:
@@ -35,16 +38,19 @@ def _row(ipywidgets: Any, option: Option) -> tuple[Any, Any, Any]:
             option.set(_from_field(option, change.new))
             remark.value = _help(option)
         except InvalidRequest as error:
-            remark.value = f"<span style='color:#b00020'>&#9888; {html.escape(error.message)}</span>"
+            remark.value = f"<span style='color:{_WRONG}'>&#9888; {html.escape(error.message)}</span>"
 
     def program_changed(value: object) -> None:
         if _parsed(option, field.value) != value:
             field.value = _to_field(option, value)
 
-    field.layout.width = "auto"  # as wide as its column: ipywidgets' own width reaches over the help
+    # ipywidgets' own width reaches over the help.
+    field.layout = ipywidgets.Layout(width="20em", max_width="100%", margin="2px 12px 2px 0")
     field.observe(user_changed, "value")
     option.listeners.append(program_changed)
-    return ipywidgets.HTML(f"<b>{html.escape(option.label)}</b>"), field, remark
+    # A grid would count the icon that JupyterLab adds where the kernel is gone.
+    layout = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+    return ipywidgets.HBox([label, field, remark], layout=layout)
 
 
 def _field(ipywidgets: Any, option: Option) -> Any:
@@ -104,4 +110,4 @@ def _parsed(option: Option, value: object) -> object:
 
 
 def _help(option: Option) -> str:
-    return f"<span style='color:gray'>{html.escape(option.description)}</span>"
+    return f"<span style='color:{_QUIET}'>{html.escape(option.description)}</span>"
