@@ -24,8 +24,9 @@ demo: setup ## Starts everything, answers real questions on real data, shows it,
 test: setup ## All tests that need nothing but wheels
 	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub
 
-test-browser: setup ## Dashboards in a headless Chromium, installed from Debian where it is missing
+test-browser: setup ## Dashboards and notebooks in a headless Chromium, installed from Debian where it is missing
 	scripts/install_chromium.sh
+	PYTHON=$(PYTHON) scripts/install_jupyterlab.sh
 	$(BIN)/pytest tests/browser
 
 test-jupyterhub: setup ## Calls through a real JupyterHub and its proxy, installed in .venv-jupyterhub
