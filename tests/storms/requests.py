@@ -159,6 +159,4 @@ class Requests:
                     return line.split(b" ")[1].decode() if line.startswith(b"HTTP/") else "none"
             return "none"
         finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
-                await writer.wait_closed()
+            writer.transport.abort()  # Envoy takes a second to close after a refusal

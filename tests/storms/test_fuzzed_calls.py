@@ -44,6 +44,7 @@ ENVIRONMENT = {
         for service in ("AUTH", "CONTROLLER")
         for rate in ("CHANGES_PER_SECOND", "AGENTS_PER_SECOND", "LOGINS_PER_SECOND", "STREAMS_PER_CLUSTER")
     },
+    "HEADRACE_AUTH_TOKEN_SECONDS": "7200",  # as long as all of the calls may take
     # Each cluster that is created by chance is a real one.
     "HEADRACE_CONTROLLER_LIMITS__USER__CLUSTERS": "3",
     "HEADRACE_CONTROLLER_LIMITS__USER__WORKERS": "4",

@@ -15,6 +15,11 @@ from tests.e2e.running import Running, running, wait_until
 from headrace import ClusterStatus, Gateway
 
 CREATES = int(os.environ.get("HEADRACE_TEST_CREATES", "20"))
+ENVIRONMENT = {
+    "HEADRACE_CONTROLLER_LIMITS__USER__CLUSTERS": str(CREATES),
+    # How long all take is for this test to judge.
+    "HEADRACE_CONTROLLER_START_TIMEOUT_SECONDS": "900",
+}
 SECONDS = 60 + 2 * CREATES
 """Time within which all run, on two cores that have other work as well."""
 MEMORY = (1 << 30) + CREATES * (48 << 20)
@@ -25,7 +30,7 @@ MEMORY = (1 << 30) + CREATES * (48 << 20)
 def test_many_creates_at_once_all_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="hr-storm-") as name,
-        running(Path(name), environment={"HEADRACE_CONTROLLER_LIMITS__USER__CLUSTERS": str(CREATES)}) as headrace,
+        running(Path(name), environment=ENVIRONMENT) as headrace,
     ):
         monkeypatch.setenv("HEADRACE_DATA_DIR", str(headrace.data))
         with Gateway() as gateway:
