@@ -64,10 +64,10 @@ class Page:
 
 
 @asynccontextmanager
-async def chromium(profile: Path) -> AsyncGenerator[Page]:
+async def chromium(profile: Path, *flags: str) -> AsyncGenerator[Page]:
     """Starts Chromium with a new profile; ends it."""
     process = await asyncio.create_subprocess_exec(
-        "chromium", *_FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank",
+        "chromium", *_FLAGS, *flags, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank",
         stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL,
     )  # fmt: skip
     try:

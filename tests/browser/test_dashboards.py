@@ -40,6 +40,8 @@ for (const [name, attempt] of Object.entries(attempts))
   Promise.resolve().then(attempt).catch(() => "failed").then(result => results[name] = result);
 window.finished = () => Object.keys(results).length === {count} && JSON.stringify(results);
 </script></body></html>"""
+# Bokeh has its documents once its websocket has brought them.
+BOKEH_WORKS = "typeof Bokeh !== 'undefined' && Bokeh.documents.length && Bokeh.documents[0].roots().length"
 ATTEMPTS = ("cookies", "storage", "fetch", "worker", "above", "socket", "frame", "popup")
 
 
@@ -61,10 +63,7 @@ def _serve_hostile_page(html: str, dask_scheduler: object = None) -> None:
 async def _own_pages_work(page: Page, link: str) -> None:
     for name in ("status", "individual-task-stream"):
         await page.open(link.replace("/status?", f"/{name}?"))
-        # Bokeh has its documents once its websocket has brought them.
-        assert await page.until(
-            "typeof Bokeh !== 'undefined' && Bokeh.documents.length && Bokeh.documents[0].roots().length"
-        )
+        assert await page.until(BOKEH_WORKS)
         assert await page.evaluate("self.origin") == "null"
     await page.open(link.replace("/status?", "/info/main/workers.html?"))
     assert "Workers" in await page.until("document.body.innerText.includes('Workers') && document.body.innerText")
