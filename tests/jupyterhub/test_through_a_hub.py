@@ -5,11 +5,13 @@ from __future__ import annotations
 import ssl
 import urllib.request
 
-import dask.config
 import pytest
 from tests.jupyterhub.hub import Hub
 
 from headrace import BasicAuth, Gateway, JupyterHubAuth, errors
+from headrace._target.target import Target
+from headrace._wire.connection import Connection
+from headrace.v1.auth_service_pb2 import GetServerInfoRequest
 
 
 def test_a_users_day(gateway: Gateway, hub: Hub) -> None:
@@ -56,13 +58,13 @@ def test_a_path_that_is_the_hubs_own(hub: Hub, outside: None) -> None:
         assert "see headrace.address, or ask who runs the hub" in raised.value.message
 
 
-def test_a_service_that_is_away(hub: Hub, outside: None) -> None:
-    with (
-        dask.config.set({"headrace.timeouts.call": "500ms"}),
-        Gateway(f"{hub.address}/services/nothing") as gateway,
-        pytest.raises(errors.Unreachable, match=r"HTTP 503.*does not reach headrace"),
-    ):
-        gateway.list_clusters()
+async def test_a_service_that_is_away(hub: Hub, outside: None) -> None:
+    connection = Connection(Target.resolve(f"{hub.address}/services/nothing"))
+    with pytest.raises(errors.Unreachable, match=r"HTTP 503.*does not reach headrace"):
+        await connection.call(
+            connection.auth.GetServerInfo, GetServerInfoRequest(), doing="asking", anonymous=True, retry=False
+        )
+    await connection.close()
 
 
 def test_a_proxy_that_is_started_again_is_waited_for(gateway: Gateway, hub: Hub) -> None:

@@ -275,19 +275,26 @@ class _Deadline:
         seconds = config.get_seconds("timeouts.call") if timeout is None else timeout
         self._end = asyncio.get_running_loop().time() + seconds
 
+    def is_over(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._end
+
     def left(self) -> float:
         return max(0.001, self._end - asyncio.get_running_loop().time())
 
 
 async def _retry(attempt: Callable[[], Awaitable[Response]], deadline: _Deadline) -> Response:
     """Attempt it until it succeeds, fails for good, or the deadline is near."""
+    last: errors.HeadraceError | None = None
     for delay in delays():
         try:
             return await attempt()
         except TRANSIENT as error:
             pause = pause_after(error, delay)
+            if last is not None and deadline.is_over():
+                raise last from None  # the attempt that the deadline cut short knows less
             if isinstance(error, errors.NotHeadrace) or deadline.left() <= pause:
                 raise
+            last = error
         await asyncio.sleep(pause)
     raise AssertionError("delays never end")
 
