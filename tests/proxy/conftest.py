@@ -18,6 +18,7 @@ from tests.proxy.fake_dashboard import FakeDashboard
 from tests.proxy.fake_scheduler import FakeScheduler
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy, write_settings
+from tests.proxy.warm_proxy import WarmProxy
 
 from headrace_chassis.destinations import Destination, Destinations
 from headrace_chassis.tls.certificates import Authority
@@ -63,10 +64,18 @@ async def controller(settings: dict[str, str]) -> AsyncIterator[FakeRoutes]:
     await controller.stop()
 
 
+@pytest.fixture(scope="session")
+def warm_proxy() -> Iterator[WarmProxy]:
+    """What proxies are forked from."""
+    warm = WarmProxy()
+    yield warm
+    warm.close()
+
+
 @pytest.fixture
-async def idle_proxy(settings: dict[str, str]) -> AsyncIterator[RunningProxy]:
+async def idle_proxy(settings: dict[str, str], warm_proxy: WarmProxy) -> AsyncIterator[RunningProxy]:
     """A proxy that has not been started."""
-    proxy = RunningProxy(settings)
+    proxy = RunningProxy(settings, warm_proxy)
     yield proxy
     await proxy.end()
 

