@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 
 from distributed.comm.core import Comm, CommClosedError, Connector, FatalCommClosedError
 from distributed.comm.registry import Backend, backends
-from distributed.comm.tcp import TLSConnector
+from distributed.comm.tcp import TLS, TLSConnector
 from distributed.utils import get_ip
 from tornado.iostream import IOStream
 from tornado.tcpclient import TCPClient
 
 from headrace import errors
 from headrace._dask.scheduler_access import ClusterContext, SchedulerAccess
+from headrace._resumable.dialing import Dialer
 from headrace._target import config
 from headrace._target.target import join_host_port
 from headrace._wire.connection import TRANSIENT
@@ -63,44 +64,74 @@ class GatewayConnector(Connector):
             connector: Any = self._other.get_connector()
             return await connector.connect(address, deserialize, **connection_args)
         host, port, cluster = parse_address(address)
-        server_name = connection_args.get("server_hostname") or f"{cluster}.{DEFAULT_SNI_SUFFIX}"
         if isinstance(context, ClusterContext):
-            access = context.access
-            await _get_ready(access)
-            if access.mode == "direct" and not access.direct_address:
-                raise FatalCommClosedError(_NO_DIRECT_ADDRESS.format(cluster))
-            if access.direct() and (comm := await _try_direct(access, deserialize)) is not None:
-                return comm
-            if not access.has_proxy:
-                raise FatalCommClosedError(_NO_PROXY.format(cluster))
-            server_name = access.server_name
-        elif not isinstance(context, ssl.SSLContext):
+            return await _connect_to_cluster(context.access, join_host_port(host, port), deserialize)
+        if not isinstance(context, ssl.SSLContext):
             raise TypeError(_NO_SECURITY)
+        server_name = connection_args.get("server_hostname") or f"{cluster}.{DEFAULT_SNI_SUFFIX}"
         return await _TLSConnector().connect(
             join_host_port(host, port), deserialize, ssl_context=context, server_hostname=server_name
         )
 
 
-async def _get_ready(access: SchedulerAccess) -> None:
+async def _connect_to_cluster(access: SchedulerAccess, proxy: str, deserialize: bool) -> Comm:
+    """Return a comm that outlives its connections, if the scheduler can do that and a grace is wanted."""
+    if not access.absences.grace:
+        await _get_ready(access)
+        comm = await _dial(access, proxy, access.context)
+        comm.deserialize = deserialize
+        return comm
+    attempts = 0
+
+    async def dial() -> TLS:
+        nonlocal attempts
+        await _get_ready(access, doubtful=attempts > 1)
+        attempts += 1
+        comm = await _dial(access, proxy, access.resumable_context)
+        attempts = 1
+        return comm
+
+    dialer = Dialer(dial, access.absences)
+    if access.absences.seconds is not None:
+        return dialer.open_later(f"tls://{proxy}", deserialize)
+    return await dialer.open(deserialize)
+
+
+async def _get_ready(access: SchedulerAccess, *, doubtful: bool = False) -> None:
     try:
-        await access.ready()
+        await (access.check() if doubtful else access.ready())
     except _TRANSIENT as error:
         raise CommClosedError(str(error)) from error
     except errors.HeadraceError as error:
         raise FatalCommClosedError(str(error)) from error
 
 
-async def _try_direct(access: SchedulerAccess, deserialize: bool) -> Comm | None:
+async def _dial(access: SchedulerAccess, proxy: str, context: ssl.SSLContext) -> TLS:
+    if access.mode == "direct" and not access.direct_address:
+        raise FatalCommClosedError(_NO_DIRECT_ADDRESS.format(access.cluster))
+    if access.direct() and (comm := await _try_direct(access, context)) is not None:
+        return comm
+    if not access.has_proxy:
+        raise FatalCommClosedError(_NO_PROXY.format(access.cluster))
+    return await _connect(proxy, context, access)
+
+
+async def _try_direct(access: SchedulerAccess, context: ssl.SSLContext) -> TLS | None:
     location = access.direct().partition("://")[2]
-    kwargs = {"ssl_context": access.context, "server_hostname": access.server_name}
     if access.mode == "direct":
-        return await _TLSConnector().connect(location, deserialize, **kwargs)
+        return await _connect(location, context, access)
     try:
         async with asyncio.timeout(config.get_seconds("timeouts.direct")):
-            return await _TLSConnector().connect(location, deserialize, **kwargs)
+            return await _connect(location, context, access)
     except (OSError, TimeoutError):
         access.direct_failed()
         return None
+
+
+async def _connect(location: str, context: ssl.SSLContext, access: SchedulerAccess) -> TLS:
+    comm = await _TLSConnector().connect(location, ssl_context=context, server_hostname=access.server_name)
+    assert isinstance(comm, TLS)
+    return comm
 
 
 class _Attempt(TCPClient):

@@ -12,13 +12,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from headrace._resumable.absences import Absences
+from headrace._resumable.records import ALPN
 from headrace._target import config
 from headrace._wire import calls
 from headrace._wire.connection import Connection
-from headrace.errors import GatewayServerError, HeadraceError, InvalidRequest, Unauthenticated, Violation
+from headrace.errors import (
+    ClusterEnded,
+    GatewayServerError,
+    HeadraceError,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    Violation,
+)
 from headrace.v1 import cluster_service_pb2
 
 _RETRY_DIRECT_SECONDS = 60.0
+_CHECK_SECONDS = 1.0
 
 
 class ClusterContext(ssl.SSLContext):
@@ -52,15 +64,15 @@ class SchedulerAccess:
         self.direct_address = ""
         self.has_proxy = True
         self.facts: cluster_service_pb2.ConnectClusterResponse | None = None
-        self.context = ClusterContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.context.access = self
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # The cluster has an authority of its own: a certificate that it signed is of this cluster, at any address.
-        self.context.check_hostname = False
+        self.absences = Absences(lambda: self.cluster, _session_grace())
+        self.context = self._make_context()
+        self.resumable_context = self._make_context()
+        self.resumable_context.set_alpn_protocols([ALPN])
         self._connect = connect
         self._loop = loop
         self._lock = asyncio.Lock()
         self._renew_at = 0.0
+        self._fetched_at = 0.0
         self._valid_until = 0.0
         self._no_direct_until = 0.0
 
@@ -82,6 +94,17 @@ class SchedulerAccess:
             await self._renew()
         elif self._loop.is_running():
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._renew(), self._loop))
+
+    async def check(self) -> None:
+        """Make `ready`, and ask headrace, at most once a second, whether the cluster still exists.
+
+        Raises
+        ------
+        ClusterEnded, NotFound, PermissionDenied
+            There is nothing to connect to any more.
+        """
+        self._renew_at = min(self._renew_at, self._fetched_at + _CHECK_SECONDS)
+        await self.ready()
 
     def ready_facts(self) -> cluster_service_pb2.ConnectClusterResponse:
         """Return certificate and addresses, made `ready` in a thread that waits."""
@@ -105,12 +128,14 @@ class SchedulerAccess:
 
     def use(self, facts: cluster_service_pb2.ConnectClusterResponse) -> None:
         """Use this certificate and these addresses."""
-        if self.facts is None or self.facts.ca_pem != facts.ca_pem:
-            self.context.load_verify_locations(cadata=facts.ca_pem)
-        with as_file(facts.certificate_pem + facts.private_key_pem) as path:
-            self.context.load_cert_chain(path)
+        for context in (self.context, self.resumable_context):
+            if self.facts is None or self.facts.ca_pem != facts.ca_pem:
+                context.load_verify_locations(cadata=facts.ca_pem)
+            with as_file(facts.certificate_pem + facts.private_key_pem) as path:
+                context.load_cert_chain(path)
         self.facts, self.server_name, self.direct_address = facts, facts.server_name, facts.direct_address
         now, left = time.monotonic(), facts.expire_time.seconds - time.time()
+        self._fetched_at = now
         self._valid_until = now + left
         self._renew_at = now + max(left * 0.75, 10.0)
 
@@ -145,10 +170,20 @@ class SchedulerAccess:
                 return
             try:
                 await self.fetch()
+            except (ClusterEnded, NotFound, PermissionDenied):
+                raise
             except HeadraceError:
                 # While headrace is away, the old certificate serves until it expires.
                 if time.monotonic() >= self._valid_until:
                     raise
+
+    def _make_context(self) -> ClusterContext:
+        context = ClusterContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.access = self
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # The cluster has an authority of its own: a certificate that it signed is of this cluster, at any address.
+        context.check_hostname = False
+        return context
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -156,6 +191,10 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _session_grace() -> int:
+    return int(config.get_seconds("session-grace"))
 
 
 def _connect_mode() -> str:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from distributed import Scheduler
 
+from headrace._resumable import listening
+from headrace._resumable.listening import SessionTable
 from headrace.agent.channel import ControllerChannel
+from headrace.agent.client_absences import session_grace
 from headrace.agent.enrollment import enroll
 from headrace.agent.identity import Identity, remove_token
 from headrace.agent.process import log_like_dask
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from distributed import Worker
 
 _running = contextlib.AsyncExitStack()
+# Dask imports its preloads before it listens.
+_sessions = SessionTable(session_grace())
+listening.install(_sessions)
 
 
 async def dask_setup(server: Scheduler | Worker) -> None:
@@ -40,5 +46,5 @@ async def _start_agent(scheduler: Scheduler) -> None:
     remove_token(os.environ)
     channel = ControllerChannel(identity)
     _running.push_async_callback(channel.close)
-    agent = SchedulerAgent(scheduler, channel, await enroll(channel, identity))
+    agent = SchedulerAgent(scheduler, channel, await enroll(channel, identity), _sessions)
     await _running.enter_async_context(agent.running())

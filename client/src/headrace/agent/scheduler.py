@@ -10,8 +10,11 @@ import dask.config
 from distributed import Scheduler
 from distributed.proctitle import enable_proctitle_on_children, enable_proctitle_on_current
 
+from headrace._resumable import listening
+from headrace._resumable.listening import SessionTable
 from headrace.agent import dashboard, signals, worker_status
 from headrace.agent.channel import ControllerChannel
+from headrace.agent.client_absences import session_grace
 from headrace.agent.enrollment import enroll, keep_renewed
 from headrace.agent.identity import Identity
 from headrace.agent.scheduler_agent import SchedulerAgent
@@ -29,8 +32,10 @@ async def run_scheduler(identity: Identity) -> int:
         enrollment = await enroll(channel, identity)
         apply(enrollment)
         security = RenewableSecurity(certificates_of(enrollment))
+        sessions = SessionTable(session_grace())
+        listening.install(sessions)
         scheduler = make_scheduler(enrollment, security)
-        agent = SchedulerAgent(scheduler, channel, enrollment)
+        agent = SchedulerAgent(scheduler, channel, enrollment, sessions)
         await scheduler
 
         async def install(certificates: Certificates) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import dask.config
 from distributed.core import Status
 
+from headrace._resumable.listening import SessionTable
 from headrace.agent.adaptive import SAMPLES, GroupRange
 from headrace.agent.channel import ControllerChannel
+from headrace.agent.client_absences import ClientAbsences
 from headrace.agent.enrollment import versions
 from headrace.agent.idleness import IdleTimeout
 from headrace.agent.pending_reports import PendingReports
@@ -38,11 +40,18 @@ _CLOSING_SECONDS = 5.0
 class SchedulerAgent:
     """Reports on a scheduler and applies the controller's instructions."""
 
-    def __init__(self, scheduler: Scheduler, channel: ControllerChannel, enrollment: pb.EnrollResponse) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        channel: ControllerChannel,
+        enrollment: pb.EnrollResponse,
+        sessions: SessionTable,
+    ) -> None:
         self._scheduler = scheduler
         self._pending = PendingReports()
         self._timer = PollTimer(enrollment.adaptive_interval_seconds or _INTERVAL_SECONDS)
         self._plugin = AgentPlugin(scheduler, self._pending, self._timer.wake, self._report_closing)
+        ClientAbsences(scheduler, sessions, self._pending)
         self._retirement = Retirement(scheduler, self._pending)
         samples = dask.config.get("distributed.adaptive.wait-count", default=SAMPLES)
         self._scaling = Scaling(scheduler, self._pending, samples)

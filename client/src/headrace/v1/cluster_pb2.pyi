@@ -315,6 +315,10 @@ class _EventTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """The cluster's processes caused more events than are kept."""
     EVENT_TYPE_RECONCILING_FAILED: _EventType.ValueType  # 43
     """headrace cannot decide what the cluster needs, because of a fault of its own. It tries again."""
+    EVENT_TYPE_CLIENT_AWAY: _EventType.ValueType  # 50
+    """The connection of a client is interrupted; its futures are kept for a while."""
+    EVENT_TYPE_CLIENT_BACK: _EventType.ValueType  # 51
+    """A client that was away is connected again."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """Types of events. This is the only list of them."""
@@ -377,6 +381,10 @@ EVENT_TYPE_EVENTS_LEFT_OUT: EventType.ValueType  # 42
 """The cluster's processes caused more events than are kept."""
 EVENT_TYPE_RECONCILING_FAILED: EventType.ValueType  # 43
 """headrace cannot decide what the cluster needs, because of a fault of its own. It tries again."""
+EVENT_TYPE_CLIENT_AWAY: EventType.ValueType  # 50
+"""The connection of a client is interrupted; its futures are kept for a while."""
+EVENT_TYPE_CLIENT_BACK: EventType.ValueType  # 51
+"""A client that was away is connected again."""
 global___EventType = EventType
 
 class _Severity:

@@ -68,6 +68,8 @@ class EventType(OpenEnum):
     ENROLMENT_REFUSED = "EnrolmentRefused"
     EVENTS_LEFT_OUT = "EventsLeftOut"
     RECONCILING_FAILED = "ReconcilingFailed"
+    CLIENT_AWAY = "ClientAway"
+    CLIENT_BACK = "ClientBack"
 
 
 class ExitCause(OpenEnum):

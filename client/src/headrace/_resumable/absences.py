@@ -1,0 +1,57 @@
+"""What a client knows about its way to one scheduler: whether it is interrupted, and since when."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger("headrace.connection")
+
+# Shorter interruptions are not worth a word.
+_QUIET_SECONDS = 1.0
+
+
+class Absences:
+    """The sessions with one scheduler that have no connection now.
+
+    Parameters
+    ----------
+    cluster
+        Returns the name of the cluster, for messages.
+    grace
+        Seconds that sessions shall survive without a connection. 0: they do not.
+    """
+
+    def __init__(self, cluster: Callable[[], str], grace: int) -> None:
+        self.grace = grace
+        self._cluster = cluster
+        self._sessions: set[object] = set()
+        self._since = 0.0
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds since the way to the scheduler is interrupted, None if it is not."""
+        return time.monotonic() - self._since if self._sessions else None
+
+    def begin(self, session: object) -> None:
+        """Note that a session has lost its connection."""
+        if not self._sessions:
+            self._since = time.monotonic()
+            asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._announce, self._since)
+        self._sessions.add(session)
+
+    def end(self, session: object) -> None:
+        """Note that a session has a connection again, or ended."""
+        if session not in self._sessions:
+            return
+        seconds = time.monotonic() - self._since
+        self._sessions.discard(session)
+        if not self._sessions and seconds > _QUIET_SECONDS:
+            logger.warning("connected to cluster %s again after %.0f s", self._cluster(), seconds)
+
+    def _announce(self, since: float) -> None:
+        if self._sessions and self._since == since:
+            message = "the connection to cluster %s is interrupted; reconnecting for %d s at most, nothing is lost"
+            logger.warning(message, self._cluster(), self.grace)

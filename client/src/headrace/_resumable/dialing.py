@@ -1,0 +1,137 @@
+"""The client's end: it dials, and dials again when the connection broke."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+from distributed.comm.core import Comm, FatalCommClosedError
+from distributed.comm.tcp import TLS
+
+from headrace._resumable.absences import Absences
+from headrace._resumable.comm import ResumableComm
+from headrace._resumable.records import NAME_BYTES, Hello, Kind, ProtocolError, unpack_gone, unpack_welcome
+from headrace._resumable.session import Session
+from headrace._resumable.transport import Transport, speaks_resumable
+from headrace.backoff import delays
+
+logger = logging.getLogger("headrace.connection")
+
+_HELLO_SECONDS = 10.0
+_DIAL_SECONDS = 15.0
+_FIRST_DELAY = 0.02
+_LONGEST_DELAY = 5.0
+# The scheduler's clock decides; the client gives up a little later.
+_MARGIN_SECONDS = 30.0
+
+
+class Dialer:
+    """Makes the connections of one session.
+
+    Parameters
+    ----------
+    connect
+        Makes a TLS connection to the scheduler. Raises `FatalCommClosedError` if no other attempt can succeed, other
+        OSErrors if one may.
+    absences
+        What is known about the connections to this scheduler.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[TLS]], absences: Absences) -> None:
+        self._connect = connect
+        self._absences = absences
+        self._session = Session(secrets.token_bytes(NAME_BYTES), self._lost, self._ended, self._redial)
+        self._dialing: asyncio.Task[None] | None = None
+
+    async def open(self, deserialize: bool) -> Comm:
+        """Connect. Returns Dask's own comm if the scheduler knows no sessions."""
+        try:
+            comm = await self._connect()
+        except BaseException:
+            self._session.end("not connected")
+            raise
+        if not speaks_resumable(comm):
+            self._session.end("not needed")
+            comm.deserialize = deserialize
+            return comm
+        transport = Transport(comm)
+        transport.write(self._hello().pack())
+        self._session.attach(transport, 0)
+        return ResumableComm(self._session, comm.local_address, comm.peer_address, deserialize, comm.extra_info)
+
+    def open_later(self, address: str, deserialize: bool) -> Comm:
+        """Return a comm that is connected as soon as that is possible."""
+        self._lost(self._session)
+        return ResumableComm(self._session, address, address, deserialize)
+
+    def _hello(self) -> Hello:
+        return Hello(self._session.name, not self._session.welcomed, self._session.received, self._absences.grace)
+
+    def _lost(self, _: Session) -> None:
+        self._absences.begin(self)
+        self._redial(self._session)
+
+    def _redial(self, _: Session) -> None:
+        if self._dialing is None:
+            self._dialing = asyncio.create_task(self._dial())
+
+    def _ended(self, _: Session) -> None:
+        if self._dialing is not None and self._dialing is not asyncio.current_task():
+            self._dialing.cancel()
+        self._absences.end(self)
+
+    async def _dial(self) -> None:
+        try:
+            await self._dial_until_connected()
+        except Exception as error:
+            logger.exception("a connection to a scheduler is given up")
+            self._session.end(f"{type(error).__name__}: {error}")
+        finally:
+            self._dialing = None
+
+    async def _dial_until_connected(self) -> None:
+        began = time.monotonic()
+        patience = max(self._absences.grace, self._session.grace) + _MARGIN_SECONDS
+        for delay in delays(_FIRST_DELAY, _LONGEST_DELAY):
+            try:
+                async with asyncio.timeout(_DIAL_SECONDS):
+                    await self._dial_once()
+                if self._session.connected:
+                    return
+            except FatalCommClosedError as error:
+                self._session.end(str(error))
+                return
+            except (OSError, TimeoutError, ProtocolError) as error:
+                logger.debug("dialing again failed: %r", error)
+                if time.monotonic() - began > patience:
+                    self._session.end(f"no connection for {patience:.0f} s: {error}")
+                    return
+            await asyncio.sleep(delay)
+
+    async def _dial_once(self) -> None:
+        comm = await self._connect()
+        try:
+            await self._resume(comm)
+        except BaseException:
+            comm.abort()
+            raise
+        self._absences.end(self)
+
+    async def _resume(self, comm: TLS) -> None:
+        if not speaks_resumable(comm):
+            raise FatalCommClosedError("the scheduler is another one now")
+        transport = Transport(comm)
+        # What the old connection still brings does not count: the hello says how much was received.
+        self._session.detach()
+        transport.write(self._hello().pack())
+        header = await transport.read_header()
+        payload = await transport.read(header.length)
+        if header.kind is Kind.GONE:
+            raise FatalCommClosedError(f"the scheduler has given up the session: {unpack_gone(payload)}")
+        if header.kind is not Kind.WELCOME:
+            raise ProtocolError(f"an unexpected {header.kind.name}")
+        self._session.welcome(unpack_welcome(payload))
+        self._session.attach(transport, header.received)

@@ -1,0 +1,68 @@
+"""Dask's messages as bytes of a session: the number of frames, their lengths, the frames."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from distributed.utils import ensure_memoryview
+
+from headrace._resumable.records import ProtocolError
+from headrace._resumable.session import Session
+
+try:
+    import numpy
+
+    def buffer(size: int) -> memoryview:
+        """Return memory to read into, not zeroed."""
+        return memoryview(numpy.empty(size, "u1"))  # pyright: ignore[reportArgumentType] - it is a buffer
+
+except ImportError:
+
+    def buffer(size: int) -> memoryview:
+        """Return memory to read into."""
+        return memoryview(bytearray(size))
+
+
+_COUNT = struct.Struct("!I")
+_LENGTH_BYTES = 8
+_MAX_FRAMES = 1 << 24
+_JOINED = 1 << 16
+
+
+def pack(frames: Sequence[bytes | bytearray | memoryview]) -> list[memoryview]:
+    """Return the bytes of a message. Large frames are not copied."""
+    views = [ensure_memoryview(frame) for frame in frames]
+    lengths = [view.nbytes for view in views]
+    head = struct.pack(f"!I{len(lengths)}Q", len(lengths), *lengths)
+    if sum(lengths) <= _JOINED:
+        return [memoryview(b"".join([head, *views]))]
+    return [memoryview(head), *views]
+
+
+class MessageReader:
+    """Reads messages from a session. A large frame gets memory of its own, which is filled in place."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._rest = memoryview(b"")
+
+    async def read(self) -> list[memoryview]:
+        """Return the frames of the next message; raises `SessionEnded`."""
+        (count,) = _COUNT.unpack(await self._take(_COUNT.size))
+        if count > _MAX_FRAMES:
+            raise ProtocolError(f"a message of {count} frames")
+        lengths = struct.unpack(f"!{count}Q", await self._take(count * _LENGTH_BYTES))
+        return [await self._take(length) for length in lengths]
+
+    async def _take(self, size: int) -> memoryview:
+        if not self._rest and size:
+            self._rest = await self.session.chunk(buffer)
+        if size > len(self._rest):
+            whole = buffer(size)
+            whole[: len(self._rest)] = self._rest
+            await self.session.fill(whole[len(self._rest) :])
+            self._rest = memoryview(b"")
+            return whole
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return taken
