@@ -84,10 +84,10 @@ def running(directory: Path, *options: str, environment: Mapping[str, str] | Non
         assert not left, f"left behind: {left}\n{output.read_text()}"
 
 
-def wait_until(condition: Callable[[], object], within: float = 60.0) -> None:
-    """Waits for a condition."""
+def wait_until(condition: Callable[[], object], within: float = 60.0, every: float = 0.02) -> None:
+    """Waits for a condition, which it checks every so many seconds."""
     end = time.monotonic() + within
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"not within {within} s")
-        time.sleep(0.02)
+        time.sleep(every)

@@ -38,7 +38,7 @@ def test_many_creates_at_once_all_run(monkeypatch: pytest.MonkeyPatch) -> None:
             with ThreadPoolExecutor(32) as threads:
                 submitted = [threads.submit(gateway.submit) for _ in range(CREATES)]
                 names = {one.result() for one in submitted}
-            wait_until(lambda: names == running_clusters(gateway), within=SECONDS)
+            wait_until(lambda: names == running_clusters(gateway), within=SECONDS, every=0.5)
             taken, used = time.monotonic() - start, memory(headrace)
             print(f"{CREATES} clusters ran after {taken:.1f} s, with {used / 2**20:.0f} MiB in all")
             assert used < MEMORY
@@ -46,7 +46,7 @@ def test_many_creates_at_once_all_run(monkeypatch: pytest.MonkeyPatch) -> None:
                 cluster.scale(1)
                 assert client.submit(sum, [1, 2]).result(60) == 3
             gateway.stop_all()
-            wait_until(lambda: gateway.list_clusters() == [], within=SECONDS)
+            wait_until(lambda: gateway.list_clusters() == [], within=SECONDS, every=0.5)
 
 
 def running_clusters(gateway: Gateway) -> set[str]:
