@@ -157,9 +157,33 @@ def test_several_users_of_one_account_are_refused_unless_that_is_accepted(up: St
     assert code == 1
     assert "clusters of all users would run as your operating-system account" in text
     assert "--one-account" in text
+    assert "--accounts" in text
     assert not data.exists()
     lines = up("--development").read_until("ONE ACCOUNT")
     assert "DEVELOPMENT MODE: anyone on this machine can log in" in lines[-2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--accounts", "pool", "--one-account"), "--accounts and --one-account exclude each other"),
+        (("--accounts", "same-name", "--development"), "would run code as any account: use --accounts pool"),
+    ],
+)
+def test_accounts_that_would_separate_nobody_are_refused(
+    up: StartUp, data: Path, arguments: tuple[str, ...], reason: str
+):
+    code, text = up(*arguments).finish()
+    assert code == 1
+    assert reason in text
+    assert not data.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start processes as other accounts")
+def test_a_data_directory_that_other_accounts_cannot_reach_is_refused(up: StartUp, data: Path):
+    code, text = up("--accounts", "pool").finish()
+    assert code == 1
+    assert f"because {data.parent} is closed to them" in text
 
 
 def test_a_directory_of_a_newer_headrace_is_left_alone(up: StartUp, data: Path):

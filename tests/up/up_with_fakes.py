@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from headrace_backend_local.account_rule import AccountRule
 from headrace_up.credentials import Credentials
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
@@ -48,6 +49,8 @@ def main() -> int:
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--users-file", type=Path)
     parser.add_argument("--development", action="store_true")
+    parser.add_argument("--one-account", action="store_true")
+    parser.add_argument("--accounts", type=AccountRule, default=AccountRule.NONE)
     arguments = parser.parse_args()
     data = Path(os.environ["HEADRACE_DATA_DIR"])
     options = UpOptions(
@@ -56,6 +59,8 @@ def main() -> int:
         keep_clusters=arguments.keep_clusters,
         users_file=arguments.users_file,
         development=arguments.development,
+        one_account=arguments.one_account,
+        accounts=arguments.accounts,
     )
     parts = Parts(
         zygote=lambda layout, options: None,

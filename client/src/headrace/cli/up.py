@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,15 @@ import typer
 
 from headrace._target.local_gateway import data_directory
 from headrace.errors import HeadraceError
+
+
+class Accounts(StrEnum):
+    """How the operating-system account of a user's clusters is chosen."""
+
+    NONE = "none"
+    SAME_NAME = "same-name"
+    POOL = "pool"
+
 
 app = typer.Typer(add_completion=False)
 
@@ -31,8 +41,16 @@ def up(
         bool, typer.Option("--keep-clusters", help="Leave clusters running at the end; the next `up` adopts them.")
     ] = False,
     users_file: Annotated[
-        Path | None, typer.Option(help="File of further users with password hashes. It needs --one-account.")
+        Path | None,
+        typer.Option(help="File of further users with password hashes. It needs --accounts or --one-account."),
     ] = None,
+    accounts: Annotated[
+        Accounts,
+        typer.Option(
+            help="Run each user's clusters as an operating-system account of their own: same-name is the machine's "
+            "account of that name, pool a user id from a range. It needs root.",
+        ),
+    ] = Accounts.NONE,
     one_account: Annotated[
         bool,
         typer.Option(
@@ -63,6 +81,7 @@ def up(
         keep_clusters=keep_clusters,
         users_file=users_file,
         one_account=one_account,
+        accounts=server.AccountRule(accounts),
         development=development,
         standby=standby,
         quiet=quiet,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from headrace_backend_local.account_rule import AccountRule
 from headrace_up.envoy import connections_allowed
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
@@ -52,6 +53,8 @@ def controller_environment(layout: Layout, options: UpOptions) -> dict[str, str]
         "AGENT_ENDPOINT": layout.target("controller"),
         "BACKENDS__LOCAL__DIRECTORY": str(layout.local),
     }
+    if options.accounts is not AccountRule.NONE:
+        settings |= {"LISTEN_TO_ALL_ACCOUNTS": "true", "BACKENDS__LOCAL__ACCOUNTS": options.accounts}
     if options.standby is not None:
         settings["BACKENDS__LOCAL__STANDBY"] = str(options.standby)
     return _environment("controller", layout, settings)

@@ -61,18 +61,24 @@ class Layout:
         return f"unix:{self.socket(name)}"
 
 
-def make_layout(data: Path) -> Layout:
-    """Create all directories. The directory of the sockets stays the same, so that clusters that were kept find it."""
+def make_layout(data: Path, *, reachable: bool = False) -> Layout:
+    """Create all directories. The directory of the sockets stays the same, so that clusters that were kept find it.
+
+    If `reachable`, other accounts can pass through to what is open to them; they can list nothing.
+    """
     data = _make_data_directory(data)
     note = data / "sockets-directory"
     for path in (note, data / "lock", data / "version.json"):
         check_own(path)
-    layout = Layout(data, _sockets_directory(data, note))
+    layout = Layout(data, _sockets_directory(data, note, reachable=reachable))
     for directory in (layout.tls, layout.secrets, layout.logs, layout.valkey, layout.proxy, layout.local):
         directory.mkdir(exist_ok=True, mode=0o700)
         check_own(directory)
     for path in (*layout.tls.iterdir(), *layout.secrets.iterdir()):
         check_own(path)
+    if reachable:
+        for directory in (layout.data, layout.sockets, layout.tls):
+            directory.chmod(0o711)
     return layout
 
 
@@ -117,19 +123,24 @@ def _follow_own_link(data: Path) -> Path:
     return data.resolve()
 
 
-def _sockets_directory(data: Path, note: Path) -> Path:
+def _sockets_directory(data: Path, note: Path, *, reachable: bool) -> Path:
     if note.exists():
         directory = Path(note.read_text().strip())
-        if directory.parent.is_dir() and _is_short(directory):
+        if directory.parent.is_dir() and _is_short(directory) and (not reachable or _is_open(directory.parent)):
             return _make_private(directory)
     name = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     directory = Path(runtime) / f"headrace-{name}"
-    if not (runtime and os.access(runtime, os.W_OK) and _is_short(directory)):
+    if reachable or not (runtime and os.access(runtime, os.W_OK) and _is_short(directory)):
         directory = Path("/tmp") / f"headrace-{os.getuid()}-{name}"  # noqa: S108 - checked to be ours and private
     _make_private(directory)
     note.write_text(f"{directory}\n")
     return directory
+
+
+def _is_open(directory: Path) -> bool:
+    """Whether other accounts can pass through a directory and its parents."""
+    return all(p.stat().st_mode & 0o001 for p in (directory, *directory.parents))
 
 
 def _is_short(directory: Path) -> bool:
@@ -139,6 +150,7 @@ def _is_short(directory: Path) -> bool:
 def _make_private(directory: Path) -> Path:
     directory.mkdir(exist_ok=True, mode=0o700)
     found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o066:
         raise CannotRun(f"{directory} belongs to another user or is open to others: remove it, then start again")
+    directory.chmod(0o700)
     return directory

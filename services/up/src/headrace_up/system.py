@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace._target.local_gateway import FILE_NAME, LocalGateway
+from headrace_backend_local.account_rule import AccountRule
 from headrace_up import log_file
 from headrace_up.console import Console
 from headrace_up.envoy import envoy_part
@@ -75,6 +76,8 @@ class System:
         from headrace_up.credentials import account_user, ensure_credentials
 
         credentials = ensure_credentials(self._layout, account_user())
+        if self._options.accounts is not AccountRule.NONE:
+            credentials.certificate.ca.chmod(0o644)  # other users check the server with it
         await self._supervisor.ready()
         self._supervisor.start(self._parts.services(self._layout, self._options, port, credentials))
         await self._write_bootstrap(port, credentials)
@@ -154,7 +157,9 @@ class System:
         info(f"Ctrl-C stops headrace{clusters}")
         if self._options.development:
             self._console.warn("DEVELOPMENT MODE: anyone on this machine can log in under any name without a password")
-        if self._options.development or self._options.users_file:
+        if self._options.accounts is not AccountRule.NONE:
+            info(f"Other users log in with: headrace login {address} --ca-file {self._layout.tls / 'ca.pem'}")
+        elif self._options.development or self._options.users_file:
             self._console.warn(
                 "ONE ACCOUNT: clusters of all users run as your operating-system account; "
                 "the code of each can read and change all that you can, headrace's keys included"

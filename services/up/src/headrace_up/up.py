@@ -8,11 +8,13 @@ import signal
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 
+from headrace_backend_local.account_rule import AccountRule
 from headrace_up.claim import claimed
 from headrace_up.console import Console
 from headrace_up.errors import CannotRun, GaveUp
-from headrace_up.layout import make_layout
+from headrace_up.layout import Layout, make_layout
 from headrace_up.options import UpOptions
 from headrace_up.system import Parts, System
 
@@ -25,7 +27,8 @@ def up(options: UpOptions, version: str, parts: Parts | None = None) -> int:
     console = Console(quiet=options.quiet)
     try:
         _check(options)
-        layout = make_layout(options.data)
+        layout = make_layout(options.data, reachable=options.accounts is not AccountRule.NONE)
+        _check_accounts(options, layout)
         with claimed(layout, version):
             console.info(f"headrace {version}, data in {layout.data}")
             asyncio.run(_run(System(options, layout, console, version, parts or Parts()), console))
@@ -41,11 +44,31 @@ def up(options: UpOptions, version: str, parts: Parts | None = None) -> int:
 def _check(options: UpOptions) -> None:
     if options.users_file and not options.users_file.is_file():
         raise CannotRun(f"there is no users file {options.users_file}: give its path with --users-file")
-    if options.users_file and not (options.one_account or options.development):
+    separated = options.accounts is not AccountRule.NONE
+    if options.users_file and not (separated or options.one_account or options.development):
         raise CannotRun(
             "clusters of all users would run as your operating-system account: the code of each can read and change "
-            "all that you can, headrace's keys included. Accept that with --one-account, or start without --users-file"
+            "all that you can, headrace's keys included. Separate them with --accounts, as root; accept it with "
+            "--one-account; or start without --users-file"
         )
+    if separated and options.one_account:
+        raise CannotRun("--accounts and --one-account exclude each other: leave one of them out")
+    if options.accounts is AccountRule.SAME_NAME and options.development:
+        raise CannotRun(
+            "with --development anyone logs in under any name, and with --accounts same-name would run code as any "
+            "account: use --accounts pool, or leave --development out"
+        )
+
+
+def _check_accounts(options: UpOptions, layout: Layout) -> None:
+    """Raises CannotRun if processes cannot run as other accounts here; sees that what they create is closed."""
+    if options.accounts is AccountRule.NONE:
+        return
+    from headrace_backend_local.zygote.account import obstacle
+
+    if reason := obstacle(layout.local.parent, Path(sys.prefix), Path(sys.base_prefix)):
+        raise CannotRun(f"--accounts {options.accounts}: {reason}")
+    os.umask(0o077)
 
 
 async def _run(system: System, console: Console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from headrace_backend_local import zygote_process
+from headrace_backend_local.account_rule import AccountRule
 from headrace_backend_local.environment import NICE, STANDBY
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
@@ -32,6 +33,7 @@ def zygote_part(layout: Layout, options: UpOptions) -> Part | None:
         layout.local,
         standby=int(standby) if options.standby is None else options.standby,
         nice=int(nice),
+        accounts=options.accounts is not AccountRule.NONE,
     )
     environment = zygote_process.environment(deployment, layout.local, tagged_environment(layout.data))
     return Part(name="zygote", main=command(arguments), environment=environment)
