@@ -73,7 +73,9 @@ def data(scratch: Path) -> Generator[Path]:
     assert process.wait(60) == 0
 
 
-def _tasks() -> tuple[Callable[[Mapping[str, str]], str], Callable[[], tuple[int, int, str]]]:
+def _tasks() -> tuple[
+    Callable[[Mapping[str, str]], str], Callable[[], tuple[int, int, str]], Callable[[], tuple[str, list[str]]]
+]:
     """Nested functions travel by value: clusters do not have the tests."""
     program = ATTACK.replace("time.sleep(1000)", "")
 
@@ -90,10 +92,15 @@ def _tasks() -> tuple[Callable[[Mapping[str, str]], str], Callable[[], tuple[int
     def whereabouts() -> tuple[int, int, str]:
         return os.getuid(), os.getpid(), str(Path.cwd())
 
-    return attack, whereabouts
+    def origin() -> tuple[str, list[str]]:
+        parent = Path(f"/proc/{os.getppid()}/cmdline").read_text()
+        files = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]  # noqa: PTH208
+        return parent, [file for file in files if "launch" in file]
+
+    return attack, whereabouts, origin
 
 
-attack, whereabouts = _tasks()
+attack, whereabouts, origin = _tasks()
 
 
 def test_tasks_of_two_users_reach_neither_each_other_nor_headrace(data: Path) -> None:
@@ -112,6 +119,9 @@ def test_tasks_of_two_users_reach_neither_each_other_nor_headrace(data: Path) ->
             schedulers = her_client.run_on_scheduler(os.getuid), his_client.run_on_scheduler(os.getuid)
             assert schedulers == (her_uid, his_uid)
             assert len({0, her_uid, his_uid}) == 3
+            parent, launch_files = her_client.submit(origin).result(timeout=60)
+            assert "dask fork server" in parent
+            assert launch_files == []
             files: Sequence[Path] = [
                 *(data / name for name in ("gateway.json", "secrets", "logs", "valkey", "proxy", "lock")),
                 *(data / "secrets" / name for name in ("deployment.key", "bootstrap-token.json")),
