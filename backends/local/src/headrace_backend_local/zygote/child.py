@@ -17,7 +17,7 @@ class Child:
     members, which are recognised by the session that they share with it.
     """
 
-    def __init__(self, pid: int, *, adopted: bool = False) -> None:
+    def __init__(self, pid: int, *, adopted: bool = False, session: bool = False) -> None:
         self.pid = pid
         self.descriptor = os.pidfd_open(pid)
         self.exited = False
@@ -26,8 +26,8 @@ class Child:
         seen = procfs.process(pid)
         self.started = seen.started if seen else 0.0
         self.user = procfs.user(pid)
-        # What is started leads a session too, but perhaps not yet. Other accounts cannot join a group of that session.
-        self._session = seen.session if seen and adopted else pid
+        # One that is to lead a session may not have made it yet.
+        self._session = pid if session else seen.session if seen else 0
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the process and its group, unless it has exited."""

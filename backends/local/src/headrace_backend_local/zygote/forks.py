@@ -11,6 +11,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NoReturn
 
 from setproctitle import setproctitle
@@ -30,8 +31,13 @@ _PIECE = 1 << 16
 log = logging.getLogger("headrace.zygote")
 
 
-def fork(loop: Loop, body: Callable[[], int], nice: int, files: LaunchFiles | None = None) -> Child:
-    """Forks a process that runs `body`. It leads a session; of the zygote's files it has `files` open only."""
+def fork(
+    loop: Loop, body: Callable[[], int], nice: int, files: LaunchFiles | None = None, *, session: bool = False
+) -> Child:
+    """Forks a process that runs `body`. It leads a process group; of the zygote's files it has `files` open only.
+
+    With `session` it leads a session too: other accounts' processes cannot join its group.
+    """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     # A signal that reaches the child before it has handlers of its own would be taken for one to the zygote.
@@ -39,10 +45,13 @@ def fork(loop: Loop, body: Callable[[], int], nice: int, files: LaunchFiles | No
     try:
         with loop.lending(files.all if files else ()):
             if (pid := os.fork()) == 0:
-                _run_forked(body, nice, mask)
+                _run_forked(body, nice, mask, session=session)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return Child(pid)
+    if not session:
+        with contextlib.suppress(OSError):  # the child does so too, whichever is first
+            os.setpgid(pid, pid)
+    return Child(pid, session=session)
 
 
 def become(agent: Agent, spec: LaunchSpec, files: LaunchFiles) -> int:
@@ -68,7 +77,9 @@ def enter(spec: LaunchSpec, files: LaunchFiles) -> None:
 class Standby:
     """A forked process that waits for its launch spec."""
 
-    def __init__(self, loop: Loop, agent: Agent, title: str, nice: int, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, agent: Agent, title: str, nice: int, on_ready: Callable[[], None], *, session: bool
+    ) -> None:
         self._loop = loop
         self._ours, theirs = socket.socketpair()
         ours = self._ours
@@ -77,7 +88,7 @@ class Standby:
             ours.close()
             return _stand_by(agent, theirs, title)
 
-        self.child = fork(loop, body, nice)
+        self.child = fork(loop, body, nice, session=session)
         theirs.close()
         self.ready = False
         self._on_ready = on_ready
@@ -122,11 +133,16 @@ def _stand_by(agent: Agent, zygote: socket.socket, title: str) -> int:
     return become(agent, protocol.decode_spec(line), LaunchFiles(*descriptors))
 
 
-def _run_forked(body: Callable[[], int], nice: int, mask: Iterable[int]) -> NoReturn:
+def _run_forked(body: Callable[[], int], nice: int, mask: Iterable[int], *, session: bool) -> NoReturn:
     code = 1
     try:
         os.nice(nice)
-        os.setsid()
+        if session:
+            os.setsid()
+            with contextlib.suppress(OSError):  # the kernel may divide processors by sessions
+                Path("/proc/self/autogroup").write_text(str(nice))
+        else:
+            os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         log.handlers.clear()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -35,7 +35,7 @@ def spawn(loop: Loop, spec: LaunchSpec, files: LaunchFiles, nice: int) -> Child:
     os.set_blocking(reading, False)
     loop.keep(reading)
     try:
-        child = fork(loop, partial(_execute, spec, files, writing), nice, files)
+        child = fork(loop, partial(_execute, spec, files, writing), nice, files, session=bool(spec.account))
     finally:
         os.close(writing)
     child.failure = reading

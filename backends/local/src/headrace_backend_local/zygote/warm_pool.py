@@ -107,7 +107,7 @@ class WarmPool:
         # A scheduler does not wait for what it does not need.
         while not (self._forkable if standby else self._loaded):
             self._load_piece()
-        return fork(self._loop, lambda: become(self._agent, spec, files), self._nice, files)
+        return fork(self._loop, lambda: become(self._agent, spec, files), self._nice, files, session=bool(spec.account))
 
     def _load_when_quiet(self) -> None:
         """Imports a piece when nothing is going on: the zygote answers nobody meanwhile.
@@ -172,7 +172,9 @@ class WarmPool:
             return
         # One at a time, and only while nobody waits for a start.
         if self._is_quiet() and time.monotonic() >= self._refill_from and all(s.ready for s in self._standbys):
-            standby = Standby(self._loop, self._agent, self._title, self._nice, self._on_ready)
+            standby = Standby(
+                self._loop, self._agent, self._title, self._nice, self._on_ready, session=not self._share_helpers
+            )
             self._standbys.append(standby)
             self._loop.watch(standby.child.descriptor, lambda: self._on_exit(standby))
         self._refill_later(_REFILL_SECONDS)
