@@ -79,7 +79,7 @@ async def test_of_a_cluster_that_is_not_there_nothing_is_issued(authorities: Aut
         await authorities.issue_client(C1, "ann")
 
 
-@pytest.mark.parametrize(("user", "name"), [("ann", "ann"), ("x" * 200, "x" * 64), ("", "-")])
+@pytest.mark.parametrize(("user", "name"), [("ann", "ann"), ("x" * 200, "x" * 47 + "-aa20c23e32018340"), ("", "-")])
 async def test_a_client_gets_a_certificate_for_clients_only(authorities: Authorities, user: str, name: str) -> None:
     await authorities.create(C1)
     _, leaf = await authorities.issue_client(C1, user)
@@ -88,6 +88,12 @@ async def test_a_client_gets_a_certificate_for_clients_only(authorities: Authori
     assert list(made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
         ExtendedKeyUsageOID.CLIENT_AUTH
     ]
+
+
+async def test_certificates_of_long_names_differ(authorities: Authorities) -> None:
+    await authorities.create(C1)
+    leaves = [(await authorities.issue_client(C1, "x" * 100 + last))[1] for last in "ab"]
+    assert len({certificate(leaf).subject for leaf in leaves}) == 2
 
 
 async def test_a_process_gets_one_for_both_sides_with_its_names(authorities: Authorities) -> None:

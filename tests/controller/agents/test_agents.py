@@ -52,8 +52,7 @@ async def test_a_process_receives_all_it_needs(site: Site, ann: User) -> None:
     scheduler = enrolled.pop("scheduler")
     [worker] = enrolled.values()
     assert (scheduler.listen_host, scheduler.dashboard_prefix) == ("127.0.0.1", f"/{made.name}")
-    config = MessageToDict(scheduler.dask_config)
-    assert config == {"distributed": {"comm": {"require-encryption": True}}}
+    assert MessageToDict(scheduler.dask_config)["distributed"]["comm"] == {"require-encryption": True}
     assert (worker.worker_threads, worker.worker_memory_bytes, worker.worker_lifetime_seconds) == (3, 2**30, 60)
     assert worker.scheduler_address == "tls://127.0.0.1:40000"
     assert (dict(worker.environment), dict(scheduler.environment)) == ({"A": "b"}, {"A": "b"})

@@ -62,6 +62,7 @@ async def enrol(
         adaptive_interval_seconds=2.0,
         heartbeat_seconds=3.0,
         idle_timeout_seconds=idle_timeout,
+        session_grace_seconds=60,
     )
     return await enrolment.enrol(AgentCaller(cluster.id, request.process), cluster, request)
 
@@ -74,7 +75,12 @@ async def test_a_scheduler_receives_what_all_processes_need() -> None:
     assert dict(response.environment) == {"A": "b"}
     assert response.worker_threads == 0
     assert MessageToDict(response.dask_config) == {
-        "distributed": {"comm": {"require-encryption": True}, "scheduler": {"idle-timeout": "90 s"}}
+        "distributed": {
+            "admin": {"tick": {"interval": "500ms"}},
+            "comm": {"require-encryption": True},
+            "scheduler": {"idle-timeout": "90 s"},
+        },
+        "headrace": {"session-grace-seconds": 60},
     }
 
 
@@ -85,7 +91,7 @@ async def test_a_worker_receives_the_shape_of_its_group() -> None:
     assert (response.worker_threads, response.worker_memory_bytes, response.worker_lifetime_seconds) == (3, 2**30, 60)
     assert dict(response.worker_resources) == {"GPU": 1.0}
     assert dict(response.environment) == {"A": "c"}
-    assert MessageToDict(response.dask_config) == {"distributed": {"comm": {"require-encryption": True}}}
+    assert "scheduler" not in MessageToDict(response.dask_config)["distributed"]
 
 
 async def test_a_certificate_has_the_names_under_which_the_backend_reaches_the_process() -> None:

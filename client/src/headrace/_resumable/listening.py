@@ -42,7 +42,7 @@ class SessionTable:
     """
 
     def __init__(self, grace: float) -> None:
-        self._grace = grace
+        self.grace = grace
         self._notify_away = self._notify_back = self._notify_ended = _ignore
         self._sessions: dict[bytes, _Kept] = {}
         self._away: dict[bytes, asyncio.TimerHandle] = {}
@@ -89,7 +89,7 @@ class SessionTable:
             self._resume(kept, transport, hello)
             return None
         session = Session(hello.name, self._lost, self._ended, _no_redial)
-        session.grace = min(int(self._grace), hello.grace)
+        session.grace = min(int(self.grace), hello.grace)
         transport.write(pack_welcome(0, session.grace))
         session.attach(transport, 0)
         made = ResumableComm(session, comm.local_address, comm.peer_address, comm.deserialize, comm.extra_info)

@@ -33,7 +33,8 @@ async def run_scheduler(identity: Identity) -> int:
         apply(enrollment)
         security = RenewableSecurity(certificates_of(enrollment))
         sessions = SessionTable(session_grace())
-        listening.install(sessions)
+        if sessions.grace:
+            listening.install(sessions)
         scheduler = make_scheduler(enrollment, security)
         agent = SchedulerAgent(scheduler, channel, enrollment, sessions)
         await scheduler

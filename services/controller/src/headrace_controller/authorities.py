@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from headrace_chassis.tls.certificates import Authority, Leaf
 from headrace_controller.model import ClusterId
 
 _KEPT_OPEN = 2048
+_MAX_COMMON_NAME = 64
 
 
 class Authorities:
@@ -82,5 +84,8 @@ class Authorities:
 
 
 def _common_name(name: str) -> str:
-    # X.509 allows 64 characters. The name is for people who read a certificate; nothing is decided by it.
-    return name[:64] or "-"
+    # X.509 allows 64 characters. Sessions of clients belong to whom this names, so it must differ between users.
+    if len(name) <= _MAX_COMMON_NAME:
+        return name or "-"
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: _MAX_COMMON_NAME - len(digest) - 1]}-{digest}"

@@ -221,6 +221,13 @@ class Settings(ServiceSettings):
     adaptive_interval_seconds: float = Field(
         default=1, gt=0, description="Seconds between two runs of adaptive scaling."
     )
+    session_grace_seconds: float = Field(
+        default=600,
+        ge=0,
+        le=86400,
+        description="Seconds for which a scheduler keeps the futures of a client whose connection is interrupted. "
+        "A client may want less. 0: they end with the connection.",
+    )
     limits: AllLimits = Field(default=AllLimits(), description="Limits of what may be promised.")
     scheduler: SchedulerSettings = Field(
         default=SchedulerSettings(), description="What a scheduler counts as, where limits bind."

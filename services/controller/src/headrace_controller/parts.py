@@ -306,6 +306,7 @@ class Parts:
             adaptive_interval_seconds=self.settings.adaptive_interval_seconds,
             heartbeat_seconds=self.settings.scheduler_silence_seconds / 3,
             idle_timeout_seconds=self.settings.idle_timeout_seconds,
+            session_grace_seconds=self.settings.session_grace_seconds,
         )
         return AgentService(enrolment=enrolment, sessions=self.sessions, mirror=self.mirror, adopt=self.adoption.adopt)
 
