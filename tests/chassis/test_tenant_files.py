@@ -81,3 +81,15 @@ def test_anything_is_removed_and_nothing_that_it_leads_to(tmp_path: Path, put: P
     assert not os.path.lexists(tmp_path / "work")
     assert all(path.exists() for path in tmp_path.iterdir())
     assert "secret" in [path.read_text() for path in tmp_path.iterdir() if path.is_file()] or put is not put_link
+
+
+def test_a_directory_of_many_levels_is_removed(tmp_path: Path) -> None:
+    top, here = tmp_path / "top", os.open(tmp_path, os.O_DIRECTORY)
+    for name in ["top", *(["deep"] * 2000)]:
+        os.mkdir(name, dir_fd=here)
+        deeper = os.open(name, os.O_DIRECTORY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    tenant_files.remove(top)
+    assert not top.exists()
