@@ -8,6 +8,7 @@ from typing import Any
 
 from distributed import Scheduler, Security, Worker
 
+from headrace._resumable.listening import ResumableTLSBackend, SessionTable
 from headrace.agent import worker_status
 from headrace.v1 import cluster_pb2
 from headrace_chassis.tls.certificates import Authority, Leaf
@@ -44,6 +45,8 @@ class FakeCluster:
             self.record.spec.worker_groups.add(name="default")
         self.changed(spec=True)
         self.port = 0
+        # Clients' connections outlive their TCP connections for so long. 0: an agent of before listens.
+        self.grace = 60.0
         self._security = self._make_security()
         self._scheduler: Any = None
         self._workers: list[Any] = []
@@ -91,6 +94,8 @@ class FakeCluster:
                 )
                 worker_status.serve_many(self._scheduler)
                 self.port = int(self._scheduler.address.rpartition(":")[2])
+                if self.grace:
+                    await self._listen(SessionTable(self.grace))
 
     async def follow(self) -> None:
         """Has as many workers as the record wants."""
@@ -102,6 +107,11 @@ class FakeCluster:
                 else:
                     self._workers.append(await self._new_worker())
 
+    async def move(self) -> None:
+        """Listens at another port, and no longer at the present one."""
+        self._sessions.stop()
+        await self._listen(self._table)
+
     async def stop(self) -> None:
         async with self._lock:
             for worker in self._workers:
@@ -109,6 +119,16 @@ class FakeCluster:
             if self._scheduler is not None:
                 await self._scheduler.close()
             self._scheduler, self._workers = None, []
+
+    async def _listen(self, table: SessionTable) -> None:
+        """Takes clients' sessions beside the listener for workers."""
+        arguments = self._security.get_listen_args("scheduler")
+        scheduler, backend = self._scheduler, ResumableTLSBackend(table)
+        listener = backend.get_listener("127.0.0.1:0", scheduler.handle_comm, scheduler.deserialize, **arguments)
+        self._table, self._sessions = table, listener
+        await self._sessions.start()
+        scheduler.listeners.append(self._sessions)
+        self.port = int(self._sessions.listen_address.rpartition(":")[2])
 
     async def _new_worker(self) -> Any:
         address = self._scheduler.address

@@ -39,6 +39,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         self.rejects = False
         self.start_failure: errors.ClusterFailed | None = None
         self.certificate_seconds = 3600.0
+        self.grace = 60.0
         self._caller = caller
         self._changed = threading.Condition()
         self._loop_runner = LoopRunner()
@@ -56,6 +57,11 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
     def run(self, cluster: FakeCluster) -> None:
         """Lets a starting cluster run."""
         self._spawn(self._run(cluster))
+
+    def move(self, cluster: FakeCluster) -> None:
+        """Has the scheduler at another port."""
+        self._spawn(cluster.move()).result(10)
+        self.routes[cluster.server_name] = cluster.port
 
     def set_phase(self, cluster: FakeCluster, phase: cluster_pb2.Phase.ValueType) -> None:
         with self._changed:
@@ -90,6 +96,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
             cluster.record.shares.extend(request.shares)
             cluster.record.spec.profile = request.spec.profile or "standard"
             cluster.request_id = request.request_id
+            cluster.grace = self.grace
             self.clusters[cluster.id] = cluster
         self.add_event(cluster, "the scheduler is being started")
         if self.start_failure is not None:

@@ -14,12 +14,26 @@ class SniProxy:
 
     def __init__(self, routes: Mapping[str, int]) -> None:
         self._routes = routes
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self.port = 0
         self.passed: list[str] = []
         self._threads: list[threading.Thread] = []
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._start(self._accept)
+        self.come_back()
+
+    def go_away(self) -> None:
+        """Breaks all connections and takes no more."""
+        self._away = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def come_back(self) -> None:
+        """Listens, at the same port as before."""
+        self._away = False
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
+        self._start(self._accept, self._listener)
 
     def cut(self) -> None:
         """Breaks all connections that pass through."""
@@ -29,9 +43,7 @@ class SniProxy:
                     end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
+        self.go_away()
         for thread in self._threads:
             thread.join(5)
 
@@ -40,10 +52,10 @@ class SniProxy:
         self._threads.append(thread)
         thread.start()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                connection, _ = self._listener.accept()
+                connection, _ = listener.accept()
             except OSError:
                 return
             self._start(self._serve, connection)
@@ -60,7 +72,8 @@ class SniProxy:
             self.passed.append(name)
             with socket.create_connection(("127.0.0.1", self._routes[name])) as scheduler:
                 self._pairs.append((connection, scheduler))
-                _pump(connection, scheduler)
+                if not self._away:
+                    _pump(connection, scheduler)
 
 
 def _pump(one: socket.socket, other: socket.socket) -> None:

@@ -84,10 +84,13 @@ async def test_clusters_side_by_side_through_one_port(fake: FakeHeadrace, agatew
             assert len(ids) == 2
 
 
-async def test_a_broken_connection_is_made_anew(
-    fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually
+@pytest.mark.parametrize(("agents_grace", "users_grace"), [(0, "10m"), (60, 0)])
+async def test_without_a_session_a_broken_connection_is_made_anew(
+    fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually, agents_grace: int, users_grace: int | str
 ) -> None:
-    with dask.config.set({"headrace.connect": "proxied"}):
+    """An agent of before, or a user who wants none."""
+    fake.grace = agents_grace
+    with dask.config.set({"headrace.connect": "proxied", "headrace.session-grace": users_grace}):
         async with agateway.new_cluster() as cluster, cluster.get_client() as client:
             await cluster.scale(1)
             fake.proxy.cut()
