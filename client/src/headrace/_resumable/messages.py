@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from distributed.utils import ensure_memoryview
+from distributed.utils import ensure_memoryview, nbytes
 
 from headrace._resumable.records import ProtocolError
 from headrace._resumable.session import Session
@@ -30,14 +30,14 @@ _MAX_FRAMES = 1 << 24
 _JOINED = 1 << 16
 
 
-def pack(frames: Sequence[bytes | bytearray | memoryview]) -> list[memoryview]:
-    """Return the bytes of a message. Large frames are not copied."""
-    views = [ensure_memoryview(frame) for frame in frames]
-    lengths = [view.nbytes for view in views]
+def pack(frames: Sequence[bytes | bytearray | memoryview]) -> tuple[int, list[memoryview]]:
+    """Return the number of bytes of a message, and the bytes. Large frames are not copied."""
+    lengths = [nbytes(frame) for frame in frames]
     head = struct.pack(f"!I{len(lengths)}Q", len(lengths), *lengths)
-    if sum(lengths) <= _JOINED:
-        return [memoryview(b"".join([head, *views]))]
-    return [memoryview(head), *views]
+    size = len(head) + sum(lengths)
+    if size <= _JOINED:
+        return size, [memoryview(b"".join([head, *frames]))]
+    return size, [memoryview(head), *map(ensure_memoryview, frames)]
 
 
 class MessageReader:
@@ -47,13 +47,13 @@ class MessageReader:
         self.session = session
         self._rest = memoryview(b"")
 
-    async def read(self) -> list[memoryview]:
-        """Return the frames of the next message; raises `SessionEnded`."""
+    async def read(self) -> tuple[int, list[memoryview]]:
+        """Return the number of bytes of the next message, and its frames; raises `SessionEnded`."""
         (count,) = _COUNT.unpack(await self._take(_COUNT.size))
         if count > _MAX_FRAMES:
             raise ProtocolError(f"a message of {count} frames")
         lengths = struct.unpack(f"!{count}Q", await self._take(count * _LENGTH_BYTES))
-        return [await self._take(length) for length in lengths]
+        return sum(lengths), [await self._take(length) for length in lengths]
 
     async def _take(self, size: int) -> memoryview:
         if not self._rest and size:

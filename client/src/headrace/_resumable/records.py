@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # Agreed on by ALPN (RFC 7301), within the TLS handshake: who does not know the name speaks Dask's own protocol.
 ALPN = "headrace-resumable/1"
@@ -24,12 +25,14 @@ class Kind(enum.IntEnum):
     REDIAL = 5
 
 
+_KINDS = dict(enumerate(Kind))
+
+
 class ProtocolError(Exception):
     """The peer sent what the protocol does not allow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """Start of a record.
 
     Attributes
@@ -48,7 +51,7 @@ class Header:
 
     def pack(self) -> bytes:
         """Return the 13 bytes."""
-        return _HEADER.pack(self.kind, self.length, self.received)
+        return _HEADER.pack(*self)
 
     @classmethod
     def unpack(cls, data: bytes) -> Header:
@@ -56,10 +59,9 @@ class Header:
         kind, length, received = _HEADER.unpack(data)
         if length > MAX_RECORD:
             raise ProtocolError(f"a record of {length} bytes")
-        try:
-            return cls(Kind(kind), length, received)
-        except ValueError:
-            raise ProtocolError(f"a record of kind {kind}") from None
+        if kind not in _KINDS:
+            raise ProtocolError(f"a record of kind {kind}")
+        return cls(_KINDS[kind], length, received)
 
 
 _HEADER = struct.Struct("!BIQ")

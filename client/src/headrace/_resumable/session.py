@@ -63,7 +63,7 @@ class Session:
         self._outgoing = Outgoing()
         self._kept_bytes = kept_bytes
         self._transport: Transport | None = None
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None
         self._told_received = 0
         self._acknowledging: asyncio.TimerHandle | None = None
         self._wrote = self._heard = self._loop.time()
@@ -80,6 +80,11 @@ class Session:
     def kept(self) -> int:
         """Bytes that are kept for the peer."""
         return self._outgoing.kept
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is kept that a writer should wait."""
+        return self._outgoing.kept > self._kept_bytes
 
     def welcome(self, grace: int) -> None:
         """Note that the scheduler has the session, and for how many seconds it keeps it without a connection."""
@@ -102,13 +107,13 @@ class Session:
 
     def send(self, views: Iterable[memoryview]) -> None:
         """Send these bytes. They are kept, by reference, until the peer has them."""
-        self._check()
+        self.check()
         self._outgoing.append(views)
         self._send_more()
 
     async def drained(self) -> None:
         """Wait while too much is kept; raises `SessionEnded`."""
-        while self._outgoing.kept > self._kept_bytes:
+        while self.full:
             await self._change()
 
     async def fill(self, view: memoryview) -> None:
@@ -152,6 +157,9 @@ class Session:
         self._ticking.cancel()
         if self._acknowledging is not None:
             self._acknowledging.cancel()
+        if self._transport is not None and not self._closing:
+            self._closing = True
+            self._write(self._transport, Header(Kind.CLOSE, 0, self.received).pack())
         self.detach()
         self._notify()
         self._ended(self)
@@ -161,19 +169,23 @@ class Session:
         if self._transport is not None:
             self._write(self._transport, Header(Kind.REDIAL, 0, self.received).pack())
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise `SessionEnded` if the session ended."""
         if self.end_reason is not None:
             raise SessionEnded(self.end_reason)
 
     def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     async def _change(self) -> None:
         """Wait for a change of anything that is waited for here."""
-        self._check()
+        self.check()
+        if self._changed is None:
+            self._changed = asyncio.Event()
         await self._changed.wait()
-        self._check()
+        self.check()
 
     def _break(self, transport: Transport, why: object) -> None:
         """Note that a connection is of no use any more."""
@@ -190,7 +202,7 @@ class Session:
     async def _in_data(self) -> Transport:
         """Return the connection as soon as a DATA record has bytes to read."""
         while True:
-            self._check()
+            self.check()
             transport = self._transport
             if transport is None:
                 await self._change()
@@ -262,12 +274,13 @@ class Session:
         transport = self._transport
         try:
             while transport is not None and transport is self._transport and transport.in_flight < _IN_FLIGHT:
+                before = self._outgoing.sent
                 views = self._outgoing.take(MAX_RECORD)
                 if not views:
                     break
                 self._told_received = self.received
                 self._wrote = self._loop.time()
-                transport.write_data(self.received, views, self._taken)
+                transport.write_data(self.received, self._outgoing.sent - before, views, self._taken)
         except OSError as error:
             assert transport is not None
             self._break(transport, error)

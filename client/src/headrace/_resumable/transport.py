@@ -57,9 +57,8 @@ class Transport:
         """Send a whole record."""
         self._stream.write(data)
 
-    def write_data(self, received: int, views: Sequence[memoryview], taken: Callable[[], None]) -> None:
+    def write_data(self, received: int, size: int, views: Sequence[memoryview], taken: Callable[[], None]) -> None:
         """Send a DATA record; `taken` is called when the operating system took it, if it did not at once."""
-        size = sum(view.nbytes for view in views)
         header = Header(Kind.DATA, size, received).pack()
         if size <= _JOINED:
             written = self._stream.write(b"".join([header, *views]))
