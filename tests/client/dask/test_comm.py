@@ -105,7 +105,7 @@ async def test_certificates_are_renewed_before_they_run_out(fake: FakeHeadrace, 
         await access.ready()
         await access.ready()
         assert record.certificates_issued == 1
-        access._renew_at = 0.0
+        access._renewal_age = 0.0
         await asyncio.gather(*(access.ready() for _ in range(5)))
         assert record.certificates_issued == 2
 
@@ -114,10 +114,10 @@ async def test_while_headrace_is_away_a_good_certificate_will_do(fake: FakeHeadr
     async with agateway.new_cluster() as cluster:
         access = _access(cluster)
         await access.ready()
-        access._renew_at = 0.0
+        access._renewal_age = 0.0
         fake.fail("ConnectCluster", errors.InternalError("out of order"), errors.InternalError("out of order"))
         await access.ready()
-        access._valid_until = 0.0
+        access._renewal_age = access._expiry_age = 0.0
         with pytest.raises(errors.InternalError):
             await access.ready()
 
@@ -132,7 +132,7 @@ async def test_failures_reach_dask_as_its_own(
     async with agateway.new_cluster() as cluster:
         access = _access(cluster)
         await access.ready()
-        access._renew_at = access._valid_until = 0.0
+        access._renewal_age = access._expiry_age = 0.0
         fake.fail("ConnectCluster", failure)
         with pytest.raises(raised, match=str(failure)):
             await connect(cluster.scheduler_address, **cluster.security.get_connection_args("client"))
@@ -142,7 +142,7 @@ async def test_dask_repeats_what_will_pass(fake: FakeHeadrace, agateway: AsyncGa
     async with agateway.new_cluster() as cluster:
         access = _access(cluster)
         await access.ready()
-        access._renew_at = access._valid_until = 0.0
+        access._renewal_age = access._expiry_age = 0.0
         fake.fail("ConnectCluster", errors.DeadlineExceeded("slow"))
         comm = await connect(cluster.scheduler_address, **cluster.security.get_connection_args("client"))
         await comm.close()

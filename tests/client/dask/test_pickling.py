@@ -57,7 +57,7 @@ async def test_it_can_be_pickled_on_the_loop(agateway: AsyncGateway) -> None:
 def test_it_says_when_its_certificate_has_expired(fake: FakeHeadrace, gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster:
         security: Any = pickle.loads(pickle.dumps(cluster.security))
-        security._access._valid_until = security._access._renew_at = 0.0
+        security._access._expiry_age = security._access._renewal_age = 0.0
         with pytest.raises(errors.Unauthenticated, match=f"certificate for cluster {cluster.name} has expired"):
             asyncio.run(security._access.ready())
 

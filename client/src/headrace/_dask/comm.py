@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ _NO_PROXY = (
     "set headrace.proxy-address to host:port of headrace's own public port, or ask the administrator for it"
 )
 _NO_SECURITY = "gateway:// addresses need TLS: use cluster.get_client(), or Client(address, security=cluster.security)"
+_CONNECT_SECONDS = 10.0
 _TRANSIENT = (*TRANSIENT, errors.DeadlineExceeded)
 
 
@@ -77,19 +79,12 @@ class GatewayConnector(Connector):
 async def _connect_to_cluster(access: SchedulerAccess, proxy: str, deserialize: bool) -> Comm:
     """Return a comm that outlives its connections, if the scheduler can do that and a grace is wanted."""
     if not access.absences.grace:
-        await _get_ready(access)
-        comm = await _dial(access, proxy, access.context)
+        comm = await _dial_prepared(access, proxy, access.context)
         comm.deserialize = deserialize
         return comm
-    attempts = 0
 
     async def dial() -> TLS:
-        nonlocal attempts
-        await _get_ready(access, doubtful=attempts > 1)
-        attempts += 1
-        comm = await _dial(access, proxy, access.resumable_context)
-        attempts = 1
-        return comm
+        return await _dial_prepared(access, proxy, access.resumable_context)
 
     dialer = Dialer(dial, access.absences)
     if access.absences.seconds is not None:
@@ -97,9 +92,24 @@ async def _connect_to_cluster(access: SchedulerAccess, proxy: str, deserialize: 
     return await dialer.open(deserialize)
 
 
-async def _get_ready(access: SchedulerAccess, *, doubtful: bool = False) -> None:
+async def _dial_prepared(access: SchedulerAccess, proxy: str, context: ssl.SSLContext) -> TLS:
+    """Connect with a certificate that is valid. After failures, find out whether there is something to connect to."""
+    await _ask_headrace(access.ready)
     try:
-        await (access.check() if doubtful else access.ready())
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            comm = await _dial(access, proxy, context)
+    except FatalCommClosedError:
+        raise
+    except OSError:
+        await _ask_headrace(access.failed)
+        raise
+    access.succeeded()
+    return comm
+
+
+async def _ask_headrace(ask: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await ask()
     except _TRANSIENT as error:
         raise CommClosedError(str(error)) from error
     except errors.HeadraceError as error:

@@ -27,10 +27,16 @@ from headrace.errors import (
     Unauthenticated,
     Violation,
 )
+from headrace.stopwatch import Stopwatch
 from headrace.v1 import cluster_service_pb2
 
 _RETRY_DIRECT_SECONDS = 60.0
 _CHECK_SECONDS = 1.0
+# A proxy restarts in less.
+_DOUBT_SECONDS = 0.5
+# While there is a certificate that serves, a renewal must not hold up a connection for longer, nor more often.
+_ASK_SECONDS = 1.5
+_RETRY_SECONDS = 10.0
 
 
 class ClusterContext(ssl.SSLContext):
@@ -71,10 +77,13 @@ class SchedulerAccess:
         self._connect = connect
         self._loop = loop
         self._lock = asyncio.Lock()
-        self._renew_at = 0.0
-        self._fetched_at = 0.0
-        self._valid_until = 0.0
+        # Ages of the certificate, since it was fetched.
+        self._age = Stopwatch()
+        self._asked_age = 0.0
+        self._renewal_age = 0.0
+        self._expiry_age = 0.0
         self._no_direct_until = 0.0
+        self._failing: Stopwatch | None = None
 
     async def ready(self) -> None:
         """Make sure that the certificate is valid for a while. May be called on any event loop.
@@ -86,7 +95,7 @@ class SchedulerAccess:
         HeadraceError
             Another one cannot be fetched now.
         """
-        if time.monotonic() < self._renew_at:
+        if not self._is_due():
             return
         if self._loop is None:
             self._check_valid()
@@ -103,12 +112,22 @@ class SchedulerAccess:
         ClusterEnded, NotFound, PermissionDenied
             There is nothing to connect to any more.
         """
-        self._renew_at = min(self._renew_at, self._fetched_at + _CHECK_SECONDS)
+        self._renewal_age = min(self._renewal_age, self._asked_age + _CHECK_SECONDS)
         await self.ready()
+
+    async def failed(self) -> None:
+        """Note that a connection could not be made; if that goes on for a moment, `check`."""
+        self._failing = self._failing or Stopwatch()
+        if self._failing.seconds() > _DOUBT_SECONDS:
+            await self.check()
+
+    def succeeded(self) -> None:
+        """Note that a connection was made."""
+        self._failing = None
 
     def ready_facts(self) -> cluster_service_pb2.ConnectClusterResponse:
         """Return certificate and addresses, made `ready` in a thread that waits."""
-        if self.facts is None or time.monotonic() >= self._renew_at:
+        if self.facts is None or self._is_due():
             if self._loop is not None and self._loop is _running_loop():
                 # The loop waits here: another one fetches them.
                 with ThreadPoolExecutor(1) as pool:
@@ -134,10 +153,9 @@ class SchedulerAccess:
             with as_file(facts.certificate_pem + facts.private_key_pem) as path:
                 context.load_cert_chain(path)
         self.facts, self.server_name, self.direct_address = facts, facts.server_name, facts.direct_address
-        now, left = time.monotonic(), facts.expire_time.seconds - time.time()
-        self._fetched_at = now
-        self._valid_until = now + left
-        self._renew_at = now + max(left * 0.75, 10.0)
+        self._age, self._asked_age = Stopwatch(), 0.0
+        self._expiry_age = facts.expire_time.ToMilliseconds() / 1000 - time.time()
+        self._renewal_age = max(self._expiry_age * 0.75, _RETRY_SECONDS)
 
     def direct(self) -> str:
         """Return the address for a direct connection, or "" if a direct connection is not to be tried now."""
@@ -150,7 +168,7 @@ class SchedulerAccess:
         self._no_direct_until = time.monotonic() + _RETRY_DIRECT_SECONDS
 
     def _check_valid(self) -> None:
-        if time.monotonic() >= self._valid_until:
+        if self._has_expired():
             raise Unauthenticated(
                 f"the certificate for cluster {self.cluster} has expired, and this process got it from another one: "
                 "pass the cluster's security again, or connect with a Gateway of this process"
@@ -164,18 +182,28 @@ class SchedulerAccess:
         finally:
             await connection.close()
 
+    def _is_due(self) -> bool:
+        return self._age.seconds() >= self._renewal_age
+
+    def _has_expired(self) -> bool:
+        return self._age.seconds() >= self._expiry_age
+
     async def _renew(self) -> None:
         async with self._lock:
-            if time.monotonic() < self._renew_at:
+            if not self._is_due():
+                return
+            if self._has_expired():
+                await self.fetch()
                 return
             try:
-                await self.fetch()
+                async with asyncio.timeout(_ASK_SECONDS):
+                    await self.fetch()
             except (ClusterEnded, NotFound, PermissionDenied):
                 raise
-            except HeadraceError:
+            except (HeadraceError, TimeoutError):
                 # While headrace is away, the old certificate serves until it expires.
-                if time.monotonic() >= self._valid_until:
-                    raise
+                self._asked_age = self._age.seconds()
+                self._renewal_age = min(self._asked_age + _RETRY_SECONDS, self._expiry_age)
 
     def _make_context(self) -> ClusterContext:
         context = ClusterContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -29,6 +29,7 @@ class Absences:
         self._cluster = cluster
         self._sessions: set[object] = set()
         self._since = 0.0
+        self._given_up = -1.0
 
     @property
     def seconds(self) -> float | None:
@@ -50,6 +51,13 @@ class Absences:
         self._sessions.discard(session)
         if not self._sessions and seconds > _QUIET_SECONDS:
             logger.warning("connected to cluster %s again after %.0f s", self._cluster(), seconds)
+
+    def give_up(self, reason: str) -> None:
+        """Say, once for all sessions of an absence, that they cannot go on."""
+        if self._given_up != self._since:
+            self._given_up = self._since
+            message = "the connection to cluster %s cannot go on, and results that were not fetched are lost: %s"
+            logger.error(message, self._cluster(), reason)
 
     def _announce(self, since: float) -> None:
         if self._sessions and self._since == since:
