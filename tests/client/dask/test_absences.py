@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import dask.config
 import pytest
+from distributed.client import FutureCancelledError
 from tests.client.conftest import AsyncGateway
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
@@ -49,6 +51,42 @@ async def test_calls_to_the_scheduler_wait(fake: FakeHeadrace, agateway: AsyncGa
         assert answers[:3] == [3, 5, 7]
         assert len(await answers[4].result()) == 1_000_000
         assert answers[5] == [3]
+
+
+async def test_views_and_log_say_that_the_way_is_interrupted(
+    fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with agateway.new_cluster() as cluster, cluster.get_client():
+        assert "running" in repr(cluster)
+        fake.proxy.go_away()
+        await eventually(lambda: "the connection to cluster" in caplog.text)
+        assert f"cluster {cluster.name} is interrupted; reconnecting for 600 s at most" in caplog.text
+        assert re.search(r"reconnecting \(\d+ s\), workers=0", repr(cluster))
+        for view in (cluster._repr_html_(), cluster._scaling_status()):  # pyright: ignore[reportPrivateUsage]
+            assert re.search(r"<strong>Reconnecting \(\d+ s\)</strong>", view)
+        fake.proxy.come_back()
+        await eventually(lambda: f"connected to cluster {cluster.name} again" in caplog.text)
+        assert "running" in repr(cluster)
+        for view in (cluster._repr_html_(), cluster._scaling_status()):  # pyright: ignore[reportPrivateUsage]
+            assert "Reconnecting" not in view
+
+
+async def test_a_scheduler_that_is_gone_is_said_to_be_gone(
+    fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also while the proxy is away: headrace knows, and answers."""
+    async with agateway.new_cluster() as cluster, cluster.get_client() as client:
+        future = client.submit(sum, [1, 2])
+        waiting = asyncio.ensure_future(future.result())
+        fake.proxy.go_away()
+        await agateway.stop_cluster(cluster.name)
+        with pytest.raises(FutureCancelledError, match="lost the connection to the scheduler"):
+            await waiting
+        lost = [record.getMessage() for record in caplog.records if "cannot go on" in record.getMessage()]
+        assert lost == [
+            f"the connection to cluster {cluster.name} cannot go on: cluster {cluster.name} has ended; "
+            "results that were not fetched are lost"
+        ]
 
 
 def _access(cluster: Any) -> Any:

@@ -468,7 +468,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         self._is_drawn = True
         try:
             link = self.dashboard_link
-            text: str = super()._repr_html_(cluster_status)
+            text: str = super()._repr_html_(cluster_status or self._absence_row())
         finally:
             self._is_drawn = False
         # The code in the link is of no use to a reader: show the link without it, and broken where there is no room.
@@ -480,12 +480,19 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         modes = "".join(
             f"<tr><td>{html.escape(group)}: {mode}</td></tr>" for group, mode in sorted(self._life.scaling.items())
         )
-        return f"<table>{modes}<tr><td>Workers: {workers}</td></tr></table>"
+        return f"<table>{modes}<tr><td>Workers: {workers}</td></tr>{self._absence_row()}</table>"
+
+    def _absence_row(self) -> str:
+        """Return a row for tables while the way to the scheduler is interrupted."""
+        away = self._life.away_seconds
+        return "" if away is None else f"<tr><td><strong>Reconnecting ({away:.0f} s)</strong></td></tr>"
 
     def __repr__(self) -> str:
         workers = self.scheduler_info["workers"].values()
         threads = sum(worker["nthreads"] for worker in workers)
-        return f"GatewayCluster<{self.name}, {self.status.name}, workers={len(workers)}, threads={threads}>"
+        away = self._life.away_seconds
+        state = self.status.name if away is None else f"reconnecting ({away:.0f} s)"
+        return f"GatewayCluster<{self.name}, {state}, workers={len(workers)}, threads={threads}>"
 
     # The end
 

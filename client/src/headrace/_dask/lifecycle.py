@@ -101,6 +101,11 @@ class Lifecycle:
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def away_seconds(self) -> float | None:
+        """Seconds since the way to the scheduler is interrupted, None if it is not."""
+        return self._access.absences.seconds
+
     async def start(self) -> None:
         """Start, and wait until the cluster can be used; further callers wait for the first.
 

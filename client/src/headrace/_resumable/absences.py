@@ -56,7 +56,7 @@ class Absences:
         """Say, once for all sessions of an absence, that they cannot go on."""
         if self._given_up != self._since:
             self._given_up = self._since
-            message = "the connection to cluster %s cannot go on, and results that were not fetched are lost: %s"
+            message = "the connection to cluster %s cannot go on: %s; results that were not fetched are lost"
             logger.error(message, self._cluster(), reason)
 
     def _announce(self, since: float) -> None:
