@@ -14,6 +14,7 @@ from typing import Protocol
 
 import pytest
 
+from headrace_chassis import procfs
 from headrace_up.child import Child, NotReady
 from headrace_up.console import Console
 from headrace_up.errors import GaveUp
@@ -189,3 +190,91 @@ async def test_a_part_that_ends_by_itself_is_run_once(watched: Watched):
 async def test_a_part_that_does_not_end_by_itself_is_killed(watched: Watched):
     part = Part(name="once", main=signal.pause)
     assert await watched.supervisor.run_once(part, within=0.1) == -signal.SIGKILL
+
+
+@pytest.fixture
+def make_replaceable(fake_part: MakeFake) -> Callable[..., Part]:
+    """Makes a part whose successors behave in some way, and are ready once `probe` is."""
+
+    def make(behaviour: str = "ready", probe: Callable[[], Awaitable[None]] = _at_once) -> Part:
+        def successor(number: int) -> Part:
+            return replace(fake_part("envoy", behaviour), probe=probe)
+
+        return replace(fake_part("envoy"), successor=successor)
+
+    return make
+
+
+async def _at_once() -> None: ...
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_part_is_replaced_while_it_runs(watched: Watched, make_replaceable: Callable[..., Part]):
+    await watched.start(make_replaceable())
+    pids = [watched.pid("envoy")]
+    for _ in range(2):
+        await watched.supervisor.replace("envoy")
+        pids.append(watched.pid("envoy"))
+    assert len({*pids, None}) == 4
+    assert all(_runs(pid) for pid in pids), "each ends when it is told to"
+    assert watched.output.count("envoy was replaced within") == 2
+    await watched.supervisor.stop(["envoy"], within=2)
+    assert not any(_runs(pid) for pid in pids)
+
+
+async def test_the_end_of_a_replaced_process_is_no_failure_and_that_of_its_successor_is(
+    watched: Watched, make_replaceable: Callable[..., Part], eventually: Eventually
+):
+    await watched.start(make_replaceable())
+    first = watched.pid("envoy")
+    await watched.supervisor.replace("envoy")
+    os.kill(first or 0, signal.SIGTERM)
+    await eventually(lambda: not _runs(first))
+    second = watched.pid("envoy")
+    await watched.supervisor.replace("envoy")
+    assert "again" not in watched.output
+    os.kill(watched.pid("envoy") or 0, signal.SIGKILL)
+    await eventually(lambda: "envoy is back" in watched.output)
+    await eventually(lambda: not _runs(second))
+    await watched.supervisor.replace("envoy")
+    assert watched.output.count("envoy was replaced within") == 3
+
+
+async def test_a_part_whose_successor_dies_runs_on(watched: Watched, make_replaceable: Callable[..., Part]):
+    await watched.start(make_replaceable("dies", _never))
+    before = watched.pid("envoy")
+    await watched.supervisor.replace("envoy")
+    assert watched.pid("envoy") == before
+    assert "envoy runs on as it is: its successor ended with exit code 1" in watched.output
+    assert "the settings are wrong" in watched.output
+
+
+async def test_a_successor_of_a_part_that_dies_meanwhile_is_not_kept(
+    watched: Watched, make_replaceable: Callable[..., Part], eventually: Eventually
+):
+    ready = asyncio.Event()
+
+    async def probe() -> None:
+        await ready.wait()
+
+    await watched.start(make_replaceable(probe=probe))
+    replacing = asyncio.create_task(watched.supervisor.replace("envoy"))
+    os.kill(watched.pid("envoy") or 0, signal.SIGKILL)
+    await eventually(lambda: "envoy is back" in watched.output)
+    ready.set()
+    await replacing
+    assert "envoy runs on as it is: its successor came too late" in watched.output
+
+
+async def test_a_part_without_a_successor_says_so(watched: Watched, fake_part: MakeFake):
+    await watched.start(fake_part("auth"))
+    await watched.supervisor.replace("auth")
+    assert "auth runs on as it is: its successor cannot take over here" in watched.output
+
+
+def _runs(pid: int | None) -> bool:
+    process = procfs.process(pid or 0)
+    return process is not None and process.alive

@@ -279,3 +279,24 @@ def test_an_envoy_that_cannot_be_configured_is_explained(up: StartUp, data: Path
     assert code == 1
     assert "Envoy cannot be configured:\nheadrace proxy: the certificate is wrong" in text
     assert not running(data)
+
+
+def test_envoy_is_replaced_on_request(up: StartUp, data: Path):
+    one = up()
+    one.read_until("Ctrl-C")
+    before = [pid for pid, line in running(data).items() if "fake_service" in line]
+    one.process.send_signal(signal.SIGUSR2)
+    one.read_until("envoy was replaced within")
+    after = [pid for pid, line in running(data).items() if "fake_service" in line]
+    assert set(before) < set(after), "the Envoy before ends when it is told to"
+    one.process.send_signal(signal.SIGTERM)
+    assert one.finish()[0] == 0
+
+
+def test_an_envoy_whose_new_configuration_is_wrong_runs_on_with_the_old_one(up: StartUp, data: Path):
+    one = up(behaviour="bootstrap-once")
+    one.read_until("Ctrl-C")
+    one.process.send_signal(signal.SIGUSR2)
+    one.read_until("envoy runs on as it is: Envoy cannot be configured:")
+    one.read_until("headrace proxy: the certificate is wrong")
+    assert (data / "proxy" / "bootstrap.json").read_text() == "a bootstrap"

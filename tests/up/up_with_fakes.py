@@ -6,10 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from headrace_backend_local.account_rule import AccountRule
 from headrace_up.credentials import Credentials
+from headrace_up.envoy import bootstrap_file
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
 from headrace_up.process import Part, command
@@ -34,12 +36,26 @@ def services(layout: Layout, options: UpOptions, port: int, credentials: Credent
 
 
 def bootstrap(layout: Layout, port: int, credentials: Credentials) -> Part:
+    file = bootstrap_file(layout)
+
     def main() -> None:
-        if BEHAVIOUR == "no-bootstrap":
+        if BEHAVIOUR == "no-bootstrap" or (BEHAVIOUR == "bootstrap-once" and file.exists()):
+            file.write_text("half of it")
             print("headrace proxy: the certificate is wrong", file=sys.stderr)
             sys.exit(1)
+        file.write_text("a bootstrap")
 
     return Part(name="envoy-bootstrap", main=main, environment=tagged_environment(layout.data))
+
+
+def envoy(layout: Layout, port: int) -> Part:
+    async def probe() -> None:
+        """It is ready at once."""
+
+    def successor(number: int) -> Part:
+        return replace(fake(layout, "envoy"), probe=probe)
+
+    return replace(fake(layout, "envoy"), successor=successor)
 
 
 def main() -> int:
@@ -67,7 +83,8 @@ def main() -> int:
         load=lambda: None,
         services=services,
         bootstrap=bootstrap,
-        envoy=lambda layout, port: fake(layout, "envoy"),
+        envoy=envoy,
+        envoy_check=lambda layout: Part(name="envoy-check", main=lambda: None),
     )
     return up(options, arguments.version, parts)
 

@@ -1,4 +1,4 @@
-"""The process of one part: started, awaited until it is ready, stopped."""
+"""The process of one part: started, awaited until it is ready, replaced by its successor, stopped."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ class Child:
         self._directory = directory
         self._process: Process | None = None
         self._probe: asyncio.Future[None] | None = None
+        self._successions = 0
+        self._succession = asyncio.Event()
+        self._ending: list[Process] = []  # they have a successor, and end by themselves
 
     @property
     def pid(self) -> int | None:
@@ -32,13 +35,12 @@ class Child:
 
     def start(self) -> None:
         """Start the process; `ready` waits until it is ready."""
+        for process in self._ending:  # only the successor that is gone could have told them when to end
+            process.kill()
+        self._successions = 0
         read_end, write_end = os.pipe()
         try:
-            log = log_file.open_log(self.log)
-            try:
-                self._process = spawn(self.part, self._directory, log, write_end)
-            finally:
-                os.close(log)
+            self._process = self._spawn(self.part, write_end)
         except OSError:
             os.close(read_end)
             raise
@@ -50,33 +52,61 @@ class Child:
         """Wait until the process is ready; raise NotReady."""
         assert self._process
         assert self._probe
-        probe, ended = self._probe, asyncio.ensure_future(self._process.wait())
+        await _until_ready(self.part, self._process, self._probe)
+
+    async def replace(self) -> None:
+        """Have a successor take over from the process; raise NotReady if it does not, and the process runs on."""
+        if self.part.successor is None or self._process is None:
+            raise NotReady("cannot take over here")
+        successor = self.part.successor(self._successions + 1)
+        assert successor.probe
+        before, process = self._process, self._spawn(successor)
         try:
-            await asyncio.wait({probe, ended}, timeout=self.part.ready_seconds, return_when=asyncio.FIRST_COMPLETED)
-            if probe.done():
-                return probe.result()
-            if not ended.done():
-                raise NotReady(f"was not ready within {self.part.ready_seconds:g} s")
-            raise NotReady(describe_end(ended.result()))
-        finally:
-            probe.cancel()
-            ended.cancel()
-            await asyncio.gather(probe, ended, return_exceptions=True)
+            await _until_ready(successor, process, asyncio.ensure_future(successor.probe()))
+        except BaseException:
+            process.kill()
+            raise
+        if self._process is not before or not before.running:
+            process.kill()
+            raise NotReady("came too late: what it should take over from has ended meanwhile")
+        self._ending = [other for other in (*self._ending, before) if other.running]
+        self._process = process
+        self._successions += 1
+        self._succession.set()
+        self._succession = asyncio.Event()
 
     async def wait(self) -> int:
-        """Wait for the end of the process; return its exit code, negative for a signal."""
-        assert self._process
-        return await self._process.wait()
+        """Wait for the end of the process, or of its last successor; return the exit code, negative for a signal."""
+        while True:
+            assert self._process
+            ended = asyncio.ensure_future(self._process.wait())
+            succeeded = asyncio.ensure_future(self._succession.wait())
+            try:
+                await asyncio.wait({ended, succeeded}, return_when=asyncio.FIRST_COMPLETED)
+                if not succeeded.done():
+                    return ended.result()
+            finally:
+                ended.cancel()
+                succeeded.cancel()
 
     async def stop(self, within: float) -> None:
         """Ask the process to end; kill it when it has not ended in time."""
-        if self._process:
-            await self._process.stop(within)
+        await asyncio.gather(*(process.stop(within) for process in self._processes()))
 
     def kill(self) -> None:
         """Kill the process, now."""
-        if self._process:
-            self._process.kill()
+        for process in self._processes():
+            process.kill()
+
+    def _processes(self) -> list[Process]:
+        return [*self._ending, *([self._process] if self._process else [])]
+
+    def _spawn(self, part: Part, ready: int | None = None) -> Process:
+        log = log_file.open_log(self.log)
+        try:
+            return spawn(part, self._directory, log, ready)
+        finally:
+            os.close(log)
 
     def log_tail(self) -> str:
         """Return the last lines of the log."""
@@ -88,6 +118,21 @@ def describe_end(code: int) -> str:
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
+
+
+async def _until_ready(part: Part, process: Process, probe: asyncio.Future[None]) -> None:
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        await asyncio.wait({probe, ended}, timeout=part.ready_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if probe.done():
+            return probe.result()
+        if not ended.done():
+            raise NotReady(f"was not ready within {part.ready_seconds:g} s")
+        raise NotReady(describe_end(ended.result()))
+    finally:
+        probe.cancel()
+        ended.cancel()
+        await asyncio.gather(probe, ended, return_exceptions=True)
 
 
 async def _ready(part: Part, descriptor: int) -> None:

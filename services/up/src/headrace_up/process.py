@@ -46,6 +46,9 @@ class Part:
         It is started again if it is not ready by then.
     repair
         Runs, as a process of its own, after the part was not ready. It prints what it has repaired.
+    successor
+        Makes the part that takes over from this one while it runs, so that it is never away: called with 1, then with
+        2, and so on. It needs a `probe`. What it took over from ends by itself. None: that is not possible.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Part:
     probe: Callable[[], Awaitable[None]] | None = None
     ready_seconds: float = 30.0
     repair: Callable[[], None] | None = None
+    successor: Callable[[int], Part] | None = None
 
 
 def command(arguments: Sequence[str]) -> Callable[[], NoReturn]:

@@ -91,6 +91,16 @@ class Supervisor:
         """Return the log file of a part."""
         return self._layout.logs / f"{part.name}.log"
 
+    async def replace(self, name: str) -> None:
+        """Have a successor take over from a part without a gap; say so, or why the part runs on as it is."""
+        child, started = self.children[name], self._clock()
+        try:
+            await child.replace()
+        except (NotReady, OSError) as error:
+            self._console.warn(f"{name} runs on as it is: its successor {error}{_end_of_log(child)}")
+        else:
+            self._console.warn(f"{name} was replaced within {self._clock() - started:.1f} s")
+
     async def stop(self, names: Iterable[str], within: float) -> None:
         """Stop parts side by side; kill those that have not ended in time, and all that were launched."""
         for process in self._launched:
@@ -112,7 +122,7 @@ class Supervisor:
         """Keep a child running. `error` is why it could not be started, if it could not."""
         failures, pauses = 0, delays(longest=self._longest_pause)
         while True:
-            started = self._clock()
+            started, healthy = self._clock(), False
             if error is None:
                 end, healthy = await self._follow(child, ready, started)
                 if healthy:
@@ -122,7 +132,7 @@ class Supervisor:
             failures += 1
             if failures >= ATTEMPTS and not ready.done():
                 raise GaveUp(f"{child.part.name} {end}, {failures} times in a row{_end_of_log(child)}")
-            pause = next(pauses)
+            pause = 0.0 if healthy else next(pauses)  # what ran well is missed now
             self._report_failure(child, end, failures, pause)
             await asyncio.sleep(pause)
             error = _try_to_start(child)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace._target.local_gateway import FILE_NAME, LocalGateway
+from headrace.private_files import write_private
 from headrace_backend_local.account_rule import AccountRule
 from headrace_up import log_file
 from headrace_up.console import Console
-from headrace_up.envoy import envoy_part
+from headrace_up.envoy import bootstrap_file, envoy_check_part, envoy_part, remove_shared_memory
 from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout
 from headrace_up.maintenance import Maintenance
@@ -44,6 +46,7 @@ class Parts:
     services: Callable[[Layout, UpOptions, int, Credentials], Sequence[Part]] = service_parts
     bootstrap: Callable[[Layout, int, Credentials], Part] = bootstrap_part
     envoy: Callable[[Layout, int], Part] = envoy_part
+    envoy_check: Callable[[Layout], Part] = envoy_check_part
 
 
 class System:
@@ -59,6 +62,7 @@ class System:
         self._gateway: LocalGateway | None = None
         self._found_clusters = False
         self._keep_clusters = options.keep_clusters
+        self.envoy_restart_requested = asyncio.Event()
 
     async def run(self) -> None:
         """Start everything and keep it running; raise GaveUp or CannotRun if it cannot be started.
@@ -85,7 +89,9 @@ class System:
         await self._supervisor.ready()
         self._gateway = self._write_gateway_file(port, credentials)
         self._greet(self._gateway.address)
-        await Maintenance(self._layout, self._console).run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Maintenance(self._layout, self._console).run())
+            group.create_task(self._restart_envoy_on_request(port, credentials))
 
     async def stop(self, *, requested: bool) -> None:
         """Stop clusters, services with Envoy, and Valkey, in this order; kill those that do not end in time.
@@ -119,10 +125,33 @@ class System:
         await self._supervisor.run_once(part, CLUSTERS_SECONDS)
 
     async def _write_bootstrap(self, port: int, credentials: Credentials) -> None:
-        part = self._parts.bootstrap(self._layout, port, credentials)
+        await self._configure(self._parts.bootstrap(self._layout, port, credentials))
+
+    async def _configure(self, part: Part) -> None:
         if await self._supervisor.run_once(part, ONCE_SECONDS) != 0:
             log = self._supervisor.log(part)
             raise CannotRun(f"Envoy cannot be configured:\n{log_file.tail(log) or f'see {log}'}")
+
+    async def _restart_envoy_on_request(self, port: int, credentials: Credentials) -> None:
+        while True:
+            await self.envoy_restart_requested.wait()
+            self.envoy_restart_requested.clear()
+            try:
+                await self._restart_envoy(port, credentials)
+            except (CannotRun, OSError) as error:
+                self._console.warn(f"envoy runs on as it is: {error}")
+
+    async def _restart_envoy(self, port: int, credentials: Credentials) -> None:
+        """Have a new Envoy take over, with the settings and the program of now, if it accepts them."""
+        file = bootstrap_file(self._layout)
+        before = file.read_text()
+        try:
+            await self._write_bootstrap(port, credentials)
+            await self._configure(self._parts.envoy_check(self._layout))
+        except BaseException:
+            write_private(file, before)  # Envoy may have to be started again, after its death
+            raise
+        await self._supervisor.replace("envoy")
 
     def _write_gateway_file(self, port: int, credentials: Credentials) -> LocalGateway:
         gateway = LocalGateway(
@@ -166,7 +195,8 @@ class System:
             )
 
     def _sweep(self) -> None:
-        """Kill the processes of clusters that are left, unless clusters are kept."""
+        """Kill the processes of clusters that are left, unless clusters are kept; remove what Envoy leaves."""
+        remove_shared_memory(self._layout)
         if self._keep_clusters:
             if not self._options.keep_clusters:
                 self._console.warn("clusters that were running compute on; the next `headrace up` adopts them")

@@ -19,6 +19,7 @@ from headrace_up.options import UpOptions
 from headrace_up.system import Parts, System
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+RESTART_ENVOY_SIGNAL = signal.SIGUSR2
 KILLED_EXIT_CODE = 130
 
 
@@ -73,7 +74,7 @@ def _check_accounts(options: UpOptions, layout: Layout) -> None:
 
 async def _run(system: System, console: Console) -> None:
     stop_requested = asyncio.Event()
-    with _signals(stop_requested, system.kill):
+    with _signals(stop_requested, system.kill, system.envoy_restart_requested.set):
         running = asyncio.create_task(system.run())
         stopping = asyncio.create_task(stop_requested.wait())
         try:
@@ -92,8 +93,10 @@ async def _run(system: System, console: Console) -> None:
 
 
 @contextmanager
-def _signals(stop_requested: asyncio.Event, kill: Callable[[], None]) -> Generator[None]:
-    """The first signal requests the stop; the second one kills."""
+def _signals(
+    stop_requested: asyncio.Event, kill: Callable[[], None], restart_envoy: Callable[[], None]
+) -> Generator[None]:
+    """The first signal to stop requests it; the second one kills."""
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
@@ -108,8 +111,9 @@ def _signals(stop_requested: asyncio.Event, kill: Callable[[], None]) -> Generat
     ]
     for number in handled:
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(RESTART_ENVOY_SIGNAL, restart_envoy)
     try:
         yield
     finally:
-        for number in handled:
+        for number in (*handled, RESTART_ENVOY_SIGNAL):
             loop.remove_signal_handler(number)
