@@ -7,8 +7,6 @@ import logging
 import weakref
 from typing import Any
 
-import dask.config
-from dask.utils import parse_bytes
 from distributed.comm.core import Comm, CommClosedError
 from distributed.comm.utils import from_frames, to_frames
 
@@ -17,6 +15,9 @@ from headrace._resumable.messages import pack
 from headrace._resumable.session import Session, SessionEnded
 
 logger = logging.getLogger("headrace.connection")
+
+# Records split what is large, and the receiver need not put together what was never apart.
+_WHOLE = 1 << 62
 
 
 class ResumableComm(Comm):
@@ -46,7 +47,6 @@ class ResumableComm(Comm):
         self._local_addr, self._peer_addr = local_addr, peer_addr
         self._extra_info = extra_info or {}
         self._inbox = Inbox(session)
-        self._frame_split_size = parse_bytes(dask.config.get("distributed.comm.shard"))
         self._finalizer = weakref.finalize(self, _dropped, asyncio.get_running_loop(), session)
         self._finalizer.atexit = False
 
@@ -92,7 +92,7 @@ class ResumableComm(Comm):
             serializers=serializers,
             on_error=on_error,
             context={"sender": self.local_info, "recipient": self.remote_info, **self.handshake_options},
-            frame_split_size=self._frame_split_size,
+            frame_split_size=_WHOLE,
         )
         size, views = pack(frames)
         try:

@@ -27,7 +27,7 @@ except ImportError:
 _COUNT = struct.Struct("!I")
 _LENGTH_BYTES = 8
 _MAX_FRAMES = 1 << 24
-_JOINED = 1 << 16
+_JOINED = 1 << 14
 
 
 def pack(frames: Sequence[bytes | bytearray | memoryview]) -> tuple[int, list[memoryview]]:
@@ -59,7 +59,10 @@ class MessageReader:
         if not self._rest and size:
             self._rest = await self.session.chunk(buffer)
         if size > len(self._rest):
-            whole = buffer(size)
+            try:
+                whole = buffer(size)
+            except (MemoryError, ValueError, OverflowError):
+                raise ProtocolError(f"a frame of {size} bytes, for which there is no memory") from None
             whole[: len(self._rest)] = self._rest
             await self.session.fill(whole[len(self._rest) :])
             self._rest = memoryview(b"")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 # Agreed on by ALPN (RFC 7301), within the TLS handshake: who does not know the name speaks Dask's own protocol.
 ALPN = "headrace-resumable/1"
 NAME_BYTES = 16
-MAX_RECORD = 1 << 20
+MAX_RECORD = 1 << 22
 MAX_REASON = 200
 
 

@@ -14,9 +14,11 @@ from headrace._resumable.transport import Transport
 logger = logging.getLogger("headrace.connection")
 
 KEPT_BYTES = 1 << 26
-_IN_FLIGHT = 1 << 22
-_CHUNK = 1 << 16
-_ACKNOWLEDGE_BYTES = 1 << 18
+_IN_FLIGHT = 1 << 23
+# A record of so much is read at once; of a longer one the first bytes, since large frames have memory of their own.
+_SMALL_RECORD = 1 << 18
+_FIRST_BYTES = 1 << 13
+_ACKNOWLEDGE_BYTES = 1 << 22
 _ACKNOWLEDGE_SECONDS = 0.1
 _ALIVE_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
@@ -125,10 +127,10 @@ class Session:
                 view = view[piece.nbytes :]
 
     async def chunk(self, buffer: Callable[[int], memoryview]) -> memoryview:
-        """Receive at least one byte: the rest of a record, at most 64 KiB; raises `SessionEnded`."""
+        """Receive the rest of a small record, or a part of a large one; raises `SessionEnded`."""
         while True:
             transport = await self._in_data()
-            view = buffer(min(transport.left, _CHUNK))
+            view = buffer(transport.left if transport.left <= _SMALL_RECORD else _FIRST_BYTES)
             if await self._read_into(transport, view):
                 return view
 

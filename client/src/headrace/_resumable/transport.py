@@ -11,8 +11,7 @@ from tornado.iostream import IOStream
 
 from headrace._resumable.records import ALPN, HEADER_BYTES, Header, Kind
 
-# What is smaller is joined into one write, so that it leaves in one packet.
-_JOINED = 1 << 16
+_JOINED = 1 << 17
 
 
 def speaks_resumable(comm: TLS) -> bool:
@@ -59,13 +58,11 @@ class Transport:
 
     def write_data(self, received: int, size: int, views: Sequence[memoryview], taken: Callable[[], None]) -> None:
         """Send a DATA record; `taken` is called when the operating system took it, if it did not at once."""
-        header = Header(Kind.DATA, size, received).pack()
-        if size <= _JOINED:
-            written = self._stream.write(b"".join([header, *views]))
-        else:
-            written = self._stream.write(header)
-            for view in views:
-                written = self._stream.write(view)
+        # The peer wakes up once for all of a small record, and not for the header alone of a large one.
+        first, rest = _split(views, _JOINED)
+        written = self._stream.write(b"".join([Header(Kind.DATA, size, received).pack(), *first]))
+        for view in rest:
+            written = self._stream.write(view)
         if written.done():
             return
         self.in_flight += size
@@ -79,3 +76,12 @@ class Transport:
     def abort(self) -> None:
         """Close the connection at once."""
         self._comm.abort()
+
+
+def _split(views: Sequence[memoryview], size: int) -> tuple[Sequence[memoryview], Sequence[memoryview]]:
+    """Return the first bytes of `views`, `size` of them, and the rest."""
+    for index, view in enumerate(views):
+        if view.nbytes > size:
+            return [*views[:index], view[:size]], [view[size:], *views[index + 1 :]]
+        size -= view.nbytes
+    return views, ()
