@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import struct
 from typing import Any
 
 import numpy
@@ -287,6 +288,16 @@ async def test_a_peer_that_breaks_the_protocol_is_left(bed: Bed, eventually: Eve
     reader, writer = await _open(bed, "eve")
     writer.write(Hello(b"e" * NAME_BYTES, True, 0, 60).pack())
     writer.write(Header(Kind.DATA, 0, 1 << 40).pack())
+    await reader.read()
+    await eventually(lambda: len(bed.table) == 0)
+    writer.transport.abort()
+
+
+async def test_a_frame_for_which_there_is_no_memory_ends_its_session(bed: Bed, eventually: Eventually) -> None:
+    reader, writer = await _open(bed, "eve")
+    message = struct.pack("!IQ", 1, (1 << 64) - 1) + b"x"
+    writer.write(Hello(b"e" * NAME_BYTES, True, 0, 60).pack())
+    writer.write(Header(Kind.DATA, len(message), 0).pack() + message)
     await reader.read()
     await eventually(lambda: len(bed.table) == 0)
     writer.transport.abort()

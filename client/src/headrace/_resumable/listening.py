@@ -90,7 +90,11 @@ class SessionTable:
             return None
         session = Session(hello.name, self._lost, self._ended, _no_redial)
         session.grace = min(int(self.grace), hello.grace)
-        transport.write(pack_welcome(0, session.grace))
+        try:
+            transport.write(pack_welcome(0, session.grace))
+        except OSError:
+            session.end("not connected")
+            raise
         session.attach(transport, 0)
         made = ResumableComm(session, comm.local_address, comm.peer_address, comm.deserialize, comm.extra_info)
         made.allow_offload = comm.allow_offload
@@ -99,14 +103,16 @@ class SessionTable:
 
     def _resume(self, kept: _Kept, transport: Transport, hello: Hello) -> None:
         session = kept.session
-        session.detach()
+        # If one of these fails, the session stays as it is: with its older connection, or away.
         transport.write(pack_welcome(session.received, session.grace))
         session.attach(transport, hello.received)
-        if (timer := self._away.pop(session.name, None)) is not None:
+        if session.connected and (timer := self._away.pop(session.name, None)) is not None:
             timer.cancel()
             self._notify_back(kept.comm)
 
     def _lost(self, session: Session) -> None:
+        if session.name in self._away:
+            return
         while len(self._away) >= _MAX_AWAY:
             oldest = next(iter(self._away))
             self._sessions[oldest].session.end("too many clients are away")

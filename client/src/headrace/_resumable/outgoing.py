@@ -25,6 +25,7 @@ class Outgoing:
         self.acknowledged = 0
         self.sent = 0
         self.end = 0
+        self._once_sent = 0
         self._unacknowledged: deque[memoryview] = deque()
         self._unsent: deque[memoryview] = deque()
 
@@ -68,7 +69,13 @@ class Outgoing:
         self.acknowledged = received
 
     def resume(self, received: int) -> None:
-        """Begin a connection to a peer that has received so much; raises `ProtocolError` as `acknowledge` does."""
+        """Begin a connection to a peer that has received so much; raises `ProtocolError` as `acknowledge` does.
+
+        The peer may have received, on a connection before the present one, more than was sent on the present one.
+        """
+        self._once_sent = max(self._once_sent, self.sent)
+        if self.sent < received <= self._once_sent:
+            self.take(received - self.sent)
         self.acknowledge(received)
         self._unsent.extendleft(reversed(self._unacknowledged))
         self._unacknowledged.clear()
