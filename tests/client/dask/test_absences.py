@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import re
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from subprocess import PIPE
 from typing import Any
 
 import dask.config
@@ -13,6 +20,8 @@ from distributed.client import FutureCancelledError
 from tests.client.conftest import AsyncGateway
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
+
+from headrace import Gateway
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +84,8 @@ async def test_a_scheduler_that_is_gone_is_said_to_be_gone(
     fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also while the proxy is away: headrace knows, and answers."""
-    async with agateway.new_cluster() as cluster, cluster.get_client() as client:
+    async with agateway.new_cluster() as cluster, cluster.get_client() as made:
+        client: Any = made
         future = client.submit(sum, [1, 2])
         waiting = asyncio.ensure_future(future.result())
         fake.proxy.go_away()
@@ -83,10 +93,82 @@ async def test_a_scheduler_that_is_gone_is_said_to_be_gone(
         with pytest.raises(FutureCancelledError, match="lost the connection to the scheduler"):
             await waiting
         lost = [record.getMessage() for record in caplog.records if "cannot go on" in record.getMessage()]
-        assert lost == [
-            f"the connection to cluster {cluster.name} cannot go on: cluster {cluster.name} has ended; "
-            "results that were not fetched are lost"
-        ]
+        why = f"cluster {cluster.name} has ended; results that were not fetched are lost"
+        assert lost == [f"the connection to cluster {cluster.name} cannot go on: {why}"]
+
+
+def test_a_user_may_go_during_an_absence(
+    fake: FakeHeadrace, gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    with gateway.new_cluster() as other, other.get_client():
+        cluster = gateway.new_cluster()
+        client = cluster.get_client()
+        waiting = client.submit(sum, [1, 2])
+        fake.proxy.go_away()
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.1)
+        cluster.scale(1)
+        client.close()
+        gateway.close()
+        cluster.shutdown()
+        assert not fake.clusters[cluster.name].lives
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"} and _is_ours(record)]
+
+
+async def test_a_coroutine_may_go_during_an_absence(fake: FakeHeadrace, agateway: AsyncGateway) -> None:
+    before = asyncio.all_tasks()
+    async with agateway.new_cluster() as cluster, cluster.get_client() as made:
+        client: Any = made
+        waiting = asyncio.ensure_future(client.submit(sum, [1, 2]).result())
+        fake.proxy.go_away()
+        assert not (await asyncio.wait([waiting], timeout=0.1))[0]
+        waiting.cancel()
+        await cluster.scale(1)
+        await client.close()
+        await cluster.shutdown()
+        assert not fake.clusters[cluster.name].lives
+        with suppress(asyncio.CancelledError):
+            await waiting
+    assert not [task for task in asyncio.all_tasks() - before if "_resumable" in repr(task)]
+
+
+_USER = """
+from headrace import Gateway
+
+cluster = Gateway().new_cluster()
+client = cluster.get_client()
+future = client.submit(sum, [1, 2])
+print(cluster.name, flush=True)
+future.result()
+"""
+
+
+def test_an_interrupt_ends_a_process_during_an_absence(fake: FakeHeadrace, configured: None) -> None:
+    settings = {f"DASK_{key.upper().replace('.', '__').replace('-', '_')}": str(value) for key, value in _settings()}
+    user = subprocess.Popen(
+        [sys.executable, "-c", _USER], env=os.environ | settings, stdout=PIPE, stderr=PIPE, text=True
+    )
+    assert user.stdout is not None
+    assert user.stderr is not None
+    cluster = fake.clusters[user.stdout.readline().strip()]
+    fake.proxy.go_away()
+    assert "is interrupted; reconnecting" in user.stderr.readline()
+    user.send_signal(signal.SIGINT)
+    _, said = user.communicate(timeout=30)
+    assert said.startswith("Traceback")
+    assert said.endswith("KeyboardInterrupt\n")
+    assert "headrace" not in said
+    assert not cluster.lives
+
+
+def _settings() -> Iterable[tuple[str, object]]:
+    yield "headrace.connect", "proxied"
+    for key in ("address", "proxy-address", "tls.ca-file", "auth.type", "auth.kwargs"):
+        yield f"headrace.{key}", dask.config.get(f"headrace.{key}")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.startswith(("headrace", "asyncio", "distributed.client"))
 
 
 def _access(cluster: Any) -> Any:

@@ -43,14 +43,16 @@ class Absences:
             asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._announce, self._since)
         self._sessions.add(session)
 
-    def end(self, session: object) -> None:
-        """Note that a session has a connection again, or ended."""
-        if session not in self._sessions:
-            return
-        seconds = time.monotonic() - self._since
-        self._sessions.discard(session)
-        if not self._sessions and seconds > _QUIET_SECONDS:
+    def back(self, session: object) -> None:
+        """Note that a session has a connection again."""
+        seconds = self.seconds
+        self.end(session)
+        if not self._sessions and seconds is not None and seconds > _QUIET_SECONDS:
             logger.warning("connected to cluster %s again after %.0f s", self._cluster(), seconds)
+
+    def end(self, session: object) -> None:
+        """Note that a session ended."""
+        self._sessions.discard(session)
 
     def give_up(self, reason: str) -> None:
         """Say, once for all sessions of an absence, that they cannot go on."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 
 from distributed.comm.core import Comm, FatalCommClosedError
@@ -23,7 +22,8 @@ logger = logging.getLogger("headrace.connection")
 _HELLO_SECONDS = 10.0
 _DIAL_SECONDS = 15.0
 _FIRST_DELAY = 0.02
-_LONGEST_DELAY = 5.0
+# Whoever can be reached again is reached within a second.
+_LONGEST_DELAY = 1.0
 # The scheduler's clock decides; the client gives up a little later.
 _MARGIN_SECONDS = 30.0
 
@@ -50,16 +50,16 @@ class Dialer:
         """Connect. Returns Dask's own comm if the scheduler knows no sessions."""
         try:
             comm = await self._connect()
+            if not speaks_resumable(comm):
+                self._session.end("not needed")
+                comm.deserialize = deserialize
+                return comm
+            transport = Transport(comm)
+            transport.write(self._hello().pack())
+            self._session.attach(transport, 0)
         except BaseException:
             self._session.end("not connected")
             raise
-        if not speaks_resumable(comm):
-            self._session.end("not needed")
-            comm.deserialize = deserialize
-            return comm
-        transport = Transport(comm)
-        transport.write(self._hello().pack())
-        self._session.attach(transport, 0)
         return ResumableComm(self._session, comm.local_address, comm.peer_address, deserialize, comm.extra_info)
 
     def open_later(self, address: str, deserialize: bool) -> Comm:
@@ -93,7 +93,8 @@ class Dialer:
             self._dialing = None
 
     async def _dial_until_connected(self) -> None:
-        began = time.monotonic()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         patience = max(self._absences.grace, self._session.grace) + _MARGIN_SECONDS
         for delay in delays(_FIRST_DELAY, _LONGEST_DELAY):
             try:
@@ -102,14 +103,18 @@ class Dialer:
                 if self._session.connected:
                     return
             except FatalCommClosedError as error:
-                self._session.end(str(error))
+                self._give_up(str(error))
                 return
             except (OSError, TimeoutError, ProtocolError) as error:
                 logger.debug("dialing again failed: %r", error)
-                if time.monotonic() - began > patience:
-                    self._session.end(f"no connection for {patience:.0f} s: {error}")
+                if loop.time() - began > patience:
+                    self._give_up(f"no connection for {patience:.0f} s: {error}")
                     return
             await asyncio.sleep(delay)
+
+    def _give_up(self, reason: str) -> None:
+        self._absences.give_up(reason)
+        self._session.end(reason)
 
     async def _dial_once(self) -> None:
         comm = await self._connect()
@@ -118,13 +123,15 @@ class Dialer:
         except BaseException:
             comm.abort()
             raise
-        self._absences.end(self)
+        if self._session.connected:
+            self._absences.back(self)
 
     async def _resume(self, comm: TLS) -> None:
         if not speaks_resumable(comm):
             raise FatalCommClosedError("the scheduler is another one now")
         transport = Transport(comm)
         # What the old connection still brings does not count: the hello says how much was received.
+        self._absences.begin(self)
         self._session.detach()
         transport.write(self._hello().pack())
         header = await transport.read_header()
