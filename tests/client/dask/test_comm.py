@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import tempfile
@@ -12,14 +13,20 @@ from typing import Any, Literal, cast
 import dask.config
 import pytest
 from distributed import Client
-from distributed.comm.core import FatalCommClosedError, connect
+from distributed.comm.core import CommClosedError, FatalCommClosedError, connect
 from distributed.comm.registry import backends
 from tests.client.conftest import AsyncGateway
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
+from tornado.iostream import IOStream
+from tornado.tcpclient import TCPClient
 
 from headrace import Gateway, GatewayCluster, errors
-from headrace._dask.comm import GatewayBackend, parse_address
+from headrace._dask.comm import (
+    GatewayBackend,
+    _TLSConnector,  # pyright: ignore[reportPrivateUsage]
+    parse_address,
+)
 from headrace._dask.scheduler_access import as_file
 
 
@@ -161,6 +168,34 @@ def test_a_client_on_a_loop_of_its_own(gateway: Gateway) -> None:
 async def test_an_unknown_cluster_is_refused_by_the_proxy(fake: FakeHeadrace) -> None:
     with pytest.raises(OSError, match="cnosuchcluster"):
         await connect(f"gateway://127.0.0.1:{fake.proxy.port}/cnosuchcluster", timeout=0.3, ssl_context=_any_context())
+
+
+class _ClosedBeforeItsHandshake(TCPClient):
+    async def connect(self, *args: Any, **kwargs: Any) -> IOStream:
+        stream = await super().connect(*args, **kwargs)
+        stream.close()
+        return stream
+
+
+@pytest.mark.parametrize("client", [TCPClient(), _ClosedBeforeItsHandshake()])
+async def test_a_connection_that_breaks_within_its_handshake_may_be_tried_again(client: TCPClient) -> None:
+    broken = asyncio.Event()
+
+    async def break_after_the_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        broken.set()
+
+    async with await asyncio.start_server(break_after_the_hello, "127.0.0.1", 0) as server:
+        connector: Any = _TLSConnector()
+        connector.client = client
+        address = "{}:{}".format(*server.sockets[0].getsockname())
+        with pytest.raises(CommClosedError, match="was closed before its TLS handshake was over") as raised:
+            await connector.connect(address, ssl_context=_any_context(), server_hostname="c1")
+        assert not isinstance(raised.value, FatalCommClosedError)
+        await broken.wait()
 
 
 @pytest.mark.parametrize("steps", range(6))

@@ -169,8 +169,24 @@ class _Attempt(TCPClient):
 
 
 class _TLSConnector(TLSConnector):
+    """Takes a connection that breaks before its handshake is over for one that may be tried again.
+
+    A proxy that ends, or has just started, breaks it. The base gives up then, or lets an error of tornado's pass.
+    """
+
     def __init__(self) -> None:
         self.client = _Attempt()  # pyright: ignore[reportAttributeAccessIssue] - the base's are one for all
+
+    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
+        broken = f"the connection to {address} was closed before its TLS handshake was over"
+        try:
+            return await super().connect(address, deserialize, **connection_args)
+        except FatalCommClosedError as error:
+            if isinstance(error.__cause__, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+                raise CommClosedError(broken) from error
+            raise
+        except ValueError as error:  # tornado's, where the handshake has not even begun
+            raise CommClosedError(broken) from error
 
 
 class GatewayBackend(Backend):
