@@ -63,6 +63,28 @@ async def test_a_history_that_is_gone_is_watched_from_the_start(
     assert (await wait_until_running(connection, starting.record, lambda _: None)).status.phase
 
 
+async def test_a_quiet_watch_goes_on_after_an_absence(
+    fake: FakeHeadrace, connection: Connection, starting: FakeCluster, impatient: None, eventually: Eventually
+) -> None:
+    """It had nothing to say for longer than a call may take; then headrace is away for longer, too."""
+    events: list[str] = []
+
+    async def follow() -> None:
+        async for event in follow_events(connection, starting.record.name):
+            events.append(event.message)  # noqa: PERF401 - one by one
+
+    following = asyncio.create_task(follow())
+    await eventually(lambda: events == ["the scheduler is being started"])
+    await asyncio.wait([following], timeout=0.3)
+    await asyncio.to_thread(fake.stop_server)
+    assert not (await asyncio.wait([following], timeout=0.3))[0]
+    await asyncio.to_thread(fake.restart_server)
+    fake.add_event(starting, "the last words")
+    fake.set_phase(starting, cluster_pb2.PHASE_STOPPED)
+    await following
+    assert events == ["the scheduler is being started", "the last words"]
+
+
 async def test_a_server_that_stays_away_is_given_up(
     fake: FakeHeadrace, connection: Connection, starting: FakeCluster, impatient: None
 ) -> None:
