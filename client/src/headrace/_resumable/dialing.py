@@ -24,6 +24,8 @@ _DIAL_SECONDS = 15.0
 _FIRST_DELAY = 0.02
 # Whoever can be reached again is reached within a second.
 _LONGEST_DELAY = 1.0
+# A proxy that is killed is back within half a second: delays that doubled would then be as long as the absence itself.
+_DELAY_GROWTH = 1.4
 # The scheduler's clock decides; the client gives up a little later.
 _MARGIN_SECONDS = 30.0
 
@@ -96,7 +98,7 @@ class Dialer:
         loop = asyncio.get_running_loop()
         began = loop.time()
         patience = max(self._absences.grace, self._session.grace) + _MARGIN_SECONDS
-        for delay in delays(_FIRST_DELAY, _LONGEST_DELAY):
+        for delay in delays(_FIRST_DELAY, _LONGEST_DELAY, _DELAY_GROWTH):
             try:
                 async with asyncio.timeout(_DIAL_SECONDS):
                     await self._dial_once()
