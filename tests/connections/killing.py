@@ -1,0 +1,51 @@
+"""Envoy is killed, again and again, under a computation through it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import Any
+
+import dask.config
+from tests.e2e.running import Running, wait_until
+
+from headrace import Gateway
+
+
+def compute_while_envoy_is_killed(headrace: Running, gateway: Gateway, kills: int, count: int, seconds: float) -> None:
+    """Compute so many futures of so many seconds.
+
+    Each third kill is followed by one of an Envoy that starts, the others by one of an Envoy that accepts connections.
+    """
+
+    def square(x: int) -> int:
+        time.sleep(seconds)
+        return x * x
+
+    client: Any
+    with dask.config.set({"headrace.connect": "proxied"}), gateway.new_cluster() as cluster:
+        cluster.scale(2)
+        with cluster.get_client() as client:
+            client.wait_for_workers(2, timeout=60)
+            futures = client.map(square, range(count), pure=False)
+            for number in range(kills):
+                find_envoy(headrace).kill()
+                if number % 3:
+                    wait_until(lambda: _listens(headrace.port))
+            assert client.gather(futures) == [x * x for x in range(count)]
+            assert client.submit(sum, [1, 2], pure=False).result(60) == 3
+
+
+def find_envoy(headrace: Running) -> Any:
+    """Return the process of Envoy as soon as there is one."""
+    while True:
+        with contextlib.suppress(LookupError):
+            return headrace.find("envoy", "bootstrap.json")
+        time.sleep(0.01)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
