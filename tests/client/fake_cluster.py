@@ -1,5 +1,7 @@
 """A cluster of the fake headrace: a real Dask scheduler with real workers, on one event loop for all of them."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -49,7 +51,7 @@ class FakeCluster:
         self.grace = 60.0
         self._security = self._make_security()
         self._scheduler: Any = None
-        self._workers: list[Any] = []
+        self.workers: list[Any] = []
         self._lock = asyncio.Lock()
 
     @property
@@ -82,9 +84,9 @@ class FakeCluster:
         event.time.GetCurrentTime()
         self.events.append(event)
 
-    def issue(self) -> Leaf:
+    def issue(self, seconds: float) -> Leaf:
         self.certificates_issued += 1
-        return self.authority.issue("client", DAY)
+        return self.authority.issue("client", timedelta(seconds=seconds))
 
     async def start(self) -> None:
         async with self._lock:
@@ -101,24 +103,27 @@ class FakeCluster:
         """Has as many workers as the record wants."""
         async with self._lock:
             wanted = sum(group.size for group in self.record.spec.worker_groups)
-            while self._scheduler is not None and len(self._workers) != wanted:
-                if len(self._workers) > wanted:
-                    await self._workers.pop().close()
+            while self._scheduler is not None and len(self.workers) != wanted:
+                if len(self.workers) > wanted:
+                    await self.workers.pop().close()
                 else:
-                    self._workers.append(await self._new_worker())
+                    self.workers.append(await self._new_worker())
 
     async def move(self) -> None:
-        """Listens at another port, and no longer at the present one."""
+        """Listens at another port, no longer at the present one, and breaks its connections."""
         self._sessions.stop()
+        for kept in self._table._sessions.values():
+            if (transport := kept.session._transport) is not None:
+                kept.session._break(transport, "moved")
         await self._listen(self._table)
 
     async def stop(self) -> None:
         async with self._lock:
-            for worker in self._workers:
+            for worker in self.workers:
                 await worker.close()
             if self._scheduler is not None:
                 await self._scheduler.close()
-            self._scheduler, self._workers = None, []
+            self._scheduler, self.workers = None, []
 
     async def _listen(self, table: SessionTable) -> None:
         """Takes clients' sessions beside the listener for workers."""

@@ -232,7 +232,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     def ConnectCluster(self, request: pb.ConnectClusterRequest, context: Any) -> pb.ConnectClusterResponse:
         cluster = self._living(request.name, context)
-        leaf = cluster.issue()
+        leaf = cluster.issue(self.certificate_seconds)
         answer = pb.ConnectClusterResponse(
             server_name=cluster.server_name,
             ca_pem=cluster.authority.cert_pem.decode(),

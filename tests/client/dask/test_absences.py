@@ -1,5 +1,7 @@
 """What users see while the way to a scheduler is interrupted, and after it: real Dask behind a proxy that goes away."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -11,17 +13,20 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from subprocess import PIPE
 from typing import Any
 
 import dask.config
 import pytest
+from cryptography.x509 import load_pem_x509_certificate
 from distributed.client import FutureCancelledError
 from tests.client.conftest import AsyncGateway
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
 from headrace import Gateway
+from headrace.stopwatch import Stopwatch
 
 
 @pytest.fixture(autouse=True)
@@ -71,12 +76,12 @@ async def test_views_and_log_say_that_the_way_is_interrupted(
         await eventually(lambda: "the connection to cluster" in caplog.text)
         assert f"cluster {cluster.name} is interrupted; reconnecting for 600 s at most" in caplog.text
         assert re.search(r"reconnecting \(\d+ s\), workers=0", repr(cluster))
-        for view in (cluster._repr_html_(), cluster._scaling_status()):  # pyright: ignore[reportPrivateUsage]
+        for view in (cluster._repr_html_(), cluster._scaling_status()):
             assert re.search(r"<strong>Reconnecting \(\d+ s\)</strong>", view)
         fake.proxy.come_back()
         await eventually(lambda: f"connected to cluster {cluster.name} again" in caplog.text)
         assert "running" in repr(cluster)
-        for view in (cluster._repr_html_(), cluster._scaling_status()):  # pyright: ignore[reportPrivateUsage]
+        for view in (cluster._repr_html_(), cluster._scaling_status()):
             assert "Reconnecting" not in view
 
 
@@ -95,6 +100,65 @@ async def test_a_scheduler_that_is_gone_is_said_to_be_gone(
         lost = [record.getMessage() for record in caplog.records if "cannot go on" in record.getMessage()]
         why = f"cluster {cluster.name} has ended; results that were not fetched are lost"
         assert lost == [f"the connection to cluster {cluster.name} cannot go on: {why}"]
+
+
+async def test_a_certificate_that_ran_out_is_renewed_before_the_dial(
+    fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually
+) -> None:
+    fake.certificate_seconds = 2
+    async with agateway.new_cluster() as cluster, cluster.get_client() as made:
+        client: Any = made
+        fake.proxy.go_away()
+        future = client.submit(sum, [1, 2])
+        await cluster.scale(1)
+        access = _access(cluster)
+        old = access.facts.certificate_pem
+        await eventually(lambda: _has_expired(old))
+        fake.proxy.come_back()
+        assert await future.result() == 3
+        assert access.facts.certificate_pem != old
+
+
+async def test_a_session_follows_its_scheduler_to_another_address(fake: FakeHeadrace, agateway: AsyncGateway) -> None:
+    with dask.config.set({"headrace.connect": "direct"}):
+        async with agateway.new_cluster() as cluster, cluster.get_client() as made:
+            client: Any = made
+            future = client.submit(sum, [1, 2])
+            await asyncio.to_thread(fake.move, fake.clusters[cluster.name])
+            await cluster.scale(1)
+            assert await future.result() == 3
+    assert fake.proxy.passed == []
+
+
+async def test_a_scheduler_is_reached_while_headrace_is_away(fake: FakeHeadrace, agateway: AsyncGateway) -> None:
+    """Only the proxy is back: the certificate that there is will do."""
+    async with agateway.new_cluster() as cluster, cluster.get_client() as made:
+        client: Any = made
+        await cluster.scale(1)
+        await cluster.wait_for_workers(1)
+        access = _access(cluster)
+        access._renewal_age = 0.0
+        await asyncio.to_thread(fake.stop_server)
+        fake.proxy.cut()
+        assert await client.submit(sum, [1, 2]).result() == 3
+        await asyncio.to_thread(fake.restart_server)
+
+
+async def test_certificates_are_renewed_by_either_clock(fake: FakeHeadrace, agateway: AsyncGateway) -> None:
+    """The monotonic clock stands still while a laptop sleeps; the other one may be set back."""
+    async with agateway.new_cluster() as cluster:
+        record, access = fake.clusters[cluster.name], _access(cluster)
+        await access.ready()
+        clocks = {"monotonic": 0.0, "wall": 0.0}
+        for jumps in ({"wall": 3000.0}, {"wall": -1e6, "monotonic": 3000.0}):
+            issued = record.certificates_issued
+            access._age = Stopwatch(lambda: clocks["monotonic"], lambda: clocks["wall"])
+            await access.ready()
+            assert record.certificates_issued == issued
+            clocks.update(jumps)
+            await access.ready()
+            assert record.certificates_issued == issued + 1
+            clocks.update(monotonic=0.0, wall=0.0)
 
 
 def test_a_user_may_go_during_an_absence(
@@ -165,6 +229,10 @@ def _settings() -> Iterable[tuple[str, object]]:
     yield "headrace.connect", "proxied"
     for key in ("address", "proxy-address", "tls.ca-file", "auth.type", "auth.kwargs"):
         yield f"headrace.{key}", dask.config.get(f"headrace.{key}")
+
+
+def _has_expired(certificate_pem: str) -> bool:
+    return load_pem_x509_certificate(certificate_pem.encode()).not_valid_after_utc < datetime.now(UTC)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

@@ -12,9 +12,10 @@ from typing import Any, Literal, cast
 
 import dask.config
 import pytest
-from distributed import Client
+from distributed import Client, Security
 from distributed.comm.core import CommClosedError, FatalCommClosedError, connect
 from distributed.comm.registry import backends
+from distributed.comm.tcp import TLS
 from tests.client.conftest import AsyncGateway
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
@@ -224,6 +225,20 @@ async def test_a_plain_context_will_do_with_the_default_server_name(fake: FakeHe
             context.load_cert_chain(path)
         await (await connect(cluster.scheduler_address, ssl_context=context)).close()
     assert fake.proxy.passed == [f"{cluster.name}.clusters.headrace.internal"]
+
+
+async def test_dasks_own_client_connects_with_the_certificate(fake: FakeHeadrace, agateway: AsyncGateway) -> None:
+    async with agateway.new_cluster() as cluster:
+        await cluster.scale(1)
+        await _access(cluster).ready()
+        pems = cluster.security.get_tls_config_for_role("client")
+        security = Security(tls_ca_file=pems["ca_file"], tls_client_cert=pems["cert"], tls_client_key=pems["key"])
+        async with Client(
+            f"tls://127.0.0.1:{fake.clusters[cluster.name].port}", security=security, asynchronous=True
+        ) as made:
+            client: Any = made
+            assert isinstance(client.scheduler_comm.comm, TLS)
+            assert await client.submit(sum, [1, 2]).result() == 3
 
 
 def test_a_client_without_security_is_told_what_to_do(gateway: Gateway) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dask.config
+import pytest
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
@@ -25,12 +27,19 @@ async def test_each_object_of_a_cluster_follows_its_workers(gateway: Gateway, ev
         await eventually(lambda: [_count(cluster) for cluster in (first, second)] == [3, 3])
 
 
-async def test_it_follows_again_after_the_connection_broke(
-    fake: FakeHeadrace, gateway: Gateway, eventually: Eventually
+@pytest.mark.parametrize("grace", [0, "10m"])
+async def test_it_follows_again_after_an_absence(
+    fake: FakeHeadrace, gateway: Gateway, eventually: Eventually, grace: int | str
 ) -> None:
-    with gateway.new_cluster() as cluster:
+    """With a session, it goes on; without, it begins again."""
+    settings = {"headrace.connect": "proxied", "headrace.session-grace": grace}
+    with dask.config.set(settings), gateway.new_cluster() as cluster:
         cluster.scale(1)
         cluster.wait_for_workers(1)
-        fake.proxy.cut()
-        cluster.scale(2)
-        await eventually(lambda: _count(cluster) == 2)
+        fake.proxy.go_away()
+        workers = fake.clusters[cluster.name].workers
+        for count in (2, 1, 3):
+            cluster.scale(count)
+            await eventually(lambda count=count: len(workers) == count)
+        fake.proxy.come_back()
+        await eventually(lambda: set(cluster.scheduler_info["workers"]) == {worker.address for worker in workers})

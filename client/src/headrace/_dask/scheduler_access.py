@@ -155,7 +155,8 @@ class SchedulerAccess:
         self.facts, self.server_name, self.direct_address = facts, facts.server_name, facts.direct_address
         self._age, self._asked_age = Stopwatch(), 0.0
         self._expiry_age = facts.expire_time.ToMilliseconds() / 1000 - time.time()
-        self._renewal_age = max(self._expiry_age * 0.75, _RETRY_SECONDS)
+        # The clock of this machine may be wrong: a fresh certificate serves for a moment in any case.
+        self._renewal_age = max(self._expiry_age * 0.75, _CHECK_SECONDS)
 
     def direct(self) -> str:
         """Return the address for a direct connection, or "" if a direct connection is not to be tried now."""
