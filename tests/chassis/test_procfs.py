@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator
 
 import pytest
+from tests.conftest import Eventually
 
 from headrace_chassis import procfs
 
@@ -44,7 +45,10 @@ def test_a_process_that_has_ended_is_unknown(sleeper: subprocess.Popen[bytes]):
     assert procfs.cpu_seconds(sleeper.pid) == 0
 
 
-def test_values_of_the_environment_may_hold_equal_signs(sleeper: subprocess.Popen[bytes]):
+async def test_values_of_the_environment_may_hold_equal_signs(
+    sleeper: subprocess.Popen[bytes], eventually: Eventually
+) -> None:
+    await eventually(lambda: procfs.environ(sleeper.pid))  # a process that is being executed has none
     assert procfs.environ(sleeper.pid)[b"COLOUR"] == b"a=b"
 
 

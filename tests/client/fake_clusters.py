@@ -75,7 +75,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     def close(self) -> None:
         for cluster in self.clusters.values():
-            self._stop(cluster).result(10)
+            self._stop(cluster).result(60)
         self._loop_runner.stop()
 
     # Create and read

@@ -184,6 +184,7 @@ async def test_another_users_process_that_claims_to_be_of_a_cluster_is_neither_a
     async with world.opened(AccountRule.POOL) as backend:
         await backend.start([spec("bob", SCHEDULER, COLD, owner="bob")])
         await until_running(backend, "bob")
+        await eventually(lambda: world.site.processes_of("bob"))  # a process that is being executed has no environment
         [real] = world.site.processes_of("bob")
         tag = ProcessTag.of(real)
         limit = procfs.soft_limit(real, b"Max resident set")
