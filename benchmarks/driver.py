@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import ssl
+import statistics
 import sys
 import time
 import urllib.parse
@@ -193,6 +194,23 @@ def data_path(megabytes):
         return result
 
 
+def transfers(sizes):
+    """Seconds for bytes to the scheduler and back from it, by size: the median of as many as take about a second."""
+    with gateway() as g, connected(g) as (_, client):
+        result = {}
+        for size in sizes:
+            payload = os.urandom(min(size, 1 << 20)) * max(size >> 20, 1)
+            for way, function, argument in (("up", len, payload), ("down", bytes, size)):
+                client.run_on_scheduler(function, argument)
+                times = []
+                while not times or (sum(times) < 1 and len(times) < 500):
+                    start = time.perf_counter()
+                    client.run_on_scheduler(function, argument)
+                    times.append(time.perf_counter() - start)
+                result[f"{way} {size}"] = statistics.median(times)
+        return result
+
+
 def dashboard_page():
     """A dashboard that is open in a browser, until the next line: where its page is, and a small file of the page."""
     with gateway() as g, connected(g) as (cluster, _):
@@ -205,7 +223,7 @@ def dashboard_page():
         return {}
 
 
-SCENARIOS = [warm_up, new_cluster, scale, shutdown, burst, watch_get, data_path, dashboard_page]
+SCENARIOS = [warm_up, new_cluster, scale, shutdown, burst, watch_get, data_path, transfers, dashboard_page]
 
 
 def main():
