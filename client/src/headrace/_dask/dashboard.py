@@ -7,6 +7,7 @@ import time
 from headrace._wire import auth_calls
 from headrace._wire.connection import Connection
 from headrace.errors import HeadraceError
+from headrace.stopwatch import Stopwatch
 
 _SECONDS_TO_CLICK = 120.0
 _FETCH_SECONDS = 3.0
@@ -31,8 +32,9 @@ class DashboardLink:
         self._connection = connection
         self._cluster = cluster
         self._public_address = connection.target.public_address
-        self._new_until = 0.0
-        self._fresh_until = 0.0
+        self._age = Stopwatch()
+        self._new_for = 0.0
+        self._fresh_for = 0.0
         self.url = f"{self._public_address}{path}" if path else ""
         self.exists = bool(path)
 
@@ -41,18 +43,19 @@ class DashboardLink:
 
         A view, which is drawn often, has a link with enough time left to click on it; its browser stays signed in.
         """
-        return not self.exists or time.monotonic() < (self._fresh_until if for_view else self._new_until)
+        return not self.exists or self._age.seconds() < (self._fresh_for if for_view else self._new_for)
 
     async def refresh(self) -> str:
         """Fetch a new link. If that fails, the old link stays, which needs a login."""
-        self._fresh_until = time.monotonic() + _FETCH_SECONDS  # meanwhile, views need not ask
+        # Meanwhile, views need not ask.
+        self._age, self._new_for, self._fresh_for = Stopwatch(), 0.0, _FETCH_SECONDS
         try:
             link = await auth_calls.dashboard_link(self._connection, self._cluster, timeout=_FETCH_SECONDS)
         except HeadraceError:
-            self._new_until = self._fresh_until = time.monotonic() + _FETCH_SECONDS
+            self._age, self._new_for, self._fresh_for = Stopwatch(), _FETCH_SECONDS, _FETCH_SECONDS
             return self.url
-        now, left = time.monotonic(), link.expire_time.seconds - time.time()
-        self._fresh_until = now + max(left - _SECONDS_TO_CLICK, left / 2)
-        self._new_until = min(now + _NEW_SECONDS, self._fresh_until)
+        left = link.expire_time.seconds - time.time()
+        self._age, self._fresh_for = Stopwatch(), max(left - _SECONDS_TO_CLICK, left / 2)
+        self._new_for = min(_NEW_SECONDS, self._fresh_for)
         self.url = f"{self._public_address}{link.path}"
         return self.url

@@ -24,6 +24,7 @@ from headrace.agent.tls import Certificates, certificates_of
 from headrace.backoff import delays
 from headrace.errors import HeadraceError, TooManyRequests
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.stopwatch import Stopwatch
 
 logger = logging.getLogger("headrace.agent")
 
@@ -89,7 +90,7 @@ async def keep_renewed(
 ) -> None:
     """Enrols again before the certificate expires and installs the new one; runs until cancelled."""
     while enrollment.HasField("expire_time"):
-        await asyncio.sleep(seconds_to_renewal(enrollment, time.time()))
+        await Stopwatch().wait_until(seconds_to_renewal(enrollment, time.time()))
         try:
             enrollment = await enroll(channel, identity)
             await install(certificates_of(enrollment))
