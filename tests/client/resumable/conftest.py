@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,12 +16,14 @@ from distributed.comm.core import Comm, CommClosedError, connect
 from distributed.comm.core import Listener as DaskListener
 from distributed.comm.registry import backends
 from distributed.comm.tcp import TLS, TLSBackend, TLSConnector
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace._dask.scheduler_access import as_file
 from headrace._resumable.absences import Absences
 from headrace._resumable.dialing import Dialer
 from headrace._resumable.listening import ResumableTLSBackend, SessionTable
 from headrace._resumable.records import ALPN
+from headrace.v1.cluster_service_pb2 import ConnectClusterResponse
 from headrace_chassis.tls.certificates import Authority
 
 Handler = Callable[[Comm], Awaitable[None]]
@@ -44,6 +47,17 @@ class Authorities:
             context.set_alpn_protocols([ALPN])
         return self._load(context, name)
 
+    def answer(self, name: str) -> ConnectClusterResponse:
+        """Return what headrace gives a client."""
+        leaf = self._authority.issue(name, timedelta(hours=1), [], [])
+        return ConnectClusterResponse(
+            ca_pem=self._authority.cert_pem.decode(),
+            certificate_pem=leaf.cert_pem.decode(),
+            private_key_pem=leaf.key_pem.decode(),
+            server_name="scheduler",
+            expire_time=Timestamp(seconds=int(time.time()) + 3600),
+        )
+
     def _load(self, context: ssl.SSLContext, name: str) -> ssl.SSLContext:
         leaf = self._authority.issue(name, timedelta(hours=1), [], [])
         context.load_verify_locations(cadata=self._authority.cert_pem.decode())
@@ -64,6 +78,10 @@ class BreakingProxy:
         self.accepted = 0
         # Bytes after which a connection is cut, one number for each direction of each connection; None: never.
         self.next_cut: Callable[[], int | None] = lambda: None
+        # Seconds before a piece is passed on, and between the end of one direction and that of the connection at a cut.
+        self.next_delay: Callable[[], float] = lambda: 0.0
+        # Whether a connection is accepted and nothing of it passed on.
+        self.next_mute: Callable[[], bool] = lambda: False
         self.silent = asyncio.Event()
 
     async def start(self) -> None:
@@ -86,6 +104,11 @@ class BreakingProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        if self.next_mute():
+            self._writers.add(writer)
+            await reader.read()
+            self._writers.discard(writer)
+            return
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
@@ -109,10 +132,14 @@ class BreakingProxy:
                 if left is not None:
                     data = data[:left]
                     left -= len(data)
+                if delay := self.next_delay():
+                    await asyncio.sleep(delay)
                 if not self.silent.is_set():
                     writer.write(data)
                     await writer.drain()
                 if left == 0:
+                    writer.write_eof()
+                    await asyncio.sleep(self.next_delay())
                     self.cut()
                     return
             writer.write_eof()
@@ -130,6 +157,7 @@ class Bed:
     away: list[Comm] = field(default_factory=list[Comm])
     back: list[Comm] = field(default_factory=list[Comm])
     dials: int = 0
+    refusal: Exception | None = None
 
     async def connect(
         self, name: str = "ann", *, resumable: bool = True, absences: Absences | None = None, later: bool = False
@@ -140,6 +168,8 @@ class Bed:
 
         async def dial() -> TLS:
             bed.dials += 1
+            if bed.refusal is not None:
+                raise bed.refusal
             return await TLSConnector().connect(f"127.0.0.1:{bed.proxy.port}", ssl_context=context)
 
         class Connector:

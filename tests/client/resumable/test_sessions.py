@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 import pytest
-from distributed.comm.core import Comm, CommClosedError
+from distributed.comm.core import Comm, CommClosedError, FatalCommClosedError
 from distributed.comm.tcp import TLS, TLSConnector
 from distributed.protocol.serialize import to_serialize
 from tests.client.resumable.conftest import Bed, listening
@@ -335,3 +335,15 @@ async def test_the_certificate_is_demanded(bed: Bed) -> None:
     comm = await TLSConnector().connect(f"127.0.0.1:{bed.proxy.port}", ssl_context=context)
     with pytest.raises(CommClosedError, match=r"CERTIFICATE_REQUIRED|closed|reset"):
         await comm.read()
+
+
+async def test_a_redial_that_cannot_succeed_leaves_the_older_connection(bed: Bed, eventually: Eventually) -> None:
+    comm = await bed.connect()
+    await comm.write(1)
+    assert await comm.read() == 1
+    bed.refusal = FatalCommClosedError("no such cluster")
+    bed.table.redial()
+    await eventually(lambda: bed.dials == 2)
+    await comm.write(2)
+    assert await comm.read() == 2
+    await comm.close()

@@ -19,7 +19,6 @@ from headrace.backoff import delays
 
 logger = logging.getLogger("headrace.connection")
 
-_HELLO_SECONDS = 10.0
 _DIAL_SECONDS = 15.0
 _FIRST_DELAY = 0.02
 # Whoever can be reached again is reached within a second.
@@ -115,6 +114,9 @@ class Dialer:
             await asyncio.sleep(delay)
 
     def _give_up(self, reason: str) -> None:
+        """End the session, unless its older connection still serves."""
+        if self._session.connected:
+            return
         self._absences.give_up(reason)
         self._session.end(reason)
 
