@@ -56,6 +56,7 @@ def test_nobody_waits_while_envoy_is_replaced(headrace: Running, gateway: Gatewa
         cluster.scale(1)
         client.wait_for_workers(1, timeout=60)
         futures = client.map(abs, range(100))
+        client.gather(futures)
         port, context = headrace.port, ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         calls: dict[str, Callable[[], object]] = {
