@@ -37,7 +37,8 @@ test-storms: setup ## 50,000 fuzzed calls and 200 creates at once; `make test` h
 	HEADRACE_TEST_CALLS=50000 HEADRACE_TEST_CREATES=200 $(BIN)/pytest tests/storms
 
 test-connections: setup ## 100 kills of Envoy, minutes of silence, forged sessions, many at once
-	$(BIN)/pytest tests/connections
+	PYTHON=$(PYTHON) scripts/install_jupyterlab.sh
+	$(BIN)/pytest -n 3 --dist worksteal tests/connections
 
 test-compat: setup ## Client and agent beside older and newer Dask, grpcio, protobuf and Python
 	$(BIN)/python scripts/compat_environments.py
