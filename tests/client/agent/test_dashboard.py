@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urljoin
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from distributed import Scheduler
 from tests.client.agent.running import Cluster
 from tornado.websocket import websocket_connect
+
+from headrace.agent import dashboard
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -85,16 +89,32 @@ async def test_every_page_is_in_the_site_map(cluster: Cluster) -> None:
 async def test_bokehs_websocket_opens_with_the_origin_of_the_gateway(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     _, _, body = await _get(cluster, "/status")
-    token = re.search(r'"token":"([^"]+)"', body)
-    assert token is not None
+    token = _token(body)
     address = cluster.controller.state.hellos[0].dashboard_address
     from tornado.httpclient import HTTPRequest
 
     request = HTTPRequest(f"ws://{address}/status/ws", headers={"Origin": "https://gateway"})
-    socket = await websocket_connect(request, subprotocols=["bokeh", token.group(1)])
+    socket = await websocket_connect(request, subprotocols=["bokeh", token])
     message = await asyncio.wait_for(socket.read_message(), 10)
     assert isinstance(message, str)
     assert json.loads(message)["msgtype"] == "ACK" or "msgid" in message
     socket.close()
     while await socket.read_message() is not None:
         pass
+
+
+async def test_a_page_gets_its_websocket_back_hours_later() -> None:
+    """Bokeh's tokens are good for five minutes, and its pages give up after five attempts."""
+    made: Any = Scheduler(dashboard=False, dashboard_address="127.0.0.1:0", host="127.0.0.1", port=0)
+    dashboard.connect(made)
+    async with made as scheduler:
+        built = scheduler.http_application.applications[-1]._build()
+        assert built.session_token_expiration > 3600
+        document = built._applications["/status"].application.create_document()
+        assert "connection_lost" in document.callbacks.js_event_callbacks
+
+
+def _token(body: str) -> str:
+    token = re.search(r'"token":"([^"]+)"', body)
+    assert token is not None
+    return token.group(1)

@@ -15,12 +15,14 @@ import hmac
 import logging
 from typing import TYPE_CHECKING, cast
 
+import dask.config
 from distributed.http.scheduler import info
 from tornado import web
 
 from headrace.agent.dashboard_files import keep_files
 
 if TYPE_CHECKING:
+    from bokeh.document import Document
     from bokeh.server.tornado import BokehTornado
     from distributed import Scheduler
     from distributed.http.routing import RoutingApplication
@@ -30,6 +32,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("headrace.agent")
 
 KEY_HEADER = "x-headrace-dashboard-key"
+
+_BOKEH = "distributed.scheduler.dashboard.bokeh-application"
+# A page that was opened so long ago still gets its websocket back. Who may have it is not for Bokeh to say (`protect`).
+_OPEN_SECONDS = 86_400
+# Bokeh gives up after five attempts, within a minute, and leaves the next one to the reader's click.
+_RECONNECT = """
+if (cb_data.timeout == null)
+    setTimeout(() => cb_data.reconnect(), 1000 * Math.min(cb_data.attempts, 30))
+"""
 
 
 def protect(scheduler: Scheduler, key: str) -> None:
@@ -108,8 +119,23 @@ class LazyDashboard:
         from distributed.dashboard import scheduler as dask_dashboard
 
         application: RoutingApplication = self._scheduler.http_application
-        dask_dashboard.connect(application, self._scheduler.http_server, self._scheduler, prefix="")
+        settings = {"session_token_expiration": _OPEN_SECONDS, **dask.config.get(_BOKEH)}
+        with dask.config.set({_BOKEH: settings}):
+            dask_dashboard.connect(application, self._scheduler.http_server, self._scheduler, prefix="")
         applications: list[web.Application] = application.applications
         built = cast("BokehTornado", applications.pop())
+        _keep_reconnecting(built)
         applications[applications.index(cast("web.Application", self))] = built
         return built
+
+
+def _keep_reconnecting(built: BokehTornado) -> None:
+    """Lets the pages try again and again to get their websocket back."""
+    from bokeh.application.handlers import FunctionHandler
+    from bokeh.models import CustomJS
+
+    def add_script(document: Document) -> None:
+        document.js_on_event("connection_lost", CustomJS(code=_RECONNECT))
+
+    for context in built._applications.values():  # pyright: ignore[reportPrivateUsage] - there is no other way to them
+        context.application.add(FunctionHandler(add_script))
