@@ -106,8 +106,10 @@ class BreakingProxy:
         self.accepted += 1
         if self.next_mute():
             self._writers.add(writer)
-            await reader.read()
+            with contextlib.suppress(OSError):
+                await reader.read()
             self._writers.discard(writer)
+            writer.transport.abort()
             return
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
