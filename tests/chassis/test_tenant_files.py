@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,4 +93,15 @@ def test_a_directory_of_many_levels_is_removed(tmp_path: Path) -> None:
         here = deeper
     os.close(here)
     tenant_files.remove(top)
+    assert not top.exists()
+
+
+def test_a_directory_is_removed_twice_at_the_same_time(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    for name in range(300):
+        (top / str(name)).mkdir(parents=True)
+        (top / str(name) / "file").touch()
+    with ThreadPoolExecutor() as threads:
+        for removed in [threads.submit(tenant_files.remove, top) for _ in range(4)]:
+            removed.result()
     assert not top.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,25 @@ async def test_a_cut_stream_is_an_error_that_is_repeated(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await anext(stream)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("method", "types", "answer"),
+    [
+        ("PUT", ["application/grpc"], b"grpc-status: 12"),
+        ("POST", ["application/grpc-web+proto", "application/grpc"], b"HTTP/1.1 404"),
+    ],
+)
+async def test_what_is_no_call_reaches_no_service(
+    proxy: RunningProxy, services: Services, authority: Authority, method: str, types: list[str], answer: bytes
+) -> None:
+    context = ssl.create_default_context(cadata=authority.cert_pem.decode())
+    host, _, port = proxy.public.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    lines = [f"{method} {AUTH}Echo HTTP/1.1", f"host: {host}", *(f"content-type: {kind}" for kind in types)]
+    writer.write("".join(f"{line}\r\n" for line in [*lines, "content-length: 0", ""]).encode())
+    assert answer in await reader.readuntil(b"\r\n\r\n")
+    writer.transport.abort()
 
 
 @pytest.mark.parametrize("method", ["/headrace.internal.v1.RouteService/WatchRoutes", "/headrace.v1.Nothing/Echo"])

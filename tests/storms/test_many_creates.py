@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -55,4 +56,8 @@ def running_clusters(gateway: Gateway) -> set[str]:
 
 def memory(headrace: Running) -> int:
     """Proportional set size of all processes."""
-    return sum(psutil.Process(process.pid).memory_full_info().pss for process in headrace.processes())
+    total = 0
+    for process in headrace.processes():
+        with suppress(psutil.NoSuchProcess):
+            total += psutil.Process(process.pid).memory_full_info().pss
+    return total

@@ -64,10 +64,16 @@ def remove(path: Path) -> None:
         return
     except OSError:
         try:
-            shutil.rmtree(path)
+            shutil.rmtree(path, onerror=_unless_gone)
         except RecursionError:
             # Python removes as many levels as it may call itself; a task may have made more.
             subprocess.run(["/bin/rm", "-rf", "--", path], check=True)
+
+
+def _unless_gone(_function: object, _path: str, error: tuple[type[BaseException], BaseException, object]) -> None:
+    # A process that ends may remove its files at the same time.
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]
 
 
 @contextlib.contextmanager

@@ -33,8 +33,11 @@ def tagged_processes(data: Path) -> list[int]:
     ]
 
 
-def kill_all(find: Callable[[], list[int]], within: float = 1.0) -> list[int]:
-    """Kill what is found until nothing is, since processes may fork meanwhile; return those that are left."""
+def kill_all(find: Callable[[], list[int]], within: float = 15.0) -> list[int]:
+    """Kill what is found until nothing is, since processes may fork meanwhile; return those that are left.
+
+    It takes the kernel seconds to end hundreds.
+    """
     deadline = time.monotonic() + within
     while left := find():
         for pid in left:
@@ -44,5 +47,5 @@ def kill_all(find: Callable[[], list[int]], within: float = 1.0) -> list[int]:
                 continue
         if time.monotonic() > deadline:
             return left
-        time.sleep(0.005)
+        time.sleep(0.02)
     return []

@@ -23,7 +23,11 @@ GRPC_SERVICES = {
     "grpc.reflection.v1alpha.ServerReflection": CONTROLLER,
 }
 # gRPC and gRPC-Web: the route is chosen before a filter translates the one into the other.
-_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+# Several content types, or another method, are no call: the service would end the request without an answer.
+_GRPC = [
+    {"name": ":method", "string_match": {"exact": "POST"}},
+    {"name": "content-type", "string_match": {"safe_regex": {"regex": "application/grpc[^,]*"}}},
+]
 NOT_FOUND = """There is nothing at this path. This is a headrace gateway. It serves
   the gRPC services of headrace.v1, used by `headrace.Gateway(address)` in Python and by the command `headrace`;
   the dashboards of Dask clusters: /clusters/<cluster id>/status
@@ -80,7 +84,7 @@ def _dashboard_root() -> Config:
 
 def _grpc(service: str, upstream: str) -> Config:
     return {
-        "match": {"prefix": f"/{service}/", "headers": [_GRPC]},
+        "match": {"prefix": f"/{service}/", "headers": _GRPC},
         "route": {
             "cluster": upstream,
             # Calls carry deadlines of their own; watches and logs are long; pings detect clients that are gone.
