@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import secrets
 import selectors
@@ -23,6 +24,7 @@ from headrace._resumable.comm import ResumableComm
 from headrace._resumable.dialing import Dialer
 from headrace._resumable.listening import SessionTable
 from headrace._resumable.records import ALPN, HEADER_BYTES, HELLO_BYTES, NAME_BYTES, Hello
+from headrace._resumable.transport import Transport
 
 GRACE = 600
 HELLO = HEADER_BYTES + HELLO_BYTES
@@ -327,6 +329,32 @@ def test_a_hello_that_comes_late_costs_a_connection_and_no_more() -> None:
         await comm.write("and back")
         assert await other.read() == "and back"
         assert line.dials == 2
+
+    run(test)
+
+
+def test_a_thousand_redials_leave_nothing_behind() -> None:
+    async def test() -> None:
+        line = Line(0)
+        line.good = True
+        comm, other = await line.open()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, ImpatientLoop)
+
+        async def redial(times: int) -> tuple[int, ...]:
+            for number in range(times):
+                await comm.write(number)
+                await other.write(await other.read())
+                assert await comm.read() == number
+                line.ends[-1 - number % 2].abort()
+                del line.ends[:-2]
+                await asyncio.sleep(1)
+            gc.collect()
+            transports = sum(type(one) is Transport for one in gc.get_objects())
+            return len(loop.timers()), len(asyncio.all_tasks()), transports
+
+        assert await redial(1_000) == await redial(2)
+        assert line.dials > 1_000
 
     run(test)
 
