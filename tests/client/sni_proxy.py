@@ -66,11 +66,15 @@ class SniProxy:
                 hello = connection.recv(4096, socket.MSG_PEEK)
             except ConnectionResetError:
                 return
-            name = next((name for name in list(self._routes) if name.encode() in hello), None)
-            if name is None:
+            route = next(((name, port) for name, port in list(self._routes.items()) if name.encode() in hello), None)
+            if route is None:
                 return
-            self.passed.append(name)
-            with socket.create_connection(("127.0.0.1", self._routes[name])) as scheduler:
+            self.passed.append(route[0])
+            try:
+                scheduler = socket.create_connection(("127.0.0.1", route[1]))
+            except ConnectionRefusedError:  # it ends
+                return
+            with scheduler:
                 self._pairs.append((connection, scheduler))
                 if not self._away:
                     _pump(connection, scheduler)
