@@ -227,13 +227,20 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
             With ``asynchronous=True`` it connects when it is awaited or entered with ``async with``.
         """
         self._session.check_process()
-        client = Client(
-            self,
-            security=self.security,
-            set_as_default=set_as_default,
-            asynchronous=self._asynchronous,
-            loop=self.loop,
-        )
+        client = Client.__new__(Client)
+        try:
+            client.__init__(
+                self,
+                security=self.security,
+                set_as_default=set_as_default,
+                asynchronous=self._asynchronous,
+                loop=self.loop,
+            )
+        except BaseException:
+            # Dask closes a client that cannot connect, and goes on counting it as a user of the loop.
+            if (runner := getattr(client, "_loop_runner", None)) is not None:
+                runner.stop()
+            raise
         self._life.clients.add(client)
         return client
 
