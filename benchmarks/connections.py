@@ -23,24 +23,23 @@ def main() -> None:
     sizes = {name: SIZES[name] for name in arguments.sizes}
     figures: dict[str, dict[str, list[float]]] = {}
     with ExitStack() as stack:
-        ours = stack.enter_context(systems.headrace())
-        drivers = {
-            "plain": stack.enter_context(
-                ours.driver(DASK_HEADRACE__CONNECT="proxied", DASK_HEADRACE__SESSION_GRACE="0")
-            ),
-            "headrace": stack.enter_context(ours.driver(DASK_HEADRACE__CONNECT="proxied")),
-        }
+        ours = stack.enter_context(systems.headrace()).driver(DASK_HEADRACE__CONNECT="proxied")
+        drivers = [(stack.enter_context(ours), {"plain": 0, "headrace": "10m"})]
         if not arguments.without_peer:
-            peer = stack.enter_context(systems.peer())
-            drivers = {"dask-gateway": stack.enter_context(peer.driver()), **drivers}
+            peer = stack.enter_context(systems.peer()).driver()
+            drivers.append((stack.enter_context(peer), {"dask-gateway": None}))
         for _ in range(arguments.rounds):
-            for name, driver in drivers.items():
-                answer = driver.ask("transfers", sizes=list(sizes.values()))
-                for label, size in sizes.items():
-                    for way in ("up", "down"):
-                        figures.setdefault(f"{label} {way}", {}).setdefault(name, []).append(answer[f"{way} {size}"])
-    print(f"| s | {' | '.join(drivers)} | speed: headrace / plain |")
-    print("|---" * (len(drivers) + 2) + "|")
+            for driver, graces in drivers:
+                answer = driver.ask("transfers", sizes=list(sizes.values()), graces=graces)
+                for name, by_row in answer.items():
+                    for label, size in sizes.items():
+                        for way in ("up", "down"):
+                            figures.setdefault(f"{label} {way}", {}).setdefault(name, []).append(
+                                by_row[f"{way} {size}"]
+                            )
+    names = list(next(iter(figures.values())))
+    print(f"| s | {' | '.join(names)} | speed: headrace / plain |")
+    print("|---" * (len(names) + 2) + "|")
     for row, by_system in figures.items():
         cells = [f"{statistics.median(f):.3g} [{min(f):.3g}-{max(f):.3g}]" for f in by_system.values()]
         ratio = statistics.median(p / h for p, h in zip(by_system["plain"], by_system["headrace"], strict=True))

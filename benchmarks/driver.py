@@ -17,6 +17,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import dask.config
+
 module = importlib.import_module(sys.argv[1])
 address = sys.argv[2] or None
 
@@ -194,20 +196,34 @@ def data_path(megabytes):
         return result
 
 
-def transfers(sizes):
-    """Seconds for bytes to the scheduler and back from it, by size: the median of as many as take about a second."""
-    with gateway() as g, connected(g) as (_, client):
-        result = {}
+def transfers(sizes, graces):
+    """Seconds for bytes to the scheduler and back from it, by name of a client and size.
+
+    The clients of one cluster, each with a `session-grace`, take turns for some seconds; the medians.
+    """
+    with contextlib.ExitStack() as stack:
+        g = stack.enter_context(gateway())
+        cluster, client = stack.enter_context(connected(g))
+        clients = {}
+        for name, grace in graces.items():
+            if grace is None:
+                clients[name] = client
+                continue
+            with dask.config.set({"headrace.session-grace": grace}):
+                clients[name] = stack.enter_context(stack.enter_context(g.connect(cluster.name)).get_client())
+        result = {name: {} for name in clients}
         for size in sizes:
             payload = os.urandom(min(size, 1 << 20)) * max(size >> 20, 1)
             for way, function, argument in (("up", len, payload), ("down", bytes, size)):
-                client.run_on_scheduler(function, argument)
-                times = []
-                while not times or (sum(times) < 1 and len(times) < 500):
-                    start = time.perf_counter()
-                    client.run_on_scheduler(function, argument)
-                    times.append(time.perf_counter() - start)
-                result[f"{way} {size}"] = statistics.median(times)
+                times = {name: [] for name in clients}
+                end = time.perf_counter() + 4
+                while time.perf_counter() < end or len(times[name]) < 3:
+                    for name, one in clients.items():
+                        start = time.perf_counter()
+                        one.run_on_scheduler(function, argument)
+                        times[name].append(time.perf_counter() - start)
+                for name, seconds in times.items():
+                    result[name][f"{way} {size}"] = statistics.median(seconds[1:])
         return result
 
 
