@@ -61,17 +61,17 @@ class ClientAbsences:
         )
 
     def _back(self, comm: Comm) -> None:
-        self._forget_timer(comm)
+        self._cancel_announcement(comm)
         if (announced := self._announced.pop(comm, None)) is not None:
             client, since = announced
             message = f"Client {client} is connected again after {time.monotonic() - since:.0f} s; it lost nothing."
             self._add(cluster_pb2.EVENT_TYPE_CLIENT_BACK, message, cluster_pb2.SEVERITY_INFO)
 
     def _ended(self, comm: Comm) -> None:
-        self._forget_timer(comm)
+        self._cancel_announcement(comm)
         self._announced.pop(comm, None)
 
-    def _forget_timer(self, comm: Comm) -> None:
+    def _cancel_announcement(self, comm: Comm) -> None:
         if (timer := self._announcing.pop(comm, None)) is not None:
             timer.cancel()
 
