@@ -73,7 +73,7 @@ async def test_a_short_interruption_is_no_news(
     monkeypatch.setattr(client_absences, "_QUIET_SECONDS", 60)
     comm = await _register(bed, scheduler, eventually)
     bed.proxy.cut()
-    await eventually(lambda: bed.dials == 2)
+    await eventually(lambda: bed.dials == 2 and comm.session.connected)
     await comm.close()
     await eventually(lambda: "Client-1" not in scheduler.clients)
     assert _take(pending, []) == []
