@@ -30,6 +30,6 @@ class Stopwatch:
         return max(self._monotonic() - self._start[0], self._wall() - self._start[1])
 
     async def wait_until(self, seconds: float) -> None:
-        """Wait until so many seconds passed since the start; after a sleep of the machine, within a minute."""
+        """Wait until so many seconds have passed since the start; up to a minute more after the machine slept."""
         while (left := seconds - self.seconds()) > 0:  # noqa: ASYNC110 - nobody sets an event as time passes
             await asyncio.sleep(min(left, _LONGEST_SLEEP_SECONDS))

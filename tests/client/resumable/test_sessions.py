@@ -16,6 +16,7 @@ from distributed.protocol.serialize import to_serialize
 from tests.client.resumable.conftest import Bed, listening
 from tests.conftest import Eventually
 
+from headrace._resumable import dialing
 from headrace._resumable.comm import ResumableComm
 from headrace._resumable.records import HEADER_BYTES, NAME_BYTES, Header, Hello, Kind
 from headrace._resumable.session import Session
@@ -346,4 +347,18 @@ async def test_a_redial_that_cannot_succeed_leaves_the_older_connection(bed: Bed
     await eventually(lambda: bed.dials == 2)
     await comm.write(2)
     assert await comm.read() == 2
+    await comm.close()
+
+
+async def test_a_scheduler_that_asks_for_connections_all_the_time_gets_some(
+    bed: Bed, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialing, "_DIALS_AT_ONCE", 3)
+    monkeypatch.setattr(dialing, "_DIALS_PER_SECOND", 0.001)
+    comm = await bed.connect()
+    for number in range(200):
+        bed.table.redial()
+        await comm.write(number)
+        assert await comm.read() == number
+    await eventually(lambda: bed.dials == 1 + 3)
     await comm.close()

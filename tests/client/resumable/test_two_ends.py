@@ -62,7 +62,7 @@ class ImpatientLoop(asyncio.SelectorEventLoop):
 
 
 def run(test: Callable[[], Awaitable[None]], virtual_seconds: float = 3_000) -> None:
-    """Run a test; what hangs fails after so many seconds that nobody waits for."""
+    """Run a test on a clock that does not wait; one that hangs fails."""
 
     async def main() -> None:
         async with asyncio.timeout(virtual_seconds):

@@ -21,12 +21,14 @@ logger = logging.getLogger("headrace.connection")
 
 _DIAL_SECONDS = 15.0
 _FIRST_DELAY = 0.02
-# Whoever can be reached again is reached within a second.
+# A scheduler that can be reached again is reached within a second.
 _LONGEST_DELAY = 1.0
 # A proxy that is killed is back within half a second: delays that doubled would then be as long as the absence itself.
 _DELAY_GROWTH = 1.4
 # The scheduler's clock decides; the client gives up a little later.
 _MARGIN_SECONDS = 30.0
+# A scheduler may ask for another connection as often as it likes, and a proxy may cut each one at once.
+_DIALS_AT_ONCE, _DIALS_PER_SECOND = 100, 2.0
 
 
 class Dialer:
@@ -46,6 +48,8 @@ class Dialer:
         self._absences = absences
         self._session = Session(secrets.token_bytes(NAME_BYTES), self._lost, self._ended, self._redial)
         self._dialing: asyncio.Task[None] | None = None
+        self._dials_left = float(_DIALS_AT_ONCE)
+        self._counted = asyncio.get_running_loop().time()
 
     async def open(self, deserialize: bool) -> Comm:
         """Connect. Returns Dask's own comm if the scheduler knows no sessions."""
@@ -95,6 +99,8 @@ class Dialer:
 
     async def _dial_until_connected(self) -> None:
         loop = asyncio.get_running_loop()
+        if pause := self._pause(loop.time()):
+            await asyncio.sleep(pause)
         began = loop.time()
         patience = max(self._absences.grace, self._session.grace) + _MARGIN_SECONDS
         for delay in delays(_FIRST_DELAY, _LONGEST_DELAY, _DELAY_GROWTH):
@@ -112,6 +118,12 @@ class Dialer:
                     self._give_up(f"no connection for {patience:.0f} s: {error}")
                     return
             await asyncio.sleep(delay)
+
+    def _pause(self, now: float) -> float:
+        """Count a dial; return the seconds to wait before it."""
+        left = self._dials_left + (now - self._counted) * _DIALS_PER_SECOND
+        self._dials_left, self._counted = min(left, _DIALS_AT_ONCE) - 1, now
+        return max(0.0, -self._dials_left / _DIALS_PER_SECOND)
 
     def _give_up(self, reason: str) -> None:
         """End the session, unless its older connection still serves."""

@@ -15,7 +15,7 @@ _NOBODY_READS_SECONDS = 0.05
 
 
 class Inbox:
-    """Receives for whoever reads. While nobody does, a task receives: acknowledgements and the end arrive, too.
+    """Receives for its reader. While there is none, a task receives: acknowledgements and the end arrive, too.
 
     It costs a turn of the event loop to wake a reader by a task, so the reader receives by itself where it can.
     """

@@ -307,7 +307,7 @@ class Session:
         if transport is None:
             return
         if time.time() - before > _SILENCE_SECONDS:
-            # This process or its machine slept. Whoever was in between may have forgotten the connection.
+            # This process or its machine slept. A proxy in between may have forgotten the connection.
             self._heard = now
             self._redial(self)
         elif self._reading and now - self._heard > _SILENCE_SECONDS:

@@ -1,7 +1,7 @@
 """Small files of a dashboard's pages, answered from memory.
 
 A page has dozens of style sheets, scripts and pictures. For each, Tornado finds the route, resolves the path, reads the
-file and builds its headers anew. That is three times the work of all else, and the scheduler's loop waits for it.
+file and builds its headers. That takes three times as long as all else, and the scheduler's loop waits for it.
 """
 
 from __future__ import annotations
