@@ -17,10 +17,11 @@ from headrace_controller.admission import Admission
 from headrace_controller.agents.address_checks import AddressChecks
 from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.agents.sessions import Sessions
-from headrace_controller.config import AllLimits, Settings
+from headrace_controller.config import Settings
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.policy.offers import AllLimits
 from headrace_controller.profiles import build_profiles
 from headrace_controller.store import Store
 

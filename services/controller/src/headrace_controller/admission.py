@@ -8,9 +8,9 @@ from math import ceil, inf
 
 from headrace.errors import InvalidRequest, QuotaExceeded, Violation
 from headrace.resource_names import cluster_name, user_name
-from headrace_controller.config import AllLimits
 from headrace_controller.model import Cluster, Demand, Group, Limits, Resources
 from headrace_controller.options import shapes
+from headrace_controller.policy.offers import AllLimits
 from headrace_controller.profiles import Profiles, UnknownProfile
 from headrace_controller.store import DEPLOYMENT
 

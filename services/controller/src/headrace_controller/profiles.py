@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headrace.option_types import BadValue, Bytes, Choice, Float, Int, OptionType, Select
-from headrace_controller.config import OptionSettings, ProfileSettings, Settings
+from headrace_controller.config import Settings
 from headrace_controller.model import Limits
 from headrace_controller.options.catalogue import Option, Options
 from headrace_controller.options.standard import standard_options
+from headrace_controller.policy.offers import OptionSettings, ProfileSettings
 
 
 class UnknownProfile(LookupError):

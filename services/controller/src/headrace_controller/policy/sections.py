@@ -1,0 +1,108 @@
+"""The sections of a policy that are about time, people and money. Those about profiles and limits: `config.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from headrace_controller.policy.durations import Seconds
+
+Member = Annotated[str, Field(pattern=r"^(users|groups)/[^/\x00-\x1f]{1,128}$")]
+"""``users/{user}`` or ``groups/{group}``."""
+
+
+class Section(BaseModel):
+    """A part of a policy; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prices(Section):
+    """What use costs, in the deployment's currency."""
+
+    core_hour: float = Field(default=0, ge=0, description="Price of a core for an hour.")
+    memory_gib_hour: float = Field(default=0, ge=0, description="Price of 1 GiB of memory for an hour.")
+    gpu_hour: float = Field(default=0, ge=0, description="Price of a GPU for an hour.")
+
+
+class Roles(Section):
+    """Who may do what to others' clusters."""
+
+    admins: list[Member] = Field(
+        default=[], description="Have all rights on every cluster, beside those whom auth makes administrators."
+    )
+    operators: dict[str, list[Member]] = Field(
+        default={}, description="By group: who may see, scale and stop the clusters of the members of this group."
+    )
+
+
+class CullRule(Section):
+    """A rule that gives idle machines back."""
+
+    after: Seconds = Field(description="Time for which the state must have lasted.")
+    warn: Seconds = Field(default=300, description="Time before the action at which the users are warned.")
+    action: Literal["stop", "scale_to_zero"] = Field(default="stop", description="What is done to the cluster.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.warn > self.after:
+            raise ValueError("`warn` is longer than `after`: users would be warned before the state began")
+        return self
+
+
+class IdleRule(CullRule):
+    """No running or queued work, no data held, no recent activity."""
+
+    after: Seconds = Field(default=1800, description="Time for which the state must have lasted.")
+    drop_data: bool = Field(default=False, description="Whether a cluster that still holds data may count as idle.")
+
+
+class MetricRule(CullRule):
+    """A rule of the administrator's own, over metrics."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="Name, for events and the log.")
+    query: str = Field(
+        min_length=1,
+        max_length=4096,
+        description="PromQL. Clusters in whose series (by the label `cluster`) the value is not 0 are meant.",
+    )
+
+
+class Culling(Section):
+    """When clusters are given back. Null switches a rule off."""
+
+    idle: IdleRule | None = Field(default=IdleRule(), description="Idle clusters.")
+    nobody_connected: CullRule | None = Field(
+        default=None, description="Clusters to which no client is connected, also while they work."
+    )
+    lifetime: Seconds | None = Field(default=None, description="Maximum age of a cluster. Null: none.")
+    keep: Seconds = Field(default=86400, description="Longest time for which users may put culling off at once.")
+    rules: list[MetricRule] = Field(default=[], max_length=50, description="The administrator's own rules.")
+
+
+class Budget(Section):
+    """How much a subject may use in a period; what is given binds."""
+
+    per: Literal["day", "week", "month"] = Field(description="Period, in UTC.")
+    cost: float | None = Field(default=None, ge=0, description="In the deployment's currency.")
+    core_hours: float | None = Field(default=None, ge=0, description="Promised core-hours.")
+    gpu_hours: float | None = Field(default=None, ge=0, description="Promised GPU-hours.")
+    warn_at: float = Field(default=0.8, gt=0, le=1, description="Share of it at which people are warned.")
+    then: Literal["warn", "stop_growing", "stop"] = Field(
+        default="stop_growing", description="What follows when it is used up."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.cost is None and self.core_hours is None and self.gpu_hours is None:
+            raise ValueError("set `cost`, `core_hours` or `gpu_hours`")
+        return self
+
+
+class Budgets(Section):
+    """Budgets by subject."""
+
+    user: list[Budget] = Field(default=[], description="Of each user.")
+    users: dict[str, list[Budget]] = Field(default={}, description="Of single users, instead of `user`.")
+    groups: dict[str, list[Budget]] = Field(default={}, description="Of all members of a group together.")
