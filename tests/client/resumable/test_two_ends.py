@@ -30,7 +30,7 @@ GRACE = 600
 HELLO = HEADER_BYTES + HELLO_BYTES
 
 
-class _Selector(selectors.SelectSelector):
+class _Selector(selectors.EpollSelector):
     """Passes time instead of waiting for it."""
 
     now = 0.0
