@@ -23,7 +23,7 @@ from headrace.v1 import cluster_pb2, cluster_service_pb2_grpc
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.error_reason_pb2 import ERROR_REASON_CLUSTER_NOT_FOUND
 
-MAX_WORKERS = 100
+MAX_WORKERS = 8  # they are real
 PAGE = 3
 PROCESSES = ("scheduler", "default-0-abcdef")
 

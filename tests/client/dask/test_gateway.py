@@ -269,11 +269,11 @@ def test_counts_that_make_no_sense_are_refused_at_once(fake: FakeHeadrace, gatew
 
 def test_more_than_allowed_is_clipped_with_a_warning(fake: FakeHeadrace, gateway: Gateway) -> None:
     name = gateway.submit()
-    with pytest.warns(GatewayWarning, match=f"cluster {name} gets 100 instead of 101 workers in group 'default'"):
-        gateway.scale_cluster(name, 101)
-    with pytest.warns(GatewayWarning, match="gets 0 to 100 workers instead of 0 to 500 workers"):
+    with pytest.warns(GatewayWarning, match=f"cluster {name} gets 8 instead of 9 workers in group 'default'"):
+        gateway.scale_cluster(name, 9)
+    with pytest.warns(GatewayWarning, match="gets 0 to 8 workers instead of 0 to 500 workers"):
         gateway.adapt_cluster(name, maximum=500)
-    with pytest.warns(GatewayWarning, match="gets 100 to 100 workers instead of 200 to 300 workers"):
+    with pytest.warns(GatewayWarning, match="gets 8 to 8 workers instead of 200 to 300 workers"):
         gateway.adapt_cluster(name, minimum=200, maximum=300)
     gateway.adapt_cluster(name)
     gateway.scale_cluster(name, 0)
@@ -282,8 +282,8 @@ def test_more_than_allowed_is_clipped_with_a_warning(fake: FakeHeadrace, gateway
 def test_more_than_allowed_is_refused_where_administrators_want_that(fake: FakeHeadrace, gateway: Gateway) -> None:
     fake.rejects = True
     name = gateway.submit()
-    with pytest.raises(errors.QuotaExceeded, match="users/ann may have 100 workers"):
-        gateway.scale_cluster(name, 101)
+    with pytest.raises(errors.QuotaExceeded, match="users/ann may have 8 workers"):
+        gateway.scale_cluster(name, 9)
     with pytest.raises(errors.InvalidRequest, match="maximum: must be at least minimum 3"):
         gateway.adapt_cluster(name, minimum=3, maximum=2)
     with pytest.raises(errors.GroupNotFound, match="'none'"):
