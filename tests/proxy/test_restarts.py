@@ -170,3 +170,15 @@ async def test_a_new_certificate_is_used_without_a_restart(
 async def _served_certificate(proxy: RunningProxy) -> str:
     host, _, port = proxy.public.rpartition(":")
     return await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
+
+
+async def test_the_controller_hears_that_envoy_is_about_to_end_and_the_connections_stay(
+    proxy: RunningProxy, controller: FakeRoutes, scheduler: FakeScheduler, eventually: Eventually
+) -> None:
+    live = await _live(proxy, scheduler)
+    proxy.ask_for_redial()
+    await eventually(lambda: controller.redials == 1)
+    assert await live.say("2") == "ca1: 2"
+    live.close()
+    assert await proxy.stop() == 0
+    assert controller.redials == 1, "Envoy runs on without its proxy"

@@ -59,8 +59,11 @@ class ForkedProxy:
     _writer: StreamWriter
     returncode: int | None = None
 
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
     def terminate(self) -> None:
-        os.kill(self.pid, signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody has waited for it yet

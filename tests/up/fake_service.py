@@ -10,7 +10,12 @@ def stop(number: int, frame: object) -> None:
     sys.exit(0)
 
 
+def redial(number: int, frame: object) -> None:
+    print("asked for a redial", flush=True)
+
+
 def main(behaviour: str) -> None:
+    signal.signal(signal.SIGUSR2, redial)
     print(f"behaving as {behaviour}", flush=True)
     if behaviour == "dies":
         sys.exit("the settings are wrong")

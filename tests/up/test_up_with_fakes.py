@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.running import wait_until
 from tests.up.processes import find, running
 
 from headrace._target.local_gateway import LocalGateway
@@ -289,6 +290,7 @@ def test_envoy_is_replaced_on_request(up: StartUp, data: Path):
     one.read_until("envoy was replaced within")
     after = [pid for pid, line in running(data).items() if "fake_service" in line]
     assert set(before) < set(after), "the Envoy before ends when it is told to"
+    wait_until(lambda: "asked for a redial" in (data / "logs" / "proxy.log").read_text())
     one.process.send_signal(signal.SIGTERM)
     assert one.finish()[0] == 0
 

@@ -362,3 +362,17 @@ async def test_a_scheduler_that_asks_for_connections_all_the_time_gets_some(
         assert await comm.read() == number
     await eventually(lambda: bed.dials == 1 + 3)
     await comm.close()
+
+
+async def test_clients_are_asked_to_redial_one_after_the_other(bed: Bed, eventually: Eventually) -> None:
+    comms = [await bed.connect() for _ in range(5)]
+    reading = [asyncio.create_task(comm.read()) for comm in comms]
+    bed.table.redial(within=1e6)
+    bed.table.redial(within=0.01)
+    await eventually(lambda: bed.dials == 10)
+    for number, comm in enumerate(comms):
+        await comm.write(number)
+    assert await asyncio.gather(*reading) == list(range(5))
+    assert bed.dials == 10
+    for comm in comms:
+        await comm.close()

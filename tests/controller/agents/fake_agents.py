@@ -119,6 +119,7 @@ class SchedulerAgent:
         self.workers: dict[str, str] = {}
         self.instructions = pb.SessionResponse()
         self.sessions = 0
+        self.redials = 0
         self.ended_with: grpc.StatusCode | None = None
         self.closing = False
         self._outbox: asyncio.Queue[pb.SessionRequest] = asyncio.Queue()
@@ -185,6 +186,7 @@ class SchedulerAgent:
 
     def _follow(self, instructions: pb.SessionResponse) -> None:
         self.instructions = instructions
+        self.redials += instructions.redial
         for instruction in instructions.retire:
             mine = [worker for worker in self.workers if worker.startswith(f"{instruction.group}-")]
             retired = mine[instruction.keep :]

@@ -480,3 +480,21 @@ async def test_a_fault_ends_the_session_with_an_error(
 
 def _nothing(_cluster: Cluster) -> Demand:
     return Demand()
+
+
+async def test_each_redial_is_an_instruction_of_its_own_and_is_said_once(
+    replicas: tuple[Replica, Replica], cluster: Cluster, eventually: Eventually
+) -> None:
+    here, there = replicas
+    here.mirror.changes.on_entry(here.sessions.on_change)
+    stream = here.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    for number in (1, 2):
+        await there.store.routes.redial()
+        await eventually(lambda number=number: len(stream.instructions) == 1 + number)
+    redial = pb.SessionResponse(redial=True)
+    assert stream.instructions == [pb.SessionResponse(), redial, redial]
+    await stream.cut()
+    again = here.connect(cluster.id, ONE, session=11)
+    await eventually(lambda: again.instructions)
+    assert again.instructions == [pb.SessionResponse()]

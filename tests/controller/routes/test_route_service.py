@@ -102,3 +102,21 @@ async def test_only_services_read_routes_and_only_in_order(controller: Replica) 
         stub = route_service(channel)
         for first in ([], [pb.WatchRoutesRequest()], [pb.WatchRoutesRequest(subscription=pb.Subscription())]):
             await fails(InvalidRequest, stub.WatchRoutes(iter(first)).read())
+
+
+async def test_a_proxy_that_is_about_to_end_reaches_the_agents_of_all_replicas(
+    site: Site, ann: User, eventually: Eventually
+) -> None:
+    made = [await ann.create() for _ in range(2)]
+    for one in made:
+        await ann.until(one.name, "RUNNING")
+    agents = [site.agents.schedulers[one.name.removeprefix("clusters/")] for one in made]
+    other = await site.replica("b")
+    proxy = FakeProxy("proxy-1", acknowledges=False)
+    reading = asyncio.create_task(proxy.run(other.settings.internal_listen))
+    await eventually(lambda: proxy.snapshots)
+    for number in (1, 2):
+        proxy.redial()
+        await eventually(lambda number=number: [agent.redials for agent in agents] == [number, number])
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -73,10 +74,11 @@ class SessionTable:
             comm.abort()
             return None
 
-    def redial(self) -> None:
-        """Ask all clients to make another connection."""
+    def redial(self, within: float = 0.0) -> None:
+        """Ask all clients to make another connection, each at some time of the next `within` seconds."""
+        loop = asyncio.get_running_loop()
         for kept in self._sessions.values():
-            kept.session.ask_to_redial()
+            loop.call_later(random.uniform(0, within), kept.session.ask_to_redial)  # noqa: S311 not for secrecy
 
     def _take(self, comm: TLS, transport: Transport, hello: Hello) -> ResumableComm | None:
         subject = _subject(comm)

@@ -35,6 +35,8 @@ logger = logging.getLogger("headrace.agent")
 _INTERVAL_SECONDS = 1.0
 # A scheduler that ends by itself waits at most this long for a controller to take note.
 _CLOSING_SECONDS = 5.0
+# The schedulers of a whole deployment hear at once that clients should connect again: each client gets its own moment.
+_REDIAL_SECONDS = 5.0
 
 
 class SchedulerAgent:
@@ -51,6 +53,7 @@ class SchedulerAgent:
         self._pending = PendingReports()
         self._timer = PollTimer(enrollment.adaptive_interval_seconds or _INTERVAL_SECONDS)
         self._plugin = AgentPlugin(scheduler, self._pending, self._timer.wake, self._report_closing)
+        self._sessions = sessions
         ClientAbsences(scheduler, sessions, self._pending)
         self._retirement = Retirement(scheduler, self._pending)
         samples = dask.config.get("distributed.adaptive.wait-count", default=SAMPLES)
@@ -165,6 +168,9 @@ class SchedulerAgent:
             logger.info("stopping, as instructed")
             self._stopping = asyncio.create_task(self._scheduler.close(reason="headrace-stop"))
             return
+        if response.redial:
+            logger.info("asking clients to connect again, as instructed: a proxy is about to end")
+            self._sessions.redial(within=_REDIAL_SECONDS)
         groups = response.adaptive_groups
         self._scaling.apply(
             [GroupRange(g.group, g.minimum, g.maximum if g.HasField("maximum") else None) for g in groups],

@@ -53,6 +53,7 @@ class RouteWatch:
         self._accept = accept
         self._connected = False
         self._acknowledgement: pb.Acknowledgement | None = None
+        self._redial = False
         self._to_send = asyncio.Event()
 
     def acknowledge(self, version: str, rejected: Collection[str] = ()) -> None:
@@ -65,6 +66,11 @@ class RouteWatch:
             return
         names = [cluster_name(cluster) for cluster in sorted(rejected)]
         self._acknowledgement = pb.Acknowledgement(version=version, rejected=names)
+        self._to_send.set()
+
+    def redial(self) -> None:
+        """Ask the Dask clients of all clusters to connect again; without a stream, as soon as there is one."""
+        self._redial = True
         self._to_send.set()
 
     async def run(self) -> None:
@@ -81,6 +87,7 @@ class RouteWatch:
     async def _follow(self) -> str:
         """Follow one stream until it ends; return the reason."""
         self._acknowledgement = None
+        self._to_send.set()
         call = self._stub.WatchRoutes()
         reading, sending = asyncio.create_task(self._read(call)), asyncio.create_task(self._send(call))
         try:
@@ -118,6 +125,9 @@ class RouteWatch:
             if (acknowledgement := self._acknowledgement) is not None:
                 self._acknowledgement = None
                 await call.write(pb.WatchRoutesRequest(acknowledgement=acknowledgement))
+            if self._redial:
+                self._redial = False
+                await call.write(pb.WatchRoutesRequest(redial=pb.Redial()))
 
     def _set_connected(self, *, connected: bool) -> None:
         self._connected = connected

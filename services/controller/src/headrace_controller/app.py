@@ -78,6 +78,7 @@ def _connect(parts: Parts) -> None:
     ]
     changes = [
         parts.route_states.on_change,  # acknowledgements of routes
+        parts.sessions.on_change,  # requests of proxies that clients connect again
     ]
     gained = [
         parts.shards.gained,  # since when its clusters are watched

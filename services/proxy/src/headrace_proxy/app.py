@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from contextlib import AsyncExitStack
 
 from headrace.errors import GatewayServerError
@@ -16,6 +18,9 @@ from headrace_proxy.xds.ads import start_xds_server
 from headrace_proxy.xds.distribution import Distribution
 from headrace_proxy.xds.upstream import UpstreamTemplate
 
+REDIAL_SIGNAL = signal.SIGUSR2
+"""Says that an Envoy is about to end, and that another one takes new connections."""
+
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     stack.enter_context(locked(settings.state_directory))
@@ -28,6 +33,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     stack.push_async_callback(server.stop, None)
     channel = await stack.enter_async_context(open_channel(settings.route_address, settings))
     follower = RouteFollower(channel, settings.node, table, distribution)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(REDIAL_SIGNAL, follower.redial)
+    stack.callback(loop.remove_signal_handler, REDIAL_SIGNAL)
 
     async def check() -> None:
         if distribution.published is None:

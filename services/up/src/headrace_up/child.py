@@ -93,6 +93,11 @@ class Child:
         """Ask the process to end; kill it when it has not ended in time."""
         await asyncio.gather(*(process.stop(within) for process in self._processes()))
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the process a signal, if it runs."""
+        if self._process:
+            self._process.send_signal(number)
+
     def kill(self) -> None:
         """Kill the process, now."""
         for process in self._processes():

@@ -93,10 +93,14 @@ class Process:
         """Wait for the end; return the exit code, negative for a signal."""
         return await asyncio.shield(self._end)
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self.running:
+            signal.pidfd_send_signal(self._descriptor, number)
+
     async def stop(self, within: float) -> None:
         """Ask it to end; kill it with its process group when it has not ended in time."""
-        if self.running:
-            signal.pidfd_send_signal(self._descriptor, signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(within):
                 await self.wait()

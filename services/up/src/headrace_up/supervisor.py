@@ -91,15 +91,19 @@ class Supervisor:
         """Return the log file of a part."""
         return self._layout.logs / f"{part.name}.log"
 
-    async def replace(self, name: str) -> None:
-        """Have a successor take over from a part without a gap; say so, or why the part runs on as it is."""
+    async def replace(self, name: str) -> bool:
+        """Have a successor take over from a part without a gap; say so, or why the part runs on as it is.
+
+        Returns whether it did.
+        """
         child, started = self.children[name], self._clock()
         try:
             await child.replace()
         except (NotReady, OSError) as error:
             self._console.warn(f"{name} runs on as it is: its successor {error}{_end_of_log(child)}")
-        else:
-            self._console.warn(f"{name} was replaced within {self._clock() - started:.1f} s")
+            return False
+        self._console.warn(f"{name} was replaced within {self._clock() - started:.1f} s")
+        return True
 
     async def stop(self, names: Iterable[str], within: float) -> None:
         """Stop parts side by side; kill those that have not ended in time, and all that were launched."""

@@ -151,7 +151,10 @@ class System:
         except BaseException:
             write_private(file, before)  # Envoy may have to be started again, after its death
             raise
-        await self._supervisor.replace("envoy")
+        if await self._supervisor.replace("envoy"):
+            from headrace_proxy.app import REDIAL_SIGNAL  # the services are imported after the start
+
+            self._supervisor.children["proxy"].send_signal(REDIAL_SIGNAL)
 
     def _write_gateway_file(self, port: int, credentials: Credentials) -> LocalGateway:
         gateway = LocalGateway(

@@ -575,8 +575,13 @@ class SessionResponse(google.protobuf.message.Message):
     ADAPTIVE_GROUPS_FIELD_NUMBER: builtins.int
     RETIRE_FIELD_NUMBER: builtins.int
     STOP_FIELD_NUMBER: builtins.int
+    REDIAL_FIELD_NUMBER: builtins.int
     stop: builtins.bool
     """Whether the scheduler closes its workers and ends."""
+    redial: builtins.bool
+    """Whether the scheduler asks its clients to connect again, because a proxy is about to close their connections. Unlike the rest,
+    it is said once.
+    """
     @property
     def adaptive_groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AdaptiveGroup]:
         """Groups with adaptive scaling."""
@@ -591,8 +596,9 @@ class SessionResponse(google.protobuf.message.Message):
         adaptive_groups: collections.abc.Iterable[global___AdaptiveGroup] | None = ...,
         retire: collections.abc.Iterable[global___RetireInstruction] | None = ...,
         stop: builtins.bool = ...,
+        redial: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["adaptive_groups", b"adaptive_groups", "retire", b"retire", "stop", b"stop"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adaptive_groups", b"adaptive_groups", "redial", b"redial", "retire", b"retire", "stop", b"stop"]) -> None: ...
 
 global___SessionResponse = SessionResponse
 

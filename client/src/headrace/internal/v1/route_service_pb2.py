@@ -17,7 +17,7 @@ from headrace.v1 import cluster_pb2 as headrace_dot_v1_dot_cluster__pb2
 from headrace.v1 import right_pb2 as headrace_dot_v1_dot_right__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace/internal/v1/route_service.proto\x12\x14headrace.internal.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19headrace/v1/cluster.proto\x1a\x17headrace/v1/right.proto\"\x9d\x01\n\x12WatchRoutesRequest\x12:\n\x0csubscription\x18\x01 \x01(\x0b\x32\".headrace.internal.v1.SubscriptionH\x00\x12@\n\x0f\x61\x63knowledgement\x18\x02 \x01(\x0b\x32%.headrace.internal.v1.AcknowledgementH\x00\x42\t\n\x07request\"@\n\x0cSubscription\x12\x14\n\x06reader\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61\x63knowledges\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"@\n\x0f\x41\x63knowledgement\x12\x15\n\x07version\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08rejected\x18\x02 \x03(\tB\x04\xe2\x41\x01\x01\"v\n\x13WatchRoutesResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12+\n\x06routes\x18\x03 \x03(\x0b\x32\x1b.headrace.internal.v1.Route\x12\x0f\n\x07removed\x18\x04 \x03(\t\"\x91\x01\n\x05Route\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06groups\x18\x03 \x03(\t\x12\"\n\x06shares\x18\x04 \x03(\x0b\x32\x12.headrace.v1.Share\x12\x19\n\x11scheduler_address\x18\x05 \x01(\t\x12\x19\n\x11\x64\x61shboard_address\x18\x06 \x01(\t2|\n\x0cRouteService\x12l\n\x0bWatchRoutes\x12(.headrace.internal.v1.WatchRoutesRequest\x1a).headrace.internal.v1.WatchRoutesResponse\"\x04\x80\xf5\x18\x04(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace/internal/v1/route_service.proto\x12\x14headrace.internal.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19headrace/v1/cluster.proto\x1a\x17headrace/v1/right.proto\"\xcd\x01\n\x12WatchRoutesRequest\x12:\n\x0csubscription\x18\x01 \x01(\x0b\x32\".headrace.internal.v1.SubscriptionH\x00\x12@\n\x0f\x61\x63knowledgement\x18\x02 \x01(\x0b\x32%.headrace.internal.v1.AcknowledgementH\x00\x12.\n\x06redial\x18\x03 \x01(\x0b\x32\x1c.headrace.internal.v1.RedialH\x00\x42\t\n\x07request\"@\n\x0cSubscription\x12\x14\n\x06reader\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61\x63knowledges\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"@\n\x0f\x41\x63knowledgement\x12\x15\n\x07version\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08rejected\x18\x02 \x03(\tB\x04\xe2\x41\x01\x01\"\x08\n\x06Redial\"v\n\x13WatchRoutesResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12+\n\x06routes\x18\x03 \x03(\x0b\x32\x1b.headrace.internal.v1.Route\x12\x0f\n\x07removed\x18\x04 \x03(\t\"\x91\x01\n\x05Route\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06groups\x18\x03 \x03(\t\x12\"\n\x06shares\x18\x04 \x03(\x0b\x32\x12.headrace.v1.Share\x12\x19\n\x11scheduler_address\x18\x05 \x01(\t\x12\x19\n\x11\x64\x61shboard_address\x18\x06 \x01(\t2|\n\x0cRouteService\x12l\n\x0bWatchRoutes\x12(.headrace.internal.v1.WatchRoutesRequest\x1a).headrace.internal.v1.WatchRoutesResponse\"\x04\x80\xf5\x18\x04(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,17 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_ROUTESERVICE'].methods_by_name['WatchRoutes']._options = None
   _globals['_ROUTESERVICE'].methods_by_name['WatchRoutes']._serialized_options = b'\200\365\030\004'
   _globals['_WATCHROUTESREQUEST']._serialized_start=152
-  _globals['_WATCHROUTESREQUEST']._serialized_end=309
-  _globals['_SUBSCRIPTION']._serialized_start=311
-  _globals['_SUBSCRIPTION']._serialized_end=375
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=377
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=441
-  _globals['_WATCHROUTESRESPONSE']._serialized_start=443
-  _globals['_WATCHROUTESRESPONSE']._serialized_end=561
-  _globals['_ROUTE']._serialized_start=564
-  _globals['_ROUTE']._serialized_end=709
-  _globals['_ROUTESERVICE']._serialized_start=711
-  _globals['_ROUTESERVICE']._serialized_end=835
+  _globals['_WATCHROUTESREQUEST']._serialized_end=357
+  _globals['_SUBSCRIPTION']._serialized_start=359
+  _globals['_SUBSCRIPTION']._serialized_end=423
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=425
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=489
+  _globals['_REDIAL']._serialized_start=491
+  _globals['_REDIAL']._serialized_end=499
+  _globals['_WATCHROUTESRESPONSE']._serialized_start=501
+  _globals['_WATCHROUTESRESPONSE']._serialized_end=619
+  _globals['_ROUTE']._serialized_start=622
+  _globals['_ROUTE']._serialized_end=767
+  _globals['_ROUTESERVICE']._serialized_start=769
+  _globals['_ROUTESERVICE']._serialized_end=893
 # @@protoc_insertion_point(module_scope)

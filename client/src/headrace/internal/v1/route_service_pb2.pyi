@@ -21,6 +21,7 @@ class WatchRoutesRequest(google.protobuf.message.Message):
 
     SUBSCRIPTION_FIELD_NUMBER: builtins.int
     ACKNOWLEDGEMENT_FIELD_NUMBER: builtins.int
+    REDIAL_FIELD_NUMBER: builtins.int
     @property
     def subscription(self) -> global___Subscription:
         """Opens the watch."""
@@ -29,15 +30,20 @@ class WatchRoutesRequest(google.protobuf.message.Message):
     def acknowledgement(self) -> global___Acknowledgement:
         """Acknowledges a version."""
 
+    @property
+    def redial(self) -> global___Redial:
+        """Asks the Dask clients of all clusters to connect again."""
+
     def __init__(
         self,
         *,
         subscription: global___Subscription | None = ...,
         acknowledgement: global___Acknowledgement | None = ...,
+        redial: global___Redial | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["acknowledgement", b"acknowledgement", "request", b"request", "subscription", b"subscription"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acknowledgement", b"acknowledgement", "request", b"request", "subscription", b"subscription"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["request", b"request"]) -> typing.Literal["subscription", "acknowledgement"] | None: ...
+    def HasField(self, field_name: typing.Literal["acknowledgement", b"acknowledgement", "redial", b"redial", "request", b"request", "subscription", b"subscription"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["acknowledgement", b"acknowledgement", "redial", b"redial", "request", b"request", "subscription", b"subscription"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["request", b"request"]) -> typing.Literal["subscription", "acknowledgement", "redial"] | None: ...
 
 global___WatchRoutesRequest = WatchRoutesRequest
 
@@ -86,6 +92,20 @@ class Acknowledgement(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["rejected", b"rejected", "version", b"version"]) -> None: ...
 
 global___Acknowledgement = Acknowledgement
+
+@typing.final
+class Redial(google.protobuf.message.Message):
+    """Sent by a proxy while its data plane still serves the connections that it is about to close. It is said once: who does not hear of
+    it connects again when its connection ends.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___Redial = Redial
 
 @typing.final
 class WatchRoutesResponse(google.protobuf.message.Message):

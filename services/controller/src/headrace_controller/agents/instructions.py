@@ -7,8 +7,8 @@ from headrace_controller.model import Cluster, Group
 from headrace_controller.plan.counts import count_workers
 
 
-def instructions(cluster: Cluster) -> pb.SessionResponse:
-    """The adaptive groups, the groups with too many running workers, and whether to end."""
+def instructions(cluster: Cluster, *, redial: bool = False) -> pb.SessionResponse:
+    """The adaptive groups, the groups with too many running workers, and whether to end, or to ask for a redial."""
     if cluster.stopping:
         return pb.SessionResponse(stop=True)
     return pb.SessionResponse(
@@ -18,6 +18,7 @@ def instructions(cluster: Cluster) -> pb.SessionResponse:
             for count in count_workers(cluster).values()
             if count.surplus_running
         ],
+        redial=redial,
     )
 
 

@@ -86,6 +86,7 @@ class AgentSession:
         self._writer = ReportWriter(cluster, report, store=store, mirror=mirror, adopt=adopt, pace=paces.reports)
         self._instructed: Cluster | None = None
         self._sent: pb.SessionResponse | None = None
+        self._redial = False
         self._news = asyncio.Event()
         self._half_closed = False
         self._error: HeadraceError | None = None
@@ -99,6 +100,11 @@ class AgentSession:
         """Takes over the record as it is now; None means that the store has lost it."""
         self._cluster = cluster or self._cluster
         self._writer.accept(cluster)
+        self._news.set()
+
+    def redial(self) -> None:
+        """Has the scheduler ask its clients to connect again."""
+        self._redial = True
         self._news.set()
 
     def end(self, error: HeadraceError) -> None:
@@ -128,11 +134,12 @@ class AgentSession:
 
     def _next(self) -> pb.SessionResponse | None:
         """The instructions, if the agent has not received them yet."""
+        redial, self._redial = self._redial, False
         before, self._instructed = self._instructed, self._cluster
-        if before is not None and same_instructions(before, self._cluster):
+        if not redial and before is not None and same_instructions(before, self._cluster):
             return None
-        sent, self._sent = self._sent, instructions(self._cluster)
-        return None if self._sent == sent else self._sent
+        sent, self._sent = self._sent, instructions(self._cluster, redial=redial)
+        return self._sent if redial or self._sent != sent else None
 
     async def disconnect(self, since: float) -> None:
         """Saves that the agent is away since then, unless a newer session has started."""

@@ -19,7 +19,7 @@ from headrace_controller.agents.scale_requests import ScaleRequests
 from headrace_controller.agents.session import AgentSession
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
-from headrace_controller.store import Store
+from headrace_controller.store import Change, ChangeKind, Store
 
 # An agent that has lost its connection is back sooner, and nothing is written then.
 _RETURN_SECONDS = 1.0
@@ -105,6 +105,12 @@ class Sessions:
 
     def removed(self, cluster: Cluster) -> None:
         self._accept(cluster.id, None)
+
+    def on_change(self, change: Change) -> None:
+        """Accepts an entry of the change stream."""
+        if change.kind is ChangeKind.REDIAL:
+            for session in self._sessions.values():
+                session.redial()
 
     async def close(self) -> None:
         """Waits, for a short time, until all is saved that was reported.

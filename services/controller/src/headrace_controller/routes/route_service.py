@@ -109,8 +109,14 @@ class RouteService(RouteServiceServicer):
 
     async def _listen(self, reader: str, requests: AsyncIterator[pb.WatchRoutesRequest]) -> None:
         async for request in requests:
-            if request.WhichOneof("request") == "acknowledgement":
-                await self._acknowledge(reader, request.acknowledgement)
+            match request.WhichOneof("request"):
+                case "acknowledgement":
+                    await self._acknowledge(reader, request.acknowledgement)
+                case "redial":
+                    log.info("a proxy is about to close connections: clients are asked to connect again", reader=reader)
+                    await self._routes.redial()
+                case _:
+                    pass  # from a newer reader
 
     async def _acknowledge(self, reader: str, message: pb.Acknowledgement) -> None:
         rejected = [ClusterId(last_part(name, "clusters", "rejected")) for name in message.rejected[:_MAX_REJECTED]]

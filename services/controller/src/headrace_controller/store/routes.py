@@ -10,7 +10,7 @@ from headrace_controller.store.codec import pack_same, text, unpack_acknowledgem
 from headrace_controller.store.connection import Connection, plain_script
 from headrace_controller.store.set_aside import readable
 from headrace_controller.store.streams import Stream
-from headrace_controller.store.values import Acknowledgement, RouteLogEntry
+from headrace_controller.store.values import Acknowledgement, ChangeKind, RouteLogEntry
 
 _acknowledge = plain_script("acknowledge")
 _readers = plain_script("readers")
@@ -43,6 +43,11 @@ class Routes:
     async def acknowledge(self, reader: str, in_use: Acknowledgement, seconds: float) -> None:
         """Notes what a reader has in use. An ACKNOWLEDGED change announces it if it is new."""
         await self._acknowledge(reader, in_use, seconds, first=False)
+
+    async def redial(self) -> None:
+        """Announces by a REDIAL change that a proxy is about to close the connections of Dask clients."""
+        entry = ("kind", ChangeKind.REDIAL, "cluster", "", "owner", "", "revision", 0)
+        await self._connection.command("XADD", self._keys.changes(), "*", *entry)
 
     async def readers(self) -> Mapping[str, Acknowledgement]:
         """Returns what each living reader has in use."""

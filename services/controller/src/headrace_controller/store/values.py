@@ -67,6 +67,7 @@ class ChangeKind(StrEnum):
     EVENT = "event"
     REMOVED = "removed"
     ACKNOWLEDGED = "acknowledged"  # no cluster: a reader of routes and what it has in use
+    REDIAL = "redial"  # no cluster: a proxy is about to close the connections of clients
 
 
 Topic = tuple[Literal["cluster", "owner"], str]

@@ -7,10 +7,13 @@ from collections import deque
 
 import grpc
 
+from headrace_chassis.logs import get_logger
 from headrace_chassis.route_watch import RouteWatch
 from headrace_chassis.routes import RouteChange
 from headrace_proxy.routes.route_table import RouteTable
 from headrace_proxy.xds.distribution import Distribution
+
+log = get_logger()
 
 
 class RouteFollower:
@@ -28,6 +31,11 @@ class RouteFollower:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch.run())
             group.create_task(self._acknowledge())
+
+    def redial(self) -> None:
+        """Have the clients of all clusters asked to connect again: Envoy is about to close their connections."""
+        log.info("asking clients to connect again")
+        self._watch.redial()
 
     def _accept(self, change: RouteChange) -> None:
         if change.snapshot:
