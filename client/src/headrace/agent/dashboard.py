@@ -36,8 +36,8 @@ KEY_HEADER = "x-headrace-dashboard-key"
 _BOKEH = "distributed.scheduler.dashboard.bokeh-application"
 # A page that was opened so long ago still gets its websocket back. Who may have it is not for Bokeh to say (`protect`).
 _OPEN_SECONDS = 86_400
-# Bokeh would go on within the message that was cut off, and refuse what the new connection says first. It gives up after
-# five attempts, within a minute, and leaves the next one to the reader's click.
+# Bokeh's page would take the first words of the new connection for the rest of the message that was cut off, and hang.
+# It gives up after five attempts, within a minute, and leaves the next one to the reader's click.
 _RECONNECT = """
 const connection = cb_data.connection.deref()
 if (connection?._receiver)
