@@ -56,6 +56,9 @@ DEFAULT_GROUP = "default"
 
 _EXIT_SECONDS = 10.0
 
+# Of Dask's tables, which have two columns; a notebook would align it right.
+_CELL = "<td colspan='2' style='text-align: left'>"
+
 
 class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     """A cluster of headrace. The constructor creates it and waits until it can be used.
@@ -485,14 +488,14 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     def _scaling_status(self) -> str:
         workers = len(self.scheduler_info["workers"])
         modes = "".join(
-            f"<tr><td>{html.escape(group)}: {mode}</td></tr>" for group, mode in sorted(self._life.scaling.items())
+            f"<tr>{_CELL}{html.escape(group)}: {mode}</td></tr>" for group, mode in sorted(self._life.scaling.items())
         )
-        return f"<table>{modes}<tr><td>Workers: {workers}</td></tr>{self._absence_row()}</table>"
+        return f"<table>{modes}<tr>{_CELL}Workers: {workers}</td></tr>{self._absence_row()}</table>"
 
     def _absence_row(self) -> str:
         """Return a row for tables while the way to the scheduler is interrupted."""
         away = self._life.away_seconds
-        return "" if away is None else f"<tr><td><strong>Reconnecting ({away:.0f} s)</strong></td></tr>"
+        return "" if away is None else f"<tr>{_CELL}<strong>Reconnecting ({away:.0f} s)</strong></td></tr>"
 
     def __repr__(self) -> str:
         workers = self.scheduler_info["workers"].values()
