@@ -1,4 +1,4 @@
-"""A real JupyterLab with a notebook that shows what ours looks like."""
+"""A real JupyterLab with a notebook that shows what ours looks like, or that computes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import sysconfig
 import urllib.request
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -16,6 +17,9 @@ from typing import Any
 
 # scripts/install_jupyterlab.sh
 JUPYTER = Path(__file__).parents[2] / ".venv-jupyterlab/bin/jupyter"
+# In the page.
+RUN_ALL = "jupyterapp.commands.execute('notebook:run-all-cells')"
+_CLIENT = Path(__file__).parents[2] / "client/src"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _STATE = "application/vnd.jupyter.widget-state+json"
 
@@ -37,13 +41,36 @@ def notebook(outputs: Iterable[Any]) -> dict[str, Any]:
             "outputs": [shown],
         })  # fmt: skip
     state = {"version_major": 2, "version_minor": 0, "state": dependency_state(widgets)}
+    return _notebook(cells, {"widgets": {_STATE: state}})
+
+
+def program(sources: Iterable[str]) -> dict[str, Any]:
+    """A notebook with a cell for each source, to be run."""
+    cells = [
+        {"cell_type": "code", "id": f"cell{number}", "execution_count": None, "metadata": {}, "source": source,
+         "outputs": []}
+        for number, source in enumerate(sources)
+    ]  # fmt: skip
+    return _notebook(cells, {})
+
+
+def _notebook(cells: list[dict[str, Any]], metadata: dict[str, Any]) -> dict[str, Any]:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-        "metadata": {"widgets": {_STATE: state}, "kernelspec": kernel},
-        "cells": cells,
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {**metadata, "kernelspec": kernel}, "cells": cells}
+
+
+def choose_kernel(directory: Path, environment: Mapping[str, str]) -> None:
+    """Let kernels have this environment, and the packages of this process."""
+    spec = directory / "data/kernels/python3"
+    spec.mkdir(parents=True)
+    packages = os.pathsep.join([str(_CLIENT), sysconfig.get_path("purelib")])
+    facts = {
+        "argv": [str(JUPYTER.with_name("python")), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "Python 3",
+        "language": "python",
+        "env": {"PYTHONPATH": packages, **environment},
     }
+    (spec / "kernel.json").write_text(json.dumps(facts))
 
 
 def choose_theme(directory: Path, theme: str) -> None:
@@ -64,6 +91,7 @@ async def jupyterlab(directory: Path, shown: Mapping[str, Any]) -> AsyncGenerato
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
         "JUPYTER_DATA_DIR": str(directory / "data"),
+        "JUPYTER_PREFER_ENV_PATH": "0",  # the kernel of `choose_kernel` comes first
         "JUPYTERLAB_SETTINGS_DIR": str(directory / "settings"),
         "JUPYTER_PATH": f"{sys.prefix}/share/jupyter",  # the browser's half of ipywidgets
     }
@@ -72,7 +100,7 @@ async def jupyterlab(directory: Path, shown: Mapping[str, Any]) -> AsyncGenerato
     assert await trusting.wait() == 0
     process = await asyncio.create_subprocess_exec(
         JUPYTER, "lab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0",
-        "--IdentityProvider.token=token", f"--ServerApp.root_dir={file.parent}",
+        "--LabApp.expose_app_in_browser=True", "--IdentityProvider.token=token", f"--ServerApp.root_dir={file.parent}",
         env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL,
     )  # fmt: skip
     try:

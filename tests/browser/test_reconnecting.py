@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.browser.chromium import chromium
+from tests.browser.jupyterlab import RUN_ALL, choose_kernel, choose_theme, jupyterlab, program
 from tests.browser.test_dashboards import BOKEH_WORKS
+from tests.client.sni_proxy import SniProxy
 from tests.connections.killing import find_envoy
 from tests.e2e.running import Running
 
 from headrace import Gateway
+from headrace._target.local_gateway import LocalGateway
 
 # Runs before the page's own scripts.
 KEEP_SOCKET = (
@@ -48,3 +54,67 @@ def test_a_dashboard_goes_on_after_envoy_was_killed(headrace: Running, gateway: 
         cluster.scale(1)
         link = cluster.dashboard_link.replace("/status?", "/individual-task-stream?")
         asyncio.run(_watch(tmp_path, headrace, client, link))
+
+
+@pytest.fixture
+def network(headrace: Running) -> Iterator[SniProxy]:
+    """A way to the running headrace that can go away. It leads all names to one port."""
+    network = SniProxy({"": headrace.port})
+    yield network
+    network.close()
+
+
+MAKE = """
+from headrace import Gateway
+cluster = Gateway().new_cluster()
+cluster.scale(1)
+client = cluster.get_client()
+cluster
+"""
+COMPUTE = """
+import os, time
+
+def square_later(number):
+    while not os.path.exists({file!r}):
+        time.sleep(0.01)
+    return number ** 2
+
+print("computing")
+print("sum of squares:", sum(client.gather(client.map(square_later, range(100)))))
+"""
+
+PANEL = "document.querySelector('.jupyter-widget-tab')?.innerText"
+SAID = "[...document.querySelectorAll('.jp-OutputArea-output')].map(one => one.innerText).join()"
+
+
+async def _work(directory: Path, network: SniProxy) -> str:
+    file = directory / "come-true"
+    cells = program([MAKE, COMPUTE.format(file=str(file))])
+    async with jupyterlab(directory, cells) as address, chromium(directory / "chromium") as page:
+        await page.resize(800, 1600)
+        await page.open(address)
+        await page.until("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+        await page.evaluate(f"void {RUN_ALL}")
+        await page.until(f"{SAID}.includes('computing') && {PANEL}?.includes('Workers: 1')")
+        network.go_away()
+        file.touch()
+        await page.until(f"{SAID}.includes('is interrupted; reconnecting')")
+        await page.until(f"/Reconnecting \\([1-9]\\d* s\\)/.test({PANEL})")
+        await page.picture(directory / "away.png")
+        assert "sum" not in await page.evaluate(SAID)
+        network.come_back()
+        await page.until(f"{SAID}.includes('sum of squares:') && !{PANEL}.includes('Reconnecting')")
+        await page.until(f"/connected to cluster .* again/.test({SAID})")
+        await page.picture(directory / "back.png")
+        return await page.evaluate(SAID)
+
+
+@pytest.mark.usefixtures("gateway")
+def test_a_notebook_goes_on_after_its_network_was_away(headrace: Running, network: SniProxy, tmp_path: Path) -> None:
+    local = LocalGateway.read(headrace.data)
+    assert local is not None
+    replace(local, address=f"https://127.0.0.1:{network.port}").write(tmp_path / "data")
+    choose_kernel(tmp_path, {"HEADRACE_DATA_DIR": str(tmp_path / "data"), "DASK_HEADRACE__CONNECT": "proxied"})
+    choose_theme(tmp_path, "Light")
+    said = asyncio.run(_work(tmp_path, network))
+    assert "sum of squares: 328350" in said
