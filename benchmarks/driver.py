@@ -196,11 +196,21 @@ def data_path(megabytes):
         return result
 
 
+def _serve_bytes(dask_scheduler):
+    """Let a scheduler take and give bytes that are neither pickled nor packed with the rest of a message."""
+    from distributed.protocol import to_serialize
+
+    dask_scheduler.handlers["take_bytes"] = lambda data: data is None
+    dask_scheduler.handlers["give_bytes"] = lambda size: to_serialize(bytes(size))
+
+
 def transfers(sizes, graces):
     """Seconds for bytes to the scheduler and back from it, by name of a client and size.
 
     The clients of one cluster, each with a `session-grace`, take turns for some seconds; the medians.
     """
+    from distributed.protocol import to_serialize
+
     with contextlib.ExitStack() as stack:
         g = stack.enter_context(gateway())
         cluster, client = stack.enter_context(connected(g))
@@ -211,16 +221,20 @@ def transfers(sizes, graces):
                 continue
             with dask.config.set({"headrace.session-grace": grace}):
                 clients[name] = stack.enter_context(stack.enter_context(g.connect(cluster.name)).get_client())
+        client.run_on_scheduler(_serve_bytes)
         result = {name: {} for name in clients}
         for size in sizes:
-            payload = os.urandom(min(size, 1 << 20)) * max(size >> 20, 1)
-            for way, function, argument in (("up", len, payload), ("down", bytes, size)):
+            payload = to_serialize(os.urandom(min(size, 1 << 20)) * max(size >> 20, 1))
+            for way, handler, arguments in (
+                ("up", "take_bytes", {"data": payload}),
+                ("down", "give_bytes", {"size": size}),
+            ):
                 times = {name: [] for name in clients}
                 end = time.perf_counter() + 4
                 while time.perf_counter() < end or len(times[name]) < 3:
                     for name, one in clients.items():
                         start = time.perf_counter()
-                        one.run_on_scheduler(function, argument)
+                        one.sync(getattr(one.scheduler, handler), **arguments)
                         times[name].append(time.perf_counter() - start)
                 for name, seconds in times.items():
                     result[name][f"{way} {size}"] = statistics.median(seconds[1:])
