@@ -48,7 +48,7 @@ _RUNNING = running_cluster(
         "lifetime": 90.25,
         "shares": (Share("users/bob", frozenset({Right.CLUSTER_STOP, Right.CLUSTER_SCALE}), 2000.0),),
     },
-    report={"dashboard_address": "127.0.0.1:8787", "versions": {"python": "3.11"}},
+    report={"dashboard_address": "127.0.0.1:8787", "versions": {"python": "3.11"}, "clients": 2, "idle_since": 900.5},
     status={
         "conditions": (
             Condition(
@@ -109,6 +109,8 @@ def test_its_status_counts_workers_by_group_and_tells_what_is_desired() -> None:
     assert (status.phase, status.message, status.log_tail) == (pb.PHASE_RUNNING, "All is well.", "last words")
     assert status.dashboard_path == "/clusters/c1/status"
     assert dict(status.versions) == {"python": "3.11"}
+    assert (status.clients, status.idle_since.ToMilliseconds()) == (2, 900_500)
+    assert (status.promised.cores, status.promised.memory_bytes) == (24, 2 * 2**30)
     [condition] = status.conditions
     assert condition.type == pb.CONDITION_TYPE_WORKERS_READY
     assert condition.status == pb.CONDITION_STATUS_FALSE
@@ -135,6 +137,7 @@ def test_an_ended_cluster() -> None:
     assert (message.status.phase, message.status.reason) == (pb.PHASE_FAILED, pb.END_REASON_OUT_OF_MEMORY)
     assert message.end_time.ToMilliseconds() == 1_234_500
     assert not message.status.HasField("start_time")
+    assert not message.status.HasField("promised")
     assert message.status.dashboard_path == ""
     assert message.spec.stop
     assert not message.spec.HasField("lifetime")

@@ -713,6 +713,9 @@ class ClusterStatus(google.protobuf.message.Message):
     START_TIME_FIELD_NUMBER: builtins.int
     DASHBOARD_PATH_FIELD_NUMBER: builtins.int
     VERSIONS_FIELD_NUMBER: builtins.int
+    IDLE_SINCE_FIELD_NUMBER: builtins.int
+    CLIENTS_FIELD_NUMBER: builtins.int
+    PROMISED_FIELD_NUMBER: builtins.int
     phase: global___Phase.ValueType
     """Position in the cluster's life."""
     observed_generation: builtins.int
@@ -725,6 +728,8 @@ class ClusterStatus(google.protobuf.message.Message):
     """Last lines of the log of the process that ended the cluster, at most 8 KiB. Empty while the cluster lives."""
     dashboard_path: builtins.str
     """Path of the dashboard below the public address, such as "/clusters/c1a2/status". Empty if there is none."""
+    clients: builtins.int
+    """Dask clients that are connected, as the scheduler's agent reported."""
     @property
     def conditions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Condition]:
         """Facts besides the phase, at most one of each type."""
@@ -741,6 +746,14 @@ class ClusterStatus(google.protobuf.message.Message):
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Versions reported by the scheduler, by name: "python", "dask", "distributed", "headrace"."""
 
+    @property
+    def idle_since(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Time since which the scheduler has no work, as its agent reported. Unset while it is busy or has not reported."""
+
+    @property
+    def promised(self) -> global___Resources:
+        """Sum over the desired workers of what each may use. Without the scheduler. A memory of 0 means no limit."""
+
     def __init__(
         self,
         *,
@@ -754,9 +767,12 @@ class ClusterStatus(google.protobuf.message.Message):
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         dashboard_path: builtins.str = ...,
         versions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        idle_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        clients: builtins.int = ...,
+        promised: global___Resources | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["conditions", b"conditions", "dashboard_path", b"dashboard_path", "log_tail", b"log_tail", "message", b"message", "observed_generation", b"observed_generation", "phase", b"phase", "reason", b"reason", "start_time", b"start_time", "versions", b"versions", "worker_groups", b"worker_groups"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["idle_since", b"idle_since", "promised", b"promised", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["clients", b"clients", "conditions", b"conditions", "dashboard_path", b"dashboard_path", "idle_since", b"idle_since", "log_tail", b"log_tail", "message", b"message", "observed_generation", b"observed_generation", "phase", b"phase", "promised", b"promised", "reason", b"reason", "start_time", b"start_time", "versions", b"versions", "worker_groups", b"worker_groups"]) -> None: ...
 
 global___ClusterStatus = ClusterStatus
 

@@ -31,7 +31,7 @@ from headrace_controller.model import (
     WorkerState,
 )
 from headrace_controller.options.catalogue import Option
-from headrace_controller.options.shapes import shape
+from headrace_controller.options.shapes import demand, shape
 from headrace_controller.worker_counts import count_states
 
 # A value that a newer release has written is UNSPECIFIED here.
@@ -159,7 +159,17 @@ def _status(record: Cluster, *, full: bool) -> pb.ClusterStatus:
         start_time=_timestamp(status.started),
         dashboard_path=f"/clusters/{record.id}/status" if report.dashboard_address else "",
         versions=report.versions if full else None,
+        idle_since=_timestamp(report.idle_since),
+        clients=report.clients,
+        promised=_promised(record),
     )
+
+
+def _promised(record: Cluster) -> pb.Resources | None:
+    if record.status.phase.ended:
+        return None
+    sum_ = demand(record)
+    return pb.Resources(cores=sum_.cores_milli / 1000, memory_bytes=sum_.memory_bytes, gpus=sum_.gpus)
 
 
 def _condition(condition: Condition) -> pb.Condition:
