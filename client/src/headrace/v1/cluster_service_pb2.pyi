@@ -91,7 +91,9 @@ class GetClusterRequest(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     RESOURCE_VERSION_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """clusters/{cluster}, or clusters/~{alias} for the caller's living cluster with that alias."""
+    """clusters/{cluster}, or clusters/~{alias} for the caller's living cluster with that alias, or clusters/~{user}:{alias} for that of
+    another user, wherever an alias may be given.
+    """
     resource_version: builtins.str
     """Cluster.resource_version of an earlier answer. If set, the answer is at least that new and may come from a cache; if empty,
     the answer contains every change acknowledged before the call.
@@ -132,10 +134,15 @@ class ClusterFilter(google.protobuf.message.Message):
     PHASES_FIELD_NUMBER: builtins.int
     TAGS_FIELD_NUMBER: builtins.int
     PROFILE_FIELD_NUMBER: builtins.int
+    INCLUDE_SHARED_FIELD_NUMBER: builtins.int
     owner: builtins.str
     """users/{user}, or users/- for all users. Empty means the caller."""
     profile: builtins.str
     """Only clusters of this profile. Empty means of all profiles."""
+    include_shared: builtins.bool
+    """Also clusters of other users that the caller has the right to see (to stop, in BatchStopClusters), by a share or as operator of
+    a group. With an owner: those of that owner only. Not for WatchClusters.
+    """
     @property
     def phases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[headrace.v1.cluster_pb2.Phase.ValueType]:
         """Only clusters in one of these phases. Empty means living clusters."""
@@ -151,8 +158,9 @@ class ClusterFilter(google.protobuf.message.Message):
         phases: collections.abc.Iterable[headrace.v1.cluster_pb2.Phase.ValueType] | None = ...,
         tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         profile: builtins.str = ...,
+        include_shared: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["owner", b"owner", "phases", b"phases", "profile", b"profile", "tags", b"tags"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["include_shared", b"include_shared", "owner", b"owner", "phases", b"phases", "profile", b"profile", "tags", b"tags"]) -> None: ...
 
 global___ClusterFilter = ClusterFilter
 

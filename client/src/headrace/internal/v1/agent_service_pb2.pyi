@@ -576,6 +576,7 @@ class SessionResponse(google.protobuf.message.Message):
     RETIRE_FIELD_NUMBER: builtins.int
     STOP_FIELD_NUMBER: builtins.int
     REDIAL_FIELD_NUMBER: builtins.int
+    GUESTS_FIELD_NUMBER: builtins.int
     stop: builtins.bool
     """Whether the scheduler closes its workers and ends."""
     redial: builtins.bool
@@ -590,6 +591,10 @@ class SessionResponse(google.protobuf.message.Message):
     def retire(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RetireInstruction]:
         """Groups that have too many workers."""
 
+    @property
+    def guests(self) -> global___Guests:
+        """Through whom clients may connect. Unset: through anybody."""
+
     def __init__(
         self,
         *,
@@ -597,10 +602,60 @@ class SessionResponse(google.protobuf.message.Message):
         retire: collections.abc.Iterable[global___RetireInstruction] | None = ...,
         stop: builtins.bool = ...,
         redial: builtins.bool = ...,
+        guests: global___Guests | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["adaptive_groups", b"adaptive_groups", "redial", b"redial", "retire", b"retire", "stop", b"stop"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["guests", b"guests"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["adaptive_groups", b"adaptive_groups", "guests", b"guests", "redial", b"redial", "retire", b"retire", "stop", b"stop"]) -> None: ...
 
 global___SessionResponse = SessionResponse
+
+@typing.final
+class Guests(google.protobuf.message.Message):
+    """Through whom clients may connect. A client's certificate names in its organizational units (OU) through whom it was issued. The
+    scheduler ends the connections of one that names nobody of these, and takes no new ones of it. One without OUs is of a process of
+    the cluster, or of an older controller, and may connect.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GUESTS_FIELD_NUMBER: builtins.int
+    @property
+    def guests(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Guest]:
+        """The guests."""
+
+    def __init__(
+        self,
+        *,
+        guests: collections.abc.Iterable[global___Guest] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["guests", b"guests"]) -> None: ...
+
+global___Guests = Guests
+
+@typing.final
+class Guest(google.protobuf.message.Message):
+    """Somebody through whom clients may connect."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MEMBER_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    member: builtins.str
+    """users/{user}, groups/{group}, or roles/admin."""
+    @property
+    def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Time at which that ends. Unset: not before it is said."""
+
+    def __init__(
+        self,
+        *,
+        member: builtins.str = ...,
+        expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["expire_time", b"expire_time", "member", b"member"]) -> None: ...
+
+global___Guest = Guest
 
 @typing.final
 class AdaptiveGroup(google.protobuf.message.Message):
