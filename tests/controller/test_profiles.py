@@ -27,7 +27,8 @@ def settings(**values: Any) -> Settings:
 
 
 def profiles(**values: Any) -> Profiles:
-    return build_profiles(settings(backends={"local": {}, "pods": {}}, **values), {"local": [], "pods": [IMAGE]})
+    made = settings(backends={"local": {}, "pods": {}}, **values)
+    return build_profiles(made.policy(), {"local": [], "pods": [IMAGE]})
 
 
 def options(made: Profiles, key: str = "") -> dict[str, Option]:
@@ -118,7 +119,7 @@ def test_the_example_of_the_documentation_is_valid() -> None:
     page = Path(__file__).parents[2] / "docs" / "profiles.md"
     [example] = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     made = settings(**yaml.safe_load(example))
-    large = options(build_profiles(made, {"local": []}), "gpu")["worker_memory"]
+    large = options(build_profiles(made.policy(), {"local": []}), "gpu")["worker_memory"]
     assert large.type.check("large") == 64 * 2**30
     assert made.limits.cluster.limits() == Limits(workers=100)
 
@@ -128,7 +129,7 @@ def test_the_example_of_the_documentation_is_valid() -> None:
 
 def admission(**values: Any) -> Admission:
     made = settings(**values)
-    return Admission(made.limits, build_profiles(made, {"local": []}), scheduler=made.scheduler.resources())
+    return Admission(made.policy(), build_profiles(made.policy(), {"local": []}))
 
 
 def test_every_subject_is_charged_the_closest_first() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -17,11 +16,10 @@ from headrace_controller.admission import Admission
 from headrace_controller.agents.address_checks import AddressChecks
 from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.agents.sessions import Sessions
-from headrace_controller.config import Settings
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
-from headrace_controller.policy.offers import AllLimits
+from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import build_profiles
 from headrace_controller.store import Store
 
@@ -84,8 +82,8 @@ class Replica:
 @pytest.fixture
 def admission() -> Admission:
     """At most 6 cores for a user; a worker has one, where its options have no other number."""
-    settings = Settings(listen="127.0.0.1:0", deployment_key_file=Path("key"), backends={"fake": {}})
-    return Admission(AllLimits.model_validate({"user": {"cores": 6}}), build_profiles(settings, {"fake": []}))
+    policy = PolicyFile.read("{limits: {user: {cores: 6}}, scheduler: {cores: 0, memory_bytes: 0}}")
+    return Admission(policy, build_profiles(policy, {"fake": []}))
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ SETTINGS = Settings(
     deployment_key_file=Path("key"),
     profiles={"small": {}, "large": {"options": {"worker_cores": {"minimum": 8, "default": 8}}}},  # pyright: ignore[reportArgumentType]
 )
-PROFILES = build_profiles(SETTINGS, {"local": []})
+PROFILES = build_profiles(SETTINGS.policy(), {"local": []})
 
 
 def options(**values: object) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from math import ceil, inf
 
 from headrace.errors import InvalidRequest, QuotaExceeded, Violation
 from headrace.resource_names import cluster_name, user_name
-from headrace_controller.model import Cluster, Demand, Group, Limits, Resources
+from headrace_controller.model import Cluster, Demand, Group, Limits
 from headrace_controller.options import shapes
-from headrace_controller.policy.offers import AllLimits
+from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Profiles, UnknownProfile
 from headrace_controller.store import DEPLOYMENT
 
@@ -27,27 +27,17 @@ _OTHER_OPTIONS = "a group keeps its options: add a worker group with others, or 
 
 
 class Admission:
-    """The limits of a deployment.
+    """The limits of a deployment."""
 
-    Parameters
-    ----------
-    scheduler
-        What a scheduler counts as.
-    threads_per_core
-        Maximum number of threads for each core of a worker, where a limit on cores binds.
-    """
+    def __init__(self, policy: PolicyFile, profiles: Profiles) -> None:
+        self._profiles = profiles
+        self.follow(policy)
 
-    def __init__(
-        self,
-        limits: AllLimits,
-        profiles: Profiles,
-        *,
-        scheduler: Resources = shapes.NOTHING,
-        threads_per_core: int = 4,
-    ) -> None:
-        self._scheduler = scheduler
-        self._threads_per_core = threads_per_core
-        self._settings = limits
+    def follow(self, policy: PolicyFile) -> None:
+        """Take up the limits of a policy."""
+        self._scheduler = policy.scheduler.resources()
+        self._threads_per_core = policy.worker.threads_per_core
+        self._settings = limits = policy.limits
         cluster = limits.cluster.limits()
         self._cluster = replace(
             cluster,
@@ -56,7 +46,6 @@ class Admission:
         )
         self._user = limits.user.limits()
         self._deployment = limits.deployment.limits()
-        self._profiles = profiles
 
     def limits(self, cluster: Cluster) -> Mapping[str, Limits]:
         """Return the limits that bind a cluster, by subject, in the order to check them."""

@@ -22,7 +22,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
 async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend) -> App:
     """Builds the controller with one backend, whatever its settings name."""
-    names = {profile.backend for profile in settings.profiles.values() if profile.backend} or {"only"}
+    names = set(settings.backends) or {p.backend for p in settings.profiles.values() if p.backend} or {"only"}
     return await _build(settings, stack, dict.fromkeys(names, LoadedBackend(backend)))
 
 
@@ -46,6 +46,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
         internal=[parts.route_service.register],
         check=partial(_check, parts),
         tasks=[
+            parts.current_policy.run,
             parts.mirror.run,
             parts.route_log.run,
             parts.leases.run,
@@ -90,6 +91,12 @@ def _connect(parts: Parts) -> None:
         parts.manifests.discard_all,
         parts.start_errors.discard_all,
     ]
+    policies = [
+        parts.follow_profiles,  # what users may choose
+        parts.admission.follow,  # what they may use
+    ]
+    for follow in policies:
+        parts.current_policy.on_change(follow)
     for handler in records:
         parts.mirror.connect(handler)
     for listener in changes:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from headrace_chassis.settings import ServiceSettings
+from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.offers import AllLimits, Key, ProfileSettings, SchedulerSettings, WorkerDefaults
+from headrace_controller.policy.sections import Culling, IdleRule
+
+_IN_POLICY = ("profiles", "limits", "scheduler", "worker", "idle_timeout_seconds")
 
 
 class Settings(ServiceSettings):
@@ -20,6 +24,11 @@ class Settings(ServiceSettings):
     backends: dict[str, dict[str, Any]] = Field(
         default={},
         description="Settings of each backend, by the backend's name. Empty means the only installed backend.",
+    )
+    policy_file: Path | None = Field(
+        default=None,
+        description="The policy, YAML: profiles, limits, roles, culling, budgets. Changes are taken up without a "
+        "restart. It replaces `profiles`, `limits`, `scheduler`, `worker` and `idle_timeout_seconds`.",
     )
     profiles: dict[Key, ProfileSettings] = Field(
         default={"default": ProfileSettings()},
@@ -108,3 +117,21 @@ class Settings(ServiceSettings):
         default=SchedulerSettings(), description="What a scheduler counts as, where limits bind."
     )
     worker: WorkerDefaults = Field(default=WorkerDefaults(), description="Defaults of the options of workers.")
+
+    def policy(self) -> PolicyFile:
+        """Return the policy that is in force without a policy file."""
+        idle = self.idle_timeout_seconds
+        return PolicyFile(
+            profiles=self.profiles,
+            limits=self.limits,
+            worker=self.worker,
+            scheduler=self.scheduler,
+            culling=Culling(idle=IdleRule(after=idle, warn=min(300, idle)) if idle else None),
+        )
+
+    @model_validator(mode="after")
+    def _check_policy_file(self) -> Self:
+        twice = [name for name in _IN_POLICY if name in self.model_fields_set]
+        if self.policy_file is not None and twice:
+            raise ValueError(f"policy_file is set, so the policy file decides: do not set {', '.join(twice)} here")
+        return self

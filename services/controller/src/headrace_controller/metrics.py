@@ -44,4 +44,6 @@ UNREADABLE_RECORDS = Gauge(
 UNREADABLE_ENTRIES = Counter(
     "headrace_controller_unreadable_entries", "Entries of streams, events and routes that were left out as unreadable."
 )
-POLICY_REFUSED = Counter("headrace_controller_policy_refused", "Policy files that were refused.")
+POLICY_REFUSED = Gauge(
+    "headrace_controller_policy_refused", "1 while the policy file is refused and an older policy is in force."
+)

@@ -42,6 +42,8 @@ from headrace_controller.mirror import ClusterMirror
 from headrace_controller.mirror.tail import Tail
 from headrace_controller.model import ClusterId
 from headrace_controller.plan import Policy
+from headrace_controller.policy.current import CurrentPolicy
+from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Profiles, build_profiles
 from headrace_controller.reconciling.adoption import Adoption
 from headrace_controller.reconciling.executor import Executor
@@ -86,6 +88,26 @@ class Parts:
         self.deployment_keys = read_deployment_keys(settings.deployment_key_file)
         self.seal = Seal(self.deployment_keys)
 
+    # Policy
+
+    @cached_property
+    def current_policy(self) -> CurrentPolicy:
+        return CurrentPolicy(
+            self.settings.policy_file, self.settings.policy(), check=self.profiles_of, clock=self.clock
+        )
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        return self.profiles_of(self.current_policy.policy)
+
+    def profiles_of(self, policy: PolicyFile) -> Profiles:
+        """Return a policy's profiles; raise `UnfitPolicy` for one that the backends of this deployment do not fit."""
+        return build_profiles(policy, {name: loaded.options for name, loaded in self.backends.items()})
+
+    def follow_profiles(self, policy: PolicyFile) -> None:
+        """Take up the profiles of a policy."""
+        self.profiles.replace(self.profiles_of(policy))
+
     # Records
 
     @cached_property
@@ -93,17 +115,8 @@ class Parts:
         return ClusterMirror(self.store)
 
     @cached_property
-    def profiles(self) -> Profiles:
-        return build_profiles(self.settings, {name: loaded.options for name, loaded in self.backends.items()})
-
-    @cached_property
     def admission(self) -> Admission:
-        return Admission(
-            self.settings.limits,
-            self.profiles,
-            scheduler=self.settings.scheduler.resources(),
-            threads_per_core=self.settings.worker.threads_per_core,
-        )
+        return Admission(self.current_policy.policy, self.profiles)
 
     @cached_property
     def authorities(self) -> Authorities:

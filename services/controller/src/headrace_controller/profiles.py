@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headrace.option_types import BadValue, Bytes, Choice, Float, Int, OptionType, Select
-from headrace_controller.config import Settings
 from headrace_controller.model import Limits
 from headrace_controller.options.catalogue import Option, Options
 from headrace_controller.options.standard import standard_options
+from headrace_controller.policy.file import PolicyFile, UnfitPolicy
 from headrace_controller.policy.offers import OptionSettings, ProfileSettings
 
 
 class UnknownProfile(LookupError):
-    """The settings have no such profile. A cluster may outlive its profile."""
+    """The policy has no such profile. A cluster may outlive its profile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,11 @@ class Profiles:
     """Profiles by key. The first one is the default."""
 
     def __init__(self, profiles: Sequence[Profile]) -> None:
+        self.replace(profiles)
+
+    def replace(self, profiles: Iterable[Profile]) -> None:
+        """Take up the profiles of another policy."""
+        profiles = list(profiles)
         self._profiles = {profile.key: profile for profile in profiles}
         self._default = profiles[0]
 
@@ -57,8 +62,8 @@ class Profiles:
         return backends.pop() if len(backends) == 1 else None
 
 
-def build_profiles(settings: Settings, backend_options: Mapping[str, Sequence[Option]]) -> Profiles:
-    """Build the profiles of the settings.
+def build_profiles(policy: PolicyFile, backend_options: Mapping[str, Sequence[Option]]) -> Profiles:
+    """Build the profiles of a policy.
 
     Parameters
     ----------
@@ -67,30 +72,42 @@ def build_profiles(settings: Settings, backend_options: Mapping[str, Sequence[Op
 
     Raises
     ------
-    ValueError
+    UnfitPolicy
         There is no such backend, or a profile changes an option in a way that does not fit it.
     """
-    standard = standard_options(cores=settings.worker.cores, memory_bytes=int(settings.worker.memory_bytes))
+    standard = standard_options(cores=policy.worker.cores, memory_bytes=int(policy.worker.memory_bytes))
     profiles: list[Profile] = []
-    for key, profile in settings.profiles.items():
+    faults: list[tuple[tuple[str, ...], str]] = []
+    for key, profile in policy.profiles.items():
         backend = profile.backend or next(iter(backend_options))
         if backend not in backend_options:
             there = ", ".join(backend_options)
-            raise ValueError(f"profiles.{key}.backend: there is no backend {backend!r}; `backends` has {there}")
+            faults.append((("profiles", key, "backend"), f"there is no backend {backend!r}; `backends` has {there}"))
+            continue
         options = {option.key: option for option in (*standard, *backend_options[backend])}
-        profiles.append(_profile(key, profile, backend, options))
+        try:
+            profiles.append(_profile(key, profile, backend, options))
+        except UnfitPolicy as error:
+            faults += error.faults
+    if faults:
+        raise UnfitPolicy(faults)
     return Profiles(profiles)
 
 
 def _profile(key: str, settings: ProfileSettings, backend: str, options: Mapping[str, Option]) -> Profile:
     changed = dict(options)
+    faults: list[tuple[tuple[str, ...], str]] = []
     for name, change in settings.options.items():
+        path = ("profiles", key, "options", name)
         if name not in options:
-            raise ValueError(f"profiles.{key}.options.{name}: backend {backend!r} has no such option")
+            faults.append((path, f"backend {backend!r} has no such option"))
+            continue
         try:
             changed[name] = _changed(options[name], change)
         except BadValue as error:
-            raise ValueError(f"profiles.{key}.options.{name}: {error}") from error
+            faults.append((path, str(error)))
+    if faults:
+        raise UnfitPolicy(faults)
     limits = settings.limits.limits()
     return Profile(
         key=key,

@@ -3,64 +3,110 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from headrace_chassis import logs
 from headrace_controller.metrics import POLICY_REFUSED
-from headrace_controller.policy.file import BadPolicy, PolicyFile
+from headrace_controller.policy.file import BadPolicy, Check, PolicyFile, read_text
 
 log = logs.get_logger()
 _POLL_SECONDS = 1.0
 
+Listener = Callable[[PolicyFile], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A policy file that was refused while another policy was in force."""
+
+    at: float
+    reason: str
+
 
 class CurrentPolicy:
-    """The policy in force.
+    """The policy in force. Read it when you decide; whoever derives something from it listens with `on_change`.
 
     Parameters
     ----------
     file
         Where it is written. None: `policy` stays in force.
     policy
-        The policy in force at first.
-    accept
-        Raises `BadPolicy` for a policy that this deployment cannot carry out; else puts it in force.
+        The policy in force if there is no file.
+    check
+        Raises `UnfitPolicy` for a policy that this deployment cannot carry out.
+
+    Raises
+    ------
+    BadPolicy
+        The file cannot be used.
     """
 
-    def __init__(self, file: Path | None, policy: PolicyFile, accept: Callable[[PolicyFile], None]) -> None:
-        self._file = file
-        self._policy = policy
-        self._accept = accept
-        self._read_last: object = None
+    def __init__(
+        self, file: Path | None, policy: PolicyFile, check: Check, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.file = file
+        self._check = check
+        self._clock = clock
+        self._listeners: list[Listener] = []
+        self._text: str | None = None
+        self.refused: Refusal | None = None
+        if file is None:
+            check(policy)
+            self._policy = policy
+        else:
+            self._text = read_text(file)
+            self._policy = PolicyFile.read(self._text, check)
+        self.since = clock()
 
     @property
     def policy(self) -> PolicyFile:
         """The policy in force."""
         return self._policy
 
+    def check(self, text: str) -> PolicyFile:
+        """Read a policy for this deployment without putting it in force; raise `BadPolicy`."""
+        return PolicyFile.read(text, self._check)
+
+    def on_change(self, listener: Listener) -> None:
+        """Call `listener` with each new policy before any decision reads it."""
+        self._listeners.append(listener)
+
     async def run(self) -> None:
         """Take up changes of the file until cancelled."""
-        while self._file is not None:
+        while True:
             await asyncio.sleep(_POLL_SECONDS)
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Read the file if it has changed. A broken one is logged, and the policy in force stays."""
-        file = self._file
-        assert file is not None
+        """Read the file. A broken one is logged once, and the policy in force stays."""
+        if self.file is None:
+            return
         try:
-            status = await asyncio.to_thread(file.stat)
-            state = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if state == self._read_last:
+            # The text is compared: a file that is written twice in one tick of the clock changes nothing else.
+            seen, self._text = self._text, None
+            self._text = await asyncio.to_thread(read_text, self.file)
+            if self._text == seen:
                 return
-            self._read_last = state
-            policy = PolicyFile.read(await asyncio.to_thread(file.read_text, encoding="utf-8"))
-            if policy == self._policy:
-                return
-            self._accept(policy)
-        except (OSError, UnicodeDecodeError, BadPolicy) as error:
-            POLICY_REFUSED.inc()
-            log.warning("the policy file was refused; the policy in force stays", file=str(file), error=str(error))
+            policy = await asyncio.to_thread(self.check, self._text)
+        except BadPolicy as error:
+            self._refuse(str(error))
+            return
+        self.refused = None
+        POLICY_REFUSED.set(0)
+        if policy == self._policy:
             return
         self._policy = policy
-        log.info("a new policy is in force", file=str(file))
+        self.since = self._clock()
+        for listener in self._listeners:
+            listener(policy)
+        log.info("a new policy is in force", file=str(self.file))
+
+    def _refuse(self, reason: str) -> None:
+        if self.refused is not None and self.refused.reason == reason:
+            return
+        self.refused = Refusal(self._clock(), reason)
+        POLICY_REFUSED.set(1)
+        log.warning("the policy file was refused; the policy in force stays", file=str(self.file), reason=reason)

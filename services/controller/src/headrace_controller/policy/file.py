@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 import yaml
 from pydantic import Field, ValidationError
 
+from headrace.errors import HeadraceError
 from headrace_controller.policy.offers import AllLimits, Key, ProfileSettings, SchedulerSettings, WorkerDefaults
 from headrace_controller.policy.sections import Budgets, Culling, Roles, Section
 
@@ -34,8 +37,14 @@ class PolicyFile(Section):
     currency: str = Field(default="", max_length=16, description="Name of the currency of prices and budgets.")
 
     @classmethod
-    def read(cls, text: str) -> Self:
-        """Read a policy; raise `BadPolicy` that names each problem with its line."""
+    def read(cls, text: str, check: Check | None = None) -> Self:
+        """Read a policy; raise `BadPolicy` that names each problem with its line.
+
+        Parameters
+        ----------
+        check
+            Raises `UnfitPolicy` for a policy that a deployment cannot carry out.
+        """
         if len(text.encode()) > MAX_BYTES:
             raise BadPolicy((Problem(1, "", f"the file has more than {MAX_BYTES} bytes"),))
         try:
@@ -47,9 +56,19 @@ class PolicyFile(Section):
         if root is not None and (twice := _repeated(root)):
             raise BadPolicy(tuple(twice))
         try:
-            return cls.model_validate({} if content is None else content)
+            policy = cls.model_validate({} if content is None else content)
+            if check is not None:
+                check(policy)
         except ValidationError as error:
             raise BadPolicy(tuple(_problems(error, root))) from None
+        except UnfitPolicy as error:
+            raise BadPolicy(
+                tuple(Problem(line_of(root, path), ".".join(path), reason) for path, reason in error.faults)
+            ) from None
+        return policy
+
+
+Check = Callable[[PolicyFile], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +83,31 @@ class Problem:
         return f"line {self.line}: {self.key}: {self.reason}" if self.key else f"line {self.line}: {self.reason}"
 
 
-class BadPolicy(ValueError):
+class UnfitPolicy(ValueError):
+    """A well-formed policy that this deployment cannot carry out: the path of each fault, and its reason."""
+
+    def __init__(self, faults: Sequence[tuple[tuple[str, ...], str]]) -> None:
+        super().__init__("\n".join(f"{'.'.join(path)}: {reason}" for path, reason in faults))
+        self.faults = faults
+
+
+class BadPolicy(HeadraceError, ValueError):
     """A policy that cannot be used, with all that is wrong in it."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+
+def read_text(file: Path) -> str:
+    """Return what a policy file has; raise `BadPolicy` if it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1).decode()
+    except OSError as error:
+        raise BadPolicy((Problem(1, "", f"the policy file {file} cannot be read: {error.strerror}"),)) from None
+    except UnicodeDecodeError as error:
+        raise BadPolicy((Problem(1, "", f"the policy file {file} is not text in UTF-8: {error.reason}"),)) from None
 
 
 def line_of(root: yaml.Node | None, path: tuple[int | str, ...]) -> int:
