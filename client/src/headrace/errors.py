@@ -6,6 +6,7 @@
     ├── GatewayClusterError            the cluster is in the wrong state, or has failed
     │   ├── ClusterEnded               it is stopping or has ended
     │   ├── ClusterNotEnded            it has not ended
+    │   ├── KeepRefused                the policy does not allow to keep it that long
     │   └── ClusterFailed              it failed; carries the reason and the last lines of the log
     ├── GatewayServerError             headrace could not do it
     │   ├── StoreUnavailable           the store is away: retry
@@ -70,6 +71,13 @@ class ClusterEnded(GatewayClusterError):
 
 class ClusterNotEnded(GatewayClusterError):
     """The cluster has not ended. Nothing was changed: stop it first."""
+
+
+class KeepRefused(GatewayClusterError):
+    """The policy does not allow to keep the cluster for that long. Nothing was changed.
+
+    The details have ``seconds``, the longest time from now that it allows.
+    """
 
 
 class ClusterFailed(GatewayClusterError):

@@ -44,6 +44,7 @@ TABLE: dict[type[errors.HeadraceError], tuple[grpc.StatusCode, str]] = {
     errors.TooManyRequests: (_C.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS"),
     errors.ClusterEnded: (_C.FAILED_PRECONDITION, "CLUSTER_ENDED"),
     errors.ClusterNotEnded: (_C.FAILED_PRECONDITION, "CLUSTER_NOT_ENDED"),
+    errors.KeepRefused: (_C.FAILED_PRECONDITION, "KEEP_REFUSED"),
     errors.StaleEtag: (_C.ABORTED, "STALE_ETAG"),
     errors.SessionReplaced: (_C.ABORTED, "SESSION_REPLACED"),
     errors.ResumeTokenTooOld: (_C.OUT_OF_RANGE, "RESUME_TOKEN_TOO_OLD"),

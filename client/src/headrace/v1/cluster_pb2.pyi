@@ -319,6 +319,16 @@ class _EventTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """The connection of a client is interrupted; its futures are kept for a while."""
     EVENT_TYPE_CLIENT_BACK: _EventType.ValueType  # 51
     """A client that was away is connected again."""
+    EVENT_TYPE_CULLING_WARNED: _EventType.ValueType  # 60
+    """Something is done to the cluster soon because nobody needs it, or a bound of the policy is reached."""
+    EVENT_TYPE_CULLING_WITHDRAWN: _EventType.ValueType  # 61
+    """What was warned of is not done: the cluster is in use again, or is kept."""
+    EVENT_TYPE_CULLED: _EventType.ValueType  # 62
+    """Culling scaled the cluster to zero."""
+    EVENT_TYPE_KEPT: _EventType.ValueType  # 63
+    """A user put culling off."""
+    EVENT_TYPE_CULL_REQUESTED: _EventType.ValueType  # 64
+    """A user asked to do at once what was warned of."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """Types of events. This is the only list of them."""
@@ -385,6 +395,16 @@ EVENT_TYPE_CLIENT_AWAY: EventType.ValueType  # 50
 """The connection of a client is interrupted; its futures are kept for a while."""
 EVENT_TYPE_CLIENT_BACK: EventType.ValueType  # 51
 """A client that was away is connected again."""
+EVENT_TYPE_CULLING_WARNED: EventType.ValueType  # 60
+"""Something is done to the cluster soon because nobody needs it, or a bound of the policy is reached."""
+EVENT_TYPE_CULLING_WITHDRAWN: EventType.ValueType  # 61
+"""What was warned of is not done: the cluster is in use again, or is kept."""
+EVENT_TYPE_CULLED: EventType.ValueType  # 62
+"""Culling scaled the cluster to zero."""
+EVENT_TYPE_KEPT: EventType.ValueType  # 63
+"""A user put culling off."""
+EVENT_TYPE_CULL_REQUESTED: EventType.ValueType  # 64
+"""A user asked to do at once what was warned of."""
 global___EventType = EventType
 
 class _Severity:
@@ -533,6 +553,7 @@ class ClusterSpec(google.protobuf.message.Message):
     TAGS_FIELD_NUMBER: builtins.int
     LIFETIME_FIELD_NUMBER: builtins.int
     STOP_FIELD_NUMBER: builtins.int
+    KEEP_UNTIL_TIME_FIELD_NUMBER: builtins.int
     alias: builtins.str
     """Name chosen by the owner, unique among the owner's living clusters: 1 to 63 of a-z, 0-9 and "-", and nothing that
     looks like the id of a cluster ("c" and 19 of a-z and 2-7). Empty means none.
@@ -557,6 +578,10 @@ class ClusterSpec(google.protobuf.message.Message):
     def lifetime(self) -> google.protobuf.duration_pb2.Duration:
         """Time after its creation at which the cluster is stopped. Unset means no maximum."""
 
+    @property
+    def keep_until_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Time until which culling is put off. Set by KeepCluster."""
+
     def __init__(
         self,
         *,
@@ -567,9 +592,10 @@ class ClusterSpec(google.protobuf.message.Message):
         tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         lifetime: google.protobuf.duration_pb2.Duration | None = ...,
         stop: builtins.bool = ...,
+        keep_until_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["lifetime", b"lifetime"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "lifetime", b"lifetime", "options", b"options", "profile", b"profile", "stop", b"stop", "tags", b"tags", "worker_groups", b"worker_groups"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["keep_until_time", b"keep_until_time", "lifetime", b"lifetime"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "keep_until_time", b"keep_until_time", "lifetime", b"lifetime", "options", b"options", "profile", b"profile", "stop", b"stop", "tags", b"tags", "worker_groups", b"worker_groups"]) -> None: ...
 
 global___ClusterSpec = ClusterSpec
 

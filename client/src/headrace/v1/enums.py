@@ -70,6 +70,11 @@ class EventType(OpenEnum):
     RECONCILING_FAILED = "ReconcilingFailed"
     CLIENT_AWAY = "ClientAway"
     CLIENT_BACK = "ClientBack"
+    CULLING_WARNED = "CullingWarned"
+    CULLING_WITHDRAWN = "CullingWithdrawn"
+    CULLED = "Culled"
+    KEPT = "Kept"
+    CULL_REQUESTED = "CullRequested"
 
 
 class ExitCause(OpenEnum):

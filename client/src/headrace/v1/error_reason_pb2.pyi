@@ -68,6 +68,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The caller has sent too many requests, or the service is busy. Nothing was done: repeat the call after the time in
     google.rpc.RetryInfo.
     """
+    ERROR_REASON_KEEP_REFUSED: _ErrorReason.ValueType  # 30
+    """The policy does not allow to keep the cluster for that long."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: `reason` of google.rpc.ErrorInfo with domain "headrace", without the prefix."""
@@ -118,4 +120,6 @@ ERROR_REASON_TOO_MANY_REQUESTS: ErrorReason.ValueType  # 21
 """The caller has sent too many requests, or the service is busy. Nothing was done: repeat the call after the time in
 google.rpc.RetryInfo.
 """
+ERROR_REASON_KEEP_REFUSED: ErrorReason.ValueType  # 30
+"""The policy does not allow to keep the cluster for that long."""
 global___ErrorReason = ErrorReason

@@ -129,6 +129,7 @@ class Option(google.protobuf.message.Message):
     BYTES_TYPE_FIELD_NUMBER: builtins.int
     LIST_TYPE_FIELD_NUMBER: builtins.int
     NUMBER_MAPPING_TYPE_FIELD_NUMBER: builtins.int
+    DURATION_TYPE_FIELD_NUMBER: builtins.int
     key: builtins.str
     """Key in ClusterSpec.options, such as "worker_memory"."""
     label: builtins.str
@@ -177,6 +178,10 @@ class Option(google.protobuf.message.Message):
     def number_mapping_type(self) -> global___NumberMappingType:
         """Numbers by key, such as Dask resources."""
 
+    @property
+    def duration_type(self) -> global___DurationType:
+        """A length of time in seconds, or text such as "2 h"."""
+
     def __init__(
         self,
         *,
@@ -194,10 +199,11 @@ class Option(google.protobuf.message.Message):
         bytes_type: global___BytesType | None = ...,
         list_type: global___ListType | None = ...,
         number_mapping_type: global___NumberMappingType | None = ...,
+        duration_type: global___DurationType | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["bool_type", b"bool_type", "bytes_type", b"bytes_type", "default_value", b"default_value", "float_type", b"float_type", "int_type", b"int_type", "list_type", b"list_type", "mapping_type", b"mapping_type", "number_mapping_type", b"number_mapping_type", "select_type", b"select_type", "string_type", b"string_type", "type", b"type"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["bool_type", b"bool_type", "bytes_type", b"bytes_type", "default_value", b"default_value", "description", b"description", "float_type", b"float_type", "int_type", b"int_type", "key", b"key", "label", b"label", "list_type", b"list_type", "mapping_type", b"mapping_type", "number_mapping_type", b"number_mapping_type", "per_group", b"per_group", "select_type", b"select_type", "string_type", b"string_type", "type", b"type"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["type", b"type"]) -> typing.Literal["string_type", "bool_type", "int_type", "float_type", "select_type", "mapping_type", "bytes_type", "list_type", "number_mapping_type"] | None: ...
+    def HasField(self, field_name: typing.Literal["bool_type", b"bool_type", "bytes_type", b"bytes_type", "default_value", b"default_value", "duration_type", b"duration_type", "float_type", b"float_type", "int_type", b"int_type", "list_type", b"list_type", "mapping_type", b"mapping_type", "number_mapping_type", b"number_mapping_type", "select_type", b"select_type", "string_type", b"string_type", "type", b"type"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bool_type", b"bool_type", "bytes_type", b"bytes_type", "default_value", b"default_value", "description", b"description", "duration_type", b"duration_type", "float_type", b"float_type", "int_type", b"int_type", "key", b"key", "label", b"label", "list_type", b"list_type", "mapping_type", b"mapping_type", "number_mapping_type", b"number_mapping_type", "per_group", b"per_group", "select_type", b"select_type", "string_type", b"string_type", "type", b"type"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["type", b"type"]) -> typing.Literal["string_type", "bool_type", "int_type", "float_type", "select_type", "mapping_type", "bytes_type", "list_type", "number_mapping_type", "duration_type"] | None: ...
 
 global___Option = Option
 
@@ -208,14 +214,18 @@ class StringType(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     MAX_BYTES_FIELD_NUMBER: builtins.int
+    PATTERN_FIELD_NUMBER: builtins.int
     max_bytes: builtins.int
     """Maximum length in bytes."""
+    pattern: builtins.str
+    """Regular expression that the whole text must match. Empty means any text."""
     def __init__(
         self,
         *,
         max_bytes: builtins.int = ...,
+        pattern: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_bytes", b"max_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_bytes", b"max_bytes", "pattern", b"pattern"]) -> None: ...
 
 global___StringType = StringType
 
@@ -337,14 +347,20 @@ class MappingType(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     MAX_ENTRIES_FIELD_NUMBER: builtins.int
+    DENIED_KEYS_FIELD_NUMBER: builtins.int
     max_entries: builtins.int
     """Maximum number of keys."""
+    @property
+    def denied_keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Keys that are refused; "*" stands for any text. Upper and lower case, and "-" and "_", count as equal."""
+
     def __init__(
         self,
         *,
         max_entries: builtins.int = ...,
+        denied_keys: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_entries", b"max_entries"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["denied_keys", b"denied_keys", "max_entries", b"max_entries"]) -> None: ...
 
 global___MappingType = MappingType
 
@@ -392,6 +408,33 @@ class BytesType(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_minimum", b"_minimum"]) -> typing.Literal["minimum"] | None: ...
 
 global___BytesType = BytesType
+
+@typing.final
+class DurationType(google.protobuf.message.Message):
+    """A length of time. Its values are numbers of seconds."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MINIMUM_FIELD_NUMBER: builtins.int
+    MAXIMUM_FIELD_NUMBER: builtins.int
+    minimum: builtins.float
+    """Minimum in seconds. Unset means 0."""
+    maximum: builtins.float
+    """Maximum in seconds. Unset means none."""
+    def __init__(
+        self,
+        *,
+        minimum: builtins.float | None = ...,
+        maximum: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_maximum", b"_maximum"]) -> typing.Literal["maximum"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_minimum", b"_minimum"]) -> typing.Literal["minimum"] | None: ...
+
+global___DurationType = DurationType
 
 @typing.final
 class ListType(google.protobuf.message.Message):
