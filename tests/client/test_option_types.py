@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -16,6 +17,7 @@ from headrace.option_types import (
     Bool,
     Bytes,
     Choice,
+    Duration,
     Float,
     Int,
     NumberMapping,
@@ -24,6 +26,7 @@ from headrace.option_types import (
     Text,
     TextList,
     TextMapping,
+    check_pattern,
 )
 from headrace.v1 import option_value_pb2
 from headrace.v1 import options_service_pb2 as pb
@@ -44,6 +47,17 @@ COLOURS = Select((Choice("red"), Choice("green", "like grass")))
         (Float(0, 9), 4, 4.0),
         (Float(), np.float32(0.5), 0.5),
         (Float(), Decimal("0.25"), 0.25),
+        (Int(), "4", 4),
+        (Int(), " -4 ", -4),
+        (Float(), "2.0", 2.0),
+        (Float(), "1e-3", 0.001),
+        (Text(pattern="[a-z]+(/[a-z]+)*"), "lab/dask", "lab/dask"),
+        (Duration(), "2 h", 7200.0),
+        (Duration(), "1 h 30 min", 5400.0),
+        (Duration(), 90, 90.0),
+        (Duration(), timedelta(days=1), 86400.0),
+        (Duration(60, 7200), "7200", 7200.0),
+        (TextMapping(denied_keys=("HEADRACE_*",)), {"MY_HEADRACE_X": "1"}, {"MY_HEADRACE_X": "1"}),
         (COLOURS, "red", "red"),
         (COLOURS, "like grass", "green"),
         (SIZES, 2**31, 2**31),
@@ -88,6 +102,22 @@ def test_values_that_fit_are_kept(type_: OptionType, given: object, kept: object
         (Float(), math.nan),
         (Float(0.5), 0.4),
         (COLOURS, "blue"),
+        (Text(pattern="[a-z]+"), "lab1"),
+        (Text(pattern="[a-z]+"), "lab\n"),
+        (Text(pattern="(a|aa)+b"), "a" * 1000),
+        (Duration(), "2 fortnights"),
+        (Duration(), "soon"),
+        (Duration(), ""),
+        (Duration(), "1" * 65),
+        (Duration(), "1 2 h"),
+        (Duration(), -1),
+        (Duration(60), "59 s"),
+        (Duration(maximum=7200), "3 h"),
+        (Duration(), math.nan),
+        (Int(0, 9), "10"),
+        (Int(), "9" * 60),
+        (TextMapping(denied_keys=("HEADRACE_*",)), {"HEADRACE_CLUSTER": "x"}),
+        (TextMapping(denied_keys=("DASK_DISTRIBUTED__COMM__TLS__*",)), {"DASK_distributed__comm__tls__ca-file": "x"}),
         (Bytes(), "4 XB"),
         (Bytes(), "lots"),
         (Bytes(), ""),
@@ -123,10 +153,17 @@ def test_values_out_of_bounds_are_refused_with_a_sentence(type_: OptionType, giv
         (Bool(), "true"),
         (Int(), True),
         (Int(), 1.5),
-        (Int(), "1"),
+        (Int(), "1.5"),
+        (Int(), "one"),
+        (Int(), "²"),
+        (Int(), "1" * 65),
         (Int(), math.inf),
         (Int(), math.nan),
-        (Float(), "1"),
+        (Float(), "inf"),
+        (Float(), "1_000"),
+        (Duration(), True),
+        (Duration(), None),
+        (Duration(), [60]),
         (Float(), True),
         (Float(), [1.0]),
         (Float(), 10**400),
@@ -167,6 +204,23 @@ def test_the_wrong_part_of_a_value_is_named(type_: OptionType, given: object, pa
     assert caught.value.path == path
 
 
+def test_bounds_of_durations_are_told_with_units() -> None:
+    with pytest.raises(BadValue, match=r"must be at most 2 h, is 150 min"):
+        Duration(0, 7200).check(9000)
+
+
+def test_a_denied_key_is_named_with_its_rule() -> None:
+    with pytest.raises(BadValue, match=r"may not be set, as nothing that is named like HEADRACE_\*") as caught:
+        TextMapping(denied_keys=("HEADRACE_*",)).check({"A": "1", "headrace_token": "x"})
+    assert caught.value.path == "['headrace_token']"
+
+
+@pytest.mark.parametrize("pattern", ["[", "(?=a)b", r"(a)\1", "a{999999}", "(" * 500])
+def test_patterns_that_cannot_be_matched_in_linear_time_are_refused(pattern: str) -> None:
+    with pytest.raises(BadValue, match="is no regular expression that can be used"):
+        check_pattern(pattern)
+
+
 def test_bounds_of_bytes_are_told_with_units() -> None:
     with pytest.raises(BadValue, match=r"must be at most 4 GiB, is 8 GiB"):
         Bytes(0, 2**32).check("8 GiB")
@@ -183,6 +237,9 @@ def test_long_values_are_not_repeated_in_full() -> None:
     [
         (Text(7), "string_type"),
         (Text(None), "string_type"),
+        (Text(9, "[a-z]*"), "string_type"),
+        (Duration(), "duration_type"),
+        (Duration(60, 7200.5), "duration_type"),
         (Bool(), "bool_type"),
         (Int(), "int_type"),
         (Int(0, 9), "int_type"),
@@ -191,6 +248,7 @@ def test_long_values_are_not_repeated_in_full() -> None:
         (Select((Choice(value=True), Choice(["a"], "a list"))), "select_type"),
         (Bytes(0), "bytes_type"),
         (TextMapping(8), "mapping_type"),
+        (TextMapping(8, ("HEADRACE_*", "LD_*")), "mapping_type"),
         (NumberMapping(None), "number_mapping_type"),
         (TextList(9), "list_type"),
     ],

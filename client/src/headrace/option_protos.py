@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import cast
 
@@ -13,6 +13,7 @@ from headrace.option_types import (
     Bool,
     Bytes,
     Choice,
+    Duration,
     Float,
     Int,
     NumberMapping,
@@ -87,6 +88,7 @@ _TYPE_FIELDS: Mapping[type[OptionType], str] = {
     Select: "select_type",
     TextMapping: "mapping_type",
     Bytes: "bytes_type",
+    Duration: "duration_type",
     TextList: "list_type",
     NumberMapping: "number_mapping_type",
 }
@@ -102,7 +104,10 @@ def set_type(option: pb.Option, type_: OptionType) -> None:
         option.select_type.choices.extend(choices)
         return
     for field in fields(type_):
-        if (bound := getattr(type_, field.name)) is not None:
+        bound = getattr(type_, field.name)
+        if isinstance(bound, tuple):
+            getattr(proto, field.name).extend(bound)
+        elif bound is not None:
             setattr(proto, field.name, bound)
 
 
@@ -114,10 +119,16 @@ def get_type(option: pb.Option) -> OptionType | None:
     for cls, field in _TYPE_FIELDS.items():
         if field == name:
             proto: Message = getattr(option, field)
-            bounds = {descriptor.name: bound for descriptor, bound in proto.ListFields()}
+            bounds = {descriptor.name: _bound(bound) for descriptor, bound in proto.ListFields()}
             make = cast("Callable[..., OptionType]", cls)
             return make(**{attribute.name: bounds.get(attribute.name) for attribute in fields(cls)})
     return None
+
+
+def _bound(bound: object) -> object:
+    return (
+        tuple(cast("Iterable[object]", bound)) if isinstance(bound, Sequence) and not isinstance(bound, str) else bound
+    )
 
 
 def _choices(type_: pb.SelectType) -> list[Choice]:

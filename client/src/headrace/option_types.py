@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fnmatch
+import functools
 import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import SupportsFloat, SupportsIndex, TypeVar, cast
+from datetime import timedelta
+from typing import SupportsFloat, SupportsIndex, TypeGuard, TypeVar, cast
 
+from headrace.durations import format_duration, parse_duration
 from headrace.sizes import format_bytes
 
 OptionValue = str | bool | int | float | list[str] | Mapping[str, str | float]
@@ -17,6 +21,7 @@ OptionValue = str | bool | int | float | list[str] | Mapping[str, str | float]
 _INT_MINIMUM, _INT_MAXIMUM = -(2**63), 2**63 - 1
 _MAX_BYTES = 32768
 _KEY = re.compile(r"[^=\0]+")
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?\s*", re.ASCII | re.IGNORECASE)
 _UNITS = {
     "": 1,
     **{unit: 1000**n for n, unit in enumerate("kmgtp", 1)},
@@ -47,13 +52,17 @@ class BadType(BadValue, TypeError):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text of at most `max_bytes` bytes in UTF-8."""
+    """Text of at most `max_bytes` bytes in UTF-8, all of which matches the regular expression `pattern`."""
 
     max_bytes: int | None = 1024
+    pattern: str | None = None
 
     def check(self, value: object) -> str:
         """Return the value, or raise `BadValue`."""
-        return _text(value, self.max_bytes)
+        text = _text(value, self.max_bytes)
+        if self.pattern is not None and not _matcher(self.pattern)(text):
+            raise BadValue(f"must match the pattern {self.pattern}, is {_shown(text)}")
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +84,8 @@ class Int:
     maximum: int | None = None
 
     def check(self, value: object) -> int:
-        """Return the value as an int, or raise `BadValue`."""
-        number = whole_number(value)
+        """Return the value as an int, or raise `BadValue`. Text is taken, because templates give it."""
+        number = whole_number(int(value) if _is_number(value) and value.strip().lstrip("+-").isdigit() else value)
         _check_bounds(number, self.minimum, self.maximum)
         return number
 
@@ -89,8 +98,8 @@ class Float:
     maximum: float | None = None
 
     def check(self, value: object) -> float:
-        """Return the value as a float, or raise `BadValue`."""
-        number = _number(value)
+        """Return the value as a float, or raise `BadValue`. Text is taken, because templates give it."""
+        number = _number(float(value) if _is_number(value) else value)
         _check_bounds(number, self.minimum, self.maximum)
         return number
 
@@ -106,6 +115,25 @@ class Bytes:
         """Return the number of bytes, or raise `BadValue`."""
         number = parse_bytes(value) if isinstance(value, str) else whole_number(value)
         _check_bounds(number, self.minimum, self.maximum, format_bytes)
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of time in seconds; text such as ``"2 h"`` and a `timedelta` are taken too."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def check(self, value: object) -> float:
+        """Return the number of seconds, or raise `BadValue`."""
+        if isinstance(value, str):
+            number = parse_duration(value)
+            if number is None:
+                raise BadValue(f"must be a length of time such as '2 h' or a number of seconds, is {_shown(value)}")
+        else:
+            number = _number(value.total_seconds() if isinstance(value, timedelta) else value)
+        _check_bounds(number, max(0.0, self.minimum or 0.0), self.maximum, format_duration)
         return number
 
 
@@ -139,16 +167,32 @@ class Select:
 
 @dataclass(frozen=True, slots=True)
 class TextMapping:
-    """Texts by key, such as environment variables. Numbers are kept as text."""
+    """Texts by key, such as environment variables. Numbers are kept as text.
+
+    Attributes
+    ----------
+    denied_keys
+        Keys that are refused; ``*`` stands for any text. Upper and lower case, and ``-`` and ``_``, count as equal, as
+        they do in the names of Dask's settings.
+    """
 
     max_entries: int | None = 128
+    denied_keys: tuple[str, ...] | None = None
 
     def check(self, value: object) -> dict[str, str]:
         """Return a copy, or raise `BadValue`."""
         items = _mapping(value, "text to text", self.max_entries)
         checked = {key: _item(key, item) for key, item in items.items()}
         _check_total([*checked, *checked.values()])
+        for key in checked:
+            self.check_key(key)
         return checked
+
+    def check_key(self, key: str) -> None:
+        """Raise `BadValue` if the key is denied."""
+        for pattern in self.denied_keys or ():
+            if fnmatch.fnmatchcase(_folded(key), _folded(pattern)):
+                raise BadValue(f"may not be set, as nothing that is named like {pattern}", f"[{_shown(key)}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +226,7 @@ class TextList:
         return checked
 
 
-OptionType = Text | Bool | Int | Float | Bytes | Select | TextMapping | NumberMapping | TextList
+OptionType = Text | Bool | Int | Float | Bytes | Duration | Select | TextMapping | NumberMapping | TextList
 
 
 def whole_number(value: object) -> int:
@@ -205,6 +249,41 @@ def parse_bytes(text: str) -> int:
     number, unit = match.groups()
     bytes_ = (int(number) if number.isdigit() else float(number)) * _UNITS[(unit or "").lower()]
     return whole_number(round(bytes_))
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise `BadValue` if this is no regular expression for `Text`."""
+    try:
+        re.compile(pattern)
+        _matcher(pattern)
+    except (re.error, RecursionError, OverflowError, ValueError) as error:
+        raise BadValue(f"is no regular expression that can be used: {error}") from None
+
+
+@functools.lru_cache(256)
+def _matcher(pattern: str) -> Callable[[str], object]:
+    """Return what tells whether a whole text matches.
+
+    Where pydantic is installed, as in the services, the time grows with the length of the text and no faster: people
+    choose texts with which Python's own `re` would take hours.
+    """
+    try:
+        from pydantic_core import SchemaError, SchemaValidator, core_schema
+    except ImportError:
+        return re.compile(pattern).fullmatch
+    schema = core_schema.str_schema(pattern=rf"\A(?:{pattern})\z", regex_engine="rust-regex")
+    try:
+        return SchemaValidator(schema).isinstance_python
+    except SchemaError as error:
+        raise ValueError(str(error).rpartition("\n")[2].removeprefix("error: ")) from None
+
+
+def _folded(name: str) -> str:
+    return name.upper().replace("-", "_")
+
+
+def _is_number(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) <= 64 and _NUMBER.fullmatch(value) is not None
 
 
 def _text(value: object, max_bytes: int | None, path: str = "") -> str:

@@ -44,7 +44,7 @@ def test_times_have_units(given: object, seconds: float) -> None:
     assert config.seconds(given, "timeout") == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("given", ["soon", "-1", "1 week", None, "1.2.3", "9" * 99, "nan", "inf"])
+@pytest.mark.parametrize("given", ["soon", "-1", "1 year", None, "1.2.3", "9" * 99, "nan", "inf"])
 def test_other_times_are_refused(given: object) -> None:
     with pytest.raises(InvalidRequest, match=r"^timeout: is .* must be a time"):
         config.seconds(given, "timeout")

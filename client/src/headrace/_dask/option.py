@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, auto
 
+from headrace.durations import format_duration
 from headrace.errors import InvalidRequest, Violation, WrongType
 from headrace.option_protos import get_type, value_from_proto
-from headrace.option_types import BadType, BadValue, Bytes, TextList, TextMapping
+from headrace.option_types import BadType, BadValue, Bytes, Duration, TextList, TextMapping
 from headrace.sizes import format_bytes
 from headrace.v1 import options_service_pb2
 
@@ -45,15 +46,20 @@ class Option:
             listener(self.value)
 
     def __str__(self) -> str:
-        """The value as people write it: "4 GiB"."""
-        is_bytes = isinstance(self.type, Bytes) and isinstance(self.value, int)
-        return format_bytes(self.value) if is_bytes and isinstance(self.value, int) else str(self.value)
+        """The value as people write it: "4 GiB", "2 h"."""
+        match self.type, self.value:
+            case Bytes(), int(number):
+                return format_bytes(number)
+            case Duration(), float(seconds):
+                return format_duration(seconds)
+            case _:
+                return str(self.value)
 
     @property
     def literal(self) -> str:
         """The value as a program writes it: "'4 GiB'"."""
         text = str(self)
-        return repr(text if isinstance(self.type, Bytes) and not text.endswith("bytes") else self.value)
+        return repr(text if isinstance(self.type, Bytes | Duration) and not text.endswith("bytes") else self.value)
 
     def _check(self, value: object) -> object:
         assert self.type is not None

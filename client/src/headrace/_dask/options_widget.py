@@ -9,8 +9,7 @@ from typing import Any
 
 from headrace._dask.option import Option
 from headrace.errors import InvalidRequest
-from headrace.option_types import BadValue, Bool, Bytes, Float, Int, Select, Text, TextList
-from headrace.sizes import format_bytes
+from headrace.option_types import BadValue, Bool, Bytes, Duration, Float, Int, Select, Text, TextList
 
 # JupyterLab's colours, which follow its theme.
 _QUIET = "var(--jp-content-font-color2, #757575)"
@@ -42,7 +41,7 @@ def _row(ipywidgets: Any, option: Option) -> Any:
 
     def program_changed(value: object) -> None:
         if _parsed(option, field.value) != value:
-            field.value = _to_field(option, value)
+            field.value = _to_field(option)
 
     # ipywidgets' own width reaches over the help.
     field.layout = ipywidgets.Layout(width="20em", max_width="100%", margin="2px 12px 2px 0")
@@ -54,7 +53,7 @@ def _row(ipywidgets: Any, option: Option) -> Any:
 
 
 def _field(ipywidgets: Any, option: Option) -> Any:
-    value = _to_field(option, option.value)
+    value = _to_field(option)
     match option.type:
         case Bool():
             return ipywidgets.Checkbox(value=value, indent=False)
@@ -65,27 +64,25 @@ def _field(ipywidgets: Any, option: Option) -> Any:
             return ipywidgets.IntText(value=value)
         case Float():
             return ipywidgets.FloatText(value=value)
-        case Text() | Bytes():
-            return ipywidgets.Text(value=value, continuous_update=False)
+        case Text() | Bytes() | Duration():
+            return ipywidgets.Text(value=value)
         case _:
-            return ipywidgets.Textarea(value=value, continuous_update=False, placeholder="JSON", rows=2)
+            return ipywidgets.Textarea(value=value, placeholder="JSON", rows=2)
 
 
-def _to_field(option: Option, value: object) -> object:
+def _to_field(option: Option) -> object:
     match option.type:
         case Bool() | Select() | Int() | Float():
-            return value
-        case Bytes() if isinstance(value, int):
-            return format_bytes(value)
-        case Text() | Bytes():
-            return "" if value is None else str(value)
+            return option.value
+        case Text() | Bytes() | Duration():
+            return "" if option.value is None else str(option)
         case _:
-            return json.dumps(value) if value else ""
+            return json.dumps(option.value) if option.value else ""
 
 
 def _from_field(option: Option, value: Any) -> object:
     match option.type:
-        case Bool() | Select() | Int() | Float() | Text() | Bytes():
+        case Bool() | Select() | Int() | Float() | Text() | Bytes() | Duration():
             return value
         case _:
             return _from_json(option, value)

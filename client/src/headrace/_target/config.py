@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
-import math
 import os
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -17,9 +15,9 @@ from typing import Any, cast
 
 import yaml
 
+from headrace.durations import parse_duration
 from headrace.errors import GatewayWarning, InvalidRequest, Violation
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_SECONDS = 1e9
 _Lookup = Callable[[str, str], object]
 # Our setting -> the setting of dask-gateway and its default, which counts as not configured.
@@ -60,7 +58,7 @@ def get_mapping(key: str) -> dict[str, object]:
     if not isinstance(value, Mapping):
         raise InvalidRequest.of(Violation(f"headrace.{key}", f"is {value!r} and must be a mapping"))
     items = cast("Mapping[str, object]", value)
-    return {str(name): fill_in(item, f"headrace.{key}.{name}") for name, item in items.items()}
+    return {str(name): _fill_in_all(item, f"headrace.{key}.{name}") for name, item in items.items()}
 
 
 def get_seconds(key: str) -> float:
@@ -70,11 +68,9 @@ def get_seconds(key: str) -> float:
 
 def seconds(value: object, what: str) -> float:
     """Return the seconds of 30, "30s", "300ms" or "2h". Errors name `what`."""
-    text = str(value).strip().lower()
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|min|m|h|d)?", text)
-    number = float(match[1]) * _SECONDS[match[2] or "s"] if match else math.inf
-    if number > _MAX_SECONDS:
-        description = f"is {text!r:.80} and must be a time such as 30, '30s' or '300ms'"
+    number = parse_duration(str(value))
+    if number is None or number > _MAX_SECONDS:
+        description = f"is {str(value).strip()!r:.80} and must be a time such as 30, '30s' or '300ms'"
         raise InvalidRequest.of(Violation(what, description))
     return number
 
@@ -90,6 +86,16 @@ def fill_in(value: object, what: str) -> object:
         raise InvalidRequest.of(Violation(what, message)) from None
     except (ValueError, IndexError) as error:
         raise InvalidRequest.of(Violation(what, f"is {value!r}, which is not a valid template: {error}")) from None
+
+
+def _fill_in_all(value: object, what: str) -> object:
+    """Replace templates in text, and in the texts of a list or a mapping."""
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, object]", value)
+        return {name: _fill_in_all(item, f"{what}.{name}") for name, item in items.items()}
+    if isinstance(value, list):
+        return [_fill_in_all(item, f"{what}[{n}]") for n, item in enumerate(cast("list[object]", value))]
+    return fill_in(value, what)
 
 
 @functools.cache

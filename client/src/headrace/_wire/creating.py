@@ -13,6 +13,7 @@ from headrace._target import config
 from headrace._wire import calls
 from headrace._wire.connection import Connection
 from headrace.backoff import delays
+from headrace.durations import format_duration
 from headrace.option_protos import get_type, value_from_proto
 from headrace.option_types import BadValue
 from headrace.sizes import format_bytes
@@ -172,8 +173,13 @@ def _explain(difference: _Difference, option: Option | None) -> str:
 
 
 def _shown(option: Option | None, value: object) -> str:
-    is_bytes = option is not None and option.HasField("bytes_type") and isinstance(value, int)
-    return format_bytes(value) if is_bytes and isinstance(value, int) else repr(value)
+    match option and option.WhichOneof("type"), value:
+        case "bytes_type", int(number):
+            return format_bytes(number)
+        case "duration_type", float(seconds):
+            return format_duration(seconds)
+        case _:
+            return repr(value)
 
 
 def _checked(option: Option | None, proto: OptionValue) -> object:

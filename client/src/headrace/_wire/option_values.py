@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import cast
 
+from headrace.durations import format_duration
 from headrace.errors import Violation, WrongType
 from headrace.option_protos import value_from_proto, value_to_proto
 from headrace.option_types import BadValue
@@ -20,10 +22,14 @@ def option_values(values: Mapping[str, object]) -> dict[str, OptionValue]:
 
 
 def shown(proto: OptionValue, option: Option | None) -> str:
-    """Return a value as people read it: "2 GiB". Its option is None where it is not known."""
-    value = value_from_proto(proto)
-    is_bytes = option is not None and option.HasField("bytes_type")
-    return describe_bytes(value) if is_bytes and isinstance(value, int) else str(value)
+    """Return a value as people read it: "2 GiB", "2 h". Its option is None where it is not known."""
+    match option and option.WhichOneof("type"), value_from_proto(proto):
+        case "bytes_type", int(number):
+            return describe_bytes(number)
+        case "duration_type", float(seconds):
+            return format_duration(seconds)
+        case _, value:
+            return str(value)
 
 
 def _to_proto(key: str, value: object) -> OptionValue:
@@ -43,6 +49,8 @@ def _plain(value: object) -> object:
             return int(value)
         case numbers.Real():
             return float(value)
+        case timedelta():
+            return value.total_seconds()
         case Mapping():
             items = {str(key): _plain(item) for key, item in cast("Mapping[object, object]", value).items()}
             # Environment variables: {"OMP_NUM_THREADS": 1, "MODE": "fast"}.

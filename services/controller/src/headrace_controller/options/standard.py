@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from headrace.option_types import Bytes, Float, Int, NumberMapping, TextMapping
+from headrace.option_types import Bytes, Duration, Float, Int, NumberMapping, TextMapping
 from headrace_controller.options.catalogue import Option
+
+DENIED_VARIABLES = (
+    "HEADRACE_*",
+    "DASK_DISTRIBUTED__COMM__TLS__*",
+    "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION",
+    "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME",
+    "DASK_INTERNAL_INHERIT_CONFIG",
+    "DASK_SCHEDULER_ADDRESS",
+    "SPT_NOENV",
+)
+"""Environment variables that headrace sets itself: with others a process would not find or trust its cluster."""
 
 
 def standard_options(*, cores: float, memory_bytes: int) -> tuple[Option, ...]:
@@ -52,8 +63,8 @@ def standard_options(*, cores: float, memory_bytes: int) -> tuple[Option, ...]:
         Option(
             key="worker_lifetime",
             label="Worker lifetime",
-            description="Seconds after which a worker retires and is replaced. 0 means never.",
-            type=Float(0, 10 * 365 * 86400),
+            description="Age at which a worker retires and is replaced, such as '2 h'. 0 means never.",
+            type=Duration(0, 10 * 365 * 86400),
             default=0.0,
             per_group=True,
         ),
@@ -61,7 +72,7 @@ def standard_options(*, cores: float, memory_bytes: int) -> tuple[Option, ...]:
             key="environment",
             label="Environment variables",
             description="Environment variables of the scheduler and the workers.",
-            type=TextMapping(),
+            type=TextMapping(denied_keys=DENIED_VARIABLES),
             default={},
             per_group=True,
         ),
