@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from headrace.v1.enums import Right
@@ -13,7 +14,20 @@ SHARED_RIGHTS = frozenset({Right.CLUSTER_VIEW, Right.CLUSTER_CONNECT, Right.CLUS
 CLUSTER_RIGHTS = SHARED_RIGHTS | {Right.CLUSTER_MANAGE}
 """Rights that are about one cluster."""
 
+ADMINS = "roles/admin"
+"""All admins, where members are named."""
+
 _USER_RIGHTS = frozenset({Right.ANYONE, Right.USER, Right.CLUSTER_CREATE})
+_OPERATOR_RIGHTS = frozenset({Right.CLUSTER_VIEW, Right.CLUSTER_SCALE, Right.CLUSTER_STOP})
+
+
+class Role(StrEnum):
+    """As what somebody has a right on a cluster."""
+
+    OWNER = "owner"
+    SHARED = "shared"
+    OPERATOR = "operator"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +51,12 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Whose a cluster is: its owner's user id, the owner's groups, and its shares."""
+    """Whose a cluster is: its owner's user id, the owner's groups, its shares, and the operators of those groups."""
 
     owner: str
     groups: tuple[str, ...] = ()
     shares: tuple[Share, ...] = ()
+    operators: tuple[str, ...] = ()
 
 
 class User(Protocol):
@@ -81,16 +96,44 @@ def may(caller: User | None, right: Right, access: Access | None = None, *, now:
         return right is Right.ANYONE
     if access is None or right is Right.ANYONE:
         return right in _USER_RIGHTS
-    if caller.is_admin or caller.user == access.owner:
-        return right in _USER_RIGHTS | CLUSTER_RIGHTS
-    return any(_grants(share, right, now) and _is_member(caller, share.member) for share in access.shares)
+    return role_for(caller, right, access, now=now) is not None
+
+
+def role_for(caller: User, right: Right, access: Access, *, now: float = 0.0) -> Role | None:
+    """Return as what a user has a right on a cluster, or None if they do not have it."""
+    owns = caller.user == access.owner
+    if owns or caller.is_admin:
+        if right not in _USER_RIGHTS | CLUSTER_RIGHTS:
+            return None
+        return Role.OWNER if owns else Role.ADMIN
+    if any(_grants(share, right, now) and is_member(caller, share.member) for share in access.shares):
+        return Role.SHARED
+    if right in _OPERATOR_RIGHTS and any(is_member(caller, operator) for operator in access.operators):
+        return Role.OPERATOR
+    return None
+
+
+def members_for(caller: User, right: Right, access: Access, *, now: float = 0.0) -> list[str]:
+    """Return through whom a user has a right: the owner or members of shares that include them; `ADMINS` for admins."""
+    owner = f"users/{access.owner}"
+    if caller.is_admin:
+        return [ADMINS, owner] if caller.user == access.owner else [ADMINS]
+    if caller.user == access.owner:
+        return [owner]
+    return [share.member for share in access.shares if _grants(share, right, now) and is_member(caller, share.member)]
+
+
+def is_member(caller: User, member: str) -> bool:
+    """Return whether ``users/{user}`` or ``groups/{group}`` includes a user."""
+    kind, _, name = member.partition("/")
+    return name == caller.user if kind == "users" else kind == "groups" and name in caller.groups
+
+
+def next_end(access: Access, now: float) -> float | None:
+    """Return the time at which the next share ends, or None."""
+    return min((share.expires for share in access.shares if share.expires and share.expires > now), default=None)
 
 
 def _grants(share: Share, right: Right, now: float) -> bool:
     alive = share.expires is None or now < share.expires
     return alive and right in SHARED_RIGHTS and (right in share.rights or right is Right.CLUSTER_VIEW)
-
-
-def _is_member(caller: User, member: str) -> bool:
-    kind, _, name = member.partition("/")
-    return name == caller.user if kind == "users" else kind == "groups" and name in caller.groups

@@ -325,7 +325,7 @@ class Parts:
 
     @cached_property
     def access(self) -> ClusterAccess:
-        return ClusterAccess(self.mirror, clock=self.clock)
+        return ClusterAccess(self.mirror, lambda: self.current_policy.policy.roles, clock=self.clock)
 
     @cached_property
     def views(self) -> Views:
@@ -350,7 +350,7 @@ class Parts:
             profiles=self.profiles,
             access=self.access,
             commands=self.commands,
-            batch_stop=BatchStop(self.mirror, self.commands),
+            batch_stop=BatchStop(self.mirror, self.access, self.commands),
             views=self.views,
             listing=Listing(self.store, self.mirror, self.access, self.views),
             watching=Watching(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import inf
 
-from headrace.access import Access, may
+from headrace.access import Access, Role, may, next_end, role_for
 from headrace.errors import ClusterNotFound, PermissionDenied
-from headrace.resource_names import cluster_name, last_part
+from headrace.resource_names import cluster_name, group_name, last_part, user_name
 from headrace.v1.enums import Right
-from headrace_chassis.identity.caller import Caller
+from headrace_chassis.identity.caller import ADMIN, Caller
 from headrace_chassis.identity.rights import current_right
+from headrace_chassis.roles import Roles
+from headrace_controller.api.filters import Filter
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, UserId
 from headrace_controller.store import RecordUnreadable
@@ -19,14 +23,25 @@ _REVISION_SECONDS = 0.5
 
 
 class ClusterAccess:
-    """Finds clusters by ``clusters/{cluster}``, or by ``clusters/~{alias}`` among the caller's living ones.
+    """Finds clusters by ``clusters/{cluster}``, or by ``clusters/~{alias}`` or ``clusters/~{user}:{alias}``.
+
+    The second form is about the caller's living clusters, never about those that others have shared with them: anybody
+    could put another cluster in the place of one that has ended.
 
     To a caller who may not view it, a cluster does not exist: `ClusterNotFound`. A caller who may view it but lacks
     the right gets `PermissionDenied`, and one who has it `RecordUnreadable` where the record cannot be read.
+
+    Parameters
+    ----------
+    roles
+        Returns the roles of the policy in force.
     """
 
-    def __init__(self, mirror: ClusterMirror, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, mirror: ClusterMirror, roles: Callable[[], Roles] = Roles, *, clock: Callable[[], float]
+    ) -> None:
         self._mirror = mirror
+        self._roles = roles
         self._clock = clock
 
     async def get(self, name: str, caller: Caller, field: str = "name", right: Right | None = None) -> Cluster:
@@ -66,9 +81,44 @@ class ClusterAccess:
                 return cluster
         return await self.get(name, caller)
 
+    def of(self, cluster: Cluster) -> Access:
+        """Return whose a cluster is, with the operators of the policy in force."""
+        return replace(cluster.access, operators=self._roles().operators_of(cluster.groups))
+
     def may(self, cluster: Cluster, caller: Caller, right: Right) -> bool:
         """Return whether the caller has a right on the cluster now."""
-        return may(caller, right, cluster.access, now=self._clock())
+        return may(caller, right, self.of(cluster), now=self._clock())
+
+    def named(self, cluster: Cluster, caller: Caller, right: Right | None = None) -> str:
+        """Return who does something, for events: "ann", or "admin root for ann" if they act by a role of theirs."""
+        role = role_for(caller, right or current_right(), self.of(cluster), now=self._clock())
+        return f"{role} {caller.user} for {cluster.owner}" if role in {Role.ADMIN, Role.OPERATOR} else caller.user
+
+    def seconds_to_next_end(self, cluster: Cluster) -> float:
+        """Return the seconds after which a share of the cluster ends; infinity if none does."""
+        now = self._clock()
+        end = next_end(cluster.access, now)
+        return inf if end is None else end - now
+
+    def matching(
+        self, wanted: Filter, caller: Caller, right: Right, *, living: bool | None, before: int | None = None
+    ) -> Iterator[Cluster | None]:
+        """Yield the clusters of a filter, newest first, and None in the place of those that do not match."""
+        plain = replace(caller, roles=caller.roles - {ADMIN})  # admins name the owner
+        for id_ in self._ids(wanted, plain, living, before):
+            cluster = self._mirror.get(id_)
+            if cluster is not None and (
+                not wanted.matches(cluster) or (wanted.shared and not self.may(cluster, plain, right))
+            ):
+                cluster = None
+            yield cluster
+
+    def _ids(self, wanted: Filter, caller: Caller, living: bool | None, before: int | None) -> Sequence[ClusterId]:
+        if not wanted.shared or wanted.owner is not None:
+            return self._mirror.ids(wanted.owner, living=living, before=before)
+        members = [user_name(caller.user), *map(group_name, caller.groups)]
+        operated = self._roles().groups_operated_by(caller)
+        return self._mirror.ids_of(UserId(caller.user), members, operated, living=living, before=before)
 
     def check(self, cluster: Cluster, caller: Caller, right: Right, name: str = "") -> None:
         """Raise `ClusterNotFound` or `PermissionDenied` unless the caller has the right on the cluster now."""
@@ -86,7 +136,14 @@ class ClusterAccess:
         cluster = last_part(name, "clusters", field)
         if not cluster.startswith("~"):
             return ClusterId(cluster)
-        return self._mirror.by_alias(UserId(caller.user), cluster[1:]) or ClusterId("")
+        owner, _, alias = cluster[1:].rpartition(":")
+        return self._mirror.by_alias(UserId(owner or caller.user), alias) or ClusterId("")
+
+
+def require_admin(caller: Caller, what: str) -> None:
+    """Raise `PermissionDenied` unless the caller is an admin. `what` is what only admins may do."""
+    if not caller.is_admin:
+        raise PermissionDenied(f"{caller.user} may not {what}; only admins may")
 
 
 def not_found(name: str) -> ClusterNotFound:

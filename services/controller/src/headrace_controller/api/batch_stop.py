@@ -9,7 +9,9 @@ from headrace.errors import HeadraceError, InvalidRequest, Violation
 from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1 import error_reason_pb2
+from headrace.v1.enums import Right
 from headrace_chassis.identity.caller import Caller
+from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.commands import ClusterCommands
 from headrace_controller.api.filters import Filter
 from headrace_controller.mirror import ClusterMirror
@@ -21,8 +23,9 @@ _AT_ONCE = 32
 class BatchStop:
     """Answers BatchStopClusters."""
 
-    def __init__(self, mirror: ClusterMirror, commands: ClusterCommands) -> None:
+    def __init__(self, mirror: ClusterMirror, access: ClusterAccess, commands: ClusterCommands) -> None:
         self._mirror = mirror
+        self._access = access
         self._commands = commands
 
     async def stop(self, request: pb.BatchStopClustersRequest, caller: Caller) -> pb.BatchStopClustersResponse:
@@ -50,8 +53,8 @@ class BatchStop:
         await self._mirror.fresh()
         if wanted is None:
             return list(dict.fromkeys(request.names))
-        clusters = [self._mirror.get(id_) for id_ in self._mirror.ids(wanted.owner, living=True)]
-        return [cluster_name(cluster.id) for cluster in clusters if cluster is not None and wanted.matches(cluster)]
+        matching = self._access.matching(wanted, caller, Right.CLUSTER_STOP, living=True)
+        return [cluster_name(cluster.id) for cluster in matching if cluster is not None]
 
     async def _stop(self, name: str, caller: Caller) -> pb.BatchStopFailure | None:
         try:

@@ -14,6 +14,7 @@ from headrace_chassis import logs
 from headrace_chassis.identity.caller import Caller
 from headrace_controller.admission import Admission, largest_size
 from headrace_controller.api.access import ClusterAccess
+from headrace_controller.api.fields import check_owner_shares
 from headrace_controller.api.requests import NewCluster
 from headrace_controller.api.updates import Update
 from headrace_controller.api.worker_groups import adapted, scaled
@@ -86,6 +87,8 @@ class ClusterCommands:
             created=self._clock(),
             spec=request.spec,
         )
+        check_owner_shares(request.spec.shares, owner, "shares")
+        creator = caller.user if owner == caller.user else f"admin {caller.user} for {owner}"
         self._admission.check(cluster)
         record, created = await self._store.records.create(
             cluster,
@@ -93,7 +96,7 @@ class ClusterCommands:
             demand=self._admission.demand(cluster),
             limits=self._admission.limits(cluster),
             request_id=request.request_id,
-            event=self._event(EventType.CREATED, f"Created by {caller.user}."),
+            event=self._event(EventType.CREATED, f"Created by {creator}."),
         )
         if not created:
             self._authorities.discard(cluster.id)
@@ -105,7 +108,7 @@ class ClusterCommands:
 
         def request(number: int, why: str) -> _Request:
             gets = f", and gets {number}: {why}" if why else "."
-            message = f"{caller.user} requested {_workers(size)} in group {group!r}{gets}"
+            message = f"requested {_workers(size)} in group {group!r}{gets}"
             event = self._event(EventType.SCALE_REQUESTED, message)
             return partial(scaled, name=group, size=number), event
 
@@ -114,7 +117,7 @@ class ClusterCommands:
     async def adapt(self, target: Target, group: str, adapt: AdaptRange | None, caller: Caller) -> Cluster:
         """Start, change or end adaptive scaling of a group."""
         if adapt is None:
-            event = self._event(EventType.ADAPT_REQUESTED, f"{caller.user} ended adaptive scaling of group {group!r}.")
+            event = self._event(EventType.ADAPT_REQUESTED, f"ended adaptive scaling of group {group!r}.")
             return await self._change(target, caller, partial(adapted, name=group, adapt=None), event)
         most, limiting = self._most(await self._access.get(target.name, caller), group, adapt)
 
@@ -123,7 +126,7 @@ class ClusterCommands:
             allowed = AdaptRange(minimum=min(minimum, most), maximum=maximum)
             limit = why or f"{limiting} may have at most {_workers(most)} of this size."
             gets = f", and gets {_range(allowed)}: {limit}" if allowed != adapt else "."
-            message = f"{caller.user} requested adaptive scaling of group {group!r}: {_range(adapt)}{gets}"
+            message = f"requested adaptive scaling of group {group!r}: {_range(adapt)}{gets}"
             event = self._event(EventType.ADAPT_REQUESTED, message)
             return partial(adapted, name=group, adapt=allowed), event
 
@@ -131,7 +134,7 @@ class ClusterCommands:
 
     async def update(self, target: Target, update: Update, caller: Caller) -> Cluster:
         """Change tags, lifetime, worker groups or shares."""
-        event = self._event(EventType.UPDATED, f"{caller.user} changed {update.describe()}.")
+        event = self._event(EventType.UPDATED, f"changed {update.describe()}.")
         return await self._change(target, caller, partial(update.apply, profiles=self._profiles), event)
 
     async def stop(self, name: str, caller: Caller) -> Cluster:
@@ -150,7 +153,8 @@ class ClusterCommands:
             return await self._stop_unreadable(unreadable, caller)
         if cluster.stopping:
             return cluster
-        event = self._event(EventType.STOP_REQUESTED, f"Stop requested by {caller.user}.")
+        who = self._access.named(cluster, caller, Right.CLUSTER_STOP)
+        event = self._event(EventType.STOP_REQUESTED, f"Stop requested by {who}.")
         try:
             return await self._write(cluster, _stopped, event)
         except ClusterEnded:
@@ -211,6 +215,8 @@ class ClusterCommands:
     async def _change(
         self, target: Target, caller: Caller, change: Callable[[Cluster], Cluster], event: Event
     ) -> Cluster:
+        """Change a cluster; who did it begins the message of the event."""
+
         def checked(record: Cluster) -> Cluster:
             changed = change(record)
             if changed.spec.groups != record.spec.groups:
@@ -218,6 +224,7 @@ class ClusterCommands:
             return changed
 
         cluster = await self._access.get(target.name, caller)
+        event = replace(event, message=f"{self._access.named(cluster, caller)} {event.message}")
         return await self._write(cluster, checked, event, target.etag)
 
     async def _write(

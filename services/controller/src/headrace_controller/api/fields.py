@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from google.protobuf.duration_pb2 import Duration
@@ -10,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.access import SHARED_RIGHTS, Share
 from headrace.errors import InvalidRequest, Violation
+from headrace.resource_names import user_name
 from headrace.v1 import cluster_pb2 as pb
 from headrace_chassis.routes import read_shares, share_messages
 from headrace_controller.api import convert
@@ -68,15 +70,35 @@ def checked_shares(shares: Sequence[pb.Share], field: str) -> tuple[tuple[Share,
     if violations:
         return (), violations
     read = read_shares(shares)
+    members = Counter(share.member for share in read)
     for n, (message, share) in enumerate(zip(shares, read, strict=True)):
-        kind, _, name = share.member.partition("/")
-        if kind not in {"users", "groups"} or not name or "/" in name or len(name.encode()) > _MAX_NAME_BYTES:
-            text = f"must be users/{{user}} or groups/{{group}}, is {shown(share.member)}"
-            violations.append(Violation(f"{field}[{n}].member", text))
+        if wrong := _wrong_member(share.member):
+            violations.append(Violation(f"{field}[{n}].member", wrong))
+        elif members[share.member] > 1:
+            violations.append(Violation(f"{field}[{n}].member", f"{shown(share.member)} is there twice"))
         if not message.rights or not share.rights <= SHARED_RIGHTS or len(share.rights) < len(set(message.rights)):
             rights = ", ".join(sorted(SHARED_RIGHTS))
             violations.append(Violation(f"{field}[{n}].rights", f"must be one or more of {rights}"))
     return read, violations
+
+
+def check_owner_shares(shares: Sequence[Share], owner: str, field: str) -> None:
+    """Raise `InvalidRequest` if a cluster would be shared with its owner."""
+    if user_name(owner) in {share.member for share in shares}:
+        raise InvalidRequest.of(Violation(field, f"{owner} owns the cluster and has all rights on it already"))
+
+
+def _wrong_member(member: str) -> str:
+    """Return what is wrong with ``users/{user}`` or ``groups/{group}``; a group may have parts, as physics/lasers."""
+    kind, _, name = member.partition("/")
+    parts = name.split("/") if kind == "groups" else [name]
+    if (
+        kind not in {"users", "groups"}
+        or len(name.encode()) > _MAX_NAME_BYTES
+        or any(part in {"", "-", ".", ".."} or "/" in part or " " in part or not part.isprintable() for part in parts)
+    ):
+        return f"must be users/{{user}} or groups/{{group}}, is {shown(member)}"
+    return ""
 
 
 def _is_valid(time: Timestamp) -> bool:

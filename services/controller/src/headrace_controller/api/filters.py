@@ -21,9 +21,13 @@ _LIVING = tuple(phase for phase in Phase if not phase.ended)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which clusters. `owner` None means those of all users; `profile` "" those of all profiles."""
+    """Which clusters. `owner` None means those of all users; `profile` "" those of all profiles.
+
+    With `shared`, only those on which the caller has a right are meant; it is to be checked for each.
+    """
 
     owner: UserId | None
+    shared: bool = False
     phases: tuple[Phase, ...]
     tags: Mapping[str, str]
     profile: str
@@ -34,14 +38,19 @@ class Filter:
         if unknown := set(message.phases) - _PHASES.keys():
             raise InvalidRequest.of(Violation("filter.phases", f"there is no phase {min(unknown)}"))
         raise_violations([*wrong_tags(message.tags, "filter.tags"), *_wrong_profile(message.profile)])
-        owner = _owner(message.owner, caller)
-        if not may(caller, Right.USER, Access(owner or "")):
+        owner, shared = _owner(message.owner, caller), message.include_shared
+        if shared and not message.owner:
+            owner = None
+        if not shared and not may(caller, Right.USER, Access(owner or "")):
             whose = "all users" if owner is None else owner
             raise PermissionDenied(
-                f"{caller.user} may not see the clusters of {whose}; only admins may. Leave `owner` empty for yours."
+                f"{caller.user} may not see all clusters of {whose}; only admins may. Leave `owner` empty for yours, or "
+                "set `include_shared` for those that you may see"
             )
         phases = tuple(_PHASES[number] for number in set(message.phases))
-        return cls(owner=owner, phases=phases or _LIVING, tags=dict(message.tags), profile=message.profile)
+        return cls(
+            owner=owner, shared=shared, phases=phases or _LIVING, tags=dict(message.tags), profile=message.profile
+        )
 
     @property
     def living(self) -> bool | None:

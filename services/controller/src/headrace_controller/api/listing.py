@@ -7,6 +7,7 @@ import re
 
 from headrace.errors import InvalidRequest, Violation
 from headrace.v1 import cluster_service_pb2 as pb
+from headrace.v1.enums import Right
 from headrace_chassis import paging
 from headrace_chassis.identity.caller import Caller
 from headrace_controller.api import convert
@@ -42,14 +43,16 @@ class Listing:
         before = _cursor(request, caller, _PLACE)
         await self._mirror.fresh()
         version = self._mirror.version(wanted.owner)
-        if (known := self._pages.get(request, caller.user, version)) is not None:
+        # What is shared depends on more than the records: the time, the caller's groups, the policy.
+        if not wanted.shared and (known := self._pages.get(request, caller.user, version)) is not None:
             return known
-        found = await self._find(wanted, int(before) if before else None, size + 1)
+        found = await self._find(wanted, caller, int(before) if before else None, size + 1)
         page, more = found[:size], len(found) > size
         token = paging.make_token(request, str(page[-1][0]), caller=caller.user) if more else ""
         full = request.view == pb.CLUSTER_VIEW_FULL
         content = await self._views.join([cluster for _, cluster in page], token, full=full)
-        self._pages.put(request, caller.user, version, content)
+        if not wanted.shared:
+            self._pages.put(request, caller.user, version, content)
         return content
 
     async def workers(self, request: pb.ListWorkersRequest, caller: Caller) -> pb.ListWorkersResponse:
@@ -76,13 +79,13 @@ class Listing:
             next_page_token=paging.make_token(request, page[-1].id, caller=caller.user) if more else "",
         )
 
-    async def _find(self, wanted: Filter, before: int | None, count: int) -> list[tuple[int, Cluster]]:
+    async def _find(self, wanted: Filter, caller: Caller, before: int | None, count: int) -> list[tuple[int, Cluster]]:
         """Return matching clusters with their places, after the place `before`."""
         found: list[tuple[int, Cluster]] = []
-        for n, id_ in enumerate(self._mirror.ids(wanted.owner, living=wanted.living, before=before)):
-            cluster = self._mirror.get(id_)
-            if cluster is not None and wanted.matches(cluster):
-                found.append((self._mirror.place(id_), cluster))
+        matching = self._access.matching(wanted, caller, Right.CLUSTER_VIEW, living=wanted.living, before=before)
+        for n, cluster in enumerate(matching):
+            if cluster is not None:
+                found.append((self._mirror.place(cluster.id), cluster))
                 if len(found) == count:
                     break
             if n % _AT_ONCE == _AT_ONCE - 1:

@@ -85,7 +85,8 @@ class LogReading:
         await self._mirror.fresh()
         while (now := self._mirror.get(cluster.id)) is not None and not now.status.phase.ended:
             self._access.check(now, caller, Right.CLUSTER_VIEW)
-            _, position = await self._mirror.changes.about(("cluster", cluster.id), position, _CHECK_SECONDS)
+            within = min(_CHECK_SECONDS, self._access.seconds_to_next_end(now))
+            _, position = await self._mirror.changes.about(("cluster", cluster.id), position, within)
 
 
 def split(piece: LogPiece, before: str) -> list[pb.ReadLogsResponse]:

@@ -10,6 +10,7 @@ from headrace.errors import Violation
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_controller.api.fields import (
+    check_owner_shares,
     check_size,
     checked_shares,
     raise_violations,
@@ -48,6 +49,7 @@ class Update:
         if "spec.lifetime" in self.paths:
             spec = replace(spec, lifetime=self.lifetime)
         if "shares" in self.paths:
+            check_owner_shares(self.shares, cluster.owner, "cluster.shares")
             spec = replace(spec, shares=self.shares)
         cluster = replace(cluster, spec=spec)
         if "spec.worker_groups" in self.paths:

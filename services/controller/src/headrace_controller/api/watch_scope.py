@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
-from headrace.errors import ClusterNotFound
+from headrace.errors import ClusterNotFound, InvalidRequest, Violation
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import Right
 from headrace_chassis.identity.caller import Caller
@@ -38,6 +39,9 @@ class Scope:
         if request.WhichOneof("target") == "name":
             target = (await access.get(request.name, caller, right=Right.CLUSTER_VIEW)).id
         else:
+            if request.filter.include_shared:
+                text = "cannot be watched: watch clusters of others by name"
+                raise InvalidRequest.of(Violation("filter.include_shared", text))
             target = Filter.read(request.filter, caller)
         return cls(
             caller,
@@ -99,9 +103,10 @@ class Scope:
             self._note(self._leaving, known=False)
             self._leaving = None
 
-    def check(self, mirror: ClusterMirror, access: ClusterAccess) -> None:
-        """Raise `ClusterNotFound` if the caller may no longer view the cluster: a share has ended."""
+    def check(self, mirror: ClusterMirror, access: ClusterAccess) -> float:
+        """Raise `ClusterNotFound` if the caller may no longer view the cluster; return the seconds to the next check."""
         if isinstance(self._target, Filter) or (cluster := mirror.get(self._target)) is None:
-            return
+            return inf
         if not access.may(cluster, self._caller, Right.CLUSTER_VIEW):
             raise ClusterNotFound(f"cluster {self._target} is no longer shared with you")
+        return access.seconds_to_next_end(cluster)

@@ -89,11 +89,12 @@ class Watching:
     async def _changes(self, scope: Scope, position: str) -> AsyncIterator[Response]:
         loop = asyncio.get_running_loop()
         checkpoint_due = loop.time() + self._checkpoint_seconds
+        to_next_end = scope.check(self._mirror, self._access)
         while True:
             before = position
-            within = checkpoint_due - loop.time()
+            within = min(checkpoint_due - loop.time(), to_next_end)
             changes, position = await self._mirror.changes.about(scope.topic, position, within)
-            scope.check(self._mirror, self._access)
+            to_next_end = scope.check(self._mirror, self._access)
             responses = list(self._responses(scope, changes))
             for response in responses:
                 # Resuming in the middle of these would skip the rest: only the last one moves on.

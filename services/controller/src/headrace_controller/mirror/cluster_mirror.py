@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Protocol
@@ -86,6 +86,18 @@ class ClusterMirror:
     ) -> Sequence[ClusterId]:
         """Returns the ids of an owner's (None: all) clusters, newest first; `before`: only those of smaller places."""
         return self._index.ids(owner, living, before)
+
+    def ids_of(
+        self,
+        owner: UserId,
+        members: Iterable[str],
+        groups: Iterable[str],
+        *,
+        living: bool | None = None,
+        before: int | None = None,
+    ) -> Sequence[ClusterId]:
+        """Returns, newest first, what is the owner's, shared with one of the members, or of an owner in the groups."""
+        return self._index.ids_of(owner, members, groups, living, before)
 
     def place(self, cluster: ClusterId) -> int:
         """Returns the number by which lists are sorted."""

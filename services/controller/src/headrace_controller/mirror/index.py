@@ -1,13 +1,15 @@
-"""Ids of the clusters in the order of their places, by owner and by alias."""
+"""Ids of the clusters in the order of their places, by owner, by whom they are shared with, and by alias."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from headrace_controller.model import Cluster, ClusterId, UserId
 
-_Scope = tuple[UserId | None, bool]  # owner (None: everybody) and whether they live
+# Whose: the owner's (None: everybody's), "users/..." or "groups/..." of a share, or "owners/..." for a group of the
+# owner's; no user id has a slash. And whether they live.
+_Scope = tuple[str | None, bool]
 
 
 class Index:
@@ -54,11 +56,20 @@ class Index:
 
     def ids(self, owner: UserId | None, living: bool | None, before: int | None) -> Sequence[ClusterId]:
         """Returns ids, newest first; `before` leaves out those from that place on."""
-        scopes = [(owner, alive) for alive in (True, False) if living in {None, alive}]
+        return self._ids([owner], living, before)
+
+    def ids_of(
+        self, owner: UserId, members: Iterable[str], groups: Iterable[str], living: bool | None, before: int | None
+    ) -> Sequence[ClusterId]:
+        """Returns, newest first, what is the owner's, shared with one of the members, or of an owner in the groups."""
+        return self._ids([owner, *members, *map(_of_group, groups)], living, before)
+
+    def _ids(self, whose: Iterable[str | None], living: bool | None, before: int | None) -> Sequence[ClusterId]:
+        scopes = [(one, alive) for one in whose for alive in (True, False) if living in {None, alive}]
         found = [order.newest_first(before) for scope in scopes if (order := self._orders.get(scope))]
         if len(found) == 1:
             return found[0]
-        return sorted((cluster for ids in found for cluster in ids), key=self._places.__getitem__, reverse=True)
+        return sorted({cluster for ids in found for cluster in ids}, key=self._places.__getitem__, reverse=True)
 
 
 class _Order:
@@ -86,9 +97,14 @@ class _Order:
         return self._ids[:end][::-1]
 
 
-def _scopes(cluster: Cluster) -> tuple[_Scope, _Scope]:
+def _scopes(cluster: Cluster) -> set[_Scope]:
     living = not cluster.status.phase.ended
-    return (None, living), (cluster.owner, living)
+    members = [share.member for share in cluster.spec.shares]
+    return {(whose, living) for whose in (None, cluster.owner, *members, *map(_of_group, cluster.groups))}
+
+
+def _of_group(group: str) -> str:
+    return f"owners/{group}"
 
 
 def _alias(cluster: Cluster) -> tuple[UserId, str] | None:
@@ -96,4 +112,6 @@ def _alias(cluster: Cluster) -> tuple[UserId, str] | None:
 
 
 def _same(old: Cluster, new: Cluster) -> bool:
+    if old.spec is new.spec and old.status.phase is new.status.phase:  # nearly all changes are like this
+        return True
     return _scopes(old) == _scopes(new) and _alias(old) == _alias(new)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from headrace_chassis.roles import Roles as Roles
 from headrace_controller.policy.durations import Seconds
-
-Member = Annotated[str, Field(pattern=r"^(users|groups)/[^/\x00-\x1f]{1,128}$")]
-"""``users/{user}`` or ``groups/{group}``."""
 
 
 class Section(BaseModel):
@@ -26,28 +24,22 @@ class Prices(Section):
     gpu_hour: float = Field(default=0, ge=0, description="Price of a GPU for an hour.")
 
 
-class Roles(Section):
-    """Who may do what to others' clusters."""
-
-    admins: list[Member] = Field(
-        default=[], description="Have all rights on every cluster, beside those whom auth makes administrators."
-    )
-    operators: dict[str, list[Member]] = Field(
-        default={}, description="By group: who may see, scale and stop the clusters of the members of this group."
-    )
-
-
 class CullRule(Section):
     """A rule that gives idle machines back."""
 
     after: Seconds = Field(description="Time for which the state must have lasted.")
-    warn: Seconds = Field(default=300, description="Time before the action at which the users are warned.")
+    warn: Seconds = Field(default=300, description="Time before each action at which the users are warned.")
     action: Literal["stop", "scale_to_zero"] = Field(default="stop", description="What is done to the cluster.")
+    then_stop: Seconds | None = Field(
+        default=None, description="Time after `scale_to_zero` after which the cluster is stopped. Null: never."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.warn > self.after:
             raise ValueError("`warn` is longer than `after`: users would be warned before the state began")
+        if self.then_stop is not None and self.action == "stop":
+            raise ValueError("`then_stop` follows `action: scale_to_zero` only")
         return self
 
 
@@ -78,7 +70,17 @@ class Culling(Section):
     )
     lifetime: Seconds | None = Field(default=None, description="Maximum age of a cluster. Null: none.")
     keep: Seconds = Field(default=86400, description="Longest time for which users may put culling off at once.")
+    keep_total: Seconds = Field(
+        default=7 * 86400, description="Longest time for which users may put culling off in all, of each cluster."
+    )
     rules: list[MetricRule] = Field(default=[], max_length=50, description="The administrator's own rules.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        if len(set(names)) < len(names):
+            raise ValueError("two of `rules` have the same name")
+        return self
 
 
 class Budget(Section):
