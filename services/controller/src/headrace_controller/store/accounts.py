@@ -1,0 +1,76 @@
+"""Where the usage of a cluster is added up, as `scripts/usage.lua` takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace.resource_names import group_name, user_name
+from headrace_controller.meter import RowLabels
+from headrace_controller.model import Cluster
+from headrace_controller.policy.sections import Prices
+from headrace_controller.store.codec import pack_same, text
+
+_MOST_GROUPS = 50
+_MOST_TAG_BYTES = 1024
+_NANO = 1e9
+_MIB_PER_GIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """For how many days sums and rows are kept, and how many rows of an owner each day."""
+
+    days: int = 400
+    row_days: int = 62
+    rows: int = 200
+
+
+def free(_profile: str) -> Prices:
+    """Prices where there are none."""
+    return Prices()
+
+
+class Accounts:
+    """Makes accounts. `prices` returns those of a profile that are in force."""
+
+    def __init__(self, prices: Callable[[str], Prices] = free, kept: Kept | None = None) -> None:
+        self._prices = prices
+        self._kept = kept or Kept()
+
+    def packed(self, cluster: Cluster) -> dict[str, object]:
+        """Return the account of a cluster as it is now."""
+        profile, groups = cluster.spec.profile, cluster.groups[:_MOST_GROUPS]
+        labels = RowLabels(
+            profile=profile,
+            groups=groups,
+            cluster=cluster.id,
+            alias=cluster.spec.alias,
+            tags=_bounded(cluster),
+        )
+        prices = self._prices(profile)
+        return {
+            "subjects": [user_name(cluster.owner), *map(group_name, groups), f"profiles/{profile}"],
+            "labels": text(pack_same(labels)),
+            "others": text(pack_same(RowLabels(profile=profile, groups=groups))),
+            "prices": {
+                "cores": prices.core_hour * _NANO / 1000,
+                "memory": prices.memory_gib_hour * _NANO / _MIB_PER_GIB,
+                "gpus": prices.gpu_hour * _NANO,
+            },
+            "days": self._kept.days,
+            "row_days": self._kept.row_days,
+            "rows": self._kept.rows,
+        }
+
+
+def _bounded(cluster: Cluster) -> tuple[tuple[str, str], ...]:
+    """The first tags by key that are not too long together: they are kept with each day's usage."""
+    kept: list[tuple[str, str]] = []
+    left = _MOST_TAG_BYTES
+    for key, value in sorted(cluster.spec.tags.items()):
+        left -= len(key.encode()) + len(value.encode())
+        if left < 0:
+            break
+        kept.append((key, value))
+    return tuple(kept)
