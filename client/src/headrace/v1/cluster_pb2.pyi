@@ -329,6 +329,10 @@ class _EventTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """A user put culling off."""
     EVENT_TYPE_CULL_REQUESTED: _EventType.ValueType  # 64
     """A user asked to do at once what was warned of."""
+    EVENT_TYPE_BUDGET_WARNED: _EventType.ValueType  # 70
+    """Most of a budget that it counts towards is used."""
+    EVENT_TYPE_BUDGET_USED_UP: _EventType.ValueType  # 71
+    """A budget that it counts towards is used up."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """Types of events. This is the only list of them."""
@@ -405,6 +409,10 @@ EVENT_TYPE_KEPT: EventType.ValueType  # 63
 """A user put culling off."""
 EVENT_TYPE_CULL_REQUESTED: EventType.ValueType  # 64
 """A user asked to do at once what was warned of."""
+EVENT_TYPE_BUDGET_WARNED: EventType.ValueType  # 70
+"""Most of a budget that it counts towards is used."""
+EVENT_TYPE_BUDGET_USED_UP: EventType.ValueType  # 71
+"""A budget that it counts towards is used up."""
 global___EventType = EventType
 
 class _Severity:
@@ -742,6 +750,7 @@ class ClusterStatus(google.protobuf.message.Message):
     IDLE_SINCE_FIELD_NUMBER: builtins.int
     CLIENTS_FIELD_NUMBER: builtins.int
     PROMISED_FIELD_NUMBER: builtins.int
+    USAGE_FIELD_NUMBER: builtins.int
     phase: global___Phase.ValueType
     """Position in the cluster's life."""
     observed_generation: builtins.int
@@ -780,6 +789,10 @@ class ClusterStatus(google.protobuf.message.Message):
     def promised(self) -> global___Resources:
         """Sum over the desired workers of what each may use. Without the scheduler. A memory of 0 means no limit."""
 
+    @property
+    def usage(self) -> global___ClusterUsage:
+        """What the cluster has used, and what it uses now."""
+
     def __init__(
         self,
         *,
@@ -796,11 +809,69 @@ class ClusterStatus(google.protobuf.message.Message):
         idle_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         clients: builtins.int = ...,
         promised: global___Resources | None = ...,
+        usage: global___ClusterUsage | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["idle_since", b"idle_since", "promised", b"promised", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["clients", b"clients", "conditions", b"conditions", "dashboard_path", b"dashboard_path", "idle_since", b"idle_since", "log_tail", b"log_tail", "message", b"message", "observed_generation", b"observed_generation", "phase", b"phase", "promised", b"promised", "reason", b"reason", "start_time", b"start_time", "versions", b"versions", "worker_groups", b"worker_groups"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["idle_since", b"idle_since", "promised", b"promised", "start_time", b"start_time", "usage", b"usage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["clients", b"clients", "conditions", b"conditions", "dashboard_path", b"dashboard_path", "idle_since", b"idle_since", "log_tail", b"log_tail", "message", b"message", "observed_generation", b"observed_generation", "phase", b"phase", "promised", b"promised", "reason", b"reason", "start_time", b"start_time", "usage", b"usage", "versions", b"versions", "worker_groups", b"worker_groups"]) -> None: ...
 
 global___ClusterStatus = ClusterStatus
+
+@typing.final
+class ClusterUsage(google.protobuf.message.Message):
+    """What a cluster was promised, times how long. Add what it is promised now times the time since as_of."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AS_OF_FIELD_NUMBER: builtins.int
+    CORE_SECONDS_FIELD_NUMBER: builtins.int
+    MEMORY_GIB_SECONDS_FIELD_NUMBER: builtins.int
+    GPU_SECONDS_FIELD_NUMBER: builtins.int
+    COST_FIELD_NUMBER: builtins.int
+    CORES_FIELD_NUMBER: builtins.int
+    MEMORY_GIB_FIELD_NUMBER: builtins.int
+    GPUS_FIELD_NUMBER: builtins.int
+    COST_PER_HOUR_FIELD_NUMBER: builtins.int
+    CURRENCY_FIELD_NUMBER: builtins.int
+    core_seconds: builtins.float
+    """Cores times seconds, the scheduler included."""
+    memory_gib_seconds: builtins.float
+    """Memory in GiB times seconds, the scheduler included."""
+    gpu_seconds: builtins.float
+    """GPUs times seconds."""
+    cost: builtins.float
+    """What it cost, in the deployment's currency."""
+    cores: builtins.float
+    """Cores that it is promised now. 0 after its end, as are the following."""
+    memory_gib: builtins.float
+    """Memory in GiB that it is promised now."""
+    gpus: builtins.float
+    """GPUs that it is promised now."""
+    cost_per_hour: builtins.float
+    """What it costs now, per hour."""
+    currency: builtins.str
+    """Name of the currency. Empty if the deployment names none."""
+    @property
+    def as_of(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Time up to which it is counted."""
+
+    def __init__(
+        self,
+        *,
+        as_of: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        core_seconds: builtins.float = ...,
+        memory_gib_seconds: builtins.float = ...,
+        gpu_seconds: builtins.float = ...,
+        cost: builtins.float = ...,
+        cores: builtins.float = ...,
+        memory_gib: builtins.float = ...,
+        gpus: builtins.float = ...,
+        cost_per_hour: builtins.float = ...,
+        currency: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of", b"as_of"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "core_seconds", b"core_seconds", "cores", b"cores", "cost", b"cost", "cost_per_hour", b"cost_per_hour", "currency", b"currency", "gpu_seconds", b"gpu_seconds", "gpus", b"gpus", "memory_gib", b"memory_gib", "memory_gib_seconds", b"memory_gib_seconds"]) -> None: ...
+
+global___ClusterUsage = ClusterUsage
 
 @typing.final
 class Condition(google.protobuf.message.Message):

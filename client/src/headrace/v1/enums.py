@@ -75,6 +75,8 @@ class EventType(OpenEnum):
     CULLED = "Culled"
     KEPT = "Kept"
     CULL_REQUESTED = "CullRequested"
+    BUDGET_WARNED = "BudgetWarned"
+    BUDGET_USED_UP = "BudgetUsedUp"
 
 
 class ExitCause(OpenEnum):
