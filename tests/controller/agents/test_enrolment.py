@@ -17,7 +17,7 @@ from headrace.errors import ClusterEnded, StoreUnavailable, WorkerNotFound
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.caller import AgentCaller
-from headrace_chassis.identity.dashboard_keys import DashboardKeys
+from headrace_chassis.identity.dashboard_keys import DashboardKeys, MetricsKeys
 from headrace_chassis.identity.seal import Seal
 from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.launch_claims import LaunchClaims
@@ -57,6 +57,7 @@ async def enrol(
         cast("LaunchClaims", None),  # credentials claim nothing
         AgentTokens([bytes(32)], "test"),
         DashboardKeys([bytes(32)], "test"),
+        MetricsKeys([bytes(32)], "test"),
         credential_seconds=60,
         sni_suffix="clusters.test",
         adaptive_interval_seconds=2.0,
@@ -72,6 +73,7 @@ async def test_a_scheduler_receives_what_all_processes_need() -> None:
     assert (response.listen_host, response.dashboard_prefix) == ("127.0.0.1", "/clusters/c1")
     assert (response.adaptive_interval_seconds, response.heartbeat_seconds) == (2.0, 3.0)
     assert response.dashboard_key == DashboardKeys([bytes(32)], "test").of("c1")
+    assert response.metrics_key == MetricsKeys([bytes(32)], "test").of("c1") != response.dashboard_key
     assert dict(response.environment) == {"A": "b"}
     assert response.worker_threads == 0
     assert MessageToDict(response.dask_config) == {

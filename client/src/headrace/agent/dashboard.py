@@ -20,6 +20,7 @@ from distributed.http.scheduler import info
 from tornado import web
 
 from headrace.agent.dashboard_files import keep_files
+from headrace.agent.metrics_page import may_read
 
 if TYPE_CHECKING:
     from bokeh.document import Document
@@ -47,11 +48,12 @@ if (cb_data.timeout == null)
 """
 
 
-def protect(scheduler: Scheduler, key: str) -> None:
+def protect(scheduler: Scheduler, key: str, metrics_key: str = "") -> None:
     """Lets a scheduler's HTTP server answer only requests that carry its key, which the gateway adds.
 
     The server listens on a port that other users of its machine reach. Key and header may name several, separated by
     commas; one in common is enough. A controller of an older release sends none: then there is nothing to demand.
+    Metrics have a key of their own, too, because Prometheus shows it to its users.
     """
     if not key:
         return
@@ -63,6 +65,8 @@ def protect(scheduler: Scheduler, key: str) -> None:
         given = request.headers.get(KEY_HEADER, "").encode().split(b",")
         if any(hmac.compare_digest(one, other) for one in given for other in keys):
             del request.headers[KEY_HEADER]  # no page may show it
+            return find_handler(request, **kwargs)
+        if may_read(request, metrics_key):
             return find_handler(request, **kwargs)
         return application.get_handler_delegate(request, _Refusal)
 

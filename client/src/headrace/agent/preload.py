@@ -10,6 +10,7 @@ from distributed import Scheduler
 
 from headrace._resumable import listening
 from headrace._resumable.listening import SessionTable
+from headrace.agent import dashboard
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.client_absences import session_grace
 from headrace.agent.enrollment import enroll
@@ -46,5 +47,7 @@ async def _start_agent(scheduler: Scheduler) -> None:
     remove_token(os.environ)
     channel = ControllerChannel(identity)
     _running.push_async_callback(channel.close)
-    agent = SchedulerAgent(scheduler, channel, await enroll(channel, identity), _sessions)
+    enrollment = await enroll(channel, identity)
+    dashboard.protect(scheduler, enrollment.dashboard_key, enrollment.metrics_key)
+    agent = SchedulerAgent(scheduler, channel, enrollment, _sessions)
     await _running.enter_async_context(agent.running())

@@ -67,7 +67,7 @@ def make_scheduler(enrollment: pb.EnrollResponse, security: RenewableSecurity) -
         jupyter=False,
     )
     worker_status.serve_many(scheduler)
-    dashboard.protect(scheduler, enrollment.dashboard_key)
+    dashboard.protect(scheduler, enrollment.dashboard_key, enrollment.metrics_key)
     if dask.config.get("headrace.dashboard", default=True):
         _connect_dashboard(scheduler)
     return scheduler

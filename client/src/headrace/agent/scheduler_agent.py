@@ -12,11 +12,13 @@ import dask.config
 from distributed.core import Status
 
 from headrace._resumable.listening import SessionTable
+from headrace.agent import metrics_page
 from headrace.agent.adaptive import SAMPLES, GroupRange
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.client_absences import ClientAbsences
 from headrace.agent.enrollment import versions
 from headrace.agent.idleness import IdleTimeout
+from headrace.agent.meter import Meter
 from headrace.agent.pending_reports import PendingReports
 from headrace.agent.plugin import AgentPlugin
 from headrace.agent.poll_timer import PollTimer
@@ -68,6 +70,8 @@ class SchedulerAgent:
         )
         self._activity: pb.Activity | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._meter = Meter(scheduler)
+        metrics_page.serve(scheduler, self._meter)
         self._idle_timeout = IdleTimeout(scheduler)
         self._idle_too_long: asyncio.Task[None] | None = None
         self._shut_down_by_client = False
@@ -105,6 +109,7 @@ class SchedulerAgent:
             if self._scheduler.status in (Status.closing, Status.closed):
                 return
             try:
+                self._meter.update()
                 self._end_if_idle()
                 self._report_activity()
                 self._scaling.check(regular=regular)

@@ -11,7 +11,7 @@ from secrets import token_hex
 from redis.asyncio import Redis
 
 from headrace_chassis.identity.agent_tokens import AgentTokens
-from headrace_chassis.identity.dashboard_keys import DashboardKeys
+from headrace_chassis.identity.dashboard_keys import DashboardKeys, MetricsKeys
 from headrace_chassis.identity.seal import Seal, read_deployment_keys
 from headrace_chassis.redis.keys import Prefix
 from headrace_chassis.redis.leases import ShardLeases
@@ -195,6 +195,10 @@ class Parts:
         return AgentTokens(self.deployment_keys, self.settings.deployment)
 
     @cached_property
+    def metrics_keys(self) -> MetricsKeys:
+        return MetricsKeys(self.deployment_keys, self.settings.deployment)
+
+    @cached_property
     def launch_specs(self) -> LaunchSpecs:
         ca_file = self.settings.agent_ca_file
         return LaunchSpecs(
@@ -314,6 +318,7 @@ class Parts:
             LaunchClaims(self.store.enrolments, self.agent_events, token_seconds=self.settings.agent_token_seconds),
             self.agent_tokens,
             DashboardKeys(self.deployment_keys, self.settings.deployment),
+            self.metrics_keys,
             credential_seconds=self.settings.authority_seconds,
             sni_suffix=self.settings.sni_suffix,
             adaptive_interval_seconds=self.settings.adaptive_interval_seconds,

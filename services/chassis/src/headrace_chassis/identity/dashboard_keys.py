@@ -1,4 +1,7 @@
-"""Keys of dashboards: each scheduler's HTTP server answers only requests that carry its own, which Envoy adds."""
+"""Keys of the pages of schedulers: each one's HTTP server answers only requests that carry its own.
+
+Envoy adds the key of the dashboard; that of the metrics is given to whoever collects them.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ DASHBOARD_KEY_HEADER = "x-headrace-dashboard-key"
 class DashboardKeys:
     """Derives keys from the deployment's, so none is stored."""
 
+    purpose = "dashboard"
+
     def __init__(self, keys: Sequence[bytes], deployment: str) -> None:
-        self._keys = [derive(key, f"dashboard/{deployment}") for key in keys]
+        self._keys = [derive(key, f"{self.purpose}/{deployment}") for key in keys]
 
     def of(self, cluster: str) -> str:
         """Return a cluster's keys, one of each deployment key, separated by commas.
@@ -22,3 +27,9 @@ class DashboardKeys:
         After a new deployment key has come first, both sides still have one in common.
         """
         return ",".join(hmac.digest(key, cluster.encode(), "sha256").hex() for key in self._keys)
+
+
+class MetricsKeys(DashboardKeys):
+    """Keys that open the metrics of a scheduler and nothing else of it."""
+
+    purpose = "metrics"

@@ -8,7 +8,7 @@ from headrace.errors import ClusterEnded, StoreUnavailable, TokenInvalid, Worker
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.caller import AgentCaller
-from headrace_chassis.identity.dashboard_keys import DashboardKeys
+from headrace_chassis.identity.dashboard_keys import DashboardKeys, MetricsKeys
 from headrace_controller.agents.launch_claims import LaunchClaims
 from headrace_controller.authorities import Authorities
 from headrace_controller.backends.base import Backend, BackendError, Network
@@ -44,6 +44,7 @@ class Enrolment:
         claims: LaunchClaims,
         tokens: AgentTokens,
         dashboard_keys: DashboardKeys,
+        metrics_keys: MetricsKeys,
         *,
         credential_seconds: float,
         sni_suffix: str,
@@ -57,6 +58,7 @@ class Enrolment:
         self._claims = claims
         self._tokens = tokens
         self._dashboard_keys = dashboard_keys
+        self._metrics_keys = metrics_keys
         self._credential_seconds = credential_seconds
         self._sni_suffix = sni_suffix
         self._adaptive_interval_seconds = adaptive_interval_seconds
@@ -79,6 +81,7 @@ class Enrolment:
         response.listen_host = network.listen_host
         if caller.process == SCHEDULER:
             response.dashboard_key = self._dashboard_keys.of(cluster.id)
+            response.metrics_key = self._metrics_keys.of(cluster.id)
             response.heartbeat_seconds = self._heartbeat_seconds
         if caller.launch:
             await self._claims.claim(caller, cluster, request.nonce)
