@@ -30,9 +30,18 @@ _EXPLAINED = (AddressInUse, BadTlsFile, DeploymentKeyError, HeadraceError)
 
 
 def service_command(
-    name: str, settings_class: type[S], build: Callable[[S, AsyncExitStack], Awaitable[App]]
+    name: str,
+    settings_class: type[S],
+    build: Callable[[S, AsyncExitStack], Awaitable[App]],
+    check: Callable[[S], object] | None = None,
 ) -> typer.Typer:
-    """Return the command line of the service `name`."""
+    """Return the command line of the service `name`.
+
+    Parameters
+    ----------
+    check
+        What ``check-config`` checks beyond the settings; raises HeadraceError or ValueError.
+    """
     command = typer.Typer(help=f"headrace's {name} service.", no_args_is_help=True, add_completion=False)
 
     @command.command("serve")
@@ -51,6 +60,12 @@ def service_command(
     def check_config(config: ConfigFile = None) -> None:
         """Read and check the settings, print them, and start nothing."""
         settings = load_settings(settings_class, config)
+        try:
+            if check is not None:
+                check(settings)
+        except (HeadraceError, ValueError) as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from None
         typer.echo(settings.model_dump_json(indent=2))
 
     _ = run, check_config

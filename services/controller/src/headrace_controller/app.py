@@ -12,18 +12,30 @@ from headrace_controller.backends.registry import LoadedBackend, load
 from headrace_controller.config import Settings
 from headrace_controller.mirror.handlers import OnRemoved
 from headrace_controller.parts import Parts
+from headrace_controller.policy.current import CurrentPolicy
+from headrace_controller.profiles import build_profiles
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     """Builds the controller with the backends of its settings."""
-    deployment = Deployment(id=settings.deployment, agent_endpoint=settings.agent_endpoint or settings.listen)
-    return await _build(settings, stack, load(settings.backends, deployment))
+    return await _build(settings, stack, _load_backends(settings))
 
 
 async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend) -> App:
     """Builds the controller with one backend, whatever its settings name."""
     names = set(settings.backends) or {p.backend for p in settings.profiles.values() if p.backend} or {"only"}
     return await _build(settings, stack, dict.fromkeys(names, LoadedBackend(backend)))
+
+
+def check_policy(settings: Settings) -> None:
+    """Raises HeadraceError or ValueError for a policy that the backends of the settings do not fit; starts nothing."""
+    options = {name: loaded.options for name, loaded in _load_backends(settings).items()}
+    CurrentPolicy(settings.policy_file, settings.policy(), check=lambda policy: build_profiles(policy, options))
+
+
+def _load_backends(settings: Settings) -> dict[str, LoadedBackend]:
+    deployment = Deployment(id=settings.deployment, agent_endpoint=settings.agent_endpoint or settings.listen)
+    return load(settings.backends, deployment)
 
 
 async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, LoadedBackend]) -> App:

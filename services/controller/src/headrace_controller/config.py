@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from headrace_chassis.settings import ServiceSettings
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.offers import AllLimits, Key, ProfileSettings, SchedulerSettings, WorkerDefaults
-from headrace_controller.policy.sections import Culling, IdleRule
+from headrace_controller.policy.sections import Culling
 
 _IN_POLICY = ("profiles", "limits", "scheduler", "worker", "idle_timeout_seconds")
 
@@ -119,14 +119,13 @@ class Settings(ServiceSettings):
     worker: WorkerDefaults = Field(default=WorkerDefaults(), description="Defaults of the options of workers.")
 
     def policy(self) -> PolicyFile:
-        """Return the policy that is in force without a policy file."""
-        idle = self.idle_timeout_seconds
+        """Return the policy that is in force without a policy file. Dask itself observes `idle_timeout_seconds`."""
         return PolicyFile(
             profiles=self.profiles,
             limits=self.limits,
             worker=self.worker,
             scheduler=self.scheduler,
-            culling=Culling(idle=IdleRule(after=idle, warn=min(300, idle)) if idle else None),
+            culling=Culling(idle=None),
         )
 
     @model_validator(mode="after")

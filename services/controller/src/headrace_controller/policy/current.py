@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.errors import HeadraceError
 from headrace_chassis import logs
 from headrace_controller.metrics import POLICY_REFUSED
-from headrace_controller.policy.file import BadPolicy, Check, PolicyFile, read_text
+from headrace_controller.policy.document import BadPolicy, read_text
+from headrace_controller.policy.file import Check, PolicyFile
 
 log = logs.get_logger()
 _POLL_SECONDS = 1.0
@@ -24,6 +26,19 @@ class Refusal:
 
     at: float
     reason: str
+
+
+class BadPolicyFile(HeadraceError):
+    """A policy file that cannot be used at the start."""
+
+
+def read_file(file: Path, check: Check | None = None) -> tuple[str, PolicyFile]:
+    """Return a file's text and its policy; raise `BadPolicyFile`, which names the file and all that is wrong."""
+    try:
+        text = read_text(file)
+        return text, PolicyFile.read(text, check)
+    except BadPolicy as error:
+        raise BadPolicyFile(f"the policy file {file} is refused:\n{error}") from None
 
 
 class CurrentPolicy:
@@ -40,7 +55,7 @@ class CurrentPolicy:
 
     Raises
     ------
-    BadPolicy
+    BadPolicyFile
         The file cannot be used.
     """
 
@@ -57,8 +72,7 @@ class CurrentPolicy:
             check(policy)
             self._policy = policy
         else:
-            self._text = read_text(file)
-            self._policy = PolicyFile.read(self._text, check)
+            self._text, self._policy = read_file(file, check)
         self.since = clock()
 
     @property

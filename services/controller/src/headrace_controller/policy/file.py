@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError
 
-from headrace.errors import HeadraceError
+from headrace_controller.policy.document import BadPolicy, Document, Problem
 from headrace_controller.policy.offers import AllLimits, Key, ProfileSettings, SchedulerSettings, WorkerDefaults
 from headrace_controller.policy.sections import Budgets, Culling, Roles, Section
-
-MAX_BYTES = 1 << 20
 
 
 class PolicyFile(Section):
@@ -45,42 +40,19 @@ class PolicyFile(Section):
         check
             Raises `UnfitPolicy` for a policy that a deployment cannot carry out.
         """
-        if len(text.encode()) > MAX_BYTES:
-            raise BadPolicy((Problem(1, "", f"the file has more than {MAX_BYTES} bytes"),))
+        document = Document.parse(text)
         try:
-            root = yaml.compose(text, Loader=yaml.CSafeLoader)
-            content: Any = yaml.load(text, Loader=yaml.CSafeLoader)
-        except yaml.YAMLError as error:
-            mark = cast("yaml.Mark | None", getattr(error, "problem_mark", None))
-            raise BadPolicy((Problem(mark.line + 1 if mark else 1, "", _sentence(error)),)) from None
-        if root is not None and (twice := _repeated(root)):
-            raise BadPolicy(tuple(twice))
-        try:
-            policy = cls.model_validate({} if content is None else content)
+            policy = cls.model_validate(document.content)
             if check is not None:
                 check(policy)
         except ValidationError as error:
-            raise BadPolicy(tuple(_problems(error, root))) from None
+            raise BadPolicy(*_sorted(_problems(error, document))) from None
         except UnfitPolicy as error:
-            raise BadPolicy(
-                tuple(Problem(line_of(root, path), ".".join(path), reason) for path, reason in error.faults)
-            ) from None
+            raise BadPolicy(*_sorted([document.problem(path, reason) for path, reason in error.faults])) from None
         return policy
 
 
 Check = Callable[[PolicyFile], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong in a policy file. `key` is a path such as ``limits.user.cores``."""
-
-    line: int
-    key: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.key}: {self.reason}" if self.key else f"line {self.line}: {self.reason}"
 
 
 class UnfitPolicy(ValueError):
@@ -91,70 +63,16 @@ class UnfitPolicy(ValueError):
         self.faults = faults
 
 
-class BadPolicy(HeadraceError, ValueError):
-    """A policy that cannot be used, with all that is wrong in it."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = problems
+_REASONS = {"extra_forbidden": "there is no such key", "model_type": "must be a mapping of keys to values"}
 
 
-def read_text(file: Path) -> str:
-    """Return what a policy file has; raise `BadPolicy` if it cannot be read."""
-    try:
-        with file.open("rb") as stream:
-            return stream.read(MAX_BYTES + 1).decode()
-    except OSError as error:
-        raise BadPolicy((Problem(1, "", f"the policy file {file} cannot be read: {error.strerror}"),)) from None
-    except UnicodeDecodeError as error:
-        raise BadPolicy((Problem(1, "", f"the policy file {file} is not text in UTF-8: {error.reason}"),)) from None
-
-
-def line_of(root: yaml.Node | None, path: tuple[int | str, ...]) -> int:
-    """Return the line of a key, or of the closest one above it."""
-    node, line = root, 1
-    for step in path:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if str(key.value) == str(step)), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
-
-
-def _problems(error: ValidationError, root: yaml.Node | None) -> list[Problem]:
+def _problems(error: ValidationError, document: Document) -> list[Problem]:
     found: list[Problem] = []
     for problem in error.errors(include_url=False):
-        path = problem["loc"]
-        reason = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            reason = "there is no such key"
-        found.append(Problem(line_of(root, path), ".".join(map(str, path)), reason))
+        reason = _REASONS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+        found.append(document.problem(problem["loc"], reason))
     return found
 
 
-def _repeated(node: yaml.Node, path: str = "") -> list[Problem]:
-    """Find keys that a mapping has twice: YAML would let the last one win."""
-    found: list[Problem] = []
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            where = f"{path}.{name}".removeprefix(".")
-            if name in seen:
-                found.append(Problem(key.start_mark.line + 1, where, "the key is there twice"))
-            seen.add(name)
-            found += _repeated(value, where)
-    elif isinstance(node, yaml.SequenceNode):
-        for n, value in enumerate(node.value):
-            found += _repeated(value, f"{path}.{n}".removeprefix("."))
-    return found
-
-
-def _sentence(error: yaml.YAMLError) -> str:
-    return "this is not YAML: " + str(getattr(error, "problem", None) or error)
+def _sorted(problems: list[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: problem.line)

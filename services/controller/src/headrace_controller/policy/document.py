@@ -1,0 +1,155 @@
+"""YAML as an administrator writes it, read within bounds, with the line of each key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from typing_extensions import override
+
+from headrace.errors import HeadraceError
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+MAX_VALUES = 100_000
+"""Values of a file, those that aliases repeat included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong in a policy file. `key` is a path such as ``limits.user.cores``."""
+
+    line: int
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.key}: {self.reason}" if self.key else f"line {self.line}: {self.reason}"
+
+
+class BadPolicy(HeadraceError, ValueError):
+    """A policy that cannot be used, with all that is wrong in it."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a file holds, and where."""
+
+    content: object
+    _root: yaml.Node | None
+
+    @classmethod
+    def parse(cls, text: str) -> Document:
+        """Parse YAML; raise `BadPolicy`."""
+        if len(text.encode()) > MAX_BYTES:
+            raise BadPolicy(Problem(1, "", f"the file has more than {MAX_BYTES} bytes"))
+        try:
+            _check_size(text)
+            loader = _Loader(text)
+            root = loader.get_single_node()
+            if root is not None and (twice := _repeated(root)):
+                raise BadPolicy(*twice)
+            return cls({} if root is None else loader.construct_document(root), root)
+        except yaml.YAMLError as error:
+            mark = cast("yaml.Mark | None", getattr(error, "problem_mark", None))
+            reason = f"this is not YAML: {getattr(error, 'problem', None) or error}"
+            raise BadPolicy(Problem(mark.line + 1 if mark else 1, "", reason)) from None
+
+    def problem(self, path: Sequence[int | str], reason: str) -> Problem:
+        """Return a problem with the line of a key, or of the closest one above it."""
+        node, line = self._root, 1
+        for step in path:
+            if isinstance(node, yaml.MappingNode):
+                # Keys of the mapping's own stand behind those that `<<` merges into it.
+                found = next((pair for pair in reversed(node.value) if str(pair[0].value) == str(step)), None)
+                if found is None:
+                    break
+                line, node = found[0].start_mark.line + 1, found[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+                node = node.value[step]
+                line = node.start_mark.line + 1
+            else:
+                break
+        return Problem(line, ".".join(map(str, path)), reason)
+
+
+def read_text(file: Path) -> str:
+    """Return what a policy file holds; raise `BadPolicy` if it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1).decode()
+    except OSError as error:
+        raise BadPolicy(Problem(1, "", f"{file} cannot be read: {error.strerror}")) from None
+    except UnicodeDecodeError as error:
+        raise BadPolicy(Problem(1, "", f"{file} is not text in UTF-8: {error.reason}")) from None
+
+
+class _Loader(yaml.CSafeLoader):
+    """Tells the line of a value that its type does not allow, such as the date 2026-02-31."""
+
+    @override
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+
+
+def _check_size(text: str) -> None:
+    """Count values and depth before anything recurses into them; an alias counts as what it repeats."""
+    sizes: dict[str | None, int] = {}
+    open_: list[tuple[str | None, int]] = []  # the anchor of each open collection, and the values before it
+    values = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            values += _repeated_size(event, sizes)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            sizes.pop(event.anchor, None)
+            open_.append((event.anchor, values))
+            values += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_.pop()
+            sizes[anchor] = values - before
+        elif isinstance(event, yaml.ScalarEvent):
+            sizes[event.anchor] = 1
+            values += 1
+        if len(open_) > MAX_DEPTH:
+            raise _bad(event, f"more than {MAX_DEPTH} values are within another")
+        if values > MAX_VALUES:
+            raise _bad(event, f"there are more than {MAX_VALUES} values, those that aliases repeat included")
+
+
+def _repeated_size(alias: yaml.AliasEvent, sizes: Mapping[str | None, int]) -> int:
+    """Return how many values an alias repeats. One whose anchor is still open would hold itself."""
+    if alias.anchor not in sizes:
+        raise _bad(alias, f"the alias *{alias.anchor} has no anchor that ends before it")
+    return sizes[alias.anchor]
+
+
+def _bad(event: yaml.Event, reason: str) -> BadPolicy:
+    return BadPolicy(Problem(event.start_mark.line + 1, "", reason))
+
+
+def _repeated(node: yaml.Node, path: str = "") -> list[Problem]:
+    """Find keys that a mapping has twice: YAML would let the last one win."""
+    found: list[Problem] = []
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            where = f"{path}.{name}".removeprefix(".")
+            if name in seen:
+                found.append(Problem(key.start_mark.line + 1, where, "the key is there twice"))
+            seen.add(name)
+            found += _repeated(value, where)
+    elif isinstance(node, yaml.SequenceNode):
+        for n, value in enumerate(node.value):
+            found += _repeated(value, f"{path}.{n}".removeprefix("."))
+    return found

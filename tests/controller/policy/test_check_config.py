@@ -1,0 +1,71 @@
+"""``check-config`` and ``check-policy`` tell what is wrong with a policy before a controller runs with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from headrace_controller.__main__ import app
+from headrace_controller.config import Settings
+
+BROKEN = """\
+profiles:
+  small:
+    backend: slurm
+  large:
+    options:
+      worker_memry: {default: 4 GiB}
+      worker_cores: {minimum: 8}
+"""
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    file = tmp_path / "policy.yaml"
+    monkeypatch.setenv("HEADRACE_CONTROLLER_LISTEN", "unix:/run/x.sock")
+    monkeypatch.setenv("HEADRACE_CONTROLLER_DEPLOYMENT_KEY_FILE", "/keys")
+    monkeypatch.setenv("HEADRACE_CONTROLLER_BACKENDS", '{"local": {"directory": "/tmp/x"}}')
+    monkeypatch.setenv("HEADRACE_CONTROLLER_POLICY_FILE", str(file))
+    return file
+
+
+def test_check_config_tells_all_that_the_backends_do_not_fit(policy: Path) -> None:
+    policy.write_text(BROKEN)
+    code, output = run("check-config")
+    assert code == 2
+    assert output == (
+        f"the policy file {policy} is refused:\n"
+        "line 3: profiles.small.backend: there is no backend 'slurm'; `backends` has local\n"
+        "line 6: profiles.large.options.worker_memry: backend 'local' has no such option\n"
+        "line 7: profiles.large.options.worker_cores: the default must be at least 8, is 1; set `default`\n"
+    )
+    policy.write_text("profiles: {small: {}}")
+    code, output = run("check-config")
+    assert code == 0
+    assert str(policy) in output
+
+
+def test_check_policy_needs_no_settings(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(BROKEN)
+    assert run("check-policy", str(file)) == (0, "")
+    file.write_text("\nlimits: {user: {cores: -1}}")
+    code, output = run("check-policy", str(file))
+    assert code == 2
+    assert "line 2: limits.user.cores: Input should be greater than or equal to 0" in output
+    code, output = run("check-policy", str(tmp_path / "gone"))
+    assert code == 2
+    assert "cannot be read: No such file or directory" in output
+
+
+def test_what_the_policy_file_decides_cannot_be_set_beside_it(policy: Path) -> None:
+    with pytest.raises(ValidationError, match="the policy file decides: do not set limits, idle_timeout_seconds here"):
+        Settings.model_validate({"limits": {"user": {"clusters": 3}}, "idle_timeout_seconds": 3})

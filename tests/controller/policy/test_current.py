@@ -1,0 +1,142 @@
+"""The policy in force follows its file: whole, checked, and by itself in each replica."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from headrace_controller.policy.current import BadPolicyFile, CurrentPolicy
+from headrace_controller.policy.file import PolicyFile, UnfitPolicy
+
+TWO = "limits: {user: {clusters: 2}}"
+THREE = "limits: {user: {clusters: 3}}"
+
+
+def check(policy: PolicyFile) -> None:
+    if "absent" in policy.profiles:
+        raise UnfitPolicy([(("profiles", "absent"), "there is no such backend")])
+
+
+def clusters(current: CurrentPolicy) -> int | None:
+    return current.policy.limits.user.clusters
+
+
+def refused() -> float | None:
+    return REGISTRY.get_sample_value("headrace_controller_policy_refused")
+
+
+def write(file: Path, text: str, encoding: str = "utf-8") -> None:
+    file.write_text(text, encoding)
+
+
+def delete(file: Path) -> None:
+    file.unlink()
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "policy.yaml"
+    file.write_text(TWO)
+    return file
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def current(file: Path, clock: Clock) -> CurrentPolicy:
+    return CurrentPolicy(file, PolicyFile(), check, clock=clock)
+
+
+async def test_a_change_is_taken_up_and_told_to_who_listens(current: CurrentPolicy, file: Path, clock: Clock) -> None:
+    heard: list[PolicyFile] = []
+    current.on_change(heard.append)
+    await current.refresh()
+    assert (clusters(current), current.since, heard) == (2, 100, [])
+    write(file, THREE)
+    clock.now = 200
+    await current.refresh()
+    assert (clusters(current), current.since, heard) == (3, 200, [current.policy])
+    write(file, THREE + "  # as before")
+    clock.now = 300
+    await current.refresh()
+    assert (current.since, len(heard)) == (200, 1)
+
+
+async def test_every_replica_follows_its_own_copy_as_kubernetes_swaps_it(tmp_path: Path) -> None:
+    replicas: list[CurrentPolicy] = []
+    for name in "ab":
+        mount = tmp_path / name
+        (mount / "..1").mkdir(parents=True)
+        (mount / "..1" / "policy.yaml").write_text(TWO)
+        (mount / "..data").symlink_to("..1")
+        (mount / "policy.yaml").symlink_to("..data/policy.yaml")
+        replicas.append(CurrentPolicy(mount / "policy.yaml", PolicyFile(), check))
+    mount = tmp_path / "b"
+    (mount / "..2").mkdir()
+    (mount / "..2" / "policy.yaml").write_text(THREE)
+    (mount / "..new").symlink_to("..2")
+    (mount / "..new").rename(mount / "..data")
+    for replica in replicas:
+        await replica.refresh()
+    assert [clusters(replica) for replica in replicas] == [2, 3]
+
+
+@pytest.mark.parametrize("broken", ["limits: {user: {clusters: -1}}", "profiles: {absent: {}}", "\0", "[}"])
+async def test_while_a_file_is_refused_the_policy_in_force_stays(
+    current: CurrentPolicy, file: Path, clock: Clock, broken: str
+) -> None:
+    write(file, broken)
+    clock.now = 200
+    await current.refresh()
+    clock.now = 300
+    await current.refresh()
+    assert (clusters(current), current.since) == (2, 100)
+    assert current.refused is not None
+    assert current.refused.at == 200
+    assert current.refused.reason.startswith("line 1: ")
+    assert refused() == 1
+    write(file, TWO)
+    await current.refresh()
+    assert (current.refused, refused(), current.since) == (None, 0, 100)
+
+
+async def test_a_file_that_goes_and_comes_back_is_refused_meanwhile(current: CurrentPolicy, file: Path) -> None:
+    delete(file)
+    await current.refresh()
+    assert clusters(current) == 2
+    assert current.refused is not None
+    assert current.refused.reason == f"line 1: {file} cannot be read: No such file or directory"
+    write(file, "\xff", "latin-1")
+    await current.refresh()
+    assert current.refused.reason.startswith(f"line 1: {file} is not text in UTF-8")
+    write(file, TWO)
+    await current.refresh()
+    assert current.refused is None
+
+
+def test_at_the_start_a_broken_file_is_told_with_its_name(file: Path) -> None:
+    file.write_text("profiles: {absent: {}}\n")
+    with pytest.raises(BadPolicyFile) as caught:
+        CurrentPolicy(file, PolicyFile(), check)
+    assert str(caught.value) == (
+        f"the policy file {file} is refused:\nline 1: profiles.absent: there is no such backend"
+    )
+
+
+async def test_without_a_file_the_policy_of_the_settings_stays() -> None:
+    policy = PolicyFile.read(THREE)
+    current = CurrentPolicy(None, policy, check)
+    await current.refresh()
+    assert current.policy is policy
