@@ -93,6 +93,8 @@ class _EndReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """The backend or the proxy could not start or keep it."""
     END_REASON_WORKERS_FAILED: _EndReason.ValueType  # 11
     """Workers failed to start repeatedly."""
+    END_REASON_QUEUE_TIMEOUT: _EndReason.ValueType  # 12
+    """It waited in the queue for too long."""
 
 class EndReason(_EndReason, metaclass=_EndReasonEnumTypeWrapper):
     """Why a cluster ended."""
@@ -121,6 +123,8 @@ END_REASON_BACKEND_ERROR: EndReason.ValueType  # 10
 """The backend or the proxy could not start or keep it."""
 END_REASON_WORKERS_FAILED: EndReason.ValueType  # 11
 """Workers failed to start repeatedly."""
+END_REASON_QUEUE_TIMEOUT: EndReason.ValueType  # 12
+"""It waited in the queue for too long."""
 global___EndReason = EndReason
 
 class _ConditionType:
@@ -333,6 +337,12 @@ class _EventTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Most of a budget that it counts towards is used."""
     EVENT_TYPE_BUDGET_USED_UP: _EventType.ValueType  # 71
     """A budget that it counts towards is used up."""
+    EVENT_TYPE_QUEUED: _EventType.ValueType  # 80
+    """The cluster waits in the queue until the limits allow a start."""
+    EVENT_TYPE_ADMITTED: _EventType.ValueType  # 81
+    """The limits allow a start now; the cluster left the queue."""
+    EVENT_TYPE_LIMIT_LOWERED: _EventType.ValueType  # 82
+    """A limit is below what is promised."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """Types of events. This is the only list of them."""
@@ -413,6 +423,12 @@ EVENT_TYPE_BUDGET_WARNED: EventType.ValueType  # 70
 """Most of a budget that it counts towards is used."""
 EVENT_TYPE_BUDGET_USED_UP: EventType.ValueType  # 71
 """A budget that it counts towards is used up."""
+EVENT_TYPE_QUEUED: EventType.ValueType  # 80
+"""The cluster waits in the queue until the limits allow a start."""
+EVENT_TYPE_ADMITTED: EventType.ValueType  # 81
+"""The limits allow a start now; the cluster left the queue."""
+EVENT_TYPE_LIMIT_LOWERED: EventType.ValueType  # 82
+"""A limit is below what is promised."""
 global___EventType = EventType
 
 class _Severity:
@@ -584,7 +600,7 @@ class ClusterSpec(google.protobuf.message.Message):
 
     @property
     def lifetime(self) -> google.protobuf.duration_pb2.Duration:
-        """Time after its creation at which the cluster is stopped. Unset means no maximum."""
+        """Time after its creation, or after it left the queue, at which the cluster is stopped. Unset means no maximum."""
 
     @property
     def keep_until_time(self) -> google.protobuf.timestamp_pb2.Timestamp:

@@ -13,6 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from headrace.v1 import cluster_pb2 as headrace_dot_v1_dot_cluster__pb2
@@ -20,7 +21,7 @@ from headrace.v1 import error_reason_pb2 as headrace_dot_v1_dot_error__reason__p
 from headrace.v1 import right_pb2 as headrace_dot_v1_dot_right__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/v1/cluster_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19headrace/v1/cluster.proto\x1a\x1eheadrace/v1/error_reason.proto\x1a\x17headrace/v1/right.proto\"\x9d\x01\n\x14\x43reateClusterRequest\x12,\n\x04spec\x18\x01 \x01(\x0b\x32\x18.headrace.v1.ClusterSpecB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05owner\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12(\n\x06shares\x18\x04 \x03(\x0b\x32\x12.headrace.v1.ShareB\x04\xe2\x41\x01\x01\"G\n\x11GetClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1e\n\x10resource_version\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\xea\x01\n\rClusterFilter\x12\x13\n\x05owner\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12(\n\x06phases\x18\x02 \x03(\x0e\x32\x12.headrace.v1.PhaseB\x04\xe2\x41\x01\x01\x12\x38\n\x04tags\x18\x03 \x03(\x0b\x32$.headrace.v1.ClusterFilter.TagsEntryB\x04\xe2\x41\x01\x01\x12\x15\n\x07profile\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0einclude_shared\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa8\x01\n\x13ListClustersRequest\x12\x30\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.headrace.v1.ClusterFilterB\x04\xe2\x41\x01\x01\x12,\n\x04view\x18\x02 \x01(\x0e\x32\x18.headrace.v1.ClusterViewB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"W\n\x14ListClustersResponse\x12&\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x14.headrace.v1.Cluster\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc6\x01\n\x14WatchClustersRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12,\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.headrace.v1.ClusterFilterH\x00\x12,\n\x04view\x18\x03 \x01(\x0e\x32\x18.headrace.v1.ClusterViewB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cresume_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0einclude_events\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x08\n\x06target\"\xce\x01\n\x15WatchClustersResponse\x12\'\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x14.headrace.v1.ClusterH\x00\x12\x11\n\x07removed\x18\x02 \x01(\tH\x00\x12*\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x19.headrace.v1.ClusterEventH\x00\x12-\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x17.headrace.v1.CheckpointH\x00\x12\x14\n\x0cresume_token\x18\x05 \x01(\tB\x08\n\x06\x63hange\"6\n\nCheckpoint\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\x14UpdateClusterRequest\x12+\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x14.headrace.v1.ClusterB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x02\"f\n\x13ScaleClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05group\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\x80\x01\n\x13\x41\x64\x61ptClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05group\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x05\x61\x64\x61pt\x18\x03 \x01(\x0b\x32\x17.headrace.v1.AdaptRangeB\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"(\n\x12StopClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"a\n\x18\x42\x61tchStopClustersRequest\x12\x13\n\x05names\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\x12\x30\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.headrace.v1.ClusterFilterB\x04\xe2\x41\x01\x01\"]\n\x19\x42\x61tchStopClustersResponse\x12\x0f\n\x07stopped\x18\x01 \x03(\t\x12/\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32\x1d.headrace.v1.BatchStopFailure\"[\n\x10\x42\x61tchStopFailure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.headrace.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\"*\n\x14\x44\x65leteClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x17\n\x15\x44\x65leteClusterResponse\"+\n\x15\x43onnectClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xb8\x01\n\x16\x43onnectClusterResponse\x12\x16\n\x0e\x64irect_address\x18\x01 \x01(\t\x12\x13\n\x0bserver_name\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x03 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x04 \x01(\t\x12\x17\n\x0fprivate_key_pem\x18\x05 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"]\n\x12ListWorkersRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"T\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.headrace.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x18ListClusterEventsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"g\n\x19ListClusterEventsResponse\x12\x31\n\x0e\x63luster_events\x18\x01 \x03(\x0b\x32\x19.headrace.v1.ClusterEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xee\x01\n\x0fReadLogsRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07process\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\ntail_lines\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ollow\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12K\n\rresume_tokens\x18\x05 \x03(\x0b\x32..headrace.v1.ReadLogsRequest.ResumeTokensEntryB\x04\xe2\x41\x01\x01\x1a\x33\n\x11ResumeTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"H\n\x10ReadLogsResponse\x12\x0f\n\x07process\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x03 \x01(\t*Z\n\x0b\x43lusterView\x12\x1c\n\x18\x43LUSTER_VIEW_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43LUSTER_VIEW_BASIC\x10\x01\x12\x15\n\x11\x43LUSTER_VIEW_FULL\x10\x02\x32\xd9\t\n\x0e\x43lusterService\x12N\n\rCreateCluster\x12!.headrace.v1.CreateClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\n\x12H\n\nGetCluster\x12\x1e.headrace.v1.GetClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\x0b\x12Y\n\x0cListClusters\x12 .headrace.v1.ListClustersRequest\x1a!.headrace.v1.ListClustersResponse\"\x04\x80\xf5\x18\x02\x12^\n\rWatchClusters\x12!.headrace.v1.WatchClustersRequest\x1a\".headrace.v1.WatchClustersResponse\"\x04\x80\xf5\x18\x02\x30\x01\x12N\n\rUpdateCluster\x12!.headrace.v1.UpdateClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\x0f\x12L\n\x0cScaleCluster\x12 .headrace.v1.ScaleClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\r\x12L\n\x0c\x41\x64\x61ptCluster\x12 .headrace.v1.AdaptClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\r\x12J\n\x0bStopCluster\x12\x1f.headrace.v1.StopClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\x0e\x12h\n\x11\x42\x61tchStopClusters\x12%.headrace.v1.BatchStopClustersRequest\x1a&.headrace.v1.BatchStopClustersResponse\"\x04\x80\xf5\x18\x02\x12\\\n\rDeleteCluster\x12!.headrace.v1.DeleteClusterRequest\x1a\".headrace.v1.DeleteClusterResponse\"\x04\x80\xf5\x18\x0f\x12_\n\x0e\x43onnectCluster\x12\".headrace.v1.ConnectClusterRequest\x1a#.headrace.v1.ConnectClusterResponse\"\x04\x80\xf5\x18\x0c\x12V\n\x0bListWorkers\x12\x1f.headrace.v1.ListWorkersRequest\x1a .headrace.v1.ListWorkersResponse\"\x04\x80\xf5\x18\x0b\x12h\n\x11ListClusterEvents\x12%.headrace.v1.ListClusterEventsRequest\x1a&.headrace.v1.ListClusterEventsResponse\"\x04\x80\xf5\x18\x0b\x12O\n\x08ReadLogs\x12\x1c.headrace.v1.ReadLogsRequest\x1a\x1d.headrace.v1.ReadLogsResponse\"\x04\x80\xf5\x18\x0b\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/v1/cluster_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19headrace/v1/cluster.proto\x1a\x1eheadrace/v1/error_reason.proto\x1a\x17headrace/v1/right.proto\"\xd5\x01\n\x14\x43reateClusterRequest\x12,\n\x04spec\x18\x01 \x01(\x0b\x32\x18.headrace.v1.ClusterSpecB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05owner\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12(\n\x06shares\x18\x04 \x03(\x0b\x32\x12.headrace.v1.ShareB\x04\xe2\x41\x01\x01\x12\x36\n\rqueue_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\"G\n\x11GetClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1e\n\x10resource_version\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\xea\x01\n\rClusterFilter\x12\x13\n\x05owner\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12(\n\x06phases\x18\x02 \x03(\x0e\x32\x12.headrace.v1.PhaseB\x04\xe2\x41\x01\x01\x12\x38\n\x04tags\x18\x03 \x03(\x0b\x32$.headrace.v1.ClusterFilter.TagsEntryB\x04\xe2\x41\x01\x01\x12\x15\n\x07profile\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0einclude_shared\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa8\x01\n\x13ListClustersRequest\x12\x30\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.headrace.v1.ClusterFilterB\x04\xe2\x41\x01\x01\x12,\n\x04view\x18\x02 \x01(\x0e\x32\x18.headrace.v1.ClusterViewB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"W\n\x14ListClustersResponse\x12&\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x14.headrace.v1.Cluster\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc6\x01\n\x14WatchClustersRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12,\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.headrace.v1.ClusterFilterH\x00\x12,\n\x04view\x18\x03 \x01(\x0e\x32\x18.headrace.v1.ClusterViewB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cresume_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0einclude_events\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x08\n\x06target\"\xce\x01\n\x15WatchClustersResponse\x12\'\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x14.headrace.v1.ClusterH\x00\x12\x11\n\x07removed\x18\x02 \x01(\tH\x00\x12*\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x19.headrace.v1.ClusterEventH\x00\x12-\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x17.headrace.v1.CheckpointH\x00\x12\x14\n\x0cresume_token\x18\x05 \x01(\tB\x08\n\x06\x63hange\"6\n\nCheckpoint\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\x14UpdateClusterRequest\x12+\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x14.headrace.v1.ClusterB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x02\"f\n\x13ScaleClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05group\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\x80\x01\n\x13\x41\x64\x61ptClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05group\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x05\x61\x64\x61pt\x18\x03 \x01(\x0b\x32\x17.headrace.v1.AdaptRangeB\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"(\n\x12StopClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"a\n\x18\x42\x61tchStopClustersRequest\x12\x13\n\x05names\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\x12\x30\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.headrace.v1.ClusterFilterB\x04\xe2\x41\x01\x01\"]\n\x19\x42\x61tchStopClustersResponse\x12\x0f\n\x07stopped\x18\x01 \x03(\t\x12/\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32\x1d.headrace.v1.BatchStopFailure\"[\n\x10\x42\x61tchStopFailure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.headrace.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\"*\n\x14\x44\x65leteClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x17\n\x15\x44\x65leteClusterResponse\"+\n\x15\x43onnectClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xb8\x01\n\x16\x43onnectClusterResponse\x12\x16\n\x0e\x64irect_address\x18\x01 \x01(\t\x12\x13\n\x0bserver_name\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x03 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x04 \x01(\t\x12\x17\n\x0fprivate_key_pem\x18\x05 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"]\n\x12ListWorkersRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"T\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.headrace.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x18ListClusterEventsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"g\n\x19ListClusterEventsResponse\x12\x31\n\x0e\x63luster_events\x18\x01 \x03(\x0b\x32\x19.headrace.v1.ClusterEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xee\x01\n\x0fReadLogsRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07process\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\ntail_lines\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ollow\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12K\n\rresume_tokens\x18\x05 \x03(\x0b\x32..headrace.v1.ReadLogsRequest.ResumeTokensEntryB\x04\xe2\x41\x01\x01\x1a\x33\n\x11ResumeTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"H\n\x10ReadLogsResponse\x12\x0f\n\x07process\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x03 \x01(\t*Z\n\x0b\x43lusterView\x12\x1c\n\x18\x43LUSTER_VIEW_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43LUSTER_VIEW_BASIC\x10\x01\x12\x15\n\x11\x43LUSTER_VIEW_FULL\x10\x02\x32\xd9\t\n\x0e\x43lusterService\x12N\n\rCreateCluster\x12!.headrace.v1.CreateClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\n\x12H\n\nGetCluster\x12\x1e.headrace.v1.GetClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\x0b\x12Y\n\x0cListClusters\x12 .headrace.v1.ListClustersRequest\x1a!.headrace.v1.ListClustersResponse\"\x04\x80\xf5\x18\x02\x12^\n\rWatchClusters\x12!.headrace.v1.WatchClustersRequest\x1a\".headrace.v1.WatchClustersResponse\"\x04\x80\xf5\x18\x02\x30\x01\x12N\n\rUpdateCluster\x12!.headrace.v1.UpdateClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\x0f\x12L\n\x0cScaleCluster\x12 .headrace.v1.ScaleClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\r\x12L\n\x0c\x41\x64\x61ptCluster\x12 .headrace.v1.AdaptClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\r\x12J\n\x0bStopCluster\x12\x1f.headrace.v1.StopClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\x0e\x12h\n\x11\x42\x61tchStopClusters\x12%.headrace.v1.BatchStopClustersRequest\x1a&.headrace.v1.BatchStopClustersResponse\"\x04\x80\xf5\x18\x02\x12\\\n\rDeleteCluster\x12!.headrace.v1.DeleteClusterRequest\x1a\".headrace.v1.DeleteClusterResponse\"\x04\x80\xf5\x18\x0f\x12_\n\x0e\x43onnectCluster\x12\".headrace.v1.ConnectClusterRequest\x1a#.headrace.v1.ConnectClusterResponse\"\x04\x80\xf5\x18\x0c\x12V\n\x0bListWorkers\x12\x1f.headrace.v1.ListWorkersRequest\x1a .headrace.v1.ListWorkersResponse\"\x04\x80\xf5\x18\x0b\x12h\n\x11ListClusterEvents\x12%.headrace.v1.ListClusterEventsRequest\x1a&.headrace.v1.ListClusterEventsResponse\"\x04\x80\xf5\x18\x0b\x12O\n\x08ReadLogs\x12\x1c.headrace.v1.ReadLogsRequest\x1a\x1d.headrace.v1.ReadLogsResponse\"\x04\x80\xf5\x18\x0b\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +36,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_CREATECLUSTERREQUEST'].fields_by_name['owner']._serialized_options = b'\342A\001\001'
   _globals['_CREATECLUSTERREQUEST'].fields_by_name['shares']._options = None
   _globals['_CREATECLUSTERREQUEST'].fields_by_name['shares']._serialized_options = b'\342A\001\001'
+  _globals['_CREATECLUSTERREQUEST'].fields_by_name['queue_timeout']._options = None
+  _globals['_CREATECLUSTERREQUEST'].fields_by_name['queue_timeout']._serialized_options = b'\342A\001\001'
   _globals['_GETCLUSTERREQUEST'].fields_by_name['name']._options = None
   _globals['_GETCLUSTERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_GETCLUSTERREQUEST'].fields_by_name['resource_version']._options = None
@@ -147,62 +150,62 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_CLUSTERSERVICE'].methods_by_name['ListClusterEvents']._serialized_options = b'\200\365\030\013'
   _globals['_CLUSTERSERVICE'].methods_by_name['ReadLogs']._options = None
   _globals['_CLUSTERSERVICE'].methods_by_name['ReadLogs']._serialized_options = b'\200\365\030\013'
-  _globals['_CLUSTERVIEW']._serialized_start=3121
-  _globals['_CLUSTERVIEW']._serialized_end=3211
-  _globals['_CREATECLUSTERREQUEST']._serialized_start=235
-  _globals['_CREATECLUSTERREQUEST']._serialized_end=392
-  _globals['_GETCLUSTERREQUEST']._serialized_start=394
-  _globals['_GETCLUSTERREQUEST']._serialized_end=465
-  _globals['_CLUSTERFILTER']._serialized_start=468
-  _globals['_CLUSTERFILTER']._serialized_end=702
-  _globals['_CLUSTERFILTER_TAGSENTRY']._serialized_start=659
-  _globals['_CLUSTERFILTER_TAGSENTRY']._serialized_end=702
-  _globals['_LISTCLUSTERSREQUEST']._serialized_start=705
-  _globals['_LISTCLUSTERSREQUEST']._serialized_end=873
-  _globals['_LISTCLUSTERSRESPONSE']._serialized_start=875
-  _globals['_LISTCLUSTERSRESPONSE']._serialized_end=962
-  _globals['_WATCHCLUSTERSREQUEST']._serialized_start=965
-  _globals['_WATCHCLUSTERSREQUEST']._serialized_end=1163
-  _globals['_WATCHCLUSTERSRESPONSE']._serialized_start=1166
-  _globals['_WATCHCLUSTERSRESPONSE']._serialized_end=1372
-  _globals['_CHECKPOINT']._serialized_start=1374
-  _globals['_CHECKPOINT']._serialized_end=1428
-  _globals['_UPDATECLUSTERREQUEST']._serialized_start=1430
-  _globals['_UPDATECLUSTERREQUEST']._serialized_end=1552
-  _globals['_SCALECLUSTERREQUEST']._serialized_start=1554
-  _globals['_SCALECLUSTERREQUEST']._serialized_end=1656
-  _globals['_ADAPTCLUSTERREQUEST']._serialized_start=1659
-  _globals['_ADAPTCLUSTERREQUEST']._serialized_end=1787
-  _globals['_STOPCLUSTERREQUEST']._serialized_start=1789
-  _globals['_STOPCLUSTERREQUEST']._serialized_end=1829
-  _globals['_BATCHSTOPCLUSTERSREQUEST']._serialized_start=1831
-  _globals['_BATCHSTOPCLUSTERSREQUEST']._serialized_end=1928
-  _globals['_BATCHSTOPCLUSTERSRESPONSE']._serialized_start=1930
-  _globals['_BATCHSTOPCLUSTERSRESPONSE']._serialized_end=2023
-  _globals['_BATCHSTOPFAILURE']._serialized_start=2025
-  _globals['_BATCHSTOPFAILURE']._serialized_end=2116
-  _globals['_DELETECLUSTERREQUEST']._serialized_start=2118
-  _globals['_DELETECLUSTERREQUEST']._serialized_end=2160
-  _globals['_DELETECLUSTERRESPONSE']._serialized_start=2162
-  _globals['_DELETECLUSTERRESPONSE']._serialized_end=2185
-  _globals['_CONNECTCLUSTERREQUEST']._serialized_start=2187
-  _globals['_CONNECTCLUSTERREQUEST']._serialized_end=2230
-  _globals['_CONNECTCLUSTERRESPONSE']._serialized_start=2233
-  _globals['_CONNECTCLUSTERRESPONSE']._serialized_end=2417
-  _globals['_LISTWORKERSREQUEST']._serialized_start=2419
-  _globals['_LISTWORKERSREQUEST']._serialized_end=2512
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=2514
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=2598
-  _globals['_LISTCLUSTEREVENTSREQUEST']._serialized_start=2600
-  _globals['_LISTCLUSTEREVENTSREQUEST']._serialized_end=2699
-  _globals['_LISTCLUSTEREVENTSRESPONSE']._serialized_start=2701
-  _globals['_LISTCLUSTEREVENTSRESPONSE']._serialized_end=2804
-  _globals['_READLOGSREQUEST']._serialized_start=2807
-  _globals['_READLOGSREQUEST']._serialized_end=3045
-  _globals['_READLOGSREQUEST_RESUMETOKENSENTRY']._serialized_start=2994
-  _globals['_READLOGSREQUEST_RESUMETOKENSENTRY']._serialized_end=3045
-  _globals['_READLOGSRESPONSE']._serialized_start=3047
-  _globals['_READLOGSRESPONSE']._serialized_end=3119
-  _globals['_CLUSTERSERVICE']._serialized_start=3214
-  _globals['_CLUSTERSERVICE']._serialized_end=4455
+  _globals['_CLUSTERVIEW']._serialized_start=3209
+  _globals['_CLUSTERVIEW']._serialized_end=3299
+  _globals['_CREATECLUSTERREQUEST']._serialized_start=267
+  _globals['_CREATECLUSTERREQUEST']._serialized_end=480
+  _globals['_GETCLUSTERREQUEST']._serialized_start=482
+  _globals['_GETCLUSTERREQUEST']._serialized_end=553
+  _globals['_CLUSTERFILTER']._serialized_start=556
+  _globals['_CLUSTERFILTER']._serialized_end=790
+  _globals['_CLUSTERFILTER_TAGSENTRY']._serialized_start=747
+  _globals['_CLUSTERFILTER_TAGSENTRY']._serialized_end=790
+  _globals['_LISTCLUSTERSREQUEST']._serialized_start=793
+  _globals['_LISTCLUSTERSREQUEST']._serialized_end=961
+  _globals['_LISTCLUSTERSRESPONSE']._serialized_start=963
+  _globals['_LISTCLUSTERSRESPONSE']._serialized_end=1050
+  _globals['_WATCHCLUSTERSREQUEST']._serialized_start=1053
+  _globals['_WATCHCLUSTERSREQUEST']._serialized_end=1251
+  _globals['_WATCHCLUSTERSRESPONSE']._serialized_start=1254
+  _globals['_WATCHCLUSTERSRESPONSE']._serialized_end=1460
+  _globals['_CHECKPOINT']._serialized_start=1462
+  _globals['_CHECKPOINT']._serialized_end=1516
+  _globals['_UPDATECLUSTERREQUEST']._serialized_start=1518
+  _globals['_UPDATECLUSTERREQUEST']._serialized_end=1640
+  _globals['_SCALECLUSTERREQUEST']._serialized_start=1642
+  _globals['_SCALECLUSTERREQUEST']._serialized_end=1744
+  _globals['_ADAPTCLUSTERREQUEST']._serialized_start=1747
+  _globals['_ADAPTCLUSTERREQUEST']._serialized_end=1875
+  _globals['_STOPCLUSTERREQUEST']._serialized_start=1877
+  _globals['_STOPCLUSTERREQUEST']._serialized_end=1917
+  _globals['_BATCHSTOPCLUSTERSREQUEST']._serialized_start=1919
+  _globals['_BATCHSTOPCLUSTERSREQUEST']._serialized_end=2016
+  _globals['_BATCHSTOPCLUSTERSRESPONSE']._serialized_start=2018
+  _globals['_BATCHSTOPCLUSTERSRESPONSE']._serialized_end=2111
+  _globals['_BATCHSTOPFAILURE']._serialized_start=2113
+  _globals['_BATCHSTOPFAILURE']._serialized_end=2204
+  _globals['_DELETECLUSTERREQUEST']._serialized_start=2206
+  _globals['_DELETECLUSTERREQUEST']._serialized_end=2248
+  _globals['_DELETECLUSTERRESPONSE']._serialized_start=2250
+  _globals['_DELETECLUSTERRESPONSE']._serialized_end=2273
+  _globals['_CONNECTCLUSTERREQUEST']._serialized_start=2275
+  _globals['_CONNECTCLUSTERREQUEST']._serialized_end=2318
+  _globals['_CONNECTCLUSTERRESPONSE']._serialized_start=2321
+  _globals['_CONNECTCLUSTERRESPONSE']._serialized_end=2505
+  _globals['_LISTWORKERSREQUEST']._serialized_start=2507
+  _globals['_LISTWORKERSREQUEST']._serialized_end=2600
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=2602
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=2686
+  _globals['_LISTCLUSTEREVENTSREQUEST']._serialized_start=2688
+  _globals['_LISTCLUSTEREVENTSREQUEST']._serialized_end=2787
+  _globals['_LISTCLUSTEREVENTSRESPONSE']._serialized_start=2789
+  _globals['_LISTCLUSTEREVENTSRESPONSE']._serialized_end=2892
+  _globals['_READLOGSREQUEST']._serialized_start=2895
+  _globals['_READLOGSREQUEST']._serialized_end=3133
+  _globals['_READLOGSREQUEST_RESUMETOKENSENTRY']._serialized_start=3082
+  _globals['_READLOGSREQUEST_RESUMETOKENSENTRY']._serialized_end=3133
+  _globals['_READLOGSRESPONSE']._serialized_start=3135
+  _globals['_READLOGSRESPONSE']._serialized_end=3207
+  _globals['_CLUSTERSERVICE']._serialized_start=3302
+  _globals['_CLUSTERSERVICE']._serialized_end=4543
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ Lifecycle of Dask clusters."""
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
@@ -57,6 +58,7 @@ class CreateClusterRequest(google.protobuf.message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     OWNER_FIELD_NUMBER: builtins.int
     SHARES_FIELD_NUMBER: builtins.int
+    QUEUE_TIMEOUT_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Chosen by the caller, at most 64 bytes. Within a day, a repeated call with the same value has no further effect."""
     owner: builtins.str
@@ -69,6 +71,12 @@ class CreateClusterRequest(google.protobuf.message.Message):
     def shares(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[headrace.v1.cluster_pb2.Share]:
         """Who else may use the cluster."""
 
+    @property
+    def queue_timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """Longest time for which the cluster may wait in the queue, where the deployment queues what goes over a limit; then it fails. 0
+        means that it may not wait: it is created at once or refused. Unset means as long as the deployment allows.
+        """
+
     def __init__(
         self,
         *,
@@ -76,9 +84,10 @@ class CreateClusterRequest(google.protobuf.message.Message):
         request_id: builtins.str = ...,
         owner: builtins.str = ...,
         shares: collections.abc.Iterable[headrace.v1.cluster_pb2.Share] | None = ...,
+        queue_timeout: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["owner", b"owner", "request_id", b"request_id", "shares", b"shares", "spec", b"spec"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["queue_timeout", b"queue_timeout", "spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["owner", b"owner", "queue_timeout", b"queue_timeout", "request_id", b"request_id", "shares", b"shares", "spec", b"spec"]) -> None: ...
 
 global___CreateClusterRequest = CreateClusterRequest
 

@@ -77,6 +77,9 @@ class EventType(OpenEnum):
     CULL_REQUESTED = "CullRequested"
     BUDGET_WARNED = "BudgetWarned"
     BUDGET_USED_UP = "BudgetUsedUp"
+    QUEUED = "Queued"
+    ADMITTED = "Admitted"
+    LIMIT_LOWERED = "LimitLowered"
 
 
 class ExitCause(OpenEnum):
