@@ -69,6 +69,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.orphans.run,
             parts.resync.run,
             parts.retention.run,
+            parts.signals.run,
         ],
     )
 
@@ -109,6 +110,7 @@ def _connect(parts: Parts) -> None:
     ]
     for follow in policies:
         parts.current_policy.on_change(follow)
+    parts.signals.on_change(parts.queue.add)  # rules about idleness look again
     for handler in records:
         parts.mirror.connect(handler)
     for listener in changes:

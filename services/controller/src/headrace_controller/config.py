@@ -12,6 +12,7 @@ from headrace_chassis.settings import ServiceSettings
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.offers import AllLimits, Key, ProfileSettings, SchedulerSettings, WorkerDefaults
 from headrace_controller.policy.sections import Culling
+from headrace_controller.signals.settings import SignalSettings
 
 _IN_POLICY = ("profiles", "limits", "scheduler", "worker", "idle_timeout_seconds")
 
@@ -112,6 +113,7 @@ class Settings(ServiceSettings):
         description="Seconds for which a scheduler keeps the futures of a client whose connection is interrupted. "
         "A client may want less. 0: they end with the connection.",
     )
+    signals: SignalSettings = Field(default=SignalSettings(), description="How clusters are measured.")
     limits: AllLimits = Field(default=AllLimits(), description="Limits of what may be promised.")
     scheduler: SchedulerSettings = Field(
         default=SchedulerSettings(), description="What a scheduler counts as, where limits bind."

@@ -47,3 +47,20 @@ UNREADABLE_ENTRIES = Counter(
 POLICY_REFUSED = Gauge(
     "headrace_controller_policy_refused", "1 while the policy file is refused and an older policy is in force."
 )
+
+SIGNALS = Gauge(
+    "headrace_controller_signals",
+    "Running clusters of this replica by the sample of their scheduler: fresh, stale (too old), missing (none was ever "
+    "taken). Nothing is culled without a fresh one.",
+    ["state"],
+)
+SIGNAL_ROUNDS = Counter(
+    "headrace_controller_signal_rounds", "Rounds of measuring, by outcome: ok, failed.", ["outcome"]
+)
+SIGNAL_ROUND_SECONDS = Histogram(
+    "headrace_controller_signal_round_seconds", "Duration of one round of measuring.", buckets=_SECONDS
+)
+SIGNALS_REFUSED = Counter(
+    "headrace_controller_signals_refused",
+    "Samples that were refused because they lacked a number or could not be true.",
+)

@@ -48,6 +48,7 @@ from headrace_controller.profiles import Profiles, build_profiles
 from headrace_controller.reconciling.adoption import Adoption
 from headrace_controller.reconciling.executor import Executor
 from headrace_controller.reconciling.launch_specs import LaunchSpecs
+from headrace_controller.reconciling.live_schedulers import LiveSchedulers
 from headrace_controller.reconciling.manifest_sync import ManifestSync
 from headrace_controller.reconciling.manifests import ManifestSealer
 from headrace_controller.reconciling.observer import Observer
@@ -62,6 +63,8 @@ from headrace_controller.reconciling.route_states import RouteStates
 from headrace_controller.reconciling.shards import Shards
 from headrace_controller.reconciling.start_errors import StartErrors
 from headrace_controller.routes.route_service import RouteService
+from headrace_controller.signals.make import make_signals
+from headrace_controller.signals.rounds import MeasuredSignals
 from headrace_controller.store import RouteLogEntry, Store
 
 _MAX_PAUSE_SECONDS = 60.0  # between two polls for clusters whose retention is over
@@ -166,6 +169,14 @@ class Parts:
     @cached_property
     def liveness(self) -> ReplicaLiveness:
         return ReplicaLiveness(self.store.replicas, self.replica, wake=self.queue.add, clock=self.clock)
+
+    @cached_property
+    def live_schedulers(self) -> LiveSchedulers:
+        return LiveSchedulers(self.mirror, self.shards)
+
+    @cached_property
+    def signals(self) -> MeasuredSignals:
+        return make_signals(self.settings.signals, self.live_schedulers.own, self.metrics_keys.of, clock=self.clock)
 
     @cached_property
     def start_errors(self) -> StartErrors:

@@ -1,0 +1,164 @@
+"""A Prometheus that scrapes the schedulers, asked with PromQL: one query for all clusters in each round."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from headrace_controller.model import ClusterId
+from headrace_controller.signals.http import BadAnswer, get
+from headrace_controller.signals.measured import QueryFailed
+from headrace_controller.signals.reading import PREFIX
+from headrace_controller.signals.source import SourceFailed, Take, Target
+
+_AGE = f"{PREFIX}age_seconds"
+_MOST_ROUND_BYTES = 128 * 1024 * 1024  # of 10,000 clusters there are 24 MB
+_MOST_QUERY_BYTES = 8 * 1024 * 1024
+_MOST_TOKEN_BYTES = 16 * 1024
+_REASON = 300
+
+
+class _Series(msgspec.Struct):
+    metric: dict[str, str]
+    value: tuple[float, str]
+
+
+class _Data(msgspec.Struct, rename="camel"):
+    result_type: str
+    result: list[_Series]
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    status: str
+    data: _Data | None = None
+    error: str = ""
+    warnings: list[str] = []
+
+
+_decoder = msgspec.json.Decoder(_Answer)
+
+
+class Prometheus:
+    """Asks a Prometheus. What it answers is believed as a whole or not at all.
+
+    Parameters
+    ----------
+    url
+        Of its API's root, such as ``http://prometheus:9090``.
+    job
+        Job of the schedulers. Series of others are never read: anybody whose pages it scrapes may name them alike.
+    token_file
+        Has the bearer token; read for each request.
+    """
+
+    def __init__(
+        self, url: str, job: str, *, timeout: float, token_file: Path | None = None, ca_file: Path | None = None
+    ) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._path = f"{parts.path.rstrip('/')}/api/v1/query"
+        self._context = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+        self._timeout = timeout
+        self._token_file = token_file
+        # The age comes with the same evaluation, and goes by one clock. Of several Prometheis' series of one scheduler,
+        # those that let less be concluded count.
+        these = f'job="{job}"'
+        age = f"time() - timestamp({PREFIX}idle_seconds{{{these}}})"
+        self._round = (
+            f'min by (__name__, cluster) ({{__name__=~"{PREFIX}(idle|inactive)_seconds",{these}}})'
+            f' or max by (__name__, cluster) ({{__name__=~"{PREFIX}.+",{these}}})'
+            f' or label_replace(max by (cluster) ({age}), "__name__", "{_AGE}", "", "")'
+        )
+
+    async def read(self, targets: Sequence[Target], take: Take) -> None:
+        """Ask once for all clusters."""
+        try:
+            series = await self._ask(self._round, _MOST_ROUND_BYTES)
+            samples = await asyncio.to_thread(lambda: dict(_by_cluster(series)))
+        except QueryFailed as failure:
+            raise SourceFailed(f"Prometheus: {failure}") from failure
+        for target in targets:
+            values = samples.get(target.cluster)
+            if values is not None and (age := values.get("age_seconds")) is not None and age >= 0:
+                take(target.cluster, values, age)
+
+    async def query(self, promql: str) -> Mapping[ClusterId, float]:
+        """Answer a query of an administrator's own; what is no number, such as 0 / 0, is left out."""
+        found: dict[ClusterId, float] = {}
+        for series in await self._ask(promql, _MOST_QUERY_BYTES):
+            cluster = ClusterId(series.metric.get("cluster", ""))
+            if not cluster:
+                raise QueryFailed("its series have no label `cluster`: write `... by (cluster)`")
+            if cluster in found:
+                raise QueryFailed(f"it has several series of cluster {cluster}: write `... by (cluster)`")
+            found[cluster] = _number(series)
+        return {cluster: value for cluster, value in found.items() if math.isfinite(value)}
+
+    async def _ask(self, promql: str, most_bytes: int) -> Sequence[_Series]:
+        path = f"{self._path}?{urlencode({'query': promql, 'timeout': f'{self._timeout:g}s'})}"
+        try:
+            async with asyncio.timeout(self._timeout):
+                status, body = await get(
+                    self._host,
+                    self._port,
+                    path,
+                    headers=self._headers(),
+                    context=self._context,
+                    most_bytes=most_bytes,
+                )
+                return await asyncio.to_thread(_series, status, body)
+        except TimeoutError:
+            raise QueryFailed(f"it did not answer within {self._timeout:g} s") from None
+        except (OSError, BadAnswer) as error:
+            raise QueryFailed(str(error)[:_REASON]) from error
+
+    def _headers(self) -> Mapping[str, str]:
+        if self._token_file is None:
+            return {}
+        with self._token_file.open("rb") as file:
+            token = file.read(_MOST_TOKEN_BYTES).strip()
+        if not token.isascii() or len(token.split()) != 1:
+            raise QueryFailed(f"{self._token_file} holds no token")
+        return {"Authorization": f"Bearer {token.decode()}"}
+
+
+def _series(status: int, body: bytes) -> Sequence[_Series]:
+    try:
+        answer = _decoder.decode(body)
+    except (msgspec.DecodeError, ValueError) as error:
+        what = f"it answered with status {status}" if status != 200 else f"its answer cannot be read ({error})"
+        raise QueryFailed(what[:_REASON]) from error
+    if answer.status != "success" or answer.data is None:
+        raise QueryFailed(answer.error[:_REASON] or f"it answered with status {status}")
+    if answer.warnings:
+        raise QueryFailed(f"its answer may lack series: {answer.warnings[0][:_REASON]}")
+    if answer.data.result_type != "vector":
+        raise QueryFailed(f"the query gives a {answer.data.result_type[:20]}, and an instant vector is needed")
+    return answer.data.result
+
+
+def _by_cluster(series: Sequence[_Series]) -> Iterator[tuple[str, Mapping[str, float]]]:
+    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for one in series:
+        name, cluster = one.metric.get("__name__", ""), one.metric.get("cluster", "")
+        values = found[cluster]
+        name = name.removeprefix(PREFIX)
+        if name in values:
+            raise QueryFailed(f"its answer has {name!r} of cluster {cluster} twice")
+        values[name] = _number(one)
+    yield from found.items()
+
+
+def _number(series: _Series) -> float:
+    try:
+        return float(series.value[1])
+    except ValueError:
+        return math.nan

@@ -1,0 +1,49 @@
+"""Settings of measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class SignalSettings(BaseModel):
+    """How clusters are measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prometheus_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/?#\s@]+(/[^?#\s]*)?)?$",
+        description="Prometheus that scrapes the schedulers, such as http://prometheus:9090. Empty: the controller "
+        "reads the schedulers' pages itself.",
+    )
+    prometheus_job: str = Field(
+        default="headrace-schedulers",
+        pattern=r'^[^"\\\s]{1,128}$',
+        description="Job of the schedulers in that Prometheus; series of other jobs are never believed.",
+    )
+    prometheus_token_file: Path | None = Field(
+        default=None, description="File with the bearer token for that Prometheus; it is read for each round."
+    )
+    prometheus_ca_file: Path | None = Field(
+        default=None, description="Certificate authority of that Prometheus, PEM. None: those of the system."
+    )
+    interval_seconds: float = Field(default=15, ge=0.2, le=300, description="Seconds between two rounds of measuring.")
+    stale_seconds: float = Field(
+        default=90,
+        gt=0,
+        le=3600,
+        description="Age in seconds from which a sample is stale: nothing is culled or stopped on account of it.",
+    )
+    timeout_seconds: float = Field(
+        default=5, gt=0, le=60, description="Seconds within which a scheduler, or Prometheus, must have answered."
+    )
+    at_once: int = Field(default=100, ge=1, le=2000, description="Schedulers that are read at the same time.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.stale_seconds < 2 * self.interval_seconds:
+            raise ValueError("stale_seconds must be at least twice interval_seconds: samples would be stale on arrival")
+        return self
