@@ -29,7 +29,7 @@ def make_signals(
         _source(settings, key),
         targets,
         interval=settings.interval_seconds,
-        stale=settings.stale_seconds,
+        stale=max(settings.stale_seconds, 2 * settings.interval_seconds),
         clock=clock,
     )
 
