@@ -39,6 +39,7 @@ from headrace._dask.specification import (
     worker_count,
     worker_group,
 )
+from headrace._dask.spent import spent
 from headrace._dask.state import State
 from headrace._target.auth import GatewayAuth
 from headrace._target.target import Target
@@ -490,7 +491,10 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         modes = "".join(
             f"<tr>{_CELL}{html.escape(group)}: {mode}</td></tr>" for group, mode in sorted(self._life.scaling.items())
         )
-        return f"<table>{modes}<tr>{_CELL}Workers: {workers}</td></tr>{self._absence_row()}</table>"
+        cost = spent(self._life.usage)
+        label = cost and cost[0].replace("_", "-").capitalize()
+        cost_row = f"<tr>{_CELL}{label}: {html.escape(cost[1])}</td></tr>" if cost else ""
+        return f"<table>{modes}<tr>{_CELL}Workers: {workers}</td></tr>{cost_row}{self._absence_row()}</table>"
 
     def _absence_row(self) -> str:
         """Return a row for tables while the way to the scheduler is interrupted."""
@@ -502,7 +506,9 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         threads = sum(worker["nthreads"] for worker in workers)
         away = self._life.away_seconds
         state = self.status.name if away is None else f"reconnecting ({away:.0f} s)"
-        return f"GatewayCluster<{self.name}, {state}, workers={len(workers)}, threads={threads}>"
+        cost = spent(self._life.usage)
+        cost_part = f", {cost[0]}={cost[1]}" if cost else ""
+        return f"GatewayCluster<{self.name}, {state}, workers={len(workers)}, threads={threads}{cost_part}>"
 
     # The end
 

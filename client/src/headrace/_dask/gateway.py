@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
 from contextlib import suppress
+from datetime import date
 from typing import Any, Self
 
 from distributed.utils import Logs, NoOpAwaitable
@@ -32,7 +33,7 @@ from headrace._dask.specification import (
 from headrace._target import config
 from headrace._target.auth import GatewayAuth
 from headrace._target.target import Target
-from headrace._wire import auth_calls, calls
+from headrace._wire import auth_calls, calls, usage_calls
 from headrace._wire.creating import get_or_create
 from headrace.access import Share
 from headrace.arguments import checked
@@ -389,6 +390,49 @@ class Gateway(TwoFaced[Asynchronous]):
             You may see the cluster, but not delete it.
         """
         await calls.delete(self._session.connection, cluster_name)
+
+    @both_faces
+    async def usage(
+        self,
+        by: str | Iterable[str] = "day",
+        *,
+        since: date | str | None = None,
+        until: date | str | None = None,
+        of: str = "",
+    ) -> list[dict[str, Any]]:
+        """Report what was used and what it cost (ListUsage); what runs counts up to now.
+
+        ``pandas.DataFrame(gateway.usage(["day", "profile"]))`` makes a table of it.
+
+        Parameters
+        ----------
+        by
+            What to sum by: "day", "user", "group", "profile", "cluster", "tag" (each tag), "tag:KEY" (the values of one
+            tag); one or several.
+        since, until
+            First and last day in UTC, as dates or as text such as "2026-11-26". Default: the first day of this month,
+            and today.
+        of
+            Whose usage: "users/NAME", "groups/NAME" (for its operators), "clusters/ID", or "-" for everybody (for
+            admins). Default: yours.
+
+        Returns
+        -------
+        list of dict
+            A sum each: what it is summed by; ``cluster_hours``, ``worker_hours``, ``core_hours``, ``memory_gib_hours``
+            and ``gpu_hours`` that were promised; ``cost`` in ``currency``; and beside them what was really used,
+            ``measured_core_hours`` and ``measured_memory_gib_hours``, in the ``measured_cluster_hours`` of it that were
+            measured. These are None if nothing was measured.
+
+        Raises
+        ------
+        PermissionDenied
+            It is others' usage, and you are neither an operator of that group nor an admin.
+        InvalidRequest
+            A day or a dimension is wrong, or from before usage was kept.
+        """
+        dimensions = [by] if isinstance(by, str) else list(by)
+        return await usage_calls.usage(self._session.connection, by=dimensions, since=since, until=until, of=of)
 
     @both_faces
     async def scale_cluster(self, cluster_name: str, n: int, group: str = DEFAULT_GROUP) -> None:

@@ -68,6 +68,8 @@ class Lifecycle:
         "Adaptive" or "Manual", by worker group.
     resource_version
         Version of the cluster as last seen.
+    usage
+        What it had used and what it was promised, as last seen.
     clients
         Dask clients to be closed first.
     """
@@ -88,6 +90,7 @@ class Lifecycle:
         self.scheduler_address = ""
         self.scaling: dict[str, str] = {}
         self.resource_version = ""
+        self.usage = cluster_pb2.ClusterUsage()
         self.scheduler: rpc | None = None
         self.feed: WorkerFeed | None = None
         self.dashboard: DashboardLink | None = None
@@ -136,6 +139,7 @@ class Lifecycle:
     def note(self, cluster: cluster_pb2.Cluster) -> cluster_pb2.Cluster:
         """Remember the cluster as last seen, so that later reads are at least as new."""
         self.resource_version = cluster.resource_version
+        self.usage = cluster.status.usage
         self.scaling = {
             group.name: "Adaptive" if group.HasField("adapt") else "Manual" for group in cluster.spec.worker_groups
         }
