@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import cast
+from urllib.parse import quote
 
 import pytest
 from distributed import Scheduler
@@ -14,12 +16,33 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
-from tornado.websocket import WebSocketHandler, websocket_connect
+from tornado.websocket import WebSocketClientConnection, WebSocketHandler, websocket_connect
 
-from headrace.agent.dashboard import KEY_HEADER, protect
+from headrace._resumable.guests import Guests
+from headrace.agent.dashboard import GUESTS_HEADER, KEY_HEADER, close_with_guests, protect
 
 KEY = "1" * 64 + "," + "2" * 64
-Start = Callable[[str], str]
+
+
+class Start:
+    """Starts the server of a scheduler with a key; returns its address."""
+
+    def __init__(self) -> None:
+        self.guests = Guests()
+        self.servers: list[HTTPServer] = []
+
+    def __call__(self, key: str) -> str:
+        application = RoutingApplication([("/health", _Page)])
+        scheduler = cast("Scheduler", SimpleNamespace(http_application=application))
+        protect(scheduler, key)
+        close_with_guests(scheduler, self.guests)
+        # Bokeh's application is added later.
+        application.add_application(Application([("/status", _Page), ("/ws", _Socket)]))
+        server = HTTPServer(application)
+        socket, port = bind_unused_port()
+        server.add_socket(socket)
+        self.servers.append(server)
+        return f"127.0.0.1:{port}"
 
 
 class _Page(RequestHandler):
@@ -34,22 +57,9 @@ class _Socket(WebSocketHandler):
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    """Starts the server of a scheduler with a key; returns its address."""
-    servers: list[HTTPServer] = []
-
-    def start(key: str) -> str:
-        application = RoutingApplication([("/health", _Page)])
-        protect(cast("Scheduler", SimpleNamespace(http_application=application)), key)
-        # Bokeh's application is added later.
-        application.add_application(Application([("/status", _Page), ("/ws", _Socket)]))
-        server = HTTPServer(application)
-        socket, port = bind_unused_port()
-        server.add_socket(socket)
-        servers.append(server)
-        return f"127.0.0.1:{port}"
-
-    yield start
-    for server in servers:
+    made = Start()
+    yield made
+    for server in made.servers:
         server.stop()
         await server.close_all_connections()
 
@@ -91,3 +101,23 @@ async def test_a_scheduler_demands_the_key_of_its_enrolment(cluster: Cluster) ->
     assert answer.code == 403
     answer = await AsyncHTTPClient().fetch(url, headers={KEY_HEADER: KEY}, request_timeout=20)
     assert b"docs_json" in answer.body
+
+
+async def test_a_websocket_ends_with_the_share_that_opened_it(start: Start) -> None:
+    address = start(KEY)
+    start.guests.set({"users/ann": math.inf, "groups/ü,x": math.inf})
+
+    async def opened(*members: str) -> WebSocketClientConnection:
+        headers = {KEY_HEADER: KEY, GUESTS_HEADER: ",".join(map(quote, members))}
+        socket = await websocket_connect(HTTPRequest(f"ws://{address}/ws", headers=headers))
+        assert await socket.read_message() == "open"
+        return socket
+
+    owner, guest = await opened("users/ann"), await opened("users/bob", "groups/ü,x")
+    start.guests.set({"users/ann": math.inf})
+    assert await guest.read_message() is None
+    with pytest.raises(HTTPClientError, match="403"):
+        await opened("users/bob", "groups/ü,x")
+    assert owner.protocol is not None
+    guest.close()
+    owner.close()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -40,12 +40,12 @@ class Authorities:
         context.verify_mode = ssl.CERT_REQUIRED
         return self._load(context, "scheduler")
 
-    def client(self, name: str = "ann", *, resumable: bool = True) -> ssl.SSLContext:
+    def client(self, name: str = "ann", *, resumable: bool = True, units: Sequence[str] = ()) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         if resumable:
             context.set_alpn_protocols([ALPN])
-        return self._load(context, name)
+        return self._load(context, name, units)
 
     def answer(self, name: str) -> ConnectClusterResponse:
         """Return what headrace gives a client."""
@@ -58,8 +58,8 @@ class Authorities:
             expire_time=Timestamp(seconds=int(time.time()) + 3600),
         )
 
-    def _load(self, context: ssl.SSLContext, name: str) -> ssl.SSLContext:
-        leaf = self._authority.issue(name, timedelta(hours=1), [], [])
+    def _load(self, context: ssl.SSLContext, name: str, units: Sequence[str] = ()) -> ssl.SSLContext:
+        leaf = self._authority.issue(name, timedelta(hours=1), [], [], units)
         context.load_verify_locations(cadata=self._authority.cert_pem.decode())
         with as_file((leaf.cert_pem + leaf.key_pem).decode()) as path:
             context.load_cert_chain(path)
@@ -162,10 +162,16 @@ class Bed:
     refusal: Exception | None = None
 
     async def connect(
-        self, name: str = "ann", *, resumable: bool = True, absences: Absences | None = None, later: bool = False
+        self,
+        name: str = "ann",
+        *,
+        resumable: bool = True,
+        absences: Absences | None = None,
+        later: bool = False,
+        units: Sequence[str] = (),
     ) -> Any:
         """Connect as Dask does, handshake included."""
-        context = self.authorities.client(name, resumable=resumable)
+        context = self.authorities.client(name, resumable=resumable, units=units)
         bed = self
 
         async def dial() -> TLS:

@@ -93,7 +93,7 @@ class End:
         self.peer: End
         self.stream = self
         self.socket = _Socket()
-        self.extra_info = {"peercert": {"subject": "ann"}}
+        self.extra_info = {"peercert": {"subject": ((("commonName", "ann"),),)}}
         self.local_address = self.peer_address = "tls://127.0.0.1:1"
         self.deserialize = self.allow_offload = True
         self.closed = False

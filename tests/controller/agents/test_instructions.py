@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from tests.controller.builders import running_cluster, running_worker, worker
 
+from headrace.access import Share
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.v1.enums import Right
+from headrace_chassis.identity.certificate_names import name_in_certificate
 from headrace_controller.agents.instructions import instructions
 from headrace_controller.model import AdaptRange, Group, Phase, WorkerState
 
@@ -22,7 +25,21 @@ def test_instructions_are_complete() -> None:
 
 
 def test_nothing_is_to_do_where_all_is_as_it_should_be() -> None:
-    assert instructions(running_cluster(worker(), groups=[Group(size=0)])) == pb.SessionResponse()
+    cluster = running_cluster(worker(), groups=[Group(size=0)])
+    assert instructions(cluster) == pb.SessionResponse(guests=instructions(cluster).guests)
+
+
+def test_who_may_connect_is_said_with_its_end() -> None:
+    shares = (
+        Share("users/bob", frozenset({Right.CLUSTER_CONNECT, Right.CLUSTER_STOP}), 1000.5),
+        Share("groups/" + "x" * 100, frozenset({Right.CLUSTER_CONNECT})),
+        Share("users/vera", frozenset({Right.CLUSTER_VIEW})),
+    )
+    cluster = running_cluster(spec={"shares": shares})
+    found = {guest.member: guest.expire_time.ToMilliseconds() for guest in instructions(cluster).guests.guests}
+    long_name = name_in_certificate("groups/" + "x" * 100)
+    assert found == {f"users/{cluster.owner}": 0, "roles/admin": 0, "users/bob": 1000500, long_name: 0}
+    assert len(long_name) == 64
 
 
 def test_a_range_without_a_maximum_has_none() -> None:

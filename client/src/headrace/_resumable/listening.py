@@ -15,6 +15,7 @@ from distributed.comm.registry import backends
 from distributed.comm.tcp import TLS, TLSBackend, TLSListener
 
 from headrace._resumable.comm import ResumableComm
+from headrace._resumable.guests import Guests, members_of
 from headrace._resumable.records import ALPN, HELLO_BYTES, Hello, ProtocolError, pack_gone, pack_welcome
 from headrace._resumable.session import Session
 from headrace._resumable.transport import Transport, speaks_resumable
@@ -24,6 +25,7 @@ logger = logging.getLogger("headrace.connection")
 _HELLO_SECONDS = 10.0
 _MAX_AWAY = 1000
 _UNKNOWN = "it ended, was away for too long, or belongs to somebody else"
+_NO_GUEST = "the cluster is no longer shared with you"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,18 @@ class SessionTable:
     Parameters
     ----------
     grace
-        Seconds that a session is kept without a connection, if its client does not want less.
+        Seconds that a session is kept without a connection, if its client does not want less. 0: there are no sessions,
+        only ordinary connections.
+
+    Attributes
+    ----------
+    guests
+        Through whom clients may connect; also of ordinary connections.
     """
 
     def __init__(self, grace: float) -> None:
         self.grace = grace
+        self.guests = Guests()
         self._notify_away = self._notify_back = self._notify_ended = _ignore
         self._sessions: dict[bytes, _Kept] = {}
         self._away: dict[bytes, asyncio.TimerHandle] = {}
@@ -81,14 +90,15 @@ class SessionTable:
             loop.call_later(random.uniform(0, within), kept.session.ask_to_redial)  # noqa: S311 not for secrecy
 
     def _take(self, comm: TLS, transport: Transport, hello: Hello) -> ResumableComm | None:
-        subject = _subject(comm)
+        subject, members = _subject(comm), members_of(comm)
         kept = self._sessions.get(hello.name)
+        if not self.guests.admits(members):
+            return _refuse(comm, transport, _NO_GUEST)
         if (kept is None and not hello.new) or (kept is not None and kept.subject != subject):
-            transport.write(pack_gone(_UNKNOWN))
-            asyncio.get_running_loop().call_later(_HELLO_SECONDS, comm.abort)
-            return None
+            return _refuse(comm, transport, _UNKNOWN)
         if kept is not None:
             self._resume(kept, transport, hello)
+            self.guests.enter(kept.comm, members, ResumableComm.abort)
             return None
         session = Session(hello.name, self._lost, self._ended, _no_redial)
         session.grace = min(int(self.grace), hello.grace)
@@ -101,6 +111,7 @@ class SessionTable:
         made = ResumableComm(session, comm.local_address, comm.peer_address, comm.deserialize, comm.extra_info)
         made.allow_offload = comm.allow_offload
         self._sessions[hello.name] = _Kept(session, subject, made)
+        self.guests.enter(made, members, ResumableComm.abort)
         return made
 
     def _resume(self, kept: _Kept, transport: Transport, hello: Hello) -> None:
@@ -138,9 +149,14 @@ def _no_redial(_: Session) -> None:
     """The client dials."""
 
 
+def _refuse(comm: TLS, transport: Transport, reason: str) -> None:
+    transport.write(pack_gone(reason))
+    asyncio.get_running_loop().call_later(_HELLO_SECONDS, comm.abort)
+
+
 def _subject(comm: TLS) -> object:
     """Return whom the peer's certificate names: it stays when the certificate is renewed."""
-    return comm.extra_info["peercert"]["subject"]
+    return [value for names in comm.extra_info["peercert"]["subject"] for kind, value in names if kind == "commonName"]
 
 
 class _Listener(TLSListener):
@@ -159,7 +175,7 @@ class _Listener(TLSListener):
 
     async def on_connection(self, comm: Comm, *args: Any, **kwargs: Any) -> None:
         if not isinstance(comm, TLS) or not speaks_resumable(comm):
-            await super().on_connection(comm, *args, **kwargs)
+            await self._admit(comm, *args, **kwargs)
             return
         accepted = await self._table.accept(comm)
         if accepted is not None:
@@ -170,6 +186,18 @@ class _Listener(TLSListener):
                 raise
         self._accepted[comm] = accepted
 
+    async def _admit(self, comm: Comm, *args: Any, **kwargs: Any) -> None:
+        """Take an ordinary connection."""
+        if isinstance(comm, TLS):
+            members = members_of(comm)
+            if not self._table.guests.admits(members):
+                logger.info("a connection from %s was refused: %s", comm.peer_address, _NO_GUEST)
+                self._accepted[comm] = None
+                comm.abort()
+                return
+            self._table.guests.enter(comm, members, TLS.abort)
+        await super().on_connection(comm, *args, **kwargs)
+
     async def _handle(self, comm: Comm) -> None:
         accepted = self._accepted.pop(comm, comm)
         if accepted is not None:
@@ -177,7 +205,7 @@ class _Listener(TLSListener):
 
 
 class ResumableTLSBackend(TLSBackend):
-    """Dask's own ``tls://``, whose listeners take sessions too."""
+    """Dask's own ``tls://``, whose listeners take sessions too, and guests only as long as they may connect."""
 
     def __init__(self, table: SessionTable) -> None:
         self._table = table
@@ -186,7 +214,7 @@ class ResumableTLSBackend(TLSBackend):
         self, loc: str, handle_comm: Callable[[Comm], Awaitable[None]], deserialize: bool, **connection_args: Any
     ) -> TLSListener:
         context = connection_args.get("ssl_context")
-        if isinstance(context, ssl.SSLContext):
+        if self._table.grace and isinstance(context, ssl.SSLContext):
             context.set_alpn_protocols([ALPN])
         return _Listener(self._table, loc, handle_comm, deserialize, **connection_args)
 

@@ -14,11 +14,15 @@ from __future__ import annotations
 import hmac
 import logging
 from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote
 
 import dask.config
 from distributed.http.scheduler import info
 from tornado import web
+from tornado.http1connection import HTTP1Connection
+from tornado.iostream import IOStream
 
+from headrace._resumable.guests import Guests
 from headrace.agent.dashboard_files import keep_files
 from headrace.agent.metrics_page import may_read
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("headrace.agent")
 
 KEY_HEADER = "x-headrace-dashboard-key"
+GUESTS_HEADER = "x-headrace-guests"
 
 _BOKEH = "distributed.scheduler.dashboard.bokeh-application"
 # A page that was opened so long ago still gets its websocket back. Who may have it is not for Bokeh to say (`protect`).
@@ -69,6 +74,23 @@ def protect(scheduler: Scheduler, key: str, metrics_key: str = "") -> None:
         if may_read(request, metrics_key):
             return find_handler(request, **kwargs)
         return application.get_handler_delegate(request, _Refusal)
+
+    application.find_handler = find
+
+
+def close_with_guests(scheduler: Scheduler, guests: Guests) -> None:
+    """Closes a websocket when its user may no longer connect; the gateway says through whom it is open."""
+    application: RoutingApplication = scheduler.http_application
+    find_handler = application.find_handler
+
+    def find(request: HTTPServerRequest, **kwargs: object) -> HTTPMessageDelegate:
+        members = frozenset(unquote(name) for name in request.headers.get(GUESTS_HEADER, "").split(",") if name)
+        if not guests.admits(members):
+            return application.get_handler_delegate(request, _Refusal)
+        if members and isinstance(request.connection, HTTP1Connection) and (stream := request.connection.stream):
+            del request.headers[GUESTS_HEADER]  # no page may show it
+            guests.enter(stream, members, IOStream.close)
+        return find_handler(request, **kwargs)
 
     application.find_handler = find
 

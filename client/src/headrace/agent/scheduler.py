@@ -33,8 +33,7 @@ async def run_scheduler(identity: Identity) -> int:
         apply(enrollment)
         security = RenewableSecurity(certificates_of(enrollment))
         sessions = SessionTable(session_grace())
-        if sessions.grace:
-            listening.install(sessions)
+        listening.install(sessions)
         scheduler = make_scheduler(enrollment, security)
         agent = SchedulerAgent(scheduler, channel, enrollment, sessions)
         await scheduler

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import dask.config
 from distributed.core import Status
 
 from headrace._resumable.listening import SessionTable
-from headrace.agent import metrics_page
+from headrace.agent import dashboard, metrics_page
 from headrace.agent.adaptive import SAMPLES, GroupRange
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.client_absences import ClientAbsences
@@ -56,6 +57,7 @@ class SchedulerAgent:
         self._timer = PollTimer(enrollment.adaptive_interval_seconds or _INTERVAL_SECONDS)
         self._plugin = AgentPlugin(scheduler, self._pending, self._timer.wake, self._report_closing)
         self._sessions = sessions
+        dashboard.close_with_guests(scheduler, sessions.guests)
         ClientAbsences(scheduler, sessions, self._pending)
         self._retirement = Retirement(scheduler, self._pending)
         samples = dask.config.get("distributed.adaptive.wait-count", default=SAMPLES)
@@ -112,6 +114,7 @@ class SchedulerAgent:
                 self._meter.update()
                 self._end_if_idle()
                 self._report_activity()
+                self._sessions.guests.check()
                 self._scaling.check(regular=regular)
                 self._retirement.check()
             except Exception:
@@ -176,6 +179,8 @@ class SchedulerAgent:
         if response.redial:
             logger.info("asking clients to connect again, as instructed: a proxy is about to end")
             self._sessions.redial(within=_REDIAL_SECONDS)
+        if response.HasField("guests"):
+            self._sessions.guests.set({guest.member: _end_of(guest) for guest in response.guests.guests})
         groups = response.adaptive_groups
         self._scaling.apply(
             [GroupRange(g.group, g.minimum, g.maximum if g.HasField("maximum") else None) for g in groups],
@@ -183,6 +188,10 @@ class SchedulerAgent:
         )
         self._retirement.apply({instruction.group: instruction.keep for instruction in response.retire})
         self._timer.wake()
+
+
+def _end_of(guest: pb.Guest) -> float:
+    return guest.expire_time.ToMilliseconds() / 1000 if guest.HasField("expire_time") else math.inf
 
 
 def _log_fault(task: asyncio.Task[None]) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import msgspec
 from cachetools import LRUCache
 
+from headrace_chassis.identity.certificate_names import name_in_certificate
 from headrace_chassis.identity.seal import Seal
 from headrace_chassis.tls.certificates import Authority, Leaf
 from headrace_controller.model import ClusterId
 
 _KEPT_OPEN = 2048
-_MAX_COMMON_NAME = 64
+_MAX_UNITS = 65  # a cluster has at most 64 shares
 
 
 class Authorities:
@@ -47,11 +47,17 @@ class Authorities:
         self._open[cluster] = authority
         return sealed
 
-    async def issue_client(self, cluster: ClusterId, user: str) -> tuple[Authority, Leaf]:
-        """Issue a certificate for a user's client."""
+    async def issue_client(
+        self, cluster: ClusterId, user: str, members: Sequence[str] = (), *, at_most: float | None = None
+    ) -> tuple[Authority, Leaf]:
+        """Issue a certificate for a user's client, who connects through these members, for at most so many seconds."""
         authority = await self._get(cluster)
+        lifetime = self._certificate_lifetime
+        if at_most is not None:
+            lifetime = min(lifetime, timedelta(seconds=at_most))
+        units = [name_in_certificate(member) for member in members[:_MAX_UNITS]]
         leaf = await asyncio.to_thread(
-            authority.issue, _common_name(user), self._certificate_lifetime, server=False, client=True
+            authority.issue, name_in_certificate(user), lifetime, units=units, server=False, client=True
         )
         return authority, leaf
 
@@ -61,7 +67,11 @@ class Authorities:
         """Issue a certificate for the scheduler or a worker."""
         authority = await self._get(cluster)
         leaf = await asyncio.to_thread(
-            authority.issue, _common_name(process), self._certificate_lifetime, list(dns_names), list(ip_addresses)
+            authority.issue,
+            name_in_certificate(process),
+            self._certificate_lifetime,
+            list(dns_names),
+            list(ip_addresses),
         )
         return authority, leaf
 
@@ -81,11 +91,3 @@ class Authorities:
 
     def _load(self, sealed: bytes) -> Authority:
         return Authority.load(*msgspec.msgpack.decode(self._seal.open(sealed), type=tuple[bytes, bytes]))
-
-
-def _common_name(name: str) -> str:
-    # X.509 allows 64 characters. Sessions of clients belong to whom this names, so it must differ between users.
-    if len(name) <= _MAX_COMMON_NAME:
-        return name or "-"
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{name[: _MAX_COMMON_NAME - len(digest) - 1]}-{digest}"

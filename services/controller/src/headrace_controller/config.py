@@ -98,6 +98,13 @@ class Settings(ServiceSettings):
     certificate_seconds: float = Field(
         default=43200, ge=300, description="Lifetime of the certificates of clients and processes, in seconds."
     )
+    guest_certificate_seconds: float = Field(
+        default=900,
+        ge=60,
+        le=86400,
+        description="Longest life of the certificate of a client that connects through a share. A scheduler refuses it "
+        "as soon as the share ends, its workers until it expires. Clients renew it.",
+    )
     authority_seconds: float = Field(
         default=10 * 365 * 86400,
         ge=86400,

@@ -377,7 +377,12 @@ class Parts:
                 checkpoint_seconds=self.settings.checkpoint_seconds,
                 clock=self.clock,
             ),
-            connecting=Connecting(self.access, self.authorities, sni_suffix=self.settings.sni_suffix),
+            connecting=Connecting(
+                self.access,
+                self.authorities,
+                sni_suffix=self.settings.sni_suffix,
+                guest_seconds=self.settings.guest_certificate_seconds,
+            ),
             logs=LogReading(self.store, self.mirror, self.access, self.backend),
         )
 

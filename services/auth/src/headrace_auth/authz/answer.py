@@ -8,6 +8,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any, cast
+from urllib.parse import quote
 
 from envoy.config.core.v3 import base_pb2
 from envoy.service.auth.v3 import external_auth_pb2
@@ -17,7 +18,8 @@ from google.rpc import code_pb2, status_pb2
 
 from headrace_auth.authz.decision import Allow, Decision, Redirect, Refuse
 from headrace_auth.authz.request import COOKIE, LINK_PARAMETER, DashboardRequest
-from headrace_chassis.identity.dashboard_keys import DASHBOARD_KEY_HEADER
+from headrace_chassis.identity.certificate_names import name_in_certificate
+from headrace_chassis.identity.dashboard_keys import DASHBOARD_KEY_HEADER, GUESTS_HEADER
 
 _auth, _base, _http_status = cast("Any", external_auth_pb2), cast("Any", base_pb2), cast("Any", http_status_pb2)
 
@@ -46,6 +48,8 @@ def answer(decision: Decision, request: DashboardRequest, session_seconds: int) 
 def _allowed(decision: Allow, request: DashboardRequest) -> Any:  # a CheckResponse
     # Overwrites what the client may have sent: only this service says where a request goes.
     headers = {DESTINATION_HEADER: decision.address, DASHBOARD_KEY_HEADER: decision.key}
+    if request.is_upgrade:  # the agent closes the websocket when these may connect no longer
+        headers[GUESTS_HEADER] = ",".join(quote(name_in_certificate(guest)) for guest in decision.guests)
     return _auth.CheckResponse(
         status=status_pb2.Status(code=code_pb2.OK),
         ok_response=_auth.OkHttpResponse(

@@ -51,7 +51,7 @@ class DashboardLinks:
         members = {share.member for share in route.access.shares}
         groups = tuple(group for group in caller.groups if f"groups/{group}" in members)
         user = replace(caller, roles=frozenset[str](), groups=groups)
-        if not await self.users.may_connect(user, route.access):
+        if not await self.users.connects_through(user, route.access):
             raise PermissionDenied(
                 f"a link names no roles, and {caller.method} cannot say later whether {caller.user} is an admin: open "
                 "this dashboard with an access token in each request"

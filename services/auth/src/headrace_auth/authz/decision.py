@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headrace.access import Access, may
+from headrace.access import Access, members_for
 from headrace.errors import HeadraceError, StoreUnavailable, TokenExpired, Unauthenticated
 from headrace.v1.enums import Right
 from headrace_auth.authz.credentials import Credentials
@@ -22,10 +22,11 @@ from headrace_chassis.identity.dashboard_keys import DashboardKeys
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """The request passes, to this ip:port, with what the dashboard demands."""
+    """The request passes, to this ip:port, with what the dashboard demands and through whom it is open to the user."""
 
     address: str
     key: str
+    guests: tuple[str, ...] = ()
     status = 200
 
 
@@ -121,7 +122,7 @@ class Authorizer:
             return Refuse(503, "Please try again", "headrace has just started and does not know all clusters yet.")
         if (route := self.routes.get(request.cluster)) is None:
             return Refuse(404, "No such cluster", f"The cluster {request.cluster} does not run, or has ended.")
-        if not await self._may_connect(request, credential, route.access):
+        if not (guests := await self._connects_through(request, credential, route.access)):
             return Refuse(
                 403, "No access", "You may not open the dashboard of this cluster: ask its owner to share it."
             )
@@ -131,7 +132,7 @@ class Authorizer:
             )
         if isinstance(credential, _Signed) and not request.session and not request.is_upgrade:
             return self._redirect(request, credential)
-        return Allow(route.dashboard_address, self.keys.of(request.cluster))
+        return Allow(route.dashboard_address, self.keys.of(request.cluster), tuple(guests))
 
     def _redirect(self, request: DashboardRequest, signed: _Signed) -> Redirect:
         session = signed.session
@@ -141,11 +142,14 @@ class Authorizer:
         path = f"/clusters/{request.cluster}/~{session}{request.page or '/'}{request.query_without_link}"
         return Redirect(f"{base}{path}", session, request.cluster)
 
-    async def _may_connect(self, request: DashboardRequest, credential: _Signed | Caller, access: Access) -> bool:
+    async def _connects_through(
+        self, request: DashboardRequest, credential: _Signed | Caller, access: Access
+    ) -> list[str]:
+        """Return the members through whom the user may open the dashboard; none if the user may not."""
         if isinstance(credential, Caller):
-            return may(credential, Right.CLUSTER_CONNECT, access, now=self.clock())
+            return members_for(credential, Right.CLUSTER_CONNECT, access, now=self.clock())
         grant = credential.grant
-        return grant.cluster == request.cluster and await self.link_users.may_connect(grant.user, access)
+        return await self.link_users.connects_through(grant.user, access) if grant.cluster == request.cluster else []
 
 
 def _sign_in(request: DashboardRequest, title: str, message: str) -> Refuse:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from cachetools import TTLCache
 
-from headrace.access import Access, may
+from headrace.access import Access, may, members_for
 from headrace.errors import StoreUnavailable
 from headrace.v1.enums import Right
 from headrace_auth.authenticators.realms import Realms
@@ -26,8 +26,11 @@ class LinkUsers:
         self._clock = clock
         self._cached: TTLCache[Caller, Caller] = TTLCache(MAX_CACHED, CACHE_SECONDS, time.monotonic)
 
-    async def may_connect(self, user: Caller, access: Access) -> bool:
-        """Whether a user may open a dashboard. Raise `TokenRevoked` if there is no such user any more."""
+    async def connects_through(self, user: Caller, access: Access) -> list[str]:
+        """Return the members through whom a user may open a dashboard; none if the user may not.
+
+        Raise `TokenRevoked` if there is no such user any more.
+        """
         now = self._clock()
         try:
             current = await self._current(user)
@@ -36,7 +39,7 @@ class LinkUsers:
             if not may(named, Right.CLUSTER_CONNECT, access, now=now):
                 raise
             current = self._cached[user] = named
-        return may(current, Right.CLUSTER_CONNECT, access, now=now)
+        return members_for(current, Right.CLUSTER_CONNECT, access, now=now)
 
     async def _current(self, user: Caller) -> Caller:
         if (cached := self._cached.get(user)) is not None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from headrace_chassis.identity.seal import derive
 
 DASHBOARD_KEY_HEADER = "x-headrace-dashboard-key"
+GUESTS_HEADER = "x-headrace-guests"
+"""Through whom a websocket is open: names as in certificates, quoted for URLs, separated by commas."""
 
 
 class DashboardKeys:

@@ -70,13 +70,16 @@ class Authority:
         lifetime: timedelta,
         dns_names: Sequence[str] = (),
         ip_addresses: Sequence[str] = (),
+        units: Sequence[str] = (),
         *,
         server: bool = True,
         client: bool = True,
     ) -> Leaf:
-        """Issue a certificate that expires no later than the authority's own."""
+        """Issue a certificate that expires no later than the authority's own; `units` are its organizational units."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(common_name), self.certificate.subject, key.public_key(), lifetime, self.expire_time)
+        builder = _builder(
+            _name(common_name, units), self.certificate.subject, key.public_key(), lifetime, self.expire_time
+        )
         names = [x509.DNSName(name) for name in dns_names]
         addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in ip_addresses]
         if names or addresses:
@@ -96,8 +99,9 @@ class Authority:
         return Leaf(cert_pem, _key_pem(key), certificate.not_valid_after_utc)
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def _name(common_name: str, units: Sequence[str] = ()) -> x509.Name:
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name), *attributes])
 
 
 def _builder(

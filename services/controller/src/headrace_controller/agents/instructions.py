@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from headrace.access import ADMINS
 from headrace.internal.v1 import agent_service_pb2 as pb
+from headrace.resource_names import user_name
+from headrace.v1.enums import Right
+from headrace_chassis.identity.certificate_names import name_in_certificate
 from headrace_controller.model import Cluster, Group
 from headrace_controller.plan.counts import count_workers
 
 
 def instructions(cluster: Cluster, *, redial: bool = False) -> pb.SessionResponse:
-    """The adaptive groups, the groups with too many running workers, and whether to end, or to ask for a redial."""
+    """The adaptive groups, the groups with too many running workers, who may connect, and whether to end or redial."""
     if cluster.stopping:
         return pb.SessionResponse(stop=True)
     return pb.SessionResponse(
@@ -19,6 +23,7 @@ def instructions(cluster: Cluster, *, redial: bool = False) -> pb.SessionRespons
             if count.surplus_running
         ],
         redial=redial,
+        guests=_guests(cluster),
     )
 
 
@@ -30,6 +35,18 @@ def same_instructions(one: Cluster, other: Cluster) -> bool:
         and one.workers is other.workers
         and one.stopping == other.stopping
     )
+
+
+def _guests(cluster: Cluster) -> pb.Guests:
+    """Everybody through whom clients may connect; the agent knows what time it is."""
+    guests = [pb.Guest(member=name_in_certificate(member)) for member in (user_name(cluster.owner), ADMINS)]
+    for share in cluster.spec.shares:
+        if Right.CLUSTER_CONNECT in share.rights:
+            guest = pb.Guest(member=name_in_certificate(share.member))
+            if share.expires is not None:
+                guest.expire_time.FromMilliseconds(int(share.expires * 1000))
+            guests.append(guest)
+    return pb.Guests(guests=guests)
 
 
 def _adaptive(cluster: Cluster, group: Group) -> pb.AdaptiveGroup:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
 
-from headrace.access import Access, Role, may, next_end, role_for
+from headrace.access import Access, Role, may, members_for, next_end, role_for
 from headrace.errors import ClusterNotFound, PermissionDenied
 from headrace.resource_names import cluster_name, group_name, last_part, user_name
 from headrace.v1.enums import Right
@@ -88,6 +88,15 @@ class ClusterAccess:
     def may(self, cluster: Cluster, caller: Caller, right: Right) -> bool:
         """Return whether the caller has a right on the cluster now."""
         return may(caller, right, self.of(cluster), now=self._clock())
+
+    def connects_through(self, cluster: Cluster, caller: Caller) -> tuple[list[str], float | None]:
+        """Return the members through whom the caller may connect, and the seconds until that ends, None for never."""
+        now = self._clock()
+        members = members_for(caller, Right.CLUSTER_CONNECT, cluster.access, now=now)
+        if caller.is_admin or caller.user == cluster.owner:
+            return members, None
+        ends = [inf if one.expires is None else one.expires for one in cluster.spec.shares if one.member in members]
+        return members, max(ends, default=now) - now
 
     def named(self, cluster: Cluster, caller: Caller, right: Right | None = None) -> str:
         """Return who does something, for events: "ann", or "admin root for ann" if they act by a role of theirs."""

@@ -12,18 +12,30 @@ from headrace_controller.model import Cluster
 
 
 class Connecting:
-    """Answers ConnectCluster."""
+    """Answers ConnectCluster.
 
-    def __init__(self, access: ClusterAccess, authorities: Authorities, *, sni_suffix: str) -> None:
+    Parameters
+    ----------
+    guest_seconds
+        How long the certificate of one who connects through a share is good, at most.
+    """
+
+    def __init__(
+        self, access: ClusterAccess, authorities: Authorities, *, sni_suffix: str, guest_seconds: float
+    ) -> None:
         self._access = access
         self._authorities = authorities
         self._sni_suffix = sni_suffix
+        self._guest_seconds = guest_seconds
 
     async def connect(self, name: str, caller: Caller) -> pb.ConnectClusterResponse:
         cluster = await self._access.get(name, caller)
         if cluster.stopping:
             raise _ended(cluster)
-        authority, leaf = await self._authorities.issue_client(cluster.id, caller.user)
+        members, seconds = self._access.connects_through(cluster, caller)
+        if seconds is not None:
+            seconds = min(seconds, self._guest_seconds)
+        authority, leaf = await self._authorities.issue_client(cluster.id, caller.user, members, at_most=seconds)
         return pb.ConnectClusterResponse(
             direct_address=cluster.report.scheduler_address,
             server_name=f"{cluster.id}.{self._sni_suffix}",

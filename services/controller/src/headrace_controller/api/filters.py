@@ -44,8 +44,8 @@ class Filter:
         if not shared and not may(caller, Right.USER, Access(owner or "")):
             whose = "all users" if owner is None else owner
             raise PermissionDenied(
-                f"{caller.user} may not see all clusters of {whose}; only admins may. Leave `owner` empty for yours, or "
-                "set `include_shared` for those that you may see"
+                f"{caller.user} may not see all clusters of {whose}; only admins may. Leave `owner` empty for yours, "
+                "or set `include_shared` for those that you may see"
             )
         phases = tuple(_PHASES[number] for number in set(message.phases))
         return cls(
