@@ -23,13 +23,19 @@ from headrace._wire.channel import check_not_forked, open_channel
 from headrace._wire.grpc_web import NotGrpc
 from headrace._wire.status import from_rpc_error, has_details
 from headrace.backoff import delays
-from headrace.v1 import auth_service_pb2_grpc, cluster_service_pb2_grpc, options_service_pb2_grpc
+from headrace.v1 import (
+    auth_service_pb2_grpc,
+    cluster_service_pb2_grpc,
+    options_service_pb2_grpc,
+    policy_service_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from headrace.v1.auth_service_pb2 import LoginResponse
     from headrace.v1.auth_service_pb2_grpc import AuthServiceAsyncStub
     from headrace.v1.cluster_service_pb2_grpc import ClusterServiceAsyncStub
     from headrace.v1.options_service_pb2_grpc import OptionsServiceAsyncStub
+    from headrace.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -86,6 +92,11 @@ class Connection:
     def options(self) -> OptionsServiceAsyncStub:
         """Stub of OptionsService, for `call`."""
         return cast("OptionsServiceAsyncStub", options_service_pb2_grpc.OptionsServiceStub(self.channel))
+
+    @property
+    def policies(self) -> PolicyServiceAsyncStub:
+        """Stub of PolicyService, for `call`."""
+        return cast("PolicyServiceAsyncStub", policy_service_pb2_grpc.PolicyServiceStub(self.channel))
 
     @property
     def channel(self) -> grpc.aio.Channel:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer.core
 import typer.main
@@ -11,7 +12,6 @@ import typer.main
 if TYPE_CHECKING:
     from typer._click import Command, Context  # older typers take these from click itself
 
-# Help by name. The module of that name in this package has the command as `app`.
 COMMANDS = {
     "up": "Run the whole system on this machine until Ctrl-C.",
     "login": "Log in at an address and remember it.",
@@ -19,22 +19,34 @@ COMMANDS = {
     "whoami": "Show who you are for headrace.",
     "clusters": "List, create, scale, watch and stop clusters.",
     "tokens": "List, create and revoke API tokens, for programs.",
+    "admin": "For administrators: the policy, the audit log, culling.",
     "doctor": "Find out which part of the way to your clusters fails.",
     "version": "Show the versions of headrace and of the packages that it uses.",
 }
 
 
 class LazyGroup(typer.core.TyperGroup):
-    """Has names and help of all commands, and loads the one that is used."""
+    """Has names and help of all commands, and loads the one that is used.
+
+    Attributes
+    ----------
+    lines
+        Help by name of the command.
+    package
+        Its module of that name has the command as `app`.
+    """
+
+    lines: ClassVar[Mapping[str, str]] = COMMANDS
+    package: ClassVar[str] = "headrace.cli"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name, line in COMMANDS.items():
+        for name, line in self.lines.items():
             self.commands[name] = typer.core.TyperCommand(name, help=line)
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """Load the command before it is looked up."""
-        if args and args[0] in COMMANDS:
-            module = importlib.import_module(f"headrace.cli.{args[0]}")
+        if args and args[0] in self.lines:
+            module = importlib.import_module(f"{self.package}.{args[0]}")
             self.commands[args[0]] = typer.main.get_command(module.app)
         return super().resolve_command(ctx, args)

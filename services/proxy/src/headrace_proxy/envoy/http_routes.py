@@ -17,6 +17,7 @@ GRPC_SERVICES = {
     "headrace.v1.AuthService": AUTH,
     "headrace.v1.ClusterService": CONTROLLER,
     "headrace.v1.OptionsService": CONTROLLER,
+    "headrace.v1.PolicyService": CONTROLLER,
     "headrace.internal.v1.AgentService": CONTROLLER,
     "grpc.health.v1.Health": CONTROLLER,
     "grpc.reflection.v1.ServerReflection": CONTROLLER,

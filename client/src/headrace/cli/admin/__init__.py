@@ -1,0 +1,27 @@
+"""`headrace admin`: what administrators do. One module for each subcommand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import typer
+
+from headrace.cli.lazy_group import LazyGroup
+
+
+class AdminGroup(LazyGroup):
+    """Loads the subcommand that is used."""
+
+    lines: ClassVar[Mapping[str, str]] = {
+        "policy": "Show the policy in force, and what another one would change.",
+    }
+    package: ClassVar[str] = "headrace.cli.admin"
+
+
+app = typer.Typer(cls=AdminGroup, add_completion=False, no_args_is_help=True, help="For administrators.")
+
+
+@app.callback()
+def root() -> None:
+    """For administrators."""
