@@ -12,10 +12,10 @@ from tests.controller.plan.deciding import decide, kinds
 from headrace.v1.enums import EventType
 from headrace_controller.backends.process import SCHEDULER, ProcessStatus
 from headrace_controller.model import EndReason, Phase, Status
-from headrace_controller.plan import FetchLogTail, Policy, Signals, StopAll
+from headrace_controller.plan import FetchLogTail, Policy, StopAll
 
 HOUR = Policy(idle_timeout=3600)
-IDLE = Signals(idle_since=1000.0)
+IDLE = {"idle_since": 1000.0}
 
 
 @pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.STARTING, Phase.RUNNING])
@@ -56,30 +56,30 @@ def test_a_scheduler_that_a_client_shuts_down_stops_its_cluster() -> None:
 
 
 def test_an_idle_scheduler_that_exits_as_intended_has_reached_its_time_out() -> None:
-    decision = decide(running_cluster(), exited_process(code=0), now=4600.0, policy=HOUR, signals=IDLE)
+    decision = decide(running_cluster(report=IDLE), exited_process(code=0), now=4600.0, policy=HOUR)
     assert decision.status.phase is Phase.STOPPED
     assert decision.status.reason is EndReason.IDLE
     assert kinds(decision) == [EventType.STOPPING, EventType.STOPPED]
 
 
 @pytest.mark.parametrize(
-    ("process", "seen"),
+    ("process", "report", "seen"),
     [
-        (exited_process(code=1), {}),  # it crashed
-        (exited_process(code=0), {"signals": Signals()}),  # it was busy
-        (exited_process(code=0), {"now": 4599.9}),  # not idle for long enough
-        (exited_process(code=0), {"policy": Policy()}),  # there is no time-out
+        (exited_process(code=1), IDLE, {}),  # it crashed
+        (exited_process(code=0), {}, {}),  # it was busy
+        (exited_process(code=0), IDLE, {"now": 4599.9}),  # not idle for long enough
+        (exited_process(code=0), IDLE, {"policy": Policy()}),  # there is no time-out
     ],
 )
-def test_any_other_exit_is_a_failure(process: ProcessStatus, seen: dict[str, Any]) -> None:
-    facts: dict[str, Any] = {"now": 4600.0, "policy": HOUR, "signals": IDLE, **seen}
-    assert decide(running_cluster(), process, **facts).actions == (FetchLogTail(SCHEDULER),)
+def test_any_other_exit_is_a_failure(process: ProcessStatus, report: dict[str, Any], seen: dict[str, Any]) -> None:
+    facts: dict[str, Any] = {"now": 4600.0, "policy": HOUR, **seen}
+    assert decide(running_cluster(report=report), process, **facts).actions == (FetchLogTail(SCHEDULER),)
 
 
 def test_an_idle_scheduler_whose_process_runs_goes_on() -> None:
-    decision = decide(running_cluster(), now=9999.0, policy=HOUR, signals=IDLE)
+    decision = decide(running_cluster(report=IDLE), now=9999.0, policy=HOUR)
     assert decision.status.phase is Phase.RUNNING
-    assert decide(new_cluster(), processes={}, policy=HOUR, signals=IDLE).status.phase is Phase.STARTING
+    assert decide(new_cluster(), processes={}, policy=HOUR).status.phase is Phase.STARTING
 
 
 def test_a_lifetime_does_not_outlast_the_end() -> None:

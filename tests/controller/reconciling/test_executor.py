@@ -13,7 +13,7 @@ from tests.controller.builders import new_cluster, running_cluster, worker
 from headrace_controller.backends.base import Backend, BackendError, LogPiece
 from headrace_controller.backends.process import SCHEDULER, ProcessSpec
 from headrace_controller.model import Cluster, ClusterId
-from headrace_controller.plan import FetchLogTail, StartProcesses, StopAll, StopProcesses
+from headrace_controller.plan import FetchLogTail, ScaleToZero, StartProcesses, StopAll, StopProcesses
 from headrace_controller.reconciling.executor import Executor
 from headrace_controller.reconciling.launch_specs import LaunchSpecs
 from headrace_controller.reconciling.manifest_sync import ManifestSync
@@ -31,6 +31,9 @@ class Machine:
         self.fails = False
         self.stops = asyncio.Event()
         self.stops.set()
+
+    async def scale_to_zero(self, cluster: Cluster, why: str) -> None:
+        self.asked.append(f"scale {cluster.id} to zero because {why}")
 
     async def start(self, specs: Sequence[str]) -> None:
         self.asked.append(f"start {' '.join(specs)}")
@@ -96,7 +99,12 @@ async def executor(
     machine: Machine, manifests: Manifests, errors: StartErrors, queue: WorkQueue[ClusterId]
 ) -> AsyncIterator[Executor]:
     made = Executor(
-        cast("Backend", machine), cast("LaunchSpecs", Specs()), cast("ManifestSync", manifests), errors, queue
+        cast("Backend", machine),
+        cast("LaunchSpecs", Specs()),
+        cast("ManifestSync", manifests),
+        errors,
+        queue,
+        scale_to_zero=machine.scale_to_zero,
     )
     yield made
     await made.close()
@@ -110,11 +118,17 @@ async def test_actions_are_carried_out_in_their_order(executor: Executor, machin
             StartProcesses((SCHEDULER,)),
             StartProcesses(("default-1-a",)),
             StopProcesses(("default-2-b",)),
+            ScaleToZero("it is idle"),
             FetchLogTail("x"),
         ],
     )
     await asyncio.sleep(0)
-    assert machine.asked == ["start scheduler+manifest", "start default-1-a", "stop c1 default-2-b"]
+    assert machine.asked == [
+        "start scheduler+manifest",
+        "start default-1-a",
+        "scale c1 to zero because it is idle",
+        "stop c1 default-2-b",
+    ]
 
 
 async def test_a_refused_launch_is_recorded_for_its_group_and_keeps_nothing_else(

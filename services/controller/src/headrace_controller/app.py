@@ -10,9 +10,11 @@ from headrace_chassis.server import App
 from headrace_controller.backends.base import Backend, Deployment, Warms
 from headrace_controller.backends.registry import LoadedBackend, load
 from headrace_controller.config import Settings
+from headrace_controller.culling.metric_rules import check_rules
 from headrace_controller.mirror.handlers import OnRemoved
 from headrace_controller.parts import Parts
 from headrace_controller.policy.current import CurrentPolicy
+from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import build_profiles
 
 
@@ -30,7 +32,12 @@ async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend
 def check_policy(settings: Settings) -> None:
     """Raises HeadraceError or ValueError for a policy that the backends of the settings do not fit; starts nothing."""
     options = {name: loaded.options for name, loaded in _load_backends(settings).items()}
-    CurrentPolicy(settings.policy_file, settings.policy(), check=lambda policy: build_profiles(policy, options))
+
+    def check(policy: PolicyFile) -> None:
+        build_profiles(policy, options)
+        check_rules(policy, settings.signals)
+
+    CurrentPolicy(settings.policy_file, settings.policy(), check=check)
 
 
 def _load_backends(settings: Settings) -> dict[str, LoadedBackend]:
@@ -52,6 +59,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
     return App(
         public=[
             parts.cluster_service.register,
+            parts.culling_service.register,
             parts.options_service.register,
             parts.agent_service.register,
         ],
@@ -70,6 +78,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.resync.run,
             parts.retention.run,
             parts.signals.run,
+            parts.culling_watch.run,
+            parts.metric_rules.run,
         ],
     )
 
@@ -88,6 +98,7 @@ def _connect(parts: Parts) -> None:
         parts.processes,  # drops exited processes
         parts.reconciler,  # queues the cluster
         parts.sessions,  # sends new instructions to the agent
+        parts.culling_watch,  # drops what was observed of ended ones
         OnRemoved(parts.views.discard, parts.authorities.discard),
     ]
     changes = [
@@ -103,14 +114,17 @@ def _connect(parts: Parts) -> None:
         parts.shards.lost,
         parts.manifests.discard_all,
         parts.start_errors.discard_all,
+        parts.culling_watch.discard_all,
     ]
     policies = [
         parts.follow_profiles,  # what users may choose
         parts.admission.follow,  # what they may use
+        parts.follow_culling,  # when clusters are given back
     ]
     for follow in policies:
         parts.current_policy.on_change(follow)
-    parts.signals.on_change(parts.queue.add)  # rules about idleness look again
+    parts.signals.on_change(parts.culling_watch.changed)  # queues clusters that are idle for long enough
+    parts.metric_rules.on_change(parts.culling_watch.changed)
     for handler in records:
         parts.mirror.connect(handler)
     for listener in changes:

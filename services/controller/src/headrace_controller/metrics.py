@@ -64,3 +64,8 @@ SIGNALS_REFUSED = Counter(
     "headrace_controller_signals_refused",
     "Samples that were refused because they lacked a number or could not be true.",
 )
+CULLING_QUERIES_FAILED = Counter(
+    "headrace_controller_culling_queries_failed",
+    "Queries of the administrator's own culling rules that failed or were too slow, by rule.",
+    ["rule"],
+)

@@ -144,6 +144,12 @@ class Spec:
         Seconds after its creation at which the cluster is stopped. None means never.
     stop
         Whether a client asked to stop it.
+    touched
+        Time at which a user last changed the cluster; it counts as activity.
+    keep_until, kept
+        Time until which a user has put culling off, and the seconds for which users have done so in all.
+    cull_before
+        Culling does at once what it has warned of before this time, because a user asked for it.
     """
 
     alias: str = ""
@@ -154,6 +160,10 @@ class Spec:
     lifetime: float | None = None
     shares: tuple[Share, ...] = ()
     stop: bool = False
+    touched: float = 0.0
+    keep_until: float | None = None
+    kept: float = 0.0
+    cull_before: float = 0.0
 
     def group(self, name: str) -> Group | None:
         """The group of that name."""
@@ -297,6 +307,37 @@ class Status:
     reason: EndReason | None = None
     message: str = ""
     log_tail: str = ""
+    warnings: Mapping[str, float] = field(default_factory=dict[str, float])  # of culling: times, by `Finding.key`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """A cluster's wait for room. The store writes it.
+
+    Attributes
+    ----------
+    turn
+        Its place in the order of the queue: lower ones come first.
+    subject, resource, most, used, asked
+        The limit that it waits for: whose, of what, and how much was used when it was last tried.
+    timeout
+        Seconds after which it gives up. None means never.
+    never
+        Whether that limit is below what it asks for, so that no wait can help.
+    admitted
+        Time at which it got its room. None while it waits.
+    """
+
+    since: float
+    turn: float
+    subject: str
+    resource: str
+    most: int
+    used: int
+    asked: int
+    timeout: float | None = None
+    never: bool = False
+    admitted: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,9 +27,11 @@ from headrace_controller.api.batch_stop import BatchStop
 from headrace_controller.api.cluster_service import ClusterService
 from headrace_controller.api.commands import ClusterCommands
 from headrace_controller.api.connecting import Connecting
+from headrace_controller.api.culling_service import CullingService
 from headrace_controller.api.listing import Listing
 from headrace_controller.api.log_reading import LogReading
 from headrace_controller.api.options_service import OptionsService
+from headrace_controller.api.outlook import Outlook
 from headrace_controller.api.views import Views
 from headrace_controller.api.watching import Watching
 from headrace_controller.authorities import Authorities
@@ -37,6 +39,9 @@ from headrace_controller.backends.base import Backend
 from headrace_controller.backends.registry import LoadedBackend
 from headrace_controller.backends.router import BackendRouter
 from headrace_controller.config import Settings
+from headrace_controller.culling.metric_rules import MetricRules, check_rules
+from headrace_controller.culling.scaling import ScalingToZero
+from headrace_controller.culling.watch import CullingWatch
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.mirror.tail import Tail
@@ -44,6 +49,7 @@ from headrace_controller.model import ClusterId
 from headrace_controller.plan import Policy
 from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
+from headrace_controller.policy.sections import Culling
 from headrace_controller.profiles import Profiles, build_profiles
 from headrace_controller.reconciling.adoption import Adoption
 from headrace_controller.reconciling.executor import Executor
@@ -96,7 +102,7 @@ class Parts:
     @cached_property
     def current_policy(self) -> CurrentPolicy:
         return CurrentPolicy(
-            self.settings.policy_file, self.settings.policy(), check=self.profiles_of, clock=self.clock
+            self.settings.policy_file, self.settings.policy(), check=self.check_policy, clock=self.clock
         )
 
     @cached_property
@@ -106,6 +112,11 @@ class Parts:
     def profiles_of(self, policy: PolicyFile) -> Profiles:
         """Return a policy's profiles; raise `UnfitPolicy` for one that the backends of this deployment do not fit."""
         return build_profiles(policy, {name: loaded.options for name, loaded in self.backends.items()})
+
+    def check_policy(self, policy: PolicyFile) -> None:
+        """Raise `UnfitPolicy` for a policy that this deployment cannot carry out."""
+        self.profiles_of(policy)
+        check_rules(policy, self.settings.signals)
 
     def follow_profiles(self, policy: PolicyFile) -> None:
         """Take up the profiles of a policy."""
@@ -182,6 +193,32 @@ class Parts:
     def start_errors(self) -> StartErrors:
         return StartErrors(clock=self.clock)
 
+    @property
+    def culling(self) -> Culling | None:
+        """Rules of culling. None without a policy file: Dask's own idle time-out is then all there is."""
+        return self.current_policy.policy.culling if self.settings.policy_file else None
+
+    @cached_property
+    def metric_rules(self) -> MetricRules:
+        return MetricRules(self.signals, lambda: self.culling.rules if self.culling else (), clock=self.clock)
+
+    @cached_property
+    def culling_watch(self) -> CullingWatch:
+        return CullingWatch(
+            self.signals,
+            self.metric_rules,
+            self.mirror,
+            policy=lambda: self.culling,
+            own=self.shards.own,
+            wake=self.queue.add_after,
+            clock=self.clock,
+        )
+
+    def follow_culling(self, _policy: PolicyFile) -> None:
+        """Have all clusters planned with new rules."""
+        for cluster in self.shards.all_own():
+            self.queue.add(cluster)
+
     @cached_property
     def observer(self) -> Observer:
         return Observer(
@@ -190,6 +227,7 @@ class Parts:
             self.liveness,
             self.start_errors,
             self.shards,
+            findings=self.culling_watch.findings,
             observed=self.router.observed,
         )
 
@@ -222,7 +260,14 @@ class Parts:
 
     @cached_property
     def executor(self) -> Executor:
-        return Executor(self.backend, self.launch_specs, self.manifests, self.start_errors, self.queue)
+        return Executor(
+            self.backend,
+            self.launch_specs,
+            self.manifests,
+            self.start_errors,
+            self.queue,
+            scale_to_zero=ScalingToZero(self.store, self.mirror, self.admission, clock=self.clock).apply,
+        )
 
     @cached_property
     def adoption(self) -> Adoption:
@@ -357,6 +402,7 @@ class Parts:
             authorities=self.authorities,
             profiles=self.profiles,
             backend=self.backend,
+            culling=lambda: self.current_policy.policy.culling,
             clock=self.clock,
         )
 
@@ -385,6 +431,11 @@ class Parts:
             ),
             logs=LogReading(self.store, self.mirror, self.access, self.backend),
         )
+
+    @cached_property
+    def culling_service(self) -> CullingService:
+        outlook = Outlook(self.mirror, self.access, self.culling_watch, clock=self.clock)
+        return CullingService(commands=self.commands, outlook=outlook, views=self.views)
 
     @cached_property
     def options_service(self) -> OptionsService:

@@ -20,6 +20,7 @@ from headrace_controller.api.updates import Update
 from headrace_controller.api.worker_groups import adapted, scaled
 from headrace_controller.authorities import Authorities
 from headrace_controller.backends.base import Backend, BackendError
+from headrace_controller.culling.keeping import Keep
 from headrace_controller.identifiers import new_cluster_id
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import (
@@ -33,7 +34,9 @@ from headrace_controller.model import (
     Status,
     UserId,
 )
-from headrace_controller.profiles import Profiles
+from headrace_controller.plan.sentences import duration
+from headrace_controller.policy.sections import Culling
+from headrace_controller.profiles import Person, Profiles, UnknownProfile
 from headrace_controller.store import RecordUnreadable, Store
 
 log = logs.get_logger()
@@ -64,6 +67,7 @@ class ClusterCommands:
         authorities: Authorities,
         profiles: Profiles,
         backend: Backend,
+        culling: Callable[[], Culling] = Culling,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -73,6 +77,7 @@ class ClusterCommands:
         self._authorities = authorities
         self._profiles = profiles
         self._backend = backend
+        self._culling = culling
         self._clock = clock
 
     async def create(self, request: NewCluster, caller: Caller) -> Cluster:
@@ -135,7 +140,28 @@ class ClusterCommands:
     async def update(self, target: Target, update: Update, caller: Caller) -> Cluster:
         """Change tags, lifetime, worker groups or shares."""
         event = self._event(EventType.UPDATED, f"changed {update.describe()}.")
-        return await self._change(target, caller, partial(update.apply, profiles=self._profiles), event)
+        return await self._change(target, caller, update.apply, event)
+
+    async def keep(self, name: str, seconds: float, caller: Caller) -> Cluster:
+        """Put culling of a cluster off; raise `KeepRefused` for more than the policy allows."""
+        cluster = await self._access.get(name, caller)
+        keep = Keep(
+            seconds=seconds,
+            now=self._clock(),
+            policy=self._culling(),
+            extends_lifetime=self._access.may(cluster, caller, Right.CLUSTER_MANAGE),
+        )
+        event = self._event(EventType.KEPT, f"keeps the cluster for {duration(seconds)}.")
+        return await self._change(Target(name), caller, keep.apply, event)
+
+    async def cull(self, name: str, caller: Caller) -> Cluster:
+        """Have culling do at once what it has warned of."""
+        event = self._event(EventType.CULL_REQUESTED, "asked to do now what the warnings are about.")
+
+        def approve(cluster: Cluster) -> Cluster:
+            return replace(cluster, spec=replace(cluster.spec, cull_before=event.time))
+
+        return await self._change(Target(name), caller, approve, event)
 
     async def stop(self, name: str, caller: Caller) -> Cluster:
         """Stop a cluster; return one that is stopping or has ended unchanged."""
@@ -212,6 +238,15 @@ class ClusterCommands:
                 size, why = largest_size(cluster, group, size, error), error.message
         raise AssertionError("the last try returns or raises")
 
+    async def _with_options(self, update: Update, cluster: Cluster, caller: Caller) -> Update:
+        """Check the options of groups. They are offered as to the owner, whose profile the cluster keeps."""
+        owner = person(caller) if caller.user == cluster.owner else Person(user=cluster.owner, groups=cluster.groups)
+        try:
+            profile = self._profiles.get(cluster.spec.profile)
+        except UnknownProfile as error:
+            raise InvalidRequest.of(Violation("cluster.spec.worker_groups", str(error))) from None
+        return await profile.use(owner, partial(update.check_groups, cluster=cluster))
+
     async def _change(
         self, target: Target, caller: Caller, change: Callable[[Cluster], Cluster], event: Event
     ) -> Cluster:
@@ -221,6 +256,7 @@ class ClusterCommands:
             changed = change(record)
             if changed.spec.groups != record.spec.groups:
                 self._admission.check(changed, record)
+                changed = replace(changed, spec=replace(changed.spec, touched=event.time))
             return changed
 
         cluster = await self._access.get(target.name, caller)

@@ -74,6 +74,7 @@ def spec(spec: Spec, *, full: bool = True) -> pb.ClusterSpec:
         tags=spec.tags,
         lifetime=None if spec.lifetime is None else _duration(spec.lifetime),
         stop=spec.stop,
+        keep_until_time=_timestamp(spec.keep_until),
     )
 
 

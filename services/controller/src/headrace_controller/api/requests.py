@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from headrace.errors import InvalidRequest, Violation
 from headrace.resource_names import is_cluster_id, last_part
 from headrace.v1 import cluster_service_pb2 as pb
+from headrace.v1 import culling_service_pb2
 from headrace_controller.api.fields import (
     LABEL,
     LABEL_RULE,
@@ -84,6 +85,13 @@ def adapt_range(request: pb.AdaptClusterRequest) -> AdaptRange | None:
     adapt, violations = read_adapt(request.adapt, "adapt")
     raise_violations(violations)
     return adapt
+
+
+def keep_seconds(request: culling_service_pb2.KeepClusterRequest) -> float:
+    """Return the time of a request for which to keep a cluster."""
+    seconds, violations = read_lifetime(request.duration, "duration")
+    raise_violations(violations)
+    return seconds
 
 
 def group_name(name: str) -> str:

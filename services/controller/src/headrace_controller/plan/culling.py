@@ -1,12 +1,72 @@
-"""Rules that end clusters which are no longer needed: the lifetime that their owner set, and Dask's idle time-out."""
+"""Rules that give clusters back: after a warning, what the policy finds, and the lifetime that their owner set."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from headrace.v1.enums import EventType
 from headrace_controller.backends.process import SCHEDULER, ProcessState
-from headrace_controller.model import EndReason
+from headrace_controller.model import EndReason, Severity
+from headrace_controller.plan.decision import ScaleToZero
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending
+from headrace_controller.plan.findings import CullAction, Finding, has_workers
 from headrace_controller.plan.sentences import duration
+
+
+def cull(draft: Draft) -> Ending | None:
+    """Warns of what culling is about to do to a cluster, and does it when the warning has lasted long enough.
+
+    A warning is withdrawn when its state no longer holds; while that is not known, it stays and nothing is done.
+    """
+    warnings: dict[str, float] = {}
+    ending = None
+    for finding in draft.seen.findings:
+        warned = draft.status.warnings.get(finding.key)
+        if finding.due is None:
+            if warned is not None:
+                warnings[finding.key] = warned
+        elif draft.reached(finding.due - finding.warn):
+            warnings[finding.key] = warned or draft.now
+            if warned is None and finding.warn:
+                _warn(draft, finding, finding.due)
+            if _may_act(draft, finding, finding.due, warnings[finding.key]):
+                ending = ending or _act(draft, finding)
+    if not ending:
+        _withdraw(draft, warnings)
+    return ending
+
+
+def _may_act(draft: Draft, finding: Finding, due: float, warned: float) -> bool:
+    """Whether the users have had the time of the warning, while a controller watched, or one of them ended it."""
+    if warned < draft.spec.cull_before:
+        return True
+    return draft.reached(max(due, max(warned, draft.seen.watching_since) + finding.warn))
+
+
+def _warn(draft: Draft, finding: Finding, due: float) -> None:
+    done = "stopped" if finding.action is CullAction.STOP else "scaled to zero workers"
+    left = duration(max(due - draft.now, finding.warn))
+    message = f"This cluster is {done} in {left} because {finding.why}. {finding.advice}"
+    draft.record_event(EventType.CULLING_WARNED, message.rstrip(), Severity.WARNING)
+
+
+def _act(draft: Draft, finding: Finding) -> Ending | None:
+    if finding.action is CullAction.STOP:
+        return Ending(finding.reason, f"The cluster was stopped because {finding.why}. Create a new one to continue.")
+    draft.actions.append(ScaleToZero(finding.why))
+    return None
+
+
+def _withdraw(draft: Draft, warnings: dict[str, float]) -> None:
+    """Replaces the warnings; tells of those whose state no longer holds, unless what they warned of has been done."""
+    gone = draft.status.warnings.keys() - warnings.keys()
+    done = f":{CullAction.SCALE_TO_ZERO}" if not has_workers(draft.cluster) else ":"
+    if any(not key.endswith(done) for key in gone):
+        message = "The warning is withdrawn: the cluster is in use again, it is kept, or the policy has changed."
+        draft.record_event(EventType.CULLING_WITHDRAWN, message)
+    if warnings != draft.status.warnings:
+        draft.status = replace(draft.status, warnings=warnings)
 
 
 def lifetime_reached(draft: Draft) -> Ending | None:
@@ -33,7 +93,7 @@ def scheduler_shut_down(draft: Draft) -> Ending | None:
 def _exited_idle(draft: Draft) -> bool:
     """Whether the idle time-out ended the scheduler, although its agent did not report it in time."""
     process = draft.seen.processes.get(SCHEDULER)
-    timeout, idle_since = draft.policy.idle_timeout, draft.seen.signals.idle_since
+    timeout, idle_since = draft.policy.idle_timeout, draft.report.idle_since
     return (
         process is not None
         and process.state is ProcessState.EXITED

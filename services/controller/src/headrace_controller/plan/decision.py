@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from headrace_controller.backends.process import ProcessStatus
 from headrace_controller.model import Event, Status, WorkerId, WorkerRecord
+from headrace_controller.plan.findings import Finding
 
 NewWorkerId = Callable[[str, int], WorkerId]
 """Makes the id of the n-th worker of a cluster from the name of its group and n."""
@@ -28,14 +29,6 @@ class RouteState:
     rejected_by: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """Measurements: connected clients; time since which the scheduler is idle, None while it is busy."""
-
-    clients: int = 0
-    idle_since: float | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What is seen of a cluster now.
@@ -48,12 +41,12 @@ class Seen:
         What the proxies answered to the cluster's route.
     holder_gone_from
         Time from which the replica that holds the agent's session counts as gone. None while it lives.
-    signals
-        Measurements.
     watching_since
         Time since which some controller has looked after this cluster; no time-out counts time before it.
     start_errors
         What the backend could not launch when it was last asked, by name of the group; None is the scheduler.
+    findings
+        What rules of culling find.
     log_tail
         Last lines of the logs that a :class:`FetchLogTail` asked for, by process; "" if there are none.
     """
@@ -61,9 +54,9 @@ class Seen:
     processes: Mapping[str, ProcessStatus] = field(default_factory=dict[str, ProcessStatus])
     route: RouteState = RouteState()
     holder_gone_from: float | None = None
-    signals: Signals = Signals()
     watching_since: float = 0.0
     start_errors: Mapping[str | None, StartError] = field(default_factory=dict[str | None, StartError])
+    findings: tuple[Finding, ...] = ()
     log_tail: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -137,7 +130,14 @@ class FetchLogTail:
     process: str
 
 
-Action = StartProcesses | StopProcesses | StopAll | FetchLogTail
+@dataclass(frozen=True, slots=True)
+class ScaleToZero:
+    """Have no worker in any group, for this reason; adaptive groups grow again with their load."""
+
+    why: str
+
+
+Action = StartProcesses | StopProcesses | StopAll | FetchLogTail | ScaleToZero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

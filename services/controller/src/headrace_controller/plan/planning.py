@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from headrace_controller.model import Cluster, Phase
-from headrace_controller.plan.culling import lifetime_reached, scheduler_shut_down
+from headrace_controller.plan.culling import cull, lifetime_reached, scheduler_shut_down
 from headrace_controller.plan.decision import Decision, FetchLogTail, NewWorkerId, Policy, Seen
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending, begin_end, finish, stop_leftovers, stop_requested
@@ -16,10 +16,11 @@ from headrace_controller.plan.workers import reconcile_workers
 Rule = Callable[[Draft], Ending | None]
 """Decides one thing; returns why the cluster ends, if it does. The rules after it are then left out."""
 
-_QUEUED: tuple[Rule, ...] = (stop_requested, lifetime_reached)
+_QUEUED: tuple[Rule, ...] = (stop_requested, lifetime_reached, cull)
 _STARTED: tuple[Rule, ...] = (
     stop_requested,
     lifetime_reached,
+    cull,
     scheduler_shut_down,
     reconcile_scheduler,
     reconcile_workers,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from headrace_chassis import logs
 from headrace_controller.backends.base import Backend, BackendError
 from headrace_controller.backends.process import SCHEDULER
 from headrace_controller.model import Cluster, ClusterId, WorkerId
-from headrace_controller.plan import Action, FetchLogTail, StartProcesses, StopAll, StopProcesses
+from headrace_controller.plan import Action, FetchLogTail, ScaleToZero, StartProcesses, StopAll, StopProcesses
 from headrace_controller.reconciling.launch_specs import LaunchSpecs
 from headrace_controller.reconciling.manifest_sync import ManifestSync
 from headrace_controller.reconciling.queue import WorkQueue
@@ -32,12 +32,15 @@ class Executor:
         manifests: ManifestSync,
         start_errors: StartErrors,
         queue: WorkQueue[ClusterId],
+        *,
+        scale_to_zero: Callable[[Cluster, str], Awaitable[None]],
     ) -> None:
         self._backend = backend
         self._specs = specs
         self._manifests = manifests
         self._start_errors = start_errors
         self._queue = queue
+        self._scale_to_zero = scale_to_zero
         self._under_way = StopsUnderWay()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -55,6 +58,8 @@ class Executor:
                 case StopAll():
                     self._start_errors.discard(cluster.id)
                     self.stop(cluster.id)
+                case ScaleToZero(why):
+                    await self._scale_to_zero(cluster, why)
                 case FetchLogTail():  # read while planning
                     pass
 

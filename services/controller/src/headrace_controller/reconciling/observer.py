@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from headrace_controller.model import Cluster
-from headrace_controller.plan import Seen, Signals
+from headrace_controller.plan import Seen
+from headrace_controller.plan.findings import Finding
 from headrace_controller.reconciling.process_table import ProcessTable
 from headrace_controller.reconciling.replica_liveness import ReplicaLiveness
 from headrace_controller.reconciling.route_states import RouteStates
@@ -18,6 +19,8 @@ class Observer:
 
     Parameters
     ----------
+    findings
+        What rules of culling find about a cluster.
     observed
         Whether the backend of a cluster was observed since the start; before, nothing may be concluded.
     """
@@ -30,6 +33,7 @@ class Observer:
         start_errors: StartErrors,
         shards: Shards,
         *,
+        findings: Callable[[Cluster], tuple[Finding, ...]] = lambda _: (),
         observed: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._processes = processes
@@ -37,6 +41,7 @@ class Observer:
         self._liveness = liveness
         self._start_errors = start_errors
         self._shards = shards
+        self._findings = findings
         self._observed = observed
 
     async def known(self) -> None:
@@ -49,13 +54,12 @@ class Observer:
 
     def observe(self, cluster: Cluster, log_tail: Mapping[str, str]) -> Seen:
         """Returns what is seen of a cluster, with the logs that a plan asked for."""
-        report = cluster.report
         return Seen(
             processes=self._processes.of(cluster.id),
             route=self._routes.of(cluster),
-            holder_gone_from=self._liveness.gone_from(report),
-            signals=Signals(report.clients, report.idle_since),
+            holder_gone_from=self._liveness.gone_from(cluster.report),
             watching_since=self._shards.watching_since(cluster.id),
             start_errors=self._start_errors.of(cluster.id),
+            findings=self._findings(cluster),
             log_tail=log_tail,
         )

@@ -1,0 +1,75 @@
+"""What culling would do to clusters, when and why: the dry run of administrators."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+
+from headrace.resource_names import cluster_name, user_name
+from headrace.v1 import culling_service_pb2 as pb
+from headrace.v1.enums import Right
+from headrace_chassis.identity.caller import Caller
+from headrace_controller.api.access import ClusterAccess
+from headrace_controller.api.convert import timestamp
+from headrace_controller.api.filters import Filter
+from headrace_controller.culling.watch import CullingWatch
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster
+from headrace_controller.plan.findings import CullAction, Finding
+
+_MAX_CULLINGS = 10_000
+# Number of clusters after which other calls get their turn.
+_AT_ONCE = 256
+_ACTIONS = {
+    CullAction.STOP: pb.CULLING_ACTION_STOP,
+    CullAction.SCALE_TO_ZERO: pb.CULLING_ACTION_SCALE_TO_ZERO,
+}
+
+
+class Outlook:
+    """Answers ListCulling.
+
+    Only the replica that has a cluster measures it: of others' clusters this one knows the warnings.
+    """
+
+    def __init__(
+        self, mirror: ClusterMirror, access: ClusterAccess, watch: CullingWatch, *, clock: Callable[[], float]
+    ) -> None:
+        self._mirror = mirror
+        self._access = access
+        self._watch = watch
+        self._clock = clock
+
+    async def list(self, request: pb.ListCullingRequest, caller: Caller) -> pb.ListCullingResponse:
+        """Return what would happen, the earliest first."""
+        wanted = Filter.read(request.filter, caller)
+        await self._mirror.fresh()
+        found: list[pb.Culling] = []
+        for n, cluster in enumerate(self._access.matching(wanted, caller, Right.CLUSTER_VIEW, living=True)):
+            if cluster is not None and not cluster.stopping:
+                found += [self._culling(cluster, finding) for finding in self._watch.findings(cluster)]
+            if n % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+        found.sort(key=lambda culling: culling.act_time.seconds if culling.HasField("act_time") else inf)
+        return pb.ListCullingResponse(cullings=found[:_MAX_CULLINGS])
+
+    def _culling(self, cluster: Cluster, finding: Finding) -> pb.Culling:
+        warned = cluster.status.warnings.get(finding.key)
+        culling = pb.Culling(
+            cluster=cluster_name(cluster.id),
+            owner=user_name(cluster.owner),
+            rule=finding.rule,
+            action=_ACTIONS[finding.action],
+            message=finding.why,
+            warned=warned is not None,
+            signal=finding.signal,
+            sample_time=None if finding.sampled is None else timestamp(finding.sampled),
+        )
+        if finding.due is None and not self._watch.own(cluster.id):
+            culling.message = "another replica measures it"
+        warn = warned if finding.due is None else warned or max(finding.due - finding.warn, self._clock())
+        if warn is not None:
+            culling.warn_time.CopyFrom(timestamp(warn))
+            culling.act_time.CopyFrom(timestamp(max(finding.due or 0.0, warn + finding.warn)))
+        return culling

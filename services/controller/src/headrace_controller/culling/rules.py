@@ -1,0 +1,161 @@
+"""Which rules of the policy hold for a cluster, since when, and what follows. Pure.
+
+A rule goes by what was measured. What the scheduler's agent reports meanwhile can only say that a state does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from headrace_controller.culling.observed import Observed
+from headrace_controller.model import Cluster, EndReason, Phase
+from headrace_controller.plan.findings import CullAction, Finding, has_workers
+from headrace_controller.plan.sentences import duration
+from headrace_controller.policy.sections import Culling, CullRule, IdleRule, MetricRule
+from headrace_controller.signals.measured import NotMeasured
+
+_LIFETIME_WARNING_SECONDS = 600.0
+_NEW_ONE = "Save your results, then create a new one."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """A state that a rule is about. `since` None: it is not known whether it holds, as `why` says."""
+
+    rule: CullRule
+    name: str
+    reason: EndReason = EndReason.IDLE
+    since: float | None
+    why: str = ""
+    signal: str = ""
+    sampled: float | None = None
+
+
+def findings(
+    cluster: Cluster, policy: Culling, observed: Observed, metrics: Mapping[str, float | None], now: float
+) -> tuple[Finding, ...]:
+    """What rules find about a cluster now; nothing of a rule whose state does not hold.
+
+    `metrics` has, by name of an administrator's own rule, the time since which it holds, None if that is not known.
+    """
+    found = list(_lifetime(cluster, policy))
+    if cluster.status.phase is Phase.RUNNING:
+        for state in _states(cluster, policy, observed, metrics, now):
+            found += _steps(cluster, state)
+    return tuple(found)
+
+
+def _states(
+    cluster: Cluster, policy: Culling, observed: Observed, metrics: Mapping[str, float | None], now: float
+) -> Iterator[_State]:
+    if policy.idle is not None:
+        yield from _idle(cluster, policy.idle, observed, now)
+    if policy.nobody_connected is not None:
+        yield from _nobody_connected(cluster, policy.nobody_connected, observed, now)
+    for rule in policy.rules:
+        if rule.name in metrics:
+            yield _metric(rule, metrics[rule.name], now)
+
+
+def _idle(cluster: Cluster, rule: IdleRule, observed: Observed, now: float) -> Iterator[_State]:
+    sample = observed.sample
+    if isinstance(sample, NotMeasured):
+        yield _not_measured(rule, "idle", sample)
+        return
+    reported = cluster.report.idle_since
+    if sample.idle_since is None or reported is None or (sample.held_tasks and not rule.drop_data):
+        return
+    empty = 0.0 if rule.drop_data or observed.empty_since is None else observed.empty_since
+    since = max(_settled(cluster, observed), sample.idle_since, sample.active, reported, empty)
+    yield _State(
+        rule=rule,
+        name="idle",
+        since=since,
+        why=f"it has been idle for {duration(max(0.0, now - since))}",
+        signal=f"idle since {_clock_time(sample.idle_since)}, {sample.held_tasks} results held",
+        sampled=sample.time,
+    )
+
+
+def _nobody_connected(cluster: Cluster, rule: CullRule, observed: Observed, now: float) -> Iterator[_State]:
+    sample = observed.sample
+    if isinstance(sample, NotMeasured):
+        yield _not_measured(rule, "nobody_connected", sample)
+        return
+    if observed.abandoned_since is None or cluster.report.clients:
+        return
+    since = max(_settled(cluster, observed), observed.abandoned_since)
+    yield _State(
+        rule=rule,
+        name="nobody_connected",
+        reason=EndReason.NO_CLIENT,
+        since=since,
+        why=f"no client has been connected for {duration(max(0.0, now - since))}",
+        signal=f"{sample.clients} clients",
+        sampled=sample.time,
+    )
+
+
+def _metric(rule: MetricRule, since: float | None, now: float) -> _State:
+    name = f"rules/{rule.name}"
+    if since is None:
+        return _State(rule=rule, name=name, since=None, why="its query failed", signal=rule.query)
+    why = f"the rule {rule.name!r} of your administrator has held for {duration(max(0.0, now - since))}"
+    return _State(rule=rule, name=name, since=since, why=why, signal=rule.query, sampled=now)
+
+
+def _not_measured(rule: CullRule, name: str, sample: NotMeasured) -> _State:
+    last = None if sample.last is None else sample.last.time
+    return _State(rule=rule, name=name, since=None, why=f"its measurement is {sample.absence}", sampled=last)
+
+
+def _settled(cluster: Cluster, observed: Observed) -> float:
+    """Time from which a state counts: the cluster runs, it is measured without a gap, and its user changed nothing."""
+    return max(observed.since, cluster.status.started or 0.0, cluster.spec.touched)
+
+
+def _steps(cluster: Cluster, state: _State) -> Iterator[Finding]:
+    """The action of a rule, and the stop that follows unless it was one."""
+    rule, steps = state.rule, [(CullAction(state.rule.action), state.rule.after)]
+    if rule.then_stop is not None:
+        steps.append((CullAction.STOP, rule.after + rule.then_stop))
+    for action, after in steps:
+        if action is CullAction.SCALE_TO_ZERO and not has_workers(cluster):
+            continue
+        yield Finding(
+            rule=state.name,
+            reason=state.reason,
+            action=action,
+            due=None if state.since is None else max(state.since + after, cluster.spec.keep_until or 0.0),
+            warn=rule.warn,
+            why=state.why,
+            advice=_keep(cluster),
+            signal=state.signal,
+            sampled=state.sampled,
+        )
+
+
+def _lifetime(cluster: Cluster, policy: Culling) -> Iterator[Finding]:
+    own, most = cluster.spec.lifetime, policy.lifetime
+    lifetimes = [lifetime for lifetime in (own, most) if lifetime is not None]
+    if not lifetimes:
+        return
+    lifetime = min(lifetimes)
+    yield Finding(
+        rule="lifetime",
+        reason=EndReason.LIFETIME,
+        due=cluster.created + lifetime,
+        warn=min(_LIFETIME_WARNING_SECONDS, lifetime / 10),
+        why=f"it reached its lifetime of {duration(lifetime)}",
+        advice=_keep(cluster) if lifetime != most else _NEW_ONE,
+    )
+
+
+def _keep(cluster: Cluster) -> str:
+    return f"Keep it with cluster.keep(hours=2), or `headrace clusters keep {cluster.id} --hours 2`."
+
+
+def _clock_time(time: float) -> str:
+    return f"{datetime.fromtimestamp(time, UTC):%H:%M:%S} UTC"
