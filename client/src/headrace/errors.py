@@ -39,9 +39,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
-from headrace.sizes import describe_bytes
+from headrace.sizes import describe_amount, shown_number
 
 
 class HeadraceError(Exception):
@@ -278,18 +279,21 @@ class QuotaExceeded(HeadraceError):
     """A limit binds. Nothing was changed.
 
     The details have ``subject`` (whom the limit is for, such as ``"users/ann"``), ``what`` (``"clusters"``,
-    ``"workers"``, ``"cores"``, ``"memory_bytes"``, ``"gpus"``), ``limit``, ``used`` and ``asked``.
+    ``"workers"``, ``"cores"``, ``"memory_bytes"``, ``"gpus"``, ``"queued"`` or the name of another resource),
+    ``limit``, ``used``, ``left`` and ``asked``.
     """
 
     @classmethod
-    def of(cls, *, subject: str, what: str, limit: int, used: int, asked: int) -> QuotaExceeded:
+    def of(cls, *, subject: str, what: str, limit: float, used: float, asked: float) -> QuotaExceeded:
         """Make the error from its facts."""
-        left = limit - used
-        number, noun = (describe_bytes, "of memory") if what == "memory_bytes" else (str, what)
+        left = max(0, limit - used)
+        number = partial(describe_amount, what)
+        noun = {"memory_bytes": "of memory", "queued": "clusters in the queue"}.get(what, what)
+        amounts = {"limit": limit, "used": used, "left": left, "asked": asked}
         return cls(
             f"{subject} may have {number(limit)} {noun}, has {number(used)} and asked for {number(asked)} more; "
             + (f"ask for at most {number(left)}, or stop something first" if left > 0 else "stop something first"),
-            {"subject": subject, "what": what, "limit": str(limit), "used": str(used), "asked": str(asked)},
+            {"subject": subject, "what": what, **{name: shown_number(amount) for name, amount in amounts.items()}},
         )
 
 

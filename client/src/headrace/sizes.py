@@ -22,3 +22,13 @@ def describe_bytes(number: int) -> str:
         return exact
     size, unit = max((pair for pair in _BINARY if pair[0] <= number), default=(1, "bytes"))
     return f"{number / size:.4g} {unit}"
+
+
+def shown_number(number: float) -> str:
+    """Return a number as text, to thousandths and without a point if it is whole: ``"3"``, ``"1.5"``."""
+    return str(int(number)) if number == int(number) else f"{number:.3f}".rstrip("0")
+
+
+def describe_amount(resource: str, amount: float) -> str:
+    """Return an amount of a resource as text: ``"3"``, ``"4 GiB"``."""
+    return describe_bytes(int(amount)) if resource == "memory_bytes" else shown_number(amount)

@@ -57,8 +57,8 @@ async def test_a_hundred_at_once_get_exactly_the_limit(redis: Redis, redis_url: 
     refused = [result for result in results if isinstance(result, QuotaExceeded)]
     assert len(refused) == 93
     assert len(await store.reads.ids()) == 7
-    assert (await store.usage("users/ann")).clusters == 7
-    assert refused[0].details == {"subject": "users/ann", "what": "clusters", "limit": "7", "used": "7", "asked": "1"}
+    assert (await store.usage("users/ann"))["clusters"] == 7
+    assert refused[0].details == {"subject": "users/ann", "what": "clusters", "limit": "7", "used": "7", "left": "0", "asked": "1"}
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,16 @@ async def test_usage_counts_for_every_subject_of_the_limits_until_the_end(
     cluster = await record(new_cluster(), demand=of_size(3), limits=limits)
     subjects = [*limits, "users/ann", DEPLOYMENT]
     assert [await store.usage(subject) for subject in subjects] == [of_size(3)] * 4
-    # The subjects are those of the creation, whatever the limits are later.
-    changed = await store.records.change(cluster, scaled(1), demand=demand_of, limits={})
+    changed = await store.records.change(cluster, scaled(1), demand=demand_of, limits=limits)
     assert [await store.usage(subject) for subject in subjects] == [of_size(1)] * 4
+    # What was charged is given back to whom it was charged, whoever is charged from now on.
+    moved = {"groups/new": Limits()}
+    changed = await store.records.change(changed, scaled(2), demand=demand_of, limits=moved)
+    assert [await store.usage(subject) for subject in subjects] == [Demand()] * 2 + [of_size(2)] * 2
+    assert await store.usage("groups/new") == of_size(2)
     ended = replace(changed, status=Status(phase=Phase.FAILED, ended=1.0))
     await store.records.save_status(changed, ended, fence=fence)
-    assert [await store.usage(subject) for subject in subjects] == [Demand()] * 4
+    assert [await store.usage(subject) for subject in [*subjects, *moved]] == [Demand()] * 5
 
 
 async def test_an_absurd_size_is_refused_by_the_clusters_limit(store: Store, record: Recorder) -> None:
@@ -116,7 +120,7 @@ async def test_without_a_limit_even_an_absurd_size_is_summed_in_whole_numbers(
 ) -> None:
     cluster = await record(new_cluster(), demand=of_size(0))
     changed = await store.records.change(cluster, scaled(10**12), demand=demand_of, limits={})
-    assert (await store.usage("users/ann")).memory_bytes == 2**53 - 1
+    assert (await store.usage("users/ann"))["memory_bytes"] == 2**53 - 1
     ended = replace(changed, status=Status(phase=Phase.FAILED, ended=1.0))
     await store.records.save_status(changed, ended, fence=fence)
     assert await store.usage("users/ann") == await store.usage(DEPLOYMENT) == Demand()
@@ -130,7 +134,7 @@ async def test_less_is_allowed_above_a_lowered_limit(store: Store, record: Recor
     with pytest.raises(QuotaExceeded, match="has 5 and asked for 1 more"):
         await store.records.change(smaller, scaled(6), demand=demand_of, limits=lowered)
 
-    assert (await store.usage("users/ann")).workers == 5
+    assert (await store.usage("users/ann"))["workers"] == 5
 
 
 async def test_scaling_at_once_from_two_replicas_never_passes_the_limit(
@@ -147,4 +151,4 @@ async def test_scaling_at_once_from_two_replicas_never_passes_the_limit(
         ]
         results = await asyncio.gather(*scalings, return_exceptions=True)
     assert sum(isinstance(result, Cluster) for result in results) == 10
-    assert (await store.usage(DEPLOYMENT)).workers == 30
+    assert (await store.usage(DEPLOYMENT))["workers"] == 30

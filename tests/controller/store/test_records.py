@@ -134,7 +134,7 @@ async def test_the_same_request_creates_one_cluster(store: Store, record: Record
     assert not new
     assert second == first
     assert others.id != first.id
-    assert (await store.usage("users/ann")).clusters == 1
+    assert (await store.usage("users/ann"))["clusters"] == 1
 
 
 async def test_a_repeated_call_whose_answer_was_lost_has_created_its_cluster(record: Recorder) -> None:
@@ -203,7 +203,7 @@ async def test_targets_change_without_the_generation_and_what_they_ask_for_is_pr
     assert (changed.generation, changed.targets) == (1, {"default": 5})
     assert changed.revision > seen.revision
     assert changed == await store.reads.get(seen.id)
-    assert (await store.usage(DEPLOYMENT)).workers == 5
+    assert (await store.usage(DEPLOYMENT))["workers"] == 5
     both = await change(store, changed, lambda cluster: scaled(7)(targeted(0)(cluster)), etag="1")
     assert (both.generation, both.targets) == (2, {"default": 0})
 
@@ -349,13 +349,13 @@ async def test_a_report_of_a_replica_that_was_behind_leaves_nothing_of_the_one_b
 async def test_the_end_frees_what_was_promised(store: Store, record: Recorder, fence: Fence) -> None:
     cluster = await record(new_cluster())
     await record(new_cluster(owner=BOB))
-    assert (await store.usage(DEPLOYMENT)).clusters == 2
+    assert (await store.usage(DEPLOYMENT))["clusters"] == 2
 
     stopping = await store.records.save_status(cluster, with_phase(cluster, Phase.STOPPING), fence=fence)
-    assert (await store.usage(DEPLOYMENT)).clusters == 2
+    assert (await store.usage(DEPLOYMENT))["clusters"] == 2
     ended = await store.records.save_status(stopping, with_phase(stopping, Phase.STOPPED), fence=fence)
 
-    assert (await store.usage("users/ann"), (await store.usage(DEPLOYMENT)).clusters) == (Demand(), 1)
+    assert (await store.usage("users/ann"), (await store.usage(DEPLOYMENT))["clusters"]) == (Demand(), 1)
     with pytest.raises(ClusterEnded):
         await store.records.save_report(ended, Report(session=9))
 
@@ -390,8 +390,8 @@ async def test_a_cluster_found_running_is_adopted_once_without_its_alias_if_that
     assert adopted.generation == 7
     assert await store.records.adopt(found, secrets=b"sealed", demand=demand_of(found)) is None
 
-    assert (await store.usage("users/ann")).clusters == 2
-    assert (await store.usage("groups/lab")).clusters == 1
+    assert (await store.usage("users/ann"))["clusters"] == 2
+    assert (await store.usage("groups/lab"))["clusters"] == 1
     ended = await store.records.save_status(adopted, with_phase(adopted, Phase.STOPPED), fence=fence)
     assert ended.revision > adopted.revision
     with pytest.raises(AliasTaken, match=taken.id):

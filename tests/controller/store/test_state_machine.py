@@ -71,14 +71,14 @@ class Expected:
         ]
         return Demand(
             clusters=len(promised),
-            workers=sum(demand.workers for demand in promised),
-            cores_milli=sum(demand.cores_milli for demand in promised),
-            memory_bytes=sum(demand.memory_bytes for demand in promised),
+            workers=sum(demand["workers"] for demand in promised),
+            cores_milli=sum(demand["cores_milli"] for demand in promised),
+            memory_bytes=sum(demand["memory_bytes"] for demand in promised),
         )
 
     def refuses(self, owner: UserId, old: int, new: int, clusters: int) -> bool:
-        workers = self.usage(owner).workers + new - old > WORKERS_EACH and new > old
-        return workers or (clusters > 0 and self.usage(None).clusters + clusters > CLUSTERS_ALL)
+        workers = self.usage(owner)["workers"] + new - old > WORKERS_EACH and new > old
+        return workers or (clusters > 0 and self.usage(None)["clusters"] + clusters > CLUSTERS_ALL)
 
     def stop(self, cluster: Cluster) -> None:
         self.stopping.add(cluster.id)
@@ -210,7 +210,7 @@ class StoreMachine(RuleBasedStateMachine):
             return ClusterNotFound
         if seen.id in self.expected.stopping:
             return ClusterEnded
-        more = self.expected.refuses(before.owner, demand_of(before).workers, demand_of(change(before)).workers, 0)
+        more = self.expected.refuses(before.owner, demand_of(before)["workers"], demand_of(change(before))["workers"], 0)
         return QuotaExceeded if more else None
 
     @rule(

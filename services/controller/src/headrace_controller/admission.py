@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from math import ceil, inf
+from collections.abc import Iterable, Mapping
+from math import ceil, floor, inf
 
 from headrace.errors import InvalidRequest, QuotaExceeded, Violation
-from headrace.resource_names import cluster_name, user_name
+from headrace.resource_names import cluster_name, group_name, user_name
+from headrace_controller import resources
 from headrace_controller.model import Cluster, Demand, Group, Limits
 from headrace_controller.options import shapes
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Profiles, UnknownProfile
-from headrace_controller.store import DEPLOYMENT
+from headrace_controller.store import DEPLOYMENT, QueueRules
 
 MAX_WORKERS = 100_000
 """Workers of one cluster where the settings have no limit: a typo must not request a billion."""
@@ -38,21 +38,34 @@ class Admission:
         self._scheduler = policy.scheduler.resources()
         self._threads_per_core = policy.worker.threads_per_core
         self._settings = limits = policy.limits
-        cluster = limits.cluster.limits()
-        self._cluster = replace(
-            cluster,
-            workers=_lower(cluster.workers, MAX_WORKERS),
-            memory_bytes=_lower(cluster.memory_bytes, MAX_MEMORY_BYTES),
-        )
+        self._cluster = limits.cluster.limits()
+        for resource, most in ((resources.WORKERS, MAX_WORKERS), (resources.MEMORY, MAX_MEMORY_BYTES)):
+            self._cluster[resource] = min(most, self._cluster.get(resource, most))
         self._user = limits.user.limits()
+        self._users = {user: limits.of_user(user) for user in limits.users}
+        self._groups = {group: settings.limits() for group, settings in limits.groups.items()}
         self._deployment = limits.deployment.limits()
+        self._counts = {key: profile.counts for key, profile in policy.profiles.items()}
+        everybody = [limits.cluster, limits.user, limits.deployment, *limits.users.values(), *limits.groups.values()]
+        everybody += [profile.limits for profile in policy.profiles.values()]
+        self._names = {name for settings in everybody for name in settings.resources}
 
     def limits(self, cluster: Cluster) -> Mapping[str, Limits]:
-        """Return the limits that bind a cluster, by subject, in the order to check them."""
+        """Return the limits that bind a cluster, by subject, in the order to check them.
+
+        Whoever is in it is charged, with bounds or without.
+        """
         return {
             cluster_name(cluster.id): self._cluster,
-            user_name(cluster.owner): self._user,
-            f"profiles/{cluster.spec.profile}": self._profile(cluster.spec.profile),
+            **self.shared_limits(cluster.owner, cluster.groups, cluster.spec.profile),
+        }
+
+    def shared_limits(self, owner: str, groups: Iterable[str], profile: str) -> dict[str, Limits]:
+        """Return the limits that a cluster has in common with others, by subject, in the order to check them."""
+        return {
+            user_name(owner): self._users.get(owner, self._user),
+            **{group_name(group): self._groups.get(group, Limits()) for group in groups},
+            f"profiles/{profile}": self._profile(profile),
             DEPLOYMENT: self._deployment,
         }
 
@@ -61,33 +74,55 @@ class Admission:
         """Whether a request to scale beyond a limit gets what the limit allows; otherwise it is refused."""
         return self._settings.on_scale == "clip"
 
+    @property
+    def patience(self) -> float:
+        """Seconds after which room is kept for a cluster that waits."""
+        return self._settings.queue.patience
+
+    def queue(self, cluster: Cluster, timeout: float | None) -> QueueRules | None:
+        """Return how a new cluster may wait for room, at most as long as its user wants; None: it may not."""
+        settings = self._settings.queue
+        if self._settings.on_create != "queue" or timeout == 0:
+            return None
+        bounds = [seconds for seconds in (settings.timeout, timeout) if seconds is not None]
+        weight = max((settings.weights[group] for group in cluster.groups if group in settings.weights), default=1.0)
+        return QueueRules(weight=weight, each=settings.each, timeout=min(bounds, default=None))
+
     def most_workers(self, cluster: Cluster, group: str) -> tuple[int, str]:
         """Return how many workers a group could have if nothing else were used, and the subject of that limit."""
+        worker = self.worker(cluster, group)
+        return min(
+            (limits[resource] // each, subject)
+            for subject, limits in self.limits(cluster).items()
+            for resource, each in worker.items()
+            if each and resource in limits
+        )
+
+    def worker(self, cluster: Cluster, group: str) -> Demand:
+        """Return what a worker of a group counts as."""
         found = cluster.spec.group(group)
-        worker = shapes.shape(cluster.spec, found).resources if found else shapes.NOTHING
-        bounds: list[tuple[int, str]] = []
-        for subject, limits in self.limits(cluster).items():
-            pairs = (
-                (limits.workers, 1),
-                (limits.cores_milli, round(worker.cores * 1000)),
-                (limits.memory_bytes, worker.memory_bytes),
-                (limits.gpus, worker.gpus),
-            )
-            bounds += [(limit // each, subject) for limit, each in pairs if limit is not None and each]
-        return min(bounds)
+        if found is None:
+            return Demand({resources.WORKERS: 1})
+        return shapes.per_worker(cluster.spec, found, self._counted(cluster))
 
     def count(self, cluster: Cluster) -> Demand:
         """Return what a cluster counts as."""
-        return shapes.demand(cluster, self._scheduler)
+        return shapes.demand(cluster, self._scheduler, self._counted(cluster))
+
+    def _counted(self, cluster: Cluster) -> Mapping[str, float | None]:
+        """What limits know by name, and what the profile says that a worker counts as."""
+        counts = self._counts.get(cluster.spec.profile, {})
+        return {name: counts.get(name) for name in self._names}
 
     def check(self, cluster: Cluster, before: Cluster | None = None) -> None:
         """Raise `InvalidRequest` for workers that may use more than what limits count.
 
         Groups that grow no more than they were to `before`, when no limit may have been set, stay as they are.
         """
-        bounds = [self._settings.cluster.limits(), self._user, self._profile(cluster.spec.profile), self._deployment]
-        memory = any(bound.memory_bytes is not None for bound in bounds)
-        cores = any(bound.cores_milli is not None for bound in bounds)
+        bounds = [self._settings.cluster.limits()]
+        bounds += self.shared_limits(cluster.owner, cluster.groups, cluster.spec.profile).values()
+        memory = any(resources.MEMORY in bound for bound in bounds)
+        cores = any(resources.CORES in bound for bound in bounds)
         violations: list[Violation] = []
         for n, group in enumerate(cluster.spec.groups):
             old = before.spec.group(group.name) if before else None
@@ -111,14 +146,13 @@ class Admission:
     def demand(self, cluster: Cluster) -> Demand:
         """Return what a cluster asks for; raise `QuotaExceeded` before the store has to count with absurd numbers."""
         demand = self.count(cluster)
-        self._check(cluster, "workers", demand.workers, MAX_WORKERS, self._cluster.workers)
-        self._check(cluster, "memory_bytes", demand.memory_bytes, MAX_MEMORY_BYTES, self._cluster.memory_bytes)
+        for resource, most in ((resources.WORKERS, MAX_WORKERS), (resources.MEMORY, MAX_MEMORY_BYTES)):
+            if demand[resource] > most:
+                limit = self._cluster[resource]
+                raise QuotaExceeded.of(
+                    subject=cluster_name(cluster.id), what=resource, limit=limit, used=0, asked=demand[resource]
+                )
         return demand
-
-    def _check(self, cluster: Cluster, what: str, asked: int, maximum: int, limit: int | None) -> None:
-        if asked > maximum:
-            subject = cluster_name(cluster.id)
-            raise QuotaExceeded.of(subject=subject, what=what, limit=limit or 0, used=0, asked=asked)
 
     def _profile(self, key: str) -> Limits:
         try:
@@ -134,18 +168,13 @@ def _largest(group: Group) -> float:
     return inf if group.adapt.maximum is None else group.adapt.maximum
 
 
-def _lower(limit: int | None, maximum: int) -> int:
-    return maximum if limit is None else min(limit, maximum)
-
-
-def largest_size(cluster: Cluster, name: str, asked: int, error: QuotaExceeded) -> int:
-    """Return the largest size that a limit leaves to a group, never less than it has."""
+def largest_size(cluster: Cluster, name: str, asked: int, error: QuotaExceeded, worker: Demand) -> int:
+    """Return the largest size that a limit leaves to a group, never less than it has. Each worker counts as `worker`."""
     group = cluster.spec.group(name)
     if group is None:
         return 0
-    worker = shapes.shape(cluster.spec, group).resources
-    each = {"workers": 1, "cores": worker.cores, "memory_bytes": worker.memory_bytes, "gpus": worker.gpus}
+    each = dict(resources.shown(resource, amount) for resource, amount in worker.items())
     spare = max(0.0, float(error.details["limit"]) - float(error.details["used"]))
-    more = int(spare / (each.get(error.details["what"], 0) or 1))
+    more = floor(spare / (each.get(error.details["what"], 0) or 1) + 1e-9)
     desired = cluster.desired(group)
     return max(desired, min(asked - 1, desired + more))

@@ -12,8 +12,22 @@ key                       type   content                                      un
 ``events:<id>``           stream ``event`` (msgpack); the last 1000           as its record             all but ack
 ``changes``               stream what has changed, see `Change`               permanent; last 50 000    all
 ``version``               string revision of the latest write                 permanent                 all but ev, ack
-``usage:<subject>``       hash   what the subject's clusters are promised,    the last of them ends     cr, ch, st
+``usage:<subject>``       hash   what the subject's clusters are promised,    the last of them ends     cr, ch, st, ad
                                  by resource
+``queue``                 zset   id of a cluster that waits -> its turn       it waits no more          cr, ch, st, ad
+``queue-at:<subject>``    zset   the same of those that wait for room of the  it waits no more          cr, ch, st, ad
+                                 subject
+``queue-held:<subject>``  zset   the same of those for which room is kept     it waits no more          ad, ch, st
+``queue-wants``           hash   id -> what it asks for (msgpack)             it waits no more          cr, ch, st, ad
+``queue-each``            hash   owner -> number that wait                    none waits                cr, ch, st, ad
+``queue-turns``           hash   owner -> turn of the last that began to wait none waits                cr, ch, st, ad
+``queue-order``           hash   ``turn`` of the last that was admitted;      permanent                 cr, ad
+                                 ``number`` of all that ever waited
+``queue-freed``           zset   subject that has got room -> time from       it was looked through     cr, ch, st, ad,
+                                 which its queue may be looked through                                  next_freed
+``used:<day>``            hash   what was promised that day, times how long,  400 days                  cr, ch, st, ar
+                                 by measure and subject (``usage.lua``)
+``used-by:<day>:<owner>`` hash   the same of an owner's clusters, by row      62 days                   cr, ch, st, ar
 ``living``                zset   id -> place                                  permanent                 cr, st
 ``ended``                 zset   id -> time of its end                        permanent                 st, rm
 ``aliases:<owner>``       hash   alias -> id                                  the cluster is stopping   cr, ch, st
@@ -31,7 +45,7 @@ key                       type   content                                      un
 ``acknowledged``          hash   reader -> what it has in use (msgpack)       permanent                 ack
 ========================= ====== ============================================ ========================= ================
 
-Scripts: cr create, ch change, st save_status, re save_report, ev add_event, rm remove, ar archive, ack
+Scripts: cr create, ch change, ad admit, st save_status, re save_report, ev add_event, rm remove, ar archive, ack
 acknowledge and readers.
 
 The leases of the shards and the list of replicas are read, not written: see `headrace_chassis.redis.keys`.
@@ -70,12 +84,18 @@ RECORD_FIELDS = (
     "ended",  # time of its end; "" while it lives
     "charged_to",  # subjects whose usage it counts towards
     "promised",  # by resource; empty after its end
+    "meter",  # what it has used: see `scripts/usage.lua`
+    "account",  # where that is added up
+    "labels",  # what it is about: see `RowLabels`
+    "queued",  # its wait in the queue (msgpack)
+    "queued_at",  # subject for whose room it waits; "" if it does not
     "complete_from",  # `touched` has every removal of a worker since this revision
 )
 
 _PERMANENT = re.compile(
     r"changes|version|living|ended|routes|route-log|readers|acknowledged"
-    r"|(cluster|workers|touched|events|usage|aliases):.+"
+    r"|queue(-wants|-each|-turns|-order|-freed)?"
+    r"|(cluster|workers|touched|events|usage|aliases|queue-at|queue-held):.+"
 )
 
 
@@ -105,6 +125,21 @@ class Keys:
 
     def usage(self, subject: str) -> str:
         return self.prefix.key("usage", subject)
+
+    def used(self, day: int | str) -> str:
+        return self.prefix.key("used", str(day))
+
+    def used_by(self, day: int | str, owner: str = "") -> str:
+        return self.prefix.key("used-by", f"{day}:{owner}" if owner else str(day))
+
+    def queue(self, part: str = "") -> str:
+        return self.prefix.key(f"queue-{part}" if part else "queue")
+
+    def queue_at(self, subject: str) -> str:
+        return self.prefix.key("queue-at", subject)
+
+    def queue_held(self, subject: str) -> str:
+        return self.prefix.key("queue-held", subject)
 
     def living(self) -> str:
         return self.prefix.key("living")
@@ -162,6 +197,8 @@ class Keys:
             "aliases": self.aliases(owner),
             "routes": self.routes(),
             "route_log": self.route_log(),
+            "queue": self.queue(),
+            **{f"queue_{part}": self.queue(part) for part in ("wants", "each", "turns", "order", "freed")},
         }
 
     def permanent(self, key: str) -> bool:

@@ -7,6 +7,7 @@ lease of the cluster's shard).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +17,7 @@ from headrace.access import Access, Share
 from headrace.open_enum import OpenEnum
 from headrace.option_types import OptionValue
 from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
+from headrace_controller.meter import Meter
 
 ClusterId = NewType("ClusterId", str)
 WorkerId = NewType("WorkerId", str)
@@ -54,6 +56,7 @@ class EndReason(OpenEnum):
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     BACKEND_ERROR = "BACKEND_ERROR"
     WORKERS_FAILED = "WORKERS_FAILED"
+    QUEUE_TIMEOUT = "QUEUE_TIMEOUT"
 
     @property
     def failure(self) -> bool:
@@ -68,6 +71,7 @@ _FAILURES = frozenset(
         EndReason.OUT_OF_MEMORY,
         EndReason.BACKEND_ERROR,
         EndReason.WORKERS_FAILED,
+        EndReason.QUEUE_TIMEOUT,
     }
 )
 
@@ -348,6 +352,8 @@ class Cluster:
     ----------
     groups
         Groups of the owner when the cluster was created.
+    queued
+        Its wait in the queue. None if it was admitted at once.
     targets
         By worker group, the number of workers that adaptive scaling last asked for, within the group's range.
     workers
@@ -356,6 +362,8 @@ class Cluster:
         Number of writes of the spec, from 1.
     revision
         Grows with each write of any part.
+    meter
+        What it has used.
     """
 
     id: ClusterId
@@ -367,13 +375,20 @@ class Cluster:
     status: Status = Status()
     workers: Mapping[WorkerId, WorkerRecord] = field(default_factory=dict[WorkerId, WorkerRecord])
     report: Report = Report()
+    queued: Queued | None = None
     generation: int = 1
     revision: int = 1
+    meter: Meter = field(default=Meter(), compare=False)
 
     @property
     def access(self) -> Access:
         """Whose it is."""
         return Access(self.owner, self.groups, self.spec.shares)
+
+    @property
+    def begun(self) -> float | None:
+        """Time at which it was admitted: when it was created, unless it waits or waited in the queue."""
+        return self.created if self.queued is None else self.queued.admitted
 
     @property
     def stopping(self) -> bool:
@@ -396,23 +411,9 @@ class Event:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What a cluster is promised at most, with the sizes that its groups have now."""
-
-    clusters: int = 0
-    workers: int = 0
-    cores_milli: int = 0
-    memory_bytes: int = 0
-    gpus: int = 0
+class Demand(Counter[str]):
+    """What a cluster is promised at most, with the sizes that its groups have now: amounts by resource."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bounds of a :class:`Demand`; None means no bound."""
-
-    clusters: int | None = None
-    workers: int | None = None
-    cores_milli: int | None = None
-    memory_bytes: int | None = None
-    gpus: int | None = None
+class Limits(dict[str, int]):
+    """Bounds of a :class:`Demand` by resource. One that is missing is not bound."""

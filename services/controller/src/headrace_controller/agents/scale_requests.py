@@ -58,7 +58,7 @@ class ScaleRequests:
             except QuotaExceeded as error:
                 why = error.message
                 cluster = await self._store.reads.newest(cluster)
-                size = largest_size(cluster, group, size, error)
+                size = largest_size(cluster, group, size, error, self._admission.worker(cluster, group))
             except ClusterEnded:
                 return None
             else:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from headrace.option_types import OptionValue
+from headrace_controller import resources
 from headrace_controller.model import Cluster, Demand, Group, Resources, Spec
+from headrace_controller.options.variables import ENVIRONMENT, PREFIX
 
 NOTHING = Resources()
 
@@ -50,7 +52,9 @@ def shape(spec: Spec, group: Group) -> Shape:
 
 def environment(spec: Spec, group: Group | None) -> Mapping[str, str]:
     """Return the environment variables of the group's workers, or of the scheduler if there is no group."""
-    return cast("Mapping[str, str]", _mapping(_values(spec, group), "environment"))
+    values = _values(spec, group)
+    following = {key.removeprefix(PREFIX): value for key, value in values.items() if key.startswith(PREFIX)}
+    return cast("Mapping[str, str]", {**_mapping(values, ENVIRONMENT), **following})
 
 
 def backend_settings(spec: Spec, group: Group | None, keys: Iterable[str]) -> dict[str, OptionValue]:
@@ -59,16 +63,41 @@ def backend_settings(spec: Spec, group: Group | None, keys: Iterable[str]) -> di
     return {key: values[key] for key in keys if key in values}
 
 
-def demand(cluster: Cluster, scheduler: Resources = NOTHING) -> Demand:
-    """Return what the cluster is promised with its scheduler and the numbers of workers that it is to have now."""
-    groups = [(cluster.desired(group), shape(cluster.spec, group).resources) for group in cluster.spec.groups]
-    return Demand(
-        clusters=1,
-        workers=sum(size for size, _ in groups),
-        cores_milli=round(scheduler.cores * 1000) + sum(size * round(worker.cores * 1000) for size, worker in groups),
-        memory_bytes=scheduler.memory_bytes + sum(size * worker.memory_bytes for size, worker in groups),
-        gpus=sum(size * worker.gpus for size, worker in groups),
-    )
+def demand(
+    cluster: Cluster, scheduler: Resources = NOTHING, counts: Mapping[str, float | None] | None = None
+) -> Demand:
+    """Return what the cluster is promised with its scheduler and the numbers of workers that it is to have now.
+
+    Parameters
+    ----------
+    counts
+        Other resources that limits know, by name, and what a worker counts as; None: its Dask resource of that name.
+    """
+    demand = Demand({resources.CLUSTERS: 1, **_amounts(scheduler)})
+    for group in cluster.spec.groups:
+        size = cluster.desired(group)
+        for resource, amount in per_worker(cluster.spec, group, counts).items():
+            demand[resource] += size * amount
+    return demand
+
+
+def per_worker(spec: Spec, group: Group, counts: Mapping[str, float | None] | None = None) -> Demand:
+    """Return what each worker of a group counts as."""
+    worker = shape(spec, group)
+    demand = Demand({resources.WORKERS: 1, **_amounts(worker.resources)})
+    for name, amount in (counts or {}).items():
+        demand[resources.named(name)] = resources.milli(
+            worker.dask_resources.get(name, 0) if amount is None else amount
+        )
+    return demand
+
+
+def _amounts(of: Resources) -> dict[str, int]:
+    return {
+        resources.CORES: resources.milli(of.cores),
+        resources.MEMORY: of.memory_bytes,
+        resources.GPUS: of.gpus,
+    }
 
 
 def _values(spec: Spec, group: Group | None) -> Mapping[str, OptionValue]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
+from headrace_controller import resources
 from headrace_controller.model import Limits, Resources
+from headrace_controller.policy.durations import Seconds
+from headrace_controller.policy.option_settings import OptionChange, OptionSettings
+from headrace_controller.policy.sections import Prices
 
+_MOST = 10**9
+
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+ResourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Amount = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
@@ -16,36 +26,74 @@ class LimitSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    clusters: int | None = Field(default=None, ge=0, description="Living clusters.")
-    workers: int | None = Field(default=None, ge=0, description="Workers of all worker groups.")
-    cores: float | None = Field(default=None, ge=0, description="Cores of all workers and schedulers.")
-    memory_bytes: ByteSize | None = Field(
-        default=None, description="Memory of all workers and schedulers, in bytes or as text such as '64 GiB'."
+    clusters: int | None = Field(default=None, ge=0, le=_MOST, description="Living clusters that do not wait.")
+    workers: int | None = Field(default=None, ge=0, le=_MOST, description="Workers of all worker groups.")
+    cores: float | None = Field(
+        default=None, ge=0, le=_MOST, allow_inf_nan=False, description="Cores of all workers and schedulers."
     )
-    gpus: int | None = Field(default=None, ge=0, description="GPUs of all workers.")
+    memory_bytes: ByteSize | None = Field(
+        default=None,
+        ge=0,
+        le=2**53 - 1,
+        description="Memory of all workers and schedulers, in bytes or as text such as '64 GiB'.",
+    )
+    gpus: int | None = Field(default=None, ge=0, le=_MOST, description="GPUs of all workers.")
+    resources: dict[ResourceName, Amount] = Field(
+        default={},
+        max_length=16,
+        description="Other resources of all workers, by name: what profiles count (`counts`), or else what users give "
+        "in the option worker_resources.",
+    )
 
     def limits(self) -> Limits:
         """Return them as the store counts."""
-        return Limits(
-            clusters=self.clusters,
-            workers=self.workers,
-            cores_milli=None if self.cores is None else round(self.cores * 1000),
-            memory_bytes=None if self.memory_bytes is None else int(self.memory_bytes),
-            gpus=self.gpus,
-        )
+        bounds = {
+            resources.CLUSTERS: self.clusters,
+            resources.WORKERS: self.workers,
+            resources.CORES: None if self.cores is None else resources.milli(self.cores),
+            resources.MEMORY: None if self.memory_bytes is None else int(self.memory_bytes),
+            resources.GPUS: self.gpus,
+            **{resources.named(name): resources.milli(amount) for name, amount in self.resources.items()},
+        }
+        return Limits({resource: bound for resource, bound in bounds.items() if bound is not None})
 
 
 class ClusterLimitSettings(LimitSettings):
     """Limits of each cluster."""
 
-    workers: int | None = Field(default=1000, ge=0, description="Workers of all worker groups.")
+    workers: int | None = Field(default=1000, ge=0, le=_MOST, description="Workers of all worker groups.")
 
 
 class UserLimitSettings(LimitSettings):
     """Limits of each user."""
 
-    clusters: int | None = Field(default=100, ge=0, description="Living clusters.")
-    workers: int | None = Field(default=1000, ge=0, description="Workers of all worker groups.")
+    clusters: int | None = Field(default=100, ge=0, le=_MOST, description="Living clusters that do not wait.")
+    workers: int | None = Field(default=1000, ge=0, le=_MOST, description="Workers of all worker groups.")
+
+    def but(self, single: LimitSettings) -> LimitSettings:
+        """Return the limits of a single user: what is given for them, and the rest as for everybody."""
+        given = {name: getattr(single, name) for name in single.model_fields_set}
+        return self.model_copy(update={**given, "resources": {**self.resources, **single.resources}})
+
+
+class QueueSettings(BaseModel):
+    """How clusters wait for room."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    timeout: Seconds | None = Field(
+        default=86400, description="Longest time for which a cluster waits. Users may ask for less. Null: no maximum."
+    )
+    each: int = Field(default=20, ge=1, le=1000, description="Number of clusters of one user that may wait.")
+    weights: dict[str, Weight] = Field(
+        default={},
+        max_length=1000,
+        description="Turns of each member of a group for one turn of others, by group. Of several, the largest counts.",
+    )
+    patience: Seconds = Field(
+        default=300,
+        description="Time for which smaller clusters may overtake a large one that waits; then room is kept for it.",
+    )
 
 
 class AllLimits(BaseModel):
@@ -54,15 +102,31 @@ class AllLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     deployment: LimitSettings = Field(default=LimitSettings(), description="Limits of all clusters together.")
+    groups: dict[Name, LimitSettings] = Field(
+        default={}, description="Limits of the clusters of all members of a group together, by group."
+    )
     user: UserLimitSettings = Field(
         default=UserLimitSettings(), description="Limits of all clusters of one user together."
     )
+    users: dict[Name, LimitSettings] = Field(
+        default={}, description="Limits of single users. What is not given is as in `user`."
+    )
     cluster: ClusterLimitSettings = Field(default=ClusterLimitSettings(), description="Limits of each cluster.")
+    on_create: Literal["reject", "queue"] = Field(
+        default="reject",
+        description="Answer to a request for a cluster beyond a limit: reject refuses it; queue lets it wait for room.",
+    )
     on_scale: Literal["clip", "reject"] = Field(
         default="clip",
         description="Answer to a request to scale beyond a limit: clip gives as many workers as the limit allows, and "
         "the user is warned; reject refuses the request.",
     )
+    queue: QueueSettings = Field(default=QueueSettings(), description="How clusters wait for room.")
+
+    def of_user(self, user: str) -> Limits:
+        """Return the limits of a user's clusters together."""
+        single = self.users.get(user)
+        return (self.user if single is None else self.user.but(single)).limits()
 
 
 class WorkerDefaults(BaseModel):
@@ -99,27 +163,6 @@ class SchedulerSettings(BaseModel):
         return Resources(cores=self.cores, memory_bytes=int(self.memory_bytes))
 
 
-class OptionSettings(BaseModel):
-    """Changes to an option in a profile. Values are written as users write them, such as '4 GiB'."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    default: Any = Field(default=None, description="Value if none is given.")
-    minimum: int | float | str | None = Field(default=None, description="Minimum, if the option is a number.")
-    maximum: int | float | str | None = Field(default=None, description="Maximum, if the option is a number.")
-    choices: list[Any] | dict[str, Any] | None = Field(
-        default=None, description="The values that may be chosen: a list, or a mapping of labels to values."
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.choices is not None and (self.minimum is not None or self.maximum is not None):
-            raise ValueError("set either `choices`, or `minimum` and `maximum`")
-        if self.choices is not None and not self.choices:
-            raise ValueError("`choices` must not be empty")
-        return self
-
-
 class ProfileSettings(BaseModel):
     """A kind of cluster that users may choose."""
 
@@ -131,4 +174,33 @@ class ProfileSettings(BaseModel):
     limits: LimitSettings = Field(
         default=LimitSettings(), description="Limits of all clusters of this profile together."
     )
-    options: dict[str, OptionSettings] = Field(default={}, description="Changes to options, by key.")
+    counts: dict[ResourceName, Amount] = Field(
+        default={},
+        max_length=16,
+        description="What each worker counts as besides, by the names of `resources` in limits.",
+    )
+    prices: Prices = Field(default=Prices(), description="What the use of its clusters costs.")
+    users: list[Name] = Field(
+        default=[], max_length=1000, description="Users who may choose it, beside `groups`. Both empty: everybody."
+    )
+    groups: list[Name] = Field(
+        default=[], max_length=1000, description="Groups whose members may choose it, beside `users`."
+    )
+    options: dict[str, OptionSettings] = Field(
+        default={}, max_length=64, description="Changes to options, and new options, by key."
+    )
+    for_groups: dict[Name, dict[str, OptionChange]] = Field(
+        default={},
+        max_length=100,
+        description="Changes to options for the members of groups, in place of those in `options`. Of several groups "
+        "of a user that change an option, the first one here counts.",
+    )
+    python: str = Field(
+        default="",
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*)?$",
+        max_length=256,
+        description="Function `package.module:function` of a user and their groups that returns more options.",
+    )
+    python_timeout: Seconds = Field(
+        default=5, gt=0, le=20, description="Time within which it, and its handler, must have answered."
+    )

@@ -1,7 +1,7 @@
 -- Saves a new spec or targets if nobody else has saved one, the cluster is not stopping and no limit binds.
--- ask   seen (revision that the caller has read), spec (nil: as it is), targets, stop (whether it is to stop), demand, limits,
+-- ask   seen (revision that the caller has read), spec (nil: as it is), targets, stop (whether it is to stop), demand, limits, charged_to,
 --       route (nil: as it is; '': it has no address yet)
--- Answers {'done', revision, revision before, generation}, {'gone'}, {'ended'}, {'again'} (read again), or as refusal()
+-- Answers {'done', revision, revision before, generation, meter}, {'gone'}, {'ended'}, {'again'} (read again), or as refusal()
 local before, generation, spec_revision, report_revision, stopping = unpack(
   redis.call('HMGET', key.record, 'revision', 'generation', 'spec_revision', 'report_revision', 'stopping'))
 local seen = tonumber(ask.seen)
@@ -12,7 +12,13 @@ elseif stopping == '1' then
 elseif tonumber(spec_revision) > seen or (ask.route and tonumber(report_revision) > seen) then
   return { 'again' }
 end
-local refused = refusal()
+local waits = (redis.call('HGET', key.record, 'queued_at') or '') ~= ''
+local refused
+if waits then  -- it has no room yet; what it asks for must only be possible
+  refused = impossible()
+else
+  refused = refusal()
+end
 if refused then
   return refused
 end
@@ -23,7 +29,13 @@ if ask.spec then
   redis.call('HSET', key.record, 'spec', ask.spec)
   generation = redis.call('HINCRBY', key.record, 'generation', 1)
 end
-promise(ask.demand)
+if waits then
+  redis.call('HSET', key.queue_wants, ask.cluster, cmsgpack.pack(ask.demand))
+  promise({}, ask.charged_to)
+  wake(redis.call('HGET', key.record, 'queued_at'))
+else
+  promise(ask.demand, ask.charged_to)
+end
 if ask.stop then
   begin_stop()
 end
@@ -31,4 +43,4 @@ if ask.route and ask.route ~= '' then
   write_route(ask.route)
 end
 add_events()
-return { 'done', revision, before, tonumber(generation) }
+return { 'done', revision, before, tonumber(generation), metered() }

@@ -1,7 +1,7 @@
 -- What the scripts that write a record share; it stands before each of them.
 -- KEYS  in the order of `ask.keys`, which names them: record, workers, events, ... as in keys.py, and the script's own
--- ARGV  one msgpack map, `ask`: keys, cluster, owner, usage (prefix of the usage keys), events (msgpack each), and what the
---       script's head lists. Revisions are text, because Lua writes large numbers with an exponent.
+-- ARGV  one msgpack map, `ask`: keys, cluster, owner, usage, queue_at and held (prefixes of keys by subject), events (msgpack
+--       each), and what the script's head lists. Revisions are text, because Lua writes large numbers with an exponent.
 local ask = cmsgpack.unpack(ARGV[1])
 local key = {}
 for n, name in ipairs(ask.keys) do
@@ -78,52 +78,164 @@ local function unpacked(field)
   return packed and cmsgpack.unpack(packed) or {}
 end
 
--- Returns {'limit', subject, resource, used, had} of the first limit that refuses `ask.demand`, or nil.
+-- Returns the subjects of a list as a set.
+local function set_of(list)
+  local set = {}
+  for _, member in ipairs(list) do
+    set[member] = true
+  end
+  return set
+end
+
+-- Returns what another cluster, which has waited for long, has been kept of a subject's room; empty if there is none.
+local function held(subject)
+  local first = redis.call('ZRANGE', ask.held .. subject, 0, 0)[1]
+  local wants = first and first ~= ask.cluster and redis.call('HGET', key.queue_wants, first)
+  return wants and cmsgpack.unpack(wants) or {}
+end
+
+-- Returns {'limit', subject, resource, used, had, limit} of the first limit that refuses `ask.demand`, or nil.
 -- A limit has a subject and bounds, which are pairs of a resource and a number.
 local function refusal()
-  local had = unpacked('promised')
+  local had, charged = unpacked('promised'), set_of(unpacked('charged_to'))
+  local queue = redis.call('EXISTS', key.queue) == 1
   for _, limit in ipairs(ask.limits) do
+    local own, kept = limit.subject == 'clusters/' .. ask.cluster, nil
     for _, bound in ipairs(limit.bounds) do
       local resource, most = bound[1], bound[2]
-      local mine = had[resource] or 0
-      local used = mine
-      if limit.subject ~= 'clusters/' .. ask.cluster then
-        used = tonumber(redis.call('HGET', ask.usage .. limit.subject, resource) or 0)
-      end
-      local more = (ask.demand[resource] or 0) - mine
-      if more > 0 and used + more > most then
-        return { 'limit', limit.subject, resource, used, mine }
+      local mine, wanted = had[resource] or 0, ask.demand[resource] or 0
+      if wanted > mine then
+        local others = 0
+        if not own then
+          others = tonumber(redis.call('HGET', ask.usage .. limit.subject, resource) or 0)
+          if charged[limit.subject] then
+            others = others - mine
+          end
+          kept = kept or queue and held(limit.subject) or {}
+          others = others + (kept[resource] or 0)
+        end
+        if others + wanted > most then
+          return { 'limit', limit.subject, resource, others + mine, mine, most }
+        end
       end
     end
   end
 end
 
--- Promises the record these resources instead of those that it has.
-local function promise(demand)
-  local more = {}
-  for resource, amount in pairs(demand) do
-    more[resource] = amount
-  end
-  for resource, amount in pairs(unpacked('promised')) do
-    more[resource] = (more[resource] or 0) - amount
-  end
-  for _, subject in ipairs(unpacked('charged_to')) do
-    local usage = ask.usage .. subject
-    for resource, amount in pairs(more) do
-      if amount ~= 0 then
-        redis.call('HINCRBY', usage, resource, digits(amount))
+-- As refusal(), for a limit that would refuse `ask.demand` even if nothing else were used.
+local function impossible()
+  for _, limit in ipairs(ask.limits) do
+    for _, bound in ipairs(limit.bounds) do
+      if (ask.demand[bound[1]] or 0) > bound[2] then
+        return { 'limit', limit.subject, bound[1], 0, 0, bound[2] }
       end
     end
-    if redis.call('HGET', usage, 'clusters') == '0' then
-      redis.call('DEL', usage)
+  end
+end
+
+-- Has those tried again that wait for room of a subject.
+local function wake(subject)
+  if redis.call('EXISTS', ask.queue_at .. subject) == 0 then
+    return
+  end
+  if redis.call('ZADD', key.queue_freed, redis.call('TIME')[1], subject) == 1 then
+    redis.call('XADD', key.changes, 'MAXLEN', '~', CHANGES_KEPT, '*',
+      'kind', 'queue', 'cluster', '', 'owner', '', 'revision', 0)
+  end
+end
+
+-- Promises the record these resources instead of those that it has, and charges them to these subjects instead of those to whom
+-- it was charged (nil: to the same).
+local function promise(demand, subjects)
+  local charged = unpacked('charged_to')
+  local more = {}
+  local function add(subject, amounts, sign)
+    more[subject] = more[subject] or {}
+    for resource, amount in pairs(amounts) do
+      more[subject][resource] = (more[subject][resource] or 0) + sign * amount
+    end
+  end
+  local had = unpacked('promised')
+  for _, subject in ipairs(charged) do
+    add(subject, had, -1)
+  end
+  for _, subject in ipairs(subjects or charged) do
+    add(subject, demand, 1)
+  end
+  local queue = redis.call('EXISTS', key.queue) == 1
+  for subject, amounts in pairs(more) do
+    local usage, freed = ask.usage .. subject, false
+    for resource, amount in pairs(amounts) do
+      if amount ~= 0 and redis.call('HINCRBY', usage, resource, digits(amount)) == 0 then
+        redis.call('HDEL', usage, resource)
+      end
+      freed = freed or amount < 0
+    end
+    if queue and freed then
+      wake(subject)
     end
   end
   redis.call('HSET', key.record, 'promised', cmsgpack.pack(demand))
+  if subjects then
+    redis.call('HSET', key.record, 'charged_to', cmsgpack.pack(subjects))
+  end
+  meter(ask, key.record, demand)
+end
+
+-- Returns the record's meter (see usage.lua); '' if it has none.
+local function metered()
+  return redis.call('HGET', key.record, 'meter') or ''
+end
+
+-- Returns a refusal as the record keeps it while the cluster waits.
+local function reason(refused, wait)
+  wait.subject, wait.resource, wait.used, wait.most = refused[2], refused[3], refused[4], refused[6]
+  wait.asked = ask.demand[refused[3]] or 0
+  return cmsgpack.pack(wait)
+end
+
+-- Lets the cluster wait for what refuses it. Users take turns: the turns of one follow each other at a distance of 1 / weight.
+local function enqueue(refused)
+  local now, number = redis.call('TIME'), redis.call('HINCRBY', key.queue_order, 'number', 1)
+  local last = tonumber(redis.call('HGET', key.queue_turns, ask.owner) or 0)
+  local turn = math.max(last, tonumber(redis.call('HGET', key.queue_order, 'turn') or 0)) + 1 / ask.queue.weight
+  redis.call('HSET', key.queue_turns, ask.owner, turn)
+  redis.call('HINCRBY', key.queue_each, ask.owner, 1)
+  turn = turn + number / 1e9  -- who came first is first within a turn
+  redis.call('ZADD', key.queue, turn, ask.cluster)
+  redis.call('ZADD', ask.queue_at .. refused[2], turn, ask.cluster)
+  redis.call('HSET', key.queue_wants, ask.cluster, cmsgpack.pack(ask.demand))
+  local wait = { since = now[1] + now[2] / 1e6, turn = turn, timeout = ask.queue.timeout }
+  local queued = reason(refused, wait)
+  redis.call('HSET', key.record, 'queued', queued, 'queued_at', refused[2])
+  return queued
+end
+
+-- Takes the cluster out of the queue, if it waits there.
+local function dequeue()
+  local at = redis.call('HGET', key.record, 'queued_at')
+  if not at or at == '' then
+    return
+  end
+  redis.call('ZREM', key.queue, ask.cluster)
+  redis.call('ZREM', ask.queue_at .. at, ask.cluster)
+  redis.call('HDEL', key.queue_wants, ask.cluster)
+  if redis.call('HINCRBY', key.queue_each, ask.owner, -1) <= 0 then
+    redis.call('HDEL', key.queue_each, ask.owner)
+    redis.call('HDEL', key.queue_turns, ask.owner)
+  end
+  redis.call('HSET', key.record, 'queued_at', '')
+  for _, subject in ipairs(unpacked('charged_to')) do
+    if redis.call('ZREM', ask.held .. subject, ask.cluster) == 1 then
+      wake(subject)
+    end
+  end
 end
 
 -- Notes that the record may not change any more, and frees its alias.
 local function begin_stop()
   redis.call('HSET', key.record, 'stopping', '1')
+  dequeue()
   local alias = redis.call('HGET', key.record, 'alias')
   if redis.call('HGET', key.aliases, alias) == ask.cluster then
     redis.call('HDEL', key.aliases, alias)

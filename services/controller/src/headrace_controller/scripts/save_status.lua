@@ -3,7 +3,7 @@
 -- KEYS  and lease (hash)
 -- ask   fence, seen (revision that the writer has read), status, workers (by id; false: removed), stopping (or ended),
 --       ended (time of its end, '' while it lives)
--- Answers {'done', revision, revision before}, {'gone'}, {'fenced'}, {'stale'}
+-- Answers {'done', revision, revision before, meter}, {'gone'}, {'fenced'}, {'stale'}
 if redis.call('HGET', key.lease, 'fence') ~= ask.fence then
   return { 'fenced' }
 end
@@ -30,4 +30,4 @@ if ask.ended ~= '' then
   write_route('')
 end
 add_events()
-return { 'done', revision, before }
+return { 'done', revision, before, metered() }

@@ -1,9 +1,12 @@
 -- Adds up what the clusters were promised, times how long; it stands before record.lua, whose `promise` calls `meter`.
--- A record has two fields for it, in msgpack:
---   meter    since (ms; everything before is added up), rates (what it is promised since then), spent (sums since its creation)
---   account  where its sums go: subjects, labels and others (opaque here: what a row is about), prices, days, row_days, rows
+-- A record has three fields for it, in msgpack:
+--   meter    since (ms; everything before is added up), rates (what it is promised since then), spent (sums since its creation),
+--            currency
+--   account  where its sums go: subjects, labels and others (opaque here: what a row is about), prices, currency, days, row_days,
+--            rows
+--   labels   those of the account, for readers of what is not added up yet
 -- The sums are whole numbers in hashes that expire:
---   used:<day>            '<measure> <subject>'
+--   used:<day>            '<measure> <subject>', 'member <subject>\n<owner>'
 --   used-by:<day>:<owner> '<measure> <row>', 'labels <row>', 'rows' (how many there are)
 -- A day is a number of days since the epoch, in UTC. Sums are of the amount times milliseconds: clusters, workers, thousandths of
 -- cores, MiB, GPUs; and the cost in billionths of the currency, whose rate is per hour.
@@ -69,6 +72,7 @@ local function add_day(ask, day, account, rates, ms)
   local totals = ask.used .. day
   for _, subject in ipairs(account.subjects) do
     add(totals, subject, rates, ms)
+    redis.call('HSET', totals, 'member ' .. subject .. '\n' .. ask.owner, '') -- whose rows are in a sum
   end
   redis.call('EXPIREAT', totals, whole((day + 1 + account.days) * DAY_MS / 1000))
   local rows = ask.used_by .. day .. ':' .. ask.owner
@@ -94,7 +98,7 @@ local function meter(ask, record, demand)
       add_day(ask, day, account, before.rates, to - from)
       for _, measure in ipairs(MEASURES) do
         for _, part in ipairs(parts_of(measure, before.rates[measure], to - from)) do
-          spent[measure] = spent[measure] + part
+          spent[measure] = math.min(spent[measure] + part, 2 ^ 62)
         end
       end
       from = to
@@ -102,10 +106,11 @@ local function meter(ask, record, demand)
   end
   if ask.account then
     account = ask.account
-    redis.call('HSET', record, 'account', cmsgpack.pack(account))
+    redis.call('HSET', record, 'account', cmsgpack.pack(account), 'labels', account.labels)
   end
   if account then
-    local noted = { since = now, rates = rates_of(demand, account.prices), spent = spent }
+    local rates = rates_of(demand, account.prices)
+    local noted = { since = now, rates = rates, spent = spent, currency = account.currency }
     redis.call('HSET', record, 'meter', cmsgpack.pack(noted))
   end
 end

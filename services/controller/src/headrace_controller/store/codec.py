@@ -8,7 +8,8 @@ from dataclasses import replace
 from msgspec import Raw, msgpack
 
 from headrace_chassis.routes import Route
-from headrace_controller.model import Cluster, ClusterId, Demand, Event, Report, Spec, Status, UserId
+from headrace_controller.meter import Meter
+from headrace_controller.model import Cluster, ClusterId, Demand, Event, Queued, Report, Spec, Status, UserId
 from headrace_controller.store.values import Acknowledgement, Change, ChangeKind, RouteLogEntry
 
 CLUSTER_FIELDS = (
@@ -23,6 +24,8 @@ CLUSTER_FIELDS = (
     "status",
     "report",
     "route_version",
+    "meter",
+    "queued",
 )
 """Fields of a record that make a cluster, without its workers."""
 
@@ -33,6 +36,7 @@ _MAX_STR32 = b"\xdb"
 
 _KINDS: dict[str, ChangeKind] = {kind.value: kind for kind in ChangeKind}
 
+_queued = msgpack.Decoder(Queued)
 _spec = msgpack.Decoder(Spec)
 _status = msgpack.Decoder(Status)
 _report = msgpack.Decoder(Report)
@@ -41,6 +45,7 @@ _route = msgpack.Decoder(Route)
 _acknowledgement = msgpack.Decoder(Acknowledgement)
 _groups = msgpack.Decoder(tuple[str, ...])
 _targets = msgpack.Decoder(dict[str, int])
+_meter = msgpack.Decoder(Meter)
 
 pack = msgpack.Encoder().encode
 pack_same = msgpack.Encoder(order="deterministic").encode  # equal values give equal bytes
@@ -65,25 +70,24 @@ def pack_order(report: Report) -> str:
 
 def pack_demand(demand: Demand) -> dict[str, int]:
     """The amounts by resource."""
-    amounts = {
-        "clusters": demand.clusters,
-        "workers": demand.workers,
-        "cores_milli": demand.cores_milli,
-        "memory_bytes": demand.memory_bytes,
-        "gpus": demand.gpus,
-    }
-    return {resource: min(amount, _MAXIMUM) for resource, amount in amounts.items() if amount}
+    return {resource: min(amount, _MAXIMUM) for resource, amount in demand.items() if amount}
 
 
 def unpack_demand(amounts: Mapping[bytes, bytes]) -> Demand:
     """Reads what a subject has been promised."""
-    by_name = {resource.decode(): int(amount) for resource, amount in amounts.items()}
-    return Demand(**{resource: by_name.get(resource, 0) for resource in Demand.__dataclass_fields__})
+    return Demand({resource.decode(): int(amount) for resource, amount in amounts.items()})
+
+
+def unpack_queued(queued: bytes | None) -> Queued | None:
+    """Reads a wait in the queue."""
+    return _queued.decode(queued) if queued else None
 
 
 def unpack_head(cluster: ClusterId, values: Sequence[bytes]) -> tuple[Cluster, int]:
     """Reads a record without its workers from its `CLUSTER_FIELDS`; returns it with its place."""
-    owner, groups, created, generation, revision, place, spec, targets, status, report, route_version = values
+    owner, groups, created, generation, revision, place, spec, targets, status, report, route_version, meter, queued = (
+        values
+    )
     head = Cluster(
         id=cluster,
         owner=UserId(owner.decode()),
@@ -95,8 +99,15 @@ def unpack_head(cluster: ClusterId, values: Sequence[bytes]) -> tuple[Cluster, i
         targets=_targets.decode(targets),
         status=_status.decode(status),
         report=replace(_report.decode(report), route_version=route_version.decode()),
+        meter=unpack_meter(meter),
+        queued=unpack_queued(queued),
     )
     return head, int(place)
+
+
+def unpack_meter(meter: bytes | None) -> Meter:
+    """Reads what a cluster has used; nothing for a record of an earlier release."""
+    return _meter.decode(meter) if meter else Meter()
 
 
 def unpack_event(event: bytes, event_id: bytes) -> Event:

@@ -70,6 +70,10 @@ class Connection:
             "cluster": cluster,
             "owner": owner,
             "usage": self.keys.usage(""),
+            "queue_at": self.keys.queue_at(""),
+            "held": self.keys.queue_held(""),
+            "used": self.keys.used(""),
+            "used_by": self.keys.used_by(""),
             "events": [text(pack(event)) for event in events],
         }
         return await self.run(script, list(named.values()), {**common, **ask})
@@ -81,8 +85,8 @@ def plain_script(name: str) -> Script:
 
 
 def record_script(name: str) -> Script:
-    """Loads a script with `record.lua` before it."""
-    content = load(_PACKAGE, "record").text + load(_PACKAGE, name).text
+    """Loads a script with `usage.lua` and `record.lua` before it."""
+    content = "".join(load(_PACKAGE, part).text for part in ("usage", "record", name))
     return Script(name, content, hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -6,23 +6,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-from msgspec import Raw
+from msgspec import Raw, to_builtins
 
 from headrace.errors import AliasTaken, ClusterEnded, SessionReplaced, StaleEtag
 from headrace.resource_names import cluster_name, user_name
 from headrace_chassis.routes import Route
-from headrace_controller.model import Cluster, ClusterId, Demand, Event, Limits, Phase, Report, UserId
-from headrace_controller.store.codec import pack, pack_demand, pack_order, pack_report, pack_same, text
+from headrace_controller.model import Cluster, ClusterId, Demand, Event, Limits, Phase, Report, Status, UserId
+from headrace_controller.store.accounts import Accounts
+from headrace_controller.store.codec import (
+    pack,
+    pack_demand,
+    pack_order,
+    pack_report,
+    pack_same,
+    text,
+    unpack_meter,
+    unpack_queued,
+)
 from headrace_controller.store.connection import Answer, Connection, not_found, record_script
 from headrace_controller.store.limits import exceeded, packed_limits
 from headrace_controller.store.pieces import changed_reports, changed_workers
 from headrace_controller.store.reads import Reads
-from headrace_controller.store.values import DEPLOYMENT, ChangeKind, Fence, FencedOff, shown
+from headrace_controller.store.values import DEPLOYMENT, ChangeKind, Fence, FencedOff, QueueRules, shown
 
 REQUEST_SECONDS = 86_400
 ARCHIVE_SECONDS = 30 * 86_400
 
+_WAITING = Status(phase=Phase.QUEUED)
+
 _create = record_script("create")
+_admit = record_script("admit")
 _change = record_script("change")
 _save_status = record_script("save_status")
 _save_report = record_script("save_report")
@@ -33,9 +46,10 @@ _archive = record_script("archive")
 class Records:
     """Writes with one Lua script each. `seen` is a record as the writer knows it, which is the newest but for races."""
 
-    def __init__(self, connection: Connection, reads: Reads) -> None:
+    def __init__(self, connection: Connection, reads: Reads, accounts: Accounts) -> None:
         self._connection = connection
         self._reads = reads
+        self._accounts = accounts
 
     async def create(
         self,
@@ -44,18 +58,26 @@ class Records:
         secrets: bytes,
         demand: Demand,
         limits: Mapping[str, Limits],
+        queue: QueueRules | None = None,
         request_id: str = "",
         event: Event,
     ) -> tuple[Cluster, bool]:
         """Creates a record; returns it and True, or the one that the same request has created and False.
 
+        With `queue`, a cluster that a limit refuses waits until it is admitted; without, `QuotaExceeded` is raised.
+
         `limits` by subject, in the order in which they are checked: the first that binds is named.
         Raises `QuotaExceeded`, and `AliasTaken` with the name of the living cluster of the owner that has the alias.
         """
-        answer = await self._record(cluster, secrets, demand, limits, request_id=request_id, events=[event])
+        answer = await self._record(
+            cluster, secrets, demand, limits, queue=queue, request_id=request_id, events=[event]
+        )
         match answer:
-            case [b"created", revision]:
-                return replace(cluster, revision=int(revision)), True
+            case [b"created", revision, meter, queued]:
+                made = replace(cluster, revision=int(revision), meter=unpack_meter(meter))
+                if queued:
+                    made = replace(made, status=_WAITING, queued=unpack_queued(queued))
+                return made, True
             case [b"found", found]:
                 existing = await self._reads.get(ClusterId(found.decode()))
                 # The ids are random: if this very one is there, an answer was lost on the way and the call repeated.
@@ -67,7 +89,7 @@ class Records:
                     {"cluster": holder},
                 )
             case _:
-                raise exceeded(limits, demand, answer)
+                raise exceeded(demand, answer)
 
     async def adopt(
         self, cluster: Cluster, *, secrets: bytes, demand: Demand, charged_to: Sequence[str] = ()
@@ -75,7 +97,9 @@ class Records:
         """Creates the record of a cluster that runs although it was lost. No limit binds. None: there is a record."""
         limits = {subject: Limits() for subject in charged_to}
         answer = await self._record(cluster, secrets, demand, limits, adopt=True)
-        return replace(cluster, revision=int(answer[1])) if answer[0] == b"created" else None
+        if answer[0] != b"created":
+            return None
+        return replace(cluster, revision=int(answer[1]), meter=unpack_meter(answer[2]))
 
     async def change(
         self,
@@ -97,8 +121,9 @@ class Records:
                 return seen
             answer = await self._save_change(seen, changed, demand(changed), limits, event)
             match answer:
-                case [b"done", revision, before, generation]:
-                    written = replace(changed, revision=int(revision), generation=generation)
+                case [b"done", revision, before, generation, meter]:
+                    meter = unpack_meter(meter)
+                    written = replace(changed, revision=int(revision), generation=generation, meter=meter)
                     return await self._complete(seen, written, before)
                 case [b"again"]:
                     seen = await self._reads.newest(seen)
@@ -107,7 +132,29 @@ class Records:
                 case [b"ended"]:
                     raise _ended(seen.id)
                 case _:
-                    raise exceeded(limits, demand(changed), answer)
+                    raise exceeded(demand(changed), answer)
+
+    async def admit(
+        self, seen: Cluster, *, demand: Demand, limits: Mapping[str, Limits], patience: float, event: Event
+    ) -> Cluster | None:
+        """Admits a cluster that waits if no limit refuses it. None: it waits on, or it waits no more.
+
+        After `patience` seconds, room is kept for it.
+        """
+        ask = {
+            "seen": str(seen.revision),
+            "demand": pack_demand(demand),
+            "limits": packed_limits(limits),
+            "charged_to": _charged_to(seen, limits),
+            "patience": patience,
+        }
+        match await self._connection.run_on(_admit, seen.id, seen.owner, ask, events=[event]):
+            case [b"admitted", revision, before, meter, queued]:
+                queued, meter = unpack_queued(queued), unpack_meter(meter)
+                written = replace(seen, revision=int(revision), queued=queued, meter=meter)
+                return await self._complete(seen, written, before)
+            case _:
+                return None
 
     async def save_status(
         self, seen: Cluster, decided: Cluster, *, fence: Fence, events: Sequence[Event] = ()
@@ -128,8 +175,9 @@ class Records:
         keys = {"lease": self._connection.keys.lease(fence.shard)}
         answer = await self._connection.run_on(_save_status, seen.id, seen.owner, ask, keys=keys, events=events)
         match answer:
-            case [b"done", revision, before]:
-                return await self._complete(seen, replace(decided, revision=int(revision)), before)
+            case [b"done", revision, before, meter]:
+                written = replace(decided, revision=int(revision), meter=unpack_meter(meter))
+                return await self._complete(seen, written, before)
             case [b"gone"]:
                 raise not_found(seen.id)
             case [b"fenced"]:
@@ -195,12 +243,11 @@ class Records:
         demand: Demand,
         limits: Mapping[str, Limits],
         *,
+        queue: QueueRules | None = None,
         request_id: str = "",
         adopt: bool = False,
         events: Sequence[Event] = (),
     ) -> Answer:
-        charged_to = {user_name(cluster.owner): None, DEPLOYMENT: None, **dict.fromkeys(limits)}
-        charged_to.pop(cluster_name(cluster.id), None)
         ask = {
             "created": repr(cluster.created),
             "generation": cluster.generation,
@@ -213,9 +260,11 @@ class Records:
             "order": pack_order(cluster.report),
             "workers": changed_workers({}, cluster.workers),
             "reported": changed_reports(Report(), cluster.report),
-            "charged_to": text(pack(list(charged_to))),
+            "charged_to": _charged_to(cluster, limits),
             "demand": pack_demand(demand),
+            "account": self._accounts.packed(cluster),
             "limits": packed_limits(limits),
+            "queue": None if queue is None else {**to_builtins(queue), "status": text(pack(_WAITING))},
             "alias": cluster.spec.alias,
             "adopt": adopt,
             "stopping": cluster.stopping,
@@ -233,7 +282,9 @@ class Records:
             "spec": text(pack(changed.spec)) if changed.spec != seen.spec else None,
             "targets": text(pack(changed.targets)),
             "stop": changed.spec.stop,
+            "charged_to": _charged_to(seen, limits),
             "demand": pack_demand(demand),
+            "account": self._accounts.packed(changed),
             "limits": packed_limits(limits),
             "route": None if changed.access == seen.access else _packed_route(changed, changed.report),
         }
@@ -250,6 +301,13 @@ class Records:
             "kind": ChangeKind.REPORT if shown(report) == shown(seen.report) else ChangeKind.RECORD,
         }
         return await self._connection.run_on(_save_report, seen.id, seen.owner, ask, events=events)
+
+
+def _charged_to(cluster: Cluster, limits: Mapping[str, Limits]) -> list[str]:
+    """Whom a cluster is charged to: whoever has limits, bound or not, but itself."""
+    subjects = {user_name(cluster.owner): None, DEPLOYMENT: None, **dict.fromkeys(limits)}
+    subjects.pop(cluster_name(cluster.id), None)
+    return list(subjects)
 
 
 def _changed(seen: Cluster, change: Callable[[Cluster], Cluster], etag: str) -> Cluster | None:

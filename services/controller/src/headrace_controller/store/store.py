@@ -8,15 +8,18 @@ from redis.asyncio import Redis
 
 from headrace_controller.keys import Keys
 from headrace_controller.model import Demand
+from headrace_controller.store.accounts import Accounts
 from headrace_controller.store.codec import unpack_change, unpack_demand, unpack_route_log_entry
 from headrace_controller.store.connection import Connection
 from headrace_controller.store.enrolments import Enrolments
 from headrace_controller.store.events import Events
+from headrace_controller.store.queue import Queue
 from headrace_controller.store.reads import Reads
 from headrace_controller.store.records import Records
 from headrace_controller.store.replicas import Replicas
 from headrace_controller.store.routes import Routes
 from headrace_controller.store.streams import Stream
+from headrace_controller.store.usage import Usage
 
 
 class Store:
@@ -26,19 +29,25 @@ class Store:
     ----------
     waiting
         Connection for reads that block. Default: `redis`.
+    accounts
+        Where usage is added up. Default: nothing has a price.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, waiting: Redis | None = None) -> None:
+    def __init__(
+        self, redis: Redis, keys: Keys, waiting: Redis | None = None, accounts: Accounts | None = None
+    ) -> None:
         connection = Connection(redis, keys)
         waiting = waiting or redis
         self._connection = connection
         self.reads = Reads(connection)
-        self.records = Records(connection, self.reads)
+        self.records = Records(connection, self.reads, accounts or Accounts())
         self.events = Events(connection)
         self.enrolments = Enrolments(connection)
         self.changes = Stream(redis, waiting, keys.changes(), unpack_change)
         self.routes = Routes(connection, Stream(redis, waiting, keys.route_log(), unpack_route_log_entry))
         self.replicas = Replicas(connection)
+        self.queue = Queue(connection)
+        self.used = Usage(connection)
 
     async def usage(self, subject: str) -> Demand:
         """Returns what the clusters of a subject are promised together."""

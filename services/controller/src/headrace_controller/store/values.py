@@ -26,6 +26,25 @@ class Fence:
     number: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRules:
+    """How a new cluster waits if a limit refuses it.
+
+    Attributes
+    ----------
+    weight
+        Turns of its owner for each turn of others.
+    each
+        Number of clusters of its owner that may wait.
+    timeout
+        Seconds after which it gives up. None means never.
+    """
+
+    weight: float
+    each: int
+    timeout: float | None = None
+
+
 class FencedOff(Exception):
     """The writer no longer holds the lease. Nothing was changed."""
 
@@ -67,6 +86,7 @@ class ChangeKind(StrEnum):
     EVENT = "event"
     REMOVED = "removed"
     ACKNOWLEDGED = "acknowledged"  # no cluster: a reader of routes and what it has in use
+    QUEUE = "queue"  # no cluster: clusters in the queue may get room
     REDIAL = "redial"  # no cluster: a proxy is about to close the connections of clients
 
 

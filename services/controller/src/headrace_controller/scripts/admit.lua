@@ -1,0 +1,49 @@
+-- Admits a cluster that waits in the queue if no limit refuses it; else it waits for the first that does.
+-- ask   seen (revision that the caller has read), demand, limits, charged_to, patience (seconds after which room is kept for it)
+-- Answers {'admitted', revision, revision before, meter, its wait (msgpack)}, {'refused', subject}, {'gone'} (it waits no more),
+--       {'again'} (read again)
+local before, spec_revision, at = unpack(redis.call('HMGET', key.record, 'revision', 'spec_revision', 'queued_at'))
+if not at or at == '' then
+  return { 'gone' }
+elseif tonumber(spec_revision) > tonumber(ask.seen) then
+  return { 'again' }
+end
+local time, turn, wait = redis.call('TIME'), redis.call('ZSCORE', key.queue, ask.cluster), unpacked('queued')
+local now = time[1] + time[2] / 1e6
+
+local refused = impossible()
+local never = refused ~= nil
+refused = refused or refusal()
+if not refused then
+  dequeue()
+  if tonumber(turn) > tonumber(redis.call('HGET', key.queue_order, 'turn') or 0) then
+    redis.call('HSET', key.queue_order, 'turn', turn)
+  end
+  wait.admitted = now
+  local queued, revision = cmsgpack.pack(wait), written('spec', 'record')
+  redis.call('HSET', key.record, 'queued', queued)
+  promise(ask.demand, ask.charged_to)
+  add_events()
+  return { 'admitted', revision, before, metered(), queued }
+end
+
+-- After long, room is kept for it: of what refuses it, and of what it would have had before that.
+local subject, keep = refused[2], not never and now - wait.since >= ask.patience
+for _, limit in ipairs(ask.limits) do
+  if keep then
+    redis.call('ZADD', ask.held .. limit.subject, turn, ask.cluster)
+  elseif redis.call('ZREM', ask.held .. limit.subject, ask.cluster) == 1 then
+    wake(limit.subject)
+  end
+  keep = keep and limit.subject ~= subject
+end
+if subject ~= at then
+  redis.call('ZREM', ask.queue_at .. at, ask.cluster)
+  redis.call('ZADD', ask.queue_at .. subject, turn, ask.cluster)
+end
+if subject ~= wait.subject or refused[3] ~= wait.resource or never ~= (wait.never or false) then
+  wait.never = never
+  written('spec', 'record')
+  redis.call('HSET', key.record, 'queued', reason(refused, wait), 'queued_at', subject)
+end
+return { 'refused', subject }

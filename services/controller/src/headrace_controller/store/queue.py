@@ -1,0 +1,53 @@
+"""The queue: which clusters may get room now, and in which order. Clusters enter and leave it with their records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import time
+from typing import cast
+
+from headrace_controller.model import ClusterId
+from headrace_controller.store.connection import Connection, plain_script
+
+_next_freed = plain_script("next_freed")
+
+LOOK_SECONDS = 2
+"""Time for which one replica alone looks through the queue of a subject; then another may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """A subject that has got room, for one replica to look through its queue."""
+
+    subject: str
+    token: bytes
+
+
+class Queue:
+    """Reads the queue, and says what is to be looked through."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def next_freed(self, before: Freed | None = None) -> Freed | None:
+        """Returns a subject that has got room, if there is one. The queue of the one before was looked through."""
+        ask = {"seconds": LOOK_SECONDS, "done": [before.subject, before.token.decode()] if before else None}
+        answer = await self._connection.run(_next_freed, [self._connection.keys.queue("freed")], ask)
+        return Freed(answer[0].decode(), answer[1]) if answer else None
+
+    async def waiting(self, subject: str, skip: int, number: int) -> list[ClusterId]:
+        """Returns clusters that wait for room of a subject, in their order."""
+        key = self._connection.keys.queue_at(subject)
+        found = await self._connection.command("ZRANGE", key, skip, skip + number - 1)
+        return [ClusterId(name.decode()) for name in cast("list[bytes]", found)]
+
+    async def wake(self, subjects: Iterable[str]) -> None:
+        """Has the queues of these subjects looked through, for example because their limits are others now."""
+        pairs = [part for subject in subjects for part in (time(), subject)]
+        if pairs:
+            await self._connection.command("ZADD", self._connection.keys.queue("freed"), *pairs)
+
+    async def place(self, cluster: ClusterId) -> int | None:
+        """Returns how many are before a cluster; None if it does not wait."""
+        return cast("int | None", await self._connection.command("ZRANK", self._connection.keys.queue(), cluster))
