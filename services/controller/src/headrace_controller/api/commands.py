@@ -36,7 +36,7 @@ from headrace_controller.model import (
 )
 from headrace_controller.plan.sentences import duration
 from headrace_controller.policy.sections import Culling
-from headrace_controller.profiles import Person, Profiles, UnknownProfile
+from headrace_controller.profiles import Profiles
 from headrace_controller.store import RecordUnreadable, Store
 
 log = logs.get_logger()
@@ -140,7 +140,7 @@ class ClusterCommands:
     async def update(self, target: Target, update: Update, caller: Caller) -> Cluster:
         """Change tags, lifetime, worker groups or shares."""
         event = self._event(EventType.UPDATED, f"changed {update.describe()}.")
-        return await self._change(target, caller, update.apply, event)
+        return await self._change(target, caller, partial(update.apply, profiles=self._profiles), event)
 
     async def keep(self, name: str, seconds: float, caller: Caller) -> Cluster:
         """Put culling of a cluster off; raise `KeepRefused` for more than the policy allows."""
@@ -237,15 +237,6 @@ class ClusterCommands:
                 cluster = await self._store.reads.newest(await self._access.get(target.name, caller))
                 size, why = largest_size(cluster, group, size, error), error.message
         raise AssertionError("the last try returns or raises")
-
-    async def _with_options(self, update: Update, cluster: Cluster, caller: Caller) -> Update:
-        """Check the options of groups. They are offered as to the owner, whose profile the cluster keeps."""
-        owner = person(caller) if caller.user == cluster.owner else Person(user=cluster.owner, groups=cluster.groups)
-        try:
-            profile = self._profiles.get(cluster.spec.profile)
-        except UnknownProfile as error:
-            raise InvalidRequest.of(Violation("cluster.spec.worker_groups", str(error))) from None
-        return await profile.use(owner, partial(update.check_groups, cluster=cluster))
 
     async def _change(
         self, target: Target, caller: Caller, change: Callable[[Cluster], Cluster], event: Event
