@@ -74,20 +74,17 @@ MEASURES = tuple(field.name for field in fields(Sums))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
-    """What a cluster is promised, since when (in ms), and what it has used before, since its creation."""
+    """What a cluster is promised, since when (in ms; 0: it is not metered), and what it has used before."""
 
     since: int = 0
     rates: Rates = field(default_factory=Rates)
-    spent: Rates = field(default_factory=Rates)  # sums, which people see: no more than 16 digits
-
-    def open(self, now: int) -> int:
-        """Return the milliseconds that are not in any sum yet."""
-        return max(0, now - self.since)
+    spent: Sums = field(default_factory=Sums)  # since its creation
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowLabels:
-    """What a row of usage is about. Without a cluster: the clusters beyond those that have rows of their own."""
+    """What a row of usage is about. Without a cluster: those beyond the number of rows that are kept."""
 
     profile: str = ""
     groups: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from headrace.resource_names import group_name, user_name
 from headrace_controller.meter import RowLabels
 from headrace_controller.model import Cluster
+from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Prices
 from headrace_controller.store.codec import pack_same, text
 
@@ -26,16 +27,11 @@ class Kept:
     rows: int = 200
 
 
-def free(_profile: str) -> Prices:
-    """Prices where there are none."""
-    return Prices()
-
-
 class Accounts:
-    """Makes accounts. `prices` returns those of a profile that are in force."""
+    """Makes accounts. `policy` returns the policy in force, for its prices."""
 
-    def __init__(self, prices: Callable[[str], Prices] = free, kept: Kept | None = None) -> None:
-        self._prices = prices
+    def __init__(self, policy: Callable[[], PolicyFile] = PolicyFile, kept: Kept | None = None) -> None:
+        self._policy = policy
         self._kept = kept or Kept()
 
     def packed(self, cluster: Cluster) -> dict[str, object]:
@@ -48,7 +44,8 @@ class Accounts:
             alias=cluster.spec.alias,
             tags=_bounded(cluster),
         )
-        prices = self._prices(profile)
+        policy = self._policy()
+        prices = policy.profiles[profile].prices if profile in policy.profiles else Prices()
         return {
             "subjects": [user_name(cluster.owner), *map(group_name, groups), f"profiles/{profile}"],
             "labels": text(pack_same(labels)),
@@ -58,6 +55,7 @@ class Accounts:
                 "memory": prices.memory_gib_hour * _NANO / _MIB_PER_GIB,
                 "gpus": prices.gpu_hour * _NANO,
             },
+            "currency": policy.currency,
             "days": self._kept.days,
             "row_days": self._kept.row_days,
             "rows": self._kept.rows,

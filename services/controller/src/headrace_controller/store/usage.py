@@ -1,0 +1,123 @@
+"""What was used, as `scripts/usage.lua` has added it up, with what runs now added to it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from msgspec import msgpack
+
+from headrace.resource_names import user_name
+from headrace_controller.meter import MEASURES, RowLabels, Sums
+from headrace_controller.model import ClusterId, UserId
+from headrace_controller.store.codec import unpack_meter
+from headrace_controller.store.connection import Connection
+
+DAY_MS = 86_400_000
+_labels = msgpack.Decoder(RowLabels)
+Days = range
+_Hash = Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageOf:
+    """What an owner used on one day for what these labels say. `day` counts from the epoch, in UTC."""
+
+    day: int
+    owner: UserId
+    labels: RowLabels
+    sums: Sums
+
+
+class Usage:
+    """Reads sums. Each answer is of one moment, also where a cluster is scaled meanwhile."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._keys = connection.keys
+
+    async def owners(self, days: Days, subject: str = "") -> set[UserId]:
+        """Return those whose use was added to a subject's sums on these days, or to any."""
+        found: set[UserId] = set()
+        prefix = f"member {subject}\n" if subject else f"member {user_name('')}"
+        for day in days:
+            fields = cast("list[bytes]", await self._connection.command("HKEYS", self._keys.used(day)))
+            texts = (field.decode() for field in fields)
+            found.update(UserId(text.partition("\n")[2]) for text in texts if text.startswith(prefix))
+        return found
+
+    async def rows(self, owners: Mapping[UserId, Sequence[ClusterId]], days: Days) -> tuple[int, list[UsageOf]]:
+        """Return the time in ms, and what these owners used on these days. Each comes with its living clusters."""
+        kept = [(owner, day) for owner in owners for day in days]
+        running = [(owner, cluster) for owner, clusters in owners.items() for cluster in clusters]
+        now, answers = await self._at_once(
+            *(("HGETALL", self._keys.used_by(day, owner)) for owner, day in kept),
+            *(("HMGET", self._keys.record(cluster), "meter", "labels") for _, cluster in running),
+        )
+        found = [
+            row
+            for (owner, day), hash_ in zip(kept, cast("list[_Hash]", answers), strict=False)
+            for row in _rows(owner, day, hash_)
+        ]
+        for (owner, _), (meter, labels) in zip(running, answers[len(kept) :], strict=True):
+            if labels is not None:
+                of = _labels.decode(labels)
+                found += [UsageOf(day, owner, of, sums) for day, sums in _open(meter, now) if day in days]
+        return now, found
+
+    async def totals(
+        self, subjects: Mapping[str, Sequence[ClusterId]], days: Days
+    ) -> tuple[int, Mapping[str, Mapping[int, Sums]]]:
+        """Return the time in ms, and by subject and day what was used. Each subject comes with its living clusters."""
+        fields = [f"{measure} {subject}" for subject in subjects for measure in MEASURES]
+        running = [(subject, cluster) for subject, clusters in subjects.items() for cluster in clusters]
+        now, answers = await self._at_once(
+            *(("HMGET", self._keys.used(day), *fields) for day in days),
+            *(("HGET", self._keys.record(cluster), "meter") for _, cluster in running),
+        )
+        found: dict[str, dict[int, Sums]] = {subject: defaultdict(Sums) for subject in subjects}
+        for day, values in zip(days, answers, strict=False):
+            for n, subject in enumerate(subjects):
+                part = values[n * len(MEASURES) : (n + 1) * len(MEASURES)]
+                found[subject][day] += Sums(**{name: int(v or 0) for name, v in zip(MEASURES, part, strict=True)})
+        for (subject, _), meter in zip(running, answers[len(days) :], strict=True):
+            for day, sums in _open(meter, now):
+                if day in days:
+                    found[subject][day] += sums
+        return now, found
+
+    async def _at_once(self, *commands: Sequence[str]) -> tuple[int, list[Any]]:
+        (seconds, micros), *answers = await self._connection.commands(("TIME",), *commands, atomically=True)
+        return int(seconds) * 1000 + int(micros) // 1000, answers
+
+
+def by_day(from_: int, to: int) -> Iterator[tuple[int, int]]:
+    """Yield the days of an interval in ms, with the part of it that is in each."""
+    while from_ < to:
+        day = from_ // DAY_MS
+        end = min(to, (day + 1) * DAY_MS)
+        yield day, end - from_
+        from_ = end
+
+
+def _open(meter: bytes | None, now: int) -> Iterable[tuple[int, Sums]]:
+    """What a cluster has used since it was last added up."""
+    read = unpack_meter(meter)
+    if not read.since:
+        return []
+    return [(day, Sums.of(read.rates, ms)) for day, ms in by_day(read.since, now)]
+
+
+def _rows(owner: UserId, day: int, hash_: _Hash) -> Iterator[UsageOf]:
+    sums: dict[str, dict[str, int]] = defaultdict(dict)
+    labels: dict[str, RowLabels] = {}
+    for field, value in hash_.items():
+        what, _, row = field.decode().partition(" ")
+        if what == "labels":
+            labels[row] = _labels.decode(value)
+        elif what in MEASURES:
+            sums[row][what] = int(value)
+    for row, of in labels.items():
+        yield UsageOf(day, owner, of, Sums(**sums[row]))
