@@ -76,7 +76,7 @@ class DiffPolicyRequest(google.protobuf.message.Message):
 
     POLICY_FIELD_NUMBER: builtins.int
     policy: builtins.str
-    """The other policy: YAML, at most 1 MiB."""
+    """The other policy: YAML, at most 256 KiB less what the rest of a request takes."""
     def __init__(
         self,
         *,

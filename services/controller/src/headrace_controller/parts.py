@@ -31,6 +31,7 @@ from headrace_controller.api.culling_service import CullingService
 from headrace_controller.api.listing import Listing
 from headrace_controller.api.log_reading import LogReading
 from headrace_controller.api.options_service import OptionsService
+from headrace_controller.api.policy_service import PolicyService
 from headrace_controller.api.outlook import Outlook
 from headrace_controller.api.views import Views
 from headrace_controller.api.watching import Watching
@@ -440,3 +441,7 @@ class Parts:
     @cached_property
     def options_service(self) -> OptionsService:
         return OptionsService(self.profiles)
+
+    @cached_property
+    def policy_service(self) -> PolicyService:
+        return PolicyService(self.current_policy, self.mirror, self.profiles_of, self.settings.replica)

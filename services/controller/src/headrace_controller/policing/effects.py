@@ -1,0 +1,140 @@
+"""Whom another policy would affect, and how. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from headrace.resource_names import cluster_name, group_name
+from headrace.sizes import describe_amount
+from headrace_controller import resources
+from headrace_controller.admission import Admission
+from headrace_controller.model import Cluster, Demand, Limits
+from headrace_controller.policy.file import PolicyFile
+from headrace_controller.profiles import Profiles
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a change means to somebody.
+
+    Attributes
+    ----------
+    key
+        Path in the policy, such as ``limits.user``.
+    subject
+        ``users/{user}``, ``groups/{group}``, ``clusters/{cluster}``, ``profiles/{profile}`` or ``deployment``.
+    owner
+        Owner of the cluster that it is about, if it is about one.
+    """
+
+    key: str
+    subject: str
+    message: str
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A policy with what follows from it in this deployment."""
+
+    policy: PolicyFile
+    profiles: Profiles
+    admission: Admission
+
+    @classmethod
+    def of(cls, policy: PolicyFile, profiles: Profiles) -> Self:
+        """Make it of a policy and its profiles."""
+        return cls(policy, profiles, Admission(policy, profiles))
+
+
+def effects(clusters: Sequence[Cluster], before: Offer, after: Offer) -> list[Effect]:
+    """Return what another policy means to the living clusters and to their owners, the most important first."""
+    return [
+        *_moved(clusters, before, after),
+        *_over_limits([cluster for cluster in clusters if cluster.queued is None], before, after),
+        *_roles(clusters, before.policy, after.policy),
+    ]
+
+
+def _moved(clusters: Iterable[Cluster], before: Offer, after: Offer) -> Iterator[Effect]:
+    """Clusters whose profile goes away or moves to another backend."""
+    for cluster in clusters:
+        key = cluster.spec.profile
+        if key not in before.policy.profiles:
+            continue
+        old, new = before.profiles.backend_of(key), after.profiles.backend_of(key)
+        if new != old:
+            where = f"moves from backend {old} to {new}" if new and old else "goes away"
+            message = f"its profile {key} {where}: it gets no new workers that reach its scheduler"
+        elif key not in after.policy.profiles:
+            message = f"its profile {key} goes away: it runs on, and cannot be created again"
+        else:
+            continue
+        yield Effect(f"profiles.{key}", cluster_name(cluster.id), message, cluster.owner)
+
+
+def _over_limits(clusters: Iterable[Cluster], before: Offer, after: Offer) -> Iterator[Effect]:
+    """Subjects that use more than a limit that is lowered."""
+    used: dict[str, Demand] = {}
+    allowed: dict[str, Limits] = {}
+    were: dict[str, Limits] = {}
+    owners: dict[str, str] = {}
+    for cluster in clusters:
+        demand = after.admission.count(cluster)
+        were |= before.admission.limits(cluster)
+        owners[cluster_name(cluster.id)] = cluster.owner
+        for subject, limits in after.admission.limits(cluster).items():
+            allowed[subject] = limits
+            used.setdefault(subject, Demand()).update(demand)
+    for subject, limits in allowed.items():
+        for resource, limit in limits.items():
+            old = were.get(subject, {}).get(resource)
+            if used[subject][resource] > limit and (old is None or limit < old):
+                yield Effect(
+                    _limits_key(subject, after.policy),
+                    subject,
+                    _over(resource, used[subject][resource], limit),
+                    owners.get(subject, ""),
+                )
+
+
+def _over(resource: str, used: int, limit: int) -> str:
+    what, amount = resources.shown(resource, used)
+    most = describe_amount(what, resources.shown(resource, limit)[1])
+    name = "memory" if what == "memory_bytes" else what
+    return f"uses {describe_amount(what, amount)} of the {most} {name} that it may use: it gets no more"
+
+
+def _limits_key(subject: str, policy: PolicyFile) -> str:
+    """The path of the limits of a subject."""
+    kind, _, name = subject.partition("/")
+    if kind == "profiles":
+        return f"profiles.{name}.limits"
+    if kind == "users":
+        return f"limits.users.{name}" if name in policy.limits.users else "limits.user"
+    return {"groups": f"limits.groups.{name}", "clusters": "limits.cluster"}.get(kind, "limits.deployment")
+
+
+def _roles(clusters: Iterable[Cluster], before: PolicyFile, after: PolicyFile) -> Iterator[Effect]:
+    """Who becomes an admin or an operator, or is one no more."""
+    for member in _differing(before.roles.admins, after.roles.admins):
+        is_ = member in after.roles.admins
+        message = "may do everything with every cluster" if is_ else "is an admin no more, unless auth makes it one"
+        yield Effect("roles.admins", member, message)
+    living: dict[str, int] = {}
+    for cluster in clusters:
+        for group in cluster.groups:
+            living[group] = living.get(group, 0) + 1
+    old, new = before.roles.operators, after.roles.operators
+    for group in dict.fromkeys((*old, *new)):
+        for member in _differing(old.get(group, ()), new.get(group, ())):
+            may = "may" if member in new.get(group, ()) else "may no more"
+            message = f"{may} see, scale and stop the clusters of {group_name(group)} ({living.get(group, 0)} now)"
+            yield Effect(f"roles.operators.{group}", member, message)
+
+
+def _differing(before: Iterable[str], after: Iterable[str]) -> list[str]:
+    before, after = list(before), list(after)
+    return [member for member in dict.fromkeys((*before, *after)) if (member in before) != (member in after)]

@@ -1,0 +1,77 @@
+"""Whom another policy would affect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.controller.builders import new_cluster
+
+from headrace_controller.model import Cluster, ClusterId, Group, UserId
+from headrace_controller.policing.effects import Effect, Offer, effects
+from headrace_controller.policy.file import PolicyFile
+from headrace_controller.profiles import build_profiles
+
+
+def offer(text: str) -> Offer:
+    policy = PolicyFile.read(text)
+    return Offer.of(policy, build_profiles(policy, {"local": [], "pods": []}))
+
+
+def cluster(
+    id_: str, workers: int = 0, *, owner: str = "ann", profile: str = "a", groups: tuple[str, ...] = ()
+) -> Cluster:
+    made = new_cluster(profile=profile, groups=(Group(size=workers, options={"worker_memory": 2**30}),))
+    return replace(made, id=ClusterId(id_), owner=UserId(owner), groups=groups)
+
+
+def test_without_a_difference_nobody_is_affected() -> None:
+    same = offer("profiles: {a: {limits: {cores: 1}}}")
+    assert effects([cluster("x", 8)], same, same) == []
+
+
+def test_who_uses_more_than_a_lowered_limit_is_named_with_what_they_use() -> None:
+    known = [cluster("x", 3, groups=("lab",)), cluster("y", 2, groups=("lab",)), cluster("z", 1, owner="bob")]
+    before = offer(
+        "{profiles: {a: {}}, scheduler: {cores: 0, memory_bytes: 0}, limits: {user: {cores: 4, clusters: 1}}}"
+    )
+    after = offer(
+        "{profiles: {a: {limits: {workers: 5}}}, scheduler: {cores: 0, memory_bytes: 0}, limits: {"
+        "user: {cores: 3, clusters: 1}, users: {bob: {memory_bytes: 0.5 GiB}},"
+        "groups: {lab: {workers: 4}}, cluster: {workers: 2}, deployment: {clusters: 3}}}"
+    )
+    assert set(effects(known, before, after)) == {
+        Effect("limits.cluster", "clusters/x", "uses 3 of the 2 workers that it may use: it gets no more", "ann"),
+        Effect("limits.user", "users/ann", "uses 5 of the 3 cores that it may use: it gets no more"),
+        Effect("limits.users.bob", "users/bob", "uses 1 GiB of the 512 MiB memory that it may use: it gets no more"),
+        Effect("limits.groups.lab", "groups/lab", "uses 5 of the 4 workers that it may use: it gets no more"),
+        Effect("profiles.a.limits", "profiles/a", "uses 6 of the 5 workers that it may use: it gets no more"),
+    }
+
+
+def test_clusters_of_a_profile_that_goes_or_moves_are_named() -> None:
+    known = [cluster("x"), cluster("y", profile="b", owner="bob"), cluster("z", profile="gone")]
+    before = offer("profiles: {a: {}, b: {backend: pods}, c: {}}")
+    assert effects(known, before, offer("profiles: {b: {backend: local}}")) == [
+        Effect("profiles.a", "clusters/x", "its profile a goes away: it runs on, and cannot be created again", "ann"),
+        Effect(
+            "profiles.b",
+            "clusters/y",
+            "its profile b moves from backend pods to local: it gets no new workers that reach its scheduler",
+            "bob",
+        ),
+    ]
+
+
+def test_who_becomes_an_admin_or_operator_and_who_ceases_is_named() -> None:
+    before = offer("roles: {admins: [users/ann, users/bob], operators: {lab: [users/carl]}}")
+    after = offer("roles: {admins: [users/bob, groups/ops], operators: {lab: [groups/staff], hpc: [users/carl]}}")
+    known = [cluster("x", groups=("lab",)), cluster("y", groups=("lab", "hpc"))]
+    assert effects(known, before, after) == [
+        Effect("roles.admins", "users/ann", "is an admin no more, unless auth makes it one"),
+        Effect("roles.admins", "groups/ops", "may do everything with every cluster"),
+        Effect(
+            "roles.operators.lab", "users/carl", "may no more see, scale and stop the clusters of groups/lab (2 now)"
+        ),
+        Effect("roles.operators.lab", "groups/staff", "may see, scale and stop the clusters of groups/lab (2 now)"),
+        Effect("roles.operators.hpc", "users/carl", "may see, scale and stop the clusters of groups/hpc (1 now)"),
+    ]
