@@ -1,14 +1,8 @@
-"""Metrics of every service, and the page that Prometheus reads."""
+"""Metrics of every service."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-
-import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram
-
-from headrace_chassis.addresses import host_port
 
 RPC_SECONDS = Histogram(
     "headrace_rpc_seconds",
@@ -24,19 +18,3 @@ KEY_REFRESH_FAILURES = Counter("headrace_key_refresh_failures", "Failed reads of
 
 ROUTES_CONNECTED = Gauge("headrace_routes_connected", "1 while the controller's routes are being followed, else 0.")
 ROUTES_SET_ASIDE = Counter("headrace_routes_set_aside", "Routes that could not be read or used and were left out.")
-
-
-@contextmanager
-def metrics_page(address: str) -> Generator[None]:
-    """Serve the metrics on ``host:port`` from a thread. An empty address serves none."""
-    if not address:
-        yield
-        return
-    host, port = host_port(address)
-    server, thread = prometheus_client.start_http_server(port, host)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from headrace_chassis import logs, metrics
+from headrace_chassis import logs
 from headrace_chassis.health import Check, Health
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.seal import read_deployment_keys
@@ -24,6 +24,7 @@ from headrace_chassis.interceptors.authenticate import authenticate
 from headrace_chassis.interceptors.deadline import Deadlines
 from headrace_chassis.interceptors.lift import lift
 from headrace_chassis.interceptors.limit import Limits
+from headrace_chassis.metrics_page import Page, metrics_page
 from headrace_chassis.readiness import report_ready
 from headrace_chassis.settings import ServiceSettings
 from headrace_chassis.tls.channels import open_channel
@@ -52,6 +53,8 @@ class App:
         Run as long as the service. The service ends if one of them ends or fails.
     verifier
         Verifies access tokens. Default: with the keys of the auth service.
+    pages
+        Further pages beside that of the metrics, by path.
     """
 
     public: Sequence[Registration]
@@ -59,15 +62,16 @@ class App:
     check: Check
     tasks: Sequence[Task] = ()
     verifier: TokenVerifier | None = None
+    pages: Mapping[str, Page] = field(default_factory=dict[str, Page])
 
 
 async def serve(settings: S, build: Callable[[S, AsyncExitStack], Awaitable[App]]) -> None:
     """Run a service until SIGTERM or SIGINT."""
-    with metrics.metrics_page(settings.metrics_listen):
-        async with AsyncExitStack() as stack:
-            app = await build(settings, stack)
-            verifier = app.verifier or await _verifier(settings, stack)
-            await _Service(settings, app, verifier).run()
+    async with AsyncExitStack() as stack:
+        app = await build(settings, stack)
+        verifier = app.verifier or await _verifier(settings, stack)
+        stack.enter_context(metrics_page(settings.metrics_listen, settings.metrics_token_file, app.pages))
+        await _Service(settings, app, verifier).run()
     log.info("stopped")
 
 

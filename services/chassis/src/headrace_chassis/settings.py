@@ -111,6 +111,11 @@ class ServiceSettings(BaseSettings):
         "On TCP beyond this machine it needs the tls_*_file settings.",
     )
     metrics_listen: OptionalAddress = Field(default="", description="host:port of the metrics page. Empty: none.")
+    metrics_token_file: Path | None = Field(
+        default=None,
+        description="File with the bearer token that readers of the metrics page must send. None: whoever reaches the "
+        "page reads it, and the controller gives nobody the list of schedulers.",
+    )
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0",
         pattern=r"^(redis|rediss|unix)://",

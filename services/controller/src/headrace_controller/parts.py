@@ -72,6 +72,7 @@ from headrace_controller.reconciling.start_errors import StartErrors
 from headrace_controller.routes.route_service import RouteService
 from headrace_controller.signals.make import make_signals
 from headrace_controller.signals.rounds import MeasuredSignals
+from headrace_controller.signals.service_discovery import target_groups
 from headrace_controller.store import RouteLogEntry, Store
 
 _MAX_PAUSE_SECONDS = 60.0  # between two polls for clusters whose retention is over
@@ -189,6 +190,10 @@ class Parts:
     @cached_property
     def signals(self) -> MeasuredSignals:
         return make_signals(self.settings.signals, self.live_schedulers.own, self.metrics_keys.of, clock=self.clock)
+
+    def list_schedulers(self) -> bytes:
+        """Returns the list that Prometheus asks for, from a thread."""
+        return target_groups(self.live_schedulers.all(), self.metrics_keys.of)
 
     @cached_property
     def start_errors(self) -> StartErrors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from headrace_chassis.metrics_page import NotReady
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Phase
 from headrace_controller.reconciling.shards import Shards
@@ -25,7 +26,9 @@ class LiveSchedulers:
         ]
 
     def all(self) -> Iterator[Cluster]:
-        """Return those of the whole deployment. May be called from any thread."""
+        """Return those of the whole deployment. May be called from any thread. Raises `NotReady`."""
+        if not self._mirror.ready.is_set():
+            raise NotReady("this replica has just started and does not know all clusters yet")
         return self._running(self._mirror.ids(living=True))
 
     def _running(self, clusters: Iterable[ClusterId]) -> Iterator[Cluster]:

@@ -1,18 +1,16 @@
-"""Log lines and the metrics page."""
+"""Log lines."""
 
 from __future__ import annotations
 
 import json
 import logging
-import socket
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
 import structlog
 from pydantic import SecretStr
 
-from headrace_chassis import logs, metrics
+from headrace_chassis import logs
 
 
 @pytest.fixture
@@ -54,14 +52,3 @@ def test_levels_below_the_one_set_are_not_written(restored: None, capsys: pytest
     logs.configure("console", "warning")
     structlog.get_logger().info("quiet")
     assert capsys.readouterr().err == ""
-
-
-def test_the_metrics_page_is_served_and_ends() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    with metrics.metrics_page(address):
-        page = urllib.request.urlopen(f"http://{address}/metrics").read().decode()
-        assert "headrace_rpc_seconds" in page
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(f"http://{address}/metrics")
