@@ -20,6 +20,7 @@ COMMANDS = {
     "clusters": "List, create, scale, watch and stop clusters.",
     "tokens": "List, create and revoke API tokens, for programs.",
     "admin": "For administrators: the policy, the audit log, culling.",
+    "usage": "Show what was used and what it cost; what runs counts up to now.",
     "doctor": "Find out which part of the way to your clusters fails.",
     "version": "Show the versions of headrace and of the packages that it uses.",
 }

@@ -16,7 +16,6 @@ from headrace_controller.parts import Parts
 from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import build_profiles
-from headrace_controller.signals import service_discovery
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
@@ -62,11 +61,11 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.cluster_service.register,
             parts.culling_service.register,
             parts.options_service.register,
+            parts.usage_service.register,
             parts.policy_service.register,
             parts.agent_service.register,
         ],
         internal=[parts.route_service.register],
-        pages={service_discovery.PATH: parts.list_schedulers},
         check=partial(_check, parts),
         tasks=[
             parts.current_policy.run,

@@ -78,6 +78,22 @@ class Settings(ServiceSettings):
     retention_seconds: float = Field(
         default=86400, ge=0, description="Seconds for which the record and the logs of an ended cluster are kept."
     )
+    usage_days: int = Field(
+        default=400, ge=32, le=4000, description="Days for which the usage of each user and group is kept."
+    )
+    usage_detail_days: int = Field(
+        default=62,
+        ge=1,
+        le=4000,
+        description="Days for which usage is kept by cluster, profile and tag, too; at most `usage_days` count.",
+    )
+    usage_rows: int = Field(
+        default=200,
+        ge=1,
+        le=10_000,
+        description="Clusters of a user whose usage is kept apart each day; one with other tags counts again. Further "
+        "ones count together.",
+    )
     resync_seconds: float = Field(
         default=3600,
         gt=0,

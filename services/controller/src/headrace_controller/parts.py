@@ -33,6 +33,7 @@ from headrace_controller.api.log_reading import LogReading
 from headrace_controller.api.options_service import OptionsService
 from headrace_controller.api.policy_service import PolicyService
 from headrace_controller.api.outlook import Outlook
+from headrace_controller.api.usage_service import UsageService
 from headrace_controller.api.views import Views
 from headrace_controller.api.watching import Watching
 from headrace_controller.authorities import Authorities
@@ -72,8 +73,9 @@ from headrace_controller.reconciling.start_errors import StartErrors
 from headrace_controller.routes.route_service import RouteService
 from headrace_controller.signals.make import make_signals
 from headrace_controller.signals.rounds import MeasuredSignals
-from headrace_controller.signals.service_discovery import target_groups
 from headrace_controller.store import RouteLogEntry, Store
+from headrace_controller.store.accounts import Accounts, Kept
+from headrace_controller.usage.reading import UsageReading
 
 _MAX_PAUSE_SECONDS = 60.0  # between two polls for clusters whose retention is over
 
@@ -95,7 +97,11 @@ class Parts:
         # One that was killed and started again under its name holds nothing of what it held before.
         self.replica = f"{settings.replica}/{token_hex(4)}"
         self.prefix = Prefix(settings.deployment)
-        self.store = Store(redis, Keys(self.prefix), waiting)
+        self.usage_kept = Kept(
+            settings.usage_days, min(settings.usage_days, settings.usage_detail_days), settings.usage_rows
+        )
+        accounts = Accounts(lambda: self.current_policy.policy, self.usage_kept)
+        self.store = Store(redis, Keys(self.prefix), waiting, accounts)
         self.deployment_keys = read_deployment_keys(settings.deployment_key_file)
         self.seal = Seal(self.deployment_keys)
 
@@ -190,10 +196,6 @@ class Parts:
     @cached_property
     def signals(self) -> MeasuredSignals:
         return make_signals(self.settings.signals, self.live_schedulers.own, self.metrics_keys.of, clock=self.clock)
-
-    def list_schedulers(self) -> bytes:
-        """Returns the list that Prometheus asks for, from a thread."""
-        return target_groups(self.live_schedulers.all(), self.metrics_keys.of)
 
     @cached_property
     def start_errors(self) -> StartErrors:
@@ -450,3 +452,13 @@ class Parts:
     @cached_property
     def policy_service(self) -> PolicyService:
         return PolicyService(self.current_policy, self.mirror, self.profiles_of, self.settings.replica)
+
+    @cached_property
+    def usage_service(self) -> UsageService:
+        return UsageService(
+            UsageReading(self.store, self.mirror),
+            self.access,
+            lambda: self.current_policy.policy,
+            self.usage_kept,
+            clock=self.clock,
+        )

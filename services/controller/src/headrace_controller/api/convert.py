@@ -14,6 +14,7 @@ from headrace.v1 import cluster_pb2 as pb
 from headrace.v1 import option_value_pb2, options_service_pb2
 from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
 from headrace_chassis.routes import share_messages
+from headrace_controller.meter import Meter
 from headrace_controller.model import (
     AdaptRange,
     Cluster,
@@ -163,6 +164,23 @@ def _status(record: Cluster, *, full: bool) -> pb.ClusterStatus:
         idle_since=_timestamp(report.idle_since),
         clients=report.clients,
         promised=_promised(record),
+        usage=_usage(record.meter) if record.meter.since else None,
+    )
+
+
+def _usage(meter: Meter) -> pb.ClusterUsage:
+    spent, rates = meter.spent, meter.rates
+    return pb.ClusterUsage(
+        as_of=timestamp(meter.since / 1000),
+        core_seconds=spent.core_seconds,
+        memory_gib_seconds=spent.gib_seconds,
+        gpu_seconds=spent.gpu_seconds,
+        cost=spent.money,
+        cores=rates.cores / 1000,
+        memory_gib=rates.memory / 1024,
+        gpus=rates.gpus,
+        cost_per_hour=rates.cost / 1e9,
+        currency=meter.currency,
     )
 
 

@@ -19,9 +19,9 @@ class Section(BaseModel):
 class Prices(Section):
     """What use costs, in the deployment's currency."""
 
-    core_hour: float = Field(default=0, ge=0, description="Price of a core for an hour.")
-    memory_gib_hour: float = Field(default=0, ge=0, description="Price of 1 GiB of memory for an hour.")
-    gpu_hour: float = Field(default=0, ge=0, description="Price of a GPU for an hour.")
+    core_hour: float = Field(default=0, ge=0, le=1e6, description="Price of a core for an hour.")
+    memory_gib_hour: float = Field(default=0, ge=0, le=1e6, description="Price of 1 GiB of memory for an hour.")
+    gpu_hour: float = Field(default=0, ge=0, le=1e6, description="Price of a GPU for an hour.")
 
 
 class CullRule(Section):
