@@ -17,8 +17,9 @@ from headrace_controller.admission import Admission
 from headrace_controller.config import Settings
 from headrace_controller.model import AdaptRange, Cluster, Demand, Group, Limits
 from headrace_controller.options.catalogue import Option
-from headrace_controller.profiles import Profiles, UnknownProfile, build_profiles
+from headrace_controller.profiles import Person, Profiles, UnknownProfile, build_profiles
 
+ANN = Person(user="ann")
 IMAGE = Option(key="image", label="Image", description="Container image.", type=Text(), default="lab:1")
 
 
@@ -32,7 +33,7 @@ def profiles(**values: Any) -> Profiles:
 
 
 def options(made: Profiles, key: str = "") -> dict[str, Option]:
-    return {option.key: option for option in made.get(key).options}
+    return {option.key: option for option in made.choose(key, ANN).offered(ANN)}
 
 
 def test_without_settings_there_is_one_profile_on_the_first_backend() -> None:
@@ -44,11 +45,13 @@ def test_without_settings_there_is_one_profile_on_the_first_backend() -> None:
 def test_the_first_profile_is_the_default_and_each_has_its_backends_options() -> None:
     made = profiles(profiles={"small": {"label": "Small"}, "gpu": {"backend": "pods", "limits": {"gpus": 8}}})
     assert [profile.key for profile in made] == ["small", "gpu"]
-    assert made.get("").key == "small"
+    assert made.choose("", ANN).key == "small"
     assert made.get("gpu").limits == Limits(gpus=8)
     assert "image" in options(made, "gpu")
     assert "image" not in options(made, "small")
-    with pytest.raises(UnknownProfile, match="there is no profile 'large'; this deployment has small, gpu"):
+    with pytest.raises(UnknownProfile, match="there is no profile 'large'; you may choose small, gpu"):
+        made.choose("large", ANN)
+    with pytest.raises(UnknownProfile, match="there is no profile 'large' any more"):
         made.get("large")
 
 
@@ -93,7 +96,7 @@ def test_a_change_that_does_not_fit_is_told_with_its_place(change: dict[str, Any
     [
         ({"profiles": {}}, "at least 1"),
         ({"profiles": {"Not A Key": {}}}, "pattern"),
-        ({"profiles": {"a": {"options": {"x": {"choices": []}}}}}, "must not be empty"),
+        ({"profiles": {"a": {"options": {"x": {"choices": []}}}}}, "at least 1 item"),
         ({"profiles": {"a": {"options": {"x": {"choices": [1], "minimum": 1}}}}}, "set either"),
     ],
 )
@@ -157,7 +160,7 @@ def test_absurd_demands_are_refused_before_the_store_counts_with_them() -> None:
 
 def of(**options: Any) -> Cluster:
     """A cluster with one group of these options."""
-    return new_cluster(groups=(Group(size=1, options=options),))
+    return new_cluster(profile="default", groups=(Group(size=1, options=options),))
 
 
 @pytest.mark.parametrize("subject", ["cluster", "user", "deployment", "profile"])

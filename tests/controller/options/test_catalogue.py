@@ -12,7 +12,7 @@ OPTIONS = Options(standard_options(cores=2.0, memory_bytes=2**30))
 
 def test_defaults_fill_in_what_is_missing_unless_they_mean_nothing_special() -> None:
     assert OPTIONS.check({}, "options") == ({"worker_cores": 2.0, "worker_memory": 2**30}, [])
-    assert OPTIONS.check({"worker_threads": 0}, "options", for_group=True) == ({"worker_threads": 0}, [])
+    assert OPTIONS.check({"worker_threads": 0}, "options", cluster={}) == ({"worker_threads": 0}, [])
 
 
 @pytest.mark.parametrize(
@@ -42,5 +42,5 @@ def test_options_of_the_whole_cluster_are_refused_for_a_group() -> None:
     from headrace_controller.options.catalogue import Option
 
     prefix = Option(key="conda_prefix", label="", description="", type=Text(), default="")
-    _, [violation] = Options([prefix]).check({"conda_prefix": "/opt"}, "o", for_group=True)
+    _, [violation] = Options([prefix]).check({"conda_prefix": "/opt"}, "o", cluster={})
     assert "set it in spec.options" in violation.description

@@ -44,8 +44,12 @@ class ClusterService(ClusterServiceServicer):
 
     @override
     async def CreateCluster(self, request: pb.CreateClusterRequest, context: Context) -> cluster_pb2.Cluster:
-        checked = requests.new_cluster(request, self.profiles)
-        return self.views.get(await self.commands.create(checked, current_caller()))
+        caller = current_caller()
+        profile = requests.choose_profile(self.profiles, request.spec.profile, caller, "spec.profile")
+        checked = await profile.use(
+            requests.person(caller), lambda offered: requests.new_cluster(request, profile.key, offered)
+        )
+        return self.views.get(await self.commands.create(checked, caller))
 
     @override
     async def GetCluster(self, request: pb.GetClusterRequest, context: Context) -> cluster_pb2.Cluster:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from headrace.access import Access, may
-from headrace.errors import ClusterEnded, ClusterNotEnded, InternalError, PermissionDenied, QuotaExceeded
+from headrace.errors import (
+    ClusterEnded,
+    ClusterNotEnded,
+    InternalError,
+    InvalidRequest,
+    PermissionDenied,
+    QuotaExceeded,
+    Violation,
+)
 from headrace.resource_names import last_part
 from headrace.v1.enums import EventType, Right
 from headrace_chassis import logs
@@ -15,7 +23,7 @@ from headrace_chassis.identity.caller import Caller
 from headrace_controller.admission import Admission, largest_size
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.fields import check_owner_shares
-from headrace_controller.api.requests import NewCluster
+from headrace_controller.api.requests import NewCluster, person
 from headrace_controller.api.updates import Update
 from headrace_controller.api.worker_groups import adapted, scaled
 from headrace_controller.authorities import Authorities
@@ -36,7 +44,7 @@ from headrace_controller.model import (
 )
 from headrace_controller.plan.sentences import duration
 from headrace_controller.policy.sections import Culling
-from headrace_controller.profiles import Profiles
+from headrace_controller.profiles import Person, Profiles, UnknownProfile
 from headrace_controller.store import RecordUnreadable, Store
 
 log = logs.get_logger()
@@ -139,8 +147,10 @@ class ClusterCommands:
 
     async def update(self, target: Target, update: Update, caller: Caller) -> Cluster:
         """Change tags, lifetime, worker groups or shares."""
+        if update.has_groups:
+            update = await self._with_options(update, await self._access.get(target.name, caller), caller)
         event = self._event(EventType.UPDATED, f"changed {update.describe()}.")
-        return await self._change(target, caller, partial(update.apply, profiles=self._profiles), event)
+        return await self._change(target, caller, update.apply, event)
 
     async def keep(self, name: str, seconds: float, caller: Caller) -> Cluster:
         """Put culling of a cluster off; raise `KeepRefused` for more than the policy allows."""
@@ -237,6 +247,15 @@ class ClusterCommands:
                 cluster = await self._store.reads.newest(await self._access.get(target.name, caller))
                 size, why = largest_size(cluster, group, size, error), error.message
         raise AssertionError("the last try returns or raises")
+
+    async def _with_options(self, update: Update, cluster: Cluster, caller: Caller) -> Update:
+        """Check the options of groups. They are offered as to the owner, whose profile the cluster keeps."""
+        owner = person(caller) if caller.user == cluster.owner else Person(user=cluster.owner, groups=cluster.groups)
+        try:
+            profile = self._profiles.get(cluster.spec.profile)
+        except UnknownProfile as error:
+            raise InvalidRequest.of(Violation("cluster.spec.worker_groups", str(error))) from None
+        return await profile.use(owner, partial(update.check_groups, cluster=cluster))
 
     async def _change(
         self, target: Target, caller: Caller, change: Callable[[Cluster], Cluster], event: Event

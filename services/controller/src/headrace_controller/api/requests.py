@@ -8,6 +8,7 @@ from headrace.errors import InvalidRequest, Violation
 from headrace.resource_names import is_cluster_id, last_part
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1 import culling_service_pb2
+from headrace_chassis.identity.caller import Caller
 from headrace_controller.api.fields import (
     LABEL,
     LABEL_RULE,
@@ -15,33 +16,36 @@ from headrace_controller.api.fields import (
     check_size,
     checked_shares,
     raise_violations,
+    read_duration,
     read_lifetime,
     shown,
     wrong_tags,
 )
-from headrace_controller.api.worker_groups import read_adapt, read_groups, read_options
+from headrace_controller.api.worker_groups import check_options, read_adapt, read_groups, read_options
 from headrace_controller.model import DEFAULT_GROUP, AdaptRange, Group, Spec, UserId
-from headrace_controller.profiles import Profile, Profiles, UnknownProfile
+from headrace_controller.options.catalogue import Options
+from headrace_controller.profiles import Person, Profile, Profiles, UnknownProfile
 
 _MAX_REQUEST_ID_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class NewCluster:
-    """A checked request for a cluster. `owner` is None if it is the caller."""
+    """A checked request for a cluster. `owner` is None if it is the caller; `queue_timeout` None is the deployment's."""
 
     owner: UserId | None
     spec: Spec
     request_id: str
+    queue_timeout: float | None = None
 
 
-def new_cluster(request: pb.CreateClusterRequest, profiles: Profiles) -> NewCluster:
-    """Check a CreateClusterRequest."""
+def new_cluster(request: pb.CreateClusterRequest, profile: str, offered: Options) -> NewCluster:
+    """Check a CreateClusterRequest for a profile, whose options are `offered`."""
     spec = request.spec
     owner = UserId(last_part(request.owner, "users", "owner")) if request.owner else None
-    profile = find_profile(profiles, spec.profile, "spec.profile")
-    options, violations = read_options(spec.options, profile.options, "spec.options")
-    groups, wrong = read_groups(spec.worker_groups, profile.options, "spec.worker_groups")
+    options, violations = read_options(spec.options, offered, "spec.options")
+    checked = check_options(spec.worker_groups, offered, "spec.worker_groups", options)
+    groups, wrong = read_groups(spec.worker_groups, checked, "spec.worker_groups")
     violations += wrong
     shares, wrong = checked_shares(request.shares, "shares")
     violations += wrong
@@ -49,27 +53,36 @@ def new_cluster(request: pb.CreateClusterRequest, profiles: Profiles) -> NewClus
     if spec.HasField("lifetime"):
         lifetime, wrong = read_lifetime(spec.lifetime, "spec.lifetime")
         violations += wrong
+    queue_timeout = None
+    if request.HasField("queue_timeout"):
+        queue_timeout, wrong = read_duration(request.queue_timeout, "queue_timeout")
+        violations += wrong
     violations += wrong_tags(spec.tags, "spec.tags") + _wrong_names(request)
     raise_violations(violations)
-    checked = Spec(
+    wanted = Spec(
         alias=spec.alias,
-        profile=profile.key,
+        profile=profile,
         options=options,
         groups=groups or (Group(),),
         tags=dict(spec.tags),
         lifetime=lifetime,
         shares=shares,
     )
-    check_size(checked, "spec")
-    return NewCluster(owner, checked, request.request_id)
+    check_size(wanted, "spec")
+    return NewCluster(owner, wanted, request.request_id, queue_timeout)
 
 
-def find_profile(profiles: Profiles, key: str, field: str) -> Profile:
-    """Return a profile, or raise `InvalidRequest`."""
+def choose_profile(profiles: Profiles, key: str, caller: Caller, field: str) -> Profile:
+    """Return a profile that the caller may choose, or raise `InvalidRequest`."""
     try:
-        return profiles.get(key)
+        return profiles.choose(key, person(caller))
     except UnknownProfile as error:
         raise InvalidRequest.of(Violation(field, str(error))) from None
+
+
+def person(caller: Caller) -> Person:
+    """Return whom profiles and options are offered to."""
+    return Person(user=caller.user, groups=caller.groups, is_admin=caller.is_admin)
 
 
 def size(request: pb.ScaleClusterRequest) -> int:

@@ -18,10 +18,9 @@ from headrace_controller.api.fields import (
     shown,
     wrong_tags,
 )
-from headrace_controller.api.requests import find_profile
-from headrace_controller.api.worker_groups import read_groups, with_groups
+from headrace_controller.api.worker_groups import Checked, check_options, read_groups, with_groups
 from headrace_controller.model import Cluster
-from headrace_controller.profiles import Profiles
+from headrace_controller.options.catalogue import Options
 
 _PATHS = {
     "spec.tags": "tags",
@@ -29,19 +28,37 @@ _PATHS = {
     "spec.worker_groups": "worker groups",
     "shares": "shares",
 }
+_GROUPS = "cluster.spec.worker_groups"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """A checked UpdateClusterRequest; the groups are checked against the cluster."""
+    """A checked UpdateClusterRequest; the groups are checked against the cluster.
+
+    Attributes
+    ----------
+    options
+        Those of the groups, once `check_groups` has checked them.
+    """
 
     paths: frozenset[str]
     tags: Mapping[str, str]
     lifetime: float | None
     groups: Sequence[cluster_pb2.WorkerGroup]
     shares: tuple[Share, ...]
+    options: Sequence[Checked] = ()
 
-    def apply(self, cluster: Cluster, profiles: Profiles) -> Cluster:
+    @property
+    def has_groups(self) -> bool:
+        """Whether it changes the worker groups; then `check_groups` comes first."""
+        return "spec.worker_groups" in self.paths
+
+    def check_groups(self, options: Options, cluster: Cluster) -> Update:
+        """Return it with the options of the groups checked."""
+        checked = check_options(self.groups, options, _GROUPS, cluster.spec.options, cluster.spec.groups)
+        return replace(self, options=checked)
+
+    def apply(self, cluster: Cluster) -> Cluster:
         """Return the changed cluster; raise `InvalidRequest` if groups do not fit it or it gets too large."""
         spec = cluster.spec
         if "spec.tags" in self.paths:
@@ -52,23 +69,16 @@ class Update:
             check_owner_shares(self.shares, cluster.owner, "cluster.shares")
             spec = replace(spec, shares=self.shares)
         cluster = replace(cluster, spec=spec)
-        if "spec.worker_groups" in self.paths:
-            cluster = self._with_groups(cluster, profiles)
+        if self.has_groups:
+            groups, violations = read_groups(self.groups, self.options, _GROUPS, cluster.spec.groups)
+            raise_violations(violations)
+            cluster = with_groups(cluster, groups)
         check_size(cluster.spec, "cluster")
         return cluster
 
     def describe(self) -> str:
         """Name the changed fields, for people."""
         return ", ".join(text for path, text in _PATHS.items() if path in self.paths)
-
-    def _with_groups(self, cluster: Cluster, profiles: Profiles) -> Cluster:
-        field = "cluster.spec.worker_groups"
-        if not self.groups:
-            raise_violations([Violation(field, "must not be empty; a group may have size 0")])
-        options = find_profile(profiles, cluster.spec.profile, field).options
-        groups, violations = read_groups(self.groups, options, field, cluster.spec.groups)
-        raise_violations(violations)
-        return with_groups(cluster, groups)
 
 
 def update(request: pb.UpdateClusterRequest) -> Update:
@@ -77,6 +87,8 @@ def update(request: pb.UpdateClusterRequest) -> Update:
     violations = _wrong_paths(paths)
     if "spec.tags" in paths:
         violations += wrong_tags(message.spec.tags, "cluster.spec.tags")
+    if "spec.worker_groups" in paths and not message.spec.worker_groups:
+        violations.append(Violation(_GROUPS, "must not be empty; a group may have size 0"))
     lifetime = None
     if "spec.lifetime" in paths and message.spec.HasField("lifetime"):
         lifetime, wrong = read_lifetime(message.spec.lifetime, "cluster.spec.lifetime")

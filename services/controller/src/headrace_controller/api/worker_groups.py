@@ -16,9 +16,31 @@ from headrace_controller.options.catalogue import Options
 
 _MAX_GROUPS, _MAX_OPTIONS = 64, 64
 
+Checked = tuple[Mapping[str, OptionValue], list[Violation]]
+"""The checked options of a group, and what is wrong with them."""
+
+
+def check_options(
+    messages: Sequence[pb.WorkerGroup],
+    options: Options,
+    field: str,
+    cluster: Mapping[str, OptionValue],
+    existing: Sequence[Group] = (),
+) -> list[Checked]:
+    """Check the options of the groups of a request. `cluster` is what the cluster itself has."""
+    old = {group.name: group for group in existing}
+    checked: list[Checked] = []
+    for n, message in enumerate(messages[:_MAX_GROUPS]):
+        here = f"{field}[{n}].options"
+        if (kept := old.get(message.name)) is not None and _keeps(message, kept):
+            checked.append((kept.options, []))
+        else:
+            checked.append(read_options(message.options, options, here, cluster=cluster))
+    return checked
+
 
 def read_groups(
-    messages: Sequence[pb.WorkerGroup], options: Options, field: str, existing: Sequence[Group] = ()
+    messages: Sequence[pb.WorkerGroup], checked: Sequence[Checked], field: str, existing: Sequence[Group] = ()
 ) -> tuple[tuple[Group, ...], list[Violation]]:
     """Return the groups of a request, and what is wrong with them. Options of `existing` groups are immutable."""
     if len(messages) > _MAX_GROUPS:
@@ -30,7 +52,7 @@ def read_groups(
         here = f"{field}[{n}]"
         if message.name in groups:
             violations.append(Violation(f"{here}.name", f"{shown(message.name)} is the name of two groups"))
-        groups[message.name], wrong = _read_group(message, options, here, old.get(message.name))
+        groups[message.name], wrong = _read_group(message, checked[n], here, old.get(message.name))
         violations += wrong
         if len(violations) > MAX_VIOLATIONS:
             break  # nobody reads more of them
@@ -38,12 +60,16 @@ def read_groups(
 
 
 def read_options(
-    messages: Mapping[str, option_value_pb2.OptionValue], options: Options, field: str, *, for_group: bool = False
+    messages: Mapping[str, option_value_pb2.OptionValue],
+    options: Options,
+    field: str,
+    *,
+    cluster: Mapping[str, OptionValue] | None = None,
 ) -> tuple[dict[str, OptionValue], list[Violation]]:
-    """Return the checked values of options, and what is wrong with them."""
+    """Return the checked values of options, and what is wrong with them: those of a group if `cluster` has its own."""
     if len(messages) > _MAX_OPTIONS:
         return {}, [Violation(field, f"may have at most {_MAX_OPTIONS} entries, has {len(messages)}")]
-    return options.check(_values(messages), field, for_group=for_group)
+    return options.check(_values(messages), field, cluster=cluster)
 
 
 def read_adapt(message: pb.AdaptRange, field: str) -> tuple[AdaptRange, list[Violation]]:
@@ -79,7 +105,7 @@ def with_groups(cluster: Cluster, groups: Sequence[Group]) -> Cluster:
 
 
 def _read_group(
-    message: pb.WorkerGroup, options: Options, field: str, old: Group | None
+    message: pb.WorkerGroup, checked: Checked, field: str, old: Group | None
 ) -> tuple[Group, list[Violation]]:
     violations: list[Violation] = []
     if not LABEL.fullmatch(message.name):
@@ -90,20 +116,22 @@ def _read_group(
         adapt, wrong = read_adapt(message.adapt, f"{field}.adapt")
         violations += wrong
         size = adapt.clamp(size)
-    values, wrong = _read_group_options(message, options, f"{field}.options", old)
+    values, wrong = _group_options(message, checked, f"{field}.options", old)
     return Group(name=message.name, size=size, adapt=adapt, options=values), violations + wrong
 
 
-def _read_group_options(
-    message: pb.WorkerGroup, options: Options, field: str, old: Group | None
-) -> tuple[Mapping[str, OptionValue], list[Violation]]:
-    # What a client has read and sends back fits, even if the administrator has narrowed the option since.
-    if old is not None and (not message.options or _values(message.options) == old.options):
+def _group_options(message: pb.WorkerGroup, checked: Checked, field: str, old: Group | None) -> Checked:
+    if old is not None and _keeps(message, old):
         return old.options, []
-    values, violations = read_options(message.options, options, field, for_group=True)
+    values, violations = checked
     if old is not None and values != old.options:
         violations = [Violation(field, "cannot be changed; add a group with other options and remove this one")]
     return values, violations
+
+
+def _keeps(message: pb.WorkerGroup, old: Group) -> bool:
+    """Whether a group stays as it is. What was read fits, even if the administrator has narrowed the option since."""
+    return not message.options or _values(message.options) == old.options
 
 
 def _values(messages: Mapping[str, option_value_pb2.OptionValue]) -> dict[str, object]:

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from headrace.option_types import Bytes, Duration, Float, Int, NumberMapping, TextMapping
+from headrace.option_types import Bytes, Duration, Float, Int, NumberMapping
 from headrace_controller.options.catalogue import Option
-
-DENIED_VARIABLES = (
-    "HEADRACE_*",
-    "DASK_DISTRIBUTED__COMM__TLS__*",
-    "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION",
-    "DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME",
-    "DASK_INTERNAL_INHERIT_CONFIG",
-    "DASK_SCHEDULER_ADDRESS",
-    "SPT_NOENV",
-)
-"""Environment variables that headrace sets itself: with others a process would not find or trust its cluster."""
+from headrace_controller.options.variables import ENVIRONMENT, VARIABLES
 
 
 def standard_options(*, cores: float, memory_bytes: int) -> tuple[Option, ...]:
@@ -69,10 +59,10 @@ def standard_options(*, cores: float, memory_bytes: int) -> tuple[Option, ...]:
             per_group=True,
         ),
         Option(
-            key="environment",
+            key=ENVIRONMENT,
             label="Environment variables",
             description="Environment variables of the scheduler and the workers.",
-            type=TextMapping(denied_keys=DENIED_VARIABLES),
+            type=VARIABLES,
             default={},
             per_group=True,
         ),
