@@ -59,7 +59,7 @@ check: setup ## Lint, types, import rules, contract, drift of generated stubs
 protos: setup ## Generates the Python stubs from protos/
 	$(BIN)/python scripts/generate_protos.py
 
-reference: setup ## Generates the tables of docs/operating.md from the code
+reference: setup ## Generates the tables of docs/operating.md and the schema of policies from the code
 	$(BIN)/python scripts/generate_reference.py
 
 bench: setup ## Speed, beside dask-gateway in one interleaved run, and how cost grows with size

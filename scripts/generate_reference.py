@@ -1,4 +1,4 @@
-"""Writes the tables of docs/operating.md from the code; with --check only reports whether they are up to date.
+"""Writes the tables of docs/operating.md and docs/policy.schema.json from the code; --check only reports drift.
 
 A table stands between ``<!-- KIND: MODULE -->`` and ``<!-- end -->``; KIND is settings, metrics or keys.
 """
@@ -19,23 +19,29 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from headrace_chassis.settings import ServiceSettings
+from headrace_controller.policy.schema import policy_schema
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "operating.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = DOCS / "operating.md"
+SCHEMA = DOCS / "policy.schema.json"
 BLOCK = re.compile(r"(<!-- (settings|metrics|keys): ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
-    """Write or check the page; return the exit code."""
+    """Write or check the page and the schema; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--check", action="store_true", help="change nothing, fail if the tables are not up to date")
-    old = PAGE.read_text(encoding="utf-8")
-    new = BLOCK.sub(lambda found: found[1] + TABLES[found[2]](importlib.import_module(found[3])) + found[4], old)
-    if not parser.parse_args().check:
-        PAGE.write_text(new, encoding="utf-8")
-    elif new != old:
-        print("docs/operating.md differs from the code: run `make reference` and commit", file=sys.stderr)
-        return 1
-    return 0
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if they are not up to date")
+    check = bool(parser.parse_args().check)
+    page = PAGE.read_text(encoding="utf-8")
+    page = BLOCK.sub(lambda found: found[1] + TABLES[found[2]](importlib.import_module(found[3])) + found[4], page)
+    code = 0
+    for file, new in ((PAGE, page), (SCHEMA, policy_schema())):
+        if not check:
+            file.write_text(new, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != new:
+            print(f"docs/{file.name} differs from the code: run `make reference` and commit", file=sys.stderr)
+            code = 1
+    return code
 
 
 def settings_table(module: ModuleType) -> str:
