@@ -36,6 +36,7 @@ class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
         self.server_version = "0.1.0"
         self.signed_in: dict[str, tuple[str, float]] = {}
         self.secrets = dict(SECRETS)
+        self.admins = set[str]()
         self.api_tokens: dict[str, pb.ApiToken] = {}
         self.login_methods = [
             pb.LoginMethod(method="api-token", label="API token", credential_kind=pb.CREDENTIAL_KIND_TOKEN),
@@ -71,7 +72,10 @@ class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
         return answer
 
     def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.User:
-        return _user(self.caller(context))
+        user = _user(self.caller(context))
+        if user.name in self.admins:
+            user.roles.append(pb.ROLE_ADMIN)
+        return user
 
     def CreateDashboardLink(
         self, request: pb.CreateDashboardLinkRequest, context: Any

@@ -9,7 +9,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -40,6 +40,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         self.start_failure: errors.ClusterFailed | None = None
         self.certificate_seconds = 3600.0
         self.grace = 60.0
+        self.admins = set[str]()
         self._caller = caller
         self._changed = threading.Condition()
         self._loop_runner = LoopRunner()
@@ -119,6 +120,10 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         return pb.ListClustersResponse(clusters=page, next_page_token=more)
 
     def WatchClusters(self, request: pb.WatchClustersRequest, context: Any) -> Iterator[pb.WatchClustersResponse]:
+        if request.WhichOneof("target") != "name":
+            self._check_filter(request.filter, context)
+            yield from self._watch_matching(request, context)
+            return
         cluster = self._find(request.name, context)
         sent, version = (int(part) for part in (request.resume_token or "0.0").split("."))
         checkpoint = not request.resume_token
@@ -159,8 +164,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
                     del spec.worker_groups[:]
                     spec.worker_groups.extend(given.spec.worker_groups)
                 case "shares":
-                    del cluster.record.shares[:]
-                    cluster.record.shares.extend(given.shares)
+                    _share(cluster, given.shares)
                 case _:
                     raise _wrong("update_mask", f"{path} cannot be changed")
         return self._respecified(cluster)
@@ -280,14 +284,41 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     # Inside
 
+    def _watch_matching(self, request: pb.WatchClustersRequest, context: Any) -> Iterator[pb.WatchClustersResponse]:
+        """Without events. One that no longer matches is sent once more."""
+        sent = {name: int(version) for name, _, version in (one.partition(".") for one in request.resume_token.split())}
+        checkpoint = not sent
+        while context.is_active():
+            with self._changed:
+                clusters = [
+                    cluster
+                    for cluster in self.clusters.values()
+                    if cluster.id in sent or self._matches(cluster, request.filter, context)
+                ]
+                news = [cluster for cluster in clusters if sent.get(cluster.id) != cluster.version]
+                removed = [name for name in sent if name not in self.clusters]
+                if not news and not removed and not checkpoint:
+                    self._changed.wait(0.2)
+                    continue
+                steps = [pb.WatchClustersResponse(cluster=_view(cluster.record, request.view)) for cluster in news]
+                steps += [pb.WatchClustersResponse(removed=f"clusters/{name}") for name in removed]
+                sent = {cluster.id: cluster.version for cluster in clusters}
+            if checkpoint:
+                checkpoint = False
+                steps.append(pb.WatchClustersResponse(checkpoint=pb.Checkpoint()))
+            for step in steps:
+                step.resume_token = " ".join(f"{name}.{version}" for name, version in sent.items())
+                yield step
+
     def _find(self, name: str, context: Any) -> FakeCluster:
         collection, _, wanted = name.partition("/")
         owner = self._caller(context)
         if collection != "clusters" or not wanted:
             raise _wrong("name", f"{name!r} is not of the form clusters/{{cluster}}")
         for cluster in self.clusters.values():
-            mine = cluster.record.owner == owner and cluster.id == wanted
-            if mine or (wanted.startswith("~") and self._has_alias(cluster, owner, wanted[1:])):
+            mine = (cluster.record.owner == owner or owner in self.admins) and cluster.id == wanted
+            alias = wanted[1:].removeprefix(f"{owner.removeprefix('users/')}:")
+            if mine or (wanted.startswith("~") and self._has_alias(cluster, owner, alias)):
                 return cluster
         raise errors.ClusterNotFound(f"there is no cluster {wanted} that you may see")
 
@@ -309,14 +340,15 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
     def _matches(self, cluster: FakeCluster, filter_: pb.ClusterFilter, context: Any) -> bool:
         record = cluster.record
         return (
-            record.owner == (filter_.owner or self._caller(context))
+            filter_.owner in {"users/-", record.owner, *([""] if record.owner == self._caller(context) else [])}
             and record.status.phase in (set(filter_.phases) or LIVING)
             and filter_.profile in {"", record.spec.profile}
             and all(record.spec.tags.get(key) == value for key, value in filter_.tags.items())
         )
 
     def _check_filter(self, filter_: pb.ClusterFilter, context: Any) -> None:
-        if filter_.owner not in {"", self._caller(context)}:
+        caller = self._caller(context)
+        if filter_.owner not in {"", caller} and caller not in self.admins:
             raise errors.PermissionDenied("only admins see clusters of others")
 
     def _group(self, cluster: FakeCluster, name: str) -> cluster_pb2.WorkerGroup:
@@ -387,6 +419,13 @@ def _check_spec(spec: cluster_pb2.ClusterSpec) -> None:
         raise _wrong(f"spec.options.{min(unknown)}", "there is no such option")
     if is_cluster_id(spec.alias):
         raise _wrong("spec.alias", f"{spec.alias} looks like the id of a cluster: choose another name")
+
+
+def _share(cluster: FakeCluster, shares: Iterable[cluster_pb2.Share]) -> None:
+    if cluster.record.owner in {share.member for share in shares}:
+        raise _wrong("cluster.shares", "the owner has all rights already")
+    del cluster.record.shares[:]
+    cluster.record.shares.extend(shares)
 
 
 def _check_etag(cluster: FakeCluster, etag: str) -> None:

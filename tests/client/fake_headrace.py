@@ -28,6 +28,7 @@ class FakeHeadrace(FakeClusters):
     def __init__(self, directory: Path) -> None:
         self.auth = FakeAuth(self.find_running)
         super().__init__(self.auth.caller)
+        self.admins = self.auth.admins
         self.calls: list[str] = []
         self.requests: list[Any] = []
         self.version = f"{__version__}.post1"

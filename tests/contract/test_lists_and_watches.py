@@ -147,3 +147,22 @@ async def test_a_watch_goes_on_where_another_one_ended(ann: User) -> None:
         generation = 0
         while generation < 2:
             generation = (await call.read()).cluster.generation
+
+
+async def test_a_watch_of_all_clusters_of_mine_has_those_that_come_and_those_that_end(ann: User, bob: User) -> None:
+    made, _ = await ann.create(), await bob.create()
+    async with watch(ann, filter=pb.ClusterFilter()) as call:
+        assert {step.cluster.name for step in await until_checkpoint(call) if step.HasField("cluster")} == {made.name}
+        other = await ann.create()
+        await ann.stop(made.name)
+        seen = dict[str, Any]()
+        while seen.get(made.name) != cluster_pb2.PHASE_STOPPED or other.name not in seen:
+            step = await call.read()
+            seen[step.cluster.name] = step.cluster.status.phase
+    assert set(seen) <= {made.name, other.name, ""}  # "" is a checkpoint
+    await fails(PermissionDenied, _first(bob, filter=pb.ClusterFilter(owner="users/-")))
+
+
+async def _first(user: User, **request: Any) -> Any:
+    async with watch(user, **request) as call:
+        return await call.read()

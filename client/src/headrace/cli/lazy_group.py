@@ -19,8 +19,9 @@ COMMANDS = {
     "whoami": "Show who you are for headrace.",
     "clusters": "List, create, scale, watch and stop clusters.",
     "tokens": "List, create and revoke API tokens, for programs.",
-    "admin": "For administrators: the policy, the audit log, culling.",
+    "top": "Show your clusters as they change, in the terminal.",
     "usage": "Show what was used and what it cost; what runs counts up to now.",
+    "admin": "For administrators: the policy, the audit log, culling.",
     "doctor": "Find out which part of the way to your clusters fails.",
     "version": "Show the versions of headrace and of the packages that it uses.",
 }

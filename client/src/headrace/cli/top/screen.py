@@ -1,0 +1,149 @@
+"""The application of `headrace top`."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from textual import events, work
+from textual.app import App, ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
+
+from headrace._wire import calls
+from headrace._wire.calls import cluster_id
+from headrace._wire.connection import Connection
+from headrace.cli.top.dialogs import Confirm
+from headrace.cli.top.following import Following
+from headrace.cli.top.rows import VIEWS, summary
+from headrace.cli.top.table import MOST_ROWS, Table
+from headrace.errors import HeadraceError
+
+REFRESH_SECONDS = 1.0
+SILENCE_SECONDS = 60.0  # a watch gives a sign of life every 30 s at least
+
+
+class Top(App[HeadraceError]):
+    """Tables of clusters, users and what waits. Returns the error that ended it, if one did."""
+
+    TITLE = "headrace top"
+    CSS_PATH = "screen.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("1", "show('clusters')", "Clusters"),
+        ("2", "show('users')", "Users"),
+        ("3", "show('queue')", "Queue"),
+        ("slash", "filter", "Filter"),
+        ("s", "stop", "Stop"),
+        ("q", "quit", "Quit"),
+    ]
+
+    def __init__(self, connection: Connection, owner: str) -> None:
+        super().__init__()
+        self.following = Following(connection, owner, self._note_change)
+        self._connection = connection
+        self._heard = time.monotonic()
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="head"):
+            yield Static(id="summary", markup=False)
+            yield Static(self._connection.target.address, id="address", markup=False)
+        with TabbedContent():
+            for name, view in VIEWS.items():
+                with TabPane(name.title(), id=f"pane-{name}"):
+                    yield Table(view)
+        yield Input(placeholder="part of a name, an owner, a phase, ...", id="filter")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.query_one("#filter").display = False
+        self.table.focus()
+        self._follow()
+        self.set_interval(REFRESH_SECONDS, self._refresh_tables)
+
+    @property
+    def table(self) -> Table:
+        """The table that is shown."""
+        pane = self.query_one(TabbedContent).active.removeprefix("pane-") or next(iter(VIEWS))
+        return self.query_one(f"#{pane}", Table)
+
+    def action_show(self, view: str) -> None:
+        """Show another table."""
+        self.query_one(TabbedContent).active = f"pane-{view}"
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        self._refresh_tables()
+        self.table.focus()
+
+    def action_filter(self) -> None:
+        """Ask what the rows must contain."""
+        box = self.query_one("#filter", Input)
+        box.display = True
+        box.focus()
+
+    def on_input_changed(self) -> None:
+        self._refresh_tables()
+
+    def on_input_submitted(self) -> None:
+        self._leave_filter()
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "escape" and self.query_one("#filter").display:
+            self.query_one("#filter", Input).value = ""
+            self._leave_filter()
+
+    def action_stop(self) -> None:
+        """Stop the cluster that the cursor is at."""
+        if name := self._selected():
+            self._stop(name)
+
+    @work(exclusive=True, group="follow")
+    async def _follow(self) -> None:
+        try:
+            await self.following.run()
+        except HeadraceError as error:
+            self.exit(error)
+
+    @work(group="stop")
+    async def _stop(self, name: str) -> None:
+        if await self.push_screen_wait(Confirm(f"Stop cluster {self._described(name)}?")):
+            try:
+                await calls.stop(self._connection, name)
+            except HeadraceError as error:
+                self.notify(str(error), severity="error", markup=False)
+            else:
+                self.notify(f"Stopping {cluster_id(name)}", markup=False)
+
+    def _selected(self) -> str:
+        """Name of the cluster that the cursor is at; "" where rows are not clusters."""
+        return name if (name := self.table.selected) in self.following.clusters else ""
+
+    def _described(self, name: str) -> str:
+        cluster = self.following.clusters[name]
+        alias = f" ({cluster.spec.alias})" if cluster.spec.alias else ""
+        return f"{cluster_id(name)}{alias} of {cluster.owner.removeprefix('users/')}"
+
+    def _leave_filter(self) -> None:
+        box = self.query_one("#filter", Input)
+        box.display = bool(box.value)
+        self.table.focus()
+
+    def _note_change(self) -> None:
+        self._heard = time.monotonic()
+
+    def _refresh_tables(self) -> None:
+        """Show what has changed; ages change always. Changes in between are shown together."""
+        clusters = list(self.following.clusters.values())
+        text = self.query_one("#filter", Input).value
+        self.table.show(clusters, text)
+        self.query_one("#summary", Static).update(self._summary_line(summary(clusters)))
+
+    def _summary_line(self, line: str) -> str:
+        if not self.following.complete:
+            return "reading the clusters ..."
+        if self.table.matching > MOST_ROWS:
+            line += f"   (the first {MOST_ROWS} of {self.table.matching} rows; / filters)"
+        if (silent := time.monotonic() - self._heard) > SILENCE_SECONDS:
+            line += f"   NO ANSWER FOR {silent:.0f} s"
+        return line

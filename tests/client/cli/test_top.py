@@ -1,0 +1,226 @@
+"""`headrace top`: tables that follow the clusters, for their owner and for admins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from tests.client.cli.conftest import TOKEN, Cli
+from tests.client.fake_cluster import FakeCluster
+from tests.client.fake_headrace import FakeHeadrace
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from headrace import TokenAuth, errors
+from headrace._target.target import Target
+from headrace._wire.connection import Connection
+from headrace.cli.top import rows
+from headrace.cli.top.screen import Top
+from headrace.cli.top.table import MOST_ROWS
+from headrace.v1 import cluster_pb2
+
+
+def add(
+    headrace: FakeHeadrace,
+    number: int,
+    owner: str = "ann",
+    phase: cluster_pb2.Phase.ValueType = cluster_pb2.PHASE_RUNNING,
+    **spec: Any,
+) -> FakeCluster:
+    """Adds a cluster with `number` workers of two cores each."""
+    group = cluster_pb2.WorkerGroup(name="default", size=number)
+    made = FakeCluster(
+        f"c{number:019}".translate(str.maketrans("0189", "abcd")),
+        f"users/{owner}",
+        cluster_pb2.ClusterSpec(worker_groups=[group], **spec),
+    )
+    headrace.clusters[made.id] = made
+    made.record.status.promised.CopyFrom(cluster_pb2.Resources(cores=2 * number, memory_bytes=number << 30))
+    headrace.set_phase(made, phase)
+    return made
+
+
+@asynccontextmanager
+async def connected(headrace: FakeHeadrace) -> AsyncGenerator[Connection]:
+    connection = Connection(
+        Target.resolve(address=headrace.address, ca_file=str(headrace.ca_file), auth=TokenAuth(TOKEN))
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def running(headrace: FakeHeadrace, owner: str = "") -> AsyncGenerator[Any]:
+    async with connected(headrace) as connection:
+        top = Top(connection, owner)
+        async with top.run_test(size=(150, 20), notifications=True) as pilot:
+            await until(pilot, lambda: top.following.complete)
+            yield pilot
+
+
+async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
+    """Waits while the application works; each table is refreshed once a second."""
+    for _ in range(400):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError(screen(pilot))
+
+
+def screen(pilot: Pilot[Any]) -> str:
+    """What is on the screen, as text."""
+    lines = pilot.app.screen._compositor.render_strips()  # pyright: ignore[reportPrivateUsage]
+    return "\n".join("".join(segment.text for segment in line) for line in lines)
+
+
+def shown(pilot: Pilot[Any], column: str = "OWNER") -> list[str]:
+    """One column of the table that is shown."""
+    table = cast("Top", pilot.app).table
+    place = [str(one.key.value) for one in table.ordered_columns].index(column)
+    return [table.get_row_at(row)[place].plain for row in range(table.row_count)]
+
+
+async def test_clusters_come_change_and_go(headrace: FakeHeadrace) -> None:
+    first = add(headrace, 2, alias="first")
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot, "NAME") == ["first"])
+        assert shown(pilot, "CORES") == ["4"]
+        add(headrace, 3, alias="second")
+        await until(pilot, lambda: shown(pilot, "NAME") == ["second", "first"])
+        headrace.set_phase(first, cluster_pb2.PHASE_STOPPED)
+        await until(pilot, lambda: shown(pilot, "NAME") == ["second"])
+        await until(pilot, lambda: "1 cluster: 3 workers, 6 cores, 3 GiB" in screen(pilot))
+
+
+async def test_nobody_but_an_admin_sees_the_clusters_of_others(headrace: FakeHeadrace) -> None:
+    add(headrace, 1)
+    add(headrace, 2, "bob")
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot) == ["ann"])
+    headrace.admins.add("users/ann")
+    async with running(headrace, "-") as pilot:
+        await until(pilot, lambda: shown(pilot) == ["bob", "ann"])
+
+
+async def test_what_the_server_refuses_ends_it(headrace: FakeHeadrace) -> None:
+    async with connected(headrace) as connection:
+        assert isinstance(await Top(connection, "-").run_async(headless=True), errors.PermissionDenied)
+
+
+async def test_rows_are_sorted_and_filtered_by_keys(headrace: FakeHeadrace) -> None:
+    add(headrace, 1, alias="red")
+    add(headrace, 2, alias="blue")
+    add(headrace, 3, alias="dark-blue")
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot, "NAME") == ["dark-blue", "blue", "red"])
+        await pilot.press("r")
+        assert shown(pilot, "NAME") == ["red", "blue", "dark-blue"]
+        await pilot.press("slash", *"BLUE", "enter")
+        assert shown(pilot, "NAME") == ["blue", "dark-blue"]
+        await pilot.press("slash", "escape")
+        assert shown(pilot, "NAME") == ["red", "blue", "dark-blue"]
+        for _ in range(5):  # from CORES to NAME
+            await pilot.press("less_than_sign")
+        assert shown(pilot, "NAME") == ["blue", "dark-blue", "red"]
+        assert not pilot.app.query_one(Input).display
+
+
+async def test_the_cursor_stays_at_its_cluster(headrace: FakeHeadrace) -> None:
+    add(headrace, 1, alias="small")
+    add(headrace, 3, alias="large")
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: len(shown(pilot)) == 2)
+        await pilot.press("down")
+        selected = pilot.app.table.selected
+        add(headrace, 2, alias="between")
+        await until(pilot, lambda: shown(pilot, "NAME") == ["large", "between", "small"])
+        assert pilot.app.table.selected == selected
+
+
+async def test_users_are_summed_up_and_the_queue_is_apart(headrace: FakeHeadrace) -> None:
+    headrace.admins.add("users/ann")
+    add(headrace, 1)
+    add(headrace, 2, "bob")
+    add(headrace, 3, "bob")
+    add(headrace, 4, "bob", cluster_pb2.PHASE_QUEUED, alias="waits")
+    async with running(headrace, "-") as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: shown(pilot) == ["bob", "ann"])
+        assert [shown(pilot, column)[0] for column in ("CLUSTERS", "QUEUED", "CORES")] == ["3", "1", "10"]
+        await pilot.press("3")
+        await until(pilot, lambda: pilot.app.table.id == "queue" and shown(pilot, "NAME") == ["waits"])
+
+
+async def test_a_cluster_is_stopped_after_a_question(headrace: FakeHeadrace) -> None:
+    mine = add(headrace, 1, alias="mine")
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot, "NAME") == ["mine"])
+        await pilot.press("s")
+        await until(pilot, lambda: f"Stop cluster {mine.id} (mine) of ann?" in screen(pilot))
+        await pilot.press("n")
+        assert mine.lives
+        await pilot.press("s", "y")
+        await until(pilot, lambda: not mine.lives)
+        await until(pilot, lambda: not shown(pilot))
+
+
+async def test_a_stop_that_is_refused_says_why(headrace: FakeHeadrace) -> None:
+    mine = add(headrace, 1)
+    headrace.fail("StopCluster", errors.PermissionDenied("you may not stop it [b]now[/b]"))
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot) == ["ann"])
+        await pilot.press("s", "y")
+        await until(pilot, lambda: "you may not stop it [b]now[/b]" in screen(pilot))
+        assert mine.lives
+
+
+async def test_it_goes_on_after_the_server_was_away_and_forgets_what_ended_meanwhile(headrace: FakeHeadrace) -> None:
+    gone = add(headrace, 1, alias="gone")
+    add(headrace, 2, alias="stays")
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: len(shown(pilot)) == 2)
+        headrace.fail("WatchClusters", errors.ResumeTokenTooOld("too old"))
+        headrace.stop_server()
+        del headrace.clusters[gone.id]
+        headrace.restart_server()
+        await until(pilot, lambda: shown(pilot, "NAME") == ["stays"])
+
+
+async def test_what_users_wrote_is_neither_markup_nor_an_order_to_the_terminal(headrace: FakeHeadrace) -> None:
+    made = add(headrace, 1)
+    made.record.status.message = "[red]a[/red]\x1b[2J\nb"
+    headrace.set_phase(made, cluster_pb2.PHASE_RUNNING)
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot, "MESSAGE") == ["[red]a[/red] [2J b"])
+        assert "[red]a[/red] [2J b" in screen(pilot)
+
+
+async def test_of_very_many_clusters_the_first_are_shown(headrace: FakeHeadrace) -> None:
+    async with running(headrace) as pilot:
+        for number in range(MOST_ROWS + 50):
+            pilot.app.following.clusters[f"{number}"] = cluster_pb2.Cluster(name=f"clusters/{number}")
+        await until(pilot, lambda: f"the first {MOST_ROWS} of {MOST_ROWS + 50} rows" in screen(pilot))
+        assert len(shown(pilot)) == MOST_ROWS
+
+
+def test_rows_that_are_equal_keep_their_order() -> None:
+    cells = (rows.Cell("same", 1.0),)
+    made = [rows.Row(key, cells) for key in ("b", "a", "c")]
+    for descending in (True, False):
+        assert [row.key for row in rows.select(made, "SAME", 0, descending=descending)] == ["a", "b", "c"]
+
+
+def test_without_textual_it_says_what_to_install(
+    headrace: FakeHeadrace, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("headrace.cli.top.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "textual", None)
+    done = cli("top")
+    assert done.code == 1
+    assert "pip install 'headrace[top]'" in done.err
