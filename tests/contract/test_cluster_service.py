@@ -165,6 +165,19 @@ async def test_an_update_replaces_what_its_mask_names(ann: User) -> None:
         assert await wrong_fields(ann.update(made.name, *paths)) == {"update_mask"}
 
 
+async def test_an_alias_may_name_its_owner(ann: User, bob: User) -> None:
+    made = await ann.create(alias="lab")
+    assert (await ann.get("clusters/~ann:lab")).name == made.name
+    await fails(ClusterNotFound, bob.get("clusters/~ann:lab"))
+
+
+async def test_nothing_is_shared_with_its_owner(ann: User) -> None:
+    made = await ann.create()
+    shares = [cluster_pb2.Share(member="users/ann", rights=[right_pb2.RIGHT_CLUSTER_VIEW])]
+    assert await wrong_fields(ann.update(made.name, "shares", shares=shares)) == {"cluster.shares"}
+    assert not (await ann.get(made.name)).shares
+
+
 # StopCluster, BatchStopClusters, DeleteCluster
 
 

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from headrace._dask import specification
 from headrace._wire import calls
 from headrace._wire.connection import Connection
+from headrace._wire.rewriting import rewrite
 from headrace.access import Share
-from headrace.errors import GatewayWarning, GroupNotFound, InvalidRequest, StaleEtag, Violation
+from headrace.errors import GatewayWarning, GroupNotFound, InvalidRequest, Violation
 from headrace.v1 import cluster_pb2
-
-_MAX_ATTEMPTS = 10
 
 Groups = list[cluster_pb2.WorkerGroup]
 
@@ -91,14 +90,7 @@ def _warn(sentence: str) -> None:
 async def _change_groups(
     connection: Connection, cluster: str, change: Callable[[Groups], Groups]
 ) -> cluster_pb2.Cluster:
-    """Read, change and write; repeat if another client wrote in between."""
-    for attempt in range(1, _MAX_ATTEMPTS + 1):
-        existing = await calls.find(connection, cluster)
-        changed = cluster_pb2.Cluster(name=existing.name, etag=existing.etag)
+    def write(existing: cluster_pb2.Cluster, changed: cluster_pb2.Cluster) -> None:
         changed.spec.worker_groups.extend(change(list(existing.spec.worker_groups)))
-        try:
-            return await calls.update(connection, changed, ["spec.worker_groups"])
-        except StaleEtag:
-            if attempt == _MAX_ATTEMPTS:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+
+    return await rewrite(connection, cluster, "spec.worker_groups", write)

@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -35,6 +35,7 @@ from headrace._dask.specification import (
     Lifetime,
     WorkerGroups,
     adapt_range,
+    share_seconds,
     wanted_cluster,
     worker_count,
     worker_group,
@@ -43,7 +44,7 @@ from headrace._dask.spent import spent
 from headrace._dask.state import State
 from headrace._target.auth import GatewayAuth
 from headrace._target.target import Target
-from headrace._wire import calls
+from headrace._wire import calls, sharing
 from headrace._wire.creating import Wanted
 from headrace.access import Share
 from headrace.arguments import checked
@@ -339,6 +340,29 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         """Change tags, lifetime or shares of the cluster; see `Gateway.update_cluster`."""
         connection = self._session.connection
         self._life.note(await changes.update(connection, self.name, tags=tags, lifetime=lifetime, shares=shares))
+
+    @both_faces
+    async def share(
+        self,
+        member: str,
+        rights: str | Iterable[str] = "connect",
+        *,
+        until: datetime | None = None,
+        for_: Lifetime | None = None,
+    ) -> None:
+        """Let somebody use the cluster; see `Gateway.share_cluster`."""
+        end = sharing.end_of(until, share_seconds(for_))
+        self._life.note(await sharing.share(self._session.connection, self.name, member, rights, end))
+
+    @both_faces
+    async def unshare(self, member: str) -> None:
+        """Take somebody's rights on the cluster away; see `Gateway.unshare_cluster`."""
+        self._life.note(await sharing.unshare(self._session.connection, self.name, member))
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """Who else may use the cluster, as this object saw it last; `report` asks."""
+        return self._life.shares
 
     @both_faces
     async def add_worker_group(

@@ -233,7 +233,7 @@ class ClusterReport:
             message=status.message,
             log_tail=status.log_tail,
             tags=dict(spec.tags),
-            shares=tuple(_to_share(share) for share in cluster.shares),
+            shares=tuple(to_share(share) for share in cluster.shares),
             worker_groups=tuple(_to_groups(cluster)),
             conditions=tuple(_to_condition(condition) for condition in status.conditions),
             versions=dict(status.versions),
@@ -274,7 +274,8 @@ def _to_condition(condition: cluster_pb2.Condition) -> Condition:
     )
 
 
-def _to_share(share: cluster_pb2.Share) -> Share:
+def to_share(share: cluster_pb2.Share) -> Share:
+    """Return a share of the contract."""
     names = {word(RightNumber.DESCRIPTOR, right) for right in share.rights}
     expires = share.expire_time.ToMilliseconds() / 1000 if share.HasField("expire_time") else None
     return Share(share.member, frozenset(Right[name] for name in names if name in Right.__members__), expires)

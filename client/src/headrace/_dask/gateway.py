@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
 from contextlib import suppress
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Self
 
 from distributed.utils import Logs, NoOpAwaitable
@@ -26,6 +26,7 @@ from headrace._dask.specification import (
     Lifetime,
     WorkerGroups,
     adapt_range,
+    share_seconds,
     wanted_cluster,
     worker_count,
     worker_group,
@@ -33,7 +34,7 @@ from headrace._dask.specification import (
 from headrace._target import config
 from headrace._target.auth import GatewayAuth
 from headrace._target.target import Target
-from headrace._wire import auth_calls, calls, usage_calls
+from headrace._wire import auth_calls, calls, sharing, usage_calls
 from headrace._wire.creating import get_or_create
 from headrace.access import Share
 from headrace.arguments import checked
@@ -141,6 +142,7 @@ class Gateway(TwoFaced[Asynchronous]):
         tags: Mapping[str, str] | None = None,
         profile: str | None = None,
         full: bool = False,
+        shared: bool = False,
     ) -> list[ClusterReport]:
         """List your clusters, newest first (ListClusters).
 
@@ -155,13 +157,16 @@ class Gateway(TwoFaced[Asynchronous]):
             Only those of this profile.
         full
             Whether reports have options, conditions, versions and the tails of logs. `get_cluster` always does.
+        shared
+            Whether to list also those of others that you may see: shared with you or a group of yours, or of a group
+            that you operate. Their `owner` says whose they are.
 
         Raises
         ------
         InvalidRequest
             There is no such status.
         """
-        filter_ = calls.cluster_filter(phases=to_phases(status), tags=tags, profile=profile or "")
+        filter_ = calls.cluster_filter(phases=to_phases(status), tags=tags, profile=profile or "", shared=shared)
         found = await calls.list_clusters(self._session.connection, filter_, full=full)
         return [ClusterReport.from_proto(cluster, self._session.target) for cluster in found]
 
@@ -320,7 +325,7 @@ class Gateway(TwoFaced[Asynchronous]):
         Parameters
         ----------
         cluster_name
-            Its id, or the name that you gave it.
+            Its id, the name that you gave it, or owner and name of another user's, such as "ann/analysis".
         shutdown_on_close
             Whether the cluster ends with the returned object.
         timeout
@@ -536,6 +541,62 @@ class Gateway(TwoFaced[Asynchronous]):
         """
         connection = self._session.connection
         await changes.update(connection, cluster_name, tags=tags, lifetime=lifetime, shares=shares)
+
+    @both_faces
+    async def share_cluster(
+        self,
+        cluster_name: str,
+        member: str,
+        rights: str | Iterable[str] = "connect",
+        *,
+        until: datetime | None = None,
+        for_: Lifetime | None = None,
+    ) -> None:
+        """Let somebody use a cluster, in place of what they might do with it before (UpdateCluster).
+
+        When a share ends, what it has opened ends too: watches, followed logs, dashboards and Dask clients.
+
+        Parameters
+        ----------
+        cluster_name
+            Id or name of the cluster.
+        member
+            User id, ``"users/ann"`` or ``"groups/physics"``.
+        rights
+            One or several of "view", "connect", "scale" and "stop". Each of them includes "view". Whoever may connect
+            can run any code in the cluster.
+        until
+            Time at which it ends, in local time if it has no time zone.
+        for_
+            Time after which it ends, such as "2 h". Default: it ends with the cluster.
+
+        Raises
+        ------
+        InvalidRequest
+            The member owns the cluster, or an argument is wrong. Nothing was changed.
+        ClusterNotFound, ClusterEnded, PermissionDenied
+            As for `update_cluster`.
+
+        Examples
+        --------
+        >>> gateway.share_cluster("analysis", "ann")  # doctest: +SKIP
+        >>> gateway.share_cluster("analysis", "groups/physics", "view", for_="2 h")  # doctest: +SKIP
+        """
+        end = sharing.end_of(until, share_seconds(for_))
+        await sharing.share(self._session.connection, cluster_name, member, rights, end)
+
+    @both_faces
+    async def unshare_cluster(self, cluster_name: str, member: str) -> None:
+        """Take somebody's rights on a cluster away (UpdateCluster).
+
+        Raises
+        ------
+        InvalidRequest
+            The cluster is not shared with them. Nothing was changed.
+        ClusterNotFound, ClusterEnded, PermissionDenied
+            As for `update_cluster`.
+        """
+        await sharing.unshare(self._session.connection, cluster_name, member)
 
     @both_faces
     async def add_worker_group(

@@ -13,6 +13,7 @@ from distributed import Client
 from distributed.core import Status, rpc
 
 from headrace._dask import comm
+from headrace._dask.cluster_report import to_share
 from headrace._dask.dashboard import DashboardLink
 from headrace._dask.scheduler_access import SchedulerAccess
 from headrace._dask.security import GatewaySecurity
@@ -23,6 +24,7 @@ from headrace._wire import calls
 from headrace._wire.connection import Connection
 from headrace._wire.creating import Wanted, get_or_create
 from headrace._wire.watch import wait_until_running
+from headrace.access import Share
 from headrace.errors import HeadraceError
 from headrace.v1 import cluster_pb2
 from headrace.v1.cluster_service_pb2 import WatchClustersResponse
@@ -66,8 +68,8 @@ class Lifecycle:
         Whether this created the cluster, as opposed to having found it.
     scaling
         "Adaptive" or "Manual", by worker group.
-    resource_version
-        Version of the cluster as last seen.
+    resource_version, shares
+        Version and shares of the cluster as last seen.
     usage
         What it had used and what it was promised, as last seen.
     clients
@@ -90,6 +92,7 @@ class Lifecycle:
         self.scheduler_address = ""
         self.scaling: dict[str, str] = {}
         self.resource_version = ""
+        self.shares: tuple[Share, ...] = ()
         self.usage = cluster_pb2.ClusterUsage()
         self.scheduler: rpc | None = None
         self.feed: WorkerFeed | None = None
@@ -139,6 +142,7 @@ class Lifecycle:
     def note(self, cluster: cluster_pb2.Cluster) -> cluster_pb2.Cluster:
         """Remember the cluster as last seen, so that later reads are at least as new."""
         self.resource_version = cluster.resource_version
+        self.shares = tuple(map(to_share, cluster.shares))
         self.usage = cluster.status.usage
         self.scaling = {
             group.name: "Adaptive" if group.HasField("adapt") else "Manual" for group in cluster.spec.worker_groups

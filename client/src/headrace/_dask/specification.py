@@ -107,6 +107,13 @@ def to_duration(lifetime: Lifetime | None) -> Duration | None:
     return duration
 
 
+def share_seconds(for_: Lifetime | None) -> float | None:
+    """Return the seconds for which something is shared; None means without an end."""
+    if for_ is None or for_ == math.inf:
+        return None
+    return for_.total_seconds() if isinstance(for_, timedelta) else config.seconds(for_, "for_")
+
+
 def to_proto_share(share: Share) -> cluster_pb2.Share:
     """Return a share as the contract carries it."""
     check_type("shares", share, Share)

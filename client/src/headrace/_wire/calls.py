@@ -29,9 +29,13 @@ def cluster_id(name: str) -> str:
 
 
 async def find(connection: Connection, cluster: str) -> cluster_pb2.Cluster:
-    """Return a cluster by its id, ``clusters/{id}`` or alias (GetCluster). It has every change acknowledged before."""
+    """Return a cluster by its id, ``clusters/{id}``, alias or ``{owner}/{alias}`` (GetCluster).
+
+    It has every change acknowledged before.
+    """
     cluster = cluster_id(cluster)
-    name = cluster_name(cluster if is_cluster_id(cluster) else f"~{cluster.removeprefix('~')}")
+    alias = cluster.removeprefix("~").replace("/", ":", 1)  # no user id has a slash
+    name = cluster_name(cluster if is_cluster_id(cluster) else f"~{alias}")
     request = cluster_service_pb2.GetClusterRequest(name=name)
     return await connection.call(connection.clusters.GetCluster, request, doing=f"looking up cluster {cluster}")
 
@@ -58,10 +62,16 @@ def cluster_filter(
     phases: Iterable[Phase.ValueType] = (),
     tags: Mapping[str, str] | None = None,
     profile: str = "",
+    shared: bool = False,
 ) -> cluster_service_pb2.ClusterFilter:
-    """Return a filter. `owner` is a user id or "-" for all users; by default the caller."""
+    """Return a filter. `owner` is a user id or "-" for all users; by default the caller.
+
+    With `shared`, it also has what the caller may see of others, or stop.
+    """
     owner = user_name(owner.removeprefix("users/")) if owner else ""
-    return cluster_service_pb2.ClusterFilter(owner=owner, phases=phases, tags=tags or {}, profile=profile)
+    return cluster_service_pb2.ClusterFilter(
+        owner=owner, phases=phases, tags=tags or {}, profile=profile, include_shared=shared
+    )
 
 
 async def list_clusters(

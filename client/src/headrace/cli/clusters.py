@@ -14,7 +14,7 @@ from headrace._wire.connection import Connection
 from headrace._wire.creating import Wanted, get_or_create
 from headrace._wire.option_values import option_values
 from headrace._wire.watch import wait_until_ended, wait_until_running
-from headrace.cli import cluster_reading
+from headrace.cli import cluster_reading, cluster_sharing
 from headrace.cli.calling import call
 from headrace.cli.cluster_view import event_line, print_clusters, workers
 from headrace.cli.key_values import parse_shares, parse_tags, parse_values
@@ -29,6 +29,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, create
 Owner = Annotated[str, typer.Option("--owner", help='For admins: owner of the clusters; "-" means all users.')]
 Profile = Annotated[str, typer.Option("--profile", help="Profile, as listed by `headrace clusters profiles`.")]
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="Label for cost reports, as key=value. Repeatable.")]
+Shared = Annotated[bool, typer.Option("--shared", help="Also clusters of others that you may see, or stop.")]
 Lifetime = Annotated[str, typer.Option("--lifetime", help='Time after which the cluster is stopped, such as "8h".')]
 Share = Annotated[
     list[str] | None,
@@ -43,18 +44,20 @@ def list_clusters(
     profile: Profile = "",
     tag: Tag = None,
     ended: Annotated[bool, typer.Option("--all", help="Include clusters that have ended.")] = False,
+    shared: Shared = False,
     address: Address = None,
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
     """List your clusters, newest first."""
     phases = [*calls.LIVING, *calls.ENDED] if ended else []
-    filter_ = calls.cluster_filter(owner=owner, phases=phases, tags=parse_tags(tag or []), profile=profile)
+    tags = parse_tags(tag or [])
+    filter_ = calls.cluster_filter(owner=owner, phases=phases, tags=tags, profile=profile, shared=shared)
     found = call(address, ca_file, lambda connection: calls.list_clusters(connection, filter_))
     if as_json:
         print_json(found)
     else:
-        print_clusters(found, owners=bool(owner))
+        print_clusters(found, owners=bool(owner) or shared)
 
 
 @app.command()
@@ -185,6 +188,7 @@ def stop(
     *,
     everything: Annotated[bool, typer.Option("--all", help="All of your clusters.")] = False,
     owner: Owner = "",
+    shared: Shared = False,
     wait: Annotated[bool, typer.Option(help="Wait until the clusters have ended.")] = True,
     address: Address = None,
     ca_file: CaFile = None,
@@ -198,7 +202,7 @@ def stop(
         connection: Connection,
     ) -> tuple[cluster_service_pb2.BatchStopClustersResponse, list[cluster_pb2.Cluster]]:
         if everything:
-            answer = await calls.stop_matching(connection, calls.cluster_filter(owner=owner))
+            answer = await calls.stop_matching(connection, calls.cluster_filter(owner=owner, shared=shared))
         else:
             names = [await calls.resolve(connection, cluster) for cluster in clusters or []]
             answer = await calls.stop_many(connection, names)
@@ -209,7 +213,7 @@ def stop(
     if as_json:
         print_json(stopped)
     elif stopped:
-        print_clusters(stopped, owners=bool(owner))
+        print_clusters(stopped, owners=bool(owner) or shared)
     elif not answer.failures:
         print("No clusters to stop.")
     if answer.failures:
@@ -235,6 +239,7 @@ def delete(
 
 
 cluster_reading.add_to(app)
+cluster_sharing.add_to(app)
 
 
 async def _create(connection: Connection, wanted: Wanted, *, wait: bool) -> cluster_pb2.Cluster:
