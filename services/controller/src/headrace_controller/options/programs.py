@@ -84,6 +84,8 @@ class Program:
         options = list(itertools.islice(cast("Iterable[object]", given), MAX_OPTIONS + 1))
         if wrong := [option for option in options if not (isinstance(option, Option) and _has_type(option))]:
             raise self._nonsense(f"returned {wrong[0]!r:.80}, which is no option with a type")
+        if offer.handler is not None and not callable(offer.handler):
+            raise self._nonsense(f"has a handler that is no function, but {offer.handler!r:.80}")
         return Offer(options=cast("list[Option]", options), handler=offer.handler)
 
     def _bounded(self, handler: Handler) -> Handler:

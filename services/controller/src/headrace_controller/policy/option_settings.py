@@ -46,7 +46,7 @@ def check_new_key(key: str) -> None:
     if not _NEW_KEY.fullmatch(key):
         raise ValueError("must begin with a letter, and have only a-z, 0-9 and '_', at most 63 of them")
     if key in _TAKEN:
-        raise ValueError(f"{key!r} already has a meaning where users give options; choose another name")
+        raise ValueError("already has a meaning where users give options; choose another key")
 
 
 def _pattern(pattern: str) -> str:

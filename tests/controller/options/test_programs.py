@@ -1,0 +1,259 @@
+"""Options in Python: what an administrator's function may return, raise, or do instead of returning."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from headrace.errors import HeadraceError, InternalError, InvalidRequest, PermissionDenied, TooManyRequests
+from headrace.option_types import Choice, Int, OptionValue, Select, Text
+from headrace_controller.options.bounded_threads import MAX_THREADS
+from headrace_controller.options.catalogue import Option, Options
+from headrace_controller.options.programs import Offer
+from headrace_controller.policy.document import BadPolicy
+from headrace_controller.policy.file import PolicyFile
+from headrace_controller.profiles import Person, Profile, build_profiles
+
+ANN = Person(user="ann", groups=("lab",))
+SHAPE = Option(
+    key="shape",
+    label="Shape",
+    description="",
+    type=Select((Choice("small"), Choice("large"))),
+    default="small",
+    per_group=True,
+)
+
+
+@pytest.fixture
+def code() -> Iterator[Any]:
+    """A module of an administrator's, with what a test puts into it."""
+    module: Any = types.ModuleType("site_options")
+    sys.modules["site_options"] = module
+    yield module
+    del sys.modules["site_options"]
+
+
+def profile(timeout: float | str = 5) -> Profile:
+    text = f"profiles: {{p: {{python: 'site_options:offer', python_timeout: {timeout}}}}}"
+    return build_profiles(PolicyFile.read(text), {"local": []}).get("p")
+
+
+async def check(given: dict[str, object], one: Profile | None = None, person: Person = ANN) -> dict[str, OptionValue]:
+    def call(options: Options) -> dict[str, OptionValue]:
+        values, violations = options.check(given, "o")
+        if violations:
+            raise InvalidRequest.of(*violations)
+        return values
+
+    return await (one or profile()).use(person, call)
+
+
+def giving(answer: object) -> Callable[..., Any]:
+    """A function that returns this, whatever it is asked."""
+
+    def function(*_: object) -> object:
+        return answer
+
+    return function
+
+
+def lab(user: str, groups: tuple[str, ...]) -> Offer:
+    """What the page for administrators shows."""
+
+    def handler(values: dict[str, OptionValue]) -> dict[str, object]:
+        if values["shape"] == "large" and "lab" not in groups:
+            raise ValueError("large workers are for the lab: ask prof@example.org")
+        values.clear()  # its own copy
+        return {"worker_cores": 8, "environment": {"OWNER": user, "N": 1}}
+
+    return Offer(options=[SHAPE], handler=handler)
+
+
+async def test_a_function_offers_options_and_its_handler_says_what_follows(code: Any) -> None:
+    code.offer = lab
+    keys = await profile().use(ANN, lambda options: [option.key for option in options])
+    assert {"shape", "worker_cores"} <= set(keys)
+    values = await check({"shape": "large"})
+    assert values["shape"] == "large"
+    assert (values["worker_cores"], values["environment.OWNER"], values["environment.N"]) == (8.0, "ann", "1")
+
+
+async def test_a_function_may_return_a_list_of_options_only(code: Any) -> None:
+    def offer(user: str, groups: tuple[str, ...]) -> list[Option]:
+        return [SHAPE] if groups else []
+
+    code.offer = offer
+    assert (await check({"shape": "large"}))["shape"] == "large"
+    with pytest.raises(InvalidRequest, match="there is no such option"):
+        await check({"shape": "large"}, person=Person(user="eve"))
+
+
+async def test_what_it_raises_reaches_the_user_as_written(code: Any) -> None:
+    code.offer = lab
+    with pytest.raises(InvalidRequest) as caught:
+        await check({"shape": "large"}, person=Person(user="eve"))
+    assert str(caught.value) == "large workers are for the lab: ask prof@example.org"
+
+
+@pytest.mark.parametrize(
+    ("error", "cls", "text"),
+    [
+        (ValueError("no"), InvalidRequest, "no"),
+        (KeyError("shape"), InvalidRequest, "'shape'"),
+        (RuntimeError(), InvalidRequest, "RuntimeError"),
+        (StopIteration("x"), InvalidRequest, "x"),
+        (TimeoutError("the cluster is slow"), InvalidRequest, "the cluster is slow"),
+        (SystemExit(3), InvalidRequest, "3"),
+        (ValueError("x" * 10_000), InvalidRequest, "x" * 1000),
+        (PermissionDenied("not you"), PermissionDenied, "not you"),
+    ],
+)
+async def test_every_exception_is_a_typed_error(
+    code: Any, error: BaseException, cls: type[HeadraceError], text: str
+) -> None:
+    def fail(*_: object) -> Any:
+        raise error
+
+    for offer in (fail, giving(Offer(handler=fail))):
+        code.offer = offer
+        with pytest.raises(cls) as caught:
+            await check({})
+        assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, "returned None instead of an Offer"),
+        (3, "returned 3 instead of an Offer"),
+        ("shape", "returned 's', which is no option"),
+        ([None], "returned None, which is no option"),
+        ([Option(key="x", label="", description="", type=None, default=1)], "which is no option with a type"),  # pyright: ignore[reportArgumentType]
+        ([Option(key="x y", label="", description="", type=Int(), default=1)], "'x y', which must begin with"),
+        ([Option(key="x", label="", description="", type=Int(2), default=1)], "'x', which must be at least 2"),
+        ([Option(key="x", label="", description="", type=Text(pattern="["), default="")], "is no regular expression"),
+        ([SHAPE] * 65, "more than 64 options"),
+        ((SHAPE for _ in iter(int, 1)), "more than 64 options"),
+        ([Option(key="x", label="l" * 70_000, description="", type=Int(), default=1)], "more than 65536 characters"),
+        (Offer(handler=lambda _: None), "has a handler that returned None instead of values by option"),  # pyright: ignore[reportArgumentType]
+        (Offer(handler=lambda _: {f"o{n}": n for n in range(65)}), "has a handler that returned more than 64 values"),
+        (Offer(handler=3), "has a handler that is no function"),  # pyright: ignore[reportArgumentType]
+    ],
+)
+async def test_nonsense_is_the_administrators_error(code: Any, answer: object, told: str) -> None:
+    code.offer = giving(answer)
+    with pytest.raises(
+        InternalError, match=r"the Python function of profile 'p' .*; tell your administrator"
+    ) as caught:
+        await check({})
+    assert told in str(caught.value)
+    assert len(str(caught.value)) < 1200
+
+
+@pytest.mark.parametrize(
+    ("found", "field"),
+    [
+        ({"worker_memory": "lots"}, "o.worker_memory"),
+        ({"colour": "red"}, "o.colour"),
+        ({3: "red"}, "o.3"),
+        ({"environment": {"HEADRACE_ROLE": "x"}}, "o.environment.HEADRACE_ROLE"),
+        ({"environment": {"A": None}}, "o.environment.A"),
+        ({"environment": "A=b"}, "o.environment"),
+    ],
+)
+async def test_what_a_handler_says_is_checked(code: Any, found: dict[Any, object], field: str) -> None:
+    code.offer = giving(Offer(handler=lambda _: found))
+    with pytest.raises(InvalidRequest) as caught:
+        await check({})
+    [violation] = caught.value.violations
+    assert violation.field.startswith(field)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("no_such_module:f", "cannot be imported: ModuleNotFoundError"),
+        ("site_options:missing", "cannot be imported: AttributeError"),
+        ("site_options:number", "is no function, but 3"),
+        ("site_options", "pattern"),
+        ("os; import:f", "pattern"),
+    ],
+)
+def test_what_cannot_be_imported_is_told_before_the_policy_is_in_force(code: Any, path: str, reason: str) -> None:
+    code.number = 3
+    text = f"profiles:\n  p:\n    python: '{path}'"
+    with pytest.raises(BadPolicy) as caught:
+        PolicyFile.read(text, lambda policy: build_profiles(policy, {"local": []}))
+    [found] = caught.value.problems
+    assert (found.line, found.key) == (3, "profiles.p.python")
+    assert reason in found.reason
+
+
+# What hangs
+
+
+async def test_a_call_that_hangs_is_given_up_and_keeps_nobody_else_waiting(code: Any) -> None:
+    release = threading.Event()
+
+    def offer(user: str, groups: tuple[str, ...]) -> Offer:
+        if user == "eve":
+            release.wait()
+        return Offer(options=[SHAPE])
+
+    code.offer = offer
+    one = profile("0.3 s")
+    hanging = asyncio.create_task(check({}, one, Person(user="eve")))
+    assert (await check({"shape": "large"}, one))["shape"] == "large"
+    with pytest.raises(InternalError, match=r"did not answer within 0\.3 s; tell your administrator"):
+        await hanging
+    with pytest.raises(TooManyRequests, match="is busy with earlier calls"):
+        await check({}, one, Person(user="eve"))
+    assert (await check({"shape": "large"}, one))["shape"] == "large"
+    release.set()
+    while True:
+        try:
+            await check({}, one, Person(user="eve"))
+            break
+        except (TooManyRequests, InternalError):
+            continue
+
+
+async def test_a_loop_without_end_is_ended(code: Any) -> None:
+    threads: list[threading.Thread] = []
+
+    def handler(_: object) -> dict[str, object]:
+        threads.append(threading.current_thread())
+        while True:
+            pass
+
+    code.offer = giving(Offer(handler=handler))
+    one = profile("0.2 s")
+    with pytest.raises(InternalError, match="did not answer"):
+        await check({}, one)
+    await asyncio.to_thread(threads[0].join, 20)
+    assert not threads[0].is_alive()
+
+
+async def test_threads_are_bounded_whatever_users_do(code: Any) -> None:
+    release = threading.Event()
+    started: list[str] = []
+
+    def offer(user: str, groups: tuple[str, ...]) -> Offer:
+        started.append(user)
+        release.wait()
+        return Offer()
+
+    code.offer = offer
+    one = profile("0.5 s")
+    calls = [check({}, one, Person(user=f"user{n % 40}")) for n in range(100)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert len(started) == len(set(started)) == MAX_THREADS
+    assert sorted({type(answer) for answer in answers}, key=str) == [InternalError, TooManyRequests]
+    release.set()
