@@ -1,0 +1,193 @@
+"""A Prometheus that is wrong, lies or is away decides nothing. `tests/prometheus` has a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from headrace_controller.model import ClusterId
+from headrace_controller.signals.measured import Absence, Measured, NotMeasured, QueryFailed
+from headrace_controller.signals.prometheus import Prometheus
+from headrace_controller.signals.reading import NAMES, PREFIX
+from headrace_controller.signals.rounds import MeasuredSignals
+from headrace_controller.signals.source import Target
+
+C1, C2 = ClusterId("c1"), ClusterId("c2")
+NOW, CREATED = 50_000.0, 40_000.0
+
+
+def vector(*series: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"status": "success", "data": {"resultType": "vector", "result": series}, **more}
+
+
+def one(value: object, **labels: str) -> dict[str, Any]:
+    return {"metric": labels, "value": [NOW, str(value)]}
+
+
+def sample(cluster: str, age: object = 1, **numbers: object) -> list[dict[str, Any]]:
+    values = {**dict.fromkeys(sorted(NAMES), 0), **numbers, "age_seconds": age}
+    return [one(value, __name__=PREFIX + name, cluster=cluster) for name, value in values.items()]
+
+
+@dataclass
+class FakePrometheus:
+    """Answers each request with what a test wants."""
+
+    answer: object = None
+    status: str = "200 OK"
+    hangs: bool = False
+    url: str = ""
+    query: str = ""
+    head: str = ""
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.query = parse_qs(urlsplit(self.head.split(" ")[1]).query)["query"][0]
+        if self.hangs:
+            await reader.read()
+        body = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
+        writer.write(f"HTTP/1.0 {self.status}\r\nContent-Type: application/json\r\n\r\n".encode() + body)
+        writer.close()
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[FakePrometheus]:
+    fake = FakePrometheus()
+    server = await asyncio.start_server(fake.handle, "127.0.0.1", 0)
+    fake.url = "http://{}:{}/below".format(*server.sockets[0].getsockname())
+    yield fake
+    server.close()
+
+
+@dataclass
+class Asking:
+    signals: MeasuredSignals
+    source: Prometheus
+
+
+@pytest.fixture
+def asking(there: FakePrometheus) -> Asking:
+    source = Prometheus(there.url, "headrace-schedulers", timeout=0.5)
+    targets = [Target(cluster, CREATED, CREATED, "127.0.0.1:1") for cluster in (C1, C2)]
+    return Asking(MeasuredSignals(source, lambda: targets, interval=1, stale=90, clock=lambda: NOW), source)
+
+
+async def test_one_query_brings_all_clusters_with_their_age(there: FakePrometheus, asking: Asking) -> None:
+    there.answer = vector(*sample("c1", 7, idle_seconds=100, clients=3), *sample("c2", 8), *sample("stranger"))
+    await asking.signals.measure()
+    found = asking.signals.of(C1)
+    assert isinstance(found, Measured)
+    assert (found.time, found.idle_since, found.clients) == (NOW - 7, NOW - 107, 3)
+    assert isinstance(asking.signals.of(C2), Measured)
+    assert isinstance(asking.signals.of(ClusterId("stranger")), NotMeasured)
+    assert there.head.startswith("GET /below/api/v1/query?")
+    assert there.query.count('job="headrace-schedulers"') == 3
+
+
+async def test_a_sample_that_is_old_is_stale_from_the_start(there: FakePrometheus, asking: Asking) -> None:
+    there.answer = vector(*sample("c1", 89), *sample("c2", 90))
+    await asking.signals.measure()
+    assert isinstance(asking.signals.of(C1), Measured)
+    found = asking.signals.of(C2)
+    assert isinstance(found, NotMeasured)
+    assert found.absence is Absence.STALE
+
+
+Change = Callable[[list[dict[str, Any]]], object]
+
+WRONG: dict[str, object] = {
+    "no JSON": b"<html>",
+    "cut off": json.dumps(vector(*sample("c1"))).encode()[:-5],
+    "another JSON": ["a"],
+    "no data": {"status": "success"},
+    "an error": {"status": "error", "error": "query processing would load too many samples"},
+    "a part, with a warning": vector(*sample("c1", idle_seconds=100), warnings=["one store is away"]),
+    "a matrix": {"status": "success", "data": {"resultType": "matrix", "result": []}},
+    "values that are lists": {
+        "status": "success",
+        "data": {"resultType": "vector", "result": [{"metric": {}, "value": 1}]},
+    },
+    "a number twice": vector(*sample("c1"), one(5, __name__=f"{PREFIX}clients", cluster="c1")),
+    "no age": vector(*(s for s in sample("c1") if not s["metric"]["__name__"].endswith("age_seconds"))),
+    "a sample of the future": vector(*sample("c1", -60)),
+    "an age that is no number": vector(*sample("c1", "NaN")),
+    "numbers that are none": vector(*sample("c1", clients="many")),
+    "idle for longer than it lives": vector(*sample("c1", idle_seconds=20_000)),
+    "no series": vector(),
+}
+
+
+@pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG)
+async def test_a_wrong_answer_decides_nothing(there: FakePrometheus, asking: Asking, answer: object) -> None:
+    there.answer = answer
+    await asking.signals.measure()
+    assert asking.signals.of(C1) == NotMeasured(absence=Absence.MISSING)
+
+
+async def test_one_that_is_away_or_slow_or_refuses_decides_nothing(there: FakePrometheus, asking: Asking) -> None:
+    there.answer = vector(*sample("c1"))
+    there.status = "503 Service Unavailable"
+    there.answer = b""
+    await asking.signals.measure()
+    there.hangs = True
+    await asking.signals.measure()
+    away = Prometheus("http://127.0.0.1:1", "job", timeout=0.5)
+    with pytest.raises(QueryFailed):
+        await away.query("up")
+    assert asking.signals.of(C1) == NotMeasured(absence=Absence.MISSING)
+
+
+async def test_a_rule_gets_its_values_by_cluster(there: FakePrometheus, asking: Asking) -> None:
+    there.answer = vector(
+        one(1, cluster="c1"), one(0, cluster="c2"), one("NaN", cluster="c3"), one("+Inf", cluster="c4")
+    )
+    assert await asking.signals.query("my rule") == {"c1": 1.0, "c2": 0.0}
+    assert there.query == "my rule"
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "says"),
+    [
+        ("400 Bad Request", {"status": "error", "error": "1:3: parse error: unexpected end of input"}, "parse error"),
+        ("200 OK", vector(one(1, owner="ann")), "by \\(cluster\\)"),
+        ("200 OK", vector(one(1, cluster="c1", a="1"), one(1, cluster="c1", a="2")), "several series of cluster c1"),
+        ("200 OK", {"status": "success", "data": {"resultType": "scalar", "result": []}}, "instant vector"),
+        ("502 Bad Gateway", b"<html>", "status 502"),
+        ("200 OK", b" " * (9 << 20), "more than"),
+    ],
+)
+async def test_a_rule_that_cannot_be_answered_says_why(
+    there: FakePrometheus, asking: Asking, status: str, answer: object, says: str
+) -> None:
+    there.status, there.answer = status, answer
+    with pytest.raises(QueryFailed, match=says):
+        await asking.signals.query("my rule")
+
+
+async def test_a_slow_rule_is_given_up(there: FakePrometheus, asking: Asking) -> None:
+    there.hangs = True
+    with pytest.raises(QueryFailed, match="it did not answer"):
+        await asking.signals.query("my rule")
+
+
+async def test_the_token_is_sent_as_the_file_says_now(there: FakePrometheus, tmp_path: Path) -> None:
+    there.answer = vector()
+    token = tmp_path / "token"
+    source = Prometheus(there.url, "job", timeout=5, token_file=token)
+    with pytest.raises(QueryFailed, match="No such file"):
+        await source.query("up")
+    for wrong in ("", "two words", "a\r\nX-Other: b", "ü"):
+        token.write_text(wrong, newline="")
+        with pytest.raises(QueryFailed, match="no token"):
+            await source.query("up")
+    for given in ("first", "second"):
+        token.write_text(given + "\n")
+        await source.query("up")
+        assert f"\r\nAuthorization: Bearer {given}\r\n" in there.head
