@@ -59,6 +59,10 @@ def up(
             "their code can read and change all that you can, headrace's keys included.",
         ),
     ] = False,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="Policy file: what people may choose and use. Changes are taken up without a restart."),
+    ] = None,
     development: Annotated[
         bool,
         typer.Option(
@@ -80,6 +84,7 @@ def up(
         port=port,
         keep_clusters=keep_clusters,
         users_file=users_file,
+        policy=policy,
         one_account=one_account,
         accounts=server.AccountRule(accounts),
         development=development,

@@ -55,6 +55,8 @@ def controller_environment(layout: Layout, options: UpOptions) -> dict[str, str]
     }
     if options.accounts is not AccountRule.NONE:
         settings |= {"LISTEN_TO_ALL_ACCOUNTS": "true", "BACKENDS__LOCAL__ACCOUNTS": options.accounts}
+    if options.policy is not None:
+        settings["POLICY_FILE"] = str(options.policy.absolute())
     if options.standby is not None:
         settings["BACKENDS__LOCAL__STANDBY"] = str(options.standby)
     return _environment("controller", layout, settings)

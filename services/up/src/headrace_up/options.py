@@ -14,6 +14,7 @@ class UpOptions:
     port: int = 8790
     keep_clusters: bool = False
     users_file: Path | None = None
+    policy: Path | None = None
     one_account: bool = False
     accounts: AccountRule = AccountRule.NONE
     development: bool = False

@@ -45,6 +45,8 @@ def up(options: UpOptions, version: str, parts: Parts | None = None) -> int:
 def _check(options: UpOptions) -> None:
     if options.users_file and not options.users_file.is_file():
         raise CannotRun(f"there is no users file {options.users_file}: give its path with --users-file")
+    if options.policy is not None:
+        _check_policy(options.policy)
     separated = options.accounts is not AccountRule.NONE
     if options.users_file and not (separated or options.one_account or options.development):
         raise CannotRun(
@@ -59,6 +61,16 @@ def _check(options: UpOptions) -> None:
             "with --development anyone logs in under any name, and with --accounts same-name would run code as any "
             "account: use --accounts pool, or leave --development out"
         )
+
+
+def _check_policy(file: Path) -> None:
+    """Raises CannotRun for a policy file that no controller would start with."""
+    from headrace_controller.policy.current import BadPolicyFile, read_file  # the others start without it
+
+    try:
+        read_file(file)
+    except BadPolicyFile as error:
+        raise CannotRun(str(error)) from None
 
 
 def _check_accounts(options: UpOptions, layout: Layout) -> None:
