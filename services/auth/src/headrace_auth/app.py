@@ -27,6 +27,7 @@ from headrace_auth.config import AuthSettings
 from headrace_auth.ended_sessions import EndedSessions
 from headrace_auth.login import Login
 from headrace_auth.login_queue import LoginQueue
+from headrace_auth.policy_roles import PolicyRoles
 from headrace_auth.service import AuthServicer
 from headrace_auth.signer import Signer
 from headrace_auth.signing_keys import SigningKeys
@@ -52,7 +53,8 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
     signer = Signer(keys, settings.deployment)
 
     bootstrap = BootstrapToken.read(settings.bootstrap_token_file) if settings.bootstrap_token_file else None
-    realms = create_realms(settings.authenticators, bootstrap, stack)
+    policy_roles = PolicyRoles(settings.policy_file)
+    realms = create_realms(settings.authenticators, bootstrap, stack, policy_roles)
     ended = EndedSessions(redis, prefix, longest_seconds=max(settings.link_seconds, settings.session_seconds))
     api_tokens = ApiTokens(ApiTokenStore(redis, prefix), _secrets(settings), realms, ended)
 
@@ -87,7 +89,7 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
         public=[servicer.register],
         internal=[AuthorizationServicer(authorizer).register],
         check=check,
-        tasks=[keys.run, ended.run, *await _route_tasks(settings, routes, stack)],
+        tasks=[keys.run, ended.run, policy_roles.run, *await _route_tasks(settings, routes, stack)],
         verifier=TokenVerifier(_own_keys(keys), settings.deployment),
     )
 

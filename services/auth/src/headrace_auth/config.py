@@ -29,6 +29,11 @@ class AuthSettings(ServiceSettings):
         default=None,
         description='JSON file with an API token that works without the store: {"user", "roles", "secret"}.',
     )
+    policy_file: Path | None = Field(
+        default=None,
+        description="The policy file of the controller. This service reads the admins in its section `roles` and takes "
+        "changes up without a restart.",
+    )
     token_seconds: int = Field(default=900, ge=10, le=86_400, description="Lifetime of an access token, in seconds.")
     key_rotation_seconds: int = Field(
         default=86_400,

@@ -10,3 +10,4 @@ LOGINS_BUSY = Counter(
 )
 ROUTES = Gauge("headrace_auth_routes", "Routes known to the authorization of dashboards.")
 DECISIONS = Counter("headrace_auth_decisions", "Answers to Envoy's ext_authz, by HTTP status.", ["status"])
+POLICY_REFUSED = Gauge("headrace_auth_policy_refused", "1 while the policy file's roles cannot be read, else 0.")

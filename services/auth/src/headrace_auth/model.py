@@ -11,7 +11,13 @@ from headrace_chassis.identity.caller import ADMIN, USER
 
 ID_BYTES = 256
 PASSWORD_BYTES = 1024
-IMPLIED = {ADMIN: frozenset({ADMIN, USER}), USER: frozenset({USER})}
+ADMIN_BY_POLICY = "admin-by-policy"
+"""Says of an admin that they are one only as long as the policy says so."""
+IMPLIED = {
+    ADMIN_BY_POLICY: frozenset({ADMIN_BY_POLICY, ADMIN, USER}),
+    ADMIN: frozenset({ADMIN, USER}),
+    USER: frozenset({USER}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +70,15 @@ def roles_of_new_token(asked: frozenset[str], owner_has: frozenset[str]) -> froz
             f"a token cannot have the role {', '.join(sorted(excess))}, because its owner does not have it; "
             f"ask for {', '.join(sorted(owner_has)) or 'no role'}"
         )
+    if ADMIN in asked and ADMIN_BY_POLICY in owner_has:
+        return asked | {ADMIN_BY_POLICY}
     return asked or owner_has
+
+
+def with_policy(roles: frozenset[str], *, makes_admin: bool) -> frozenset[str]:
+    """Return roles as the policy of now has them: it makes admins, and takes back what it gave."""
+    own = roles - {ADMIN, ADMIN_BY_POLICY} if ADMIN_BY_POLICY in roles else roles
+    return own | IMPLIED[ADMIN_BY_POLICY] if makes_admin and ADMIN not in own else own
 
 
 def _is_part(text: str) -> bool:

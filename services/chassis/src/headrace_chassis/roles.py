@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace.access import User, is_member
+
+MAX_BYTES = 1 << 20
 
 Member = Annotated[str, Field(pattern=r"^(users/[^/\x00-\x1f]{1,256}|groups/[^\x00-\x1f]{1,256})$")]
 """``users/{user}`` or ``groups/{group}``."""
@@ -42,3 +46,18 @@ class Roles(BaseModel):
     def groups_operated_by(self, user: User) -> list[str]:
         """Return the groups that a user operates."""
         return [group for group, members in self.operators.items() if any(is_member(user, one) for one in members)]
+
+
+def read_roles(file: Path) -> Roles:
+    """Read the section of a policy file; raise OSError or ValueError. The controller checks the other sections."""
+    with file.open("rb") as opened:
+        text = opened.read(MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES} bytes")
+    try:
+        content: Any = yaml.load(text, Loader=yaml.CSafeLoader)
+        return Roles.model_validate({} if content is None else content.get("roles") or {})
+    except ValidationError as error:
+        raise ValueError(f"roles: {error.errors(include_url=False)[0]['msg']}") from None
+    except (yaml.YAMLError, AttributeError) as error:
+        raise ValueError(f"it is no mapping in YAML: {error}") from None

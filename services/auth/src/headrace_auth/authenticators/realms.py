@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from headrace.errors import PermissionDenied, TokenRevoked
 from headrace_auth.authenticators.base import Authenticator, Identity, KnowsUsers, Warns
 from headrace_auth.bootstrap_token import BOOTSTRAP, BootstrapToken
-from headrace_auth.model import all_roles, is_group_id, is_user_id
+from headrace_auth.model import all_roles, is_group_id, is_user_id, with_policy
 from headrace_chassis.identity.caller import Caller
 from headrace_chassis.logs import get_logger
+from headrace_chassis.roles import Roles
 
 log = get_logger()
 
@@ -40,10 +41,19 @@ class Realm:
 
 
 class Realms:
-    """All realms in their configured order, and the bootstrap token."""
+    """All realms in their configured order, and the bootstrap token.
 
-    def __init__(self, realms: Iterable[Realm], bootstrap: BootstrapToken | None = None) -> None:
+    Parameters
+    ----------
+    roles
+        Returns the roles of the policy in force.
+    """
+
+    def __init__(
+        self, realms: Iterable[Realm], bootstrap: BootstrapToken | None = None, roles: Callable[[], Roles] = Roles
+    ) -> None:
         self._realms = {realm.name: realm for realm in realms}
+        self._roles = roles
         self.bootstrap = bootstrap
 
     def __iter__(self) -> Iterator[Realm]:
@@ -67,7 +77,7 @@ class Realms:
                 user=user,
                 method=realm.name,
             )
-        return Caller(user, groups, all_roles(identity.roles), realm.name, identity.ends)
+        return self._appointed(Caller(user, groups, all_roles(identity.roles), realm.name, identity.ends))
 
     async def current(self, caller: Caller) -> Caller:
         """Return a user with the groups and roles of now, from the authenticator that the user comes from.
@@ -85,7 +95,8 @@ class Realms:
             identity = await realm.authenticator.find_user(caller.user.removeprefix(realm.prefix))
             found = self.caller(realm, identity) if identity else None
         else:
-            found = caller if is_user_id(caller.user) else None  # a release before this one may have let them in
+            # A release before this one may have let them in.
+            found = self._appointed(caller) if is_user_id(caller.user) else None
         if found is None or found.user != caller.user:
             raise TokenRevoked(f"{caller.user} is no longer a user of this deployment")
         return found
@@ -94,6 +105,10 @@ class Realms:
         """Whether the authenticator of a user keeps a list of its users."""
         realm = self.get(caller.method)
         return realm is not None and isinstance(realm.authenticator, KnowsUsers)
+
+    def _appointed(self, caller: Caller) -> Caller:
+        """Return a user with the roles that the policy gives."""
+        return replace(caller, roles=with_policy(caller.roles, makes_admin=self._roles().makes_admin(caller)))
 
     def _is_group(self, realm: Realm, group: str) -> bool:
         return is_group_id(group) and self._owns(realm, group)

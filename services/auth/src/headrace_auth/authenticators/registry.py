@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import entry_points
 from typing import cast
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from headrace_auth.authenticators.base import AuthenticatorSettings, Plugin
 from headrace_auth.authenticators.realms import Realm, Realms
 from headrace_auth.bootstrap_token import BOOTSTRAP, BootstrapToken
+from headrace_chassis.roles import Roles
 
 GROUP = "headrace.authenticators"
 API_TOKEN = "api-token"  # noqa: S105 the way to log in that needs no authenticator
@@ -40,14 +41,17 @@ def read_settings(raw: object) -> dict[str, AuthenticatorSettings]:
 
 
 def create_realms(
-    settings: Mapping[str, AuthenticatorSettings], bootstrap: BootstrapToken | None, stack: AsyncExitStack
+    settings: Mapping[str, AuthenticatorSettings],
+    bootstrap: BootstrapToken | None,
+    stack: AsyncExitStack,
+    roles: Callable[[], Roles] = Roles,
 ) -> Realms:
-    """Create the authenticators."""
+    """Create the authenticators. `roles` returns those of the policy in force."""
     realms = [
         Realm(name, one.label or name, one.prefix, _plugin(one.kind).create(one, stack))
         for name, one in settings.items()
     ]
-    return Realms(realms, bootstrap)
+    return Realms(realms, bootstrap, roles)
 
 
 def _read_one(name: str, values: object) -> AuthenticatorSettings:
