@@ -18,7 +18,7 @@ _IN_FLIGHT = 1 << 23
 # A record of so much is read at once; of a longer one the first bytes, since large frames have memory of their own.
 _SMALL_RECORD = 1 << 18
 _FIRST_BYTES = 1 << 13
-_ACKNOWLEDGE_BYTES = 1 << 22
+_ACKNOWLEDGE_BYTES = 1 << 24
 _ACKNOWLEDGE_SECONDS = 0.1
 _ALIVE_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
