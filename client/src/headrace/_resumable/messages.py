@@ -28,8 +28,8 @@ _COUNT = struct.Struct("!I")
 _LENGTH_BYTES = 8
 _MAX_FRAMES = 1 << 24
 _JOINED = 1 << 14
-# A large frame begins so far behind the start of its memory. Whoever copies it to other memory, as Dask does with bytes,
-# would else read and write at the same place of a page, which takes processors several times as long.
+# A large frame begins so far behind the start of its memory. Whoever copies it on, as Dask does with bytes, would else
+# read and write at the same place of a page, which takes processors several times as long.
 _SHIFT = 2096
 
 
