@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from headrace.option_types import Bool, Bytes, Choice, Duration, Float, Int, OptionValue, Select, Text, TextMapping
+from headrace_chassis.policy_document import BadPolicy
 from headrace_controller.model import Group, Spec
 from headrace_controller.options.catalogue import Option, Options
 from headrace_controller.options.shapes import backend_settings, environment, shape
-from headrace_controller.policy.document import BadPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Person, Profile, UnknownProfile, build_profiles
 

@@ -13,10 +13,10 @@ import pytest
 
 from headrace.errors import HeadraceError, InternalError, InvalidRequest, PermissionDenied, TooManyRequests
 from headrace.option_types import Choice, Int, OptionValue, Select, Text
+from headrace_chassis.policy_document import BadPolicy
 from headrace_controller.options.bounded_threads import MAX_THREADS
 from headrace_controller.options.catalogue import Option, Options
 from headrace_controller.options.programs import Offer
-from headrace_controller.policy.document import BadPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Person, Profile, build_profiles
 
