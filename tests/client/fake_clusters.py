@@ -49,10 +49,14 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
     # Control
 
     def add_event(
-        self, cluster: FakeCluster, message: str, severity: cluster_pb2.Severity.ValueType = cluster_pb2.SEVERITY_INFO
+        self,
+        cluster: FakeCluster,
+        message: str,
+        severity: cluster_pb2.Severity.ValueType = cluster_pb2.SEVERITY_INFO,
+        type_: cluster_pb2.EventType.ValueType = cluster_pb2.EVENT_TYPE_SCHEDULER_STARTING,
     ) -> None:
         with self._changed:
-            cluster.add_event(cluster_pb2.EVENT_TYPE_SCHEDULER_STARTING, message, severity)
+            cluster.add_event(type_, message, severity)
             self._changed.notify_all()
 
     def run(self, cluster: FakeCluster) -> None:
@@ -146,7 +150,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
     # Change
 
     def UpdateCluster(self, request: pb.UpdateClusterRequest, context: Any) -> cluster_pb2.Cluster:
-        cluster = self._living(request.cluster.name, context)
+        cluster = self.living(request.cluster.name, context)
         given, spec = request.cluster, cluster.record.spec
         _check_etag(cluster, given.etag)
         if not request.update_mask.paths:
@@ -170,7 +174,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         return self._respecified(cluster)
 
     def ScaleCluster(self, request: pb.ScaleClusterRequest, context: Any) -> cluster_pb2.Cluster:
-        cluster = self._living(request.name, context)
+        cluster = self.living(request.name, context)
         _check_etag(cluster, request.etag)
         if request.size < 0:
             raise _wrong("size", "must be 0 or more")
@@ -184,7 +188,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         return self._respecified(cluster)
 
     def AdaptCluster(self, request: pb.AdaptClusterRequest, context: Any) -> cluster_pb2.Cluster:
-        cluster = self._living(request.name, context)
+        cluster = self.living(request.name, context)
         _check_etag(cluster, request.etag)
         group = self._group(cluster, request.group)
         if request.HasField("adapt"):
@@ -235,7 +239,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
     # Details
 
     def ConnectCluster(self, request: pb.ConnectClusterRequest, context: Any) -> pb.ConnectClusterResponse:
-        cluster = self._living(request.name, context)
+        cluster = self.living(request.name, context)
         leaf = cluster.issue(self.certificate_seconds)
         answer = pb.ConnectClusterResponse(
             server_name=cluster.server_name,
@@ -328,7 +332,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
             raise errors.ClusterNotFound(f"there is no running cluster {cluster.id} that you may open")
         return cluster
 
-    def _living(self, name: str, context: Any) -> FakeCluster:
+    def living(self, name: str, context: Any) -> FakeCluster:
         cluster = self._find(name, context)
         if not cluster.lives:
             raise errors.ClusterEnded(f"cluster {cluster.id} has ended")

@@ -11,12 +11,18 @@ from typing import Any, TypeVar
 import grpc
 from tests.client.fake_auth import FakeAuth
 from tests.client.fake_clusters import FakeClusters
+from tests.client.fake_culling import FakeCulling
 from tests.client.fake_options import FakeOptions
 from tests.client.sni_proxy import SniProxy
 
 from headrace import __version__, errors
 from headrace._wire.status import to_status
-from headrace.v1 import auth_service_pb2_grpc, cluster_service_pb2_grpc, options_service_pb2_grpc
+from headrace.v1 import (
+    auth_service_pb2_grpc,
+    cluster_service_pb2_grpc,
+    culling_service_pb2_grpc,
+    options_service_pb2_grpc,
+)
 from headrace_chassis.tls.certificates import Authority
 
 T = TypeVar("T")
@@ -36,6 +42,7 @@ class FakeHeadrace(FakeClusters):
         self.breaks: dict[str, list[int]] = {}
         self.ca_file = directory / "ca.pem"
         self._socket = ""
+        self.culling = FakeCulling(self)
         self._serve()
         self.proxy = SniProxy(self.routes)
 
@@ -81,6 +88,7 @@ class FakeHeadrace(FakeClusters):
         self._server = grpc.server(ThreadPoolExecutor(32), interceptors=[_Interceptor(self)])
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server(self.auth, self._server)
         cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, self._server)
+        culling_service_pb2_grpc.add_CullingServiceServicer_to_server(self.culling, self._server)
         options_service_pb2_grpc.add_OptionsServiceServicer_to_server(FakeOptions(), self._server)
         credentials = grpc.ssl_server_credentials([(self._leaf.key_pem, self._leaf.cert_pem)])
         self.port = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)

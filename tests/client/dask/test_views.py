@@ -112,7 +112,7 @@ async def test_the_widget_scales_adapts_and_lives(fake: FakeHeadrace, gateway: G
     pytest.importorskip("ipywidgets")
     with gateway.new_cluster() as cluster:
         widget: Any = cluster._widget()
-        status, scaling = widget.children
+        (status, _), scaling = widget.children[0].children, widget.children[1]
         scale_status, accordion = scaling.children
         (count, scale), (minimum, maximum, adapt) = (box.children for box in accordion.children)
         group = fake.clusters[cluster.name].record.spec.worker_groups[0]

@@ -25,6 +25,7 @@ from tornado.ioloop import IOLoop
 from headrace._dask import changes, logs
 from headrace._dask.cluster_details import ClusterEvent, Worker
 from headrace._dask.cluster_report import ClusterReport
+from headrace._dask.culling_widget import KEEP_HOURS, KeepButton, add_keep_button
 from headrace._dask.faces import Asynchronous, Mode, TwoFaced, both_faces, both_iterators, briefly, returns_either
 from headrace._dask.lifecycle import STOP_SECONDS, Existing, Lifecycle
 from headrace._dask.options import Options
@@ -365,6 +366,30 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         return self._life.shares
 
     @both_faces
+    async def keep(self, hours: float = KEEP_HOURS) -> None:
+        """Put culling of the cluster off (KeepCluster). A lifetime of its own is extended if it would end before.
+
+        An earlier call that keeps it for longer stays in force.
+
+        Parameters
+        ----------
+        hours
+            Hours from now.
+
+        Raises
+        ------
+        KeepRefused
+            The policy does not allow that much. The details have the longest time that it allows, in ``seconds``.
+        InvalidRequest
+            `hours` is no time.
+        ClusterEnded, ClusterNotFound
+            The cluster is stopping or has ended.
+        PermissionDenied
+            You may not scale the cluster.
+        """
+        await self._life.keep(hours)
+
+    @both_faces
     async def add_worker_group(
         self, group: str, size: int = 0, *, adapt: tuple[int, int | None] | None = None, **kwargs: Any
     ) -> None:
@@ -503,7 +528,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         self._is_drawn = True
         try:
             link = self.dashboard_link
-            text: str = super()._repr_html_(cluster_status or self._absence_row())
+            text: str = super()._repr_html_(cluster_status or self._absence_row() + self._warning_row())
         finally:
             self._is_drawn = False
         # The code in the link is of no use to a reader: show the link without it, and broken where there is no room.
@@ -524,6 +549,22 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         """Return a row for tables while the way to the scheduler is interrupted."""
         away = self._life.away_seconds
         return "" if away is None else f"<tr>{_CELL}<strong>Reconnecting ({away:.0f} s)</strong></td></tr>"
+
+    def _warning_row(self) -> str:
+        """Return a row for tables while the cluster is about to be given back."""
+        warning = self._life.notices.warning
+        return f"<tr>{_CELL}<strong>{html.escape(warning)}</strong></td></tr>" if warning else ""
+
+    def _widget(self) -> Any:
+        is_new = getattr(self, "_cached_widget", None) is None
+        panel: Any = super()._widget()
+        if is_new and panel is not None:
+            button = KeepButton(
+                lambda: asyncio.run_coroutine_threadsafe(self._life.keep(KEEP_HOURS), self._session.asyncio_loop)
+            )
+            add_keep_button(panel, button)
+            self._life.notices.on_change(button.show)
+        return panel
 
     def __repr__(self) -> str:
         workers = self.scheduler_info["workers"].values()

@@ -14,13 +14,15 @@ from distributed.core import Status, rpc
 
 from headrace._dask import comm
 from headrace._dask.cluster_report import to_share
+from headrace._dask.culling_notices import CullingNotices
 from headrace._dask.dashboard import DashboardLink
 from headrace._dask.scheduler_access import SchedulerAccess
 from headrace._dask.security import GatewaySecurity
 from headrace._dask.session import Session
+from headrace._dask.specification import keep_seconds
 from headrace._dask.worker_feed import WorkerFeed
 from headrace._target import config
-from headrace._wire import calls
+from headrace._wire import calls, culling_calls
 from headrace._wire.connection import Connection
 from headrace._wire.creating import Wanted, get_or_create
 from headrace._wire.watch import wait_until_running
@@ -74,6 +76,8 @@ class Lifecycle:
         What it had used and what it was promised, as last seen.
     clients
         Dask clients to be closed first.
+    notices
+        Tell the user before the cluster is given back.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Lifecycle:
         self.feed: WorkerFeed | None = None
         self.dashboard: DashboardLink | None = None
         self.clients: weakref.WeakSet[Client] = weakref.WeakSet()
+        self.notices = CullingNotices()
         self._session = session
         self._origin = origin
         self._report = report
@@ -149,6 +154,10 @@ class Lifecycle:
         }
         return cluster
 
+    async def keep(self, hours: float) -> None:
+        """Put culling of the cluster off."""
+        self.note(await culling_calls.keep(self._session.connection, self.name, keep_seconds(hours)))
+
     async def _start_once(self) -> None:
         self.status = Status.starting
         connection = self._session.connection
@@ -198,6 +207,7 @@ class Lifecycle:
         self.scheduler = rpc(self.scheduler_address, connection_args=self.security.get_connection_args("client"))
         self.feed = WorkerFeed(self.scheduler, self._access.ready)
         self.dashboard = DashboardLink(connection, self.name, cluster.status.dashboard_path)
+        self.notices.start_later(connection, cluster.name)
         self.note(cluster)
         self.status = Status.running
 
@@ -210,6 +220,7 @@ class Lifecycle:
                 await closing
         if self.feed is not None:
             await self.feed.close()
+        await self.notices.close()
         if self._must_stop(shutdown):
             await self._stop()
         self.status = Status.closed

@@ -78,12 +78,13 @@ class Progress:
 
 
 def _choose_display() -> _Display:
-    if _in_notebook():
+    if in_notebook():
         return NotebookDisplay()
     return TerminalDisplay(sys.stderr) if sys.stderr.isatty() else PlainDisplay(sys.stderr)
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Return whether this process is a notebook's kernel."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return hasattr(shell, "kernel")

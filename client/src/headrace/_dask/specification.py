@@ -24,6 +24,8 @@ from headrace.v1.right_pb2 import Right as RightNumber
 MAX_WORKERS = 100_000
 """No deployment has more workers: a larger number is a typo."""
 
+_MAX_HOURS = 87_600
+
 WorkerGroups = Mapping[str, "int | Mapping[str, object]"] | Sequence[Mapping[str, object]]
 Lifetime = float | str | timedelta
 
@@ -79,6 +81,13 @@ def adapt_range(minimum: object, maximum: object) -> cluster_pb2.AdaptRange:
     if high < low:
         raise InvalidRequest.of(Violation("maximum", f"must be at least minimum {low}, is {high}"))
     return cluster_pb2.AdaptRange(minimum=low, maximum=high)
+
+
+def keep_seconds(hours: float) -> float:
+    """Return the seconds for which to keep a cluster, or raise an error that names `hours`."""
+    if not 0 < hours < _MAX_HOURS:
+        raise InvalidRequest.of(Violation("hours", f"must be more than 0 and less than {_MAX_HOURS}, is {hours!r}"))
+    return hours * 3600
 
 
 def worker_group(name: str, given: int | Mapping[str, object]) -> cluster_pb2.WorkerGroup:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from headrace._target import config
-from headrace._wire import calls
+from headrace._wire import calls, culling_calls
 from headrace._wire.calls import cluster_id
 from headrace._wire.connection import Connection
 from headrace._wire.creating import Wanted, get_or_create
@@ -19,7 +19,7 @@ from headrace.cli.calling import call
 from headrace.cli.cluster_view import event_line, print_clusters, workers
 from headrace.cli.key_values import parse_shares, parse_tags, parse_values
 from headrace.cli.options import Address, CaFile, Cluster, Clusters, Group, Json
-from headrace.cli.output import print_json, print_note, print_table
+from headrace.cli.output import local_time, print_json, print_note, print_table
 from headrace.errors import StopFailed
 from headrace.v1 import cluster_pb2, cluster_service_pb2
 from headrace.v1.cluster_service_pb2 import WatchClustersResponse
@@ -180,6 +180,23 @@ def update(
         return await calls.update(connection, changed, paths)
 
     _print_changed(call(address, ca_file, action), as_json=as_json)
+
+
+@app.command()
+def keep(
+    cluster: Cluster,
+    *,
+    hours: Annotated[float, typer.Option("--hours", help="Hours from now.", min=0.01, max=87600)] = 2,
+    address: Address = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Put culling of a cluster off."""
+    kept = call(address, ca_file, lambda connection: culling_calls.keep(connection, cluster, hours * 3600))
+    if as_json:
+        print_json(kept)
+    else:
+        print(f"{cluster_id(kept.name)}: kept until {local_time(kept.spec.keep_until_time)}")
 
 
 @app.command()

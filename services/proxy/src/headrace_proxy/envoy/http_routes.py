@@ -16,6 +16,7 @@ PREFIX = f"{CLUSTER_PATH}/(~[^/]*/)?"
 GRPC_SERVICES = {
     "headrace.v1.AuthService": AUTH,
     "headrace.v1.ClusterService": CONTROLLER,
+    "headrace.v1.CullingService": CONTROLLER,
     "headrace.v1.OptionsService": CONTROLLER,
     "headrace.v1.PolicyService": CONTROLLER,
     "headrace.internal.v1.AgentService": CONTROLLER,

@@ -1,0 +1,126 @@
+"""Before a cluster is given back, its user is told once, and can keep it."""
+
+# pyright: reportPrivateUsage=false
+# Views are methods that IPython calls, and their names begin with an underscore.
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.client.fake_headrace import FakeHeadrace
+from tests.conftest import Eventually
+
+from headrace import Gateway, GatewayCluster
+from headrace._dask.culling_notices import CullingNotices
+from headrace.errors import InvalidRequest, KeepRefused
+from headrace.v1 import cluster_pb2
+
+WARNED, WITHDRAWN = cluster_pb2.EVENT_TYPE_CULLING_WARNED, cluster_pb2.EVENT_TYPE_CULLING_WITHDRAWN
+WARNING = "This cluster is stopped in 5 min because it has been <idle>."
+
+
+@pytest.fixture
+def cluster(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(CullingNotices, "delay_seconds", 0.0)
+    with gateway.new_cluster() as made:
+        yield made
+
+
+@pytest.fixture
+def happens(fake: FakeHeadrace, cluster: GatewayCluster) -> Callable[[str, cluster_pb2.EventType.ValueType], None]:
+    def add(message: str, type_: cluster_pb2.EventType.ValueType) -> None:
+        fake.add_event(fake.clusters[cluster.name], message, cluster_pb2.SEVERITY_WARNING, type_)
+
+    return add
+
+
+async def test_a_warning_is_a_line_once_and_a_row_while_it_lasts(
+    cluster: GatewayCluster, happens: Any, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lines() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "headrace.culling"]
+
+    with caplog.at_level(logging.WARNING, "headrace.culling"):
+        happens(WARNING, WARNED)
+        await eventually(lambda: lines() == [WARNING])
+        assert "because it has been &lt;idle&gt;." in cluster._repr_html_()
+        happens("", WITHDRAWN)
+        await eventually(lambda: "idle" not in cluster._repr_html_())
+        happens("The second one.", WARNED)
+        await eventually(lambda: lines() == [WARNING, "The second one."])
+
+
+async def test_of_what_happened_before_only_what_still_holds_is_shown(
+    gateway: Gateway,
+    cluster: GatewayCluster,
+    happens: Any,
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for message, type_ in [("The first one.", WARNED), ("", WITHDRAWN), (WARNING, WARNED)]:
+        happens(message, type_)
+    await eventually(lambda: cluster._life.notices.warning == WARNING)
+    caplog.clear()
+    with gateway.connect(cluster.name) as other:
+        await eventually(lambda: other._life.notices.warning == WARNING)
+    assert [record.getMessage() for record in caplog.records if record.name == "headrace.culling"] == [WARNING]
+
+
+async def test_a_notebook_shows_the_line_below_the_cell(
+    cluster: GatewayCluster, happens: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = pytest.importorskip("IPython.testing.globalipapp").start_ipython()
+    monkeypatch.setattr(shell, "kernel", object(), raising=False)  # what tells a notebook from a terminal
+    published: list[dict[str, str]] = []
+    monkeypatch.setattr(shell.display_pub, "publish", lambda data, **_: published.append(data))
+    happens(WARNING, WARNED)
+    await eventually(lambda: published)
+    assert published == [
+        {
+            "text/plain": WARNING,
+            "text/html": "<p><strong>This cluster is stopped in 5 min because it has been &lt;idle&gt;.</strong></p>",
+        }
+    ]
+
+
+async def test_the_panel_has_a_button_that_keeps_the_cluster(
+    cluster: GatewayCluster, fake: FakeHeadrace, happens: Any, eventually: Eventually
+) -> None:
+    pytest.importorskip("ipywidgets")
+    panel: Any = cluster._widget()
+    box = panel.children[0].children[1]
+    text, button = box.children
+    assert box.layout.display == "none"
+    happens(WARNING, WARNED)
+    await eventually(lambda: box.layout.display == "")
+    assert "&lt;idle&gt;" in text.value
+
+    fake.fail("KeepCluster", KeepRefused("the policy allows no more"))
+    button.click()
+    await eventually(lambda: text.value == "the policy allows no more" and not button.disabled)
+
+    button.click()
+    await eventually(lambda: box.layout.display == "none")  # the warning is withdrawn
+    assert fake.clusters[cluster.name].record.spec.keep_until_time.seconds
+
+
+def test_a_cluster_is_kept_as_far_as_the_policy_allows(cluster: GatewayCluster, fake: FakeHeadrace) -> None:
+    cluster.keep(hours=1.5)
+    until = fake.clusters[cluster.name].record.spec.keep_until_time.seconds
+    cluster.keep(hours=0.5)  # never shortens it
+    assert fake.clusters[cluster.name].record.spec.keep_until_time.seconds == until
+    with pytest.raises(KeepRefused) as caught:
+        cluster.keep(hours=25)
+    assert caught.value.details == {"seconds": "86400"}
+
+
+@pytest.mark.parametrize("hours", [0, -1, float("nan"), float("inf"), 1e6])
+def test_what_is_no_time_is_refused_before_it_is_sent(
+    cluster: GatewayCluster, fake: FakeHeadrace, hours: float
+) -> None:
+    with pytest.raises(InvalidRequest, match="hours"):
+        cluster.keep(hours)
+    assert "KeepCluster" not in fake.calls
