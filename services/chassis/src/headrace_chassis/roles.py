@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace.access import User, is_member
-
-MAX_BYTES = 1 << 20
+from headrace_chassis.policy_document import Document, read_text
 
 Member = Annotated[str, Field(pattern=r"^(users/[^/\x00-\x1f]{1,256}|groups/[^\x00-\x1f]{1,256})$")]
 """``users/{user}`` or ``groups/{group}``."""
@@ -49,15 +47,11 @@ class Roles(BaseModel):
 
 
 def read_roles(file: Path) -> Roles:
-    """Read the section of a policy file; raise OSError or ValueError. The controller checks the other sections."""
-    with file.open("rb") as opened:
-        text = opened.read(MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise ValueError(f"it has more than {MAX_BYTES} bytes")
+    """Read the section of a policy file; raise ValueError. The controller checks the other sections."""
+    content = Document.parse(read_text(file)).content
     try:
-        content: Any = yaml.load(text, Loader=yaml.CSafeLoader)
-        return Roles.model_validate({} if content is None else content.get("roles") or {})
+        return Roles.model_validate(cast("dict[str, Any]", content or {}).get("roles") or {})
     except ValidationError as error:
         raise ValueError(f"roles: {error.errors(include_url=False)[0]['msg']}") from None
-    except (yaml.YAMLError, AttributeError) as error:
-        raise ValueError(f"it is no mapping in YAML: {error}") from None
+    except AttributeError:
+        raise ValueError("it is no mapping of keys to values") from None

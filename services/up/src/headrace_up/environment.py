@@ -32,6 +32,8 @@ def auth_environment(layout: Layout, options: UpOptions, credentials: Credential
     }
     if authenticators := _authenticators(options):
         settings["AUTHENTICATORS"] = json.dumps(authenticators)
+    if options.policy is not None:
+        settings["POLICY_FILE"] = str(options.policy.absolute())
     return _environment("auth", layout, settings)
 
 

@@ -14,6 +14,7 @@ from headrace.resource_names import user_name
 from headrace.v1 import policy_service_pb2 as pb
 from headrace.v1.policy_service_pb2_grpc import PolicyServiceServicer, add_PolicyServiceServicer_to_server
 from headrace_chassis.identity.caller import current_caller
+from headrace_chassis.policy_document import BadPolicy
 from headrace_controller.api import convert
 from headrace_controller.api.access import require_admin
 from headrace_controller.mirror import ClusterMirror
@@ -22,7 +23,6 @@ from headrace_controller.policing.changes import changes
 from headrace_controller.policing.effects import Effect, Offer, effects
 from headrace_controller.policing.printed import print_policy
 from headrace_controller.policy.current import CurrentPolicy
-from headrace_controller.policy.document import BadPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Profiles
 

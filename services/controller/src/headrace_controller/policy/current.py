@@ -10,8 +10,8 @@ from pathlib import Path
 
 from headrace.errors import HeadraceError
 from headrace_chassis import logs
+from headrace_chassis.policy_document import BadPolicy, read_text
 from headrace_controller.metrics import POLICY_REFUSED
-from headrace_controller.policy.document import BadPolicy, read_text
 from headrace_controller.policy.file import Check, PolicyFile
 
 log = logs.get_logger()

@@ -7,9 +7,10 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
-from headrace_controller.policy.document import BadPolicy, Document, Problem
+from headrace_chassis.policy_document import BadPolicy, Document, Problem
+from headrace_chassis.roles import Roles
 from headrace_controller.policy.offers import AllLimits, Key, ProfileSettings, SchedulerSettings, WorkerDefaults
-from headrace_controller.policy.sections import Budgets, Culling, Roles, Section
+from headrace_controller.policy.sections import Budgets, Culling, Section
 
 
 class PolicyFile(Section):

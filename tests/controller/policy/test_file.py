@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from headrace_controller.policy.document import MAX_BYTES, BadPolicy, Document, Problem
+from headrace_chassis.policy_document import MAX_BYTES, BadPolicy, Document, Problem
 from headrace_controller.policy.file import PolicyFile, UnfitPolicy
 
 

@@ -1,4 +1,4 @@
-"""YAML as an administrator writes it, read within bounds, with the line of each key."""
+"""Policy files as YAML, read within bounds, with the line of each key. PyYAML itself crashes on deep nesting."""
 
 from __future__ import annotations
 
