@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import ceil, floor, inf
 
 from headrace.errors import InvalidRequest, QuotaExceeded, Violation
@@ -27,10 +27,22 @@ _OTHER_OPTIONS = "a group keeps its options: add a worker group with others, or 
 
 
 class Admission:
-    """The limits of a deployment."""
+    """The limits of a deployment.
 
-    def __init__(self, policy: PolicyFile, profiles: Profiles) -> None:
+    Parameters
+    ----------
+    check_growth
+        Raises `QuotaExceeded` if a budget keeps a cluster from being promised this.
+    """
+
+    def __init__(
+        self,
+        policy: PolicyFile,
+        profiles: Profiles,
+        check_growth: Callable[[Cluster, Demand], None] = lambda _cluster, _demand: None,
+    ) -> None:
         self._profiles = profiles
+        self._check_growth = check_growth
         self.follow(policy)
 
     def follow(self, policy: PolicyFile) -> None:
@@ -152,6 +164,7 @@ class Admission:
                 raise QuotaExceeded.of(
                     subject=cluster_name(cluster.id), what=resource, limit=limit, used=0, asked=demand[resource]
                 )
+        self._check_growth(cluster, demand)
         return demand
 
     def _profile(self, key: str) -> Limits:

@@ -79,6 +79,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.orphans.run,
             parts.resync.run,
             parts.retention.run,
+            parts.budgets.run,
             parts.signals.run,
             parts.culling_watch.run,
             parts.metric_rules.run,
@@ -98,6 +99,7 @@ def _connect(parts: Parts) -> None:
         parts.shards,  # which clusters are this replica's
         parts.liveness,  # which replicas hold sessions
         parts.processes,  # drops exited processes
+        parts.budgets,  # what counts towards budgets
         parts.reconciler,  # queues the cluster
         parts.sessions,  # sends new instructions to the agent
         parts.culling_watch,  # drops what was observed of ended ones
@@ -122,6 +124,7 @@ def _connect(parts: Parts) -> None:
         parts.follow_profiles,  # what users may choose
         parts.admission.follow,  # what they may use
         parts.follow_culling,  # when clusters are given back
+        parts.budgets.follow,  # what may be used in a period
     ]
     for follow in policies:
         parts.current_policy.on_change(follow)

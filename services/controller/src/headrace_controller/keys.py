@@ -28,6 +28,7 @@ key                       type   content                                      un
 ``used:<day>``            hash   what was promised that day, times how long,  400 days                  cr, ch, st, ar
                                  by measure and subject (``usage.lua``)
 ``used-by:<day>:<owner>`` hash   the same of an owner's clusters, by row      62 days                   cr, ch, st, ar
+``noted:<id>:<note>``     string marks a warning about a budget as given      the budget's period       `Usage`
 ``living``                zset   id -> place                                  permanent                 cr, st
 ``ended``                 zset   id -> time of its end                        permanent                 st, rm
 ``aliases:<owner>``       hash   alias -> id                                  the cluster is stopping   cr, ch, st
@@ -140,6 +141,9 @@ class Keys:
 
     def queue_held(self, subject: str) -> str:
         return self.prefix.key("queue-held", subject)
+
+    def noted(self, cluster: ClusterId, note: str) -> str:
+        return self.prefix.key("noted", cluster, note)
 
     def living(self) -> str:
         return self.prefix.key("living")

@@ -75,6 +75,7 @@ from headrace_controller.signals.make import make_signals
 from headrace_controller.signals.rounds import MeasuredSignals
 from headrace_controller.store import RouteLogEntry, Store
 from headrace_controller.store.accounts import Accounts, Kept
+from headrace_controller.usage.budgets import BudgetWatch
 from headrace_controller.usage.reading import UsageReading
 
 _MAX_PAUSE_SECONDS = 60.0  # between two polls for clusters whose retention is over
@@ -138,7 +139,18 @@ class Parts:
 
     @cached_property
     def admission(self) -> Admission:
-        return Admission(self.current_policy.policy, self.profiles)
+        return Admission(self.current_policy.policy, self.profiles, self.budgets.check_growth)
+
+    @cached_property
+    def budgets(self) -> BudgetWatch:
+        return BudgetWatch(
+            self.store,
+            self.mirror,
+            budgets=lambda: self.current_policy.policy.budgets,
+            own=self.shards.own,
+            wake=self.queue.add_after,
+            clock=self.clock,
+        )
 
     @cached_property
     def authorities(self) -> Authorities:
@@ -235,7 +247,7 @@ class Parts:
             self.liveness,
             self.start_errors,
             self.shards,
-            findings=self.culling_watch.findings,
+            findings=lambda cluster: (*self.culling_watch.findings(cluster), *self.budgets.findings(cluster)),
             observed=self.router.observed,
         )
 
@@ -410,6 +422,7 @@ class Parts:
             authorities=self.authorities,
             profiles=self.profiles,
             backend=self.backend,
+            budgets=self.budgets,
             culling=lambda: self.current_policy.policy.culling,
             clock=self.clock,
         )
@@ -457,6 +470,7 @@ class Parts:
     def usage_service(self) -> UsageService:
         return UsageService(
             UsageReading(self.store, self.mirror),
+            self.budgets,
             self.access,
             lambda: self.current_policy.policy,
             self.usage_kept,

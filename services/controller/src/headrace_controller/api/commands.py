@@ -46,6 +46,7 @@ from headrace_controller.plan.sentences import duration
 from headrace_controller.policy.sections import Culling
 from headrace_controller.profiles import Person, Profiles, UnknownProfile
 from headrace_controller.store import RecordUnreadable, Store
+from headrace_controller.usage.budgets import BudgetWatch
 
 log = logs.get_logger()
 _MAX_TRIES = 4
@@ -76,6 +77,7 @@ class ClusterCommands:
         profiles: Profiles,
         backend: Backend,
         culling: Callable[[], Culling] = Culling,
+        budgets: BudgetWatch,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -86,6 +88,7 @@ class ClusterCommands:
         self._profiles = profiles
         self._backend = backend
         self._culling = culling
+        self._budgets = budgets
         self._clock = clock
 
     async def create(self, request: NewCluster, caller: Caller) -> Cluster:
@@ -103,6 +106,7 @@ class ClusterCommands:
         check_owner_shares(request.spec.shares, owner, "shares")
         creator = caller.user if owner == caller.user else f"admin {caller.user} for {owner}"
         self._admission.check(cluster)
+        await self._budgets.known(owner, cluster.groups)
         record, created = await self._store.records.create(
             cluster,
             secrets=await self._authorities.create(cluster.id),

@@ -23,9 +23,11 @@ from headrace_controller.model import UserId
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.store.accounts import Kept
 from headrace_controller.store.usage import Days, UsageOf
+from headrace_controller.usage.budgets import BudgetWatch
 from headrace_controller.usage.periods import date_of, day_of, period, read_day
 from headrace_controller.usage.reading import UsageReading
 from headrace_controller.usage.report import MAX_SUMS, Dimension, Line, Report, TooManySums
+from headrace_controller.usage.standing import Standing
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,6 +42,7 @@ class UsageService(UsageServiceServicer):
     def __init__(
         self,
         reading: UsageReading,
+        budgets: BudgetWatch,
         access: ClusterAccess,
         policy: Callable[[], PolicyFile],
         kept: Kept,
@@ -47,6 +50,7 @@ class UsageService(UsageServiceServicer):
         clock: Callable[[], float],
     ) -> None:
         self._reading = reading
+        self._budgets = budgets
         self._access = access
         self._policy = policy
         self._kept = kept
@@ -75,6 +79,19 @@ class UsageService(UsageServiceServicer):
             currency=self._policy().currency,
             as_of=convert.timestamp(self._clock()),
         )
+
+    @override
+    async def ListBudgets(self, request: pb.ListBudgetsRequest, context: Context) -> pb.ListBudgetsResponse:
+        caller = current_caller()
+        user, groups = caller.user, caller.groups
+        if request.user and (user := last_part(request.user, "users", "user")) != caller.user:
+            if not caller.is_admin:
+                raise PermissionDenied(
+                    f"{caller.user} may not see the budgets of {shown(request.user)}; only admins may"
+                )
+            groups = await self._reading.groups_of(UserId(user))
+        states = [_state(one) for one in await self._budgets.read(user, groups)]
+        return pb.ListBudgetsResponse(budgets=states, currency=self._policy().currency)
 
     def register(self, server: grpc.aio.Server) -> str:
         """Add the service to a server; return its full name."""
@@ -168,6 +185,19 @@ def _row(line: Line, by: list[Dimension]) -> pb.UsageRow:
     for dimension, value in zip(by, line.key, strict=True):
         setattr(row, dimension, value)
     return row
+
+
+def _state(one: Standing) -> pb.BudgetState:
+    return pb.BudgetState(
+        subject=one.bound.subject,
+        period=one.bound.budget.per,
+        what=one.bound.what,
+        limit=one.bound.limit,
+        used=one.used,
+        reset_time=convert.timestamp(one.resets / 1000),
+        used_up_time=None if one.used_up is None else convert.timestamp(one.used_up / 1000),
+        then=one.bound.budget.then,
+    )
 
 
 def _promised(sums: Sums) -> pb.Usage:

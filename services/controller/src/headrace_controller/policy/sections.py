@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from headrace_chassis.roles import Roles  # noqa: F401 a section, too
 from headrace_controller.policy.durations import Seconds
 
 
@@ -86,12 +87,19 @@ class Budget(Section):
     """How much a subject may use in a period; what is given binds."""
 
     per: Literal["day", "week", "month"] = Field(description="Period, in UTC.")
-    cost: float | None = Field(default=None, ge=0, description="In the deployment's currency.")
-    core_hours: float | None = Field(default=None, ge=0, description="Promised core-hours.")
-    gpu_hours: float | None = Field(default=None, ge=0, description="Promised GPU-hours.")
+    cost: float | None = Field(default=None, ge=0, le=1e9, description="In the deployment's currency.")
+    core_hours: float | None = Field(default=None, ge=0, le=1e9, description="Promised core-hours.")
+    gpu_hours: float | None = Field(default=None, ge=0, le=1e9, description="Promised GPU-hours.")
     warn_at: float = Field(default=0.8, gt=0, le=1, description="Share of it at which people are warned.")
     then: Literal["warn", "stop_growing", "stop"] = Field(
-        default="stop_growing", description="What follows when it is used up."
+        default="stop_growing",
+        description="What follows when it is used up: no more than the warning; no cluster is created or grows; or all "
+        "are stopped, too.",
+    )
+    grace: Seconds = Field(
+        default=60,
+        le=60,
+        description="With `then: stop`, time before it is used up at which each cluster warns that it is stopped.",
     )
 
     @model_validator(mode="after")
@@ -104,6 +112,10 @@ class Budget(Section):
 class Budgets(Section):
     """Budgets by subject."""
 
-    user: list[Budget] = Field(default=[], description="Of each user.")
-    users: dict[str, list[Budget]] = Field(default={}, description="Of single users, instead of `user`.")
-    groups: dict[str, list[Budget]] = Field(default={}, description="Of all members of a group together.")
+    user: list[Budget] = Field(default=[], max_length=10, description="Of each user.")
+    users: dict[str, Annotated[list[Budget], Field(max_length=10)]] = Field(
+        default={}, description="Of single users, instead of `user`."
+    )
+    groups: dict[str, Annotated[list[Budget], Field(max_length=10)]] = Field(
+        default={}, description="Of all members of a group together."
+    )

@@ -12,7 +12,7 @@ from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Prices
 from headrace_controller.store.codec import pack_same, text
 
-_MOST_GROUPS = 50
+MOST_GROUPS = 50
 _MOST_TAG_BYTES = 1024
 _NANO = 1e9
 _MIB_PER_GIB = 1024
@@ -36,7 +36,7 @@ class Accounts:
 
     def packed(self, cluster: Cluster) -> dict[str, object]:
         """Return the account of a cluster as it is now."""
-        profile, groups = cluster.spec.profile, cluster.groups[:_MOST_GROUPS]
+        profile, groups = cluster.spec.profile, cluster.groups[:MOST_GROUPS]
         labels = RowLabels(
             profile=profile,
             groups=groups,

@@ -88,6 +88,13 @@ class Usage:
                     found[subject][day] += sums
         return now, found
 
+    async def note(self, cluster: ClusterId, note: str, *, seconds: int) -> bool:
+        """Note something about a cluster for some seconds; return whether it was not noted before."""
+        answer = await self._connection.command(
+            "SET", self._keys.noted(cluster, note), "1", "NX", "EX", max(1, seconds)
+        )
+        return answer is not None
+
     async def _at_once(self, *commands: Sequence[str]) -> tuple[int, list[Any]]:
         (seconds, micros), *answers = await self._connection.commands(("TIME",), *commands, atomically=True)
         return int(seconds) * 1000 + int(micros) // 1000, answers

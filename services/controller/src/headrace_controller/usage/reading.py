@@ -48,6 +48,12 @@ class UsageReading:
         _, found = await self._usage.totals({subject: living}, days)
         return [UsageOf(day, owner, labels, sums) for day, sums in found[subject].items() if sums.clusters]
 
+    async def groups_of(self, owner: UserId) -> tuple[str, ...]:
+        """Return the groups that a user's clusters had when they were created."""
+        await self._mirror.fresh()
+        clusters = map(self._mirror.get, self._mirror.ids(owner))
+        return tuple({group: None for cluster in clusters if cluster is not None for group in cluster.groups})
+
     def _living(self) -> Iterable[Cluster]:
         clusters = map(self._mirror.get, self._mirror.ids(living=True))
         return (cluster for cluster in clusters if cluster is not None)

@@ -19,6 +19,7 @@ GRPC_SERVICES = {
     "headrace.v1.CullingService": CONTROLLER,
     "headrace.v1.OptionsService": CONTROLLER,
     "headrace.v1.PolicyService": CONTROLLER,
+    "headrace.v1.UsageService": CONTROLLER,
     "headrace.internal.v1.AgentService": CONTROLLER,
     "grpc.health.v1.Health": CONTROLLER,
     "grpc.reflection.v1.ServerReflection": CONTROLLER,

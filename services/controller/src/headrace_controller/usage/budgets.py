@@ -1,0 +1,327 @@
+"""Budgets: follows what is used of them, refuses growth, warns, and finds clusters to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from math import inf
+
+from headrace.errors import ClusterNotFound, QuotaExceeded, StoreUnavailable
+from headrace.resource_names import group_name, user_name
+from headrace.v1.enums import EventType
+from headrace_chassis import logs
+from headrace_controller import resources
+from headrace_controller.meter import Meter, Rates, Sums
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, ClusterId, Demand, EndReason, Event, Severity
+from headrace_controller.plan.findings import Finding
+from headrace_controller.policy.sections import Budgets
+from headrace_controller.store import Store
+from headrace_controller.store.accounts import MOST_GROUPS
+from headrace_controller.usage.periods import period
+from headrace_controller.usage.standing import Bound, Standing, bounds, standing
+
+log = logs.get_logger()
+_BEAT_SECONDS = 20.0
+_PAUSE_SECONDS = 1.0  # between two reads: changes that come close together are read once
+_FRESH_SECONDS, _FRESH_FAR_SECONDS = 60.0, 600.0
+_STALE_SECONDS = 180.0
+_SOON_SECONDS = 120.0  # longer than the longest grace and a beat
+_FAR = 0.5
+_AT_ONCE = 100
+_THEN = {"warn": "", "stop_growing": " Then clusters cannot grow any more.", "stop": " Then clusters are stopped."}
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """What a subject had used by day, read at a time of the store and of this process's own clock."""
+
+    sums: Mapping[int, Sums]
+    at: int
+    read: float
+
+    def now(self) -> int:
+        """The store's time, in ms."""
+        return self.at + round((time.monotonic() - self.read) * 1000)
+
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self.read
+
+
+class BudgetWatch:
+    """Counts in memory what runs; as a handler of the mirror it has what was used read again when promises change.
+
+    Nothing is concluded of a subject before it has been read, nor while the store has been away for long.
+
+    Parameters
+    ----------
+    budgets
+        Returns the budgets in force.
+    own
+        Whether this replica decides about a cluster.
+    wake
+        Has a cluster planned after some seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: ClusterMirror,
+        *,
+        budgets: Callable[[], Budgets],
+        own: Callable[[ClusterId], bool],
+        wake: Callable[[ClusterId, float], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._budgets = budgets
+        self._own = own
+        self._wake = wake
+        self._clock = clock
+        self._running: dict[str, set[ClusterId]] = defaultdict(set)
+        self._tallies: dict[str, _Tally] = {}
+        self._changed: set[str] = set()
+        self._news = asyncio.Event()
+
+    # What others ask
+
+    def check_growth(self, cluster: Cluster, demand: Demand) -> None:
+        """Raise `QuotaExceeded` if a cluster would be promised more than now while a budget of it is used up."""
+        if cluster.spec.stop or not _grows(cluster.meter.rates, demand):
+            return
+        for one in self._standings(self._bounds(cluster)):
+            if one.is_used_up and one.bound.budget.then != "warn":
+                raise _used_up(one)
+
+    async def read(self, owner: str, groups: Sequence[str]) -> list[Standing]:
+        """Return how the budgets stand that bind a user's clusters, as of now."""
+        found = bounds(self._budgets(), owner, groups)
+        await self._read({bound.subject for bound in found})
+        return self._standings(found)
+
+    async def known(self, owner: str, groups: Sequence[str]) -> None:
+        """Return once it is known what is used of the budgets of a user's new cluster; mostly at once."""
+        subjects = {bound.subject for bound in bounds(self._budgets(), owner, groups)}
+        if missing := {subject for subject in subjects if self._is_old(subject)}:
+            await self._read(missing)
+
+    def findings(self, cluster: Cluster) -> tuple[Finding, ...]:
+        """Return the budgets on whose account a cluster is stopped soon."""
+        stops = [bound for bound in self._bounds(cluster) if bound.budget.then == "stop"]
+        left = [((one.used_up - one.at) / 1000, one) for one in self._standings(stops) if one.used_up is not None]
+        seconds, first = min(left, key=lambda pair: pair[0], default=(inf, None))
+        if first is None or seconds > _SOON_SECONDS:
+            return ()
+        finding = Finding(
+            rule="budget",
+            reason=EndReason.BUDGET,
+            due=None if self._is_stale(first.bound.subject) else self._clock() + seconds,
+            warn=first.bound.budget.grace,
+            why=f"{first.name} is used up",
+            advice=f"It begins again on {first.begins_again}. Ask your administrator for more.",
+        )
+        return (finding,)
+
+    # Records
+
+    def added(self, cluster: Cluster) -> None:
+        """Note that it counts."""
+        if cluster.status.phase.ended:
+            return
+        for subject in _subjects(cluster):
+            self._running[subject].add(cluster.id)
+        self._note_change(cluster)
+
+    def updated(self, old: Cluster, new: Cluster) -> None:
+        """Note what it is promised now."""
+        if new.status.phase.ended and not old.status.phase.ended:
+            self._drop(new)
+        if old.meter != new.meter:
+            self._note_change(new)
+
+    def removed(self, cluster: Cluster) -> None:
+        """Note that it counts no more."""
+        self._drop(cluster)
+
+    def follow(self, _policy: object) -> None:
+        """Apply other budgets at once."""
+        self._news.set()
+
+    # The task
+
+    async def run(self) -> None:
+        """Follow the budgets until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except StoreUnavailable as error:
+                log.warning("budgets cannot be read; nothing is stopped on their account meanwhile", error=str(error))
+            except Exception:  # logged in full
+                log.exception("following budgets failed; will try again")
+            await asyncio.sleep(_PAUSE_SECONDS)
+            try:
+                async with asyncio.timeout(_BEAT_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+
+    async def refresh(self) -> None:
+        """Read what may have changed, warn, and wake clusters whose time has come."""
+        self._news.clear()
+        binding = self._binding()
+        changed, self._changed = self._changed, set()
+        due = (changed & binding.keys()) | {
+            subject for subject, found in binding.items() if self._is_due(subject, found)
+        }
+        try:
+            await self._read(due)
+        except StoreUnavailable:
+            self._changed |= changed
+            raise
+        for subject in self._tallies.keys() - binding.keys():
+            if subject in changed or self._is_old(subject):
+                del self._tallies[subject]
+        for found in binding.values():
+            for one in self._standings(found):
+                await self._act(one)
+
+    def _binding(self) -> dict[str, list[Bound]]:
+        """The bounds of each subject that has clusters, if it has any."""
+        budgets = self._budgets()
+        found: dict[str, list[Bound]] = {}
+        for subject in list(self._running):
+            kind, _, name = subject.partition("/")
+            of = bounds(budgets, name, ()) if kind == "users" else bounds(budgets, "", [name])
+            if mine := [bound for bound in of if bound.subject == subject]:
+                found[subject] = mine
+        return found
+
+    async def _act(self, one: Standing) -> None:
+        if one.share < one.bound.budget.warn_at:
+            return
+        soon = one.bound.budget.then == "stop" and one.used_up is not None
+        for id_ in list(self._running[one.bound.subject]):
+            if not self._own(id_):
+                continue
+            await self._warn(id_, one)
+            if soon and one.used_up is not None:
+                left = (one.used_up - one.at) / 1000 - one.bound.budget.grace
+                if left < 2 * _BEAT_SECONDS:
+                    self._wake(id_, max(0.0, left))
+
+    async def _warn(self, id_: ClusterId, one: Standing) -> None:
+        cluster, bound = self._mirror.get(id_), one.bound
+        if cluster is None or cluster.stopping:
+            return
+        level = "used up" if one.is_used_up else "warned"
+        note = sha256(f"{bound.subject} {bound.what} {bound.budget.per} {one.starts} {level}".encode()).hexdigest()[:20]
+        if not await self._store.used.note(id_, note, seconds=(one.resets - one.at) // 1000 + 1):
+            return
+        again = f"It begins again on {one.begins_again}."
+        if one.is_used_up:
+            type_, then = EventType.BUDGET_USED_UP, _THEN[bound.budget.then].replace("Then clusters", "Clusters")
+            message = f"{_first_upper(one.name)} is used up.{then} {again}"
+        else:
+            type_, then = EventType.BUDGET_WARNED, _THEN[bound.budget.then]
+            message = f"{one.share:.0%} of {one.name} is used.{then} {again}"
+        event = Event(type=type_, message=message, severity=Severity.WARNING, time=self._clock())
+        try:
+            await self._store.events.add(id_, cluster.owner, event)
+        except ClusterNotFound:
+            return
+
+    # What is known
+
+    def _bounds(self, cluster: Cluster) -> list[Bound]:
+        return bounds(self._budgets(), cluster.owner, cluster.groups)
+
+    def _standings(self, found: Iterable[Bound]) -> list[Standing]:
+        return [
+            standing(bound, tally.sums, tally.at, self._meters(bound.subject), tally.now())
+            for bound in found
+            if (tally := self._tallies.get(bound.subject)) is not None
+        ]
+
+    def _meters(self, subject: str) -> list[Meter]:
+        clusters = map(self._mirror.get, self._running.get(subject, ()))
+        return [cluster.meter for cluster in clusters if cluster is not None]
+
+    def _is_due(self, subject: str, found: Sequence[Bound]) -> bool:
+        tally = self._tallies.get(subject)
+        if tally is None or tally.age > _FRESH_FAR_SECONDS:
+            return True
+        near = any(one.share >= _FAR for one in self._standings(found))
+        return near and tally.age > _FRESH_SECONDS
+
+    def _is_old(self, subject: str) -> bool:
+        tally = self._tallies.get(subject)
+        return tally is None or (
+            not self._running.get(subject) and (tally.age > _FRESH_SECONDS or subject in self._changed)
+        )
+
+    def _is_stale(self, subject: str) -> bool:
+        return self._tallies[subject].age > _STALE_SECONDS
+
+    async def _read(self, subjects: Iterable[str]) -> None:
+        wanted = sorted(subjects)
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = {subject: sorted(self._running.get(subject, ())) for subject in wanted[start : start + _AT_ONCE]}
+            today = self._clock()
+            first = min(period("week", today).start, period("month", today).start) - 1  # clocks may differ
+            days = range(first, period("day", today).stop + 1)
+            read = time.monotonic()
+            now, found = await self._store.used.totals(some, days)
+            for subject in some:
+                self._tallies[subject] = _Tally(found[subject], now, read)
+
+    def _note_change(self, cluster: Cluster) -> None:
+        self._changed.update(_subjects(cluster))
+        self._news.set()
+
+    def _drop(self, cluster: Cluster) -> None:
+        for subject in _subjects(cluster):
+            self._running[subject].discard(cluster.id)
+            if not self._running[subject]:
+                del self._running[subject]
+
+
+def _subjects(cluster: Cluster) -> list[str]:
+    return [user_name(cluster.owner), *map(group_name, cluster.groups[:MOST_GROUPS])]
+
+
+def _grows(rates: Rates, demand: Demand) -> bool:
+    return (
+        demand[resources.CLUSTERS] > rates.clusters
+        or demand[resources.WORKERS] > rates.workers
+        or demand[resources.CORES] > rates.cores
+        or demand[resources.MEMORY] > rates.memory * 2**20
+        or demand[resources.GPUS] > rates.gpus
+    )
+
+
+def _used_up(one: Standing) -> QuotaExceeded:
+    facts = {
+        "subject": one.bound.subject,
+        "what": one.bound.what,
+        "limit": f"{one.bound.limit:g}",
+        "used": f"{max(one.used, one.bound.limit):.6g}",
+        "left": "0",
+        "asked": "0",
+        "period": one.bound.budget.per,
+        "begins_again": one.begins_again,
+    }
+    return QuotaExceeded(
+        f"{one.name} is used up: {one.used:.4g} are used. It begins again on {one.begins_again}; until then clusters "
+        "may shrink and not grow. Ask your administrator for more",
+        facts,
+    )
+
+
+def _first_upper(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
