@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from headrace_chassis.roles import Roles  # noqa: F401 a section, too
 from headrace_controller.policy.durations import Seconds
 
 
