@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
 from tests.controller.signals.contract import SignalsContract, World
-from tests.controller.signals.pages import key
+from tests.controller.signals.pages import Page, key, text
 
 from headrace_controller.signals.collection import Collection
+from headrace_controller.signals.http import get
 from headrace_controller.signals.measured import QueryFailed
 
 
@@ -58,3 +60,14 @@ async def test_it_goes_to_addresses_and_never_to_names(world: World) -> None:
 async def test_queries_need_a_prometheus(world: World) -> None:
     with pytest.raises(QueryFailed, match="SIGNALS__PROMETHEUS_URL"):
         await world.signals.query("up")
+
+
+def test_it_reads_on_the_loop_of_the_services() -> None:
+    async def read() -> tuple[int, bytes]:
+        async with Page("c1").served() as page:
+            host, port = page.address.split(":")
+            return await get(host, int(port), f"/metrics/headrace?key={key('c1')}", most_bytes=10_000)
+
+    loop_factory = pytest.importorskip("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(read()) == (200, text().encode())

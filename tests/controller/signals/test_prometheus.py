@@ -15,7 +15,7 @@ import pytest
 from headrace_controller.model import ClusterId
 from headrace_controller.signals.measured import Absence, Measured, NotMeasured, QueryFailed
 from headrace_controller.signals.prometheus import Prometheus
-from headrace_controller.signals.reading import NAMES, PREFIX
+from headrace_controller.signals.reading import NAMES
 from headrace_controller.signals.rounds import MeasuredSignals
 from headrace_controller.signals.source import Target
 
@@ -33,7 +33,7 @@ def one(value: object, **labels: str) -> dict[str, Any]:
 
 def sample(cluster: str, age: object = 1, **numbers: object) -> list[dict[str, Any]]:
     values = {**dict.fromkeys(sorted(NAMES), 0), **numbers, "age_seconds": age}
-    return [one(value, __name__=PREFIX + name, cluster=cluster) for name, value in values.items()]
+    return [one(value, metric=name, cluster=cluster) for name, value in values.items()]
 
 
 @dataclass
@@ -114,8 +114,8 @@ WRONG: dict[str, object] = {
         "status": "success",
         "data": {"resultType": "vector", "result": [{"metric": {}, "value": 1}]},
     },
-    "a number twice": vector(*sample("c1"), one(5, __name__=f"{PREFIX}clients", cluster="c1")),
-    "no age": vector(*(s for s in sample("c1") if not s["metric"]["__name__"].endswith("age_seconds"))),
+    "a number twice": vector(*sample("c1"), one(5, metric="clients", cluster="c1")),
+    "no age": vector(*(s for s in sample("c1") if s["metric"]["metric"] != "age_seconds")),
     "a sample of the future": vector(*sample("c1", -60)),
     "an age that is no number": vector(*sample("c1", "NaN")),
     "numbers that are none": vector(*sample("c1", clients="many")),

@@ -18,7 +18,7 @@ from headrace_controller.signals.measured import QueryFailed
 from headrace_controller.signals.reading import PREFIX
 from headrace_controller.signals.source import SourceFailed, Take, Target
 
-_AGE = f"{PREFIX}age_seconds"
+_AGE = "age_seconds"
 _MOST_ROUND_BYTES = 128 * 1024 * 1024  # of 10,000 clusters there are 24 MB
 _MOST_QUERY_BYTES = 8 * 1024 * 1024
 _MOST_TOKEN_BYTES = 16 * 1024
@@ -68,14 +68,18 @@ class Prometheus:
         self._context = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
         self._timeout = timeout
         self._token_file = token_file
+
         # The age comes with the same evaluation, and goes by one clock. Of several Prometheis' series of one scheduler,
         # those that let less be concluded count.
-        these = f'job="{job}"'
-        age = f"time() - timestamp({PREFIX}idle_seconds{{{these}}})"
+        def named(selector: str) -> str:
+            # `or` takes two series for the same that differ in their name alone, so the name becomes a label.
+            return f'label_replace({{__name__=~"{selector}",job="{job}"}},"metric","$1","__name__","{PREFIX}(.+)")'
+
+        age = f'time() - timestamp({PREFIX}idle_seconds{{job="{job}"}})'
         self._round = (
-            f'min by (__name__, cluster) ({{__name__=~"{PREFIX}(idle|inactive)_seconds",{these}}})'
-            f' or max by (__name__, cluster) ({{__name__=~"{PREFIX}.+",{these}}})'
-            f' or label_replace(max by (cluster) ({age}), "__name__", "{_AGE}", "", "")'
+            f"min by (metric, cluster) ({named(f'{PREFIX}(idle|inactive)_seconds')})"
+            f" or max by (metric, cluster) ({named(f'{PREFIX}.+')})"
+            f' or label_replace(max by (cluster) ({age}), "metric", "{_AGE}", "", "")'
         )
 
     async def read(self, targets: Sequence[Target], take: Take) -> None:
@@ -87,7 +91,7 @@ class Prometheus:
             raise SourceFailed(f"Prometheus: {failure}") from failure
         for target in targets:
             values = samples.get(target.cluster)
-            if values is not None and (age := values.get("age_seconds")) is not None and age >= 0:
+            if values is not None and (age := values.get(_AGE)) is not None and age >= 0:
                 take(target.cluster, values, age)
 
     async def query(self, promql: str) -> Mapping[ClusterId, float]:
@@ -148,9 +152,8 @@ def _series(status: int, body: bytes) -> Sequence[_Series]:
 def _by_cluster(series: Sequence[_Series]) -> Iterator[tuple[str, Mapping[str, float]]]:
     found: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for one in series:
-        name, cluster = one.metric.get("__name__", ""), one.metric.get("cluster", "")
+        name, cluster = one.metric.get("metric", ""), one.metric.get("cluster", "")
         values = found[cluster]
-        name = name.removeprefix(PREFIX)
         if name in values:
             raise QueryFailed(f"its answer has {name!r} of cluster {cluster} twice")
         values[name] = _number(one)

@@ -1,0 +1,97 @@
+"""A real Prometheus, configured as in `deploy/prometheus/prometheus.yml`, and scraping each second."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "prometheus" / "prometheus.yml"
+TOKEN = "the-token-of-the-metrics"
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Prometheus:
+    """A running one."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def query(self, promql: str) -> list[dict[str, Any]]:
+        """Return the series of an instant query."""
+        return self.get("query", {"query": promql})["result"]
+
+    def get(self, what: str, arguments: Mapping[str, str] | None = None) -> Any:
+        """Ask the API."""
+        with urlopen(f"{self.url}/api/v1/{what}?{urlencode(arguments or {})}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+
+@contextmanager
+def running(directory: Path, *, controller: str, services: list[str], rules: str = "") -> Generator[Prometheus]:
+    """Run one.
+
+    Parameters
+    ----------
+    controller
+        Host and port of the controller's metrics.
+    services
+        Those of all services.
+    rules
+        Path of rule files, which may have patterns.
+    """
+    token = directory / "token"
+    token.write_text(TOKEN)
+    text = CONFIGURATION.read_text()
+    for given, ours in (
+        ("15s", "1s"),
+        ("/etc/prometheus/headrace-token", str(token)),
+        ("http://controller:9100/", f"http://{controller}/"),
+        ("[controller:9100, auth:9100, proxy:9100]", json.dumps(services)),
+    ):
+        assert given in text
+        text = text.replace(given, ours)
+    if rules:
+        text += f"\nrule_files: [{json.dumps(rules)}]\n"
+    file = directory / "prometheus.yml"
+    file.write_text(text)
+    port = free_port()
+    arguments = [
+        f"--config.file={file}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    ]
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(["prometheus", *arguments], stdout=log, stderr=log)
+        try:
+            _wait_until_ready(port, process, directory / "log")
+            yield Prometheus(port)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"Prometheus is not ready: {log.read_text()}")

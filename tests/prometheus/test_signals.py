@@ -1,0 +1,100 @@
+"""A real Prometheus as the source of measurements: the suite of all sources, and queries of an administrator's own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.conftest import Eventually
+from tests.controller.builders import running_cluster
+from tests.controller.signals.contract import SignalsContract, World
+from tests.controller.signals.pages import key, text
+from tests.prometheus import running
+from tests.prometheus.running import TOKEN, Prometheus, free_port
+
+from headrace_chassis.metrics_page import metrics_page
+from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.signals import prometheus as source
+from headrace_controller.signals.measured import Measured, QueryFailed
+from headrace_controller.signals.service_discovery import PATH, target_groups
+from headrace_controller.signals.source import Target
+
+ALIAS = 'ann\'s "first" {cluster}, ü'
+
+
+@dataclass
+class Site:
+    """The list that Prometheus reads is that of the targets."""
+
+    prometheus: Prometheus
+    targets: dict[ClusterId, Target] = field(default_factory=dict[ClusterId, Target])
+
+    def clusters(self) -> Iterable[Cluster]:
+        for target in list(self.targets.values()):
+            report = {"dashboard_address": target.address}
+            yield running_cluster(name=target.cluster, report=report, spec={"alias": ALIAS, "profile": "small"})
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    controller = f"127.0.0.1:{free_port()}"
+    with tempfile.TemporaryDirectory(prefix="hr-prometheus-") as name:
+        directory = Path(name)
+        with running.running(directory, controller=controller, services=[controller]) as prometheus:
+            made = Site(prometheus)
+            pages = {PATH: lambda: target_groups(made.clusters(), key)}
+            with metrics_page(controller, directory / "token", pages):
+                assert (directory / "token").read_text() == TOKEN
+                yield made
+
+
+@pytest.fixture
+async def world(site: Site) -> AsyncIterator[World]:
+    site.targets.clear()
+    async with AsyncExitStack() as stack:
+        made = source.Prometheus(site.prometheus.url, "headrace-schedulers", timeout=10)
+        yield World(made, site.targets, stack)
+
+
+class TestPrometheus(SignalsContract):
+    """It passes the suite."""
+
+
+async def test_series_carry_the_labels_of_the_list(world: World, site: Site) -> None:
+    page = await world.page()
+    await world.until(lambda: isinstance(world.of(page), Measured))
+    [series] = site.prometheus.query(f'headrace_scheduler_clients{{cluster="{page.cluster}"}}')
+    labels = series["metric"]
+    assert labels["alias"] == ALIAS
+    assert (labels["owner"], labels["profile"], labels["job"]) == ("ann", "small", "headrace-schedulers")
+    assert not [name for name in labels if "key" in name]
+
+
+async def test_rules_in_promql_are_answered(world: World, eventually: Eventually) -> None:
+    idle, busy = await world.page(text({"idle_seconds": 900})), await world.page()
+    await world.until(lambda: isinstance(world.of(idle), Measured) and isinstance(world.of(busy), Measured))
+    query = 'max by (cluster) (headrace_scheduler_idle_seconds{job="headrace-schedulers"} > bool 600)'
+    answer = await world.signals.query(query)
+    assert (answer[ClusterId(idle.cluster)], answer[ClusterId(busy.cluster)]) == (1, 0)
+    none = await world.signals.query("max by (cluster) (0 * headrace_scheduler_idle_seconds / 0)")
+    assert none == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [("max by (", "parse error"), ("1", "instant vector"), ("headrace_scheduler_clients[5m]", "instant vector")],
+)
+async def test_a_wrong_rule_is_explained(world: World, query: str, says: str) -> None:
+    with pytest.raises(QueryFailed, match=says):
+        await world.signals.query(query)
+
+
+async def test_a_slow_rule_is_given_up(world: World, site: Site) -> None:
+    impatient = source.Prometheus(site.prometheus.url, "headrace-schedulers", timeout=0.05)
+    slow = "sum_over_time(vector(1)[10d:1s])" + " + sum_over_time(vector(1)[10d:1s])" * 20
+    with pytest.raises(QueryFailed, match=r"answer|timed out"):
+        await impatient.query(f"label_replace({slow}, 'cluster', 'c1', '', '')")
