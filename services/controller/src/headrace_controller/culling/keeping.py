@@ -30,8 +30,8 @@ class Keep:
         self._check(cluster, kept_before)
         if until > kept_before:
             spec = replace(spec, keep_until=until, kept=spec.kept + until - kept_before)
-        if self.extends_lifetime and spec.lifetime is not None and cluster.created + spec.lifetime < until:
-            spec = replace(spec, lifetime=until - cluster.created)
+        if self.extends_lifetime and spec.lifetime is not None:
+            spec = replace(spec, lifetime=max(spec.lifetime, until - _begun(cluster)))
         return replace(cluster, spec=spec)
 
     def _check(self, cluster: Cluster, kept_before: float) -> None:
@@ -42,7 +42,7 @@ class Keep:
             (left_in_all, f"at most {duration(policy.keep_total)} in all"),
         ]
         if policy.lifetime is not None:
-            left = cluster.created + policy.lifetime - self.now
+            left = _begun(cluster) + policy.lifetime - self.now
             bounds.append((left, f"a lifetime of at most {duration(policy.lifetime)}"))
         allowed, why = min(bounds)
         if self.seconds > max(0.0, allowed):
@@ -52,3 +52,8 @@ class Keep:
                 f"Keep it for {left} at most, and save your results before it ends",
                 {"seconds": str(max(0, int(allowed)))},
             )
+
+
+def _begun(cluster: Cluster) -> float:
+    """Time from which its lifetime counts, as far as that is known."""
+    return cluster.created if cluster.begun is None else cluster.begun

@@ -56,7 +56,7 @@ def _states(
         yield from _nobody_connected(cluster, policy.nobody_connected, observed, now)
     for rule in policy.rules:
         if rule.name in metrics:
-            yield _metric(rule, metrics[rule.name], now)
+            yield _metric(rule, metrics[rule.name], observed, now)
 
 
 def _idle(cluster: Cluster, rule: IdleRule, observed: Observed, now: float) -> Iterator[_State]:
@@ -98,8 +98,10 @@ def _nobody_connected(cluster: Cluster, rule: CullRule, observed: Observed, now:
     )
 
 
-def _metric(rule: MetricRule, since: float | None, now: float) -> _State:
+def _metric(rule: MetricRule, since: float | None, observed: Observed, now: float) -> _State:
     name = f"rules/{rule.name}"
+    if isinstance(observed.sample, NotMeasured):  # an answer may be about series from minutes ago
+        return _not_measured(rule, name, observed.sample)
     if since is None:
         return _State(rule=rule, name=name, since=None, why="its query failed", signal=rule.query)
     why = f"the rule {rule.name!r} of your administrator has held for {duration(max(0.0, now - since))}"
@@ -140,13 +142,13 @@ def _steps(cluster: Cluster, state: _State) -> Iterator[Finding]:
 def _lifetime(cluster: Cluster, policy: Culling) -> Iterator[Finding]:
     own, most = cluster.spec.lifetime, policy.lifetime
     lifetimes = [lifetime for lifetime in (own, most) if lifetime is not None]
-    if not lifetimes:
+    if not lifetimes or cluster.begun is None:
         return
     lifetime = min(lifetimes)
     yield Finding(
         rule="lifetime",
         reason=EndReason.LIFETIME,
-        due=cluster.created + lifetime,
+        due=cluster.begun + lifetime,
         warn=min(_LIFETIME_WARNING_SECONDS, lifetime / 10),
         why=f"it reached its lifetime of {duration(lifetime)}",
         advice=_keep(cluster) if lifetime != most else _NEW_ONE,

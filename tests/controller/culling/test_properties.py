@@ -1,0 +1,122 @@
+"""Whatever happens: nothing is culled that worked, was not measured, was not warned, or was kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.controller.builders import running_cluster
+from tests.controller.plan.deciding import decide
+
+from headrace.v1.enums import EventType
+from headrace_controller.culling.observed import Observed, first
+from headrace_controller.culling.rules import findings
+from headrace_controller.model import EndReason, Phase
+from headrace_controller.policy.sections import Culling, CullRule, IdleRule
+from headrace_controller.signals.measured import Absence, Measured, NotMeasured
+
+AFTER, WARN = 100.0, 30.0
+POLICY = Culling(idle=IdleRule(after=AFTER, warn=WARN), nobody_connected=CullRule(after=AFTER, warn=WARN))
+HAPPENS = ("works", "idle", "holds", "empty", "connects", "leaves", "stale", "away", "reported", "kept")
+
+
+class World:
+    """A cluster, what is true of it, and since when it could have been culled by each rule."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.cluster = running_cluster(status={"started": 1000.0}, report={"idle_since": 1000.0})
+        self.idle_since: float | None = 1000.0
+        self.active, self.clients, self.held = 1000.0, 0, 0
+        self.observed: Observed | None = None
+        self.watching_since = 1000.0
+        self.spoke_against = {EndReason.IDLE: 1000.0, EndReason.NO_CLIENT: 1000.0}
+
+    def let(self, what: str) -> None:
+        if what == "works":
+            self.idle_since = None
+        elif what == "idle" and self.idle_since is None:
+            self.idle_since = self.active = self.now
+        elif what in {"holds", "empty"}:
+            self.held = int(what == "holds")
+        elif what in {"connects", "leaves"}:
+            self.clients, self.active = int(what == "connects"), self.now
+        elif what == "reported":  # the agent's stream says that it works; no sample shows it
+            report = replace(self.cluster.report, idle_since=None)
+            self.cluster = replace(self.cluster, report=report)
+        elif what == "away":  # no controller for a while: the next one begins anew
+            self.observed, self.now = None, self.now + 500
+            self.watching_since = self.now
+        elif what == "kept":
+            spec = replace(self.cluster.spec, keep_until=self.now + 200)
+            self.cluster = replace(self.cluster, spec=spec)
+        if what != "reported":
+            report = replace(self.cluster.report, idle_since=self.idle_since, clients=self.clients)
+            self.cluster = replace(self.cluster, report=report)
+        self.measure(fresh=what != "stale")
+        if what in {"stale", "away"}:
+            self.spoke_against = dict.fromkeys(self.spoke_against, self.now)
+        if self.idle_since is None or self.held or self.cluster.report.idle_since is None:
+            self.spoke_against[EndReason.IDLE] = self.now
+        if self.clients:
+            self.spoke_against[EndReason.NO_CLIENT] = self.now
+
+    def measure(self, *, fresh: bool) -> None:
+        sample = (
+            Measured(
+                time=self.now,
+                idle_since=self.idle_since,
+                active=self.active,
+                clients=self.clients,
+                held_tasks=self.held,
+            )
+            if fresh
+            else NotMeasured(absence=Absence.STALE)
+        )
+        self.observed = first(sample) if self.observed is None else self.observed.next(sample)
+
+    def plan(self) -> bool:
+        """Plan and check; return whether the cluster goes on."""
+        assert self.observed is not None
+        found = findings(self.cluster, POLICY, self.observed, {}, self.now)
+        decision = decide(self.cluster, now=self.now, findings=found, watching_since=self.watching_since)
+        assert sum(event.type is EventType.CULLING_WARNED for event in decision.events) <= len(found)
+        if decision.status.phase is not Phase.STOPPING:
+            self.cluster = replace(self.cluster, status=decision.status)
+            return True
+        self.check_end(decision.status.reason)
+        return False
+
+    def check_end(self, reason: EndReason | None) -> None:
+        assert reason is not None
+        assert self.observed is not None
+        assert isinstance(self.observed.sample, Measured)
+        assert self.now - self.spoke_against[reason] >= AFTER
+        assert self.now >= (self.cluster.spec.keep_until or 0)
+        rule = {EndReason.IDLE: "idle", EndReason.NO_CLIENT: "nobody_connected"}[reason]
+        warned = self.cluster.status.warnings[f"{rule}:stop"]
+        assert self.now - max(warned, self.watching_since) >= WARN
+
+
+@given(st.lists(st.tuples(st.floats(0, 60), st.sampled_from([*HAPPENS, "nothing", "nothing", "idle", "leaves"]))))
+def test_nothing_is_culled_too_early(steps: list[tuple[float, str]]) -> None:
+    world = World()
+    world.measure(fresh=True)
+    for seconds, what in steps:
+        world.now += seconds
+        world.let(what)
+        if not world.plan():
+            return
+
+
+def test_an_idle_cluster_is_culled_in_the_end() -> None:
+    world = World()
+    world.measure(fresh=True)
+    for _ in range(20):
+        world.now += 10
+        world.let("nothing")
+        if not world.plan():
+            assert world.now == 1000 + AFTER
+            return
+    raise AssertionError("it was not")
