@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.message import Message
 
-from headrace.access import Access, may
+from headrace.access import Access, Role, may, role_for
 from headrace.errors import (
     ApiTokenNotFound,
     InvalidRequest,
@@ -18,12 +18,14 @@ from headrace.errors import (
     TokenExpired,
     Violation,
 )
+from headrace.resource_names import api_token_name
 from headrace.v1.enums import Right
 from headrace_auth.api_token_secrets import SECRET_PREFIX, ApiTokenSecrets
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.authenticators.realms import Realms
 from headrace_auth.ended_sessions import EndedSessions
 from headrace_auth.model import ApiToken, all_roles, roles_of_new_token
+from headrace_chassis.audit.note import about
 from headrace_chassis.identity.caller import Caller
 from headrace_chassis.paging import make_token, read_token
 
@@ -61,6 +63,7 @@ class ApiTokens:
         )
         secret = self.secrets.make(token)
         await self.store.save(token, secret)
+        about(api_token_name(token.id), token.owner, Role.OWNER)
         return token, secret
 
     async def page(
@@ -68,6 +71,7 @@ class ApiTokens:
     ) -> tuple[Sequence[ApiToken], str]:
         """Return a page, and the token of the next one."""
         owner = owner or caller.user
+        _note(caller, owner)
         if not may(caller, Right.USER, Access(owner)):
             raise PermissionDenied(f"only admins may list the API tokens of {owner}")
         tokens = await self.store.list(owner)
@@ -79,6 +83,7 @@ class ApiTokens:
     async def revoke(self, caller: Caller, token_id: str) -> None:
         """Revoke a token. The dashboard sessions of its owner end too: they may have come by it."""
         token = await self.store.get(token_id)
+        _note(caller, token.owner, api_token_name(token_id))
         if not may(caller, Right.USER, Access(token.owner)):
             raise ApiTokenNotFound(f"there is no API token apiTokens/{token_id} that you may see")
         await self.ended.end(token.owner)
@@ -87,6 +92,7 @@ class ApiTokens:
     async def end_sessions(self, caller: Caller, owner: str) -> None:
         """End the dashboard sessions of a user."""
         owner = owner or caller.user
+        _note(caller, owner)
         if not may(caller, Right.USER, Access(owner)):
             raise PermissionDenied(f"only admins may end the dashboard sessions of {owner}")
         await self.ended.end(owner)
@@ -109,7 +115,11 @@ class ApiTokens:
         owner = await self.realms.current(caller)
         await self.store.use(token, secret, now)
         ends = token.expires.timestamp() if token.expires else None
-        return replace(owner, roles=caller.roles & owner.roles, ends=ends)
+        return replace(owner, roles=caller.roles & owner.roles, ends=ends, token=api_token_name(token.id))
+
+
+def _note(caller: Caller, owner: str, target: str = "") -> None:
+    about(target, owner, role_for(caller, Right.USER, Access(owner)))
 
 
 def _check(note: str, expires: datetime | None, now: datetime, ends: float | None) -> None:

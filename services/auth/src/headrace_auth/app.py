@@ -32,6 +32,7 @@ from headrace_auth.service import AuthServicer
 from headrace_auth.signer import Signer
 from headrace_auth.signing_keys import SigningKeys
 from headrace_auth.throttle import Throttle
+from headrace_chassis.audit.log import AuditLog
 from headrace_chassis.identity.dashboard_keys import DashboardKeys
 from headrace_chassis.identity.seal import Seal, derive, read_deployment_keys
 from headrace_chassis.identity.tokens import KeySource, TokenVerifier
@@ -81,15 +82,18 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
         session_seconds=settings.session_seconds,
     )
 
+    audit = AuditLog(settings.audit, "auth", redis, prefix)
+
     async def check() -> None:
         await ping(redis)
         keys.newest()
 
     return App(
         public=[servicer.register],
-        internal=[AuthorizationServicer(authorizer).register],
+        internal=[AuthorizationServicer(authorizer, audit).register],
         check=check,
         tasks=[keys.run, ended.run, policy_roles.run, *await _route_tasks(settings, routes, stack)],
+        audit=audit,
         verifier=TokenVerifier(_own_keys(keys), settings.deployment),
     )
 

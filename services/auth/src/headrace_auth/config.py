@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from headrace_auth.authenticators.base import AuthenticatorSettings
 from headrace_auth.authenticators.registry import read_settings
 from headrace_chassis.addresses import OPTIONAL_DNS_NAME
+from headrace_chassis.audit.log import AuditSettings
 from headrace_chassis.destinations import Destination, Destinations
 from headrace_chassis.settings import OptionalAddress, ServiceSettings
 
@@ -34,6 +35,7 @@ class AuthSettings(ServiceSettings):
         description="The policy file of the controller. This service reads the admins in its section `roles` and takes "
         "changes up without a restart.",
     )
+    audit: AuditSettings = Field(default=AuditSettings(), description="The audit log.")
     token_seconds: int = Field(default=900, ge=10, le=86_400, description="Lifetime of an access token, in seconds.")
     key_rotation_seconds: int = Field(
         default=86_400,

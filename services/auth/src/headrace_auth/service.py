@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import grpc
 from typing_extensions import override
 
 from headrace.errors import InvalidRequest, Violation
-from headrace.resource_names import last_part
+from headrace.resource_names import last_part, user_name
 from headrace.v1 import auth_service_pb2 as pb
 from headrace.v1 import auth_service_pb2_grpc
 from headrace_auth import convert
@@ -20,6 +21,7 @@ from headrace_auth.authz.dashboard_links import DashboardLinks
 from headrace_auth.login import Login
 from headrace_auth.signer import Signer
 from headrace_auth.signing_keys import SigningKeys
+from headrace_chassis.audit.note import logged_in
 from headrace_chassis.identity.caller import Caller, current_caller
 from headrace_chassis.identity.source import Network, source_of
 from headrace_chassis.paging import page_size
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 WARNING_KEY = "x-headrace-warning"
+
+
+def _named(request: pb.LoginRequest) -> str:
+    """Return who a login with a password says to be, for the audit log."""
+    name = request.password.username
+    return user_name(name) if name.isprintable() and name else ""
 
 
 @dataclass(frozen=True)
@@ -56,9 +64,12 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     @override
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
         metadata = dict(context.invocation_metadata() or ())
+        logged_in(_named(request))
         caller = await self._log_in(request, source_of(context.peer(), metadata, self.trusted_proxies))
         if (realm := self.login.realms.get(caller.method)) is not None and realm.warning:
             context.set_trailing_metadata(((WARNING_KEY, realm.warning),))
+        caller = replace(caller, token=caller.token or secrets.token_hex(6))
+        logged_in(user_name(caller.user), caller.token)
         token, expires = self.signer.access_token(caller, self.token_seconds)
         return pb.LoginResponse(access_token=token, expire_time=convert.timestamp(expires), user=convert.user(caller))
 

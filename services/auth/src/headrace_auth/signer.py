@@ -78,6 +78,7 @@ class Signer:
             "exp": expires,
             "groups": list(caller.groups),
             "method": caller.method,
+            "token": caller.token,
             **({} if caller.ends is None else {"ends": caller.ends}),
             **claims,
         }

@@ -16,5 +16,8 @@ LEASES_HELD = Gauge("headrace_leases_held", "Shards of which this replica holds 
 LEASE_TICK_FAILURES = Counter("headrace_lease_tick_failures", "Failed rounds of lease renewal.")
 KEY_REFRESH_FAILURES = Counter("headrace_key_refresh_failures", "Failed reads of the signing keys from auth.")
 
+AUDIT_FAILURES = Counter("headrace_audit_failures", "Failed writes of the audit log, by place: file, store.", ["to"])
+AUDIT_LOST = Counter("headrace_audit_lost", "Records that are not in the audit log, by place: file, store.", ["to"])
+
 ROUTES_CONNECTED = Gauge("headrace_routes_connected", "1 while the controller's routes are being followed, else 0.")
 ROUTES_SET_ASIDE = Counter("headrace_routes_set_aside", "Routes that could not be read or used and were left out.")

@@ -15,11 +15,13 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from headrace_chassis import logs
+from headrace_chassis.audit.log import AuditLog
 from headrace_chassis.health import Check, Health
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.seal import read_deployment_keys
 from headrace_chassis.identity.tokens import TokenVerifier, keys_from_auth, no_keys
 from headrace_chassis.interceptors import order
+from headrace_chassis.interceptors.audit import audit
 from headrace_chassis.interceptors.authenticate import authenticate
 from headrace_chassis.interceptors.deadline import Deadlines
 from headrace_chassis.interceptors.lift import lift
@@ -53,6 +55,8 @@ class App:
         Run as long as the service. The service ends if one of them ends or fails.
     verifier
         Verifies access tokens. Default: with the keys of the auth service.
+    audit
+        Records calls, if the service has users.
     pages
         Further pages beside that of the metrics, by path.
     """
@@ -62,6 +66,7 @@ class App:
     check: Check
     tasks: Sequence[Task] = ()
     verifier: TokenVerifier | None = None
+    audit: AuditLog | None = None
     pages: Mapping[str, Page] = field(default_factory=dict[str, Page])
 
 
@@ -101,7 +106,8 @@ class _Service:
             await self._run_until(stopping)
 
     async def _run_until(self, stopping: asyncio.Event) -> None:
-        tasks = (self._verifier.run, self._health.run, self._report_ready, *self._app.tasks)
+        recording = [self._app.audit.run] if self._app.audit else []
+        tasks = (self._verifier.run, self._health.run, self._report_ready, *recording, *self._app.tasks)
         async with asyncio.TaskGroup() as group:
             running: list[asyncio.Task[None]] = []
             try:
@@ -134,7 +140,8 @@ class _Service:
 
     def _interceptor(self, *, internal: bool) -> grpc.aio.ServerInterceptor:
         who = authenticate(self._verifier, self._agent_tokens, internal=internal)
-        return lift(*order(who, self._deadlines.deadline, self._limits.limit))
+        recorder = None if self._app.audit is None else audit(self._app.audit, self._settings.trusted_proxies)
+        return lift(*order(who, self._deadlines.deadline, self._limits.limit, recorder))
 
     async def _report_ready(self) -> None:
         await self._health.passed_once.wait()

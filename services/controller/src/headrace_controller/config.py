@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from headrace_chassis.audit.log import AuditSettings
 from headrace_chassis.settings import ServiceSettings
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.offers import AllLimits, Key, ProfileSettings, SchedulerSettings, WorkerDefaults
@@ -111,6 +112,7 @@ class Settings(ServiceSettings):
         le=30 * 86400,
         description="Seconds after its launch within which a process must enrol, its wait for room included.",
     )
+    audit: AuditSettings = Field(default=AuditSettings(), description="The audit log.")
     certificate_seconds: float = Field(
         default=43200, ge=300, description="Lifetime of the certificates of clients and processes, in seconds."
     )

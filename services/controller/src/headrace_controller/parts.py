@@ -10,10 +10,11 @@ from secrets import token_hex
 
 from redis.asyncio import Redis
 
+from headrace_chassis.audit.log import AuditLog
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.dashboard_keys import DashboardKeys, MetricsKeys
 from headrace_chassis.identity.seal import Seal, read_deployment_keys
-from headrace_chassis.redis.keys import Prefix
+from headrace_chassis.redis.keys import Prefix, audit_log
 from headrace_chassis.redis.leases import ShardLeases
 from headrace_controller.admission import Admission
 from headrace_controller.agents.address_checks import AddressChecks
@@ -23,6 +24,7 @@ from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.launch_claims import LaunchClaims
 from headrace_controller.agents.sessions import Sessions
 from headrace_controller.api.access import ClusterAccess
+from headrace_controller.api.audit_service import AuditService
 from headrace_controller.api.batch_stop import BatchStop
 from headrace_controller.api.cluster_service import ClusterService
 from headrace_controller.api.commands import ClusterCommands
@@ -461,6 +463,14 @@ class Parts:
     @cached_property
     def options_service(self) -> OptionsService:
         return OptionsService(self.profiles)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        return AuditLog(self.settings.audit, "controller", self.redis, self.prefix)
+
+    @cached_property
+    def audit_service(self) -> AuditService:
+        return AuditService(self.redis, audit_log(self.prefix))
 
     @cached_property
     def policy_service(self) -> PolicyService:

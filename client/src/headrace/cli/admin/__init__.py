@@ -14,6 +14,7 @@ class AdminGroup(LazyGroup):
     """Loads the subcommand that is used."""
 
     lines: ClassVar[Mapping[str, str]] = {
+        "audit": "Show who did what to which cluster, when, from where, by which token.",
         "cull": "List what culling would do, or do at once what it has warned of.",
         "policy": "Show the policy in force, and what another one would change.",
     }

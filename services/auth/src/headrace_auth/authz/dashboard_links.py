@@ -8,14 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from headrace.access import may
+from headrace.access import may, role_for
 from headrace.errors import ClusterNotFound, InvalidRequest, PermissionDenied, StoreUnavailable, Violation
+from headrace.resource_names import cluster_name
 from headrace.v1.enums import Right
 from headrace_auth.authz.link_codes import LinkCodes
 from headrace_auth.authz.link_users import LinkUsers
 from headrace_auth.authz.request import LINK_PARAMETER
 from headrace_auth.authz.route_table import RouteTable
 from headrace_auth.signer import LINK, DashboardGrant, Signer
+from headrace_chassis.audit.note import about
 from headrace_chassis.identity.caller import Caller
 
 FIRST_PAGE = "status"
@@ -46,6 +48,9 @@ class DashboardLinks:
         if not self.routes.is_known:
             raise StoreUnavailable("the controller has not sent its clusters yet; repeat the call in a moment")
         route = self.routes.get(cluster)
+        if route is not None:
+            role = role_for(caller, Right.CLUSTER_CONNECT, route.access, now=self.clock())
+            about(cluster_name(cluster), route.access.owner, role)
         if route is None or not may(caller, Right.CLUSTER_CONNECT, route.access, now=self.clock()):
             raise ClusterNotFound(f"there is no running cluster clusters/{cluster} whose dashboard you may open")
         members = {share.member for share in route.access.shares}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from headrace.access import Access, members_for
+from headrace.access import ADMINS, Access, Role, members_for
 from headrace.errors import HeadraceError, StoreUnavailable, TokenExpired, Unauthenticated
 from headrace.v1.enums import Right
 from headrace_auth.authz.credentials import Credentials
@@ -21,12 +21,22 @@ from headrace_chassis.identity.dashboard_keys import DashboardKeys
 
 
 @dataclass(frozen=True, slots=True)
+class Visit:
+    """A dashboard that somebody opens, or would: for the audit log."""
+
+    user: Caller
+    owner: str
+    role: Role | None
+
+
+@dataclass(frozen=True, slots=True)
 class Allow:
     """The request passes, to this ip:port, with what the dashboard demands and through whom it is open to the user."""
 
     address: str
     key: str
     guests: tuple[str, ...] = ()
+    visit: Visit | None = None
     status = 200
 
 
@@ -37,6 +47,7 @@ class Redirect:
     location: str
     session: str
     cluster: str
+    visit: Visit | None = None
     status = 302
 
 
@@ -48,6 +59,7 @@ class Refuse:
     title: str
     message: str
     what_to_do: str = ""
+    visit: Visit | None = None
 
 
 Decision = Allow | Redirect | Refuse
@@ -124,15 +136,20 @@ class Authorizer:
             return Refuse(404, "No such cluster", f"The cluster {request.cluster} does not run, or has ended.")
         if not (guests := await self._connects_through(request, credential, route.access)):
             return Refuse(
-                403, "No access", "You may not open the dashboard of this cluster: ask its owner to share it."
+                403,
+                "No access",
+                "You may not open the dashboard of this cluster: ask its owner to share it.",
+                visit=_visit(credential, route.access, None),
             )
         if not route.dashboard_address:
             return Refuse(
                 503, "No dashboard", "This cluster has no dashboard, or it is still starting: try again in a moment."
             )
         if isinstance(credential, _Signed) and not request.session and not request.is_upgrade:
-            return self._redirect(request, credential)
-        return Allow(route.dashboard_address, self.keys.of(request.cluster), tuple(guests))
+            return replace(self._redirect(request, credential), visit=_visit(credential, route.access, guests))
+        # A page has dozens of files: only requests without a session are visits of their own.
+        visit = _visit(credential, route.access, guests) if isinstance(credential, Caller) else None
+        return Allow(route.dashboard_address, self.keys.of(request.cluster), tuple(guests), visit)
 
     def _redirect(self, request: DashboardRequest, signed: _Signed) -> Redirect:
         session = signed.session
@@ -150,6 +167,14 @@ class Authorizer:
             return members_for(credential, Right.CLUSTER_CONNECT, access, now=self.clock())
         grant = credential.grant
         return await self.link_users.connects_through(grant.user, access) if grant.cluster == request.cluster else []
+
+
+def _visit(credential: _Signed | Caller, access: Access, guests: list[str] | None) -> Visit:
+    user = credential if isinstance(credential, Caller) else credential.grant.user
+    if not guests:
+        return Visit(user, access.owner, None)
+    role = Role.OWNER if user.user == access.owner else Role.ADMIN if ADMINS in guests else Role.SHARED
+    return Visit(user, access.owner, role)
 
 
 def _sign_in(request: DashboardRequest, title: str, message: str) -> Refuse:

@@ -30,6 +30,8 @@ class Caller:
     ends
         Time at which the credential ends that the user logged in with, in seconds since the epoch; None for never.
         What is issued to the user ends by then.
+    token
+        Names the credential that the user logged in with: ``apiTokens/{api_token}``, or a random text of the login.
     """
 
     user: str
@@ -37,6 +39,7 @@ class Caller:
     roles: frozenset[str] = frozenset({USER})
     method: str = ""
     ends: float | None = None
+    token: str = ""
 
     @property
     def is_admin(self) -> bool:
@@ -77,6 +80,12 @@ def caller_name() -> str:
             return cluster_name(agent.cluster)
         case user:
             return user_name(user.user)
+
+
+def caller_or_none() -> Caller | None:
+    """Return the user who called; None if it was no user, or nobody has found out yet."""
+    caller = _caller.get()
+    return caller if isinstance(caller, Caller) else None
 
 
 def current_caller() -> Caller:

@@ -67,6 +67,7 @@ def read_claims(claims: Mapping[str, object]) -> Caller:
         roles=frozenset(map(str, cast("list[object]", roles))),
         method=str(claims.get("method", "")),
         ends=None if ends is None else float(str(ends)),
+        token=str(claims.get("token", "")),
     )
 
 

@@ -1,4 +1,4 @@
-"""The interceptors of every call: observe, errors, authenticate, deadline, limit."""
+"""The interceptors of every call: observe, errors, audit, authenticate, deadline, limit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from headrace_chassis.interceptors.errors import errors
 from headrace_chassis.interceptors.observe import observe
 
 
-def order(authenticate: Interceptor, deadline: Interceptor, limit: Interceptor) -> tuple[Interceptor, ...]:
-    """Return the five in their order, the outermost first: each sees what those within it refuse."""
-    return (observe, errors, authenticate, deadline, limit)
+def order(
+    authenticate: Interceptor, deadline: Interceptor, limit: Interceptor, audit: Interceptor | None = None
+) -> tuple[Interceptor, ...]:
+    """Return them in their order, the outermost first: each sees what those within it refuse."""
+    return (observe, errors, *([audit] if audit else []), authenticate, deadline, limit)

@@ -6,6 +6,7 @@ key                 type    content                        expiry         writte
 ``lease:<shard>``   hash    ``holder``, ``fence``          lease's ttl    ``leases.py``
 ``lease-fence``     string  newest fencing number          permanent      ``leases.py``
 ``lease-replicas``  zset    replica -> ms when it expires  lease's ttl    ``leases.py``
+``audit``           stream  ``record``: JSON               its length     ``audit/log.py``
 ==================  ======  =============================  =============  =============
 """
 
@@ -34,6 +35,11 @@ def lease(prefix: Prefix, shard: int) -> str:
 def lease_fence(prefix: Prefix) -> str:
     """Key of the counter that fencing numbers come from."""
     return prefix.key("lease-fence")
+
+
+def audit_log(prefix: Prefix) -> str:
+    """Key of the newest records of the audit log."""
+    return prefix.key("audit")
 
 
 def lease_replicas(prefix: Prefix) -> str:

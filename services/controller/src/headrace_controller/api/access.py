@@ -10,6 +10,7 @@ from headrace.access import Access, Role, may, members_for, next_end, role_for
 from headrace.errors import ClusterNotFound, PermissionDenied
 from headrace.resource_names import cluster_name, group_name, last_part, user_name
 from headrace.v1.enums import Right
+from headrace_chassis.audit.note import about
 from headrace_chassis.identity.caller import ADMIN, Caller
 from headrace_chassis.identity.rights import current_right
 from headrace_chassis.roles import Roles
@@ -78,6 +79,7 @@ class ClusterAccess:
             cluster = await self._mirror.at_least(id_, revision, _REVISION_SECONDS)
             readable = cluster is not None and self._mirror.set_aside(id_) is None
             if cluster is not None and readable and self.may(cluster, caller, current_right()):
+                self.check(cluster, caller, current_right(), name)
                 return cluster
         return await self.get(name, caller)
 
@@ -131,7 +133,9 @@ class ClusterAccess:
 
     def check(self, cluster: Cluster, caller: Caller, right: Right, name: str = "") -> None:
         """Raise `ClusterNotFound` or `PermissionDenied` unless the caller has the right on the cluster now."""
-        if self.may(cluster, caller, right):
+        role = role_for(caller, right, self.of(cluster), now=self._clock())
+        about(cluster_name(cluster.id), cluster.owner, role)
+        if role is not None:
             return
         if not self.may(cluster, caller, Right.CLUSTER_VIEW):
             raise not_found(name or cluster_name(cluster.id))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from headrace._wire.status import TABLE
+from headrace._wire.status import TABLE, to_status
 from headrace.errors import HeadraceError, InvalidRequest, Violation
 from headrace.resource_names import cluster_name
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1 import error_reason_pb2
 from headrace.v1.enums import Right
+from headrace_chassis.audit.note import failed
 from headrace_chassis.identity.caller import Caller
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.commands import ClusterCommands
@@ -61,6 +62,7 @@ class BatchStop:
             await self._commands.stop_known(name, caller, "names")
         except HeadraceError as error:
             reason = next((TABLE[cls][1] for cls in type(error).__mro__ if cls in TABLE), "INTERNAL")
+            failed(name, to_status(error).code.name, error.message)
             value = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
             return pb.BatchStopFailure(name=name, reason=value, message=error.message)
         return None

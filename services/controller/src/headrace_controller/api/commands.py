@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from headrace.access import Access, may
+from headrace.access import Access, role_for
 from headrace.errors import (
     ClusterEnded,
     ClusterNotEnded,
@@ -16,9 +16,10 @@ from headrace.errors import (
     QuotaExceeded,
     Violation,
 )
-from headrace.resource_names import last_part
+from headrace.resource_names import cluster_name, last_part
 from headrace.v1.enums import EventType, Right
 from headrace_chassis import logs
+from headrace_chassis.audit.note import about, detail
 from headrace_chassis.identity.caller import Caller
 from headrace_controller.admission import Admission, largest_size
 from headrace_controller.api.access import ClusterAccess
@@ -94,7 +95,9 @@ class ClusterCommands:
     async def create(self, request: NewCluster, caller: Caller) -> Cluster:
         """Record a cluster, or return the one that a call with the same request id has created."""
         owner = request.owner or UserId(caller.user)
-        if not may(caller, Right.CLUSTER_CREATE, Access(owner)):
+        role = role_for(caller, Right.CLUSTER_CREATE, Access(owner))
+        about("", owner, role)
+        if role is None:
             raise PermissionDenied(f"{caller.user} may not create clusters for {owner}; only admins may")
         cluster = Cluster(
             id=new_cluster_id(),
@@ -117,6 +120,7 @@ class ClusterCommands:
         )
         if not created:
             self._authorities.discard(cluster.id)
+        about(cluster_name(record.id), owner, role)
         self._mirror.apply(record)
         return record
 
@@ -280,6 +284,7 @@ class ClusterCommands:
     async def _write(
         self, cluster: Cluster, change: Callable[[Cluster], Cluster], event: Event, etag: str = ""
     ) -> Cluster:
+        detail(event.message, cluster_name(cluster.id))
         record = await self._store.records.change(
             cluster,
             change,

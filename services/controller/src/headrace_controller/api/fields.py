@@ -52,8 +52,16 @@ def wrong_tags(tags: Mapping[str, str], field: str) -> list[Violation]:
 
 def read_lifetime(lifetime: Duration, field: str) -> tuple[float, list[Violation]]:
     """Return the seconds of a lifetime, and what is wrong with it."""
-    seconds = lifetime.seconds + lifetime.nanos / 1e9
-    if 0 < seconds <= _MAX_LIFETIME_YEARS * 365 * 86400:
+    seconds, violations = read_duration(lifetime, field)
+    if violations or seconds:
+        return seconds, violations
+    return 0.0, [Violation(field, "must be more than 0 s")]
+
+
+def read_duration(duration: Duration, field: str) -> tuple[float, list[Violation]]:
+    """Return the seconds of a length of time, and what is wrong with it."""
+    seconds = duration.seconds + duration.nanos / 1e9
+    if 0 <= seconds <= _MAX_LIFETIME_YEARS * 365 * 86400:
         return seconds, []
     return 0.0, [Violation(field, f"must be more than 0 s and at most {_MAX_LIFETIME_YEARS} years, is {seconds:g} s")]
 

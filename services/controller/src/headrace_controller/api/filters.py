@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headrace.access import Access, may
+from headrace.access import Access, Role, role_for
 from headrace.errors import InvalidRequest, PermissionDenied, Violation
 from headrace.resource_names import last_part
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import Right
+from headrace_chassis.audit.note import about
 from headrace_chassis.identity.caller import Caller
 from headrace_controller.api.convert import PHASES
 from headrace_controller.api.fields import LABEL, LABEL_RULE, raise_violations, shown, wrong_tags
@@ -41,7 +42,9 @@ class Filter:
         owner, shared = _owner(message.owner, caller), message.include_shared
         if shared and not message.owner:
             owner = None
-        if not shared and not may(caller, Right.USER, Access(owner or "")):
+        role = Role.SHARED if shared else role_for(caller, Right.USER, Access(owner or ""))
+        about("", owner or ("" if shared else "-"), role)
+        if role is None:
             whose = "all users" if owner is None else owner
             raise PermissionDenied(
                 f"{caller.user} may not see all clusters of {whose}; only admins may. Leave `owner` empty for yours, "

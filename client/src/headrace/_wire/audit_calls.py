@@ -1,0 +1,28 @@
+"""The calls to AuditService."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+
+from headrace._wire.connection import Connection
+from headrace.v1 import audit_service_pb2 as pb
+from headrace.v1.audit_service_pb2_grpc import AuditServiceStub
+
+if TYPE_CHECKING:
+    from headrace.v1.audit_service_pb2_grpc import AuditServiceAsyncStub
+
+
+async def records(
+    connection: Connection, request: pb.ListAuditRecordsRequest, *, since: datetime | None, count: int
+) -> list[pb.AuditRecord]:
+    """Return the newest records that match, oldest first (ListAuditRecords)."""
+    if since is not None:
+        request.since.FromDatetime(since)
+    stub = cast("AuditServiceAsyncStub", AuditServiceStub(connection.channel))
+    found = list[pb.AuditRecord]()
+    async for page in connection.pages(stub.ListAuditRecords, request, doing="reading the audit log"):
+        found += page.records
+        if len(found) >= count:
+            break
+    return found[:count][::-1]

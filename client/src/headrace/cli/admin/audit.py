@@ -1,0 +1,66 @@
+"""`headrace admin audit`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from headrace._target import config
+from headrace._wire import audit_calls
+from headrace.cli.calling import call
+from headrace.cli.options import Address, CaFile, Json
+from headrace.cli.output import print_json, print_table
+from headrace.resource_names import cluster_name, user_name
+from headrace.v1.audit_service_pb2 import AuditRecord, ListAuditRecordsRequest
+
+app = typer.Typer(add_completion=False, help="Show who did what to which cluster, when, from where, by which token.")
+
+
+@app.callback(invoke_without_command=True)
+def audit(
+    *,
+    caller: Annotated[str, typer.Option("--by", help="User who called.")] = "",
+    owner: Annotated[str, typer.Option("--owner", help="User whose cluster, token or session it was about.")] = "",
+    cluster: Annotated[str, typer.Option("--cluster", help="Id of the cluster that it was about.")] = "",
+    method: Annotated[str, typer.Option("--method", help="Method, such as StopCluster.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Only what was refused or failed.")] = False,
+    since: Annotated[str, typer.Option("--since", help='Age of the oldest record, such as "2h".')] = "",
+    count: Annotated[int, typer.Option("--count", "-n", help="Newest records to show.", min=1, max=100_000)] = 100,
+    address: Address = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show who did what to which cluster, when, from where, by which token."""
+    request = ListAuditRecordsRequest(
+        caller=caller and user_name(caller.removeprefix("users/")),
+        owner=owner and user_name(owner.removeprefix("users/")),
+        cluster=cluster and cluster_name(cluster.removeprefix("clusters/")),
+        method=method,
+        failed=failed,
+    )
+    start = datetime.now(UTC) - timedelta(seconds=config.seconds(since, "since")) if since else None
+    found = call(
+        address, ca_file, lambda connection: audit_calls.records(connection, request, since=start, count=count)
+    )
+    if as_json:
+        print_json(found)
+    else:
+        columns = ["TIME", "BY", "AS", "METHOD", "OF", "TARGET", "FROM", "TOKEN", "RESULT", "DETAIL"]
+        print_table(columns, [_row(one) for one in found], empty="No records.")
+
+
+def _row(one: AuditRecord) -> list[str]:
+    return [
+        f"{one.time.ToDatetime(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}",
+        one.caller.removeprefix("users/") or "-",
+        one.role or "-",
+        one.method.rpartition(".")[2],
+        one.owner.removeprefix("users/") or "-",
+        one.target.removeprefix("clusters/") or "-",
+        one.source,
+        one.token.removeprefix("apiTokens/") or "-",
+        one.code,
+        one.detail,
+    ]

@@ -1,0 +1,1 @@
+"""The audit log: who did what to which cluster, token or link, when, from where, with which result."""
