@@ -17,15 +17,19 @@ from redis.asyncio import Redis
 from tests.controller import builders
 from tests.controller.builders import event
 from tests.controller.conftest import assert_no_leaks
+from tests.controller.signals.fake_signals import FakeSignals
 
 from headrace_chassis.redis.connection import connect
 from headrace_controller.keys import Keys
 from headrace_controller.meter import MEASURES, RowLabels, Sums
-from headrace_controller.model import Cluster, Demand, Phase, Spec, Status, UserId
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, ClusterId, Demand, Phase, Spec, Status, UserId
 from headrace_controller.policy.file import PolicyFile
+from headrace_controller.signals.measured import Measured
 from headrace_controller.store import Fence, Store
 from headrace_controller.store.accounts import Accounts, Kept
 from headrace_controller.store.usage import DAY_MS, UsageOf
+from headrace_controller.usage.measuring import Measuring
 
 ANN = UserId("ann")
 POLICY = {"profiles": {"default": {"prices": {"core_hour": 0.05, "memory_gib_hour": 0.007, "gpu_hour": 1.5}}}}
@@ -282,3 +286,37 @@ async def test_a_record_of_an_earlier_release_is_metered_from_its_next_change_on
     assert read.meter.since == 0
     ended = replace(read, status=Status(phase=Phase.STOPPED, ended=1.0))
     assert (await metered.store.records.save_status(read, ended, fence=fence)).meter.since == 0
+
+
+async def test_what_was_measured_stands_beside_what_was_promised(metered: Metered, fence: Fence) -> None:
+    cluster = await metered.create(new_cluster(), Demand(clusters=1, cores_milli=2000, memory_bytes=2**30))
+    other = await metered.create(new_cluster(), Demand(clusters=1, cores_milli=2000))
+    signals = FakeSignals()
+    mirror = ClusterMirror(metered.store)
+    for one in (cluster, other):
+        mirror.apply(one)
+    measuring = Measuring(lambda: signals, metered.store, mirror, lambda: [cluster.id, other.id, ClusterId("c-gone")])
+    now = await metered.now() / 1000
+
+    async def sample(seconds: float, core_seconds: float, gib_seconds: float) -> None:
+        signals.set(
+            cluster.id,
+            Measured(time=now + seconds, core_seconds=core_seconds, memory_byte_seconds=gib_seconds * 2**30),
+        )
+        await measuring.add()
+
+    await sample(0, 1000, 1000)  # what was before the first sample is not known
+    await sample(60, 1030, 1012)
+    await sample(120, 1030 + 10**9, 1012 + 10**9)  # a lie counts as much as was promised
+    await sample(180, 5, 5)  # a scheduler that began again
+    await sample(180 + 3600, 50, 50)  # nobody measured meanwhile
+    signals.let_go_stale(cluster.id)
+    await measuring.add()
+    rows = {row.labels.cluster: row for row in await metered.rows(cluster, other) if row.measured}
+    assert rows.keys() == {cluster.id}
+    measured = [row.measured for row in await metered.rows(cluster, other) if row.measured]
+    whole = sum(measured, Sums())
+    assert (whole.cluster_seconds, whole.core_seconds, whole.gib_seconds) == (120, 30 + 120, 12 + 60)
+    ended = replace(cluster, status=Status(phase=Phase.STOPPED, ended=1.0))
+    await metered.store.records.save_status(cluster, ended, fence=fence)
+    assert sum((row.measured for row in await metered.rows() if row.measured), Sums()) == whole

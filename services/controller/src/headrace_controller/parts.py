@@ -78,6 +78,7 @@ from headrace_controller.signals.rounds import MeasuredSignals
 from headrace_controller.store import RouteLogEntry, Store
 from headrace_controller.store.accounts import Accounts, Kept
 from headrace_controller.usage.budgets import BudgetWatch
+from headrace_controller.usage.measuring import Measuring
 from headrace_controller.usage.reading import UsageReading
 
 _MAX_PAUSE_SECONDS = 60.0  # between two polls for clusters whose retention is over
@@ -475,6 +476,10 @@ class Parts:
     @cached_property
     def policy_service(self) -> PolicyService:
         return PolicyService(self.current_policy, self.mirror, self.profiles_of, self.settings.replica)
+
+    @cached_property
+    def measuring(self) -> Measuring:
+        return Measuring(lambda: self.signals, self.store, self.mirror, self.shards.all_own)
 
     @cached_property
     def usage_service(self) -> UsageService:

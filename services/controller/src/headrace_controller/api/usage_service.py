@@ -181,7 +181,7 @@ def _dimensions(request: pb.ListUsageRequest) -> list[Dimension]:
 
 
 def _row(line: Line, by: list[Dimension]) -> pb.UsageRow:
-    row = pb.UsageRow(promised=_promised(line.sums), alias=line.alias)
+    row = pb.UsageRow(promised=_promised(line.sums), measured=_measured(line.measured), alias=line.alias)
     for dimension, value in zip(by, line.key, strict=True):
         setattr(row, dimension, value)
     return row
@@ -197,6 +197,14 @@ def _state(one: Standing) -> pb.BudgetState:
         reset_time=convert.timestamp(one.resets / 1000),
         used_up_time=None if one.used_up is None else convert.timestamp(one.used_up / 1000),
         then=one.bound.budget.then,
+    )
+
+
+def _measured(sums: Sums | None) -> pb.MeasuredUsage | None:
+    if sums is None:
+        return None
+    return pb.MeasuredUsage(
+        cluster_seconds=sums.cluster_seconds, core_seconds=sums.core_seconds, memory_gib_seconds=sums.gib_seconds
     )
 
 

@@ -84,9 +84,18 @@ def plain_script(name: str) -> Script:
     return load(_PACKAGE, name)
 
 
+def usage_script(name: str) -> Script:
+    """Loads a script with `usage.lua` before it."""
+    return _joined(name, "usage", name)
+
+
 def record_script(name: str) -> Script:
     """Loads a script with `usage.lua` and `record.lua` before it."""
-    content = "".join(load(_PACKAGE, part).text for part in ("usage", "record", name))
+    return _joined(name, "usage", "record", name)
+
+
+def _joined(name: str, *parts: str) -> Script:
+    content = "".join(load(_PACKAGE, part).text for part in parts)
     return Script(name, content, hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -13,10 +13,12 @@ from headrace.resource_names import user_name
 from headrace_controller.meter import MEASURES, RowLabels, Sums
 from headrace_controller.model import ClusterId, UserId
 from headrace_controller.store.codec import unpack_meter
-from headrace_controller.store.connection import Connection
+from headrace_controller.store.connection import Connection, usage_script
 
 DAY_MS = 86_400_000
+_AT_ONCE = 100
 _labels = msgpack.Decoder(RowLabels)
+_measured = usage_script("measured")
 Days = range
 _Hash = Mapping[bytes, bytes]
 
@@ -28,6 +30,17 @@ class UsageOf:
     day: int
     owner: UserId
     labels: RowLabels
+    sums: Sums
+    measured: Sums | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredOf:
+    """What was measured of a cluster on one day."""
+
+    cluster: ClusterId
+    owner: UserId
+    day: int
     sums: Sums
 
 
@@ -88,6 +101,22 @@ class Usage:
                     found[subject][day] += sums
         return now, found
 
+    async def add_measured(self, measured: Sequence[MeasuredOf]) -> None:
+        """Add what was measured of clusters to their rows."""
+        for start in range(0, len(measured), _AT_ONCE):
+            some = measured[start : start + _AT_ONCE]
+            items = [
+                {
+                    "cluster": one.cluster,
+                    "owner": one.owner,
+                    "day": one.day,
+                    "sums": {"clusters": one.sums.clusters, "cores": one.sums.cores, "memory": one.sums.memory},
+                }
+                for one in some
+            ]
+            keys = [self._keys.record(one.cluster) for one in some]
+            await self._connection.run(_measured, keys, {"used_by": self._keys.used_by(""), "measured": items})
+
     async def note(self, cluster: ClusterId, note: str, *, seconds: int) -> bool:
         """Note something about a cluster for some seconds; return whether it was not noted before."""
         answer = await self._connection.command(
@@ -119,6 +148,7 @@ def _open(meter: bytes | None, now: int) -> Iterable[tuple[int, Sums]]:
 
 def _rows(owner: UserId, day: int, hash_: _Hash) -> Iterator[UsageOf]:
     sums: dict[str, dict[str, int]] = defaultdict(dict)
+    measured: dict[str, dict[str, int]] = defaultdict(dict)
     labels: dict[str, RowLabels] = {}
     for field, value in hash_.items():
         what, _, row = field.decode().partition(" ")
@@ -126,5 +156,7 @@ def _rows(owner: UserId, day: int, hash_: _Hash) -> Iterator[UsageOf]:
             labels[row] = _labels.decode(value)
         elif what in MEASURES:
             sums[row][what] = int(value)
+        elif (measure := what.removeprefix("measured-")) in MEASURES:
+            measured[row][measure] = int(value)
     for row, of in labels.items():
-        yield UsageOf(day, owner, of, Sums(**sums[row]))
+        yield UsageOf(day, owner, of, Sums(**sums[row]), Sums(**measured[row]) if row in measured else None)

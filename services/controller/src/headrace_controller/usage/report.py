@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
+from operator import itemgetter
 
 from headrace.resource_names import cluster_name, group_name, user_name
 from headrace_controller.meter import RowLabels, Sums
@@ -33,6 +34,7 @@ class Line:
     key: tuple[str, ...]
     alias: str
     sums: Sums
+    measured: Sums | None
 
 
 class TooManySums(ValueError):
@@ -46,6 +48,7 @@ class Report:
         self._by = by
         self._tag_key = tag_key
         self._sums: dict[tuple[str, ...], Sums] = {}
+        self._measured: dict[tuple[str, ...], Sums] = {}
         self._aliases: dict[tuple[str, ...], str] = {}
 
     def add(self, rows: Iterable[UsageOf]) -> None:
@@ -53,6 +56,8 @@ class Report:
         for row in rows:
             for key in _keys(row, self._by, self._tag_key):
                 self._sums[key] = self._sums.get(key, Sums()) + row.sums
+                if row.measured is not None:
+                    self._measured[key] = self._measured.get(key, Sums()) + row.measured
                 if Dimension.CLUSTER in self._by:
                     self._aliases[key] = row.labels.alias
         if len(self._sums) > MAX_SUMS:
@@ -60,7 +65,10 @@ class Report:
 
     def lines(self) -> list[Line]:
         """Return the sums, sorted by their keys."""
-        return [Line(key, self._aliases.get(key, ""), self._sums[key]) for key in sorted(self._sums)]
+        return [
+            Line(key, self._aliases.get(key, ""), self._sums[key], self._measured.get(key))
+            for key in sorted(self._sums)
+        ]
 
 
 def _keys(row: UsageOf, by: Sequence[Dimension], tag_key: str) -> Iterator[tuple[str, ...]]:
