@@ -38,7 +38,8 @@ def find(
 
 
 def observed(**facts: Any) -> Observed:
-    return Observed(**{"sample": SAMPLE, "since": 1000.0, "empty_since": 1000.0, "abandoned_since": 1000.0, **facts})
+    values: dict[str, Any] = {"sample": SAMPLE, "since": 1000.0, "empty_since": 1000.0, "abandoned_since": 1000.0}
+    return Observed(**values | facts)
 
 
 def test_an_idle_cluster_is_due_after_the_time_of_the_rule() -> None:
@@ -59,7 +60,7 @@ def test_an_idle_cluster_is_due_after_the_time_of_the_rule() -> None:
     ],
 )
 def test_a_cluster_that_works_or_holds_data_is_not_idle(sample: dict[str, Any], report: dict[str, Any]) -> None:
-    facts = {"time": 2000.0, "idle_since": 1500.0, "active": 1500.0, **sample}
+    facts: dict[str, Any] = {"time": 2000.0, "idle_since": 1500.0, "active": 1500.0, **sample}
     assert find(IDLE, observed(sample=Measured(**facts)), cluster(report=report)) == ()
 
 
