@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := $(shell cd protos && find headrace -name '*.proto' | sort)
 COVERAGE_TESTS := tests/controller/test_model.py tests/controller/plan tests/controller/store/test_keys.py tests/controller/api/test_convert.py tests/client/test_access.py
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-jupyterhub test-storms test-connections test-compat coverage check protos reference bench wheels clean
+.PHONY: help setup demo test test-browser test-jupyterhub test-prometheus test-storms test-connections test-compat coverage check protos reference bench wheels clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,7 +22,7 @@ demo: setup ## Starts everything, answers real questions on real data, shows it,
 	$(BIN)/python demo/flights.py
 
 test: setup ## All tests that need nothing but wheels
-	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub --ignore tests/connections
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub --ignore tests/prometheus --ignore tests/connections
 
 test-browser: setup ## Dashboards and notebooks in a headless Chromium, installed from Debian where it is missing
 	scripts/install_chromium.sh
@@ -32,6 +32,10 @@ test-browser: setup ## Dashboards and notebooks in a headless Chromium, installe
 test-jupyterhub: setup ## Calls through a real JupyterHub and its proxy, installed in .venv-jupyterhub
 	PYTHON=$(PYTHON) scripts/install_jupyterhub.sh
 	$(BIN)/pytest tests/jupyterhub
+
+test-prometheus: setup ## Measurements in a real Prometheus, installed from Debian where it is missing
+	scripts/install_prometheus.sh
+	$(BIN)/pytest -n 2 tests/prometheus
 
 test-storms: setup ## 50,000 fuzzed calls and 200 creates at once; `make test` has some of each
 	HEADRACE_TEST_CALLS=50000 HEADRACE_TEST_CREATES=200 $(BIN)/pytest tests/storms

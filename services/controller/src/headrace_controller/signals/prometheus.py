@@ -32,7 +32,7 @@ class _Series(msgspec.Struct):
 
 class _Data(msgspec.Struct, rename="camel"):
     result_type: str
-    result: list[_Series]
+    result: msgspec.Raw
 
 
 class _Answer(msgspec.Struct, rename="camel"):
@@ -43,6 +43,7 @@ class _Answer(msgspec.Struct, rename="camel"):
 
 
 _decoder = msgspec.json.Decoder(_Answer)
+_vectors = msgspec.json.Decoder(list[_Series])
 
 
 class Prometheus:
@@ -107,7 +108,7 @@ class Prometheus:
         return {cluster: value for cluster, value in found.items() if math.isfinite(value)}
 
     async def _ask(self, promql: str, most_bytes: int) -> Sequence[_Series]:
-        path = f"{self._path}?{urlencode({'query': promql, 'timeout': f'{self._timeout:g}s'})}"
+        path = f"{self._path}?{urlencode({'query': promql, 'timeout': f'{self._timeout * 1000:.0f}ms'})}"
         try:
             async with asyncio.timeout(self._timeout):
                 status, body = await get(
@@ -137,16 +138,16 @@ class Prometheus:
 def _series(status: int, body: bytes) -> Sequence[_Series]:
     try:
         answer = _decoder.decode(body)
+        if answer.status != "success" or answer.data is None:
+            raise QueryFailed(answer.error[:_REASON] or f"it answered with status {status}")
+        if answer.warnings:
+            raise QueryFailed(f"its answer may lack series: {answer.warnings[0][:_REASON]}")
+        if answer.data.result_type != "vector":
+            raise QueryFailed(f"the query gives a {answer.data.result_type[:20]}, and an instant vector is needed")
+        return _vectors.decode(answer.data.result)
     except (msgspec.DecodeError, ValueError) as error:
         what = f"it answered with status {status}" if status != 200 else f"its answer cannot be read ({error})"
         raise QueryFailed(what[:_REASON]) from error
-    if answer.status != "success" or answer.data is None:
-        raise QueryFailed(answer.error[:_REASON] or f"it answered with status {status}")
-    if answer.warnings:
-        raise QueryFailed(f"its answer may lack series: {answer.warnings[0][:_REASON]}")
-    if answer.data.result_type != "vector":
-        raise QueryFailed(f"the query gives a {answer.data.result_type[:20]}, and an instant vector is needed")
-    return answer.data.result
 
 
 def _by_cluster(series: Sequence[_Series]) -> Iterator[tuple[str, Mapping[str, float]]]:
