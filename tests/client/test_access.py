@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from headrace.access import SHARED_RIGHTS, Access, Share, may
+from headrace.access import SHARED_RIGHTS, Access, Role, Share, may, members_for, next_end, role_for
 from headrace.v1.enums import Right
 
 NOW = 100.0
@@ -94,6 +94,36 @@ def test_members_are_users_or_groups(member: str, caller: Person, granted: bool)
 def test_shares_end(expires: float | None, granted: bool, right: Right) -> None:
     access = Access("ann", shares=(Share("users/bob", frozenset({STOP}), expires),))
     assert may(STRANGER, right, access, now=NOW) is granted
+
+
+@pytest.mark.parametrize("right", Right)
+@pytest.mark.parametrize(("operator", "person"), [("users/olga", Person("olga")), ("groups/s", Person("x", ("s",)))])
+def test_operators_see_scale_and_stop(right: Right, operator: str, person: Person) -> None:
+    access = Access("ann", groups=("lab",), operators=(operator,))
+    assert may(person, right, access) is (right in {Right.ANYONE, VIEW, SCALE, STOP})
+    assert not may(STRANGER, VIEW, access)
+
+
+@pytest.mark.parametrize(
+    ("person", "role", "members"),
+    [
+        (OWNER, Role.OWNER, ["users/ann"]),
+        (ADMIN, Role.ADMIN, ["roles/admin"]),
+        (CONNECTOR, Role.SHARED, ["users/carl"]),
+        (VIEWER, None, []),
+        (STRANGER, None, []),
+    ],
+)
+def test_as_what_and_through_whom_somebody_connects(person: Person, role: Role | None, members: list[str]) -> None:
+    assert role_for(person, CONNECT, ACCESS, now=NOW) == role
+    assert members_for(person, CONNECT, ACCESS, now=NOW) == members
+
+
+def test_the_next_share_to_end() -> None:
+    ends = [None, NOW - 1, NOW + 9, NOW + 5]
+    access = Access("ann", shares=tuple(Share("users/x", frozenset({VIEW}), end) for end in ends))
+    assert next_end(access, NOW) == NOW + 5
+    assert next_end(ACCESS, NOW) is None
 
 
 @pytest.mark.parametrize("right", sorted(set(Right) - SHARED_RIGHTS - {Right.ANYONE}))

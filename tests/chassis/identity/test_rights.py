@@ -13,12 +13,12 @@ from grpc_reflection.v1alpha import reflection_pb2
 from tests.chassis.running import Running, running_service
 
 from headrace.internal.v1 import agent_service_pb2, route_service_pb2
-from headrace.v1 import auth_service_pb2, cluster_service_pb2, options_service_pb2
+from headrace.v1 import audit_service_pb2, auth_service_pb2, cluster_service_pb2, options_service_pb2
 from headrace.v1.enums import Right
 from headrace_chassis.identity.rights import FOREIGN_SERVICES, right_of
 from headrace_chassis.settings import ServiceSettings
 
-PUBLIC = (auth_service_pb2, cluster_service_pb2, options_service_pb2)
+PUBLIC = (audit_service_pb2, auth_service_pb2, cluster_service_pb2, options_service_pb2)
 INTERNAL = (agent_service_pb2, route_service_pb2)
 FOREIGN = (health_pb2, reflection_pb2)
 CALLERS = ("nobody", "user", "admin", "without a role", "agent")

@@ -92,9 +92,11 @@ async def test_reads_are_recorded_if_they_are_about_anothers(
         stream.cancel()
     await fails(ClusterNotFound, stranger.get(name))
     await fails(PermissionDenied, bob.scale(name, 1))
-    await admin.call("ListClusters", pb.ListClustersRequest(filter={"owner": "users/-"}))
+    await admin.call("ListClusters", pb.ListClustersRequest(filter=pb.ClusterFilter(owner="users/-")))
     await ann.call("ListClusters", pb.ListClustersRequest())
-    await fails(PermissionDenied, bob.call("ListClusters", pb.ListClustersRequest(filter={"owner": "users/ann"})))
+    await fails(
+        PermissionDenied, bob.call("ListClusters", pb.ListClustersRequest(filter=pb.ClusterFilter(owner="users/ann")))
+    )
     await eventually(lambda: len(recorded(tmp_path, "ListClusters")) == 2)
     for method in ("GetCluster", "ListWorkers", "WatchClusters"):
         who = [(line["caller"], line.get("role"), line.get("code")) for line in recorded(tmp_path, method)]
@@ -111,7 +113,7 @@ async def test_of_a_batch_each_cluster_is_recorded(
     ann: User, admin: User, tmp_path: Path, eventually: Eventually
 ) -> None:
     names = {(await ann.create()).name for _ in range(2)}
-    await admin.call("BatchStopClusters", pb.BatchStopClustersRequest(filter={"owner": "users/ann"}))
+    await admin.call("BatchStopClusters", pb.BatchStopClustersRequest(filter=pb.ClusterFilter(owner="users/ann")))
     await eventually(lambda: len(recorded(tmp_path, "BatchStopClusters")) == 2)
     assert {line["target"] for line in recorded(tmp_path, "BatchStopClusters")} == names
     await ann.call("BatchStopClusters", pb.BatchStopClustersRequest(names=["clusters/" + "c" + "a" * 19]))

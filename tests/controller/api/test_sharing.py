@@ -68,13 +68,15 @@ async def test_an_admins_shared_clusters_are_not_everybodys(ann: User, admin: Us
 async def test_a_batch_stops_what_the_caller_may_stop(ann: User, bob: User) -> None:
     await shared(ann, share("users/bob", VIEW))
     name = await shared(ann, share("users/bob", STOP))
-    answer = await bob.call("BatchStopClusters", pb.BatchStopClustersRequest(filter={"include_shared": True}))
+    answer = await bob.call(
+        "BatchStopClusters", pb.BatchStopClustersRequest(filter=pb.ClusterFilter(include_shared=True))
+    )
     assert list(answer.stopped) == [name]
     assert not answer.failures
 
 
 async def test_what_is_shared_is_watched_by_name_only(ann: User, bob: User) -> None:
-    watch = pb.WatchClustersRequest(filter={"include_shared": True})
+    watch = pb.WatchClustersRequest(filter=pb.ClusterFilter(include_shared=True))
     await fails(InvalidRequest, bob.stream("WatchClusters", watch).read())
 
 
