@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def test_an_option_is_a_key_and_an_attribute(options: Options) -> None:
     options.worker_cores = 4
     options["size"] = "large"
     assert options.worker_cores == 4
-    assert len(options) == len(list(options)) == 10
+    assert len(options) == len(list(options)) == 11
     assert "worker_cores" in dir(options)
     assert "worker_cores=4" in repr(options)
 
@@ -53,6 +54,10 @@ def test_unknown_options_suggest_a_known_one(options: Options) -> None:
         ("gpu", True, True),
         ("spot", 1, 1.0),
         ("image", "lab:1", "lab:1"),
+        ("worker_cores", "4", 4),
+        ("spot", "0.25", 0.25),
+        ("patience", "2 h", 7200.0),
+        ("patience", timedelta(minutes=5), 300.0),
         ("command", ("dask", "worker"), ["dask", "worker"]),
         ("from_the_future", {"any": ["thing"]}, {"any": ["thing"]}),
     ],
@@ -104,6 +109,10 @@ def test_values_of_the_wrong_type(options: Options, key: str, value: object, mes
         ("spot", 1.5, "must be at most 1"),
         ("spot", float("nan"), "must be finite"),
         ("image", "x" * 65, "at most 64 bytes, has 65"),
+        ("image", "lab", "must match the pattern ([a-z]+:[0-9]+)?, is 'lab'"),
+        ("patience", "2 d", "must be at most 1 d, is 2 d"),
+        ("patience", "a while", "must be a length of time such as '2 h'"),
+        ("environment", {"HEADRACE_ROLE": "x"}, "environment['HEADRACE_ROLE']: may not be set"),
         ("command", ["x"] * 5, "at most 4 items, has 5"),
     ],
 )
@@ -122,7 +131,7 @@ def test_options_cannot_be_removed(options: Options) -> None:
 
 
 def test_the_html_view_is_safe(options: Options) -> None:
-    options.image = "<script>"
+    options.command = ["<script>"]
     text = options._repr_html_()  # pyright: ignore[reportPrivateUsage] - IPython calls it so
     assert "worker_memory = 2 GiB" in text
     assert "&lt;script&gt;" in text
@@ -132,6 +141,7 @@ def test_the_html_view_is_safe(options: Options) -> None:
 
 def test_sizes_are_shown_as_people_write_them(options: Options) -> None:
     assert "worker_memory='2 GiB'" in repr(options)
+    assert "patience='1 h'" in repr(options)
     options.worker_memory = 2**20 + 1
     assert "worker_memory=1048577" in repr(options)
 
@@ -156,6 +166,7 @@ def test_the_form_shows_the_values(fields: dict[str, Any]) -> None:
     assert values["size"] == "small"
     assert values["gpu"] is False
     assert values["environment"] == ""
+    assert values["patience"] == "1 h"
     assert "Memory of a worker" in fields["worker_memory"][2].value
 
 
@@ -173,14 +184,29 @@ def test_what_is_typed_is_checked_and_taken(options: Options, fields: dict[str, 
     fields["command"][1].value = ""
     fields["worker_memory"][1].value = "1048576"
     assert (options.command, options.worker_memory) == ([], 1048576)
+    fields["patience"][1].value = "90 min"
+    assert options.patience == 5400
+    fields["image"][1].value = "lab"
+    assert "must match the pattern" in fields["image"][2].value
     fields["worker_memory"][1].value = "a lot"
     assert "must be a number of bytes" in fields["worker_memory"][2].value
+
+
+def test_each_key_that_is_typed_is_checked_without_changing_the_text(options: Options, fields: dict[str, Any]) -> None:
+    _, field, remark = fields["worker_memory"]
+    for text, value in (("8", 2 << 30), ("8 ", 2 << 30), ("8 M", 8_000_000), ("8 Mi", 8 << 20), ("8 MiB", 8 << 20)):
+        field.value = text
+        assert (field.value, options.worker_memory) == (text, value)
+        assert ("must be at least" in remark.value) is (value == 2 << 30)
+    assert field.continuous_update
 
 
 def test_what_a_program_sets_is_shown(options: Options, fields: dict[str, Any]) -> None:
     options.size = "large"
     options.worker_memory = 3 << 30
     options.environment = {"A": "b"}
+    options.patience = 60
+    assert fields["patience"][1].value == "1 min"
     assert fields["size"][1].value == "large"
     assert fields["worker_memory"][1].value == "3 GiB"
     assert fields["environment"][1].value == '{"A": "b"}'

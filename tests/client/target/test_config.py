@@ -23,6 +23,18 @@ def test_text_is_filled_in_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         assert config.get_mapping("cluster.options") == {"image": "example.org/x"}
 
 
+def test_templates_within_mappings_and_lists_of_options_are_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPU_LIMIT", "2.0")
+    options = {
+        "worker_cores": "{CPU_LIMIT}",
+        "environment": {"N": "{CPU_LIMIT}", "M": 1},
+        "command": ["x", "{CPU_LIMIT}"],
+    }
+    with dask.config.set({"headrace.cluster.options": options}):
+        filled = config.get_mapping("cluster.options")
+    assert filled == {"worker_cores": "2.0", "environment": {"N": "2.0", "M": 1}, "command": ["x", "2.0"]}
+
+
 def test_a_missing_variable_is_named() -> None:
     with (
         dask.config.set({"headrace.address": "https://{NOWHERE}"}),
