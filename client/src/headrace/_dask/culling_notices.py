@@ -23,6 +23,7 @@ _PAUSE_SECONDS = 60.0
 _MAX_WATCHES = 50
 """Clusters of one process that are watched at the same time; each costs a stream."""
 
+_BUDGETS = {cluster_pb2.EVENT_TYPE_BUDGET_WARNED, cluster_pb2.EVENT_TYPE_BUDGET_USED_UP}
 _OVER = {cluster_pb2.EVENT_TYPE_CULLING_WITHDRAWN, cluster_pb2.EVENT_TYPE_CULLED, cluster_pb2.EVENT_TYPE_STOPPING}
 
 
@@ -98,6 +99,8 @@ class CullingNotices:
                 warning = _after(warning, step)
                 if known:
                     self._set(warning)
+                    if step.event.type in _BUDGETS:
+                        self._show(_plain(step.event.message))
                 if step.cluster.status.phase in ENDED:
                     self._set("")
                     return True
@@ -115,5 +118,9 @@ class CullingNotices:
 def _after(warning: str, step: WatchClustersResponse) -> str:
     """Return the warning that is in force after a step."""
     if step.event.type == cluster_pb2.EVENT_TYPE_CULLING_WARNED:
-        return "".join(c if c.isprintable() else " " for c in step.event.message)
+        return _plain(step.event.message)
     return "" if step.event.type in _OVER else warning
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -73,7 +73,7 @@ def _idle(cluster: Cluster, rule: IdleRule, observed: Observed, now: float) -> I
         rule=rule,
         name="idle",
         since=since,
-        why=f"it has been idle for {duration(max(0.0, now - since))}",
+        why=f"it has been idle for {_lasted(since, now)}",
         signal=f"idle since {_clock_time(sample.idle_since)}, {sample.held_tasks} results held",
         sampled=sample.time,
     )
@@ -92,7 +92,7 @@ def _nobody_connected(cluster: Cluster, rule: CullRule, observed: Observed, now:
         name="nobody_connected",
         reason=EndReason.NO_CLIENT,
         since=since,
-        why=f"no client has been connected for {duration(max(0.0, now - since))}",
+        why=f"no client has been connected for {_lasted(since, now)}",
         signal=f"{sample.clients} clients",
         sampled=sample.time,
     )
@@ -104,7 +104,7 @@ def _metric(rule: MetricRule, since: float | None, observed: Observed, now: floa
         return _not_measured(rule, name, observed.sample)
     if since is None:
         return _State(rule=rule, name=name, since=None, why="its query failed", signal=rule.query)
-    why = f"the rule {rule.name!r} of your administrator has held for {duration(max(0.0, now - since))}"
+    why = f"the rule {rule.name!r} of your administrator has held for {_lasted(since, now)}"
     return _State(rule=rule, name=name, since=since, why=why, signal=rule.query, sampled=now)
 
 
@@ -153,6 +153,10 @@ def _lifetime(cluster: Cluster, policy: Culling) -> Iterator[Finding]:
         why=f"it reached its lifetime of {duration(lifetime)}",
         advice=_keep(cluster) if lifetime != most else _NEW_ONE,
     )
+
+
+def _lasted(since: float, now: float) -> str:
+    return duration(round(max(0.0, now - since)))
 
 
 def _keep(cluster: Cluster) -> str:

@@ -46,7 +46,7 @@ def _may_act(draft: Draft, finding: Finding, due: float, warned: float) -> bool:
 
 def _warn(draft: Draft, finding: Finding, due: float) -> None:
     done = "stopped" if finding.action is CullAction.STOP else "scaled to zero workers"
-    left = duration(max(due - draft.now, finding.warn))
+    left = duration(round(max(due - draft.now, finding.warn)))
     message = f"This cluster is {done} in {left} because {finding.why}. {finding.advice}"
     draft.record_event(EventType.CULLING_WARNED, message.rstrip(), Severity.WARNING)
 
@@ -71,8 +71,8 @@ def _withdraw(draft: Draft, warnings: dict[str, float]) -> None:
 
 def lifetime_reached(draft: Draft) -> Ending | None:
     """Ends a cluster when its lifetime is over."""
-    lifetime = draft.spec.lifetime
-    if lifetime is None or not draft.reached(draft.cluster.created + lifetime):
+    lifetime, begun = draft.spec.lifetime, draft.cluster.begun
+    if lifetime is None or begun is None or not draft.reached(begun + lifetime):
         return None
     message = f"The cluster reached its lifetime of {duration(lifetime)}. Create a new one to continue."
     return Ending(EndReason.LIFETIME, message)
