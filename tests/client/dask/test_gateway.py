@@ -89,13 +89,13 @@ def test_what_a_newer_headrace_reports_is_read_as_far_as_it_goes(fake: FakeHeadr
     record.status.phase = 77  # pyright: ignore[reportAttributeAccessIssue]
     record.status.conditions.add(type=78, status=79)
     record.spec.options["new"].SetInParent()
-    fake.clusters[name].add_event(80, "something new", 81)  # pyright: ignore[reportArgumentType]
+    fake.clusters[name].add_event(8000, "something new", 81)  # pyright: ignore[reportArgumentType]
     report = gateway.get_cluster(name)
     assert report.status is ClusterStatus.PENDING
     assert [(one.type, one.status) for one in report.conditions[1:]] == [("Unknown78", "UNKNOWN_79")]
     assert report.options == {}
     event = gateway.events(name)[-1]
-    assert (event.type, event.severity, event.message) == ("Unknown80", "unknown_81", "something new")
+    assert (event.type, event.severity, event.message) == ("Unknown8000", "unknown_81", "something new")
 
 
 def test_reports_of_running_clusters_are_enough_to_connect(fake: FakeHeadrace, gateway: Gateway) -> None:

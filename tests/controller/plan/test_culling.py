@@ -18,7 +18,7 @@ HOUR = Policy(idle_timeout=3600)
 IDLE = {"idle_since": 1000.0}
 
 
-@pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.STARTING, Phase.RUNNING])
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.RUNNING])
 def test_a_cluster_ends_when_its_lifetime_is_over(phase: Phase) -> None:
     cluster = running_cluster(spec={"lifetime": 5400.0}, status={"phase": phase, "scheduler_created": 6000.0})
     before = decide(cluster, now=CREATED_AT + 5399)

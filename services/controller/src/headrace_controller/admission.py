@@ -17,6 +17,9 @@ from headrace_controller.store import DEPLOYMENT, QueueRules
 MAX_WORKERS = 100_000
 """Workers of one cluster where the settings have no limit: a typo must not request a billion."""
 
+EACH_CLUSTER = "clusters/-"
+"""Subject of the limits of each cluster by itself."""
+
 MAX_MEMORY_BYTES = 2**50
 """Memory of one cluster where the settings have no limit; sums of it stay exact in the store."""
 
@@ -80,6 +83,13 @@ class Admission:
             f"profiles/{profile}": self._profile(profile),
             DEPLOYMENT: self._deployment,
         }
+
+    def bounds(self, user: str, groups: Iterable[str], profiles: Iterable[str]) -> dict[str, Limits]:
+        """Return the limits that clusters of a user may meet, by subject."""
+        found = {EACH_CLUSTER: self._cluster, **self.shared_limits(user, groups, "")}
+        everybody = found.pop(DEPLOYMENT)
+        found |= {f"profiles/{profile}": self._profile(profile) for profile in profiles}
+        return {**found, DEPLOYMENT: everybody}
 
     @property
     def clips(self) -> bool:
@@ -182,7 +192,7 @@ def _largest(group: Group) -> float:
 
 
 def largest_size(cluster: Cluster, name: str, asked: int, error: QuotaExceeded, worker: Demand) -> int:
-    """Return the largest size that a limit leaves to a group, never less than it has. Each worker counts as `worker`."""
+    """Return the largest size that a limit leaves to a group of such workers, never less than it has."""
     group = cluster.spec.group(name)
     if group is None:
         return 0

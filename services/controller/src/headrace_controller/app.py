@@ -16,6 +16,7 @@ from headrace_controller.parts import Parts
 from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import build_profiles
+from headrace_controller.signals import service_discovery
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
@@ -61,13 +62,15 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.cluster_service.register,
             parts.culling_service.register,
             parts.options_service.register,
-            parts.usage_service.register,
+            parts.limits_service.register,
             parts.policy_service.register,
             parts.audit_service.register,
+            parts.usage_service.register,
             parts.agent_service.register,
         ],
         internal=[parts.route_service.register],
         audit=parts.audit,
+        pages={service_discovery.PATH: parts.list_schedulers},
         check=partial(_check, parts),
         tasks=[
             parts.current_policy.run,
@@ -83,6 +86,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.retention.run,
             parts.budgets.run,
             parts.measuring.run,
+            parts.serving.run,
             parts.signals.run,
             parts.culling_watch.run,
             parts.metric_rules.run,
@@ -102,6 +106,7 @@ def _connect(parts: Parts) -> None:
         parts.shards,  # which clusters are this replica's
         parts.liveness,  # which replicas hold sessions
         parts.processes,  # drops exited processes
+        parts.order,  # in which order clusters get room
         parts.budgets,  # what counts towards budgets
         parts.reconciler,  # queues the cluster
         parts.sessions,  # sends new instructions to the agent
@@ -110,6 +115,7 @@ def _connect(parts: Parts) -> None:
     ]
     changes = [
         parts.route_states.on_change,  # acknowledgements of routes
+        parts.serving.on_change,  # room for clusters that wait
         parts.sessions.on_change,  # requests of proxies that clients connect again
     ]
     gained = [
@@ -126,6 +132,7 @@ def _connect(parts: Parts) -> None:
     policies = [
         parts.follow_profiles,  # what users may choose
         parts.admission.follow,  # what they may use
+        parts.serving.follow,  # who has room now
         parts.follow_culling,  # when clusters are given back
         parts.budgets.follow,  # what may be used in a period
     ]

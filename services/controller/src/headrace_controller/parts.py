@@ -30,6 +30,7 @@ from headrace_controller.api.cluster_service import ClusterService
 from headrace_controller.api.commands import ClusterCommands
 from headrace_controller.api.connecting import Connecting
 from headrace_controller.api.culling_service import CullingService
+from headrace_controller.api.limits_service import LimitsService
 from headrace_controller.api.listing import Listing
 from headrace_controller.api.log_reading import LogReading
 from headrace_controller.api.options_service import OptionsService
@@ -55,6 +56,8 @@ from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Culling
 from headrace_controller.profiles import Profiles, build_profiles
+from headrace_controller.queueing.order import Order
+from headrace_controller.queueing.serving import Serving
 from headrace_controller.reconciling.adoption import Adoption
 from headrace_controller.reconciling.executor import Executor
 from headrace_controller.reconciling.launch_specs import LaunchSpecs
@@ -75,6 +78,7 @@ from headrace_controller.reconciling.start_errors import StartErrors
 from headrace_controller.routes.route_service import RouteService
 from headrace_controller.signals.make import make_signals
 from headrace_controller.signals.rounds import MeasuredSignals
+from headrace_controller.signals.service_discovery import target_groups
 from headrace_controller.store import RouteLogEntry, Store
 from headrace_controller.store.accounts import Accounts, Kept
 from headrace_controller.usage.budgets import BudgetWatch
@@ -212,6 +216,10 @@ class Parts:
     def signals(self) -> MeasuredSignals:
         return make_signals(self.settings.signals, self.live_schedulers.own, self.metrics_keys.of, clock=self.clock)
 
+    def list_schedulers(self) -> bytes:
+        """Returns the list that Prometheus asks for, from a thread."""
+        return target_groups(self.live_schedulers.all(), self.metrics_keys.of)
+
     @cached_property
     def start_errors(self) -> StartErrors:
         return StartErrors(clock=self.clock)
@@ -243,6 +251,22 @@ class Parts:
             self.queue.add(cluster)
 
     @cached_property
+    def order(self) -> Order:
+        return Order(clock=self.clock)
+
+    @cached_property
+    def serving(self) -> Serving:
+        return Serving(
+            self.store,
+            self.mirror,
+            self.admission,
+            self.order,
+            own=self.shards.own,
+            wake=self.queue.add,
+            clock=self.clock,
+        )
+
+    @cached_property
     def observer(self) -> Observer:
         return Observer(
             self.processes,
@@ -251,6 +275,7 @@ class Parts:
             self.start_errors,
             self.shards,
             findings=lambda cluster: (*self.culling_watch.findings(cluster), *self.budgets.findings(cluster)),
+            place=self.order.place,
             observed=self.router.observed,
         )
 
@@ -404,6 +429,7 @@ class Parts:
             heartbeat_seconds=self.settings.scheduler_silence_seconds / 3,
             idle_timeout_seconds=self.settings.idle_timeout_seconds,
             session_grace_seconds=self.settings.session_grace_seconds,
+            tracing_endpoint=self.settings.agent_tracing_endpoint,
         )
         return AgentService(enrolment=enrolment, sessions=self.sessions, mirror=self.mirror, adopt=self.adoption.adopt)
 
@@ -462,20 +488,14 @@ class Parts:
         return CullingService(commands=self.commands, outlook=outlook, views=self.views)
 
     @cached_property
+    def limits_service(self) -> LimitsService:
+        return LimitsService(
+            store=self.store, mirror=self.mirror, admission=self.admission, profiles=self.profiles
+        )
+
+    @cached_property
     def options_service(self) -> OptionsService:
         return OptionsService(self.profiles)
-
-    @cached_property
-    def audit(self) -> AuditLog:
-        return AuditLog(self.settings.audit, "controller", self.redis, self.prefix)
-
-    @cached_property
-    def audit_service(self) -> AuditService:
-        return AuditService(self.redis, audit_log(self.prefix))
-
-    @cached_property
-    def policy_service(self) -> PolicyService:
-        return PolicyService(self.current_policy, self.mirror, self.profiles_of, self.settings.replica)
 
     @cached_property
     def measuring(self) -> Measuring:
@@ -491,3 +511,15 @@ class Parts:
             self.usage_kept,
             clock=self.clock,
         )
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        return AuditLog(self.settings.audit, "controller", self.redis, self.prefix)
+
+    @cached_property
+    def audit_service(self) -> AuditService:
+        return AuditService(self.redis, audit_log(self.prefix))
+
+    @cached_property
+    def policy_service(self) -> PolicyService:
+        return PolicyService(self.current_policy, self.mirror, self.profiles_of, self.settings.replica)

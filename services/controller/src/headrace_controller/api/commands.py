@@ -115,6 +115,7 @@ class ClusterCommands:
             secrets=await self._authorities.create(cluster.id),
             demand=self._admission.demand(cluster),
             limits=self._admission.limits(cluster),
+            queue=self._admission.queue(cluster, request.queue_timeout),
             request_id=request.request_id,
             event=self._event(EventType.CREATED, f"Created by {creator}."),
         )
@@ -253,7 +254,10 @@ class ClusterCommands:
                 if not self._admission.clips or tries == 1:
                     raise
                 cluster = await self._store.reads.newest(await self._access.get(target.name, caller))
-                size, why = largest_size(cluster, group, size, error), error.message
+                size, why = (
+                    largest_size(cluster, group, size, error, self._admission.worker(cluster, group)),
+                    error.message,
+                )
         raise AssertionError("the last try returns or raises")
 
     async def _with_options(self, update: Update, cluster: Cluster, caller: Caller) -> Update:

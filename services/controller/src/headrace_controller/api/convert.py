@@ -14,6 +14,7 @@ from headrace.v1 import cluster_pb2 as pb
 from headrace.v1 import option_value_pb2, options_service_pb2
 from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
 from headrace_chassis.routes import share_messages
+from headrace_controller import resources
 from headrace_controller.meter import Meter
 from headrace_controller.model import (
     AdaptRange,
@@ -185,10 +186,11 @@ def _usage(meter: Meter) -> pb.ClusterUsage:
 
 
 def _promised(record: Cluster) -> pb.Resources | None:
-    if record.status.phase.ended:
+    if record.status.phase.ended or record.begun is None:
         return None
     sum_ = demand(record)
-    return pb.Resources(cores=sum_.cores_milli / 1000, memory_bytes=sum_.memory_bytes, gpus=sum_.gpus)
+    cores, memory_bytes, gpus = sum_[resources.CORES] / 1000, sum_[resources.MEMORY], sum_[resources.GPUS]
+    return pb.Resources(cores=cores, memory_bytes=memory_bytes, gpus=gpus)
 
 
 def _condition(condition: Condition) -> pb.Condition:

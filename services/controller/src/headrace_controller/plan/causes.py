@@ -23,6 +23,7 @@ def _read(cluster: Cluster) -> tuple[object, ...]:
         cluster.targets,
         cluster.status,
         cluster.workers,
+        cluster.queued,
         report.connected or report.changed,
         report.session == 0,
         report.scheduler_address,

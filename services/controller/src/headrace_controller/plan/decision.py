@@ -29,6 +29,14 @@ class RouteState:
     rejected_by: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How many clusters that wait for the same are before one, and in how many seconds it may be admitted, if known."""
+
+    before: int
+    seconds: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What is seen of a cluster now.
@@ -47,6 +55,8 @@ class Seen:
         What the backend could not launch when it was last asked, by name of the group; None is the scheduler.
     findings
         What rules of culling find.
+    place
+        Its place in the queue. None if it does not wait.
     log_tail
         Last lines of the logs that a :class:`FetchLogTail` asked for, by process; "" if there are none.
     """
@@ -57,6 +67,7 @@ class Seen:
     watching_since: float = 0.0
     start_errors: Mapping[str | None, StartError] = field(default_factory=dict[str | None, StartError])
     findings: tuple[Finding, ...] = ()
+    place: Place | None = None
     log_tail: Mapping[str, str] = field(default_factory=dict[str, str])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from headrace_controller.model import Cluster
-from headrace_controller.plan import Seen
+from headrace_controller.plan import Place, Seen
 from headrace_controller.plan.findings import Finding
 from headrace_controller.reconciling.process_table import ProcessTable
 from headrace_controller.reconciling.replica_liveness import ReplicaLiveness
@@ -21,6 +21,8 @@ class Observer:
     ----------
     findings
         What rules of culling find about a cluster.
+    place
+        The place of a cluster in the queue.
     observed
         Whether the backend of a cluster was observed since the start; before, nothing may be concluded.
     """
@@ -34,6 +36,7 @@ class Observer:
         shards: Shards,
         *,
         findings: Callable[[Cluster], tuple[Finding, ...]] = lambda _: (),
+        place: Callable[[Cluster], Place | None] = lambda _: None,
         observed: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._processes = processes
@@ -42,6 +45,7 @@ class Observer:
         self._start_errors = start_errors
         self._shards = shards
         self._findings = findings
+        self._place = place
         self._observed = observed
 
     async def known(self) -> None:
@@ -61,5 +65,6 @@ class Observer:
             watching_since=self._shards.watching_since(cluster.id),
             start_errors=self._start_errors.of(cluster.id),
             findings=self._findings(cluster),
+            place=self._place(cluster),
             log_tail=log_tail,
         )

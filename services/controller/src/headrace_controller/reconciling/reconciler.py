@@ -132,7 +132,8 @@ class Reconciler:
             raise _Unobserved
         decision = await self._decide(cluster)
         saved = await self._save(cluster, decision, fence)
-        self._manifests.sync(saved, changed=cluster.status.observed_generation != cluster.generation)
+        if saved.status.phase is not Phase.QUEUED:
+            self._manifests.sync(saved, changed=cluster.status.observed_generation != cluster.generation)
         await self._executor.execute(saved, decision.actions)
         return None if decision.requeue_at is None else max(0.0, decision.requeue_at - self._clock())
 
@@ -156,7 +157,7 @@ class Reconciler:
         decided = replace(cluster, status=decision.status, workers=decision.workers)
         saved = await self._records.save_status(cluster, decided, fence=fence, events=decision.events)
         if cluster.status.phase is Phase.STARTING and saved.status.phase is Phase.RUNNING:
-            metrics.START_SECONDS.observe(self._clock() - cluster.created)
+            metrics.START_SECONDS.observe(self._clock() - (cluster.begun or cluster.created))
         # What others wrote meanwhile was not planned with.
         alone = saved.report is cluster.report and saved.spec is cluster.spec
         self._mirror.apply(saved, by=self if alone else None)

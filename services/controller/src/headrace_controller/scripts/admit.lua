@@ -30,7 +30,7 @@ end
 -- After long, room is kept for it: of what refuses it, and of what it would have had before that.
 local subject, keep = refused[2], not never and now - wait.since >= ask.patience
 for _, limit in ipairs(ask.limits) do
-  if keep then
+  if keep and limit.subject ~= 'clusters/' .. ask.cluster then
     redis.call('ZADD', ask.held .. limit.subject, turn, ask.cluster)
   elseif redis.call('ZREM', ask.held .. limit.subject, ask.cluster) == 1 then
     wake(limit.subject)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import time
 from typing import cast
 
-from headrace_controller.model import ClusterId
+from headrace_controller.model import ClusterId, UserId
 from headrace_controller.store.connection import Connection, plain_script
 
 _next_freed = plain_script("next_freed")
@@ -47,6 +47,12 @@ class Queue:
         pairs = [part for subject in subjects for part in (time(), subject)]
         if pairs:
             await self._connection.command("ZADD", self._connection.keys.queue("freed"), *pairs)
+
+    async def lengths(self, owner: UserId) -> tuple[int, int]:
+        """Returns how many clusters of an owner wait, and how many of everybody."""
+        keys = self._connection.keys
+        own, everybody = await self._connection.commands(("HGET", keys.queue("each"), owner), ("ZCARD", keys.queue()))
+        return int(own or 0), int(everybody)
 
     async def place(self, cluster: ClusterId) -> int | None:
         """Returns how many are before a cluster; None if it does not wait."""

@@ -135,26 +135,40 @@ class Records:
                     raise exceeded(demand(changed), answer)
 
     async def admit(
-        self, seen: Cluster, *, demand: Demand, limits: Mapping[str, Limits], patience: float, event: Event
-    ) -> Cluster | None:
-        """Admits a cluster that waits if no limit refuses it. None: it waits on, or it waits no more.
+        self,
+        seen: Cluster,
+        *,
+        demand: Callable[[Cluster], Demand],
+        limits: Callable[[Cluster], Mapping[str, Limits]],
+        patience: float,
+        event: Event,
+    ) -> tuple[Cluster | None, str]:
+        """Admits a cluster that waits if no limit refuses it; returns it.
 
-        After `patience` seconds, room is kept for it.
+        Otherwise returns None and for whose room it waits, "" if it waits no more. After `patience` seconds, room is
+        kept for it.
         """
-        ask = {
-            "seen": str(seen.revision),
-            "demand": pack_demand(demand),
-            "limits": packed_limits(limits),
-            "charged_to": _charged_to(seen, limits),
-            "patience": patience,
-        }
-        match await self._connection.run_on(_admit, seen.id, seen.owner, ask, events=[event]):
-            case [b"admitted", revision, before, meter, queued]:
-                queued, meter = unpack_queued(queued), unpack_meter(meter)
-                written = replace(seen, revision=int(revision), queued=queued, meter=meter)
-                return await self._complete(seen, written, before)
-            case _:
-                return None
+        while True:
+            binding = limits(seen)
+            ask = {
+                "seen": str(seen.revision),
+                "demand": pack_demand(demand(seen)),
+                "limits": packed_limits(binding),
+                "charged_to": _charged_to(seen, binding),
+                "account": self._accounts.packed(seen),
+                "patience": patience,
+            }
+            match await self._connection.run_on(_admit, seen.id, seen.owner, ask, events=[event]):
+                case [b"admitted", revision, before, meter, queued]:
+                    queued, meter = unpack_queued(queued), unpack_meter(meter)
+                    written = replace(seen, revision=int(revision), queued=queued, meter=meter)
+                    return await self._complete(seen, written, before), ""
+                case [b"again"]:
+                    seen = await self._reads.newest(seen)
+                case [b"refused", subject]:
+                    return None, subject.decode()
+                case _:
+                    return None, ""
 
     async def save_status(
         self, seen: Cluster, decided: Cluster, *, fence: Fence, events: Sequence[Event] = ()

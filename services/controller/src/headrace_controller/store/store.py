@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from redis.asyncio import Redis
@@ -48,6 +49,12 @@ class Store:
         self.replicas = Replicas(connection)
         self.queue = Queue(connection)
         self.used = Usage(connection)
+
+    async def usages(self, subjects: Sequence[str]) -> dict[str, Demand]:
+        """Returns what the clusters of each subject are promised together."""
+        commands = [("HGETALL", self._connection.keys.usage(subject)) for subject in subjects]
+        found = await self._connection.commands(*commands)
+        return {subject: unpack_demand(amounts) for subject, amounts in zip(subjects, found, strict=True)}
 
     async def usage(self, subject: str) -> Demand:
         """Returns what the clusters of a subject are promised together."""

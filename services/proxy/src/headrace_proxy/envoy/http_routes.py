@@ -17,6 +17,7 @@ GRPC_SERVICES = {
     "headrace.v1.AuthService": AUTH,
     "headrace.v1.ClusterService": CONTROLLER,
     "headrace.v1.CullingService": CONTROLLER,
+    "headrace.v1.LimitsService": CONTROLLER,
     "headrace.v1.OptionsService": CONTROLLER,
     "headrace.v1.PolicyService": CONTROLLER,
     "headrace.v1.UsageService": CONTROLLER,

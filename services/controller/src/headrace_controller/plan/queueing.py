@@ -1,0 +1,94 @@
+"""Rules for a cluster that waits for room: what it waits for, when it gives up, how it starts once it is admitted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from headrace.sizes import describe_amount
+from headrace.v1.enums import EventType
+from headrace_controller.model import EndReason, Phase, Queued
+from headrace_controller.plan.decision import Place
+from headrace_controller.plan.draft import Draft
+from headrace_controller.plan.ending import Ending
+from headrace_controller.plan.sentences import count, duration
+from headrace_controller.resources import shown
+
+_GRACE_SECONDS = 10.0  # for room that became free while no controller was there
+_NOUNS = {"memory_bytes": "of memory"}
+
+
+def begin_start(draft: Draft) -> None:
+    """Turns a cluster that was admitted to STARTING."""
+    queued = draft.cluster.queued
+    if draft.status.phase is Phase.QUEUED and queued is not None and queued.admitted is not None:
+        draft.status = replace(draft.status, phase=Phase.STARTING, message="")
+
+
+def wait_for_room(draft: Draft) -> Ending | None:
+    """Says what the cluster waits for, and ends it when it cannot be admitted or has waited for too long."""
+    queued = draft.cluster.queued
+    if queued is None or queued.admitted is not None:
+        return None
+    if queued.never:
+        asked = _quantity(queued.resource, queued.asked)
+        message = f"The cluster asks for {asked}, and {_limit(queued)}. Create a smaller one."
+        return Ending(EndReason.LIMIT, message)
+    if queued.timeout is not None:
+        end = max(queued.since + queued.timeout, draft.seen.watching_since + _GRACE_SECONDS)
+        if draft.reached(end):
+            message = f"The cluster waited for room for {duration(queued.timeout)}: {_why(queued)}. Try again later."
+            return Ending(EndReason.QUEUE_TIMEOUT, message)
+    message = f"Waiting for room: {_why(queued)}. {_place(draft.seen.place)}".rstrip()
+    if message != draft.status.message:
+        draft.record_event(EventType.QUEUED, message)
+        draft.set_message(message)
+    return None
+
+
+def rounded(number: int) -> int:
+    """Return a number as people are told, so that they are told seldom: 1, 2, 3, 4, 5, 10, 20, 50, 100, ..."""
+    if number <= 5:
+        return number
+    magnitude = 10 ** (len(str(number)) - 1)
+    steps = (step * magnitude for step in (1, 2, 5, 10))
+    return next(step for step in steps if step >= number)
+
+
+def _place(place: Place | None) -> str:
+    if place is None:
+        return ""
+    if place.before == 0:
+        return "It is the next."
+    exact = place.before == rounded(place.before)
+    verb = "is" if place.before == 1 else "are"
+    sentence = f"{count(rounded(place.before), 'cluster')} {verb} before it."
+    sentence = sentence if exact and place.before <= 5 else f"About {sentence}"
+    if place.seconds is None:
+        return sentence
+    return f"{sentence} At the rate of late, it starts in about {duration(_coarse(place.seconds))}."
+
+
+def _coarse(seconds: float) -> float:
+    """A duration as an estimate deserves it."""
+    return float(rounded(max(1, round(seconds)))) if seconds < 60 else 60.0 * rounded(max(1, round(seconds / 60)))
+
+
+def _why(queued: Queued) -> str:
+    return f"{_limit(queued)}, of which {_amount(queued.resource, queued.used)} {_verb(queued)} used"
+
+
+def _verb(queued: Queued) -> str:
+    return "is" if shown(queued.resource, queued.used)[1] == 1 or queued.resource == "memory_bytes" else "are"
+
+
+def _limit(queued: Queued) -> str:
+    return f"{queued.subject} may have {_quantity(queued.resource, queued.most)}"
+
+
+def _quantity(resource: str, amount: int) -> str:
+    what, _ = shown(resource, amount)
+    return f"{_amount(resource, amount)} {_NOUNS.get(what, what)}"
+
+
+def _amount(resource: str, amount: int) -> str:
+    return describe_amount(*shown(resource, amount))

@@ -1,0 +1,99 @@
+"""The order of the clusters that wait, in memory: for what people are told, and for what becomes due."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from statistics import fmean
+
+from headrace_controller.model import Cluster, ClusterId, Phase, Queued
+from headrace_controller.plan import Place
+from headrace_controller.plan.queueing import rounded
+
+_ADMISSIONS_KEPT = 20
+
+
+class Order:
+    """Those that wait, by the subject for whose room they wait. A handler of the mirror."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._by_subject: dict[str, list[tuple[float, ClusterId]]] = {}
+        self._waiting: dict[ClusterId, Queued] = {}
+        self._admitted: dict[str, deque[float]] = {}  # by subject, the times of the last ones
+        self._moved: set[str] = set()  # subjects in whose order something has changed
+        self._told: dict[ClusterId, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def added(self, cluster: Cluster) -> None:
+        self._follow(cluster.id, _wait(cluster))
+
+    def updated(self, old: Cluster, new: Cluster) -> None:
+        before, after = _wait(old), _wait(new)
+        if before != after:
+            self._follow(new.id, after)
+            if before is not None and new.queued is not None and new.queued.admitted is not None:
+                times = self._admitted.setdefault(before.subject, deque(maxlen=_ADMISSIONS_KEPT))
+                times.append(self._clock())
+
+    def removed(self, cluster: Cluster) -> None:
+        self._follow(cluster.id, None)
+
+    def subjects(self) -> list[str]:
+        """Return whom clusters wait for."""
+        return list(self._by_subject)
+
+    def place(self, cluster: Cluster) -> Place | None:
+        """Return the place of a cluster that waits."""
+        if (queued := self._waiting.get(cluster.id)) is None:
+            return None
+        before = bisect_left(self._by_subject[queued.subject], (queued.turn, cluster.id))
+        self._told[cluster.id] = rounded(before)
+        return Place(before, self._estimate(queued.subject, before))
+
+    def moved(self) -> Iterator[ClusterId]:
+        """Return those that are to be told of another place, once."""
+        subjects, self._moved = self._moved, set()
+        for subject in subjects:
+            for before, (_, cluster) in enumerate(self._by_subject.get(subject, [])):
+                if self._told.get(cluster) != rounded(before):
+                    yield cluster
+
+    def older(self, since: float, than: float) -> list[ClusterId]:
+        """Return those that began to wait after one time and up to another."""
+        return [cluster for cluster, queued in self._waiting.items() if since < queued.since <= than]
+
+    def _follow(self, cluster: ClusterId, queued: Queued | None) -> None:
+        if (before := self._waiting.pop(cluster, None)) is not None:
+            self._remove(cluster, before)
+        if queued is None:
+            self._told.pop(cluster, None)
+        else:
+            self._waiting[cluster] = queued
+            insort(self._by_subject.setdefault(queued.subject, []), (queued.turn, cluster))
+            self._moved.add(queued.subject)
+
+    def _remove(self, cluster: ClusterId, queued: Queued) -> None:
+        order = self._by_subject[queued.subject]
+        del order[bisect_left(order, (queued.turn, cluster))]
+        if order:
+            self._moved.add(queued.subject)
+        else:
+            del self._by_subject[queued.subject]
+            self._admitted.pop(queued.subject, None)
+
+    def _estimate(self, subject: str, before: int) -> float | None:
+        times = self._admitted.get(subject, ())
+        if len(times) < 2:
+            return None
+        return fmean(later - earlier for earlier, later in pairwise(times)) * (before + 1)
+
+
+def _wait(cluster: Cluster) -> Queued | None:
+    queued = cluster.queued
+    waits = queued is not None and queued.admitted is None and cluster.status.phase is Phase.QUEUED
+    return queued if waits and not cluster.stopping else None

@@ -1,0 +1,148 @@
+"""Gives room that has become free to those that wait, in their order.
+
+What is free is noted in the store, so that any replica may do it and none has to: one that ends in the middle leaves
+its work to the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from headrace.errors import ClusterNotFound, StoreUnavailable
+from headrace.v1.enums import EventType
+from headrace_chassis import logs
+from headrace_controller.admission import Admission
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, ClusterId, Event
+from headrace_controller.plan.sentences import duration
+from headrace_controller.queueing.order import Order
+from headrace_controller.store import Change, ChangeKind, RecordUnreadable, Store
+from headrace_controller.store.queue import Freed
+
+log = logs.get_logger()
+
+LOOKAHEAD = 16
+"""Clusters that do not fit, after which those behind are not tried: they have their turn when these are gone."""
+
+_BATCH = 8
+_PAUSE_SECONDS = 1.0
+_REPAIR_SECONDS = 30.0
+
+
+class Serving:
+    """Admits clusters that wait.
+
+    Parameters
+    ----------
+    own
+        Whether a cluster, or another name, is this replica's.
+    wake
+        Called with a cluster whose owner is to be told of another place.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: ClusterMirror,
+        admission: Admission,
+        order: Order,
+        *,
+        own: Callable[[str], bool],
+        wake: Callable[[ClusterId], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._admission = admission
+        self._order = order
+        self._own = own
+        self._wake = wake
+        self._clock = clock
+        self._news = asyncio.Event()
+        self._impatient_until = 0.0
+        self._repaired = 0.0
+
+    def on_change(self, change: Change) -> None:
+        """Looks at once when there is room."""
+        if change.kind is ChangeKind.QUEUE:
+            self._news.set()
+
+    def follow(self, _policy: object) -> None:
+        """Tries all again, because the limits may be others."""
+        self._repaired = 0.0
+        self._news.set()
+
+    async def run(self) -> None:
+        """Admits clusters until cancelled. While nobody waits, it asks nothing of the store."""
+        await self._mirror.ready.wait()
+        while True:
+            try:
+                await self.step()
+            except StoreUnavailable as error:
+                log.warning("cannot look through the queue; will try again", error=str(error))
+            try:
+                async with asyncio.timeout(_PAUSE_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+
+    async def step(self) -> None:
+        """Admits whom there is room for, keeps room for those that have waited for long, and tells of new places."""
+        news = self._news.is_set()
+        self._news.clear()
+        if not self._order and not news:
+            return
+        now = self._clock()
+        if now - self._repaired >= _REPAIR_SECONDS and self._own("queue"):
+            self._repaired = now
+            await self._store.queue.wake(self._order.subjects())
+        await self.serve()
+        long_ago = now - self._admission.patience
+        for cluster in self._order.older(self._impatient_until, long_ago):
+            if self._own(cluster):
+                await self._admit(cluster)
+        self._impatient_until = long_ago
+        for cluster in self._order.moved():
+            self._wake(cluster)
+
+    async def serve(self) -> None:
+        """Looks through the queues of all subjects that have got room."""
+        freed = await self._store.queue.next_freed()
+        while freed is not None:
+            await self._look_through(freed)
+            freed = await self._store.queue.next_freed(freed)
+
+    async def _look_through(self, freed: Freed) -> None:
+        refused: set[ClusterId] = set()
+        while len(refused) < LOOKAHEAD:
+            found = await self._store.queue.waiting(freed.subject, len(refused), _BATCH)
+            untried = [cluster for cluster in found if cluster not in refused]
+            if not untried:
+                return
+            for cluster in untried:
+                if await self._admit(cluster) == freed.subject:
+                    refused.add(cluster)
+
+    async def _admit(self, cluster_id: ClusterId) -> str:
+        """Admits a cluster if no limit refuses it; returns for whose room it still waits, "" for nobody's."""
+        try:
+            cluster = self._mirror.get(cluster_id) or await self._store.reads.get(cluster_id)
+            record, subject = await self._store.records.admit(
+                cluster,
+                demand=self._admission.count,
+                limits=self._admission.limits,
+                patience=self._admission.patience,
+                event=self._admitted(cluster),
+            )
+        except (ClusterNotFound, RecordUnreadable):
+            return ""
+        if record is not None:
+            self._mirror.apply(record)
+        return subject
+
+    def _admitted(self, cluster: Cluster) -> Event:
+        now = self._clock()
+        waited = max(0.0, now - (cluster.queued.since if cluster.queued else now))
+        message = f"There is room for the cluster. It waited for {duration(round(waited))}."
+        return Event(type=EventType.ADMITTED, message=message, time=now)

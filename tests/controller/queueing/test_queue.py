@@ -1,0 +1,187 @@
+"""The queue: who waits, who is next, and that nobody takes more than a limit."""
+
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Redis
+from tests.controller.queueing.waiting import Replica, policy
+
+from headrace_controller.keys import Keys
+from headrace_controller.model import Demand, Phase
+from headrace_controller.store import DEPLOYMENT, Fence, Store
+
+pytestmark = pytest.mark.usefixtures("fence", "store")
+
+
+async def test_what_goes_over_a_limit_waits_and_is_promised_nothing(redis: Redis) -> None:
+    replica = Replica(redis, policy(user={"clusters": 1}))
+    first = await replica.create()
+    second = await replica.create(timeout=60)
+    assert (first.status.phase, first.queued) == (Phase.STARTING, None)
+    assert second.status.phase is Phase.QUEUED
+    assert second.queued is not None
+    waits = second.queued
+    assert (waits.subject, waits.resource, waits.most, waits.used, waits.timeout) == ("users/ann", "clusters", 1, 1, 60)
+    assert await replica.store.reads.get(second.id) == second
+    assert (await replica.store.usage(DEPLOYMENT))["clusters"] == 1
+    await replica.serving.step()
+    assert await replica.waits(second) == [True]
+
+    await replica.end(first)
+    await replica.serving.step()
+    admitted = await replica.store.reads.get(second.id)
+    assert admitted.queued is not None
+    assert admitted.begun == admitted.queued.admitted
+    assert (await replica.store.usage("users/ann"))["clusters"] == 1
+    [*_, last] = await replica.store.events.list(second.id)
+    assert last.message.startswith("There is room for the cluster. It waited for ")
+
+
+async def test_what_may_not_wait_is_refused(redis: Redis) -> None:
+    replica = Replica(redis, policy(user={"clusters": 1, "workers": 5}, queue={"each": 1}))
+    await replica.create()
+    assert (await replica.refused(timeout=0)).details["what"] == "clusters"
+    never = await replica.refused(size=6)
+    assert (never.details["what"], never.details["used"], never.details["left"]) == ("workers", "0", "5")
+    await replica.create()
+    full = await replica.refused()
+    assert full.message.startswith("users/ann may have 1 clusters in the queue, has 1")
+    assert await replica.store.queue.lengths("ann") == (1, 1)  # type: ignore[arg-type]
+
+
+async def test_users_take_turns(redis: Redis) -> None:
+    replica = Replica(redis, policy(deployment={"clusters": 1}))
+    running = await replica.create("zoe")
+    anns = [await replica.create("ann") for _ in range(3)]
+    bobs = [await replica.create("bob") for _ in range(2)]
+    order = await replica.store.queue.waiting(DEPLOYMENT, 0, 9)
+    assert order == [cluster.id for cluster in (anns[0], bobs[0], anns[1], bobs[1], anns[2])]
+    await replica.end(running)
+    await replica.serving.step()
+    assert await replica.waits(anns[0], bobs[0]) == [False, True]
+    # Who comes now has the turn of those who have been admitted least lately.
+    eve = await replica.create("eve")
+    order = await replica.store.queue.waiting(DEPLOYMENT, 0, 9)
+    assert order == [cluster.id for cluster in (bobs[0], anns[1], bobs[1], eve, anns[2])]
+
+
+async def test_a_group_may_have_more_turns(redis: Redis) -> None:
+    replica = Replica(redis, policy(deployment={"clusters": 1}, queue={"weights": {"staff": 2, "guests": 0.5}}))
+    await replica.create("zoe")
+    anns = [await replica.create("ann", groups=["staff", "guests"]) for _ in range(4)]
+    bobs = [await replica.create("bob") for _ in range(2)]
+    order = await replica.store.queue.waiting(DEPLOYMENT, 0, 9)
+    assert order == [cluster.id for cluster in (anns[0], anns[1], bobs[0], anns[2], anns[3], bobs[1])]
+
+
+async def test_who_waits_for_their_own_limit_is_in_nobodys_way(redis: Redis) -> None:
+    replica = Replica(redis, policy(user={"clusters": 1}, deployment={"clusters": 3}))
+    anns = [await replica.create("ann") for _ in range(3)]
+    bob = await replica.create("bob")
+    eve = await replica.create("eve")
+    assert await replica.waits(*anns, bob, eve) == [False, True, True, False, False]
+    dan = await replica.create("dan")
+    await replica.end(bob)
+    await replica.serving.step()
+    assert await replica.waits(dan, anns[1]) == [False, True]
+
+
+async def test_small_ones_overtake_a_large_one_only_while_it_is_young(redis: Redis) -> None:
+    replica = Replica(redis, policy(deployment={"workers": 10}, queue={"patience": 300}))
+    first, second = await replica.create("ann", 5), await replica.create("ann", 4)
+    large = await replica.create("bob", 9)
+    small = await replica.create("eve", 1)
+    assert await replica.waits(large, small) == [True, False]
+    await replica.end(small)
+    # Once it has waited for long, whatever becomes free is kept for it.
+    replica.admission.follow(policy(deployment={"workers": 10}, queue={"patience": 0}))
+    await replica.serving.step()
+    late = await replica.create("eve", 1)
+    assert await replica.waits(large, late) == [True, True]
+    await replica.end(first)
+    await replica.serving.step()
+    assert await replica.waits(large, late) == [True, True]
+    await replica.end(second)
+    await replica.serving.step()
+    assert await replica.waits(large, late) == [False, False]
+    assert (await replica.store.usage(DEPLOYMENT))["workers"] == 10
+
+
+async def test_room_is_not_kept_for_who_is_over_their_own_limit(redis: Redis) -> None:
+    replica = Replica(redis, policy(user={"workers": 4}, deployment={"workers": 10}, queue={"patience": 0}))
+    await replica.create("ann", 4)
+    waiting = await replica.create("ann", 4)
+    await replica.serving.step()
+    others = [await replica.create(name, 3) for name in ("bob", "eve")]
+    assert await replica.waits(waiting, *others) == [True, False, False]
+
+
+async def test_who_stops_waiting_leaves_nothing(redis: Redis, keys: Keys) -> None:
+    replica = Replica(redis, policy(deployment={"workers": 10}, queue={"patience": 0}))
+    running = await replica.create("ann", 10)
+    waiting = [await replica.create("bob", 9), await replica.create("eve", 1)]
+    await replica.serving.step()
+    for cluster in waiting:
+        await replica.end(cluster)
+    await replica.end(running)
+    await replica.serving.serve()
+    left = {key.decode().removeprefix(keys.prefix) async for key in redis.scan_iter()}
+    assert {key for key in left if key.startswith(("queue", "usage"))} <= {"queue-order"}
+    assert await replica.store.usage("users/bob") == Demand()
+
+
+async def test_a_lowered_limit_ends_the_hope_of_who_asks_for_more(redis: Redis) -> None:
+    replica = Replica(redis, policy(deployment={"workers": 10}))
+    await replica.create("ann", 10)
+    large, small = await replica.create("bob", 9), await replica.create("eve", 2)
+    lowered = policy(deployment={"workers": 8})
+    replica.admission.follow(lowered)
+    replica.serving.follow(lowered)
+    await replica.serving.step()
+    never = await replica.store.reads.get(large.id)
+    assert never.queued is not None
+    assert (never.queued.never, never.queued.most, never.queued.asked) == (True, 8, 9)
+    still = await replica.store.reads.get(small.id)
+    assert still.queued is not None
+    assert not still.queued.never
+
+
+async def test_a_raised_limit_admits(redis: Redis) -> None:
+    replica = Replica(redis, policy(deployment={"workers": 10}))
+    await replica.create("ann", 10)
+    waiting = await replica.create("bob", 9)
+    raised = policy(deployment={"workers": 20})
+    replica.admission.follow(raised)
+    replica.serving.follow(raised)
+    await replica.serving.step()
+    assert await replica.waits(waiting) == [False]
+
+
+async def test_a_replica_that_dies_in_the_middle_leaves_its_work_to_the_others(redis: Redis, fence: Fence) -> None:
+    _ = fence
+    replica = Replica(redis, policy(deployment={"clusters": 1}))
+    running, waiting = await replica.create("ann"), await replica.create("bob")
+    await replica.end(running)
+    taken = await replica.store.queue.next_freed()  # and then it is killed
+    assert taken is not None
+    other = Replica(redis, policy(deployment={"clusters": 1}))
+    await other.load()
+    assert await other.store.queue.next_freed() is None  # the first one is looking through it
+    await other.serving.step()  # what is left is repaired
+    assert await other.waits(waiting) == [False]
+
+
+async def test_places_are_told_when_they_change(redis: Redis, store: Store) -> None:
+    _ = store
+    replica = Replica(redis, policy(deployment={"clusters": 1}))
+    running = await replica.create("ann")
+    waiting = [await replica.create(name) for name in ("bob", "dan", "eve")]
+    places = [replica.order.place(cluster) for cluster in waiting]
+    assert [place.before for place in places if place] == [0, 1, 2]
+    await replica.end(running)
+    await replica.serving.step()
+    assert replica.told == [waiting[1].id, waiting[2].id]
+    assert replica.order.place(waiting[0]) is None
+    place = replica.order.place(waiting[1])
+    assert place is not None
+    assert place.before == 0

@@ -1,0 +1,99 @@
+"""Clusters that wait, and a replica that admits them, on a real store with a policy of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from time import time
+from typing import Any
+
+from redis.asyncio import Redis
+from tests.controller.builders import event, new_cluster
+
+from headrace.errors import QuotaExceeded
+from headrace_chassis.redis.keys import Prefix
+from headrace_controller.admission import Admission
+from headrace_controller.keys import Keys
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, ClusterId, Group, Phase, Status
+from headrace_controller.policy.file import PolicyFile
+from headrace_controller.profiles import build_profiles
+from headrace_controller.queueing.order import Order
+from headrace_controller.queueing.serving import Serving
+from headrace_controller.store import Fence, Store
+
+FENCE = Fence(0, 7)
+
+
+def policy(**limits: Any) -> PolicyFile:
+    """A policy that queues; a scheduler counts as nothing."""
+    scheduler = {"cores": 0, "memory_bytes": 0}
+    return PolicyFile.model_validate({"limits": {"on_create": "queue", **limits}, "scheduler": scheduler})
+
+
+class Replica:
+    """The queue's part of a controller."""
+
+    def __init__(self, redis: Redis, policy: PolicyFile) -> None:
+        self.store = Store(redis, Keys(Prefix("test")))
+        self.mirror = ClusterMirror(self.store)
+        self.admission = Admission(policy, build_profiles(policy, {"only": ()}))
+        self.order = Order(clock=time)
+        self.mirror.connect(self.order)
+        self.told: list[ClusterId] = []
+        self.serving = Serving(
+            self.store,
+            self.mirror,
+            self.admission,
+            self.order,
+            own=lambda _: True,
+            wake=self.told.append,
+            clock=time,
+        )
+
+    async def load(self) -> None:
+        """Read what others have written."""
+        for cluster in await self.store.reads.ids():
+            self.mirror.apply(await self.store.reads.get(cluster))
+
+    async def create(
+        self,
+        owner: str = "ann",
+        size: int = 0,
+        *,
+        groups: Sequence[str] = (),
+        timeout: float | None = None,
+        **spec: Any,
+    ) -> Cluster:
+        """Ask for a cluster."""
+        asked = new_cluster(owner=owner, groups=(Group(size=size),), profile="default", **spec)
+        asked = replace(asked, groups=tuple(groups))
+        cluster, _ = await self.store.records.create(
+            asked,
+            secrets=b"",
+            demand=self.admission.demand(asked),
+            limits=self.admission.limits(asked),
+            queue=self.admission.queue(asked, timeout),
+            event=event(),
+        )
+        self.mirror.apply(cluster)
+        return cluster
+
+    async def end(self, cluster: Cluster | ClusterId) -> None:
+        """End a cluster, as its reconciler does."""
+        seen = await self.store.reads.get(cluster if isinstance(cluster, str) else cluster.id)
+        ended = replace(seen, status=Status(phase=Phase.STOPPED, ended=1.0))
+        self.mirror.apply(await self.store.records.save_status(seen, ended, fence=FENCE))
+
+    async def waits(self, *clusters: Cluster) -> list[bool]:
+        """Whether each of these waits."""
+        found = [await self.store.reads.get(cluster.id) for cluster in clusters]
+        return [cluster.begun is None and not cluster.status.phase.ended for cluster in found]
+
+    async def refused(self, owner: str = "ann", size: int = 0, **facts: Any) -> QuotaExceeded:
+        """Ask for a cluster that is refused."""
+        try:
+            await self.create(owner, size, **facts)
+        except QuotaExceeded as error:
+            return error
+        raise AssertionError("it was not refused")
