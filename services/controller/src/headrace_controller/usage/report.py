@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
-from operator import itemgetter
 
 from headrace.resource_names import cluster_name, group_name, user_name
 from headrace_controller.meter import RowLabels, Sums
