@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+from tests.client.fake_audit import FakeAudit
 from tests.client.fake_auth import FakeAuth
 from tests.client.fake_clusters import FakeClusters
 from tests.client.fake_culling import FakeCulling
@@ -18,6 +19,7 @@ from tests.client.sni_proxy import SniProxy
 from headrace import __version__, errors
 from headrace._wire.status import to_status
 from headrace.v1 import (
+    audit_service_pb2_grpc,
     auth_service_pb2_grpc,
     cluster_service_pb2_grpc,
     culling_service_pb2_grpc,
@@ -42,6 +44,7 @@ class FakeHeadrace(FakeClusters):
         self.breaks: dict[str, list[int]] = {}
         self.ca_file = directory / "ca.pem"
         self._socket = ""
+        self.audit = FakeAudit()
         self.culling = FakeCulling(self)
         self._serve()
         self.proxy = SniProxy(self.routes)
@@ -86,6 +89,7 @@ class FakeHeadrace(FakeClusters):
             self.ca_file.write_bytes(authority.cert_pem)
             self._leaf = authority.issue("gateway", timedelta(days=1), ["localhost", "headrace.test"], ["127.0.0.1"])
         self._server = grpc.server(ThreadPoolExecutor(32), interceptors=[_Interceptor(self)])
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, self._server)
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server(self.auth, self._server)
         cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, self._server)
         culling_service_pb2_grpc.add_CullingServiceServicer_to_server(self.culling, self._server)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -12,7 +12,7 @@ from headrace._wire import sharing
 from headrace._wire.calls import cluster_id
 from headrace.cli.calling import call
 from headrace.cli.options import Address, CaFile, Cluster, Json
-from headrace.cli.output import print_json, print_table
+from headrace.cli.output import local_time, print_json, print_table
 from headrace.v1 import cluster_pb2
 from headrace.v1.right_pb2 import Right
 
@@ -54,15 +54,12 @@ def _print_shares(cluster: cluster_pb2.Cluster, *, as_json: bool) -> None:
     if as_json:
         print_json(cluster)
         return
-    rows = [[one.member, ", ".join(map(_word, one.rights)), _end(one)] for one in cluster.shares]
+    rows = [
+        [one.member, ", ".join(map(_word, one.rights)), local_time(one.expire_time) or "the cluster ends"]
+        for one in cluster.shares
+    ]
     print_table(["SHARED WITH", "RIGHTS", "UNTIL"], rows, empty=f"{cluster_id(cluster.name)} is not shared.")
 
 
 def _word(right: Right.ValueType) -> str:
     return Right.Name(right).removeprefix("RIGHT_CLUSTER_").lower()
-
-
-def _end(share: cluster_pb2.Share) -> str:
-    if not share.HasField("expire_time"):
-        return "the cluster ends"
-    return f"{share.expire_time.ToDatetime(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -11,7 +11,7 @@ from headrace._target import config
 from headrace._wire import audit_calls
 from headrace.cli.calling import call
 from headrace.cli.options import Address, CaFile, Json
-from headrace.cli.output import print_json, print_table
+from headrace.cli.output import local_time, print_json, print_table
 from headrace.resource_names import cluster_name, user_name
 from headrace.v1.audit_service_pb2 import AuditRecord, ListAuditRecordsRequest
 
@@ -53,7 +53,7 @@ def audit(
 
 def _row(one: AuditRecord) -> list[str]:
     return [
-        f"{one.time.ToDatetime(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}",
+        local_time(one.time) or "- -",
         one.caller.removeprefix("users/") or "-",
         one.role or "-",
         one.method.rpartition(".")[2],

@@ -44,5 +44,6 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 def bounded(text: str) -> str:
-    """Return a text of a user as the log has it."""
-    return text if len(text) <= _MOST else f"{text[: _MOST - 3]}..."
+    """Return a text of a user as the log has it: not too long, and nothing that a terminal would obey."""
+    text = text if len(text) <= _MOST else f"{text[: _MOST - 3]}..."
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)

@@ -1,0 +1,46 @@
+"""`headrace admin audit`."""
+
+from __future__ import annotations
+
+import json
+
+from tests.client.cli.conftest import Cli
+from tests.client.fake_headrace import FakeHeadrace
+
+from headrace.v1 import audit_service_pb2 as pb
+
+
+def test_the_newest_records_come_last(cli: Cli, headrace: FakeHeadrace) -> None:
+    headrace.audit.records = [
+        pb.AuditRecord(
+            method=f"ClusterService.Stop{n}",
+            caller="users/root",
+            owner="users/ann",
+            target=f"clusters/c{n}",
+            role="admin",
+            code="OK",
+            token="apiTokens/t1",
+            source="192.0.2.1",
+        )
+        for n in range(5)
+    ]
+    lines = [line for line in cli("admin", "audit", "-n", "3").out.splitlines() if "admin" in line]
+    assert [line.split()[4] for line in lines] == ["Stop2", "Stop1", "Stop0"]
+    for word in ("root", "ann", "c0", "admin", "t1", "192.0.2.1", "OK"):
+        assert word in lines[-1].split()
+    found = json.loads(cli("admin", "audit", "--json").out)
+    assert len(found) == 5
+
+
+def test_filters_are_passed_on(cli: Cli, headrace: FakeHeadrace) -> None:
+    arguments = ("--by", "bob", "--owner", "users/ann", "--cluster", "c1", "--method", "StopCluster", "--failed")
+    assert cli("admin", "audit", *arguments, "--since", "2h").out == "No records.\n"
+    [asked] = headrace.requests_of(pb.ListAuditRecordsRequest)
+    assert (asked.caller, asked.owner, asked.cluster) == ("users/bob", "users/ann", "clusters/c1")
+    assert (asked.method, asked.failed, asked.HasField("since")) == ("StopCluster", True, True)
+
+
+def test_a_wrong_age_is_told(cli: Cli, headrace: FakeHeadrace) -> None:
+    done = cli("admin", "audit", "--since", "soon")
+    assert done.code == 1
+    assert "since" in done.err
