@@ -34,7 +34,7 @@ from headrace._dask.specification import (
 from headrace._target import config
 from headrace._target.auth import GatewayAuth
 from headrace._target.target import Target
-from headrace._wire import auth_calls, calls, sharing, usage_calls
+from headrace._wire import auth_calls, calls, limits_calls, sharing, usage_calls
 from headrace._wire.creating import get_or_create
 from headrace.access import Share
 from headrace.arguments import checked
@@ -438,6 +438,39 @@ class Gateway(TwoFaced[Asynchronous]):
         """
         dimensions = [by] if isinstance(by, str) else list(by)
         return await usage_calls.usage(self._session.connection, by=dimensions, since=since, until=until, of=of)
+
+    @both_faces
+    async def limits(self, user: str = "") -> list[dict[str, Any]]:
+        """Report the limits that bind your clusters, and what is promised (GetLimits).
+
+        Parameters
+        ----------
+        user
+            Whose limits. Default: yours.
+
+        Returns
+        -------
+        list of dict
+            One for each limit, in the order in which they are checked: ``subject`` (whose clusters it binds together,
+            such as ``"users/ann"``; ``"clusters/-"`` is each cluster by itself), ``resource``, ``limit``, ``used`` and
+            ``left``.
+
+        Raises
+        ------
+        PermissionDenied
+            It is somebody else's, and you are not an admin.
+        """
+        found = await limits_calls.limits(self._session.connection, user)
+        return [
+            {
+                "subject": limit.subject,
+                "resource": limit.resource,
+                "limit": limit.limit,
+                "used": limit.used,
+                "left": max(0.0, limit.limit - limit.used),
+            }
+            for limit in found.limits
+        ]
 
     @both_faces
     async def scale_cluster(self, cluster_name: str, n: int, group: str = DEFAULT_GROUP) -> None:

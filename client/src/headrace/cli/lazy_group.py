@@ -20,6 +20,7 @@ COMMANDS = {
     "clusters": "List, create, scale, watch and stop clusters.",
     "tokens": "List, create and revoke API tokens, for programs.",
     "top": "Show your clusters as they change, in the terminal.",
+    "limits": "Show the limits that bind your clusters, what is used and what is left.",
     "usage": "Show what was used and what it cost; what runs counts up to now.",
     "admin": "For administrators: the policy, the audit log, culling.",
     "doctor": "Find out which part of the way to your clusters fails.",
