@@ -17,6 +17,7 @@ from headrace_controller.admission import Admission
 from headrace_controller.config import Settings
 from headrace_controller.model import AdaptRange, Cluster, Demand, Group, Limits
 from headrace_controller.options.catalogue import Option
+from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Person, Profiles, UnknownProfile, build_profiles
 
 ANN = Person(user="ann")
@@ -118,9 +119,15 @@ def test_a_profile_of_a_backend_that_is_not_there_is_told() -> None:
         profiles(profiles={"a": {"backend": "slurm"}})
 
 
-def test_the_example_of_the_documentation_is_valid() -> None:
+def test_the_examples_of_the_documentation_are_valid() -> None:
     page = Path(__file__).parents[2] / "docs" / "profiles.md"
-    [example] = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    [example, own] = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    prefix = Option(key="conda_prefix", label="", description="", type=Text(), default="")
+    lab = build_profiles(PolicyFile.read(own), {"local": [prefix]}).get("lab").offered(ANN)
+    values, violations = lab.check({"shape": "large", "conda": "ml", "patience": "1 h"}, "o")
+    assert violations == []
+    assert (values["worker_cores"], values["conda_prefix"]) == (8.0, "/opt/envs/ml")
+    assert values["environment.LAB_PATIENCE"] == "3600"
     made = settings(**yaml.safe_load(example))
     large = options(build_profiles(made.policy(), {"local": []}), "gpu")["worker_memory"]
     assert large.type.check("large") == 64 * 2**30

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,6 +196,19 @@ def test_what_cannot_be_imported_is_told_before_the_policy_is_in_force(code: Any
     [found] = caught.value.problems
     assert (found.line, found.key) == (3, "profiles.p.python")
     assert reason in found.reason
+
+
+async def test_the_example_of_the_documentation_works(code: Any) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "extending.md").read_text(encoding="utf-8")
+    section = page.partition("## Offer options in Python\n")[2].partition("\n## ")[0]
+    [example] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    exec(example, vars(code))
+    values = await check({"shape": "large", "patience": "2 min"})
+    assert (values["worker_memory"], values["environment.LAB_PATIENCE"]) == (32 * 2**30, "120")
+    with pytest.raises(InvalidRequest, match=r"at most 8 threads: ask prof@example\.org for more"):
+        await check({"shape": "large", "worker_threads": 9})
+    with pytest.raises(InvalidRequest, match="must be one of 'small', is 'large'"):
+        await check({"shape": "large"}, person=Person(user="eve"))
 
 
 # What hangs
