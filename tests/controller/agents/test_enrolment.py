@@ -64,6 +64,7 @@ async def enrol(
         heartbeat_seconds=3.0,
         idle_timeout_seconds=idle_timeout,
         session_grace_seconds=60,
+        tracing_endpoint="",
     )
     return await enrolment.enrol(AgentCaller(cluster.id, request.process), cluster, request)
 

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 from headrace._target.target import Target
+from headrace._wire.call_spans import client_interceptors
 from headrace._wire.grpc_web import GrpcWebChannel
 from headrace.errors import GatewayServerError
 
@@ -37,10 +38,11 @@ def open_channel(target: Target) -> grpc.aio.Channel:
     _opened = True
     if target.path:  # below a path is a proxy that does not carry HTTP/2
         return cast("grpc.aio.Channel", GrpcWebChannel(target))
-    options = [*_OPTIONS, _proxy_option(target)]
+    options, spans = [*_OPTIONS, _proxy_option(target)], client_interceptors()
     if target.tls:
-        return grpc.aio.secure_channel(target.endpoint, _credentials(target.ca_pem), options=options)
-    return grpc.aio.insecure_channel(target.endpoint, options=options)
+        credentials = _credentials(target.ca_pem)
+        return grpc.aio.secure_channel(target.endpoint, credentials, options=options, interceptors=spans)
+    return grpc.aio.insecure_channel(target.endpoint, options=options, interceptors=spans)
 
 
 def check_not_forked() -> None:

@@ -9,6 +9,7 @@ import grpc.aio
 
 from headrace.agent.identity import Identity
 from headrace.internal.v1 import agent_service_pb2_grpc
+from headrace.tracing import KEY
 
 if TYPE_CHECKING:
     from headrace.internal.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
@@ -30,12 +31,17 @@ class ControllerChannel:
 
     def __init__(self, identity: Identity) -> None:
         self._channel = _open(identity)
+        self.metadata: tuple[tuple[str, str], ...] = ()
         self.authenticate(identity.token)
         self.stub = cast("AgentServiceAsyncStub", agent_service_pb2_grpc.AgentServiceStub(self._channel))
 
     def authenticate(self, token: str) -> None:
         """Sends another token from now on."""
-        self.metadata = (("authorization", f"Agent {token}"),)
+        self.metadata = (("authorization", f"Agent {token}"), *self.metadata[1:])
+
+    def trace(self, traceparent: str) -> None:
+        """Relates all calls from now on to a span of the agent."""
+        self.metadata = (self.metadata[0], (KEY, traceparent))
 
     async def close(self) -> None:
         await self._channel.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from importlib.util import find_spec
 
 import dask.config
@@ -19,6 +20,7 @@ from headrace.agent.enrollment import enroll, keep_renewed
 from headrace.agent.identity import Identity
 from headrace.agent.scheduler_agent import SchedulerAgent
 from headrace.agent.settings import apply
+from headrace.agent.start_span import start_span
 from headrace.agent.tls import Certificates, RenewableSecurity, certificates_of
 from headrace.internal.v1 import agent_service_pb2 as pb
 
@@ -29,14 +31,16 @@ async def run_scheduler(identity: Identity) -> int:
     """Runs the scheduler until it ends; returns the exit code."""
     channel = ControllerChannel(identity)
     try:
+        began = time.time_ns()
         enrollment = await enroll(channel, identity)
         apply(enrollment)
-        security = RenewableSecurity(certificates_of(enrollment))
-        sessions = SessionTable(session_grace())
-        listening.install(sessions)
-        scheduler = make_scheduler(enrollment, security)
-        agent = SchedulerAgent(scheduler, channel, enrollment, sessions)
-        await scheduler
+        with start_span(identity, channel, enrollment, began):
+            security = RenewableSecurity(certificates_of(enrollment))
+            sessions = SessionTable(session_grace())
+            listening.install(sessions)
+            scheduler = make_scheduler(enrollment, security)
+            agent = SchedulerAgent(scheduler, channel, enrollment, sessions)
+            await scheduler
 
         async def install(certificates: Certificates) -> None:
             security.renew(certificates)

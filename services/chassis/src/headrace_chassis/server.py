@@ -14,6 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from headrace.tracing import Tracing
 from headrace_chassis import logs
 from headrace_chassis.audit.log import AuditLog
 from headrace_chassis.health import Check, Health
@@ -26,6 +27,7 @@ from headrace_chassis.interceptors.authenticate import authenticate
 from headrace_chassis.interceptors.deadline import Deadlines
 from headrace_chassis.interceptors.lift import lift
 from headrace_chassis.interceptors.limit import Limits
+from headrace_chassis.interceptors.trace import trace
 from headrace_chassis.metrics_page import Page, metrics_page
 from headrace_chassis.readiness import report_ready
 from headrace_chassis.settings import ServiceSettings
@@ -37,6 +39,7 @@ Registration = Callable[[grpc.aio.Server], str]
 Task = Callable[[], Awaitable[None]]
 
 HEALTH_SERVICE = "grpc.health.v1.Health"
+_LAST_SPANS_SECONDS = 0.5
 
 log = logs.get_logger()
 
@@ -98,12 +101,15 @@ class _Service:
         self._health = Health(app.check)
         self._deadlines = Deadlines(settings.default_deadline_seconds)
         self._limits = Limits(settings.calls, settings.trusted_proxies)
+        self._tracing = _tracing(settings)
         self._servers: list[grpc.aio.Server] = []
 
     async def run(self) -> None:
         stopping = asyncio.Event()
         with _signals(stopping):
             await self._run_until(stopping)
+        if self._tracing:
+            await asyncio.to_thread(self._tracing.close, _LAST_SPANS_SECONDS)
 
     async def _run_until(self, stopping: asyncio.Event) -> None:
         recording = [self._app.audit.run] if self._app.audit else []
@@ -141,7 +147,8 @@ class _Service:
     def _interceptor(self, *, internal: bool) -> grpc.aio.ServerInterceptor:
         who = authenticate(self._verifier, self._agent_tokens, internal=internal)
         recorder = None if self._app.audit is None else audit(self._app.audit, self._settings.trusted_proxies)
-        return lift(*order(who, self._deadlines.deadline, self._limits.limit, recorder))
+        interceptors = order(who, self._deadlines.deadline, self._limits.limit, recorder)
+        return lift(trace(self._tracing), *interceptors) if self._tracing else lift(*interceptors)
 
     async def _report_ready(self) -> None:
         await self._health.passed_once.wait()
@@ -160,6 +167,13 @@ class _Service:
 
     async def _stop(self, grace: float) -> None:
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
+
+
+def _tracing(settings: ServiceSettings) -> Tracing | None:
+    if not settings.tracing_endpoint:
+        return None
+    prefix = str(settings.model_config.get("env_prefix", ""))
+    return Tracing(settings.tracing_endpoint, prefix.strip("_").replace("_", "-").lower())
 
 
 @contextmanager

@@ -116,6 +116,12 @@ class ServiceSettings(BaseSettings):
         description="File with the bearer token that readers of the metrics page must send. None: whoever reaches the "
         "page reads it, and the controller gives nobody the list of schedulers.",
     )
+    tracing_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://[^/]+)?$",
+        description="Collector that spans of calls are sent to, OTLP over gRPC, such as http://127.0.0.1:4317. Empty: "
+        "calls are not traced. OpenTelemetry's own variables, such as OTEL_TRACES_SAMPLER, set the rest.",
+    )
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0",
         pattern=r"^(redis|rediss|unix)://",

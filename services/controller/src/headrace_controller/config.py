@@ -123,6 +123,13 @@ class Settings(ServiceSettings):
         description="Longest life of the certificate of a client that connects through a share. A scheduler refuses it "
         "as soon as the share ends, its workers until it expires. Clients renew it.",
     )
+    agent_tracing_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://[^/]+)?$",
+        description="Collector that schedulers' agents send a span of their start to, OTLP over gRPC. Clusters' code "
+        "can reach it, too. It needs tracing_endpoint, and headrace[tracing] in the users' environments. Empty: they "
+        "send none.",
+    )
     authority_seconds: float = Field(
         default=10 * 365 * 86400,
         ge=86400,

@@ -124,6 +124,19 @@ class Settings(ServiceSettings):
         default=10, gt=0, le=60, description="Seconds within which a TLS handshake with the public port must end."
     )
 
+    tracing_percent: float = Field(
+        default=100,
+        ge=0,
+        le=100,
+        description="Share of the requests without a trace of their own for which Envoy begins one, in percent. Only "
+        "with tracing_endpoint.",
+    )
+
+    @property
+    def tracing_target(self) -> str:
+        """Where Envoy sends its spans: host:port."""
+        return self.tracing_endpoint.removeprefix("http://")
+
     @property
     def own_addresses(self) -> tuple[str, ...]:
         """Addresses of headrace's listeners and services, as far as the proxy knows them."""
@@ -138,6 +151,7 @@ class Settings(ServiceSettings):
             self.listen,
             self.internal_listen,
             self.metrics_listen,
+            self.tracing_target,
             *(service.target for service in self.http_services),
         )
 
@@ -151,6 +165,11 @@ class Settings(ServiceSettings):
             raise ValueError(
                 f"xds_listen={self.xds_listen} would show the address of every cluster to anybody on the network: "
                 "set tls_certificate_file, tls_key_file and tls_ca_file (mutual TLS), or listen on unix:/path"
+            )
+        if self.tracing_endpoint and not self.tracing_endpoint.startswith("http://"):
+            raise ValueError(
+                f"tracing_endpoint={self.tracing_endpoint}: Envoy sends spans without TLS; name a collector on this "
+                "machine, such as http://127.0.0.1:4317, which passes them on with TLS"
             )
         if self.public_key_file.parent != self.public_certificate_file.parent:
             raise ValueError("public_certificate_file and public_key_file must be in one directory: Envoy watches it")

@@ -98,7 +98,7 @@ def _environment(service: str, layout: Layout, own: Mapping[str, str]) -> dict[s
     }
     return {
         **tagged_environment(layout.data),
-        **{name: value for name, value in os.environ.items() if name.startswith(prefix) or name in _ALSO},
+        **{name: value for name, value in os.environ.items() if name.startswith((prefix, "OTEL_")) or name in _ALSO},
         **{f"{prefix}{key}": each for key, each in settings.items()},
     }
 

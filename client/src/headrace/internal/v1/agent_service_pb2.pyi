@@ -171,6 +171,8 @@ class EnrollResponse(google.protobuf.message.Message):
     DASHBOARD_KEY_FIELD_NUMBER: builtins.int
     HEARTBEAT_SECONDS_FIELD_NUMBER: builtins.int
     METRICS_KEY_FIELD_NUMBER: builtins.int
+    TRACING_ENDPOINT_FIELD_NUMBER: builtins.int
+    TRACEPARENT_FIELD_NUMBER: builtins.int
     ca_pem: builtins.str
     """Certificate authority of the cluster, PEM."""
     certificate_pem: builtins.str
@@ -205,6 +207,10 @@ class EnrollResponse(google.protobuf.message.Message):
     """For the scheduler: secret that opens its pages of metrics and nothing else, as the parameter "key" of their URL; keys are separated by
     commas. Empty: none.
     """
+    tracing_endpoint: builtins.str
+    """Collector that the agent sends its spans to, OTLP over gRPC, such as "http://otel:4317". Empty: it sends none."""
+    traceparent: builtins.str
+    """W3C traceparent that the agent's spans are below. Empty: they are a trace of their own."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time at which the certificate expires; agents enrol again before."""
@@ -243,9 +249,11 @@ class EnrollResponse(google.protobuf.message.Message):
         dashboard_key: builtins.str = ...,
         heartbeat_seconds: builtins.float = ...,
         metrics_key: builtins.str = ...,
+        tracing_endpoint: builtins.str = ...,
+        traceparent: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["dask_config", b"dask_config", "expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["adaptive_interval_seconds", b"adaptive_interval_seconds", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "credential", b"credential", "dashboard_key", b"dashboard_key", "dashboard_prefix", b"dashboard_prefix", "dask_config", b"dask_config", "enrolment", b"enrolment", "environment", b"environment", "expire_time", b"expire_time", "heartbeat_seconds", b"heartbeat_seconds", "listen_host", b"listen_host", "metrics_key", b"metrics_key", "private_key_pem", b"private_key_pem", "scheduler_address", b"scheduler_address", "worker_lifetime_seconds", b"worker_lifetime_seconds", "worker_memory_bytes", b"worker_memory_bytes", "worker_resources", b"worker_resources", "worker_threads", b"worker_threads"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adaptive_interval_seconds", b"adaptive_interval_seconds", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "credential", b"credential", "dashboard_key", b"dashboard_key", "dashboard_prefix", b"dashboard_prefix", "dask_config", b"dask_config", "enrolment", b"enrolment", "environment", b"environment", "expire_time", b"expire_time", "heartbeat_seconds", b"heartbeat_seconds", "listen_host", b"listen_host", "metrics_key", b"metrics_key", "private_key_pem", b"private_key_pem", "scheduler_address", b"scheduler_address", "traceparent", b"traceparent", "tracing_endpoint", b"tracing_endpoint", "worker_lifetime_seconds", b"worker_lifetime_seconds", "worker_memory_bytes", b"worker_memory_bytes", "worker_resources", b"worker_resources", "worker_threads", b"worker_threads"]) -> None: ...
 
 global___EnrollResponse = EnrollResponse
 

@@ -44,7 +44,7 @@ def observe(method: Method, serve: Serve) -> Serve:
             bound.debug("call cancelled", seconds=count("CANCELLED", started))
             raise
         except Exception:
-            code = _code(call.context)
+            code = code_of(call.context)
             failed.add(code, call.context.details(), count(code, started))
             raise
         else:
@@ -63,6 +63,6 @@ def _request_id(metadata: Mapping[str, str | bytes]) -> str:
     return os.urandom(8).hex()
 
 
-def _code(context: Context) -> str:
+def code_of(context: Context) -> str:
     code = cast("object", context.code())  # a number or None if it was not set
     return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"

@@ -12,6 +12,7 @@ from typing_extensions import override
 from headrace.errors import ClusterNotFound, InvalidRequest, TokenInvalid, Violation
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.internal.v1.agent_service_pb2_grpc import AgentServiceServicer, add_AgentServiceServicer_to_server
+from headrace.tracing import traceparent
 from headrace_chassis.identity.caller import AgentCaller, current_agent
 from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.sessions import Sessions
@@ -36,7 +37,10 @@ class AgentService(AgentServiceServicer):
     @override
     async def Enroll(self, request: pb.EnrollRequest, context: Context) -> pb.EnrollResponse:
         caller = current_agent()
-        return await self.enrolment.enrol(caller, await self._cluster(caller), request)
+        response = await self.enrolment.enrol(caller, await self._cluster(caller), request)
+        if response.tracing_endpoint:
+            response.traceparent = traceparent()
+        return response
 
     @override
     async def Session(

@@ -35,6 +35,8 @@ class Enrolment:
         Time after which Dask ends an idle scheduler. 0 means never.
     session_grace_seconds
         Time for which a scheduler keeps a client whose connection is interrupted.
+    tracing_endpoint
+        Collector that schedulers' agents send spans to; empty for none.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Enrolment:
         heartbeat_seconds: float,
         idle_timeout_seconds: float,
         session_grace_seconds: float,
+        tracing_endpoint: str,
     ) -> None:
         self._authorities = authorities
         self._backend = backend
@@ -63,6 +66,7 @@ class Enrolment:
         self._sni_suffix = sni_suffix
         self._adaptive_interval_seconds = adaptive_interval_seconds
         self._heartbeat_seconds = heartbeat_seconds
+        self._tracing_endpoint = tracing_endpoint
         self._dask_config = _dask_config(idle_timeout_seconds, session_grace_seconds)
 
     async def enrol(self, caller: AgentCaller, cluster: Cluster, request: pb.EnrollRequest) -> pb.EnrollResponse:
@@ -83,6 +87,7 @@ class Enrolment:
             response.dashboard_key = self._dashboard_keys.of(cluster.id)
             response.metrics_key = self._metrics_keys.of(cluster.id)
             response.heartbeat_seconds = self._heartbeat_seconds
+            response.tracing_endpoint = self._tracing_endpoint
         if caller.launch:
             await self._claims.claim(caller, cluster, request.nonce)
             if caller.process == SCHEDULER:

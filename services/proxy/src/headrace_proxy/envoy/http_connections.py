@@ -8,7 +8,7 @@ from headrace_proxy.config import Settings
 from headrace_proxy.envoy.http_routes import DECISIONS, EXT_AUTHZ, virtual_hosts
 from headrace_proxy.envoy.local_replies import local_reply_config
 from headrace_proxy.envoy.parts import Config, extension
-from headrace_proxy.envoy.services import AUTHZ
+from headrace_proxy.envoy.services import AUTHZ, TRACES
 
 # Headers that control Envoy and our services: removed from what comes in.
 INTERNAL_HEADER_PREFIXES = ("x-envoy-", "x-headrace-")
@@ -24,6 +24,7 @@ def http_connection_manager(settings: Settings) -> Config:
         {
             "stat_prefix": "public",
             "server_name": "headrace",
+            **_tracing(settings),
             "use_remote_address": True,
             "normalize_path": True,
             "merge_slashes": True,
@@ -50,6 +51,21 @@ def http_connection_manager(settings: Settings) -> Config:
             },
         },
     )
+
+
+def _tracing(settings: Settings) -> Config:
+    """Spans of all requests, below that of a caller who traces. Without one, Envoy begins a trace now and then."""
+    if not settings.tracing_endpoint:
+        return {}
+    collector = {"envoy_grpc": {"cluster_name": TRACES}, "timeout": "1s"}
+    provider = extension(
+        "envoy.tracers.opentelemetry",
+        "envoy.config.trace.v3.OpenTelemetryConfig",
+        {"grpc_service": collector, "service_name": "headrace-envoy"},
+    )
+    share = {"value": settings.tracing_percent}
+    # A span of its own below the caller's, and the services' spans below that.
+    return {"tracing": {"provider": provider, "random_sampling": share, "spawn_upstream_span": True}}
 
 
 def _http2() -> Config:

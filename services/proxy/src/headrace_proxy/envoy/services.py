@@ -9,7 +9,7 @@ from headrace_chassis.destinations import Destination, Destinations
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.parts import BUFFER_BYTES, Config, extension, typed, upstream_keepalive
 
-AUTH, AUTHZ, CONTROLLER, DASHBOARDS, XDS = "auth", "authz", "controller", "dashboards", "xds"
+AUTH, AUTHZ, CONTROLLER, DASHBOARDS, TRACES, XDS = "auth", "authz", "controller", "dashboards", "traces", "xds"
 # One answer with more ends a connection that all callers share. Errors of our services have 8 KiB at most.
 RESPONSE_HEADERS_KIB = 256
 ORIGINAL_DESTINATION_HEADER = "x-envoy-original-dst-host"
@@ -27,7 +27,14 @@ def service_upstreams(settings: Settings) -> list[Config]:
             for one in settings.http_services
         ),
         _dashboards(settings),
+        *([_traces(settings)] if settings.tracing_endpoint else []),
     ]
+
+
+def _traces(settings: Settings) -> Config:
+    upstream = _service(TRACES, settings.tracing_target, settings, _http2())
+    upstream.pop("transport_socket", None)  # the collector has no part in the services' mutual TLS
+    return upstream
 
 
 def http_upstream(name: str) -> str:
