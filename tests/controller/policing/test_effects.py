@@ -62,6 +62,33 @@ def test_clusters_of_a_profile_that_goes_or_moves_are_named() -> None:
     ]
 
 
+def test_clusters_whose_options_no_longer_fit_are_named() -> None:
+    known = [cluster("x", 1), cluster("y", 1, groups=("students",))]
+    after = offer(
+        "profiles: {a: {options: {worker_memory: {minimum: 1 GiB}}, for_groups: {students: "
+        "{worker_memory: {minimum: 2 GiB}}}}}"
+    )
+    assert effects(known, offer("profiles: {a: {}}"), after) == [
+        Effect(
+            "profiles.a.options.worker_memory",
+            "clusters/y",
+            "its option worker_memory must be at least 2 GiB, is 1 GiB: it runs on, and cannot be created again",
+            "ann",
+        )
+    ]
+
+
+def test_owners_who_lose_or_gain_a_profile_are_named() -> None:
+    known = [cluster("x", groups=("lab",)), cluster("y", owner="bob")]
+    before = offer("profiles: {a: {}, b: {groups: [lab]}, c: {users: [carl]}}")
+    after = offer("profiles: {a: {}, b: {groups: [staff]}, c: {}}")
+    assert effects(known, before, after) == [
+        Effect("profiles.b", "users/ann", "may no more choose the profile b"),
+        Effect("profiles.c", "users/ann", "may choose the profile c"),
+        Effect("profiles.c", "users/bob", "may choose the profile c"),
+    ]
+
+
 def test_who_becomes_an_admin_or_operator_and_who_ceases_is_named() -> None:
     before = offer("roles: {admins: [users/ann, users/bob], operators: {lab: [users/carl]}}")
     after = offer("roles: {admins: [users/bob, groups/ops], operators: {lab: [groups/staff], hpc: [users/carl]}}")

@@ -68,3 +68,12 @@ def test_check_policy_needs_no_settings(tmp_path: Path) -> None:
 def test_what_the_policy_file_decides_cannot_be_set_beside_it(policy: Path) -> None:
     with pytest.raises(ValidationError, match="the policy file decides: do not set limits, idle_timeout_seconds here"):
         Settings.model_validate({"limits": {"user": {"clusters": 3}}, "idle_timeout_seconds": 3})
+
+
+def test_what_backends_and_measurements_do_not_allow_is_told_together(policy: Path) -> None:
+    policy.write_text("profiles: {a: {backend: slurm}}\nculling:\n  rules: [{name: hot, query: up, after: 1 h}]\n")
+    code, output = run("check-config")
+    _, backend, rules = output.splitlines()
+    assert code == 2
+    assert backend.startswith("line 1: profiles.a.backend: there is no backend 'slurm'")
+    assert rules.startswith("line 3: culling.rules: rules of your own need a Prometheus")

@@ -10,12 +10,10 @@ from headrace_chassis.server import App
 from headrace_controller.backends.base import Backend, Deployment, Warms
 from headrace_controller.backends.registry import LoadedBackend, load
 from headrace_controller.config import Settings
-from headrace_controller.culling.metric_rules import check_rules
 from headrace_controller.mirror.handlers import OnRemoved
 from headrace_controller.parts import Parts
+from headrace_controller.policing.fit import check_fit
 from headrace_controller.policy.current import CurrentPolicy
-from headrace_controller.policy.file import PolicyFile
-from headrace_controller.profiles import build_profiles
 from headrace_controller.signals import service_discovery
 
 
@@ -33,12 +31,7 @@ async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend
 def check_policy(settings: Settings) -> None:
     """Raises HeadraceError or ValueError for a policy that the backends of the settings do not fit; starts nothing."""
     options = {name: loaded.options for name, loaded in _load_backends(settings).items()}
-
-    def check(policy: PolicyFile) -> None:
-        build_profiles(policy, options)
-        check_rules(policy, settings.signals)
-
-    CurrentPolicy(settings.policy_file, settings.policy(), check=check)
+    CurrentPolicy(settings.policy_file, settings.policy(), lambda policy: check_fit(policy, options, settings.signals))
 
 
 def _load_backends(settings: Settings) -> dict[str, LoadedBackend]:

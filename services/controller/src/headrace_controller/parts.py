@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from secrets import token_hex
@@ -34,8 +34,8 @@ from headrace_controller.api.limits_service import LimitsService
 from headrace_controller.api.listing import Listing
 from headrace_controller.api.log_reading import LogReading
 from headrace_controller.api.options_service import OptionsService
-from headrace_controller.api.policy_service import PolicyService
 from headrace_controller.api.outlook import Outlook
+from headrace_controller.api.policy_service import PolicyService
 from headrace_controller.api.usage_service import UsageService
 from headrace_controller.api.views import Views
 from headrace_controller.api.watching import Watching
@@ -44,14 +44,16 @@ from headrace_controller.backends.base import Backend
 from headrace_controller.backends.registry import LoadedBackend
 from headrace_controller.backends.router import BackendRouter
 from headrace_controller.config import Settings
-from headrace_controller.culling.metric_rules import MetricRules, check_rules
+from headrace_controller.culling.metric_rules import MetricRules
 from headrace_controller.culling.scaling import ScalingToZero
 from headrace_controller.culling.watch import CullingWatch
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.mirror.tail import Tail
 from headrace_controller.model import ClusterId
+from headrace_controller.options.catalogue import Option
 from headrace_controller.plan import Policy
+from headrace_controller.policing.fit import check_fit
 from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Culling
@@ -115,6 +117,10 @@ class Parts:
 
     # Policy
 
+    @property
+    def _backend_options(self) -> Mapping[str, Sequence[Option]]:
+        return {name: loaded.options for name, loaded in self.backends.items()}
+
     @cached_property
     def current_policy(self) -> CurrentPolicy:
         return CurrentPolicy(
@@ -127,12 +133,11 @@ class Parts:
 
     def profiles_of(self, policy: PolicyFile) -> Profiles:
         """Return a policy's profiles; raise `UnfitPolicy` for one that the backends of this deployment do not fit."""
-        return build_profiles(policy, {name: loaded.options for name, loaded in self.backends.items()})
+        return build_profiles(policy, self._backend_options)
 
     def check_policy(self, policy: PolicyFile) -> None:
         """Raise `UnfitPolicy` for a policy that this deployment cannot carry out."""
-        self.profiles_of(policy)
-        check_rules(policy, self.settings.signals)
+        check_fit(policy, self._backend_options, self.settings.signals)
 
     def follow_profiles(self, policy: PolicyFile) -> None:
         """Take up the profiles of a policy."""

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from headrace.resource_names import cluster_name, group_name
+from headrace.option_types import BadValue, OptionValue
+from headrace.resource_names import cluster_name, group_name, user_name
 from headrace.sizes import describe_amount
 from headrace_controller import resources
 from headrace_controller.admission import Admission
 from headrace_controller.model import Cluster, Demand, Limits
+from headrace_controller.options.catalogue import Option
 from headrace_controller.policy.file import PolicyFile
-from headrace_controller.profiles import Profiles
+from headrace_controller.profiles import Person, Profiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ def effects(clusters: Sequence[Cluster], before: Offer, after: Offer) -> list[Ef
     return [
         *_moved(clusters, before, after),
         *_over_limits([cluster for cluster in clusters if cluster.queued is None], before, after),
+        *_unfit(clusters, before, after),
+        *_offered(clusters, before, after),
         *_roles(clusters, before.policy, after.policy),
     ]
 
@@ -73,6 +77,41 @@ def _moved(clusters: Iterable[Cluster], before: Offer, after: Offer) -> Iterator
         else:
             continue
         yield Effect(f"profiles.{key}", cluster_name(cluster.id), message, cluster.owner)
+
+
+def _unfit(clusters: Iterable[Cluster], before: Offer, after: Offer) -> Iterator[Effect]:
+    """Clusters with options that could not be chosen again."""
+    for cluster in clusters:
+        key = cluster.spec.profile
+        if key not in before.policy.profiles or key not in after.policy.profiles:
+            continue
+        person = Person(user=cluster.owner, groups=cluster.groups)
+        old, new = ({o.key: o for o in offer.profiles.get(key).offered(person)} for offer in (before, after))
+        for options in (cluster.spec.options, *(group.options for group in cluster.spec.groups)):
+            for name in options.keys() & old.keys() & new.keys():
+                reason = _reason(new[name], options[name])
+                if reason and not _reason(old[name], options[name]):
+                    message = f"its option {name} {reason}: it runs on, and cannot be created again"
+                    yield Effect(f"profiles.{key}.options.{name}", cluster_name(cluster.id), message, cluster.owner)
+
+
+def _reason(option: Option, value: OptionValue) -> str:
+    """Why an option cannot have a value; "" if it can."""
+    try:
+        option.type.check(value)
+    except BadValue as error:
+        return str(error)
+    return ""
+
+
+def _offered(clusters: Iterable[Cluster], before: Offer, after: Offer) -> Iterator[Effect]:
+    """Owners of clusters to whom a profile is offered, or no more. One that comes or goes is a change by itself."""
+    both = before.policy.profiles.keys() & after.policy.profiles.keys()
+    for person in dict.fromkeys(Person(user=cluster.owner, groups=cluster.groups) for cluster in clusters):
+        old, new = ({profile.key for profile in offer.profiles.of(person)} for offer in (before, after))
+        for key in sorted((old ^ new) & both):
+            message = f"may choose the profile {key}" if key in new else f"may no more choose the profile {key}"
+            yield Effect(f"profiles.{key}", user_name(person.user), message)
 
 
 def _over_limits(clusters: Iterable[Cluster], before: Offer, after: Offer) -> Iterator[Effect]:

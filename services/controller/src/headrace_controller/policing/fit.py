@@ -1,0 +1,31 @@
+"""Whether a deployment can carry out a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from headrace_controller.culling.metric_rules import check_rules
+from headrace_controller.options.catalogue import Option
+from headrace_controller.policy.file import PolicyFile, UnfitPolicy
+from headrace_controller.profiles import build_profiles
+from headrace_controller.signals.settings import SignalSettings
+
+
+def check_fit(policy: PolicyFile, backend_options: Mapping[str, Sequence[Option]], signals: SignalSettings) -> None:
+    """Raise `UnfitPolicy` with all that this deployment cannot carry out.
+
+    Parameters
+    ----------
+    backend_options
+        Each backend's own options, by its name; the first one is the default.
+    signals
+        Where measurements come from.
+    """
+    faults: list[tuple[tuple[str, ...], str]] = []
+    for check in (lambda: build_profiles(policy, backend_options), lambda: check_rules(policy, signals)):
+        try:
+            check()
+        except UnfitPolicy as error:
+            faults += error.faults
+    if faults:
+        raise UnfitPolicy(faults)
