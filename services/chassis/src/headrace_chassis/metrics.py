@@ -18,6 +18,15 @@ KEY_REFRESH_FAILURES = Counter("headrace_key_refresh_failures", "Failed reads of
 
 AUDIT_FAILURES = Counter("headrace_audit_failures", "Failed writes of the audit log, by place: file, store.", ["to"])
 AUDIT_LOST = Counter("headrace_audit_lost", "Records that are not in the audit log, by place: file, store.", ["to"])
+REDIS_SECONDS = Histogram(
+    "headrace_redis_seconds",
+    "Duration of scripts in Redis as their caller sees it, by script.",
+    ["script"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+REDIS_FAILURES = Counter(
+    "headrace_redis_failures", "Scripts that Redis did not answer as it should, by script.", ["script"]
+)
 
 ROUTES_CONNECTED = Gauge("headrace_routes_connected", "1 while the controller's routes are being followed, else 0.")
 ROUTES_SET_ASIDE = Counter("headrace_routes_set_aside", "Routes that could not be read or used and were left out.")

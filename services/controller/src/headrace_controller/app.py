@@ -14,6 +14,7 @@ from headrace_controller.mirror.handlers import OnRemoved
 from headrace_controller.parts import Parts
 from headrace_controller.policing.fit import check_fit
 from headrace_controller.policy.current import CurrentPolicy
+from headrace_controller.reconciling.cluster_metrics import ClusterMetrics
 from headrace_controller.signals import service_discovery
 
 
@@ -96,6 +97,7 @@ async def _check(parts: Parts) -> None:
 def _connect(parts: Parts) -> None:
     """Who hears what, in this order. Whatever makes a cluster worth a step adds its id to `parts.queue`."""
     records = [
+        ClusterMetrics(),
         parts.shards,  # which clusters are this replica's
         parts.liveness,  # which replicas hold sessions
         parts.processes,  # drops exited processes

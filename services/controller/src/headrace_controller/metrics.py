@@ -35,6 +35,27 @@ ROUTE_READERS = Gauge("headrace_controller_route_readers", "Readers of routes th
 START_SECONDS = Histogram(
     "headrace_controller_start_seconds", "Time from the creation of a cluster until it is RUNNING.", buckets=_SECONDS
 )
+START_PHASE_SECONDS = Histogram(
+    "headrace_controller_start_phase_seconds",
+    "The same by what it was spent on: launch (until the scheduler's launch was decided), connect (until its agent "
+    "connected), route (until it was usable).",
+    ["phase"],
+    buckets=_SECONDS,
+)
+CLUSTERS = Gauge(
+    "headrace_controller_clusters", "Clusters of the deployment by phase; each replica says the same.", ["phase"]
+)
+PROMISED_CLUSTERS = Gauge(
+    "headrace_controller_promised_clusters",
+    "Clusters that count in limits, by profile; each replica says the same.",
+    ["profile"],
+)
+PROMISED_WORKERS = Gauge("headrace_controller_promised_workers", "Workers that are promised, by profile.", ["profile"])
+PROMISED_CORES = Gauge("headrace_controller_promised_cores", "Cores that are promised, by profile.", ["profile"])
+PROMISED_MEMORY = Gauge(
+    "headrace_controller_promised_memory_bytes", "Memory that is promised, by profile.", ["profile"]
+)
+PROMISED_GPUS = Gauge("headrace_controller_promised_gpus", "GPUs that are promised, by profile.", ["profile"])
 ADOPTED = Counter("headrace_controller_adopted", "Clusters whose record was rebuilt from what runs.")
 ORPHANS = Counter("headrace_controller_orphans", "Clusters without a record whose processes were stopped.")
 PROCESSES = Gauge("headrace_controller_processes", "Running processes of the backend, by role.", ["role"])

@@ -12,6 +12,7 @@ from typing import Any, cast
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
+from headrace_chassis import metrics
 from headrace_chassis.redis.connection import store_errors
 
 Argument = str | bytes | int | float
@@ -28,7 +29,11 @@ class Script:
     async def __call__(
         self, redis: redis.asyncio.Redis, keys: Sequence[str] = (), args: Sequence[Argument] = ()
     ) -> Any:  # only the one typed caller of a script knows its answer
-        with store_errors():
+        with (
+            metrics.REDIS_FAILURES.labels(self.name).count_exceptions(),
+            metrics.REDIS_SECONDS.labels(self.name).time(),
+            store_errors(),
+        ):
             try:
                 return await cast("Any", redis.evalsha(self.digest, len(keys), *keys, *args))
             except NoScriptError:

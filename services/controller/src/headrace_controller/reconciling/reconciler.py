@@ -157,7 +157,7 @@ class Reconciler:
         decided = replace(cluster, status=decision.status, workers=decision.workers)
         saved = await self._records.save_status(cluster, decided, fence=fence, events=decision.events)
         if cluster.status.phase is Phase.STARTING and saved.status.phase is Phase.RUNNING:
-            metrics.START_SECONDS.observe(self._clock() - (cluster.begun or cluster.created))
+            _observe_start(saved, self._clock())
         # What others wrote meanwhile was not planned with.
         alone = saved.report is cluster.report and saved.spec is cluster.spec
         self._mirror.apply(saved, by=self if alone else None)
@@ -210,3 +210,16 @@ class Reconciler:
 
     def _pause(self, cluster: ClusterId) -> None:
         self._queue.add_after(cluster, next(self._pauses.setdefault(cluster, delays(0.1, 10.0))))
+
+
+def _observe_start(cluster: Cluster, now: float) -> None:
+    """Adds how long a cluster took to start, and on what."""
+    began = cluster.begun or cluster.created
+    metrics.START_SECONDS.observe(now - began)
+    launched, connected = cluster.status.scheduler_created or began, cluster.report.changed
+    for phase, since, until in (
+        ("launch", began, launched),
+        ("connect", launched, connected),
+        ("route", connected, now),
+    ):
+        metrics.START_PHASE_SECONDS.labels(phase).observe(max(0.0, until - since))
