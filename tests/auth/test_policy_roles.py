@@ -48,6 +48,8 @@ async def test_logins_and_tokens_follow_the_policy_of_now() -> None:
     realms = Realms([realm], roles=lambda: roles[0])
     ann = realms.caller(realm, Identity("ann", groups=("staff",), roles=PLAIN))
     assert ann.is_admin
+    claimed = Identity("eve", groups=("other",), roles=PLAIN | {ADMIN_BY_POLICY})
+    assert realms.caller(realm, claimed).roles == PLAIN
     assert not realms.caller(realm, Identity("bob", groups=("other",), roles=PLAIN)).is_admin
     roles[0] = Roles()
     assert not (await realms.current(ann)).is_admin

@@ -24,7 +24,7 @@ from headrace_auth.api_token_secrets import SECRET_PREFIX, ApiTokenSecrets
 from headrace_auth.api_token_store import ApiTokenStore
 from headrace_auth.authenticators.realms import Realms
 from headrace_auth.ended_sessions import EndedSessions
-from headrace_auth.model import ApiToken, all_roles, roles_of_new_token
+from headrace_auth.model import ApiToken, roles_of_new_token, roles_of_token
 from headrace_chassis.audit.note import about
 from headrace_chassis.identity.caller import Caller
 from headrace_chassis.paging import make_token, read_token
@@ -111,7 +111,7 @@ class ApiTokens:
         now = datetime.now(UTC)
         if token.has_expired(now):
             raise TokenExpired("the API token has expired: create another one, or log in another way")
-        caller = Caller(token.owner, token.groups, all_roles(token.roles), token.method)
+        caller = Caller(token.owner, token.groups, roles_of_token(token), token.method)
         owner = await self.realms.current(caller)
         await self.store.use(token, secret, now)
         ends = token.expires.timestamp() if token.expires else None

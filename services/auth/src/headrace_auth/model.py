@@ -12,12 +12,8 @@ from headrace_chassis.identity.caller import ADMIN, USER
 ID_BYTES = 256
 PASSWORD_BYTES = 1024
 ADMIN_BY_POLICY = "admin-by-policy"
-"""Says of an admin that they are one only as long as the policy says so."""
-IMPLIED = {
-    ADMIN_BY_POLICY: frozenset({ADMIN_BY_POLICY, ADMIN, USER}),
-    ADMIN: frozenset({ADMIN, USER}),
-    USER: frozenset({USER}),
-}
+"""Says of an admin that they are one only as long as the policy says so. No authenticator can give it."""
+IMPLIED = {ADMIN: frozenset({ADMIN, USER}), USER: frozenset({USER})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +59,11 @@ def all_roles(roles: Iterable[str]) -> frozenset[str]:
     return frozenset().union(*(IMPLIED.get(role, frozenset[str]()) for role in roles))
 
 
+def roles_of_token(token: ApiToken) -> frozenset[str]:
+    """Return the roles that a token had when it was created."""
+    return all_roles(token.roles) | (token.roles & {ADMIN_BY_POLICY})
+
+
 def roles_of_new_token(asked: frozenset[str], owner_has: frozenset[str]) -> frozenset[str]:
     """Return the roles of a token. None asked for means all of its owner's."""
     if excess := asked - all_roles(owner_has):
@@ -78,7 +79,7 @@ def roles_of_new_token(asked: frozenset[str], owner_has: frozenset[str]) -> froz
 def with_policy(roles: frozenset[str], *, makes_admin: bool) -> frozenset[str]:
     """Return roles as the policy of now has them: it makes admins, and takes back what it gave."""
     own = roles - {ADMIN, ADMIN_BY_POLICY} if ADMIN_BY_POLICY in roles else roles
-    return own | IMPLIED[ADMIN_BY_POLICY] if makes_admin and ADMIN not in own else own
+    return own | IMPLIED[ADMIN] | {ADMIN_BY_POLICY} if makes_admin and ADMIN not in own else own
 
 
 def _is_part(text: str) -> bool:
