@@ -66,6 +66,8 @@ async def _create(connection: Connection, wanted: Wanted, request_id: str) -> cl
         owner=f"users/{wanted.owner.removeprefix('users/')}" if wanted.owner else "",
         shares=wanted.shares,
     )
+    if config.get("timeouts.queue") is not None:
+        request.queue_timeout.FromNanoseconds(round(config.get_seconds("timeouts.queue") * 1e9))
     return await connection.call(connection.clusters.CreateCluster, request, doing="creating a cluster")
 
 

@@ -115,19 +115,23 @@ async def _until_decided(
     timeout: float | None,
 ) -> cluster_pb2.Cluster:
     """Return the cluster once it runs, or once it is certain that it will not."""
-    last = cluster
+    last, clock = cluster, asyncio.get_running_loop().time
     try:
         async with asyncio.timeout(timeout) as limit, aclosing(watch_cluster(connection, cluster.name)) as steps:
             async for step in steps:
                 observe(step)
                 if not step.HasField("cluster"):
                     continue
-                last = step.cluster
+                queued, last = last.status.phase == cluster_pb2.PHASE_QUEUED, step.cluster
+                if last.status.phase == cluster_pb2.PHASE_QUEUED:
+                    limit.reschedule(None)  # the deployment says how long it may wait for room
+                elif queued and timeout is not None:
+                    limit.reschedule(clock() + timeout)
                 if last.status.phase == cluster_pb2.PHASE_RUNNING or last.status.phase in ENDED:
                     break
                 if last.status.phase == cluster_pb2.PHASE_STOPPING:
                     # It will end; the last lines of the log come with the end.
-                    limit.reschedule(asyncio.get_running_loop().time() + _LOG_SECONDS)
+                    limit.reschedule(clock() + _LOG_SECONDS)
     except TimeoutError:
         if last.status.phase != cluster_pb2.PHASE_STOPPING:
             raise errors.DeadlineExceeded(_too_late(last, timeout or 0)) from None

@@ -341,8 +341,6 @@ class _EventTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """The cluster waits in the queue until the limits allow a start."""
     EVENT_TYPE_ADMITTED: _EventType.ValueType  # 81
     """The limits allow a start now; the cluster left the queue."""
-    EVENT_TYPE_LIMIT_LOWERED: _EventType.ValueType  # 82
-    """A limit is below what is promised."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """Types of events. This is the only list of them."""
@@ -427,8 +425,6 @@ EVENT_TYPE_QUEUED: EventType.ValueType  # 80
 """The cluster waits in the queue until the limits allow a start."""
 EVENT_TYPE_ADMITTED: EventType.ValueType  # 81
 """The limits allow a start now; the cluster left the queue."""
-EVENT_TYPE_LIMIT_LOWERED: EventType.ValueType  # 82
-"""A limit is below what is promised."""
 global___EventType = EventType
 
 class _Severity:
