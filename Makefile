@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := $(shell cd protos && find headrace -name '*.proto' | sort)
 COVERAGE_TESTS := tests/controller/test_model.py tests/controller/plan tests/controller/store/test_keys.py tests/controller/api/test_convert.py tests/client/test_access.py
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-jupyterhub test-prometheus test-storms test-connections test-compat coverage check protos reference bench wheels clean
+.PHONY: help setup demo test test-browser test-jupyterhub test-prometheus test-tracing test-storms test-connections test-compat coverage check protos reference bench wheels clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,10 @@ test-jupyterhub: setup ## Calls through a real JupyterHub and its proxy, install
 test-prometheus: setup ## Measurements in a real Prometheus, installed from Debian where it is missing
 	scripts/install_prometheus.sh
 	$(BIN)/pytest -n 2 tests/prometheus
+
+test-tracing: setup ## Traces in a real OpenTelemetry collector, built with Go where it is missing
+	scripts/build_collector.sh
+	HEADRACE_TEST_COLLECTOR=.cache/otelcol $(BIN)/pytest tests/tracing
 
 test-storms: setup ## 50,000 fuzzed calls and 200 creates at once; `make test` has some of each
 	HEADRACE_TEST_CALLS=50000 HEADRACE_TEST_CREATES=200 $(BIN)/pytest tests/storms

@@ -62,7 +62,7 @@ def receiver() -> Generator[Received]:
 def printed_spans(log: Path) -> list[Span]:
     """The spans that a collector's exporter "debug" has printed."""
     spans, service = list[Span](), ""
-    for piece in re.split(r"\n(?=ResourceSpans #|Span #)", log.read_text()):
+    for piece in re.split(r"(?=ResourceSpans #)|\n(?=Span #)", log.read_text()):
         if piece.startswith("Span #"):
             facts = dict(re.findall(r"^    ([A-Z][A-Za-z ]*?) *: (.*)$", piece, re.MULTILINE))
             ids = facts["Trace ID"], facts["ID"], facts["Parent ID"].strip()
