@@ -94,7 +94,7 @@ async def fake(stack: AsyncExitStack, directory: Path) -> AuthServer:
     channel = await stack.enter_async_context(grpc.aio.secure_channel(f"localhost:{headrace.port}", credentials))
 
     async def create_cluster(caller: Metadata) -> str:
-        user = User("", cluster_service(channel), options_service(channel), caller)
+        user = User("", cluster_service(channel), options_service(channel), caller, channel)
         made = await user.create()
         await user.until(made.name, "RUNNING")
         return made.name

@@ -73,6 +73,6 @@ async def _fake(stack: AsyncExitStack, directory: Path) -> LogIn:
         credential = auth_service_pb2.TokenCredential(token=f"{name}-secret")
         answer = await stub.Login(auth_service_pb2.LoginRequest(token=credential))
         metadata = (("authorization", f"Bearer {answer.access_token}"),)
-        return User(name, cluster_service(channel), options_service(channel), metadata)
+        return User(name, cluster_service(channel), options_service(channel), metadata, channel)
 
     return log_in

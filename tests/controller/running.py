@@ -101,7 +101,7 @@ class Replica:
     async def user(self, name: str, *roles: str, groups: Sequence[str] = ()) -> User:
         channel = await self._channels.enter_async_context(grpc.aio.insecure_channel(self.endpoint))
         metadata = (("authorization", f"Bearer {token(name, *roles, groups=groups)}"),)
-        return User(name, cluster_service(channel), options_service(channel), metadata)
+        return User(name, cluster_service(channel), options_service(channel), metadata, channel)
 
 
 class Site:

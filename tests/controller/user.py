@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import grpc.aio
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from headrace.option_protos import value_to_proto
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
+from headrace.v1.culling_service_pb2_grpc import CullingServiceStub
 
 if TYPE_CHECKING:
     from headrace.v1.cluster_service_pb2_grpc import ClusterServiceAsyncStub
@@ -26,12 +28,16 @@ class User:
     stub: ClusterServiceAsyncStub
     options_stub: OptionsServiceAsyncStub
     metadata: tuple[tuple[str, str], ...]
+    channel: grpc.aio.Channel
 
     async def call(self, method: str, request: Any, **arguments: Any) -> Any:
         return await getattr(self.stub, method)(request, metadata=self.metadata, timeout=10, **arguments)
 
     def stream(self, method: str, request: Any) -> Any:
         return getattr(self.stub, method)(request, metadata=self.metadata)
+
+    async def ask_culling(self, method: str, request: Any) -> Any:
+        return await getattr(CullingServiceStub(self.channel), method)(request, metadata=self.metadata, timeout=10)
 
     async def ask_options(self, method: str, request: Any) -> Any:
         return await getattr(self.options_stub, method)(request, metadata=self.metadata, timeout=10)

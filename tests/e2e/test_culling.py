@@ -1,0 +1,76 @@
+"""Clusters that nobody needs are given back by a real headrace, with its own measurements and short times."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.running import Running, running, wait_until
+
+from headrace import Gateway
+
+POLICY = """
+culling:
+  idle: {after: 5 s, warn: 2 s}
+  nobody_connected: {after: 3 s, warn: 1 s}
+"""
+# Another user's notebook, whose kernel is killed while its cluster works.
+WORKS = """
+import time
+from headrace import Gateway
+cluster = Gateway().new_cluster(name="killed", shutdown_on_close=False)
+cluster.scale(1)
+client = cluster.get_client()
+future = client.submit(time.sleep, 600)
+cluster.wait_for_workers(1)
+print("works", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def headrace(tmp_path: Path) -> Iterator[Running]:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY)
+    environment = {
+        "HEADRACE_CONTROLLER_SIGNALS__INTERVAL_SECONDS": "0.5",
+        "HEADRACE_CONTROLLER_SESSION_GRACE_SECONDS": "1",
+    }
+    with running(tmp_path, "--policy", str(policy), environment=environment) as headrace:
+        yield headrace
+
+
+def test_what_nobody_needs_is_stopped_and_what_works_is_kept(
+    headrace: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_DATA_DIR", str(headrace.data))
+    with (
+        Gateway() as gateway,
+        gateway.new_cluster() as busy,
+        gateway.new_cluster() as idle,
+        gateway.new_cluster() as kept,
+        idle.get_client(),
+        busy.get_client() as client,
+    ):
+        kept.keep(hours=0.5)
+        busy.scale(1)
+        working = client.submit(time.sleep, 600)
+        killed = subprocess.Popen([sys.executable, "-c", WORKS], stdout=subprocess.PIPE)
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"works\n"
+        abandoned = gateway.get_cluster("killed").name
+        killed.kill()
+        killed.wait()
+        killed.stdout.close()
+
+        for name, reason in ((idle.name, "IDLE"), (abandoned, "NO_CLIENT")):
+            wait_until(lambda name=name: gateway.get_cluster(name).status.name == "STOPPED", within=60)
+            assert gateway.get_cluster(name).reason == reason
+            happened = [event.type for event in gateway.events(name)]
+            assert happened.index("CullingWarned") < happened.index("Stopping")
+        assert [gateway.get_cluster(cluster.name).status.name for cluster in (busy, kept)] == ["RUNNING", "RUNNING"]
+        working.release()
