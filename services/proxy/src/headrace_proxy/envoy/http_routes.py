@@ -14,6 +14,7 @@ CLUSTER_PATH = "/clusters/[a-z0-9-]+"
 PREFIX = f"{CLUSTER_PATH}/(~[^/]*/)?"
 # Without RouteService on purpose: it is for headrace's own services and served on an internal listener.
 GRPC_SERVICES = {
+    "headrace.v1.AuditService": CONTROLLER,
     "headrace.v1.AuthService": AUTH,
     "headrace.v1.ClusterService": CONTROLLER,
     "headrace.v1.CullingService": CONTROLLER,
