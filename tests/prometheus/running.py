@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "prometheus" / "prometheus.yml"
+RULES = (CONFIGURATION.with_name("recording.yml"), CONFIGURATION.with_name("alerts.yml"))
 TOKEN = "the-token-of-the-metrics"
 
 
@@ -41,7 +42,7 @@ class Prometheus:
 
 
 @contextmanager
-def running(directory: Path, *, controller: str, services: list[str], rules: str = "") -> Generator[Prometheus]:
+def running(directory: Path, *, controller: str, services: list[str]) -> Generator[Prometheus]:
     """Run one.
 
     Parameters
@@ -50,8 +51,6 @@ def running(directory: Path, *, controller: str, services: list[str], rules: str
         Host and port of the controller's metrics.
     services
         Those of all services.
-    rules
-        Path of rule files, which may have patterns.
     """
     token = directory / "token"
     token.write_text(TOKEN)
@@ -60,12 +59,11 @@ def running(directory: Path, *, controller: str, services: list[str], rules: str
         ("15s", "1s"),
         ("/etc/prometheus/headrace-token", str(token)),
         ("http://controller:9100/", f"http://{controller}/"),
+        ("[recording.yml, alerts.yml]", json.dumps([str(rules) for rules in RULES])),
         ("[controller:9100, auth:9100, proxy:9100]", json.dumps(services)),
     ):
         assert given in text
         text = text.replace(given, ours)
-    if rules:
-        text += f"\nrule_files: [{json.dumps(rules)}]\n"
     file = directory / "prometheus.yml"
     file.write_text(text)
     port = free_port()
