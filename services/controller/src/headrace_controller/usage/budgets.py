@@ -175,17 +175,12 @@ class BudgetWatch:
         """Read what may have changed, warn, and wake clusters whose time has come."""
         self._news.clear()
         binding = self._binding()
-        changed, self._changed = self._changed, set()
-        due = (changed & binding.keys()) | {
-            subject for subject, found in binding.items() if self._is_due(subject, found)
-        }
-        try:
-            await self._read(due)
-        except StoreUnavailable:
-            self._changed |= changed
-            raise
+        self._changed &= binding.keys() | self._tallies.keys()
+        await self._read(
+            subject for subject, found in binding.items() if subject in self._changed or self._is_due(subject, found)
+        )
         for subject in self._tallies.keys() - binding.keys():
-            if subject in changed or self._is_old(subject):
+            if self._tallies[subject].age > _FRESH_SECONDS:
                 del self._tallies[subject]
         for found in binding.values():
             for one in self._standings(found):
@@ -272,13 +267,21 @@ class BudgetWatch:
         wanted = sorted(subjects)
         for start in range(0, len(wanted), _AT_ONCE):
             some = {subject: sorted(self._running.get(subject, ())) for subject in wanted[start : start + _AT_ONCE]}
-            today = self._clock()
-            first = min(period("week", today).start, period("month", today).start) - 1  # clocks may differ
-            days = range(first, period("day", today).stop + 1)
-            read = time.monotonic()
-            now, found = await self._store.used.totals(some, days)
-            for subject in some:
-                self._tallies[subject] = _Tally(found[subject], now, read)
+            changed = self._changed & some.keys()
+            self._changed -= changed  # what changes from here on is read again
+            try:
+                await self._read_some(some)
+            except StoreUnavailable:
+                self._changed |= changed
+                raise
+
+    async def _read_some(self, some: Mapping[str, Sequence[ClusterId]]) -> None:
+        today = self._clock()
+        first = min(period("week", today).start, period("month", today).start) - 1  # clocks may differ
+        read = time.monotonic()
+        now, found = await self._store.used.totals(some, range(first, period("day", today).stop + 1))
+        for subject in some:
+            self._tallies[subject] = _Tally(found[subject], now, read)
 
     def _note_change(self, cluster: Cluster) -> None:
         self._changed.update(_subjects(cluster))
