@@ -55,6 +55,21 @@ async def test_a_watch_goes_on_after_a_drain_without_repeating_events(
     assert fake.requests_of(pb.WatchClustersRequest)[-1].resume_token
 
 
+async def test_the_time_in_the_queue_does_not_count_towards_the_start(
+    fake: FakeHeadrace, connection: Connection, starting: FakeCluster
+) -> None:
+    starting.record.status.phase = cluster_pb2.PHASE_QUEUED
+    starting.changed()
+    queued = cluster_pb2.Cluster.FromString(starting.record.SerializeToString())
+    waiting = asyncio.ensure_future(wait_until_running(connection, queued, lambda _: None, timeout=0.05))
+    assert not (await asyncio.wait([waiting], timeout=0.3))[0]
+    starting.record.status.phase = cluster_pb2.PHASE_STARTING
+    starting.changed()
+    fake.add_event(starting, "There is room for the cluster.")
+    with pytest.raises(errors.DeadlineExceeded, match=r"does not run after 0\.05 s"):
+        await waiting
+
+
 async def test_a_history_that_is_gone_is_watched_from_the_start(
     fake: FakeHeadrace, connection: Connection, starting: FakeCluster
 ) -> None:

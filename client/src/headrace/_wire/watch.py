@@ -115,27 +115,38 @@ async def _until_decided(
     timeout: float | None,
 ) -> cluster_pb2.Cluster:
     """Return the cluster once it runs, or once it is certain that it will not."""
-    last, clock = cluster, asyncio.get_running_loop().time
+    last = cluster
+    at_first = None if cluster.status.phase == cluster_pb2.PHASE_QUEUED else timeout
     try:
-        async with asyncio.timeout(timeout) as limit, aclosing(watch_cluster(connection, cluster.name)) as steps:
+        async with asyncio.timeout(at_first) as limit, aclosing(watch_cluster(connection, cluster.name)) as steps:
             async for step in steps:
                 observe(step)
                 if not step.HasField("cluster"):
                     continue
-                queued, last = last.status.phase == cluster_pb2.PHASE_QUEUED, step.cluster
-                if last.status.phase == cluster_pb2.PHASE_QUEUED:
-                    limit.reschedule(None)  # the deployment says how long it may wait for room
-                elif queued and timeout is not None:
-                    limit.reschedule(clock() + timeout)
+                before, last = last, step.cluster
                 if last.status.phase == cluster_pb2.PHASE_RUNNING or last.status.phase in ENDED:
                     break
-                if last.status.phase == cluster_pb2.PHASE_STOPPING:
-                    # It will end; the last lines of the log come with the end.
-                    limit.reschedule(clock() + _LOG_SECONDS)
+                _reschedule(limit, before.status.phase, last.status.phase, timeout)
     except TimeoutError:
         if last.status.phase != cluster_pb2.PHASE_STOPPING:
             raise errors.DeadlineExceeded(_too_late(last, timeout or 0)) from None
     return last
+
+
+def _reschedule(
+    limit: asyncio.Timeout,
+    before: cluster_pb2.Phase.ValueType,
+    phase: cluster_pb2.Phase.ValueType,
+    timeout: float | None,
+) -> None:
+    """Moves the end of a wait as the cluster's phase calls for."""
+    now = asyncio.get_running_loop().time()
+    if phase == cluster_pb2.PHASE_STOPPING:
+        limit.reschedule(now + _LOG_SECONDS)  # it will end; the last lines of the log come with the end
+    elif phase == cluster_pb2.PHASE_QUEUED:
+        limit.reschedule(None)  # the deployment says how long it may wait for room
+    elif before == cluster_pb2.PHASE_QUEUED and timeout is not None:
+        limit.reschedule(now + timeout)
 
 
 def _remember(request: WatchClustersRequest, step: WatchClustersResponse) -> None:
