@@ -301,7 +301,9 @@ def test_a_bad_lifetime_is_named() -> None:
 
 def test_an_update_describes_itself() -> None:
     request = pb.UpdateClusterRequest(update_mask=FieldMask(paths=["shares", "spec.tags", "spec.lifetime"]))
-    assert updates.update(request).describe() == "tags, lifetime, shares"
+    assert updates.update(request).describe() == "tags, lifetime, shares (now with nobody)"
+    request.cluster.shares.add(member="users/bob", rights=[right_pb2.RIGHT_CLUSTER_VIEW, right_pb2.RIGHT_CLUSTER_STOP])
+    assert updates.update(request).describe() == "tags, lifetime, shares (now with users/bob: stop, view)"
 
 
 # ScaleCluster and AdaptCluster

@@ -78,7 +78,10 @@ class Update:
 
     def describe(self) -> str:
         """Name the changed fields, for people."""
-        return ", ".join(text for path, text in _PATHS.items() if path in self.paths)
+        text = ", ".join(text for path, text in _PATHS.items() if path in self.paths)
+        if "shares" not in self.paths:
+            return text
+        return f"{text} (now with {', '.join(map(_share, self.shares[:10])) or 'nobody'})"
 
 
 def update(request: pb.UpdateClusterRequest) -> Update:
@@ -110,3 +113,8 @@ def _wrong_paths(paths: frozenset[str]) -> list[Violation]:
     if not paths:
         return [Violation("update_mask", rule)]
     return [Violation("update_mask", f"{rule}; not {shown(path)}") for path in sorted(paths - _PATHS.keys())[:10]]
+
+
+def _share(share: Share) -> str:
+    rights = ", ".join(sorted(right.removeprefix("CLUSTER_").lower() for right in share.rights))
+    return f"{share.member}: {rights}"
