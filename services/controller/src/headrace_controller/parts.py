@@ -50,9 +50,10 @@ from headrace_controller.culling.watch import CullingWatch
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.mirror.tail import Tail
-from headrace_controller.model import ClusterId
+from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.options.catalogue import Option
 from headrace_controller.plan import Policy
+from headrace_controller.plan.findings import Finding
 from headrace_controller.policing.fit import check_fit
 from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
@@ -250,6 +251,10 @@ class Parts:
             clock=self.clock,
         )
 
+    def findings(self, cluster: Cluster) -> tuple[Finding, ...]:
+        """Return what rules of culling and budgets find about a cluster."""
+        return (*self.culling_watch.findings(cluster), *self.budgets.findings(cluster))
+
     def follow_culling(self, _policy: PolicyFile) -> None:
         """Have all clusters planned with new rules."""
         for cluster in self.shards.all_own():
@@ -279,7 +284,7 @@ class Parts:
             self.liveness,
             self.start_errors,
             self.shards,
-            findings=lambda cluster: (*self.culling_watch.findings(cluster), *self.budgets.findings(cluster)),
+            findings=self.findings,
             place=self.order.place,
             observed=self.router.observed,
         )
@@ -489,14 +494,12 @@ class Parts:
 
     @cached_property
     def culling_service(self) -> CullingService:
-        outlook = Outlook(self.mirror, self.access, self.culling_watch, clock=self.clock)
+        outlook = Outlook(self.mirror, self.access, self.findings, own=self.shards.own, clock=self.clock)
         return CullingService(commands=self.commands, outlook=outlook, views=self.views)
 
     @cached_property
     def limits_service(self) -> LimitsService:
-        return LimitsService(
-            store=self.store, mirror=self.mirror, admission=self.admission, profiles=self.profiles
-        )
+        return LimitsService(store=self.store, mirror=self.mirror, admission=self.admission, profiles=self.profiles)
 
     @cached_property
     def options_service(self) -> OptionsService:

@@ -13,9 +13,8 @@ from headrace_chassis.identity.caller import Caller
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.convert import timestamp
 from headrace_controller.api.filters import Filter
-from headrace_controller.culling.watch import CullingWatch
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import Cluster
+from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.plan.findings import CullAction, Finding
 
 _MAX_CULLINGS = 10_000
@@ -34,11 +33,18 @@ class Outlook:
     """
 
     def __init__(
-        self, mirror: ClusterMirror, access: ClusterAccess, watch: CullingWatch, *, clock: Callable[[], float]
+        self,
+        mirror: ClusterMirror,
+        access: ClusterAccess,
+        findings: Callable[[Cluster], tuple[Finding, ...]],
+        *,
+        own: Callable[[ClusterId], bool],
+        clock: Callable[[], float],
     ) -> None:
         self._mirror = mirror
         self._access = access
-        self._watch = watch
+        self._findings = findings
+        self._own = own
         self._clock = clock
 
     async def list(self, request: pb.ListCullingRequest, caller: Caller) -> pb.ListCullingResponse:
@@ -48,7 +54,7 @@ class Outlook:
         found: list[pb.Culling] = []
         for n, cluster in enumerate(self._access.matching(wanted, caller, Right.CLUSTER_VIEW, living=True)):
             if cluster is not None and not cluster.stopping:
-                found += [self._culling(cluster, finding) for finding in self._watch.findings(cluster)]
+                found += [self._culling(cluster, finding) for finding in self._findings(cluster)]
             if n % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
         found.sort(key=lambda culling: culling.act_time.seconds if culling.HasField("act_time") else inf)
@@ -66,7 +72,7 @@ class Outlook:
             signal=finding.signal,
             sample_time=None if finding.sampled is None else timestamp(finding.sampled),
         )
-        if finding.due is None and not self._watch.own(cluster.id):
+        if finding.due is None and not self._own(cluster.id):
             culling.message = "another replica measures it"
         warn = warned if finding.due is None else warned or max(finding.due - finding.warn, self._clock())
         if warn is not None:

@@ -47,7 +47,7 @@ class CullingWatch:
         self._metric_rules = metric_rules
         self._mirror = mirror
         self._policy = policy
-        self.own = own
+        self._own = own
         self._wake = wake
         self._clock = clock
         self._observed: dict[ClusterId, Observed] = {}
@@ -68,7 +68,7 @@ class CullingWatch:
 
     def changed(self, cluster_id: ClusterId) -> None:
         """Take in what is measured of a cluster now, or what a rule of the administrator's says of it."""
-        if (cluster := self._mirror.get(cluster_id)) is None or cluster.stopping or not self.own(cluster_id):
+        if (cluster := self._mirror.get(cluster_id)) is None or cluster.stopping or not self._own(cluster_id):
             return
         found, now = self.findings(cluster), self._clock()
         if cluster.status.warnings:
