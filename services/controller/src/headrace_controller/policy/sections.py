@@ -1,4 +1,4 @@
-"""The sections of a policy that are about time, people and money. Those about profiles and limits: `config.py`."""
+"""The sections of a policy that are about time, people and money. Those about profiles and limits: `offers.py`."""
 
 from __future__ import annotations
 
