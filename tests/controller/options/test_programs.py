@@ -87,6 +87,13 @@ async def test_a_function_offers_options_and_its_handler_says_what_follows(code:
     assert (values["worker_cores"], values["environment.OWNER"], values["environment.N"]) == (8.0, "ann", "1")
 
 
+async def test_what_a_handler_says_overrides_what_a_group_gives(code: Any) -> None:
+    code.offer = giving(Offer(handler=lambda _: {"worker_cores": 2}))
+    cluster = await check({})
+    group = await profile().use(ANN, lambda options: options.check({"worker_cores": 64}, "o", cluster=cluster))
+    assert group == ({"worker_cores": 2.0}, [])
+
+
 async def test_a_function_may_return_a_list_of_options_only(code: Any) -> None:
     def offer(user: str, groups: tuple[str, ...]) -> list[Option]:
         return [SHAPE] if groups else []

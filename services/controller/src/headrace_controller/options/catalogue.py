@@ -108,8 +108,8 @@ class Options:
         for key, value in _with_single_variables(found).items():
             try:
                 checked = self._check_consequence(key, value)
-                if cluster is None or cluster.get(key) != checked:
-                    values[key] = self._for_group(key, checked) if cluster is not None else checked
+                if before.get(key) != checked:
+                    values[key] = checked if cluster is None else self._for_group(key, checked)
             except BadValue as error:
                 description = f"{error}; this follows from your other options"
                 violations.append(Violation(f"{field}.{key[:80]}{error.path}", description))
