@@ -13,6 +13,7 @@ from tests.client.agent.running import Cluster
 from tests.conftest import Eventually
 from tornado.httpclient import AsyncHTTPClient
 
+from headrace.agent.dashboard import KEY_HEADER
 from headrace.agent.meter import Meter
 
 KEY, DASHBOARD_KEY = "1" * 64 + "," + "2" * 64, "3" * 64
@@ -127,8 +128,8 @@ async def test_metrics_are_read_with_their_own_key_and_it_opens_nothing_else(clu
     await cluster.start_scheduler()
     base = f"http://{cluster.controller.state.hellos[0].dashboard_address}"
 
-    async def get(path: str) -> tuple[int, str]:
-        answer = await AsyncHTTPClient().fetch(base + path, raise_error=False, request_timeout=20)
+    async def get(path: str, **headers: str) -> tuple[int, str]:
+        answer = await AsyncHTTPClient().fetch(base + path, headers=headers, raise_error=False, request_timeout=20)
         return answer.code, answer.body.decode()
 
     status, page = await get(f"/metrics/headrace?key={'2' * 64}")
@@ -138,5 +139,7 @@ async def test_metrics_are_read_with_their_own_key_and_it_opens_nothing_else(clu
     assert "dask_scheduler_" in (await get(f"/metrics?key={KEY}"))[1]
     for path in ("/metrics", "/metrics/headrace", f"/metrics/headrace?key={DASHBOARD_KEY}", "/metrics?key=,"):
         assert (await get(path))[0] == 403
+    through_gateway = {KEY_HEADER: DASHBOARD_KEY}
+    assert "headrace_scheduler_clients" in (await get("/metrics/headrace", **through_gateway))[1]
     for path in ("/health", "/status", "/sitemap.json", "//metrics"):
         assert (await get(f"{path}?key={KEY}"))[0] == 403
