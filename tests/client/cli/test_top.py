@@ -21,6 +21,7 @@ from headrace.cli.top import rows
 from headrace.cli.top.screen import Top
 from headrace.cli.top.table import MOST_ROWS
 from headrace.v1 import cluster_pb2
+from headrace.v1.culling_service_pb2 import KeepClusterRequest
 
 
 def add(
@@ -167,6 +168,20 @@ async def test_a_cluster_is_stopped_after_a_question(headrace: FakeHeadrace) -> 
         await pilot.press("s", "y")
         await until(pilot, lambda: not mine.lives)
         await until(pilot, lambda: not shown(pilot))
+
+
+async def test_a_cluster_is_kept_for_a_time_that_is_asked_for(headrace: FakeHeadrace) -> None:
+    add(headrace, 1)
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot) == ["ann"])
+        await pilot.press("e", *["backspace"] * 2, *"3h", "enter")
+        await until(pilot, lambda: "for 3h" in screen(pilot))
+        [request] = headrace.requests_of(KeepClusterRequest)
+        assert request.duration.seconds == 3 * 3600
+        await pilot.press("e", "x", "enter")
+        await until(pilot, lambda: "must be a time such as" in " ".join(screen(pilot).split()))
+        await pilot.press("e", "escape")
+        assert len(headrace.requests_of(KeepClusterRequest)) == 1
 
 
 async def test_a_stop_that_is_refused_says_why(headrace: FakeHeadrace) -> None:

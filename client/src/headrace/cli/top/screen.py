@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from typing import ClassVar
 
 from textual import events, work
@@ -11,10 +12,11 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 
-from headrace._wire import calls
+from headrace._target import config
+from headrace._wire import calls, culling_calls
 from headrace._wire.calls import cluster_id
 from headrace._wire.connection import Connection
-from headrace.cli.top.dialogs import Confirm
+from headrace.cli.top.dialogs import Ask, Confirm
 from headrace.cli.top.following import Following
 from headrace.cli.top.rows import VIEWS, summary
 from headrace.cli.top.table import MOST_ROWS, Table
@@ -36,6 +38,7 @@ class Top(App[HeadraceError]):
         ("3", "show('queue')", "Queue"),
         ("slash", "filter", "Filter"),
         ("s", "stop", "Stop"),
+        ("e", "extend", "Extend"),
         ("q", "quit", "Quit"),
     ]
 
@@ -98,6 +101,11 @@ class Top(App[HeadraceError]):
         if name := self._selected():
             self._stop(name)
 
+    def action_extend(self) -> None:
+        """Put culling of the cluster off that the cursor is at."""
+        if name := self._selected():
+            self._extend(name)
+
     @work(exclusive=True, group="follow")
     async def _follow(self) -> None:
         try:
@@ -108,12 +116,25 @@ class Top(App[HeadraceError]):
     @work(group="stop")
     async def _stop(self, name: str) -> None:
         if await self.push_screen_wait(Confirm(f"Stop cluster {self._described(name)}?")):
-            try:
-                await calls.stop(self._connection, name)
-            except HeadraceError as error:
-                self.notify(str(error), severity="error", markup=False)
-            else:
-                self.notify(f"Stopping {cluster_id(name)}", markup=False)
+            await self._change(calls.stop(self._connection, name), f"Stopping {cluster_id(name)}")
+
+    @work(group="extend")
+    async def _extend(self, name: str) -> None:
+        question = f"Keep cluster {self._described(name)}, although it is idle, for"
+        if time_ := await self.push_screen_wait(Ask(question, "2h")):
+            await self._change(self._keep(name, time_), f"Keeping {cluster_id(name)} for {time_}")
+
+    async def _keep(self, name: str, time_: str) -> None:
+        await culling_calls.keep(self._connection, name, config.seconds(time_, "the time"))
+
+    async def _change(self, change: Awaitable[object], done: str) -> None:
+        """Say whether a change was made; the server decides who may make it."""
+        try:
+            await change
+        except HeadraceError as error:
+            self.notify(str(error), severity="error", markup=False)
+        else:
+            self.notify(done, markup=False)
 
     def _selected(self) -> str:
         """Name of the cluster that the cursor is at; "" where rows are not clusters."""
