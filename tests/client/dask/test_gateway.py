@@ -355,6 +355,13 @@ def test_configured_options_need_not_agree_with_a_cluster_of_that_name(gateway: 
             gateway.submit(name="mine", worker_cores=5)
 
 
+def test_a_cluster_whose_profile_is_not_offered_any_more_can_be_found(fake: FakeHeadrace, gateway: Gateway) -> None:
+    name = gateway.submit(name="mine", worker_cores=4)
+    fake.clusters[name].record.spec.profile = "gone"
+    with pytest.raises(errors.OptionsDiffer, match="worker_cores is 4, not 5"):
+        gateway.submit(name="mine", worker_cores=5)
+
+
 def test_events_workers_and_logs(gateway: Gateway) -> None:
     name = gateway.submit(worker_groups={"default": 7})
     event, *_ = gateway.events(name)

@@ -143,7 +143,9 @@ async def _check_same(connection: Connection, wanted: Wanted, existing: cluster_
         raise _options_differ(existing, labels)
     if unequal := list(_compare(wanted, found)):
         # The server keeps values as it checked them, and leaves out defaults: compare them as their types read them.
-        types = {option.key: option for option in await calls.options(connection, found.profile)}
+        types: dict[str, Option] = {}
+        with suppress(errors.InvalidRequest):  # its profile may be gone, or not be offered to this user any more
+            types = {option.key: option for option in await calls.options(connection, found.profile)}
         sentences = {one.label: text for one in unequal if (text := _explain(one, types.get(one.key)))}
         if sentences:
             raise _options_differ(existing, sentences)
