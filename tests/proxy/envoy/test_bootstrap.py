@@ -133,6 +133,7 @@ def http_service(name: str, prefix: str) -> str:
         ("sni_suffix", "*.example", "pattern"),
         ("auth_target", "nonsense", "neither unix:/path nor host:port"),
         ("max_connections", "0", "greater than or equal to 1"),
+        ("tracing_endpoint", "https://otel:4317", "a collector on this machine"),
         ("http_services", http_service("Rest", "/api/"), "pattern"),
         ("http_services", http_service("rest", "/api"), "pattern"),
         ("http_services", http_service("rest", "/clusters/"), "belongs to headrace's own paths"),
