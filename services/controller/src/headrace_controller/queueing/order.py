@@ -43,6 +43,10 @@ class Order:
     def removed(self, cluster: Cluster) -> None:
         self._follow(cluster.id, None)
 
+    def waiting(self) -> list[ClusterId]:
+        """Return those that wait."""
+        return list(self._waiting)
+
     def subjects(self) -> list[str]:
         """Return whom clusters wait for."""
         return list(self._by_subject)
