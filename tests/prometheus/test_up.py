@@ -1,0 +1,75 @@
+"""`headrace up` with a real Prometheus that it decides by: from a user's cluster to the controller's own metrics."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from tests.conftest import Eventually
+from tests.prometheus.running import TOKEN, free_port, running
+
+USER = """
+import headrace, sys
+with headrace.Gateway().new_cluster() as cluster, cluster.get_client():
+    print(cluster.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def process(arguments: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    with log.open("w") as output:
+        started = subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if arguments[0] == "-c" else output,
+            stderr=output,
+            text=True,
+        )
+        try:
+            yield started
+        finally:
+            started.terminate()
+            started.communicate(timeout=30)
+
+
+async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventually) -> None:
+    controller = f"127.0.0.1:{free_port()}"
+    with tempfile.TemporaryDirectory(prefix="hr-p-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
+        directory = Path(name)
+        prometheus = stack.enter_context(running(directory, controller=controller, services=[controller]))
+        environment = {
+            "HOME": name,
+            "HEADRACE_DATA_DIR": f"{name}/d",
+            "HEADRACE_CONTROLLER_METRICS_LISTEN": controller,
+            "HEADRACE_CONTROLLER_METRICS_TOKEN_FILE": f"{name}/token",
+            "HEADRACE_CONTROLLER_SIGNALS__INTERVAL_SECONDS": "1",
+            "HEADRACE_CONTROLLER_SIGNALS__PROMETHEUS_URL": prometheus.url,
+        }
+        up_log = directory / "up.log"
+        up = ["-m", "headrace.cli", "up", "--port", "0"]
+        stack.enter_context(process(up, environment, up_log))
+        await eventually(lambda: "Gateway()" in up_log.read_text(), within=60)
+        user = stack.enter_context(process(["-c", USER], environment, directory / "user.log"))
+        assert user.stdout is not None
+        cluster = user.stdout.readline().strip()
+        assert cluster, (directory / "user.log").read_text()
+
+        def page() -> str:
+            request = Request(f"http://{controller}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+            with urlopen(request, timeout=10) as answer:
+                return answer.read().decode()
+
+        await eventually(lambda: 'headrace_controller_signals{state="fresh"} 1.0' in page())
+        [series] = prometheus.query('headrace_scheduler_clients{job="headrace-schedulers"}')
+        assert series["value"][1] == "1"
+        assert series["metric"]["profile"] == "default"
+        await eventually(lambda: prometheus.query('headrace_controller_clusters{phase="RUNNING"} == 1'))
+        await eventually(lambda: prometheus.query('dask_scheduler_clients{job="headrace-dask"} >= 1'))
