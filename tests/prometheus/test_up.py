@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -23,7 +23,7 @@ with headrace.Gateway().new_cluster() as cluster, cluster.get_client():
 
 
 @contextmanager
-def process(arguments: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[str]]:
+def process(arguments: list[str], environment: Mapping[str, str], log: Path) -> Generator[subprocess.Popen[str]]:
     with log.open("w") as output:
         started = subprocess.Popen(
             [sys.executable, *arguments],
