@@ -218,7 +218,7 @@ async def test_agents_receive_ranges_and_what_to_retire(site: Site, ann: User, e
     await eventually(lambda: list(agent.instructions.adaptive_groups) == [group])
     await ann.scale(name, 0)
     await ann.until(name, "RUNNING", running=0)
-    await eventually(lambda: agent.instructions == agent_pb.SessionResponse())
+    await eventually(lambda: not agent.instructions.adaptive_groups and not agent.instructions.retire)
     await eventually(lambda: site.machine.running() == ["scheduler"])
 
 

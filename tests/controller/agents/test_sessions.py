@@ -21,6 +21,7 @@ from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 from headrace.v1.enums import EventType
 from headrace_controller import metrics
+from headrace_controller.agents.instructions import instructions
 from headrace_controller.keys import Keys
 from headrace_controller.model import (
     AdaptRange,
@@ -63,7 +64,10 @@ async def test_a_hello_is_stored_before_the_first_instruction(
     report = (await replica.store.reads.get(cluster.id)).report
     assert (report.session, report.connected, report.holder, report.changed) == (10, True, "a", CLOCK)
     assert (report.scheduler_address, report.joined) == ("tls://127.0.0.1:1", {ONE: "tls://127.0.0.1:2"})
-    assert stream.instructions == [pb.SessionResponse()]
+    [instruction] = stream.instructions
+    assert [guest.member for guest in instruction.guests.guests] == ["users/ann", "roles/admin"]
+    instruction.ClearField("guests")
+    assert instruction == pb.SessionResponse()
 
 
 async def test_changes_are_stored(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:
@@ -88,6 +92,7 @@ async def test_instructions_follow_the_record(replica: Replica, cluster: Cluster
     expected = pb.SessionResponse(
         adaptive_groups=[pb.AdaptiveGroup(group="default", minimum=0, maximum=3, desired=0)],
         retire=[pb.RetireInstruction(group="default", keep=0)],
+        guests=instructions(cluster).guests,
     )
     await eventually(lambda: stream.instructions[-1:] == [expected])
 
