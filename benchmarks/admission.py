@@ -10,7 +10,7 @@ import asyncio
 import subprocess
 import tempfile
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
 from tests.controller.queueing.waiting import FENCE, Replica, policy
@@ -86,7 +86,7 @@ async def _fill(replica: Replica, number: int, groups: tuple[str, ...] = ()) -> 
 
 
 async def _times(redis: Redis) -> str:
-    log = cast("list[dict[str, Any]]", await redis.slowlog_get(100_000))
+    log = await redis.slowlog_get(100_000)
     times = sorted(int(entry["duration"]) for entry in log if entry["command"].upper().startswith(b"EVALSHA"))
     return f"{median(times):.0f}, {times[len(times) * 9 // 10]}"
 
