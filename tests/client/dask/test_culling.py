@@ -75,7 +75,11 @@ async def test_a_notebook_shows_the_line_below_the_cell(
     shell = pytest.importorskip("IPython.testing.globalipapp").start_ipython()
     monkeypatch.setattr(shell, "kernel", object(), raising=False)  # what tells a notebook from a terminal
     published: list[dict[str, str]] = []
-    monkeypatch.setattr(shell.display_pub, "publish", lambda data, **_: published.append(data))
+
+    def publish(data: dict[str, str], **_: Any) -> None:
+        published.append(data)
+
+    monkeypatch.setattr(shell.display_pub, "publish", publish)
     happens(WARNING, WARNED)
     await eventually(lambda: published)
     assert published == [

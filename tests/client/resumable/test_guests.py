@@ -39,7 +39,9 @@ async def test_what_a_guest_has_open_ends_with_the_share(resumable: bool, grace:
 
 @pytest.mark.parametrize("resumable", [True, False])
 async def test_a_certificate_that_is_valid_yet_opens_nothing_more(bed: Bed, resumable: bool) -> None:
-    bed.proxy.port = int(bed.listener.listen_address.rpartition(":")[2])  # the proxy would swallow a reset
+    address = bed.listener.listen_address
+    assert address is not None
+    bed.proxy.port = int(address.rpartition(":")[2])  # the proxy would swallow a reset
     bed.table.guests.set({ANN: math.inf})
     with pytest.raises(OSError, match=r"in <.*>|closed|timed out|no longer shared"):
         await bed.connect("bob", resumable=resumable, units=[BOB])

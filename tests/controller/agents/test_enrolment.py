@@ -56,8 +56,8 @@ async def enrol(
         backend or FakeBackend(FakeMachine()),
         cast("LaunchClaims", None),  # credentials claim nothing
         AgentTokens([bytes(32)], "test"),
-        DashboardKeys([bytes(32)], "test"),
-        MetricsKeys([bytes(32)], "test"),
+        dashboard_keys=DashboardKeys([bytes(32)], "test"),
+        metrics_keys=MetricsKeys([bytes(32)], "test"),
         credential_seconds=60,
         sni_suffix="clusters.test",
         adaptive_interval_seconds=2.0,

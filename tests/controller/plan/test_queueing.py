@@ -16,7 +16,7 @@ from headrace_controller.plan.queueing import rounded
 
 
 def waiting(spec: dict[str, Any] | None = None, **facts: Any) -> Cluster:
-    limit = {"subject": "users/ann", "resource": "workers", "most": 10, "used": 8, "asked": 4}
+    limit: dict[str, Any] = {"subject": "users/ann", "resource": "workers", "most": 10, "used": 8, "asked": 4}
     queued = Queued(**{"since": NOW - 60, "turn": 1.0, **limit, **facts})
     return replace(new_cluster("c1", **(spec or {})), status=Status(phase=Phase.QUEUED), queued=queued)
 

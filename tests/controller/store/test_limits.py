@@ -58,7 +58,14 @@ async def test_a_hundred_at_once_get_exactly_the_limit(redis: Redis, redis_url: 
     assert len(refused) == 93
     assert len(await store.reads.ids()) == 7
     assert (await store.usage("users/ann"))["clusters"] == 7
-    assert refused[0].details == {"subject": "users/ann", "what": "clusters", "limit": "7", "used": "7", "left": "0", "asked": "1"}
+    assert refused[0].details == {
+        "subject": "users/ann",
+        "what": "clusters",
+        "limit": "7",
+        "used": "7",
+        "left": "0",
+        "asked": "1",
+    }
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,8 @@ class StoreMachine(RuleBasedStateMachine):
             return ClusterNotFound
         if seen.id in self.expected.stopping:
             return ClusterEnded
-        more = self.expected.refuses(before.owner, demand_of(before)["workers"], demand_of(change(before))["workers"], 0)
+        had, wanted = demand_of(before)["workers"], demand_of(change(before))["workers"]
+        more = self.expected.refuses(before.owner, had, wanted, 0)
         return QuotaExceeded if more else None
 
     @rule(

@@ -31,7 +31,7 @@ _MAX_REQUEST_ID_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class NewCluster:
-    """A checked request for a cluster. `owner` is None if it is the caller; `queue_timeout` None is the deployment's."""
+    """A checked request for a cluster. `owner` None is the caller; `queue_timeout` None is the deployment's."""
 
     owner: UserId | None
     spec: Spec

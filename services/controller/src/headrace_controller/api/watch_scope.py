@@ -104,7 +104,7 @@ class Scope:
             self._leaving = None
 
     def check(self, mirror: ClusterMirror, access: ClusterAccess) -> float:
-        """Raise `ClusterNotFound` if the caller may view the cluster no longer; return the seconds to the next check."""
+        """Raise `ClusterNotFound` if the caller may no longer view the cluster; return seconds to the next check."""
         if isinstance(self._target, Filter) or (cluster := mirror.get(self._target)) is None:
             return inf
         if not access.may(cluster, self._caller, Right.CLUSTER_VIEW):
