@@ -17,7 +17,8 @@ from headrace_controller.plan.queueing import rounded
 
 def waiting(spec: dict[str, Any] | None = None, **facts: Any) -> Cluster:
     limit: dict[str, Any] = {"subject": "users/ann", "resource": "workers", "most": 10, "used": 8, "asked": 4}
-    queued = Queued(**{"since": NOW - 60, "turn": 1.0, **limit, **facts})
+    facts = {"since": NOW - 60, "turn": 1.0, **limit, **facts}
+    queued = Queued(**facts)
     return replace(new_cluster("c1", **(spec or {})), status=Status(phase=Phase.QUEUED), queued=queued)
 
 
