@@ -14,6 +14,7 @@ from headrace.v1 import cluster_pb2 as pb
 from headrace.v1 import right_pb2
 from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause, Right
 from headrace_controller.api import convert
+from headrace_controller.meter import Meter, Rates, Sums
 from headrace_controller.model import (
     AdaptRange,
     ClusterId,
@@ -86,6 +87,16 @@ def test_a_cluster_in_full() -> None:
         {right_pb2.RIGHT_CLUSTER_SCALE, right_pb2.RIGHT_CLUSTER_STOP},
     )
     assert share.expire_time.ToSeconds() == 2000
+
+
+def test_it_says_what_it_has_used_and_at_which_rates_it_goes_on() -> None:
+    rates = Rates(clusters=1, workers=2, cores=1500, memory=2048, cost=3_000_000_000)
+    meter = Meter(since=1_000_500, rates=rates, spent=Sums.of(rates, 3_600_000))
+    usage = convert.cluster(replace(CLUSTER, meter=meter)).status.usage
+    assert usage.as_of.ToMilliseconds() == 1_000_500
+    assert (usage.core_seconds, usage.memory_gib_seconds, usage.cost) == (5400.0, 7200.0, 3.0)
+    assert usage.cores == 1.5
+    assert not convert.cluster(CLUSTER).status.HasField("usage")
 
 
 def test_its_spec_has_typed_options_and_no_sentinels() -> None:

@@ -65,6 +65,11 @@ def test_nothing_is_done_and_nothing_withdrawn_while_the_state_is_not_known() ->
     assert decision.status.warnings == {"idle:stop": 1700.0}
 
 
+def test_nobody_is_warned_of_what_is_not_known() -> None:
+    decision = find(running_cluster(), replace(IDLE, due=None), now=9000.0)
+    assert (decision.events, decision.status.warnings) == ((), {})
+
+
 def test_the_warning_is_withdrawn_when_the_state_ends_or_the_time_is_put_off() -> None:
     for found in ((), (replace(IDLE, due=9000.0),)):
         decision = find(warned(), *found, now=1999.0)

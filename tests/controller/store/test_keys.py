@@ -15,10 +15,23 @@ ONE = ClusterId("c1")
 ALL = [
     *KEYS.of_record(ONE, UserId("ann:b")).values(),
     KEYS.usage("users/ann"),
+    KEYS.queue(),
+    KEYS.queue("wants"),
+    KEYS.queue_at("users/ann"),
+    KEYS.queue_held("users/ann"),
     KEYS.readers(),
     KEYS.acknowledged(),
 ]
-EXPIRING = [KEYS.enrolled("l1"), KEYS.schedulers(ONE), KEYS.archived(ONE), KEYS.archived_workers(ONE)]
+EXPIRING = [
+    KEYS.enrolled("l1"),
+    KEYS.schedulers(ONE),
+    KEYS.archived(ONE),
+    KEYS.archived_workers(ONE),
+    KEYS.used(20_000),
+    KEYS.used_by(20_000),
+    KEYS.used_by(20_000, "ann"),
+    KEYS.noted(ONE, "budget"),
+]
 
 
 def test_every_key_begins_with_the_deployments_prefix() -> None:
