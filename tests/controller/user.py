@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 from google.protobuf.field_mask_pb2 import FieldMask
+from tests.controller.stubs import limits_service
 
 from headrace.option_protos import value_to_proto
 from headrace.v1 import cluster_pb2
@@ -38,6 +39,9 @@ class User:
 
     async def ask_culling(self, method: str, request: Any) -> Any:
         return await getattr(CullingServiceStub(self.channel), method)(request, metadata=self.metadata, timeout=10)
+
+    async def ask_limits(self, request: Any) -> Any:
+        return await limits_service(self.channel).GetLimits(request, metadata=self.metadata, timeout=10)
 
     async def ask_options(self, method: str, request: Any) -> Any:
         return await getattr(self.options_stub, method)(request, metadata=self.metadata, timeout=10)

@@ -12,8 +12,11 @@ from tests.controller.conftest import Recorder
 
 from headrace.errors import ClusterNotFound
 from headrace.v1.enums import EventType
+from headrace_controller.admission import Admission
 from headrace_controller.agents.scale_requests import ScaleRequests, with_target
 from headrace_controller.model import AdaptRange, Cluster, Demand, Group, Severity
+from headrace_controller.policy.file import PolicyFile
+from headrace_controller.profiles import build_profiles
 
 ADAPTIVE = Group(size=2, adapt=AdaptRange(minimum=1, maximum=50))
 FIXED = Group(name="fixed", size=1)
@@ -132,3 +135,21 @@ async def test_an_ending_cluster_is_not_scaled(replica: Replica, cluster: Cluste
 async def test_a_cluster_that_is_gone_is_an_error(requests: ScaleRequests) -> None:
     with pytest.raises(ClusterNotFound):
         await requests.apply(new_cluster(groups=(ADAPTIVE,)), "default", 4)
+
+
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [({}, 1000), ({"user": {"workers": None}, "cluster": {"workers": None}}, 100_000)],
+    ids=["defaults", "limits taken away"],
+)
+async def test_a_range_without_a_maximum_is_never_without_a_bound(
+    replica: Replica, record: Recorder, limits: dict[str, object], most: int
+) -> None:
+    policy = PolicyFile.model_validate({"limits": limits})
+    admission = Admission(policy, build_profiles(policy, {"only": ()}))
+    requests = ScaleRequests(replica.store, replica.mirror, admission, replica.events)
+    group = Group(adapt=AdaptRange(minimum=0))
+    made = await record(new_cluster(groups=(group,), profile="default"), demand=Demand(clusters=1))
+    await replica.mirror.fresh()
+    await requests.apply(made, "default", 10**9)
+    assert desired(replica, made, group) == most
