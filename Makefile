@@ -63,6 +63,7 @@ check: setup ## Lint, types, import rules, contract, drift of generated stubs
 	$(BIN)/python scripts/check_contract.py
 	$(BIN)/python scripts/generate_protos.py --check
 	$(BIN)/python scripts/generate_reference.py --check
+	$(BIN)/python scripts/generate_dashboards.py --check
 
 protos: setup ## Generates the Python stubs from protos/
 	$(BIN)/python scripts/generate_protos.py

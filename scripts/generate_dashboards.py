@@ -1,0 +1,204 @@
+"""Writes the Grafana dashboards in deploy/grafana/ from this description; --check only reports drift.
+
+The metrics and their labels: docs/metrics.md, docs/operating.md and deploy/prometheus/recording.yml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import prometheus, stat, timeseries
+from grafana_foundation_sdk.builders.common import VizLegendOptions, VizTooltipOptions
+from grafana_foundation_sdk.builders.dashboard import (
+    Dashboard,
+    DashboardLink,
+    DatasourceVariable,
+    QueryVariable,
+    TextBoxVariable,
+)
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import BigValueGraphMode, SortOrder, TooltipDisplayMode
+from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefresh, VariableSort
+
+FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "grafana"
+SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+GIB = 2**30
+CHARGED = "A measurement, for people: what is charged is what clusters were promised, see `headrace usage`."
+DASK = "Dask's own metric: only where the users' environment has prometheus_client."
+
+
+def main() -> int:
+    """Write or check the files; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if they are not up to date")
+    check = bool(parser.parse_args().check)
+    code = 0
+    for name, dashboard in (("deployment", deployment()), ("owner", owner()), ("cluster", cluster())):
+        file = FOLDER / f"{name}.json"
+        new = json.dumps(dashboard.build(), cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
+        if not check:
+            file.write_text(new, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != new:
+            print(f"{file.name} differs: run `python scripts/generate_dashboards.py` and commit", file=sys.stderr)
+            code = 1
+    return code
+
+
+def deployment() -> Dashboard:
+    """What runs and is promised, and whether the services do their work."""
+    panels = (
+        number("Services down", 'count(up{job="headrace"} == 0) or vector(0)'),
+        number("Alerts", 'count(ALERTS{alertstate="firing"}) or vector(0)'),
+        number("Clusters", "sum(max by (profile) (headrace_controller_promised_clusters))"),
+        number("Workers promised", "sum(max by (profile) (headrace_controller_promised_workers))"),
+        number("Cores promised", "sum(max by (profile) (headrace_controller_promised_cores))"),
+        number("Memory promised", "sum(max by (profile) (headrace_controller_promised_memory_bytes))", "bytes"),
+        graph("Clusters by phase", "max by (phase) (headrace_controller_clusters)", "{{phase}}"),
+        graph("Cores promised by profile", "max by (profile) (headrace_controller_promised_cores)", "{{profile}}"),
+        graph(
+            "Cores used by owner, the largest", "topk(10, headrace:owner_cores_used:rate5m)", "{{owner}}", by="owner"
+        ),
+        graph(
+            "Memory used by owner, the largest",
+            'topk(10, sum by (owner) (headrace_scheduler_worker_memory_bytes{job="headrace-schedulers"}))',
+            "{{owner}}",
+            unit="bytes",
+            by="owner",
+        ),
+        graph("Starts, 95th percentile", "headrace:start_seconds:p95_rate30m", "until usable", unit="s"),
+        graph(
+            "Starts by phase, mean",
+            "sum by (phase) (rate(headrace_controller_start_phase_seconds_sum[30m]))"
+            " / sum by (phase) (rate(headrace_controller_start_phase_seconds_count[30m]))",
+            "{{phase}}",
+            unit="s",
+        ),
+        graph(
+            "Calls", "sum by (method) (rate(headrace_rpc_seconds_count[$__rate_interval]))", "{{method}}", unit="reqps"
+        ),
+        graph("Calls, 99th percentile", "headrace:rpc_seconds:p99_rate5m", "{{method}}", unit="s"),
+        graph("Calls that fail", "headrace:rpc_errors:ratio_rate5m", "{{method}}", unit="percentunit"),
+        graph(
+            "Redis, 99th percentile",
+            "histogram_quantile(0.99, sum by (script, le) (rate(headrace_redis_seconds_bucket[$__rate_interval])))",
+            "{{script}}",
+            unit="s",
+        ),
+        graph(
+            "Steps of reconciling",
+            "sum by (outcome) (rate(headrace_controller_reconciles_total[$__rate_interval]))",
+            "{{outcome}}",
+            unit="ops",
+        ),
+        graph("Clusters that wait for a step", "sum(headrace_controller_queue)", "clusters"),
+        graph("Clusters by their sample", "sum by (state) (headrace_controller_signals)", "{{state}}"),
+        graph("Envoys connected", "sum(headrace_proxy_nodes)", "Envoys"),
+    )
+    return dashboard("deployment", "headrace: deployment", *panels)
+
+
+def owner() -> Dashboard:
+    """What one user's clusters use, and what that would cost."""
+    mine = '{job="headrace-schedulers", owner="$owner"}'
+    core_hours = f"sum(increase(headrace_scheduler_worker_core_seconds_total{mine}[$__range])) / 3600"
+    gib_hours = f"sum(increase(headrace_scheduler_worker_memory_byte_seconds_total{mine}[$__range])) / 3600 / {GIB}"
+    panels = (
+        number("Clusters", f"count(count by (cluster) (headrace_scheduler_workers{mine}))"),
+        number("Workers", f"sum(headrace_scheduler_workers{mine})"),
+        number("Clients", f"sum(headrace_scheduler_clients{mine})"),
+        number("Core-hours used", core_hours, says=CHARGED),
+        number("GiB-hours used", gib_hours, says=CHARGED),
+        number("Cost of what was used", f"{core_hours} * $core_hour + {gib_hours} * $memory_gib_hour", says=CHARGED),
+        graph(
+            "Cores used",
+            'sum by (cluster) (headrace:cluster_cores_used:rate5m{owner="$owner"})',
+            "{{cluster}}",
+            by="cluster",
+        ),
+        graph(
+            "Memory used",
+            f"sum by (cluster) (headrace_scheduler_worker_memory_bytes{mine})",
+            "{{cluster}}",
+            unit="bytes",
+            by="cluster",
+        ),
+        graph("Workers", f"headrace_scheduler_workers{mine}", "{{cluster}}", by="cluster"),
+        graph("Idle", f"headrace_scheduler_idle_seconds{mine}", "{{cluster}}", unit="s", by="cluster"),
+    )
+    return (
+        dashboard("owner", "headrace: a user's use and cost", *panels)
+        .with_variable(choice("owner"))
+        .with_variable(price("core_hour", "Price of a core-hour"))
+        .with_variable(price("memory_gib_hour", "Price of a GiB-hour"))
+    )
+
+
+def cluster() -> Dashboard:
+    """One cluster."""
+    this = '{job="headrace-schedulers", cluster="$cluster"}'
+    dask = '{job="headrace-dask", cluster="$cluster"}'
+    panels = (
+        number("Idle", f"headrace_scheduler_idle_seconds{this}", "s"),
+        number("Without activity", f"headrace_scheduler_inactive_seconds{this}", "s"),
+        number("Clients", f"headrace_scheduler_clients{this}"),
+        number("Workers", f"headrace_scheduler_workers{this}"),
+        number("Results held", f"headrace_scheduler_held_bytes{this}", "bytes"),
+        number("Results on disk", f"headrace_scheduler_spilled_bytes{this}", "bytes"),
+        graph("Tasks that wait for a worker", f"headrace_scheduler_queued_tasks{this}", "tasks"),
+        graph("Tasks that workers have", f"headrace_scheduler_processing_tasks{this}", "tasks"),
+        graph("Tasks by state", f"sum by (state) (dask_scheduler_tasks{dask})", "{{state}}", says=DASK),
+        graph("Workers by state", f"sum by (state) (dask_scheduler_workers{dask})", "{{state}}", says=DASK),
+        graph("Cores used", f"headrace_scheduler_worker_cores{this}", "cores"),
+        graph("Memory used", f"headrace_scheduler_worker_memory_bytes{this}", "memory", unit="bytes"),
+        graph("Results that workers hold", f"headrace_scheduler_held_tasks{this}", "results"),
+    )
+    return dashboard("cluster", "headrace: one cluster", *panels).with_variable(choice("cluster"))
+
+
+def dashboard(name: str, title: str, *panels: stat.Panel | timeseries.Panel) -> Dashboard:
+    """Return one whose queries go to the Prometheus that its reader chooses."""
+    made = Dashboard(title).uid(f"headrace-{name}").tags(["headrace"]).time("now-6h", "now").refresh("30s")
+    made.with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    for panel in panels:
+        made.with_panel(panel)
+    return made
+
+
+def number(title: str, expression: str, unit: str = "short", *, says: str = "") -> stat.Panel:
+    """Return a panel with the last value of a query."""
+    query = prometheus.Dataquery().ref_id("A").expr(expression).instant()
+    panel = stat.Panel().title(title).description(says).datasource(SOURCE).unit(unit)
+    return panel.graph_mode(BigValueGraphMode.NONE).span(4).height(4).with_target(query)
+
+
+def graph(
+    title: str, expression: str, legend: str, *, unit: str = "short", by: str = "", says: str = ""
+) -> timeseries.Panel:
+    """Return a panel with the course of a query; its lines lead to the dashboard `by` of what their label names."""
+    query = prometheus.Dataquery().ref_id("A").expr(expression).range().legend_format(legend)
+    panel = timeseries.Panel().title(title).description(says).datasource(SOURCE).unit(unit).min(0)
+    panel.legend(VizLegendOptions().show_legend(True))
+    panel.tooltip(VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
+    if by:
+        chosen = f"var-{by}=${{__field.labels.{by}:percentencode}}&var-datasource=${{datasource}}"
+        panel.data_links([DashboardLink(f"This {by}").url(f"/d/headrace-{by}?{chosen}&${{__url_time_range}}")])
+    return panel.span(12).height(8).with_target(query)
+
+
+def choice(label: str) -> QueryVariable:
+    """Return a variable with the values that a label of the measured schedulers has."""
+    query = f'label_values(headrace_scheduler_workers{{job="headrace-schedulers"}}, {label})'
+    refresh = VariableRefresh.ON_TIME_RANGE_CHANGED
+    return QueryVariable(label).datasource(SOURCE).query(query).refresh(refresh).sort(VariableSort.ALPHABETICAL_ASC)
+
+
+def price(name: str, label: str) -> TextBoxVariable:
+    """Return a variable for a price, which no metric has: it stands in the policy file."""
+    return TextBoxVariable(name).label(label).default_value("0")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Grafana's dashboards of deploy/grafana: each query is asked of a real Prometheus beside a real `headrace up`."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import Eventually
+from tests.prometheus.running import Prometheus, free_port, running
+from tests.prometheus.test_up import process
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "grafana"
+DASHBOARDS: dict[str, Any] = {file.stem: json.loads(file.read_text()) for file in FOLDER.glob("*.json")}
+QUERIES: set[tuple[str, str]] = {
+    (panel["title"], target["expr"])
+    for dashboard in DASHBOARDS.values()
+    for panel in dashboard["panels"]
+    for target in panel["targets"]
+}
+NO_DATA = {"Calls that fail"}  # a ratio of errors, and no call fails here; rules.yml has its cases
+SERVICES = ("controller", "auth", "proxy")
+# Starts are seen by what grew between samples: a second cluster starts when Prometheus has seen the first.
+USER = """
+import headrace, sys
+with headrace.Gateway() as gateway, gateway.new_cluster() as cluster, cluster.get_client() as client:
+    cluster.scale(1)
+    client.submit(sum, [1, 2]).result()
+    print(cluster.name, flush=True)
+    sys.stdin.readline()
+    gateway.new_cluster().close()
+    sys.stdin.read()
+"""
+
+
+def choices(prometheus: Prometheus, dashboard: str, variable: str) -> set[str]:
+    """Return what a variable offers."""
+    [query] = [item["query"] for item in DASHBOARDS[dashboard]["templating"]["list"] if item["name"] == variable]
+    found = re.fullmatch(r"label_values\((.+), (\w+)\)", query)
+    assert found
+    return {series["metric"][found[2]] for series in prometheus.query(found[1])}
+
+
+def has_data(prometheus: Prometheus, query: str, values: dict[str, str]) -> bool:
+    """Return whether a query returns a number."""
+    series = prometheus.query(re.sub(r"\$(\w+)", lambda found: values[found[1]], query))
+    return any(math.isfinite(float(one["value"][1])) for one in series)
+
+
+async def test_each_query_returns_data(eventually: Eventually) -> None:
+    listen = {service: f"127.0.0.1:{free_port()}" for service in SERVICES}
+    with tempfile.TemporaryDirectory(prefix="hr-p-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
+        directory = Path(name)
+        started = running(directory, controller=listen["controller"], services=list(listen.values()))
+        prometheus = stack.enter_context(started)
+        environment = {
+            "HOME": name,
+            "HEADRACE_DATA_DIR": f"{name}/d",
+            "HEADRACE_CONTROLLER_SIGNALS__INTERVAL_SECONDS": "1",
+            "HEADRACE_CONTROLLER_SIGNALS__PROMETHEUS_URL": prometheus.url,
+        }
+        for service, address in listen.items():
+            environment[f"HEADRACE_{service.upper()}_METRICS_LISTEN"] = address
+            environment[f"HEADRACE_{service.upper()}_METRICS_TOKEN_FILE"] = f"{name}/token"
+        up_log = directory / "up.log"
+        stack.enter_context(process(["-m", "headrace.cli", "up", "--port", "0"], environment, up_log))
+        await eventually(lambda: "Gateway()" in up_log.read_text(), within=60)
+        user = stack.enter_context(process(["-c", USER], environment, directory / "user.log"))
+        assert user.stdin is not None
+        assert user.stdout is not None
+        cluster = user.stdout.readline().strip()
+        assert cluster, (directory / "user.log").read_text()
+
+        await eventually(lambda: cluster in choices(prometheus, "cluster", "cluster"))
+        await eventually(lambda: prometheus.query("sum(headrace_controller_start_phase_seconds_count) > 0"))
+        user.stdin.write("\n")
+        user.stdin.flush()
+        [owner] = choices(prometheus, "owner", "owner")
+        prices = {"core_hour": "1", "memory_gib_hour": "1"}
+        values = {"owner": owner, "cluster": cluster, "__range": "5m", "__rate_interval": "1m", **prices}
+
+        def without_data() -> set[str]:
+            return {title for title, query in QUERIES if not has_data(prometheus, query, values)}
+
+        with suppress(AssertionError):
+            await eventually(lambda: without_data() <= NO_DATA)
+        assert without_data() <= NO_DATA
