@@ -127,6 +127,28 @@ async def test_clusters_are_stopped_where_the_policy_says_so(
     await fails(QuotaExceeded, again.create())
 
 
+async def test_a_cluster_that_waits_ends_when_its_budget_is_used_up(
+    site: Site, directory: Path, eventually: Eventually
+) -> None:
+    policy = """
+        profiles: {default: {prices: {core_hour: 1000000}}}
+        limits: {deployment: {clusters: 1}, on_create: queue}
+        budgets: {user: [{per: month, cost: 5}], users: {bob: [], carl: [{per: month, cost: 5, then: warn}]}}
+    """
+    (directory / "policy.yaml").write_text(policy)
+    replica = await site.replica(policy_file=directory / "policy.yaml")
+    ann, bob, carl = [await replica.user(name) for name in ("ann", "bob", "carl")]
+    first = await ann.create()
+    waits, next_, last = await ann.create(), await bob.create(), await carl.create()
+    ended = await ann.until(waits.name, "STOPPED")
+    assert ended.status.reason == cluster_pb2.END_REASON_BUDGET
+    assert ended.status.message.startswith("The cluster waited for room, and meanwhile the budget of users/ann of 5 ")
+    assert (await ann.get(first.name)).status.phase < cluster_pb2.PHASE_STOPPING  # it runs on, and does not grow
+    await ann.stop(first.name)
+    await bob.until(next_.name, "RUNNING")
+    assert (await carl.get(last.name)).status.phase == cluster_pb2.PHASE_QUEUED
+
+
 async def test_a_warning_comes_once_also_after_a_restart(site: Site, directory: Path, eventually: Eventually) -> None:
     replica = await controller(site, directory, "stop")
     rich = await replica.user("rich")

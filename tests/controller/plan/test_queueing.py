@@ -1,4 +1,4 @@
-"""A cluster that waits for room: what it is told, when it gives up, and its start."""
+"""A cluster that waits for room: what it is told, when it ends, and its start."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.controller.plan.deciding import decide
 from headrace.v1.enums import EventType
 from headrace_controller.model import Cluster, EndReason, Phase, Queued, Severity, Status
 from headrace_controller.plan import Place, StartProcesses
+from headrace_controller.plan.findings import Finding
 from headrace_controller.plan.queueing import rounded
 
 
@@ -79,6 +80,22 @@ def test_it_ends_if_no_wait_can_help() -> None:
         == "The cluster asks for 12 workers, and users/ann may have 10 workers. Create a smaller one."
     )
     assert decision.events[-1].severity is Severity.INFO
+
+
+def test_it_ends_when_a_budget_would_refuse_it() -> None:
+    facts: dict[str, Any] = {"warn": 60.0, "why": "the budget of users/ann is used up", "advice": "Ask for more."}
+    lifetime = Finding(rule="lifetime", reason=EndReason.LIFETIME, due=NOW, **facts)
+    unknown, later, now = (
+        Finding(rule="budget", reason=EndReason.BUDGET, due=due, **facts) for due in (None, NOW + 30, NOW)
+    )
+    decision = decide(waiting(), processes={}, findings=(lifetime, unknown, later))
+    assert (decision.status.phase, decision.requeue_at) == (Phase.QUEUED, NOW + 30)
+    decision = decide(waiting(), processes={}, findings=(now,))
+    assert (decision.status.phase, decision.status.reason) == (Phase.STOPPED, EndReason.BUDGET)
+    assert (
+        decision.status.message
+        == "The cluster waited for room, and meanwhile the budget of users/ann is used up. Ask for more."
+    )
 
 
 def test_it_ends_if_its_user_stops_it() -> None:

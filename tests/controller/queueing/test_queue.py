@@ -185,3 +185,20 @@ async def test_places_are_told_when_they_change(redis: Redis, store: Store) -> N
     place = replica.order.place(waiting[1])
     assert place is not None
     assert place.before == 0
+
+
+async def test_whom_a_budget_refuses_is_not_admitted_and_holds_up_nobody(redis: Redis) -> None:
+    replica = Replica(redis, policy(deployment={"clusters": 2}))
+    running = [await replica.create("zoe") for _ in range(2)]
+    anns = [await replica.create("ann") for _ in range(3)]
+    bob = await replica.create("bob")
+    replica.over_budget.add("ann")
+    for cluster in running:
+        await replica.end(cluster)
+    await replica.serving.step()
+    assert await replica.waits(*anns, bob) == [True, True, True, False]
+    assert set(replica.told) >= {cluster.id for cluster in anns}  # for their plans to end them
+    replica.over_budget.clear()
+    await replica.store.queue.wake([DEPLOYMENT])
+    await replica.serving.step()
+    assert await replica.waits(*anns) == [False, True, True]

@@ -15,7 +15,7 @@ from headrace_chassis.redis.keys import Prefix
 from headrace_controller.admission import Admission
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import Cluster, ClusterId, Group, Phase, Status
+from headrace_controller.model import Cluster, ClusterId, Demand, Group, Phase, Status
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import build_profiles
 from headrace_controller.queueing.order import Order
@@ -35,9 +35,11 @@ class Replica:
     """The queue's part of a controller."""
 
     def __init__(self, redis: Redis, policy: PolicyFile) -> None:
+        self.over_budget: set[str] = set()
+        self.known: set[str] = set()
         self.store = Store(redis, Keys(Prefix("test")))
         self.mirror = ClusterMirror(self.store)
-        self.admission = Admission(policy, build_profiles(policy, {"only": ()}))
+        self.admission = Admission(policy, build_profiles(policy, {"only": ()}), self.check_growth)
         self.order = Order(clock=time)
         self.mirror.connect(self.order)
         self.told: list[ClusterId] = []
@@ -48,8 +50,16 @@ class Replica:
             self.order,
             own=lambda _: True,
             wake=self.told.append,
+            budgets_known=self.budgets_known,
             clock=time,
         )
+
+    async def budgets_known(self, owner: str, _groups: Sequence[str]) -> None:
+        self.known.add(owner)
+
+    def check_growth(self, cluster: Cluster, _demand: Demand) -> None:
+        if cluster.owner in self.known & self.over_budget:
+            raise QuotaExceeded("the budget is used up")
 
     async def load(self) -> None:
         """Read what others have written."""

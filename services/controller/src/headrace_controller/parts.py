@@ -273,6 +273,7 @@ class Parts:
             self.order,
             own=self.shards.own,
             wake=self.queue.add,
+            budgets_known=self.budgets.known,
             clock=self.clock,
         )
 

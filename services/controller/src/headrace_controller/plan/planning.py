@@ -9,7 +9,7 @@ from headrace_controller.plan.culling import cull, lifetime_reached, scheduler_s
 from headrace_controller.plan.decision import Decision, FetchLogTail, NewWorkerId, Policy, Seen
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending, begin_end, finish, stop_leftovers, stop_requested
-from headrace_controller.plan.queueing import begin_start, wait_for_room
+from headrace_controller.plan.queueing import begin_start, budget_used_up, wait_for_room
 from headrace_controller.plan.scheduler import reconcile_scheduler
 from headrace_controller.plan.starting import set_startable
 from headrace_controller.plan.workers import reconcile_workers
@@ -17,7 +17,7 @@ from headrace_controller.plan.workers import reconcile_workers
 Rule = Callable[[Draft], Ending | None]
 """Decides one thing; returns why the cluster ends, if it does. The rules after it are then left out."""
 
-_QUEUED: tuple[Rule, ...] = (stop_requested, wait_for_room)
+_QUEUED: tuple[Rule, ...] = (stop_requested, budget_used_up, wait_for_room)
 _STARTED: tuple[Rule, ...] = (
     stop_requested,
     lifetime_reached,

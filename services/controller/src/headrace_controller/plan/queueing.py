@@ -1,4 +1,4 @@
-"""Rules for a cluster that waits for room: what it waits for, when it gives up, how it starts once it is admitted."""
+"""Rules for a cluster that waits for room: what it waits for, when it ends, how it starts once it is admitted."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def begin_start(draft: Draft) -> None:
     queued = draft.cluster.queued
     if draft.status.phase is Phase.QUEUED and queued is not None and queued.admitted is not None:
         draft.status = replace(draft.status, phase=Phase.STARTING, message="")
+
+
+def budget_used_up(draft: Draft) -> Ending | None:
+    """Ends the cluster when a budget of its owner would refuse it, if it were created now."""
+    for finding in draft.seen.findings:
+        if finding.reason is EndReason.BUDGET and finding.due is not None and draft.reached(finding.due):
+            message = f"The cluster waited for room, and meanwhile {finding.why}. {finding.advice}"
+            return Ending(EndReason.BUDGET, message)
+    return None
 
 
 def wait_for_room(draft: Draft) -> Ending | None:

@@ -7,9 +7,9 @@ its work to the others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from headrace.errors import ClusterNotFound, StoreUnavailable
+from headrace.errors import ClusterNotFound, QuotaExceeded, StoreUnavailable
 from headrace.v1.enums import EventType
 from headrace_chassis import logs
 from headrace_controller.admission import Admission
@@ -38,7 +38,9 @@ class Serving:
     own
         Whether a cluster, or another name, is this replica's.
     wake
-        Called with a cluster whose owner is to be told of another place.
+        Called with a cluster whose owner is to be told of another place, or that no budget lets start any more.
+    budgets_known
+        Returns once it is known what an owner and groups have used of their budgets.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Serving:
         *,
         own: Callable[[str], bool],
         wake: Callable[[ClusterId], None],
+        budgets_known: Callable[[str, Sequence[str]], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -58,6 +61,7 @@ class Serving:
         self._order = order
         self._own = own
         self._wake = wake
+        self._budgets_known = budgets_known
         self._clock = clock
         self._news = asyncio.Event()
         self._impatient_until = 0.0
@@ -121,22 +125,29 @@ class Serving:
             if not untried:
                 return
             for cluster in untried:
-                if await self._admit(cluster) == freed.subject:
+                if await self._admit(cluster) in {freed.subject, None}:
                     refused.add(cluster)
 
-    async def _admit(self, cluster_id: ClusterId) -> str:
-        """Admits a cluster if no limit refuses it; returns for whose room it still waits, "" for nobody's."""
+    async def _admit(self, cluster_id: ClusterId) -> str | None:
+        """Admits a cluster if no limit refuses it; returns for whose room it still waits, "" for nobody's.
+
+        Returns None if a budget refuses it: then its plan ends it.
+        """
         try:
             cluster = self._mirror.get(cluster_id) or await self._store.reads.get(cluster_id)
+            await self._budgets_known(cluster.owner, cluster.groups)
             record, subject = await self._store.records.admit(
                 cluster,
-                demand=self._admission.count,
+                demand=self._admission.demand,
                 limits=self._admission.limits,
                 patience=self._admission.patience,
                 event=self._admitted(cluster),
             )
         except (ClusterNotFound, RecordUnreadable):
             return ""
+        except QuotaExceeded:
+            self._wake(cluster_id)
+            return None
         if record is not None:
             self._mirror.apply(record)
         return subject

@@ -112,8 +112,8 @@ class BudgetWatch:
             await self._read(missing)
 
     def findings(self, cluster: Cluster) -> tuple[Finding, ...]:
-        """Return the budgets on whose account a cluster is stopped soon."""
-        stops = [bound for bound in self._bounds(cluster) if bound.budget.then == "stop"]
+        """Return the budgets on whose account a cluster is stopped soon, or does not wait for room any more."""
+        stops = [bound for bound in self._bounds(cluster) if _ends(cluster, bound)]
         left = [((one.used_up - one.at) / 1000, one) for one in self._standings(stops) if one.used_up is not None]
         seconds, first = min(left, key=lambda pair: pair[0], default=(inf, None))
         if first is None or seconds > _SOON_SECONDS:
@@ -200,12 +200,12 @@ class BudgetWatch:
     async def _act(self, one: Standing) -> None:
         if one.share < one.bound.budget.warn_at:
             return
-        soon = one.bound.budget.then == "stop" and one.used_up is not None
         for id_ in list(self._running[one.bound.subject]):
             if not self._own(id_):
                 continue
             await self._warn(id_, one)
-            if soon and one.used_up is not None:
+            cluster = self._mirror.get(id_)
+            if one.used_up is not None and cluster is not None and _ends(cluster, one.bound):
                 left = (one.used_up - one.at) / 1000 - one.bound.budget.grace
                 if left < 2 * _BEAT_SECONDS:
                     self._wake(id_, max(0.0, left))
@@ -296,6 +296,12 @@ class BudgetWatch:
 
 def _subjects(cluster: Cluster) -> list[str]:
     return [user_name(cluster.owner), *map(group_name, cluster.groups[:MOST_GROUPS])]
+
+
+def _ends(cluster: Cluster, bound: Bound) -> bool:
+    """Whether a cluster ends when a budget is used up: one that waits in the queue could not start any more."""
+    then = bound.budget.then
+    return then == "stop" or (then == "stop_growing" and cluster.begun is None)
 
 
 def _grows(rates: Rates, demand: Demand) -> bool:
