@@ -21,7 +21,7 @@ class Nothing:
         raise RuntimeError("no")
 
 
-RIGHT_VALUES: dict[str, object] = {"cluster_name": "x", "n": 1, "n_workers": 1, "group": "g"}
+RIGHT_VALUES: dict[str, object] = {"cluster_name": "x", "n": 1, "n_workers": 1, "group": "g", "member": "bob"}
 SKIPPED = {"sync", "validate"}
 
 

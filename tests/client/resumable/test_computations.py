@@ -87,7 +87,7 @@ async def test_results_are_right_over_a_bad_line(seed: int) -> None:
         sums = client.map(first, futures, pure=False)
         assert await client.gather(sums) == list(range(60))
         assert await client.gather(futures) == [(x, 50_000) for x in range(60)]
-        assert proxy.accepted > 5
+        assert proxy.accepted > 2
         cutting.cancel()
 
 

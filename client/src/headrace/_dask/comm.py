@@ -168,6 +168,20 @@ class _Attempt(TCPClient):
             raise
 
 
+# Who answers speaks no TLS, or refuses this certificate or every version and cipher that there is.
+_FOR_GOOD = frozenset(
+    {
+        "WRONG_VERSION_NUMBER",
+        "UNSUPPORTED_PROTOCOL",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "SSLV3_ALERT_HANDSHAKE_FAILURE",
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "TLSV1_ALERT_UNKNOWN_CA",
+    }
+)
+
+
 class _TLSConnector(TLSConnector):
     """Takes a connection that breaks before its handshake is over for one that may be tried again.
 
@@ -182,7 +196,10 @@ class _TLSConnector(TLSConnector):
         try:
             return await super().connect(address, deserialize, **connection_args)
         except FatalCommClosedError as error:
-            if isinstance(error.__cause__, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            # The cause says how the handshake was cut off, in OpenSSL's many words; these will not be better next time.
+            cause = error.__cause__
+            for_good = isinstance(cause, ssl.SSLCertVerificationError) or getattr(cause, "reason", None) in _FOR_GOOD
+            if isinstance(cause, ssl.SSLError) and not for_good:
                 raise CommClosedError(broken) from error
             raise
         except ValueError as error:  # tornado's, where the handshake has not even begun

@@ -21,9 +21,9 @@ class AdminGroup(LazyGroup):
     package: ClassVar[str] = "headrace.cli.admin"
 
 
-app = typer.Typer(cls=AdminGroup, add_completion=False, no_args_is_help=True, help="For administrators.")
+app = typer.Typer(cls=AdminGroup, add_completion=False, no_args_is_help=True, help="For administrators: the policy, the audit log, culling.")
 
 
 @app.callback()
 def root() -> None:
-    """For administrators."""
+    """For administrators: the policy, the audit log, culling."""
