@@ -21,7 +21,12 @@ class AdminGroup(LazyGroup):
     package: ClassVar[str] = "headrace.cli.admin"
 
 
-app = typer.Typer(cls=AdminGroup, add_completion=False, no_args_is_help=True, help="For administrators: the policy, the audit log, culling.")
+app = typer.Typer(
+    cls=AdminGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    help="For administrators: the policy, the audit log, culling.",
+)
 
 
 @app.callback()
