@@ -137,6 +137,25 @@ async def test_a_cluster_that_is_gone_is_an_error(requests: ScaleRequests) -> No
         await requests.apply(new_cluster(groups=(ADAPTIVE,)), "default", 4)
 
 
+async def test_a_lowered_limit_takes_nothing_away_and_says_once_that_there_is_no_more(
+    replica: Replica, record: Recorder
+) -> None:
+    policy = PolicyFile()
+    admission = Admission(policy, build_profiles(policy, {"only": ()}))
+    requests = ScaleRequests(replica.store, replica.mirror, admission, replica.events)
+    made = await record(new_cluster(groups=(ADAPTIVE,), profile="default"), demand=Demand(clusters=1, workers=2))
+    await replica.mirror.fresh()
+    await requests.apply(made, "default", 8)
+    admission.follow(PolicyFile.model_validate({"limits": {"user": {"workers": 5}}}))
+    for _ in range(3):
+        await requests.apply(replica.record(made.id), "default", 9)
+        assert desired(replica, made) == 8
+    [message] = await limited(replica, made)
+    assert "asked for 9 workers in group 'default' and got 8: users/ann may have 5 workers, has 8" in message
+    await requests.apply(replica.record(made.id), "default", 7)  # less is possible, also above the limit
+    assert desired(replica, made) == 7
+
+
 @pytest.mark.parametrize(
     ("limits", "most"),
     [({}, 1000), ({"user": {"workers": None}, "cluster": {"workers": None}}, 100_000)],
