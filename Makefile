@@ -16,6 +16,8 @@ $(VENV)/.ready: constraints.txt client/pyproject.toml $(wildcard services/*/pypr
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "headrace needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; name another with PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
+	@# xds-protos brings older files of opentelemetry.proto along; which of the two wins is pip's order.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --force-reinstall --no-deps opentelemetry-proto
 	touch $@
 
 demo: setup ## Starts everything, answers real questions on real data, shows it, cleans up

@@ -52,10 +52,15 @@ class Tracing:
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise HeadraceError(
                 f"traces are to be sent to {endpoint}, but OpenTelemetry is not installed here: "
                 "pip install 'headrace[tracing]'"
+            ) from error
+        except ImportError as error:
+            raise HeadraceError(
+                f"traces are to be sent to {endpoint}, but OpenTelemetry cannot be used here ({error}): another package, "
+                "such as xds-protos, has older files of it; pip install --force-reinstall --no-deps opentelemetry-proto"
             ) from error
         self._provider = TracerProvider(resource=Resource.create({"service.name": service}))
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
