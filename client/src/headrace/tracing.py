@@ -59,8 +59,8 @@ class Tracing:
             ) from error
         except ImportError as error:
             raise HeadraceError(
-                f"traces are to be sent to {endpoint}, but OpenTelemetry cannot be used here ({error}): another package, "
-                "such as xds-protos, has older files of it; pip install --force-reinstall --no-deps opentelemetry-proto"
+                f"traces are to be sent to {endpoint}, but OpenTelemetry cannot be used here ({error}): a package "
+                "(xds-protos?) has older files of it; pip install --force-reinstall --no-deps opentelemetry-proto"
             ) from error
         self._provider = TracerProvider(resource=Resource.create({"service.name": service}))
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
