@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from headrace.errors import HeadraceError
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace_controller.agents.sessions import Sessions
@@ -19,7 +21,7 @@ class Stream:
         self.instructions: list[pb.SessionResponse] = []
         self.error: HeadraceError | None = None
         self.sequence = 1
-        self._messages: asyncio.Queue[pb.SessionRequest | None] = asyncio.Queue()
+        self._messages: asyncio.Queue[pb.SessionRequest | Exception | None] = asyncio.Queue()
         hello = pb.SchedulerHello(scheduler_address="tls://127.0.0.1:1", workers=joined(*workers), **facts)
         first = pb.SessionRequest(sequence=1, hello=hello)
         self.task = asyncio.create_task(self._run(sessions, cluster, first))
@@ -30,6 +32,10 @@ class Stream:
 
     def send_change(self, **change: Any) -> None:
         self.send(change=pb.SchedulerChange(**change))
+
+    def send_garbage(self) -> None:
+        """Send what gRPC cannot read as a message."""
+        self._messages.put_nowait(DecodeError("corrupt"))
 
     def half_close(self) -> None:
         self._messages.put_nowait(None)
@@ -47,6 +53,8 @@ class Stream:
 
     async def _requests(self) -> AsyncIterator[pb.SessionRequest]:
         while (message := await self._messages.get()) is not None:
+            if isinstance(message, Exception):
+                raise message
             yield message
 
 

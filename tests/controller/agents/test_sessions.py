@@ -16,7 +16,7 @@ from tests.controller.agents.stream import joined
 from tests.controller.builders import new_cluster, running_worker, worker
 from tests.controller.conftest import Recorder
 
-from headrace.errors import ClusterNotFound, InternalError, SessionReplaced, StoreUnavailable
+from headrace.errors import ClusterNotFound, InternalError, InvalidRequest, SessionReplaced, StoreUnavailable
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 from headrace.v1.enums import EventType
@@ -469,6 +469,16 @@ async def test_a_store_that_is_away_is_waited_for(
     await replica.mirror.verify([cluster.id])
     await eventually(lambda: (found := replica.mirror.get(cluster.id)) and found.report.joined)
     assert stream.error is None
+
+
+async def test_what_is_no_message_ends_the_session_as_a_wrong_request(
+    replica: Replica, cluster: Cluster, eventually: Eventually
+) -> None:
+    stream = replica.connect(cluster.id, ONE)
+    await eventually(lambda: stream.instructions)
+    stream.send_garbage()
+    await stream.task
+    assert isinstance(stream.error, InvalidRequest)
 
 
 async def test_a_fault_ends_the_session_with_an_error(

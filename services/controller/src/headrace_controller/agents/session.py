@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
+from google.protobuf.message import DecodeError
+
 from headrace.backoff import delays
-from headrace.errors import ClusterNotFound, HeadraceError, InternalError, StoreUnavailable
+from headrace.errors import ClusterNotFound, HeadraceError, InternalError, InvalidRequest, StoreUnavailable
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 from headrace.v1.enums import EventType
@@ -150,6 +152,8 @@ class AgentSession:
             await work
         except HeadraceError as error:
             self.end(error)
+        except DecodeError:
+            self.end(InvalidRequest("a message of the stream is not valid protobuf"))
         except Exception:
             log.exception("a session failed", cluster=self._cluster.id)
             self.end(InternalError("the session failed; the controller's log has more"))
