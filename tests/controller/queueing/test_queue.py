@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from redis.asyncio import Redis
+from tests.controller.damage import overwrite
 from tests.controller.queueing.waiting import Replica, policy
 
 from headrace_controller.keys import Keys
@@ -202,3 +205,16 @@ async def test_whom_a_budget_refuses_is_not_admitted_and_holds_up_nobody(redis: 
     await replica.store.queue.wake([DEPLOYMENT])
     await replica.serving.step()
     assert await replica.waits(*anns) == [False, True, True]
+
+
+async def test_a_record_that_cannot_be_read_holds_up_nobody(redis: Redis, keys: Keys) -> None:
+    replica = Replica(redis, policy(deployment={"clusters": 1}))
+    running = await replica.create("zoe")
+    damaged = await replica.create("ann")
+    bob = await replica.create("bob")
+    await replica.end(running)
+    await overwrite(redis, keys, damaged.id, spec=b"\xc1")
+    other = Replica(redis, policy(deployment={"clusters": 1}))
+    async with asyncio.timeout(20):
+        await other.serving.serve()
+    assert await replica.waits(bob) == [False]

@@ -69,7 +69,10 @@ class MetricRules:
     async def run(self) -> None:
         """Ask until cancelled."""
         while True:
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:  # logged in full
+                log.exception("asking the queries of culling rules failed; will ask again")
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def refresh(self) -> None:

@@ -92,7 +92,10 @@ class CurrentPolicy:
         """Take up changes of the file until cancelled."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:  # logged in full
+                log.exception("following the policy file failed; will read it again")
 
     async def refresh(self) -> None:
         """Read the file. A broken one is logged once, and the policy in force stays."""

@@ -85,6 +85,8 @@ class Serving:
                 await self.step()
             except StoreUnavailable as error:
                 log.warning("cannot look through the queue; will try again", error=str(error))
+            except Exception:  # logged in full
+                log.exception("looking through the queue failed; will try again")
             try:
                 async with asyncio.timeout(_PAUSE_SECONDS):
                     await self._news.wait()
@@ -131,7 +133,7 @@ class Serving:
     async def _admit(self, cluster_id: ClusterId) -> str | None:
         """Admits a cluster if no limit refuses it; returns for whose room it still waits, "" for nobody's.
 
-        Returns None if a budget refuses it: then its plan ends it.
+        Returns None if its record cannot be read, or if a budget refuses it: then its plan ends it.
         """
         try:
             cluster = self._mirror.get(cluster_id) or await self._store.reads.get(cluster_id)
@@ -144,7 +146,7 @@ class Serving:
                 event=self._admitted(cluster),
             )
         except (ClusterNotFound, RecordUnreadable):
-            return ""
+            return None  # it stays where it is, and those behind it are tried
         except QuotaExceeded:
             self._wake(cluster_id)
             return None

@@ -70,7 +70,10 @@ class MeasuredSignals:
         """Measure until cancelled."""
         while True:
             began = time.monotonic()
-            await self.measure()
+            try:
+                await self.measure()
+            except Exception:  # logged in full
+                log.exception("telling of measurements failed; will measure again")
             await asyncio.sleep(max(0.0, self._interval - (time.monotonic() - began)))
 
     async def measure(self) -> None:
