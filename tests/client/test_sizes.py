@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from headrace.errors import QuotaExceeded
 from headrace.option_types import Bytes, parse_bytes
-from headrace.sizes import describe_bytes, format_bytes
+from headrace.sizes import describe_bytes, describe_quantity, format_bytes
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,23 @@ def test_text_is_exact_and_can_be_read_again(number: int) -> None:
 )
 def test_what_nobody_wrote_is_rounded(number: int, text: str) -> None:
     assert describe_bytes(number) == text
+
+
+@pytest.mark.parametrize(
+    ("resource", "amount", "text"),
+    [
+        ("clusters", 1, "1 cluster"),
+        ("clusters", 0, "0 clusters"),
+        ("workers", 1, "1 worker"),
+        ("cores", 0.5, "0.5 cores"),
+        ("gpus", 2, "2 GPUs"),
+        ("queued", 1, "1 cluster in the queue"),
+        ("memory_bytes", 2**30, "1 GiB of memory"),
+        ("licences", 3, "3 of licences"),
+    ],
+)
+def test_an_amount_has_its_noun(resource: str, amount: float, text: str) -> None:
+    assert describe_quantity(resource, amount) == text
 
 
 def test_a_limit_of_memory_is_told_with_units() -> None:

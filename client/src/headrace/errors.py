@@ -42,7 +42,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
-from headrace.sizes import describe_amount, shown_number
+from headrace.sizes import describe_amount, describe_quantity, shown_number
 
 
 class HeadraceError(Exception):
@@ -288,11 +288,11 @@ class QuotaExceeded(HeadraceError):
         """Make the error from its facts."""
         left = max(0, limit - used)
         number = partial(describe_amount, what)
-        noun = {"memory_bytes": "of memory", "queued": "clusters in the queue"}.get(what, what)
+        advice = f"ask for at most {number(left)}, or stop something first" if left > 0 else "stop something first"
         amounts = {"limit": limit, "used": used, "left": left, "asked": asked}
         return cls(
-            f"{subject} may have {number(limit)} {noun}, has {number(used)} and asked for {number(asked)} more; "
-            + (f"ask for at most {number(left)}, or stop something first" if left > 0 else "stop something first"),
+            f"{subject} may have {describe_quantity(what, limit)}, "
+            f"has {number(used)} and asked for {number(asked)} more; {advice}",
             {"subject": subject, "what": what, **{name: shown_number(amount) for name, amount in amounts.items()}},
         )
 

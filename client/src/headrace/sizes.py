@@ -6,6 +6,14 @@ _BINARY = tuple((1024**n, unit) for n, unit in enumerate(("KiB", "MiB", "GiB", "
 _DECIMAL = tuple((1000**n, unit) for n, unit in enumerate(("kB", "MB", "GB", "TB", "PB"), 1))
 # Somebody wrote a number that is shorter than this; a longer one was measured.
 _LONG = 10_000
+_NOUNS = {
+    "clusters": ("cluster", "clusters"),
+    "workers": ("worker", "workers"),
+    "cores": ("core", "cores"),
+    "memory_bytes": ("of memory", "of memory"),
+    "gpus": ("GPU", "GPUs"),
+    "queued": ("cluster in the queue", "clusters in the queue"),
+}
 
 
 def format_bytes(number: int) -> str:
@@ -27,6 +35,12 @@ def describe_bytes(number: int) -> str:
 def shown_number(number: float) -> str:
     """Return a number as text, to thousandths and without a point if it is whole: ``"3"``, ``"1.5"``."""
     return str(int(number)) if number == int(number) else f"{number:.3f}".rstrip("0")
+
+
+def describe_quantity(resource: str, amount: float) -> str:
+    """Return an amount with its noun: ``"1 cluster"``, ``"0.5 cores"``, ``"4 GiB of memory"``, ``"3 of licences"``."""
+    one, several = _NOUNS.get(resource, (f"of {resource}", f"of {resource}"))
+    return f"{describe_amount(resource, amount)} {one if amount == 1 else several}"
 
 
 def describe_amount(resource: str, amount: float) -> str:

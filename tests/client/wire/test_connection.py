@@ -126,7 +126,7 @@ async def test_a_server_that_restarts_is_waited_for(fake: FakeHeadrace, connecti
 
 async def test_errors_arrive_as_they_were_raised(fake: FakeHeadrace, connection: Connection) -> None:
     fake.fail("WhoAmI", errors.QuotaExceeded.of(subject="users/ann", what="clusters", limit=1, used=1, asked=1))
-    with pytest.raises(errors.QuotaExceeded, match="users/ann may have 1 clusters") as raised:
+    with pytest.raises(errors.QuotaExceeded, match="users/ann may have 1 cluster") as raised:
         await whoami(connection)
     assert raised.value.details["limit"] == "1"
 

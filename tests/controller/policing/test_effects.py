@@ -42,7 +42,7 @@ def test_who_uses_more_than_a_lowered_limit_is_named_with_what_they_use() -> Non
     assert set(effects(known, before, after)) == {
         Effect("limits.cluster", "clusters/x", "uses 3 of the 2 workers that it may use: it gets no more", "ann"),
         Effect("limits.user", "users/ann", "uses 5 of the 3 cores that it may use: it gets no more"),
-        Effect("limits.users.bob", "users/bob", "uses 1 GiB of the 512 MiB memory that it may use: it gets no more"),
+        Effect("limits.users.bob", "users/bob", "uses 1 GiB of the 512 MiB of memory that it may use: it gets no more"),
         Effect("limits.groups.lab", "groups/lab", "uses 5 of the 4 workers that it may use: it gets no more"),
         Effect("profiles.a.limits", "profiles/a", "uses 6 of the 5 workers that it may use: it gets no more"),
     }

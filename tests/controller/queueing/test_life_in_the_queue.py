@@ -36,13 +36,13 @@ async def test_a_cluster_waits_starts_and_lives_through_a_restart_of_all_replica
     site.connect_proxy(replica)
     ann = await replica.user("ann")
     assert (await ann.get(third.name)).status.message.startswith(
-        "Waiting for room: users/ann may have 1 clusters, of which 1 is used. 1 cluster is before it."
+        "Waiting for room: users/ann may have 1 cluster, of which 1 is used. 1 cluster is before it."
     )
     await ann.stop(first.name)
     running = await ann.until(second.name, "RUNNING")
     assert (await ann.get(third.name)).status.phase == cluster_pb2.PHASE_QUEUED
     messages = await events(ann, running.name)
-    assert "Waiting for room: users/ann may have 1 clusters, of which 1 is used. It is the next." in messages
+    assert "Waiting for room: users/ann may have 1 cluster, of which 1 is used. It is the next." in messages
     assert any(message.startswith("There is room for the cluster.") for message in messages)
     await ann.stop(third.name)
     await ann.until(third.name, "STOPPED")
@@ -52,11 +52,11 @@ async def test_a_user_says_how_long_to_wait(site: Site) -> None:
     replica = await site.replica("a", limits={**LIMITS, "queue": {"timeout": 3600}})
     ann = await replica.user("ann")
     await ann.create()
-    with pytest.raises(Exception, match="users/ann may have 1 clusters, has 1"):
+    with pytest.raises(Exception, match="users/ann may have 1 cluster, has 1"):
         await ann.create(request={"queue_timeout": Duration()})
     with pytest.raises(Exception, match="queue_timeout"):
         await ann.create(request={"queue_timeout": Duration(seconds=-1)})
     waiting = await ann.create(request={"queue_timeout": Duration(nanos=1_000_000)})
     failed = await ann.until(waiting.name, "FAILED", within=30)
     assert failed.status.reason == cluster_pb2.END_REASON_QUEUE_TIMEOUT
-    assert failed.status.message.startswith("The cluster waited for room for 0.001 s: users/ann may have 1 clusters")
+    assert failed.status.message.startswith("The cluster waited for room for 0.001 s: users/ann may have 1 cluster")

@@ -48,7 +48,7 @@ async def test_what_may_not_wait_is_refused(redis: Redis) -> None:
     assert (never.details["what"], never.details["used"], never.details["left"]) == ("workers", "0", "5")
     await replica.create()
     full = await replica.refused()
-    assert full.message.startswith("users/ann may have 1 clusters in the queue, has 1")
+    assert full.message.startswith("users/ann may have 1 cluster in the queue, has 1")
     assert await replica.store.queue.lengths("ann") == (1, 1)  # type: ignore[arg-type]
 
 

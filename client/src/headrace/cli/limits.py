@@ -40,4 +40,5 @@ def limits(
     ]
     print_table(["OF", "RESOURCE", "LIMIT", "USED", "LEFT"], rows, empty="No limits bind your clusters.")
     if found.queue_length:
-        print(f"{found.queued} of your clusters wait in the queue, {found.queue_length} of all.")
+        wait = "waits" if found.queued == 1 else "wait"
+        print(f"{found.queued} of your clusters {wait} in the queue, {found.queue_length} of all.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headrace.sizes import describe_amount
+from headrace.sizes import describe_amount, describe_quantity
 from headrace.v1.enums import EventType
 from headrace_controller.model import EndReason, Phase, Queued
 from headrace_controller.plan.decision import Place
@@ -14,7 +14,6 @@ from headrace_controller.plan.sentences import count, duration
 from headrace_controller.resources import shown
 
 _GRACE_SECONDS = 10.0  # for room that became free while no controller was there
-_NOUNS = {"memory_bytes": "of memory"}
 
 
 def begin_start(draft: Draft) -> None:
@@ -83,7 +82,7 @@ def _coarse(seconds: float) -> float:
 
 
 def _why(queued: Queued) -> str:
-    return f"{_limit(queued)}, of which {_amount(queued.resource, queued.used)} {_verb(queued)} used"
+    return f"{_limit(queued)}, of which {describe_amount(*shown(queued.resource, queued.used))} {_verb(queued)} used"
 
 
 def _verb(queued: Queued) -> str:
@@ -95,9 +94,4 @@ def _limit(queued: Queued) -> str:
 
 
 def _quantity(resource: str, amount: int) -> str:
-    what, _ = shown(resource, amount)
-    return f"{_amount(resource, amount)} {_NOUNS.get(what, what)}"
-
-
-def _amount(resource: str, amount: int) -> str:
-    return describe_amount(*shown(resource, amount))
+    return describe_quantity(*shown(resource, amount))

@@ -8,7 +8,7 @@ from typing import Self
 
 from headrace.option_types import BadValue, OptionValue
 from headrace.resource_names import cluster_name, group_name, user_name
-from headrace.sizes import describe_amount
+from headrace.sizes import describe_amount, describe_quantity
 from headrace_controller import resources
 from headrace_controller.admission import Admission
 from headrace_controller.model import Cluster, Demand, Limits
@@ -141,9 +141,8 @@ def _over_limits(clusters: Iterable[Cluster], before: Offer, after: Offer) -> It
 
 def _over(resource: str, used: int, limit: int) -> str:
     what, amount = resources.shown(resource, used)
-    most = describe_amount(what, resources.shown(resource, limit)[1])
-    name = "memory" if what == "memory_bytes" else what
-    return f"uses {describe_amount(what, amount)} of the {most} {name} that it may use: it gets no more"
+    most = describe_quantity(*resources.shown(resource, limit))
+    return f"uses {describe_amount(what, amount)} of the {most} that it may use: it gets no more"
 
 
 def _limits_key(subject: str, policy: PolicyFile) -> str:
