@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import time
@@ -28,8 +29,18 @@ def free_port() -> int:
 class Prometheus:
     """A running one."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self._process = process
+
+    @contextmanager
+    def suspended(self) -> Generator[None]:
+        """Let it answer nothing for a while."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def query(self, promql: str) -> list[dict[str, Any]]:
         """Return the series of an instant query."""
@@ -77,7 +88,7 @@ def running(directory: Path, *, controller: str, services: list[str]) -> Generat
         process = subprocess.Popen(["prometheus", *arguments], stdout=log, stderr=log)
         try:
             _wait_until_ready(port, process, directory / "log")
-            yield Prometheus(port)
+            yield Prometheus(port, process)
         finally:
             process.kill()
             process.wait()

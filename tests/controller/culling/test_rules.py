@@ -32,7 +32,7 @@ def find(
     policy: Culling,
     observed: Observed,
     record: Cluster | None = None,
-    metrics: Mapping[str, float | None] | None = None,
+    metrics: Mapping[str, float | str] | None = None,
 ) -> tuple[Finding, ...]:
     return findings(record or cluster(), policy, observed, metrics or {}, 2000.0)
 
@@ -135,9 +135,10 @@ def test_a_rule_of_the_administrators_needs_a_fresh_sample_and_an_answer() -> No
     assert find(policy, observed()) == ()
     [holds] = find(policy, observed(), metrics={"waste": 1800.0})
     assert (holds.rule, holds.due, holds.signal) == ("rules/waste", 2400, "waste > 0.5")
-    [failed] = find(policy, observed(), metrics={"waste": None})
+    [failed] = find(policy, observed(), metrics={"waste": "parse error"})
     [stale] = find(policy, first(NotMeasured(absence=Absence.STALE)), metrics={"waste": 1800.0})
     assert failed.due is stale.due is None
+    assert failed.why == "its query failed: parse error"
 
 
 @pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.STARTING])

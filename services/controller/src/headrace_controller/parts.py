@@ -237,7 +237,12 @@ class Parts:
 
     @cached_property
     def metric_rules(self) -> MetricRules:
-        return MetricRules(self.signals, lambda: self.culling.rules if self.culling else (), clock=self.clock)
+        return MetricRules(
+            self.signals,
+            lambda: self.culling.rules if self.culling else (),
+            interval=self.settings.signals.interval_seconds,
+            clock=self.clock,
+        )
 
     @cached_property
     def culling_watch(self) -> CullingWatch:

@@ -14,12 +14,11 @@ from headrace_controller.signals.measured import QueryFailed, Signals
 from headrace_controller.signals.settings import SignalSettings
 
 log = logs.get_logger()
-_PAUSE_SECONDS = 15.0
-# Time between two rounds after which it is not known what held between them.
+# Time between two rounds after which it is not known what held between them; at least two intervals count.
 _GAP_SECONDS = 120.0
 
-_Holding = dict[ClusterId, float] | None
-"""The clusters for which a rule holds, and since when. None: its query failed."""
+_Holding = dict[ClusterId, float] | str
+"""The clusters for which a rule holds, and since when. A text: why its query failed."""
 
 
 def check_rules(policy: PolicyFile, settings: SignalSettings) -> None:
@@ -30,12 +29,14 @@ def check_rules(policy: PolicyFile, settings: SignalSettings) -> None:
 
 
 class MetricRules:
-    """Asks the queries of all rules. Where one fails or is slow, nothing is known, and its states begin again.
+    """Asks the queries of all rules. Where one fails, nothing is known, and its states begin again.
 
     Parameters
     ----------
     rules
         Returns the rules in force.
+    interval
+        Seconds between two rounds.
     """
 
     def __init__(
@@ -43,13 +44,13 @@ class MetricRules:
         signals: Signals,
         rules: Callable[[], Sequence[MetricRule]],
         *,
+        interval: float,
         clock: Callable[[], float],
-        query_seconds: float = 10.0,
     ) -> None:
         self._signals = signals
         self._rules = rules
+        self._interval = interval
         self._clock = clock
-        self._query_seconds = query_seconds
         self._holding: dict[tuple[str, str], _Holding] = {}  # by name and query
         self._asked = clock()
         self._callbacks: list[Callable[[ClusterId], None]] = []
@@ -58,12 +59,12 @@ class MetricRules:
         """Call this with each cluster for which a rule begins or ceases to hold."""
         self._callbacks.append(callback)
 
-    def of(self, cluster: ClusterId) -> Mapping[str, float | None]:
-        """Return the rules that hold for a cluster, since when, and with None those whose query failed."""
+    def of(self, cluster: ClusterId) -> Mapping[str, float | str]:
+        """Return the rules that hold for a cluster, and since when; of those whose query failed, why."""
         return {
-            name: None if holding is None else holding[cluster]
+            name: holding if isinstance(holding, str) else holding[cluster]
             for (name, _), holding in self._holding.items()
-            if holding is None or cluster in holding
+            if isinstance(holding, str) or cluster in holding
         }
 
     async def run(self) -> None:
@@ -73,39 +74,54 @@ class MetricRules:
                 await self.refresh()
             except Exception:  # logged in full
                 log.exception("asking the queries of culling rules failed; will ask again")
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(self._interval)
 
     async def refresh(self) -> None:
         """Ask each query once."""
         rules = list(self._rules())
         answers = await asyncio.gather(*map(self._ask, rules))
         before, now = self._holding, self._clock()
-        continued = before if 0 <= now - self._asked < _GAP_SECONDS else {}
+        continued = before if 0 <= now - self._asked < max(_GAP_SECONDS, 2 * self._interval) else {}
         self._holding, self._asked = {}, now
         for rule, answer in zip(rules, answers, strict=True):
             key = rule.name, rule.query
-            self._holding[key] = _held(continued.get(key) or {}, answer, now)
+            self._holding[key] = _held(_known(continued.get(key)), answer, now)
+            _note(rule, before.get(key), self._holding[key])
         self._report(before)
 
-    async def _ask(self, rule: MetricRule) -> Mapping[ClusterId, float] | None:
+    async def _ask(self, rule: MetricRule) -> Mapping[ClusterId, float] | str:
         try:
-            async with asyncio.timeout(self._query_seconds):
-                return await self._signals.query(rule.query)
-        except (QueryFailed, TimeoutError) as error:
-            why = str(error) or f"it took longer than {self._query_seconds:g} s"
-            metrics.CULLING_QUERIES_FAILED.labels(rule.name).inc()
-            log.warning("the query of a culling rule failed; nothing is done on its account", rule=rule.name, error=why)
-            return None
+            return await self._signals.query(rule.query)
+        except QueryFailed as error:
+            why = str(error)
+        except Exception:  # a fault of ours decides nothing; logged in full
+            log.exception("asking the query of a culling rule failed", rule=rule.name)
+            why = "see the controller's log"
+        metrics.CULLING_QUERIES_FAILED.labels(rule.name).inc()
+        return why
 
     def _report(self, before: Mapping[tuple[str, str], _Holding]) -> None:
         for key in before.keys() | self._holding.keys():
-            for cluster in (before.get(key) or {}).keys() ^ (self._holding.get(key) or {}).keys():
+            for cluster in _known(before.get(key)).keys() ^ _known(self._holding.get(key)).keys():
                 for callback in self._callbacks:
                     callback(cluster)
 
 
-def _held(before: Mapping[ClusterId, float], answer: Mapping[ClusterId, float] | None, now: float) -> _Holding:
-    if answer is None:
-        return None
+def _known(holding: _Holding | None) -> Mapping[ClusterId, float]:
+    return holding if isinstance(holding, dict) else {}
+
+
+def _held(before: Mapping[ClusterId, float], answer: Mapping[ClusterId, float] | str, now: float) -> _Holding:
+    if isinstance(answer, str):
+        return answer
     # Neither 0 nor "not a number".
     return {cluster: before.get(cluster, now) for cluster, value in answer.items() if value > 0 or value < 0}
+
+
+def _note(rule: MetricRule, before: _Holding | None, now: _Holding) -> None:
+    """Log that a query fails, or does so for another reason, or is answered again."""
+    if isinstance(now, str):
+        if now != before:
+            log.warning("the query of a culling rule fails; nothing is done on its account", rule=rule.name, error=now)
+    elif isinstance(before, str):
+        log.info("the query of a culling rule is answered again", rule=rule.name)

@@ -34,11 +34,11 @@ class _State:
 
 
 def findings(
-    cluster: Cluster, policy: Culling, observed: Observed, metrics: Mapping[str, float | None], now: float
+    cluster: Cluster, policy: Culling, observed: Observed, metrics: Mapping[str, float | str], now: float
 ) -> tuple[Finding, ...]:
     """What rules find about a cluster now; nothing of a rule whose state does not hold.
 
-    `metrics` has, by name of an administrator's own rule, the time since which it holds, None if that is not known.
+    `metrics` has, by name of an administrator's own rule, the time since which it holds, or why its query failed.
     """
     found = list(_lifetime(cluster, policy))
     if cluster.status.phase is Phase.RUNNING:
@@ -48,7 +48,7 @@ def findings(
 
 
 def _states(
-    cluster: Cluster, policy: Culling, observed: Observed, metrics: Mapping[str, float | None], now: float
+    cluster: Cluster, policy: Culling, observed: Observed, metrics: Mapping[str, float | str], now: float
 ) -> Iterator[_State]:
     if policy.idle is not None:
         yield from _idle(cluster, policy.idle, observed, now)
@@ -98,12 +98,12 @@ def _nobody_connected(cluster: Cluster, rule: CullRule, observed: Observed, now:
     )
 
 
-def _metric(rule: MetricRule, since: float | None, observed: Observed, now: float) -> _State:
+def _metric(rule: MetricRule, since: float | str, observed: Observed, now: float) -> _State:
     name = f"rules/{rule.name}"
     if isinstance(observed.sample, NotMeasured):  # an answer may be about series from minutes ago
         return _not_measured(rule, name, observed.sample)
-    if since is None:
-        return _State(rule=rule, name=name, since=None, why="its query failed", signal=rule.query)
+    if isinstance(since, str):
+        return _State(rule=rule, name=name, since=None, why=f"its query failed: {since}", signal=rule.query)
     why = f"the rule {rule.name!r} of your administrator has held for {_lasted(since, now)}"
     return _State(rule=rule, name=name, since=since, why=why, signal=rule.query, sampled=now)
 
