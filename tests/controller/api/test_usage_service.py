@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 from msgspec import msgpack
 from redis.asyncio import Redis
+from tests.conftest import Eventually
 from tests.controller.errors_of import fails, wrong_fields
 from tests.controller.running import DEPLOYMENT, Replica, Site, token
 
@@ -132,6 +133,20 @@ async def test_a_clusters_own_record_says_what_it_has_cost(priced: Replica, redi
     assert (usage.cores, usage.cost_per_hour, usage.currency) == (4, 8, "EUR")
     assert abs(usage.as_of.seconds - datetime.now(UTC).timestamp()) < 60
     assert (await ann.get(made.name)).status.usage == usage
+
+
+async def test_a_changed_price_reaches_clusters_that_run(
+    priced: Replica, redis: Redis, directory: Path, eventually: Eventually
+) -> None:
+    made = await run(priced, redis, "ann", 1, profile="large")
+    ann = await priced.user("ann")
+    (directory / "policy.yaml").write_text(POLICY.replace("core_hour: 2", "core_hour: 7"))
+
+    async def costs_more() -> bool:
+        return (await ann.get(made.name)).status.usage.cost_per_hour == 7
+
+    await eventually(costs_more)
+    assert (await ann.get(made.name)).status.usage.cost == pytest.approx(2, rel=0.01)
 
 
 async def test_who_may_see_whose(priced: Replica, redis: Redis) -> None:

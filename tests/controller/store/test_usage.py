@@ -30,6 +30,7 @@ from headrace_controller.store import Fence, Store
 from headrace_controller.store.accounts import Accounts, Kept
 from headrace_controller.store.usage import DAY_MS, UsageOf
 from headrace_controller.usage.measuring import Measuring
+from headrace_controller.usage.pricing import Pricing
 
 ANN = UserId("ann")
 POLICY = {"profiles": {"default": {"prices": {"core_hour": 0.05, "memory_gib_hour": 0.007, "gpu_hour": 1.5}}}}
@@ -168,16 +169,45 @@ async def test_rates_are_what_is_promised_at_the_prices_in_force(metered: Metere
     assert rates.cost / 1e9 == pytest.approx(2.5 * 0.05 + 1025 / 1024 * 0.007 + 2 * 1.5)
 
 
-async def test_a_changed_price_leaves_the_past_as_it_is(metered: Metered) -> None:
+async def test_a_changed_price_counts_at_once_and_leaves_the_past_as_it_is(metered: Metered) -> None:
+    demand = Demand(clusters=1, cores_milli=1000, memory_bytes=2**30)
+    cluster, other = [await metered.create(new_cluster(), demand) for _ in range(2)]
+    mirror = ClusterMirror(metered.store)
+    pricing = Pricing(metered.store, mirror, lambda: [cluster.id, other.id, ClusterId("c-gone")])
+    mirror.apply(cluster)
+    mirror.apply(other)
+    await pricing.apply()
+    assert await metered.store.reads.get(cluster.id) == cluster  # nothing has changed
+    await metered.ran(cluster, 3_600_000)
+    metered.policy = {"currency": "CHF", "profiles": {"default": {"prices": {"core_hour": 100}}}}
+    await pricing.apply()
+    assert total(await metered.rows()).money == pytest.approx(0.057, rel=0.01)
+    await metered.ran(cluster, 3_600_000)
+    repriced = await metered.store.reads.get(cluster.id)
+    assert repriced.revision > cluster.revision  # so that mirrors and clients hear of it
+    assert (repriced.meter.rates.cost, repriced.meter.currency, repriced.meter.rates.cores) == (100e9, "CHF", 1000)
+    assert await metered.store.reads.get(other.id) != other
+    await metered.promise(repriced, Demand())
+    assert total(await metered.rows()).money == pytest.approx(100.057, rel=0.01)
+
+
+async def test_clusters_of_a_profile_that_was_removed_keep_their_price(metered: Metered) -> None:
     demand = Demand(clusters=1, cores_milli=1000)
     cluster = await metered.create(new_cluster(), demand)
-    await metered.ran(cluster, 3_600_000)
+    metered.policy = {"profiles": {"other": {}}}
+    assert not metered.store.used.is_mispriced(cluster)
+    assert (await metered.promise(cluster, demand)).meter.rates.cost == 0.05e9
+
+
+async def test_a_cluster_that_has_ended_or_is_not_metered_has_no_price(metered: Metered, redis: Redis) -> None:
+    ended, old = [await metered.create(new_cluster(), Demand(clusters=1, cores_milli=1000)) for _ in range(2)]
+    await redis.hdel(metered.keys.record(old.id), "meter", "account", "labels")
     metered.policy = {"profiles": {"default": {"prices": {"core_hour": 100}}}}
-    cluster = await metered.promise(cluster, demand)
-    assert total(await metered.rows()).money == pytest.approx(0.05, rel=0.01)
-    await metered.ran(cluster, 3_600_000)
-    await metered.promise(cluster, Demand())
-    assert total(await metered.rows()).money == pytest.approx(100.05, rel=0.01)
+    assert not metered.store.used.is_mispriced(await metered.promise(ended, Demand()))
+    read = await metered.store.reads.get(old.id)
+    assert not metered.store.used.is_mispriced(read)
+    await metered.store.used.reprice(read)
+    assert await metered.store.reads.get(old.id) == read
 
 
 async def test_what_runs_now_counts_at_any_time_and_once(metered: Metered) -> None:

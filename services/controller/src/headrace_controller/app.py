@@ -80,6 +80,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.retention.run,
             parts.budgets.run,
             parts.measuring.run,
+            parts.pricing.run,
             parts.serving.run,
             parts.signals.run,
             parts.culling_watch.run,
@@ -128,6 +129,7 @@ def _connect(parts: Parts) -> None:
         parts.follow_profiles,  # what users may choose
         parts.admission.follow,  # what they may use
         parts.serving.follow,  # who has room now
+        parts.pricing.follow,  # what clusters cost
         parts.follow_culling,  # when clusters are given back
         parts.budgets.follow,  # what may be used in a period
     ]

@@ -25,9 +25,9 @@ key                       type   content                                      un
                                  ``number`` of all that ever waited
 ``queue-freed``           zset   subject that has got room -> time from       it was looked through     cr, ch, st, ad,
                                  which its queue may be looked through                                  next_freed
-``used:<day>``            hash   what was promised that day, times how long,  400 days                  cr, ch, st, ar
-                                 by measure and subject (``usage.lua``)
-``used-by:<day>:<owner>`` hash   the same of an owner's clusters, by row      62 days                   cr, ch, st, ar
+``used:<day>``            hash   what was promised that day, times how long,  400 days                  cr, ch, st, ar,
+                                 by measure and subject (``usage.lua``)                                 ad, rp
+``used-by:<day>:<owner>`` hash   the same of an owner's clusters, by row      62 days                   as ``used``
 ``noted:<id>:<note>``     string marks a warning about a budget as given      the budget's period       `Usage`
 ``living``                zset   id -> place                                  permanent                 cr, st
 ``ended``                 zset   id -> time of its end                        permanent                 st, rm
@@ -46,8 +46,8 @@ key                       type   content                                      un
 ``acknowledged``          hash   reader -> what it has in use (msgpack)       permanent                 ack
 ========================= ====== ============================================ ========================= ================
 
-Scripts: cr create, ch change, ad admit, st save_status, re save_report, ev add_event, rm remove, ar archive, ack
-acknowledge and readers.
+Scripts: cr create, ch change, ad admit, st save_status, re save_report, rp reprice, ev add_event, rm remove, ar
+archive, ack acknowledge and readers.
 
 The leases of the shards and the list of replicas are read, not written: see `headrace_chassis.redis.keys`.
 """

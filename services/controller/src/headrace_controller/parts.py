@@ -87,6 +87,7 @@ from headrace_controller.store.accounts import Accounts, Kept
 from headrace_controller.usage.budgets import BudgetWatch
 from headrace_controller.usage.measuring import Measuring
 from headrace_controller.usage.reading import UsageReading
+from headrace_controller.usage.pricing import Pricing
 
 _MAX_PAUSE_SECONDS = 60.0  # between two polls for clusters whose retention is over
 
@@ -520,6 +521,10 @@ class Parts:
         return UsageService(
             UsageReading(self.store, self.mirror),
             self.budgets,
+    @cached_property
+    def pricing(self) -> Pricing:
+        return Pricing(self.store, self.mirror, self.shards.all_own)
+
             self.access,
             lambda: self.current_policy.policy,
             self.usage_kept,

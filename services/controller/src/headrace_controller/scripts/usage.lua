@@ -2,8 +2,8 @@
 -- A record has three fields for it, in msgpack:
 --   meter    since (ms; everything before is added up), rates (what it is promised since then), spent (sums since its creation),
 --            currency
---   account  where its sums go: subjects, labels and others (opaque here: what a row is about), prices, currency, days, row_days,
---            rows
+--   account  where its sums go: subjects, labels and others (opaque here: what a row is about), prices (nil: those it had),
+--            currency, days, row_days, rows
 --   labels   those of the account, for readers of what is not added up yet
 -- The sums are whole numbers in hashes that expire:
 --   used:<day>            '<measure> <subject>', 'member <subject>\n<owner>'
@@ -105,7 +105,9 @@ local function meter(ask, record, demand)
     end
   end
   if ask.account then
+    local prices = ask.account.prices or (account or {}).prices or { cores = 0, memory = 0, gpus = 0 }
     account = ask.account
+    account.prices = prices
     redis.call('HSET', record, 'account', cmsgpack.pack(account), 'labels', account.labels)
   end
   if account then

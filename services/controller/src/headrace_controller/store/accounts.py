@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from headrace.resource_names import group_name, user_name
 from headrace_controller.meter import RowLabels
 from headrace_controller.model import Cluster
 from headrace_controller.policy.file import PolicyFile
-from headrace_controller.policy.sections import Prices
 from headrace_controller.store.codec import pack_same, text
 
 MOST_GROUPS = 50
@@ -44,22 +43,31 @@ class Accounts:
             alias=cluster.spec.alias,
             tags=_bounded(cluster),
         )
-        policy = self._policy()
-        prices = policy.profiles[profile].prices if profile in policy.profiles else Prices()
         return {
             "subjects": [user_name(cluster.owner), *map(group_name, groups), f"profiles/{profile}"],
             "labels": text(pack_same(labels)),
             "others": text(pack_same(RowLabels(profile=profile, groups=groups))),
-            "prices": {
-                "cores": prices.core_hour * _NANO / 1000,
-                "memory": prices.memory_gib_hour * _NANO / _MIB_PER_GIB,
-                "gpus": prices.gpu_hour * _NANO,
-            },
-            "currency": policy.currency,
+            "prices": self.prices(cluster),
+            "currency": self.currency,
             "days": self._kept.days,
             "row_days": self._kept.row_days,
             "rows": self._kept.rows,
         }
+
+    def prices(self, cluster: Cluster) -> Mapping[str, float] | None:
+        """Return what a cluster's amounts cost an hour; None: as before, because the policy has no such profile."""
+        found = self._policy().profiles.get(cluster.spec.profile)
+        if found is None:
+            return None
+        return {
+            "cores": found.prices.core_hour * _NANO / 1000,
+            "memory": found.prices.memory_gib_hour * _NANO / _MIB_PER_GIB,
+            "gpus": found.prices.gpu_hour * _NANO,
+        }
+
+    @property
+    def currency(self) -> str:
+        return self._policy().currency
 
 
 def _bounded(cluster: Cluster) -> tuple[tuple[str, str], ...]:

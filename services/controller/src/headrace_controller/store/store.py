@@ -39,16 +39,17 @@ class Store:
     ) -> None:
         connection = Connection(redis, keys)
         waiting = waiting or redis
+        accounts = accounts or Accounts()
         self._connection = connection
         self.reads = Reads(connection)
-        self.records = Records(connection, self.reads, accounts or Accounts())
+        self.records = Records(connection, self.reads, accounts)
         self.events = Events(connection)
         self.enrolments = Enrolments(connection)
         self.changes = Stream(redis, waiting, keys.changes(), unpack_change)
         self.routes = Routes(connection, Stream(redis, waiting, keys.route_log(), unpack_route_log_entry))
         self.replicas = Replicas(connection)
         self.queue = Queue(connection)
-        self.used = Usage(connection)
+        self.used = Usage(connection, accounts)
 
     async def usages(self, subjects: Sequence[str]) -> dict[str, Demand]:
         """Returns what the clusters of each subject are promised together."""

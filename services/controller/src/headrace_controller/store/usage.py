@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import Any, cast
 
 from msgspec import msgpack
 
 from headrace.resource_names import user_name
 from headrace_controller.meter import MEASURES, RowLabels, Sums
-from headrace_controller.model import ClusterId, UserId
+from headrace_controller.model import Cluster, ClusterId, UserId
+from headrace_controller.store.accounts import Accounts
 from headrace_controller.store.codec import unpack_meter
-from headrace_controller.store.connection import Connection, usage_script
+from headrace_controller.store.connection import Connection, record_script, usage_script
 
 DAY_MS = 86_400_000
 _AT_ONCE = 100
 _labels = msgpack.Decoder(RowLabels)
 _measured = usage_script("measured")
+_reprice = record_script("reprice")
 Days = range
 _Hash = Mapping[bytes, bytes]
 
@@ -45,11 +48,12 @@ class MeasuredOf:
 
 
 class Usage:
-    """Reads sums. Each answer is of one moment, also where a cluster is scaled meanwhile."""
+    """Reads and adds sums. Each answer is of one moment, also where a cluster is scaled meanwhile."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, accounts: Accounts) -> None:
         self._connection = connection
         self._keys = connection.keys
+        self._accounts = accounts
 
     async def owners(self, days: Days, subject: str = "") -> set[UserId]:
         """Return those whose use was added to a subject's sums on these days, or to any."""
@@ -116,6 +120,19 @@ class Usage:
             ]
             keys = [self._keys.record(one.cluster) for one in some]
             await self._connection.run(_measured, keys, {"used_by": self._keys.used_by(""), "measured": items})
+
+    def is_mispriced(self, cluster: Cluster) -> bool:
+        """Whether a cluster costs something else than the prices in force make of what it is promised."""
+        prices, rates = self._accounts.prices(cluster), cluster.meter.rates
+        if prices is None or not cluster.meter.since:
+            return False
+        cost = sum(getattr(rates, measure) * price for measure, price in prices.items())
+        return not isclose(cost, rates.cost) or (cost > 0 and cluster.meter.currency != self._accounts.currency)
+
+    async def reprice(self, cluster: Cluster) -> None:
+        """Have a cluster cost the prices in force from now on; the mirror hears of it as of any write."""
+        ask = {"prices": self._accounts.prices(cluster), "currency": self._accounts.currency}
+        await self._connection.run_on(_reprice, cluster.id, cluster.owner, ask)
 
     async def note(self, cluster: ClusterId, note: str, *, seconds: int) -> bool:
         """Note something about a cluster for some seconds; return whether it was not noted before."""

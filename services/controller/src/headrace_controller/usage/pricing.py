@@ -1,0 +1,55 @@
+"""Has clusters that run cost what the policy in force says, from the moment on at which a price changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from headrace.errors import StoreUnavailable
+from headrace_chassis import logs
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import ClusterId
+from headrace_controller.store import Store
+
+log = logs.get_logger()
+_BEAT_SECONDS = 10.0  # also for what a replica has written that did not have the new policy yet
+_AT_ONCE = 50
+_PAUSE_SECONDS = 0.1
+
+
+class Pricing:
+    """Compares what this replica's clusters cost with the prices in force; at most 500 a second are changed."""
+
+    def __init__(self, store: Store, mirror: ClusterMirror, own: Callable[[], Iterable[ClusterId]]) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._own = own
+        self._news = asyncio.Event()
+
+    def follow(self, _policy: object) -> None:
+        """Apply other prices at once."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Follow the prices until cancelled."""
+        while True:
+            self._news.clear()
+            try:
+                await self.apply()
+            except StoreUnavailable as error:
+                log.warning("cannot apply changed prices; will try again", error=str(error))
+            except Exception:  # logged in full
+                log.exception("applying changed prices failed; will try again")
+            try:
+                async with asyncio.timeout(_BEAT_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+
+    async def apply(self) -> None:
+        """Reprice the clusters whose prices are others than those in force."""
+        clusters = map(self._mirror.get, list(self._own()))
+        wrong = [cluster for cluster in clusters if cluster is not None and self._store.used.is_mispriced(cluster)]
+        for start in range(0, len(wrong), _AT_ONCE):
+            await asyncio.gather(*map(self._store.used.reprice, wrong[start : start + _AT_ONCE]))
+            await asyncio.sleep(_PAUSE_SECONDS)
