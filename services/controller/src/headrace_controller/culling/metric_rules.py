@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from headrace_chassis import logs
 from headrace_controller import metrics
 from headrace_controller.model import ClusterId
+from headrace_controller.plan.sentences import count
 from headrace_controller.policy.file import PolicyFile, UnfitPolicy
 from headrace_controller.policy.sections import MetricRule
 from headrace_controller.signals.measured import QueryFailed, Signals
@@ -19,6 +21,8 @@ _GAP_SECONDS = 120.0
 
 _Holding = dict[ClusterId, float] | str
 """The clusters for which a rule holds, and since when. A text: why its query failed."""
+
+Foreseen = tuple[Callable[[ClusterId], Mapping[str, float | str]], Mapping[str, str]]
 
 
 def check_rules(policy: PolicyFile, settings: SignalSettings) -> None:
@@ -61,11 +65,21 @@ class MetricRules:
 
     def of(self, cluster: ClusterId) -> Mapping[str, float | str]:
         """Return the rules that hold for a cluster, and since when; of those whose query failed, why."""
-        return {
-            name: holding if isinstance(holding, str) else holding[cluster]
-            for (name, _), holding in self._holding.items()
-            if isinstance(holding, str) or cluster in holding
-        }
+        return _of(self._holding, cluster)
+
+    async def foresee(self, rules: Sequence[MetricRule]) -> Foreseen:
+        """Return `of` as it would be with other rules, and by name what the queries say that are asked only now."""
+        known = {(rule.name, rule.query): self._holding.get((rule.name, rule.query)) for rule in rules}
+        new = [rule for rule in rules if known[rule.name, rule.query] is None]
+        holding = {key: state for key, state in known.items() if state is not None}
+        news: dict[str, str] = {}
+        for rule, answer in zip(new, await asyncio.gather(*map(self._answer, new)), strict=True):
+            state = holding[rule.name, rule.query] = _held({}, answer, self._clock())
+            failed = isinstance(state, str)
+            news[rule.name] = (
+                f"its query failed: {state}" if failed else f"holds for {count(len(state), 'cluster')} now"
+            )
+        return partial(_of, holding), news
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -79,7 +93,7 @@ class MetricRules:
     async def refresh(self) -> None:
         """Ask each query once."""
         rules = list(self._rules())
-        answers = await asyncio.gather(*map(self._ask, rules))
+        answers = await asyncio.gather(*map(self._answer, rules))
         before, now = self._holding, self._clock()
         continued = before if 0 <= now - self._asked < max(_GAP_SECONDS, 2 * self._interval) else {}
         self._holding, self._asked = {}, now
@@ -89,22 +103,29 @@ class MetricRules:
             _note(rule, before.get(key), self._holding[key])
         self._report(before)
 
-    async def _ask(self, rule: MetricRule) -> Mapping[ClusterId, float] | str:
+    async def _answer(self, rule: MetricRule) -> Mapping[ClusterId, float] | str:
+        """Ask a rule's query; return the values, or why it failed."""
         try:
             return await self._signals.query(rule.query)
         except QueryFailed as error:
-            why = str(error)
+            return str(error)
         except Exception:  # a fault of ours decides nothing; logged in full
             log.exception("asking the query of a culling rule failed", rule=rule.name)
-            why = "see the controller's log"
-        metrics.CULLING_QUERIES_FAILED.labels(rule.name).inc()
-        return why
+            return "see the controller's log"
 
     def _report(self, before: Mapping[tuple[str, str], _Holding]) -> None:
         for key in before.keys() | self._holding.keys():
             for cluster in _known(before.get(key)).keys() ^ _known(self._holding.get(key)).keys():
                 for callback in self._callbacks:
                     callback(cluster)
+
+
+def _of(holding: Mapping[tuple[str, str], _Holding], cluster: ClusterId) -> Mapping[str, float | str]:
+    return {
+        name: state if isinstance(state, str) else state[cluster]
+        for (name, _), state in holding.items()
+        if isinstance(state, str) or cluster in state
+    }
 
 
 def _known(holding: _Holding | None) -> Mapping[ClusterId, float]:
@@ -119,8 +140,9 @@ def _held(before: Mapping[ClusterId, float], answer: Mapping[ClusterId, float] |
 
 
 def _note(rule: MetricRule, before: _Holding | None, now: _Holding) -> None:
-    """Log that a query fails, or does so for another reason, or is answered again."""
+    """Count a query that failed; log it unless it failed in this way before, and when it is answered again."""
     if isinstance(now, str):
+        metrics.CULLING_QUERIES_FAILED.labels(rule.name).inc()
         if now != before:
             log.warning("the query of a culling rule fails; nothing is done on its account", rule=rule.name, error=now)
     elif isinstance(before, str):
