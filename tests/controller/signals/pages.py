@@ -31,12 +31,25 @@ def text(numbers: Mapping[str, object] | None = None, *lines: str) -> str:
 
 @dataclass
 class Page:
-    """A page that says what a test wants, to whoever sends the key."""
+    """A page that says what a test wants, to whoever sends the key.
+
+    Attributes
+    ----------
+    keeps
+        Whether a connection stays open for another request, as with a real scheduler.
+    asked, connections
+        Requests, and connections that were opened for them.
+    writers
+        Of the connections that are open.
+    """
 
     cluster: str
     text: str = field(default_factory=text)
     hangs: bool = False
+    keeps: bool = True
     asked: int = 0
+    connections: int = 0
+    writers: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
     on_request: Callable[[], object] = int
     address: str = ""
 
@@ -46,32 +59,46 @@ class Page:
             server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
             stack.push_async_callback(server.wait_closed)
             stack.callback(server.close)
+            stack.callback(self.disconnect)
             self.address = "{}:{}".format(*server.sockets[0].getsockname())
             yield self
 
+    def disconnect(self) -> None:
+        """Close all connections."""
+        for writer in self.writers:
+            writer.close()
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.writers.add(writer)
         try:
-            request = await reader.readuntil(b"\r\n\r\n")
-            self.asked += 1
-            self.on_request()
-            if self.hangs:
-                await reader.read()  # until the other side gives up
-                return
-            known = f"GET /metrics/headrace?key={key(self.cluster)} ".encode() in request
-            body = (self.text if known else "").encode()
-            status = "200 OK" if known else "403 Forbidden"
-            head = (
-                f"HTTP/1.1 {status}",
-                "Content-Type: text/plain",
-                f"Content-Length: {len(body)}",
-                "Connection: close",
-            )
-            writer.write("\r\n".join((*head, "", "")).encode() + body)
-            await writer.drain()
+            while await self._answer_once(reader, writer):
+                pass
         except (OSError, EOFError):
             pass
         finally:
+            self.writers.discard(writer)
             writer.close()
+
+    async def _answer_once(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        request = await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        self.on_request()
+        if self.hangs:
+            await reader.read()  # until the other side gives up
+            return False
+        known = f"GET /metrics/headrace?key={key(self.cluster)} ".encode() in request
+        keeps = self.keeps and b"\r\nConnection: keep-alive\r\n" in request
+        body = (self.text if known else "").encode()
+        head = (
+            f"HTTP/1.1 {'200 OK' if known else '403 Forbidden'}",
+            "Content-Type: text/plain",
+            f"Content-Length: {len(body)}",
+            f"Connection: {'Keep-Alive' if keeps else 'close'}",
+        )
+        writer.write("\r\n".join((*head, "", "")).encode() + body)
+        await writer.drain()
+        return keeps
 
 
 @asynccontextmanager

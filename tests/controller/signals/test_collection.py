@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from tests.conftest import Eventually
 from tests.controller.signals.contract import SignalsContract, World
 from tests.controller.signals.pages import Page, key, text
 
+from headrace_chassis.addresses import host_port
+from headrace_controller.model import ClusterId
 from headrace_controller.signals.collection import Collection
-from headrace_controller.signals.http import get
-from headrace_controller.signals.measured import QueryFailed
+from headrace_controller.signals.http import connect
+from headrace_controller.signals.measured import Absence, Measured, NotMeasured, QueryFailed
+
+
+def new_world(stack: AsyncExitStack, **settings: Any) -> World:
+    given: dict[str, Any] = {"at_once": 1, "most_kept": 100, "timeout": 0.2, "longest": 2, **settings}
+    return World(stack.enter_context(closing(Collection(key, **given))), {}, stack)
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def stack() -> AsyncIterator[AsyncExitStack]:
     async with AsyncExitStack() as stack:
-        yield World(Collection(key, at_once=1, timeout=0.2, longest=2), {}, stack)
+        yield stack
+
+
+@pytest.fixture
+def world(stack: AsyncExitStack) -> World:
+    return new_world(stack)
 
 
 class TestCollection(SignalsContract):
@@ -40,13 +54,12 @@ async def test_those_that_did_not_answer_come_last(world: World) -> None:
     assert len(order) == 3
 
 
-async def test_a_round_ends_whoever_hangs() -> None:
-    async with AsyncExitStack() as stack:
-        world = World(Collection(key, at_once=1, timeout=60, longest=0.2), {}, stack)
-        stuck = await world.page()
-        stuck.hangs = True
-        await world.signals.measure()
-        assert stuck.asked == 1
+async def test_a_round_ends_whoever_hangs(stack: AsyncExitStack) -> None:
+    world = new_world(stack, timeout=60, longest=0.2)
+    stuck = await world.page()
+    stuck.hangs = True
+    await world.signals.measure()
+    assert stuck.asked == 1
 
 
 async def test_it_goes_to_addresses_and_never_to_names(world: World) -> None:
@@ -57,6 +70,77 @@ async def test_it_goes_to_addresses_and_never_to_names(world: World) -> None:
     assert page.asked == 0
 
 
+async def test_a_connection_to_a_scheduler_is_kept(world: World) -> None:
+    _, there = await world.scheduler()
+    connections: list[object] = []
+    for _ in range(3):
+        await world.signals.measure()
+        connections += there.http_server._connections
+    assert len(connections) == 3
+    assert len(set(connections)) == 1
+
+
+@pytest.mark.parametrize(("settings", "keeps"), [({}, False), ({"most_kept": 0}, True)])
+async def test_a_connection_that_is_not_kept_is_opened_again(
+    stack: AsyncExitStack, eventually: Eventually, settings: dict[str, int], keeps: bool
+) -> None:
+    world = new_world(stack, **settings)
+    page = await world.page()
+    page.keeps = keeps
+    for asked in (1, 2, 3):
+        await world.signals.measure()
+        assert (page.asked, page.connections) == (asked, asked)
+        await eventually(lambda: not page.writers)
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_opened_again(world: World) -> None:
+    page, other = await world.page(), await world.page()
+    await world.signals.measure()
+    page.disconnect()
+    await world.until(lambda: page.connections == 2)
+    assert other.connections == 1
+    page.text = text({"clients": 3})
+    await world.signals.measure()
+    found = world.of(page)
+    assert isinstance(found, Measured)
+    assert found.clients == 3
+
+
+async def test_what_comes_unasked_is_not_believed(world: World, eventually: Eventually) -> None:
+    page = await world.page()
+    await world.signals.measure()
+    lie = text({"idle_seconds": 5000})
+    [writer] = page.writers
+    writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(lie)}\r\n\r\n{lie}".encode())
+    await eventually(lambda: not page.writers)
+    await world.signals.measure()
+    found = world.of(page)
+    assert isinstance(found, Measured)
+    assert (found.idle_since, page.connections) == (None, 2)
+
+
+async def test_connections_of_clusters_that_are_gone_are_closed(world: World, eventually: Eventually) -> None:
+    page, other = await world.page(), await world.page()
+    await world.signals.measure()
+    del world.targets[ClusterId(page.cluster)]
+    await world.signals.measure()
+    await eventually(lambda: not page.writers)
+    assert len(other.writers) == 1
+
+
+async def test_clusters_that_name_one_address_leave_one_connection(
+    stack: AsyncExitStack, eventually: Eventually
+) -> None:
+    world = new_world(stack, at_once=2)
+    page = await world.page()
+    [target] = world.targets.values()
+    world.targets[ClusterId("other")] = replace(target, cluster=ClusterId("other"))
+    await world.signals.measure()
+    assert page.connections == 2
+    await eventually(lambda: len(page.writers) == 1)
+    assert world.signals.of(ClusterId("other")) == NotMeasured(absence=Absence.MISSING)
+
+
 async def test_queries_need_a_prometheus(world: World) -> None:
     with pytest.raises(QueryFailed, match="SIGNALS__PROMETHEUS_URL"):
         await world.signals.query("up")
@@ -65,8 +149,8 @@ async def test_queries_need_a_prometheus(world: World) -> None:
 def test_it_reads_on_the_loop_of_the_services() -> None:
     async def read() -> tuple[int, bytes]:
         async with Page("c1").served() as page:
-            host, port = page.address.split(":")
-            return await get(host, int(port), f"/metrics/headrace?key={key('c1')}", most_bytes=10_000)
+            connection = await connect(*host_port(page.address))
+            return await connection.get(f"/metrics/headrace?key={key('c1')}", most_bytes=10_000)
 
     loop_factory = pytest.importorskip("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:

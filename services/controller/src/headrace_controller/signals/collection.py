@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from headrace_chassis.addresses import host_port
 from headrace_controller.model import ClusterId
-from headrace_controller.signals.http import BadAnswer, get
+from headrace_controller.signals.http import KEEP, Answer, BadAnswer, Connection, connect
 from headrace_controller.signals.measured import QueryFailed
 from headrace_controller.signals.reading import parse_page
 from headrace_controller.signals.source import SourceFailed, Take, Target
@@ -22,7 +22,7 @@ _MOST_BYTES = 32 * 1024
 
 
 class Collection:
-    """Reads the pages of schedulers, some at a time.
+    """Reads the pages of schedulers, some at a time. Connections stay open until the next round.
 
     Parameters
     ----------
@@ -30,21 +30,29 @@ class Collection:
         Returns the key of a cluster's metrics.
     at_once
         Schedulers that are read at the same time.
+    most_kept
+        Connections that stay open; those beyond are made anew in each round, which costs five times as much.
     timeout
         Seconds that one has to answer.
     longest
         Seconds after which a round ends. Those that did not answer before come last, so that they delay no others.
     """
 
-    def __init__(self, key: Callable[[str], str], *, at_once: int, timeout: float, longest: float) -> None:
+    def __init__(
+        self, key: Callable[[str], str], *, at_once: int, most_kept: int, timeout: float, longest: float
+    ) -> None:
         self._key = key
         self._at_once = at_once
+        self._most_kept = most_kept
         self._timeout = timeout
         self._longest = longest
         self._failures: dict[ClusterId, int] = {}
+        self._kept: dict[str, Connection] = {}  # by address
 
     async def read(self, targets: Sequence[Target], take: Take) -> None:
         """Read all pages; those that cannot be read bring nothing."""
+        for address in self._kept.keys() - {target.address for target in targets}:
+            self._kept.pop(address).close()
         before, self._failures = self._failures, {}
         waiting = iter(sorted(targets, key=lambda target: before.get(target.cluster, 0)))
         answered = 0
@@ -70,16 +78,32 @@ class Collection:
         """Fail: rules of an administrator's own need a Prometheus."""
         raise QueryFailed("queries need a Prometheus: set HEADRACE_CONTROLLER_SIGNALS__PROMETHEUS_URL")
 
+    def close(self) -> None:
+        """Close all connections."""
+        while self._kept:
+            self._kept.popitem()[1].close()
+
     async def _read(self, target: Target, take: Take) -> bool:
         try:
-            host, port = host_port(target.address)
-            ipaddress.ip_address(host)  # a name could keep the resolver's threads busy
-            path = f"{METRICS_PATH}?key={self._key(target.cluster)}"
             async with asyncio.timeout(self._timeout):
-                status, page = await get(host, port, path, most_bytes=_MOST_BYTES)
+                status, page = await self._get(target.address, f"{METRICS_PATH}?key={self._key(target.cluster)}")
             if status != 200:
                 return False
             take(target.cluster, parse_page(page), 0.0)
         except (OSError, BadAnswer, ValueError):  # time-outs are OSErrors
             return False
         return True
+
+    async def _get(self, address: str, path: str) -> Answer:
+        connection = self._kept.pop(address, None)
+        if connection is None or not connection.reusable:
+            host, port = host_port(address)
+            ipaddress.ip_address(host)  # a name could keep the resolver's threads busy
+            connection = await connect(host, port)
+        answer = await connection.get(path, headers=KEEP, most_bytes=_MOST_BYTES)
+        # Nothing forbids two clusters to name one address.
+        if connection.reusable and address not in self._kept and len(self._kept) < self._most_kept:
+            self._kept[address] = connection
+        else:
+            connection.close()
+        return answer

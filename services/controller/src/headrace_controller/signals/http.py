@@ -1,7 +1,7 @@
-"""One HTTP request on asyncio, bounded in size. Its caller bounds the time.
+"""HTTP requests on asyncio, bounded in size, one after another on a connection. Their caller bounds the time.
 
-HTTP/1.0 has no chunks and closes the connection. That is all that is needed, and costs a fifth of what a general
-client does, for thousands of schedulers in each round.
+HTTP/1.0 has no chunks. That is all that is needed, and costs a fraction of what a general client does, for thousands of
+schedulers in each round.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 MOST_HEAD_BYTES = 16 * 1024
-_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |$)")
+KEEP = {"Connection": "keep-alive"}
+"""Header of a request after which the connection may stay open."""
+
+_STATUS = re.compile(rb"http/1\.[01] ([1-5][0-9][0-9])(?:[ \r]|$)")
+_END_OF_HEAD = b"\r\n\r\n"
 
 
 class BadAnswer(Exception):
@@ -27,60 +31,125 @@ class Answer(NamedTuple):
     body: bytes
 
 
-async def get(
-    host: str,
-    port: int,
-    path: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    context: ssl.SSLContext | None = None,
-    most_bytes: int,
-) -> Answer:
-    """Return an answer. Raises OSError or `BadAnswer`."""
-    lines = [f"GET {path} HTTP/1.0", f"Host: {host}:{port}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
-    exchange = _Exchange("\r\n".join([*lines, "", ""]).encode(), most_bytes + MOST_HEAD_BYTES)
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_connection(lambda: exchange, host, port, ssl=context)
-    try:
-        answer = await exchange.answer
-    finally:
-        transport.abort()
-    return _parse(answer, most_bytes)
+class Connection(asyncio.Protocol):
+    """A connection to a server.
 
+    Attributes
+    ----------
+    reusable
+        Whether it is open, and another request can follow.
+    """
 
-class _Exchange(asyncio.Protocol):
-    def __init__(self, request: bytes, most_bytes: int) -> None:
-        self._request = request
-        self._most_bytes = most_bytes
+    def __init__(self, host: str) -> None:
+        self.reusable = False
+        self._host = host
+        self._transport: asyncio.WriteTransport | None = None
+        self._answer: asyncio.Future[Answer] | None = None
         self._received = bytearray()
-        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._head: _Head | None = None
+        self._most_bytes = 0
+
+    async def get(self, path: str, *, headers: Mapping[str, str] | None = None, most_bytes: int) -> Answer:
+        """Return an answer. Raises OSError or `BadAnswer`. Unless the connection is `reusable` then, it is closed."""
+        assert self._transport is not None
+        self.reusable, self._head, self._most_bytes = False, None, most_bytes
+        self._received.clear()
+        self._answer = asyncio.get_running_loop().create_future()
+        lines = [f"GET {path} HTTP/1.0", f"Host: {self._host}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
+        self._transport.write("\r\n".join([*lines, "", ""]).encode())
+        try:
+            return await self._answer
+        finally:
+            if not self.reusable:
+                self.close()
+
+    def close(self) -> None:
+        """Close it at once."""
+        self.reusable = False
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.WriteTransport", transport).write(self._request)  # uvloop's has no such class
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's has no such class
 
     def data_received(self, data: bytes) -> None:
+        if self._answer is None or self._answer.done():  # nobody has asked
+            self.close()
+            return
         self._received += data
-        if len(self._received) > self._most_bytes and not self.answer.done():
-            self.answer.set_exception(BadAnswer(f"the answer has more than {self._most_bytes} bytes"))
+        try:
+            self._look(self._answer)
+        except BadAnswer as error:
+            self._answer.set_exception(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.answer.done():
+        self.reusable = False
+        if self._answer is None or self._answer.done():
             return
         if exc is not None:
-            self.answer.set_exception(exc)
+            self._answer.set_exception(exc)
+        elif self._head is None or self._head.length is not None:
+            self._answer.set_exception(BadAnswer("the answer is not HTTP, or was cut off"))
         else:
-            self.answer.set_result(bytes(self._received))
+            self._answer.set_result(self._complete(self._head))
+
+    def _look(self, answer: asyncio.Future[Answer]) -> None:
+        """Answer if all has come."""
+        if self._head is None:
+            self._head = _parse_head(self._received)
+            if self._head is None:
+                return
+        head, size = self._head, len(self._received) - self._head.size
+        if max(size, head.length or 0) > self._most_bytes:
+            raise BadAnswer(f"the answer has more than {self._most_bytes} bytes")
+        if head.length is None or size < head.length:
+            return
+        if size > head.length:
+            raise BadAnswer("the answer is longer than it says")
+        self.reusable = head.keeps
+        answer.set_result(self._complete(head))
+
+    def _complete(self, head: _Head) -> Answer:
+        return Answer(head.status, bytes(memoryview(self._received)[head.size :]))
 
 
-def _parse(answer: bytes, most_bytes: int) -> Answer:
-    head, separator, body = answer.partition(b"\r\n\r\n")
-    status, *fields = head.split(b"\r\n")
-    if not separator or not (match := _STATUS.match(status)):
-        raise BadAnswer("the answer is not HTTP, or was cut off")
-    for field in fields:
-        name, _, value = field.partition(b":")
-        if name.strip().lower() == b"content-length" and value.strip() != str(len(body)).encode():
-            raise BadAnswer("the answer was cut off")
-    if len(body) > most_bytes:
-        raise BadAnswer(f"the answer has more than {most_bytes} bytes")
-    return Answer(int(match[1]), body)
+async def connect(host: str, port: int, context: ssl.SSLContext | None = None) -> Connection:
+    """Connect to a server. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(lambda: Connection(f"{host}:{port}"), host, port, ssl=context)
+    return connection
+
+
+class _Head(NamedTuple):
+    """`length` of the body; None: it lasts as long as the connection."""
+
+    status: int
+    size: int
+    length: int | None
+    keeps: bool
+
+
+def _parse_head(received: bytearray) -> _Head | None:
+    """Return the head of an answer, None if there is more to come."""
+    end = received.find(_END_OF_HEAD, 0, MOST_HEAD_BYTES)
+    if end < 0:
+        if len(received) > MOST_HEAD_BYTES:
+            raise BadAnswer("the answer is not HTTP")
+        return None
+    head = bytes(received[:end]).lower()
+    if not (match := _STATUS.match(head)):
+        raise BadAnswer("the answer is not HTTP")
+    length = _field(head, b"content-length")
+    if length is not None and not length.isdigit():
+        raise BadAnswer("the answer has no readable length")
+    return _Head(
+        status=int(match[1]),
+        size=end + len(_END_OF_HEAD),
+        length=None if length is None else int(length),
+        keeps=_field(head, b"connection") == b"keep-alive",
+    )
+
+
+def _field(head: bytes, name: bytes) -> bytes | None:
+    _, found, rest = head.partition(b"\r\n" + name + b":")
+    return rest.partition(b"\r\n")[0].strip() if found else None

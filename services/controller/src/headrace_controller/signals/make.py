@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Sequence
 
 from headrace_controller.signals.collection import Collection
@@ -46,6 +47,7 @@ def _source(settings: SignalSettings, key: Callable[[str], str]) -> Source:
     return Collection(
         key,
         at_once=settings.at_once,
+        most_kept=resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4,
         timeout=settings.timeout_seconds,
         longest=settings.interval_seconds + settings.timeout_seconds,
     )

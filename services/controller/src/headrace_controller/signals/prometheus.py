@@ -7,13 +7,14 @@ import math
 import ssl
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 from headrace_controller.model import ClusterId
-from headrace_controller.signals.http import BadAnswer, get
+from headrace_controller.signals.http import BadAnswer, connect
 from headrace_controller.signals.measured import QueryFailed
 from headrace_controller.signals.reading import PREFIX
 from headrace_controller.signals.source import SourceFailed, Take, Target
@@ -107,18 +108,15 @@ class Prometheus:
             found[cluster] = _number(series)
         return {cluster: value for cluster, value in found.items() if math.isfinite(value)}
 
+    def close(self) -> None:
+        """Nothing is kept between two rounds."""
+
     async def _ask(self, promql: str, most_bytes: int) -> Sequence[_Series]:
         path = f"{self._path}?{urlencode({'query': promql, 'timeout': f'{self._timeout * 1000:.0f}ms'})}"
         try:
             async with asyncio.timeout(self._timeout):
-                status, body = await get(
-                    self._host,
-                    self._port,
-                    path,
-                    headers=self._headers(),
-                    context=self._context,
-                    most_bytes=most_bytes,
-                )
+                with closing(await connect(self._host, self._port, self._context)) as connection:
+                    status, body = await connection.get(path, headers=self._headers(), most_bytes=most_bytes)
                 return await asyncio.to_thread(_series, status, body)
         except TimeoutError:
             raise QueryFailed(f"it did not answer within {self._timeout:g} s") from None

@@ -18,6 +18,8 @@ _IDLE, _INACTIVE, _MEMORY, _CORES, _CORE_SECONDS, _BYTE_SECONDS = (
     "worker_memory_byte_seconds_total",
 )
 NAMES = frozenset({*_COUNTS, _IDLE, _INACTIVE, _MEMORY, _CORES, _CORE_SECONDS, _BYTE_SECONDS})
+_PREFIX = PREFIX.encode()
+_NAMES = {_PREFIX + name.encode(): name for name in NAMES}  # as a page has them
 _MOST = 2.0**80
 # Clocks of two machines may differ by this much.
 _SKEW_SECONDS = 60.0
@@ -37,7 +39,8 @@ def read(values: Mapping[str, float], *, time: float, created: float) -> Measure
         numbers = {name: values[name] for name in NAMES}
     except KeyError:
         return None
-    if not all(math.isfinite(number) and 0 <= number < _MOST for number in numbers.values()):
+    amounts = numbers.values()
+    if not (math.isfinite(sum(amounts)) and min(amounts) >= 0 and max(amounts) < _MOST):  # a NaN makes the sum one
         return None
     idle, inactive = numbers[_IDLE], numbers[_INACTIVE]
     if max(idle, inactive) > time - created + _SKEW_SECONDS:
@@ -59,10 +62,9 @@ def parse_page(page: bytes) -> Mapping[str, float]:
     if not page.endswith(b"# EOF\n"):
         raise ValueError("the page has no end")
     values: dict[str, float] = {}
-    for line in page.decode("ascii", "replace").splitlines():
-        if line.startswith(PREFIX):
-            name, _, number = line.partition(" ")
-            name = name.removeprefix(PREFIX)
-            if name in NAMES:
+    for line in page.splitlines():
+        if line.startswith(_PREFIX):
+            full_name, _, number = line.partition(b" ")
+            if (name := _NAMES.get(full_name)) is not None:
                 values[name] = float(number)
     return values

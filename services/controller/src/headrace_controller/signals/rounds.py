@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 
 from headrace_chassis import logs
 from headrace_controller import metrics
@@ -68,13 +69,14 @@ class MeasuredSignals:
 
     async def run(self) -> None:
         """Measure until cancelled."""
-        while True:
-            began = time.monotonic()
-            try:
-                await self.measure()
-            except Exception:  # logged in full
-                log.exception("telling of measurements failed; will measure again")
-            await asyncio.sleep(max(0.0, self._interval - (time.monotonic() - began)))
+        with closing(self._source):
+            while True:
+                began = time.monotonic()
+                try:
+                    await self.measure()
+                except Exception:  # logged in full
+                    log.exception("telling of measurements failed; will measure again")
+                await asyncio.sleep(max(0.0, self._interval - (time.monotonic() - began)))
 
     async def measure(self) -> None:
         """Do one round."""

@@ -45,3 +45,7 @@ class Source(Protocol):
     async def query(self, promql: str) -> Mapping[ClusterId, float]:
         """Answer a query of an administrator's own. Raises `QueryFailed`."""
         ...
+
+    def close(self) -> None:
+        """Let go of what is kept between two rounds."""
+        ...
