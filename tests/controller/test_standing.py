@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from headrace_controller.meter import Meter, Rates, Sums
 from headrace_controller.policy.sections import Budget, Budgets
-from headrace_controller.store.usage import DAY_MS
+from headrace_controller.store.usage import DAY_MS, by_day
 from headrace_controller.usage.periods import date_of, day_of, period, read_day
 from headrace_controller.usage.standing import Bound, bounds, standing
+from headrace_controller.usage.tally import Tally
 
 HOUR = 3_600_000
 
@@ -64,16 +66,16 @@ def test_only_days_of_the_period_count() -> None:
     now = ms("2026-11-26T12:00")
     today = now // DAY_MS
     sums = {today - 40: core_hours(100), today - 3: core_hours(3), today: core_hours(2)}
-    assert standing(bound(core_hours=10), sums, now, [], now).used == 2
-    assert standing(bound("week", core_hours=10), sums, now, [], now).used == 5
-    assert standing(bound("month", core_hours=10), sums, now, [], now).used == 5
+    assert standing(bound(core_hours=10), Tally(now, sums), [], now).used == 2
+    assert standing(bound("week", core_hours=10), Tally(now, sums), [], now).used == 5
+    assert standing(bound("month", core_hours=10), Tally(now, sums), [], now).used == 5
 
 
 def test_what_runs_counts_since_the_sums_were_read_and_is_used_up_in_time() -> None:
     read, now = ms("2026-11-26T12:00"), ms("2026-11-26T13:00")
     sums = {read // DAY_MS: core_hours(2)}
     two_cores = [running("2026-11-26T01:00", cores=2000)]
-    one = standing(bound(core_hours=10), sums, read, two_cores, now)
+    one = standing(bound(core_hours=10), Tally(read, sums), two_cores, now)
     assert (one.used, one.share, one.is_used_up) == (4, 0.4, False)
     assert one.used_up == ms("2026-11-26T16:00")
     assert one.begins_again == "2026-11-27"
@@ -82,26 +84,60 @@ def test_what_runs_counts_since_the_sums_were_read_and_is_used_up_in_time() -> N
 def test_what_is_scaled_after_the_reading_counts_from_then_on() -> None:
     read, now = ms("2026-11-26T12:00"), ms("2026-11-26T13:00")
     scaled = [running("2026-11-26T12:59", cores=60_000)]
-    assert standing(bound(core_hours=10), {}, read, scaled, now).used == pytest.approx(1)
+    assert standing(bound(core_hours=10), Tally(read), scaled, now).used == pytest.approx(1)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 2 * DAY_MS), st.integers(0, 10_000)), min_size=1, max_size=12
+)
+
+
+@given(steps=STEPS, read_at=st.integers(0, 11), rest=st.integers(0, DAY_MS))
+def test_what_is_known_is_what_was_used_however_clusters_change_after_the_reading(
+    steps: list[tuple[str, int, int]], read_at: int, rest: int
+) -> None:
+    now = ms("2026-11-26T12:00")
+    used: dict[int, Sums] = defaultdict(Sums)  # the definition: rates times durations
+    meters: dict[str, Meter] = {}
+    tally = Tally(now)
+
+    def pass_(duration: int) -> None:
+        for day, part in by_day(now, now + duration):
+            for meter in meters.values():
+                used[day] += Sums.of(meter.rates, part)
+
+    for n, (cluster, duration, cores) in enumerate(steps):
+        pass_(duration)
+        now += duration
+        if n <= read_at:
+            tally = Tally.read(used, now)
+        if cluster in meters:
+            tally.close(meters[cluster], now)
+        meters[cluster] = Meter(since=now, rates=Rates(cores=cores))
+    pass_(rest)
+    now += rest
+    one = standing(bound("month", core_hours=10), tally, meters.values(), now)
+    month = period("month", now / 1000)
+    assert one.used == pytest.approx(sum(sums.cores for day, sums in used.items() if day in month) / 1000 / HOUR)
 
 
 def test_a_new_period_begins_at_nothing() -> None:
     read, now = ms("2026-11-26T23:00"), ms("2026-11-27T00:30")
     sums = {read // DAY_MS: core_hours(50)}
-    one = standing(bound(core_hours=10), sums, read, [running("2026-11-26T01:00", cores=2000)], now)
+    one = standing(bound(core_hours=10), Tally(read, sums), [running("2026-11-26T01:00", cores=2000)], now)
     assert one.used == 1
     assert one.used_up == ms("2026-11-27T05:00")
 
 
 def test_what_lasts_beyond_the_period_is_not_used_up() -> None:
     now = ms("2026-11-26T23:00")
-    one = standing(bound(core_hours=10), {}, now, [running("2026-11-26T01:00", cores=2000)], now)
+    one = standing(bound(core_hours=10), Tally(now), [running("2026-11-26T01:00", cores=2000)], now)
     assert one.used_up is None
 
 
 @pytest.mark.parametrize("limit", [{"cost": 0}, {"core_hours": 0}, {"gpu_hours": 0}])
 def test_a_budget_of_nothing_is_used_up(limit: dict[str, Any]) -> None:
-    one = standing(bound(**limit), {}, 0, [], ms("2026-11-26"))
+    one = standing(bound(**limit), Tally(0), [], ms("2026-11-26"))
     assert one.is_used_up
     assert one.share == 1
     assert one.used_up == one.at
@@ -111,8 +147,8 @@ def test_cost_and_gpus() -> None:
     read, now = ms("2026-11-26T12:00"), ms("2026-11-26T13:00")
     sums = {read // DAY_MS: Sums(cost=2 * 10**9, gpus=3 * HOUR)}
     meters = [running("2026-11-26T01:00", cost=1.5e9, gpus=2)]
-    assert standing(bound(cost=10), sums, read, meters, now).used == pytest.approx(3.5)
-    assert standing(bound(gpu_hours=10), sums, read, meters, now).used == 5
+    assert standing(bound(cost=10), Tally(read, sums), meters, now).used == pytest.approx(3.5)
+    assert standing(bound(gpu_hours=10), Tally(read, sums), meters, now).used == 5
 
 
 def test_single_users_have_their_own_and_groups_bind_besides() -> None:

@@ -15,7 +15,7 @@ from headrace.resource_names import group_name, user_name
 from headrace.v1.enums import EventType
 from headrace_chassis import logs
 from headrace_controller import resources
-from headrace_controller.meter import Meter, Rates, Sums
+from headrace_controller.meter import Meter, Rates
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Demand, EndReason, Event, Severity
 from headrace_controller.plan.findings import Finding
@@ -24,6 +24,7 @@ from headrace_controller.store import Store
 from headrace_controller.store.accounts import MOST_GROUPS
 from headrace_controller.usage.periods import period
 from headrace_controller.usage.standing import Bound, Standing, bounds, standing
+from headrace_controller.usage.tally import Tally
 
 log = logs.get_logger()
 _BEAT_SECONDS = 20.0
@@ -37,16 +38,15 @@ _THEN = {"warn": "", "stop_growing": " Then clusters cannot grow any more.", "st
 
 
 @dataclass(frozen=True, slots=True)
-class _Tally:
-    """What a subject had used by day, read at a time of the store and of this process's own clock."""
+class _Known:
+    """A tally, with the time of this process's own clock at which it was read."""
 
-    sums: Mapping[int, Sums]
-    at: int
+    tally: Tally
     read: float
 
     def now(self) -> int:
         """The store's time, in ms."""
-        return self.at + round((time.monotonic() - self.read) * 1000)
+        return self.tally.at + round(self.age * 1000)
 
     @property
     def age(self) -> float:
@@ -54,7 +54,7 @@ class _Tally:
 
 
 class BudgetWatch:
-    """Counts in memory what runs; as a handler of the mirror it has what was used read again when promises change.
+    """Counts in memory what runs and, as a handler of the mirror, what ends or changes; has the sums read again then.
 
     Nothing is concluded of a subject before it has been read, nor while the store has been away for long.
 
@@ -85,7 +85,7 @@ class BudgetWatch:
         self._wake = wake
         self._clock = clock
         self._running: dict[str, set[ClusterId]] = defaultdict(set)
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies: dict[str, _Known] = {}
         self._changed: set[str] = set()
         self._news = asyncio.Event()
 
@@ -131,18 +131,21 @@ class BudgetWatch:
     # Records
 
     def added(self, cluster: Cluster) -> None:
-        """Note that it counts."""
+        """Note that it counts. One that has ended meanwhile was never counted: the sums are read again."""
+        self._note_change(cluster)
         if cluster.status.phase.ended:
             return
         for subject in _subjects(cluster):
             self._running[subject].add(cluster.id)
-        self._note_change(cluster)
 
     def updated(self, old: Cluster, new: Cluster) -> None:
         """Note what it is promised now."""
         if new.status.phase.ended and not old.status.phase.ended:
             self._drop(new)
         if old.meter != new.meter:
+            for subject in _subjects(new):
+                if known := self._tallies.get(subject):
+                    known.tally.close(old.meter, new.meter.since)
             self._note_change(new)
 
     def removed(self, cluster: Cluster) -> None:
@@ -238,9 +241,9 @@ class BudgetWatch:
 
     def _standings(self, found: Iterable[Bound]) -> list[Standing]:
         return [
-            standing(bound, tally.sums, tally.at, self._meters(bound.subject), tally.now())
+            standing(bound, known.tally, self._meters(bound.subject), known.now())
             for bound in found
-            if (tally := self._tallies.get(bound.subject)) is not None
+            if (known := self._tallies.get(bound.subject)) is not None
         ]
 
     def _meters(self, subject: str) -> list[Meter]:
@@ -248,16 +251,16 @@ class BudgetWatch:
         return [cluster.meter for cluster in clusters if cluster is not None]
 
     def _is_due(self, subject: str, found: Sequence[Bound]) -> bool:
-        tally = self._tallies.get(subject)
-        if tally is None or tally.age > _FRESH_FAR_SECONDS:
+        known = self._tallies.get(subject)
+        if known is None or known.age > _FRESH_FAR_SECONDS:
             return True
         near = any(one.share >= _FAR for one in self._standings(found))
-        return near and tally.age > _FRESH_SECONDS
+        return near and known.age > _FRESH_SECONDS
 
     def _is_old(self, subject: str) -> bool:
-        tally = self._tallies.get(subject)
-        return tally is None or (
-            not self._running.get(subject) and (tally.age > _FRESH_SECONDS or subject in self._changed)
+        known = self._tallies.get(subject)
+        return known is None or (
+            not self._running.get(subject) and (known.age > _FRESH_SECONDS or subject in self._changed)
         )
 
     def _is_stale(self, subject: str) -> bool:
@@ -281,7 +284,7 @@ class BudgetWatch:
         read = time.monotonic()
         now, found = await self._store.used.totals(some, range(first, period("day", today).stop + 1))
         for subject in some:
-            self._tallies[subject] = _Tally(found[subject], now, read)
+            self._tallies[subject] = _Known(Tally.read(found[subject], now), read)
 
     def _note_change(self, cluster: Cluster) -> None:
         self._changed.update(_subjects(cluster))

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headrace.resource_names import group_name, user_name
-from headrace_controller.meter import Meter, Sums
+from headrace_controller.meter import Meter
 from headrace_controller.policy.sections import Budget, Budgets
 from headrace_controller.store.accounts import MOST_GROUPS
 from headrace_controller.store.usage import DAY_MS
 from headrace_controller.usage.periods import date_of, period
+from headrace_controller.usage.tally import Tally
 
 What = Literal["cost", "core_hours", "gpu_hours"]
 
@@ -90,19 +91,16 @@ class Standing:
         return date_of(self.resets // DAY_MS)
 
 
-def standing(bound: Bound, sums: Mapping[int, Sums], read: int, running: Iterable[Meter], now: int) -> Standing:
-    """Return how a bound stands now, from the sums by day as they were read at a time, and from what runs.
-
-    What has changed since that time counts from its change on; until the sums are read again, some seconds may lack.
-    """
+def standing(bound: Bound, tally: Tally, running: Iterable[Meter], now: int) -> Standing:
+    """Return how a bound stands now, from what was used and from what runs."""
     name, one = _MEASURES[bound.what]
     days = period(bound.budget.per, now / 1000)
     starts, resets = days.start * DAY_MS, days.stop * DAY_MS
-    total: float = sum(getattr(sums[day], name) for day in sums if day in days)
+    total: float = sum(getattr(sums, name) for day, sums in tally.sums.items() if day in days)
     per_ms = 0.0
     for meter in running:
         rate = getattr(meter.rates, name) / (_HOUR_MS if name == "cost" else 1)
-        total += rate * max(0, now - max(read, starts, meter.since))
+        total += rate * max(0, now - max(tally.at, starts, meter.since))
         per_ms += rate
     used = total / one
     used_up = None

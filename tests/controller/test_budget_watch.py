@@ -1,0 +1,97 @@
+"""What replicas know of budgets: a cluster that has just ended or changed counts before anything is read again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from tests.conftest import Eventually
+from tests.controller.builders import new_cluster
+from tests.controller.conftest import Recorder
+
+from headrace.errors import QuotaExceeded
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, Demand, Phase, Status
+from headrace_controller.policy.sections import Budget, Budgets
+from headrace_controller.store import Fence, Store
+from headrace_controller.usage.budgets import BudgetWatch
+
+BUDGETS = Budgets(user=[Budget(per="month", core_hours=100)])
+HUGE = Demand(clusters=1, cores_milli=2**34)  # uses the budget up in 21 ms
+ONE = Demand(clusters=1, cores_milli=1000)
+
+
+class Watching:
+    """A replica's mirror and its watch."""
+
+    def __init__(self, store: Store) -> None:
+        self.mirror = ClusterMirror(store)
+        self.watch = BudgetWatch(
+            store,
+            self.mirror,
+            budgets=lambda: BUDGETS,
+            own=lambda _: True,
+            wake=lambda _cluster, _seconds: None,
+            clock=time.time,
+        )
+        self.mirror.connect(self.watch)
+
+    def refuses(self, cluster: Cluster, demand: Demand) -> bool:
+        try:
+            self.watch.check_growth(cluster, demand)
+        except QuotaExceeded:
+            return True
+        return False
+
+
+@pytest.fixture
+def watching(store: Store) -> Watching:
+    return Watching(store)
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["ends", "shrinks"])
+async def test_what_a_cluster_used_counts_at_once_when_it_ends_or_shrinks(
+    store: Store, record: Recorder, fence: Fence, watching: Watching, eventually: Eventually, ends: bool
+) -> None:
+    huge, small = await record(new_cluster(), demand=HUGE), await record(new_cluster(), demand=ONE)
+    for cluster in (huge, small):
+        watching.mirror.apply(cluster)
+    await watching.watch.known(small.owner, small.groups)
+
+    async def used_up() -> bool:
+        return watching.refuses(new_cluster(), ONE)
+
+    await eventually(used_up)
+    if ends:
+        ended = replace(huge, status=Status(phase=Phase.STOPPED, ended=time.time()))
+        changed = await store.records.save_status(huge, ended, fence=fence)
+    else:
+        spec = replace(huge.spec, lifetime=5.0)
+        changed = await store.records.change(
+            huge, lambda seen: replace(seen, spec=spec), demand=lambda _: ONE, limits={}
+        )
+    watching.mirror.apply(changed)
+    await watching.watch.known(small.owner, small.groups)
+    assert watching.refuses(new_cluster(), ONE)
+    assert watching.refuses(small, Demand(clusters=1, cores_milli=2000))
+    assert not watching.refuses(small, ONE)
+
+
+async def test_a_cluster_that_ended_before_it_was_known_counts(
+    store: Store, record: Recorder, fence: Fence, watching: Watching, eventually: Eventually
+) -> None:
+    other = Watching(store)
+    await watching.watch.known(new_cluster().owner, ())
+    huge = await record(new_cluster(), demand=HUGE)
+    other.mirror.apply(huge)
+    await other.watch.known(huge.owner, ())
+
+    async def used_up() -> bool:
+        return other.refuses(new_cluster(), ONE)
+
+    await eventually(used_up)
+    ended = replace(huge, status=Status(phase=Phase.STOPPED, ended=time.time()))
+    watching.mirror.apply(await store.records.save_status(huge, ended, fence=fence))  # read from the stream at once
+    await watching.watch.known(huge.owner, ())
+    assert watching.refuses(new_cluster(), ONE)
