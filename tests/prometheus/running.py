@@ -68,6 +68,7 @@ def running(directory: Path, *, controller: str, services: list[str]) -> Generat
     text = CONFIGURATION.read_text()
     for given, ours in (
         ("15s", "1s"),
+        ("60s", "1s"),
         ("/etc/prometheus/headrace-token", str(token)),
         ("http://controller:9100/", f"http://{controller}/"),
         ("[recording.yml, alerts.yml]", json.dumps([str(rules) for rules in RULES])),

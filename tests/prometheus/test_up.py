@@ -16,7 +16,9 @@ from tests.prometheus.running import TOKEN, free_port, running
 
 USER = """
 import headrace, sys
-with headrace.Gateway().new_cluster() as cluster, cluster.get_client():
+with headrace.Gateway().new_cluster() as cluster, cluster.get_client() as client:
+    cluster.scale(1)
+    client.wait_for_workers(1)
     print(cluster.name, flush=True)
     sys.stdin.read()
 """
@@ -73,3 +75,7 @@ async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventu
         assert series["metric"]["profile"] == "default"
         await eventually(lambda: prometheus.query('headrace_controller_clusters{phase="RUNNING"} == 1'))
         await eventually(lambda: prometheus.query('dask_scheduler_clients{job="headrace-dask"} >= 1'))
+        for metric in ("headrace_worker_memory_bytes", "dask_worker_threads"):
+            await eventually(
+                lambda metric=metric: prometheus.query(f'{metric}{{job="headrace-workers", worker!=""}} > 0')
+            )

@@ -29,7 +29,7 @@ from headrace.agent.metrics_page import may_read
 if TYPE_CHECKING:
     from bokeh.document import Document
     from bokeh.server.tornado import BokehTornado
-    from distributed import Scheduler
+    from distributed import Scheduler, Worker
     from distributed.http.routing import RoutingApplication
     from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
     from tornado.web import _HandlerDelegate  # pyright: ignore[reportPrivateUsage]
@@ -76,6 +76,12 @@ def protect(scheduler: Scheduler, key: str, metrics_key: str = "") -> None:
         return application.get_handler_delegate(request, _Refusal)
 
     application.find_handler = find
+
+
+def refuse_all(worker: Worker) -> None:
+    """Closes the pages of a worker that a user's command runs: its HTTP server may listen on the network."""
+    application: RoutingApplication = worker.http_application
+    application.find_handler = lambda request, **_: application.get_handler_delegate(request, _Refusal)
 
 
 def close_with_guests(scheduler: Scheduler, guests: Guests) -> None:

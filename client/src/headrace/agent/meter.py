@@ -61,8 +61,8 @@ class Meter(SchedulerPlugin):
         self._core_seconds += self._cores * passed
         self._memory_byte_seconds += self._memory * passed
         workers = self._scheduler.workers.values()
-        self._memory = sum(_metric(worker, "memory") for worker in workers)
-        self._cores = sum(_metric(worker, "cpu") for worker in workers) / 100
+        self._memory = sum(map(memory_of, workers))
+        self._cores = sum(map(cores_of, workers))
         seen = self._scheduler.check_idle()
         if seen is None:
             self._idle_since, self._active = None, now
@@ -91,7 +91,9 @@ class Meter(SchedulerPlugin):
             _gauge("processing_tasks", "Tasks that workers have.", sum(len(worker.processing) for worker in workers)),
             _gauge("held_tasks", "Results that workers hold, copies included.", sum(len(w.has_what) for w in workers)),
             _gauge("held_bytes", "Size of the results that workers hold.", sum(worker.nbytes for worker in workers)),
-            _gauge("spilled_bytes", "Results on the workers' disks, for lack of memory.", sum(map(_spilled, workers))),
+            _gauge(
+                "spilled_bytes", "Results on the workers' disks, for lack of memory.", sum(map(spilled_by, workers))
+            ),
             _gauge("workers", "Workers that have joined.", len(workers)),
             _gauge("worker_memory_bytes", "Memory that the processes of the workers use.", self._memory),
             _gauge("worker_cores", "Cores that the processes of the workers use.", self._cores),
@@ -108,11 +110,18 @@ def _counter(name: str, text: str, value: float) -> Metric:
     return Metric(f"headrace_scheduler_{name}_total", "counter", text, value)
 
 
-def _metric(worker: WorkerState, name: str) -> float:
-    return _number(cast("Mapping[str, object]", worker.metrics).get(name))
+def memory_of(worker: WorkerState) -> float:
+    """Returns the bytes that a worker's process uses, as it said last."""
+    return _number(cast("Mapping[str, object]", worker.metrics).get("memory"))
 
 
-def _spilled(worker: WorkerState) -> float:
+def cores_of(worker: WorkerState) -> float:
+    """Returns the cores that it uses."""
+    return _number(cast("Mapping[str, object]", worker.metrics).get("cpu")) / 100
+
+
+def spilled_by(worker: WorkerState) -> float:
+    """Returns the bytes of its results that are on its disk."""
     spilled = cast("Mapping[str, object]", worker.metrics).get("spilled_bytes")
     return _number(cast("Mapping[str, object]", spilled).get("disk")) if isinstance(spilled, Mapping) else 0.0
 

@@ -73,6 +73,8 @@ def make_nanny(identity: Identity, enrollment: pb.EnrollResponse, security: Rene
     warm = forkserver.usable()
     if warm:
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    # Others of this machine reach a worker's HTTP server, so it has no pages. Its metrics: `worker_metrics`.
+    dask.config.set({"distributed.worker.http.routes": []})
     memory_limit: Any = enrollment.worker_memory_bytes
     lifetime: dict[str, Any] = {}
     if enrollment.worker_lifetime_seconds:
@@ -90,7 +92,6 @@ def make_nanny(identity: Identity, enrollment: pb.EnrollResponse, security: Rene
         port=0,
         death_timeout=dask.config.get("distributed.worker.death-timeout", default=None) or _DEATH_TIMEOUT,
         config={"headrace": {"inheritance": Inheritance()}} if warm else None,
-        # No route leads to a worker's pages; metrics and health are served without them.
         dashboard=False,
         dashboard_address="127.0.0.1:0",
         **lifetime,

@@ -28,11 +28,13 @@ listening.install(_sessions)
 
 
 async def dask_setup(server: Scheduler | Worker) -> None:
-    """Starts the agent beside a scheduler; gives a worker without a name its id as name."""
+    """Starts the agent beside a scheduler; gives a worker without a name its id as name, and closes its pages."""
     log_like_dask()
     if isinstance(server, Scheduler):
         await _start_agent(server)
-    elif server.name == server.address:
+        return
+    dashboard.refuse_all(server)
+    if server.name == server.address:
         # The scheduler's agent reports workers by name.
         server.name = os.environ["HEADRACE_PROCESS"]
 

@@ -64,7 +64,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
         ],
         internal=[parts.route_service.register],
         audit=parts.audit,
-        pages={service_discovery.PATH: parts.list_schedulers},
+        pages={service_discovery.PATH: parts.list_schedulers, service_discovery.WORKERS_PATH: parts.list_workers},
         check=partial(_check, parts),
         tasks=[
             parts.current_policy.run,

@@ -81,7 +81,7 @@ from headrace_controller.reconciling.start_errors import StartErrors
 from headrace_controller.routes.route_service import RouteService
 from headrace_controller.signals.make import make_signals
 from headrace_controller.signals.rounds import MeasuredSignals
-from headrace_controller.signals.service_discovery import target_groups
+from headrace_controller.signals.service_discovery import target_groups, worker_target_groups
 from headrace_controller.store import RouteLogEntry, Store
 from headrace_controller.store.accounts import Accounts, Kept
 from headrace_controller.usage.budgets import BudgetWatch
@@ -226,6 +226,10 @@ class Parts:
     def list_schedulers(self) -> bytes:
         """Returns the list that Prometheus asks for, from a thread."""
         return target_groups(self.live_schedulers.all(), self.metrics_keys.of)
+
+    def list_workers(self) -> bytes:
+        """Returns the same of their workers."""
+        return worker_target_groups(self.live_schedulers.all(), self.metrics_keys.of)
 
     @cached_property
     def start_errors(self) -> StartErrors:

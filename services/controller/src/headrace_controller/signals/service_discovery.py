@@ -1,9 +1,12 @@
-"""The list of live schedulers, as Prometheus' `http_sd` reads it."""
+"""The lists of live schedulers and of their workers, as Prometheus' `http_sd` reads them.
+
+A label that begins with two underscores is an instruction to Prometheus, which drops it after it has found the target.
+What a page says cannot replace the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -11,26 +14,37 @@ from headrace_controller.model import Cluster
 from headrace_controller.signals.collection import METRICS_PATH
 
 PATH = "/schedulers"
+WORKERS_PATH = "/workers"
+
+Key = Callable[[str], str]
+"""Returns the key of a cluster's metrics."""
 
 
-def target_groups(clusters: Iterable[Cluster], key: Callable[[str], str]) -> bytes:
-    """Return each scheduler with its labels, and with the key that opens its metrics.
+def target_groups(clusters: Iterable[Cluster], key: Key) -> bytes:
+    """Return each scheduler with its labels, and with the key that opens its metrics."""
+    return msgspec.json.encode([_target(cluster, key, METRICS_PATH) for cluster in clusters])
 
-    A label that begins with two underscores is an instruction to Prometheus, which drops it after it has found the
-    target. What a scheduler's page says cannot replace the others.
-    """
-    groups: list[Any] = [
-        {
-            "targets": [cluster.report.dashboard_address],
-            "labels": {
-                "__metrics_path__": METRICS_PATH,
-                "__param_key": key(cluster.id),
-                "cluster": cluster.id,
-                "owner": cluster.owner,
-                "profile": cluster.spec.profile,
-                "alias": cluster.spec.alias,
-            },
-        }
+
+def worker_target_groups(clusters: Iterable[Cluster], key: Key) -> bytes:
+    """Return each worker that has joined. Its scheduler shows its page; nothing of a worker itself can be read."""
+    groups = [
+        _target(cluster, key, f"{METRICS_PATH}/workers/{worker}", worker=worker)
         for cluster in clusters
+        for worker in cluster.report.joined
     ]
     return msgspec.json.encode(groups)
+
+
+def _target(cluster: Cluster, key: Key, path: str, **labels: str) -> Mapping[str, object]:
+    return {
+        "targets": [cluster.report.dashboard_address],
+        "labels": {
+            "__metrics_path__": path,
+            "__param_key": key(cluster.id),
+            "cluster": cluster.id,
+            "owner": cluster.owner,
+            "profile": cluster.spec.profile,
+            "alias": cluster.spec.alias,
+            **labels,
+        },
+    }
