@@ -99,6 +99,18 @@ async def test_a_budget_that_is_used_up_stops_growth_and_nothing_else(
     assert (await ann.stop(made.name)).spec.stop
 
 
+async def test_a_call_that_is_repeated_returns_its_cluster_also_when_the_budget_is_used_up_meanwhile(
+    site: Site, directory: Path, eventually: Eventually
+) -> None:
+    replica = await controller(site, directory, "stop_growing")
+    ann = await replica.user("ann")
+    made = await ann.create(request={"request_id": "once"})
+    await used_up(replica, eventually)
+    await eventually(lambda: is_refused(ann))
+    assert (await ann.create(request={"request_id": "once"})).name == made.name
+    await fails(QuotaExceeded, ann.create(request={"request_id": "another"}))
+
+
 async def test_where_limits_clip_growth_is_clipped(site: Site, directory: Path, eventually: Eventually) -> None:
     replica = await controller(site, directory, "stop_growing", "clip")
     ann = await replica.user("ann")

@@ -108,19 +108,26 @@ class ClusterCommands:
         )
         check_owner_shares(request.spec.shares, owner, "shares")
         creator = caller.user if owner == caller.user else f"admin {caller.user} for {owner}"
-        self._admission.check(cluster)
-        await self._budgets.known(owner, cluster.groups)
-        record, created = await self._store.records.create(
-            cluster,
-            secrets=await self._authorities.create(cluster.id),
-            demand=self._admission.demand(cluster),
-            limits=self._admission.limits(cluster),
-            queue=self._admission.queue(cluster, request.queue_timeout),
-            request_id=request.request_id,
-            event=self._event(EventType.CREATED, f"Created by {creator}."),
-        )
-        if not created:
-            self._authorities.discard(cluster.id)
+        try:
+            self._admission.check(cluster)
+            await self._budgets.known(owner, cluster.groups)
+            demand = self._admission.demand(cluster)
+        except (InvalidRequest, QuotaExceeded):  # since an earlier call, a limit may be new or a budget used up
+            if (earlier := await self._store.records.created_by(owner, request.request_id)) is None:
+                raise
+            record = earlier
+        else:
+            record, created = await self._store.records.create(
+                cluster,
+                secrets=await self._authorities.create(cluster.id),
+                demand=demand,
+                limits=self._admission.limits(cluster),
+                queue=self._admission.queue(cluster, request.queue_timeout),
+                request_id=request.request_id,
+                event=self._event(EventType.CREATED, f"Created by {creator}."),
+            )
+            if not created:
+                self._authorities.discard(cluster.id)
         about(cluster_name(record.id), owner, role)
         self._mirror.apply(record)
         return record

@@ -238,6 +238,12 @@ class Records:
         ask = {"seconds": ARCHIVE_SECONDS}
         await self._connection.run_on(_archive, cluster, owner, ask, keys=keys, events=[event])
 
+    async def created_by(self, owner: UserId, request_id: str) -> Cluster | None:
+        """Returns the cluster that a request has created; None if there was no such request within a day."""
+        request = self._connection.keys.request(owner, request_id)
+        cluster = cast("bytes | None", await self._connection.command("GET", request)) if request_id else None
+        return None if cluster is None else await self._reads.get(ClusterId(cluster.decode()))
+
     async def secrets(self, cluster: ClusterId) -> bytes:
         """Returns what was given at the creation. Raises `ClusterNotFound`."""
         record = self._connection.keys.record(cluster)
