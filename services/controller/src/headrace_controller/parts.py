@@ -525,15 +525,15 @@ class Parts:
         return UsageService(
             UsageReading(self.store, self.mirror),
             self.budgets,
-    @cached_property
-    def pricing(self) -> Pricing:
-        return Pricing(self.store, self.mirror, self.shards.all_own)
-
             self.access,
             lambda: self.current_policy.policy,
             self.usage_kept,
             clock=self.clock,
         )
+
+    @cached_property
+    def pricing(self) -> Pricing:
+        return Pricing(self.store, self.mirror, self.shards.all_own)
 
     @cached_property
     def audit(self) -> AuditLog:
