@@ -15,7 +15,8 @@ from headrace_chassis.roles import Roles, read_roles
     [
         ("[" * 100_000, "more than 32 values are within another"),
         ("a: &a [*a]", "has no anchor that ends before it"),
-        ("#" * (MAX_BYTES + 1), "the file has more than"),
+        ("#" * (MAX_BYTES + 1), "the file has 1048577 bytes; a policy may have at most 1048576"),
+        ("é" * (MAX_BYTES // 2) + "#", "the file has 1048577 bytes"),
         ("[]\n- ", "this is not YAML"),
         ("[1]", "it is no mapping of keys to values"),
         ("roles: {admins: [ann]}", "roles: String should match pattern"),

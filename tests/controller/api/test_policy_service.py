@@ -14,9 +14,10 @@ from tests.controller.errors_of import fails
 from tests.controller.running import Replica, Site
 from tests.controller.user import User
 
-from headrace.errors import PermissionDenied, QuotaExceeded
-from headrace.v1 import options_service_pb2, policy_service_pb2_grpc
+from headrace.errors import InvalidRequest, PermissionDenied, QuotaExceeded
+from headrace.v1 import cluster_pb2, options_service_pb2, policy_service_pb2_grpc
 from headrace.v1 import policy_service_pb2 as pb
+from headrace_chassis.policy_document import MAX_BYTES
 
 if TYPE_CHECKING:
     from headrace.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
@@ -131,6 +132,16 @@ async def test_a_policy_that_would_cost_too_much_is_refused(replica: Replica, po
     assert len((await diff(replica, policy)).problems) == 1
 
 
+async def test_a_policy_may_be_as_large_as_a_file(replica: Replica) -> None:
+    found = await diff(replica, POLICY.ljust(MAX_BYTES, "#"))
+    assert not found.problems
+    assert not found.changes
+    [problem] = (await diff(replica, POLICY.ljust(MAX_BYTES + 1, "#"))).problems
+    assert problem.reason == "the file has 1048577 bytes; a policy may have at most 1048576"
+    error = await fails(InvalidRequest, diff(replica, "#" * 2 * MAX_BYTES))
+    assert error.message == "a request may have at most 1049600 bytes, this one has 2097157"
+
+
 async def test_what_another_policy_would_change_is_told_with_whom_it_affects(replica: Replica) -> None:
     ann = await replica.user("ann")
     clusters = [await ann.create(profile="large") for _ in range(2)]
@@ -145,6 +156,37 @@ async def test_what_another_policy_would_change_is_told_with_whom_it_affects(rep
         ("limits.user", "users/ann", ""),
     }
     assert await profiles(ann) == ["small", "large"]
+
+
+async def test_whose_clusters_another_policy_would_warn_or_stop_is_told(replica: Replica) -> None:
+    ann, bob = await replica.user("ann", groups=["lab"]), await replica.user("bob")
+    made, other = await ann.create(), await bob.create()
+    await ann.until(made.name, "RUNNING")
+    found = await diff(
+        replica,
+        """\
+profiles: {small: {}, large: {}}
+culling: {lifetime: 0.001}
+budgets:
+  user: [{per: month, core_hours: 0.0000001, then: stop}, {per: month, core_hours: 1000}]
+  users: {bob: []}
+  groups: {lab: [{per: day, core_hours: 0.0000001, then: warn}]}
+""",
+    )
+    told = {(one.key, one.subject, one.owner): one.message for one in found.effects}
+    assert told.keys() == {
+        ("budgets.user", "users/ann", ""),
+        ("budgets.groups.lab", "groups/lab", ""),
+        ("budgets", made.name, "users/ann"),
+        ("culling.lifetime", made.name, "users/ann"),
+        ("culling.lifetime", other.name, "users/bob"),
+        ("culling", "deployment", ""),
+    }
+    used_up = "The budget of users/ann of 1e-07 core-hours for the month is used up. Clusters are stopped."
+    assert told["budgets.user", "users/ann", ""].startswith(used_up)
+    stopped = "is warned at once, and stopped in 1 min, because the budget of users/ann"
+    assert told["budgets", made.name, "users/ann"].startswith(stopped)
+    assert (await ann.get(made.name)).status.phase == cluster_pb2.PHASE_RUNNING
 
 
 def write(file: Path, text: str) -> None:

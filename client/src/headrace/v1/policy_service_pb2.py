@@ -14,10 +14,11 @@ _sym_db = _symbol_database.Default()
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from headrace.v1 import request_bytes_pb2 as headrace_dot_v1_dot_request__bytes__pb2
 from headrace.v1 import right_pb2 as headrace_dot_v1_dot_right__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/v1/policy_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17headrace/v1/right.proto\"\x13\n\x11ShowPolicyRequest\"\xb9\x01\n\x12ShowPolicyResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07replica\x18\x04 \x01(\t\x12\x0f\n\x07refusal\x18\x05 \x01(\t\x12/\n\x0brefuse_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x11\x44iffPolicyRequest\x12\x14\n\x06policy\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xb0\x01\n\x12\x44iffPolicyResponse\x12,\n\x08problems\x18\x01 \x03(\x0b\x32\x1a.headrace.v1.PolicyProblem\x12*\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x19.headrace.v1.PolicyChange\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x03 \x03(\x0b\x32\x19.headrace.v1.PolicyEffect\x12\x14\n\x0cmore_effects\x18\x04 \x01(\x05\":\n\rPolicyProblem\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"Y\n\x0cPolicyChange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x06\x62\x65\x66ore\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_beforeB\x08\n\x06_after\"L\n\x0cPolicyEffect\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t2\xb9\x01\n\rPolicyService\x12S\n\nShowPolicy\x12\x1e.headrace.v1.ShowPolicyRequest\x1a\x1f.headrace.v1.ShowPolicyResponse\"\x04\x80\xf5\x18\x02\x12S\n\nDiffPolicy\x12\x1e.headrace.v1.DiffPolicyRequest\x1a\x1f.headrace.v1.DiffPolicyResponse\"\x04\x80\xf5\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/v1/policy_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fheadrace/v1/request_bytes.proto\x1a\x17headrace/v1/right.proto\"\x13\n\x11ShowPolicyRequest\"\xb9\x01\n\x12ShowPolicyResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07replica\x18\x04 \x01(\t\x12\x0f\n\x07refusal\x18\x05 \x01(\t\x12/\n\x0brefuse_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x11\x44iffPolicyRequest\x12\x14\n\x06policy\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xb0\x01\n\x12\x44iffPolicyResponse\x12,\n\x08problems\x18\x01 \x03(\x0b\x32\x1a.headrace.v1.PolicyProblem\x12*\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x19.headrace.v1.PolicyChange\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x03 \x03(\x0b\x32\x19.headrace.v1.PolicyEffect\x12\x14\n\x0cmore_effects\x18\x04 \x01(\x05\":\n\rPolicyProblem\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"Y\n\x0cPolicyChange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x06\x62\x65\x66ore\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_beforeB\x08\n\x06_after\"L\n\x0cPolicyEffect\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t2\xbf\x01\n\rPolicyService\x12S\n\nShowPolicy\x12\x1e.headrace.v1.ShowPolicyRequest\x1a\x1f.headrace.v1.ShowPolicyResponse\"\x04\x80\xf5\x18\x02\x12Y\n\nDiffPolicy\x12\x1e.headrace.v1.DiffPolicyRequest\x1a\x1f.headrace.v1.DiffPolicyResponse\"\n\x80\xf5\x18\x02\x88\xf5\x18\x80\x88@b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -29,21 +30,21 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_POLICYSERVICE'].methods_by_name['ShowPolicy']._options = None
   _globals['_POLICYSERVICE'].methods_by_name['ShowPolicy']._serialized_options = b'\200\365\030\002'
   _globals['_POLICYSERVICE'].methods_by_name['DiffPolicy']._options = None
-  _globals['_POLICYSERVICE'].methods_by_name['DiffPolicy']._serialized_options = b'\200\365\030\002'
-  _globals['_SHOWPOLICYREQUEST']._serialized_start=140
-  _globals['_SHOWPOLICYREQUEST']._serialized_end=159
-  _globals['_SHOWPOLICYRESPONSE']._serialized_start=162
-  _globals['_SHOWPOLICYRESPONSE']._serialized_end=347
-  _globals['_DIFFPOLICYREQUEST']._serialized_start=349
-  _globals['_DIFFPOLICYREQUEST']._serialized_end=390
-  _globals['_DIFFPOLICYRESPONSE']._serialized_start=393
-  _globals['_DIFFPOLICYRESPONSE']._serialized_end=569
-  _globals['_POLICYPROBLEM']._serialized_start=571
-  _globals['_POLICYPROBLEM']._serialized_end=629
-  _globals['_POLICYCHANGE']._serialized_start=631
-  _globals['_POLICYCHANGE']._serialized_end=720
-  _globals['_POLICYEFFECT']._serialized_start=722
-  _globals['_POLICYEFFECT']._serialized_end=798
-  _globals['_POLICYSERVICE']._serialized_start=801
-  _globals['_POLICYSERVICE']._serialized_end=986
+  _globals['_POLICYSERVICE'].methods_by_name['DiffPolicy']._serialized_options = b'\200\365\030\002\210\365\030\200\210@'
+  _globals['_SHOWPOLICYREQUEST']._serialized_start=173
+  _globals['_SHOWPOLICYREQUEST']._serialized_end=192
+  _globals['_SHOWPOLICYRESPONSE']._serialized_start=195
+  _globals['_SHOWPOLICYRESPONSE']._serialized_end=380
+  _globals['_DIFFPOLICYREQUEST']._serialized_start=382
+  _globals['_DIFFPOLICYREQUEST']._serialized_end=423
+  _globals['_DIFFPOLICYRESPONSE']._serialized_start=426
+  _globals['_DIFFPOLICYRESPONSE']._serialized_end=602
+  _globals['_POLICYPROBLEM']._serialized_start=604
+  _globals['_POLICYPROBLEM']._serialized_end=662
+  _globals['_POLICYCHANGE']._serialized_start=664
+  _globals['_POLICYCHANGE']._serialized_end=753
+  _globals['_POLICYEFFECT']._serialized_start=755
+  _globals['_POLICYEFFECT']._serialized_end=831
+  _globals['_POLICYSERVICE']._serialized_start=834
+  _globals['_POLICYSERVICE']._serialized_end=1025
 # @@protoc_insertion_point(module_scope)

@@ -76,7 +76,7 @@ class DiffPolicyRequest(google.protobuf.message.Message):
 
     POLICY_FIELD_NUMBER: builtins.int
     policy: builtins.str
-    """The other policy: YAML, at most 256 KiB less what the rest of a request takes."""
+    """The other policy: YAML, at most 1 MiB."""
     def __init__(
         self,
         *,
@@ -108,7 +108,9 @@ class DiffPolicyResponse(google.protobuf.message.Message):
 
     @property
     def effects(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PolicyEffect]:
-        """For whom, the most important first, at most 1000."""
+        """For whom, the most important first, at most 1000: whose clusters are warned or stopped soon by rules of culling, whose
+        budget is used up or up to its warning, who uses more than a limit, whose profile or options go, and whose role changes.
+        """
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,8 @@ class Document:
     @classmethod
     def parse(cls, text: str) -> Document:
         """Parse YAML; raise `BadPolicy`."""
-        if len(text.encode()) > MAX_BYTES:
-            raise BadPolicy(Problem(1, "", f"the file has more than {MAX_BYTES} bytes"))
+        if (size := len(text.encode())) > MAX_BYTES:
+            raise _too_large(size)
         try:
             _check_size(text)
             loader = _Loader(text)
@@ -84,11 +85,18 @@ def read_text(file: Path) -> str:
     """Return what a policy file holds; raise `BadPolicy` if it cannot be read."""
     try:
         with file.open("rb") as stream:
-            return stream.read(MAX_BYTES + 1).decode()
+            raw = stream.read(MAX_BYTES + 1)
+            if len(raw) > MAX_BYTES:
+                raise _too_large(os.fstat(stream.fileno()).st_size)
+            return raw.decode()
     except OSError as error:
         raise BadPolicy(Problem(1, "", f"{file} cannot be read: {error.strerror}")) from None
     except UnicodeDecodeError as error:
         raise BadPolicy(Problem(1, "", f"{file} is not text in UTF-8: {error.reason}")) from None
+
+
+def _too_large(size: int) -> BadPolicy:
+    return BadPolicy(Problem(1, "", f"the file has {size} bytes; a policy may have at most {MAX_BYTES}"))
 
 
 class _Loader(yaml.CSafeLoader):

@@ -55,6 +55,7 @@ from headrace_controller.options.catalogue import Option
 from headrace_controller.plan import Policy
 from headrace_controller.plan.findings import Finding
 from headrace_controller.policing.fit import check_fit
+from headrace_controller.policing.prospects import Prospects
 from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Culling
@@ -545,4 +546,7 @@ class Parts:
 
     @cached_property
     def policy_service(self) -> PolicyService:
-        return PolicyService(self.current_policy, self.mirror, self.profiles_of, self.settings.replica)
+        prospects = Prospects(
+            culling=self.culling_watch, budgets=self.budgets, findings=self.findings, clock=self.clock
+        )
+        return PolicyService(self.current_policy, self.mirror, self.profiles_of, prospects, self.settings.replica)

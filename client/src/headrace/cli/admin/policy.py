@@ -14,6 +14,9 @@ from headrace.cli.output import local_time, print_json, print_note, print_table
 from headrace.errors import HeadraceError
 from headrace.v1 import policy_service_pb2 as pb
 
+MAX_BYTES = 1 << 20
+"""What controllers read of a policy."""
+
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Show the policy in force, and what another one would change."
 )
@@ -56,7 +59,11 @@ def diff(
 
 def _read(file: Path) -> str:
     try:
+        if (size := file.stat().st_size) > MAX_BYTES:
+            raise HeadraceError(f"{file} has {size} bytes; a policy may have at most {MAX_BYTES}")
         return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise HeadraceError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise HeadraceError(f"{file} is not text in UTF-8: {error.reason}") from None
 

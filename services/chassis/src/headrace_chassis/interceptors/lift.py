@@ -7,14 +7,17 @@ from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
 import grpc
+from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError
 
 from headrace.errors import InvalidRequest
+from headrace.v1 import request_bytes_pb2
 from headrace_chassis.identity.rights import right_of
 from headrace_chassis.interceptors.call import Call, Context, Interceptor, Method, Serve
 
 MAX_REQUEST_BYTES = 256 << 10
-"""Size of a request that is one message; gRPC's own bound is that of a message of a stream."""
+"""Size of a request that is one message, unless the contract allows its method more; gRPC's own bound is that of a
+message of a stream."""
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # one interceptor serves all messages
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
@@ -50,9 +53,18 @@ def _describe(path: str, handler: Handler) -> Method:
     return Method(path, f"{service.rpartition('.')[2]}.{name}", is_stream, right_of(path))
 
 
+def _most_bytes(path: str) -> int:
+    """Return the size that a request of a method may have."""
+    try:
+        method = descriptor_pool.Default().FindMethodByName(path.removeprefix("/").replace("/", "."))
+    except KeyError:  # a contract of others
+        return MAX_REQUEST_BYTES
+    return method.GetOptions().Extensions[request_bytes_pb2.request_bytes] or MAX_REQUEST_BYTES
+
+
 def _wrap(handler: Handler, method: Method, interceptors: tuple[Interceptor, ...]) -> Handler:
     assert not (handler.request_streaming and not handler.response_streaming), "no RPC of headrace is stream-unary"
-    serve = _server_of(handler)
+    serve = _server_of(handler, _most_bytes(method.path))
     for interceptor in reversed(interceptors):
         serve = interceptor(method, serve)
 
@@ -73,14 +85,14 @@ def _serializer(handler: Handler) -> Callable[[object], bytes]:
     return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 
-def _server_of(handler: Handler) -> Serve:
+def _server_of(handler: Handler, most_bytes: int) -> Serve:
     """Return the innermost function that serves a method: the servicer's own."""
     if not handler.response_streaming:
         unary = cast("Callable[[object, Context], Awaitable[object]]", handler.unary_unary)
-        return lambda call: unary(_decoded(handler, call.request), call.context)
+        return lambda call: unary(_decoded(handler, call.request, most_bytes), call.context)
     if not handler.request_streaming:
         stream = cast("Callable[[object, Context], object]", handler.unary_stream)
-        return lambda call: _write_all(stream(_decoded(handler, call.request), call.context), call.context)
+        return lambda call: _write_all(stream(_decoded(handler, call.request, most_bytes), call.context), call.context)
     both = cast("Callable[[object, Context], object]", handler.stream_stream)
     return lambda call: _write_all(both(call.request, call.context), call.context)
 
@@ -95,10 +107,10 @@ async def _write_all(answer: object, context: Context) -> None:
             await context.write(response)
 
 
-def _decoded(handler: Handler, raw: bytes) -> object:
+def _decoded(handler: Handler, raw: bytes, most_bytes: int) -> object:
     """Decode within the interceptors, so that garbage is answered with a typed error."""
-    if len(raw) > MAX_REQUEST_BYTES:
-        raise InvalidRequest(f"a request may have at most {MAX_REQUEST_BYTES} bytes, this one has {len(raw)}")
+    if len(raw) > most_bytes:
+        raise InvalidRequest(f"a request may have at most {most_bytes} bytes, this one has {len(raw)}")
     try:
         return cast("Callable[[bytes], object]", handler.request_deserializer)(raw)
     except DecodeError:

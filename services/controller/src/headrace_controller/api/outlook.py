@@ -74,8 +74,8 @@ class Outlook:
         )
         if finding.due is None and not self._own(cluster.id):
             culling.message = "another replica measures it"
-        warn = warned if finding.due is None else warned or max(finding.due - finding.warn, self._clock())
-        if warn is not None:
+        if (times := finding.times(warned, self._clock())) is not None:
+            warn, act = times
             culling.warn_time.CopyFrom(timestamp(warn))
-            culling.act_time.CopyFrom(timestamp(max(finding.due or 0.0, warn + finding.warn)))
+            culling.act_time.CopyFrom(timestamp(act))
         return culling

@@ -22,6 +22,7 @@ from headrace_controller.model import Cluster
 from headrace_controller.policing.changes import changes
 from headrace_controller.policing.effects import Effect, Offer, effects
 from headrace_controller.policing.printed import print_policy
+from headrace_controller.policing.prospects import Prospects
 from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Profiles
@@ -42,11 +43,17 @@ class PolicyService(PolicyServiceServicer):
     """
 
     def __init__(
-        self, current: CurrentPolicy, mirror: ClusterMirror, profiles_of: Callable[[PolicyFile], Profiles], replica: str
+        self,
+        current: CurrentPolicy,
+        mirror: ClusterMirror,
+        profiles_of: Callable[[PolicyFile], Profiles],
+        prospects: Prospects,
+        replica: str,
     ) -> None:
         self._current = current
         self._mirror = mirror
         self._profiles_of = profiles_of
+        self._prospects = prospects
         self._replica = replica
         self._comparing = False
 
@@ -76,18 +83,20 @@ class PolicyService(PolicyServiceServicer):
             known = map(self._mirror.get, self._mirror.ids(living=True))
             clusters = [cluster for cluster in known if cluster is not None]
             # A large policy, or many clusters, take seconds.
-            return await asyncio.to_thread(self._compare, request.policy, clusters)
+            before, after = self._current.policy, await asyncio.to_thread(self._current.check, request.policy)
+            soon = await self._prospects.effects(clusters, after)
+            return await asyncio.to_thread(self._compare, before, after, clusters, soon)
         except BadPolicy as error:
             problems = [pb.PolicyProblem(line=one.line, key=one.key, reason=one.reason) for one in error.problems]
             return pb.DiffPolicyResponse(problems=problems)
         finally:
             self._comparing = False
 
-    def _compare(self, text: str, clusters: Sequence[Cluster]) -> pb.DiffPolicyResponse:
-        before, after = self._current.policy, self._current.check(text)
-        found = effects(
-            clusters, Offer.of(before, self._profiles_of(before)), Offer.of(after, self._profiles_of(after))
-        )
+    def _compare(
+        self, before: PolicyFile, after: PolicyFile, clusters: Sequence[Cluster], soon: Sequence[Effect]
+    ) -> pb.DiffPolicyResponse:
+        offers = [Offer.of(policy, self._profiles_of(policy)) for policy in (before, after)]
+        found = [*soon, *effects(clusters, *offers)]
         return pb.DiffPolicyResponse(
             changes=[
                 pb.PolicyChange(key=one.key, before=one.before, after=one.after) for one in changes(before, after)

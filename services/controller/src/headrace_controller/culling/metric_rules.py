@@ -77,7 +77,7 @@ class MetricRules:
             state = holding[rule.name, rule.query] = _held({}, answer, self._clock())
             failed = isinstance(state, str)
             news[rule.name] = (
-                f"its query failed: {state}" if failed else f"holds for {count(len(state), 'cluster')} now"
+                f"its query failed: {state}" if failed else f"it holds for {count(len(state), 'cluster')} now"
             )
         return partial(_of, holding), news
 

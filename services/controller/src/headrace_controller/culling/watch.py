@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from headrace_controller.culling.metric_rules import MetricRules
 from headrace_controller.culling.observed import Observed, first
@@ -57,8 +57,17 @@ class CullingWatch:
         """Return what rules find about a cluster now."""
         if (policy := self._policy()) is None:
             return ()
-        observed, metrics = self._observe(cluster.id), self._metric_rules.of(cluster.id)
-        return findings(cluster, policy, observed, metrics, self._clock())
+        return self._find(cluster, policy, self._metric_rules.of(cluster.id))
+
+    @property
+    def rules(self) -> Culling | None:
+        """The rules in force, None if there are none."""
+        return self._policy()
+
+    async def foresee(self, rules: Culling) -> tuple[Callable[[Cluster], tuple[Finding, ...]], Mapping[str, str]]:
+        """Return `findings` as it would be with other rules, and by name what new queries say now."""
+        metrics, news = await self._metric_rules.foresee(rules.rules)
+        return lambda cluster: self._find(cluster, rules, metrics(cluster.id)), news
 
     async def run(self) -> None:
         """Notice when this process stands still, until cancelled."""
@@ -90,6 +99,9 @@ class CullingWatch:
         """Drop what was observed: a lease is lost, and what comes next of its clusters is not seen."""
         del shard
         self._observed.clear()
+
+    def _find(self, cluster: Cluster, rules: Culling, metrics: Mapping[str, float | str]) -> tuple[Finding, ...]:
+        return findings(cluster, rules, self._observe(cluster.id), metrics, self._clock())
 
     def _observe(self, cluster: ClusterId) -> Observed:
         self._check_gap()

@@ -45,9 +45,8 @@ def _may_act(draft: Draft, finding: Finding, due: float, warned: float) -> bool:
 
 
 def _warn(draft: Draft, finding: Finding, due: float) -> None:
-    done = "stopped" if finding.action is CullAction.STOP else "scaled to zero workers"
     left = duration(round(max(due - draft.now, finding.warn)))
-    message = f"This cluster is {done} in {left} because {finding.why}. {finding.advice}"
+    message = f"This cluster is {finding.action.done} in {left} because {finding.why}. {finding.advice}"
     draft.record_event(EventType.CULLING_WARNED, message.rstrip(), Severity.WARNING)
 
 

@@ -14,6 +14,11 @@ class CullAction(StrEnum):
     STOP = "stop"
     SCALE_TO_ZERO = "scale_to_zero"
 
+    @property
+    def done(self) -> str:
+        """What has then been done to it, for sentences."""
+        return "stopped" if self is CullAction.STOP else "scaled to zero workers"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -51,6 +56,20 @@ class Finding:
     def key(self) -> str:
         """Names it among the warnings of its cluster."""
         return f"{self.rule}:{self.action}"
+
+    def times(self, warned: float | None, now: float) -> tuple[float, float] | None:
+        """Return when the users are warned and when it is done at the earliest; None if that cannot be known now.
+
+        Parameters
+        ----------
+        warned
+            Time at which they were warned, if they were.
+        """
+        if warned is None:
+            if self.due is None:
+                return None
+            warned = max(self.due - self.warn, now)
+        return warned, max(self.due or 0.0, warned + self.warn)
 
 
 def has_workers(cluster: Cluster) -> bool:

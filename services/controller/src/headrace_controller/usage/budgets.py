@@ -95,7 +95,7 @@ class BudgetWatch:
         """Raise `QuotaExceeded` if a cluster would be promised more than now while a budget of it is used up."""
         if cluster.spec.stop or not _grows(cluster.meter.rates, demand):
             return
-        for one in self._standings(self._bounds(cluster)):
+        for one in self._standings(bounds(self._budgets(), cluster.owner, cluster.groups)):
             if one.is_used_up and one.bound.budget.then != "warn":
                 raise _used_up(one)
 
@@ -111,9 +111,23 @@ class BudgetWatch:
         if missing := {subject for subject in subjects if self._is_old(subject)}:
             await self._read(missing)
 
-    def findings(self, cluster: Cluster) -> tuple[Finding, ...]:
-        """Return the budgets on whose account a cluster is stopped soon, or does not wait for room any more."""
-        stops = [bound for bound in self._bounds(cluster) if _ends(cluster, bound)]
+    async def foresee(self, budgets: Budgets) -> list[Standing]:
+        """Return how other budgets would stand of all that have clusters, those left out that bind already."""
+        now, then = self._binding(self._budgets()), self._binding(budgets)
+        new = {subject: [one for one in found if one not in now.get(subject, ())] for subject, found in then.items()}
+        await self._read(subject for subject, found in new.items() if found)
+        return [one for found in new.values() for one in self._standings(found)]
+
+    def findings(self, cluster: Cluster, budgets: Budgets | None = None) -> tuple[Finding, ...]:
+        """Return the budgets on whose account a cluster is stopped soon, or does not wait for room any more.
+
+        Parameters
+        ----------
+        budgets
+            Others than those in force, after `foresee`.
+        """
+        found = bounds(budgets or self._budgets(), cluster.owner, cluster.groups)
+        stops = [bound for bound in found if _ends(cluster, bound)]
         left = [((one.used_up - one.at) / 1000, one) for one in self._standings(stops) if one.used_up is not None]
         seconds, first = min(left, key=lambda pair: pair[0], default=(inf, None))
         if first is None or seconds > _SOON_SECONDS:
@@ -177,7 +191,7 @@ class BudgetWatch:
     async def refresh(self) -> None:
         """Read what may have changed, warn, and wake clusters whose time has come."""
         self._news.clear()
-        binding = self._binding()
+        binding = self._binding(self._budgets())
         self._changed &= binding.keys() | self._tallies.keys()
         await self._read(
             subject for subject, found in binding.items() if subject in self._changed or self._is_due(subject, found)
@@ -189,9 +203,8 @@ class BudgetWatch:
             for one in self._standings(found):
                 await self._act(one)
 
-    def _binding(self) -> dict[str, list[Bound]]:
+    def _binding(self, budgets: Budgets) -> dict[str, list[Bound]]:
         """The bounds of each subject that has clusters, if it has any."""
-        budgets = self._budgets()
         found: dict[str, list[Bound]] = {}
         for subject in list(self._running):
             kind, _, name = subject.partition("/")
@@ -201,7 +214,7 @@ class BudgetWatch:
         return found
 
     async def _act(self, one: Standing) -> None:
-        if one.share < one.bound.budget.warn_at:
+        if not one.warns:
             return
         for id_ in list(self._running[one.bound.subject]):
             if not self._own(id_):
@@ -221,23 +234,14 @@ class BudgetWatch:
         note = sha256(f"{bound.subject} {bound.what} {bound.budget.per} {one.starts} {level}".encode()).hexdigest()[:20]
         if not await self._store.used.note(id_, note, seconds=(one.resets - one.at) // 1000 + 1):
             return
-        again = f"It begins again on {one.begins_again}."
-        if one.is_used_up:
-            type_, then = EventType.BUDGET_USED_UP, _THEN[bound.budget.then].replace("Then clusters", "Clusters")
-            message = f"{_first_upper(one.name)} is used up.{then} {again}"
-        else:
-            type_, then = EventType.BUDGET_WARNED, _THEN[bound.budget.then]
-            message = f"{one.share:.0%} of {one.name} is used.{then} {again}"
-        event = Event(type=type_, message=message, severity=Severity.WARNING, time=self._clock())
+        type_ = EventType.BUDGET_USED_UP if one.is_used_up else EventType.BUDGET_WARNED
+        event = Event(type=type_, message=warning(one), severity=Severity.WARNING, time=self._clock())
         try:
             await self._store.events.add(id_, cluster.owner, event)
         except ClusterNotFound:
             return
 
     # What is known
-
-    def _bounds(self, cluster: Cluster) -> list[Bound]:
-        return bounds(self._budgets(), cluster.owner, cluster.groups)
 
     def _standings(self, found: Iterable[Bound]) -> list[Standing]:
         return [
@@ -295,6 +299,16 @@ class BudgetWatch:
             self._running[subject].discard(cluster.id)
             if not self._running[subject]:
                 del self._running[subject]
+
+
+def warning(one: Standing) -> str:
+    """Return what the users are told of a budget that is used up, or up to its warning."""
+    then = _THEN[one.bound.budget.then]
+    if one.is_used_up:
+        used = f"{_first_upper(one.name)} is used up.{then.replace('Then clusters', 'Clusters')}"
+    else:
+        used = f"{one.share:.0%} of {one.name} is used.{then}"
+    return f"{used} It begins again on {one.begins_again}."
 
 
 def _subjects(cluster: Cluster) -> list[str]:

@@ -77,6 +77,11 @@ class Standing:
         return 1.0 if self.is_used_up else self.used / self.bound.limit
 
     @property
+    def warns(self) -> bool:
+        """Whether people are warned."""
+        return self.share >= self.bound.budget.warn_at
+
+    @property
     def name(self) -> str:
         """Names it in sentences: "the budget of users/ann of 100 core-hours for the month"."""
         return f"the budget of {self.bound.subject} of {self.bound.limit:g} {self.unit} for the {self.bound.budget.per}"
