@@ -9,6 +9,7 @@ from tests.controller.builders import NOW, exited_process, new_cluster, process
 
 from headrace_chassis.identity.seal import Seal
 from headrace_controller.backends.process import ProcessStatus
+from headrace_controller.meter import Meter, Rates, Sums
 from headrace_controller.model import AdaptRange, Cluster, EndReason, Group, Phase, Report, Status
 from headrace_controller.reconciling.adoption import restored
 from headrace_controller.reconciling.manifests import Manifest, ManifestSealer
@@ -27,7 +28,8 @@ def running(*names: str, **facts: Any) -> dict[str, ProcessStatus]:
 
 
 def test_a_record_is_restored_with_the_workers_that_run() -> None:
-    cluster = replace(new_cluster("c1", groups=GROUPS, alias="lab"), groups=("team",), generation=4)
+    meter = Meter(since=5, rates=Rates(clusters=1, cores=2000), spent=Sums(cores=2**60), currency="EUR")
+    cluster = replace(new_cluster("c1", groups=GROUPS, alias="lab"), groups=("team",), generation=4, meter=meter)
     seen = running("default-1-aaaaaa", "default-12-bbbbbb", "adaptive-3-cccccc")
     seen["default-7-dddddd"] = exited_process("default-7-dddddd")
     seen["nothing"] = process("nothing")
@@ -39,6 +41,7 @@ def test_a_record_is_restored_with_the_workers_that_run() -> None:
     assert list(record.workers) == ["default-1-aaaaaa", "default-12-bbbbbb", "adaptive-3-cccccc"]
     assert {worker.created for worker in record.workers.values()} == {NOW - 5}
     assert record.targets == {"adaptive": 1}
+    assert record.meter == meter
     assert record.status == Status(workers_made=12, scheduler_created=NOW)
     assert record.report == Report()  # no address is believed that was not checked now
 

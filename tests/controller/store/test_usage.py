@@ -294,6 +294,22 @@ async def test_absurd_promises_never_make_a_write_fail(metered: Metered, fence: 
     assert (await metered.store.records.save_status(cluster, ended, fence=fence)).meter.rates.clusters == 0
 
 
+async def test_an_adopted_cluster_has_used_what_its_manifest_says_and_what_it_had_since(metered: Metered) -> None:
+    demand = Demand(clusters=1, cores_milli=2000)
+    cluster = await metered.create(new_cluster(), demand)
+    await metered.ran(cluster, 5 * 3_600_000)
+    cluster = await metered.promise(cluster, demand)
+    meter = replace(cluster.meter, since=cluster.meter.since - 2 * DAY_MS)  # as its manifest has it
+    await metered.redis.flushdb()
+    adopted = await metered.store.records.adopt(replace(cluster, meter=meter), secrets=b"", demand=demand)
+    assert adopted is not None
+    assert adopted.meter.spent.core_seconds == pytest.approx(2 * (5 * 3600 + 2 * 86_400), rel=0.01)
+    rows = await metered.rows()
+    assert total(rows).core_seconds == pytest.approx(2 * 2 * 86_400, rel=0.01)  # before, nothing is known of days
+    assert len({row.day for row in rows}) == 3
+    assert adopted == await metered.store.reads.get(cluster.id)
+
+
 async def test_a_clock_that_was_set_back_takes_nothing_away(metered: Metered) -> None:
     cluster = await metered.create(new_cluster(), Demand(clusters=1))
     await metered.ran(cluster, -DAY_MS)  # noted tomorrow

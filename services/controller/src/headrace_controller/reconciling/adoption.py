@@ -115,6 +115,7 @@ def restored(manifest: Manifest, seen: Mapping[str, ProcessStatus], now: float) 
         targets={group.name: group.adapt.clamp(running[group.name]) for group in spec.groups if group.adapt},
         status=_status(manifest, workers_made=max(numbers, default=0), now=now),
         workers=workers,
+        meter=manifest.meter,
     )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from headrace_chassis.identity.seal import Seal
+from headrace_controller.meter import Meter
 from headrace_controller.model import Cluster, ClusterId, EndReason, Phase, Spec, UserId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The essentials of a record. `ending` and `message` say why a cluster is stopping without a request to stop it."""
+    """The essentials of a record. `ending` and `message` say why a cluster is stopping without a request to stop it.
+
+    `meter` is what the cluster had used when this was written, and what it was promised from then on.
+    """
 
     cluster: ClusterId
     owner: UserId
@@ -22,6 +26,7 @@ class Manifest:
     spec: Spec
     ending: EndReason | None = None
     message: str = ""
+    meter: Meter = field(default_factory=Meter)
     secrets: bytes
 
 
@@ -43,6 +48,7 @@ class ManifestSealer:
             spec=cluster.spec,
             ending=ending,
             message=cluster.status.message if ending else "",
+            meter=cluster.meter,
             secrets=secrets,
         )
         return self._seal.seal(msgspec.msgpack.encode(manifest))

@@ -1,9 +1,10 @@
 -- Creates a record unless it is there, was created by the same request, its alias is taken or a limit binds.
 -- KEYS  and request (string)
 -- ask   created, generation, groups, spec, targets, status, report, order (of the report), secrets, workers and reported (both by
---       worker), charged_to (subjects), demand, limits, alias, adopt (a record that was lost: a taken alias is given up), stopping (it may
---       not change), request_id, request_seconds (how long that is remembered), queue (nil: what a limit refuses is
---       refused; else weight, each (how many of the owner may wait), timeout, status (of one that waits))
+--       worker), charged_to (subjects), demand, limits, alias, adopt (a record that was lost: a taken alias is given up),
+--       meter (msgpack; nil: it has used nothing), stopping (it may not change), request_id, request_seconds (how long
+--       that is remembered), queue (nil: what a limit refuses is refused; else weight, each (how many of the owner may
+--       wait), timeout, status (of one that waits))
 -- Answers {'created', revision, meter, its wait (msgpack) or ''}, {'found', cluster}, {'taken', cluster}, or as refusal()
 
 -- Returns as refusal() if others wait for room that has just become free: they come first.
@@ -55,6 +56,9 @@ redis.call('HSET', key.record, 'owner', ask.owner, 'groups', ask.groups, 'create
   'request', ask.request_id, 'stopping', ask.stopping and '1' or '', 'ended', '', 'complete_from', revision)
 write_workers('worker', ask.workers, revision)
 write_workers('report', ask.reported, revision)
+if ask.meter then
+  redis.call('HSET', key.record, 'meter', ask.meter, 'account', cmsgpack.pack(ask.account))
+end
 promise(queued and {} or ask.demand, ask.charged_to)
 queued = queued and enqueue(queued) or ''
 redis.call('ZADD', key.living, revision, ask.cluster)

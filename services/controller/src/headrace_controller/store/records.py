@@ -94,7 +94,10 @@ class Records:
     async def adopt(
         self, cluster: Cluster, *, secrets: bytes, demand: Demand, charged_to: Sequence[str] = ()
     ) -> Cluster | None:
-        """Creates the record of a cluster that runs although it was lost. No limit binds. None: there is a record."""
+        """Creates the record of a cluster that runs although it was lost. No limit binds. None: there is a record.
+
+        It has used what its meter says: what it was promised since then is added up.
+        """
         limits = {subject: Limits() for subject in charged_to}
         answer = await self._record(cluster, secrets, demand, limits, adopt=True)
         if answer[0] != b"created":
@@ -282,6 +285,7 @@ class Records:
             "reported": changed_reports(Report(), cluster.report),
             "charged_to": _charged_to(cluster, limits),
             "demand": pack_demand(demand),
+            "meter": text(pack(cluster.meter)) if cluster.meter.since else None,
             "account": self._accounts.packed(cluster),
             "limits": packed_limits(limits),
             "queue": None if queue is None else {**to_builtins(queue), "status": text(pack(_WAITING))},
