@@ -31,7 +31,7 @@ class Collection:
     at_once
         Schedulers that are read at the same time.
     most_kept
-        Connections that stay open; those beyond are made anew in each round, which costs five times as much.
+        Connections that stay open; those beyond are made anew in each round, which costs twice as much.
     timeout
         Seconds that one has to answer.
     longest

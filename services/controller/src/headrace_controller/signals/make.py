@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 from collections.abc import Callable, Sequence
 
 from headrace_controller.signals.collection import Collection
@@ -47,7 +48,12 @@ def _source(settings: SignalSettings, key: Callable[[str], str]) -> Source:
     return Collection(
         key,
         at_once=settings.at_once,
-        most_kept=resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4,
+        most_kept=_most_kept(),
         timeout=settings.timeout_seconds,
         longest=settings.interval_seconds + settings.timeout_seconds,
     )
+
+
+def _most_kept() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if files == resource.RLIM_INFINITY else files // 4

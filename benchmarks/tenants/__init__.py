@@ -1,0 +1,1 @@
+"""What limits, queue, usage, measurements and culling cost. See __main__.py."""
