@@ -35,8 +35,9 @@ test-jupyterhub: setup ## Calls through a real JupyterHub and its proxy, install
 	PYTHON=$(PYTHON) scripts/install_jupyterhub.sh
 	$(BIN)/pytest tests/jupyterhub
 
-test-prometheus: setup ## Measurements in a real Prometheus, installed from Debian where it is missing
+test-prometheus: setup ## Measurements in a real Prometheus, installed from Debian where it is missing; draws the dashboards
 	scripts/install_prometheus.sh
+	scripts/install_chromium.sh
 	$(BIN)/pytest -n 2 tests/prometheus
 
 test-tracing: setup ## Traces in a real OpenTelemetry collector, built with Go where it is missing
@@ -84,4 +85,4 @@ wheels: setup ## Builds all distributions into dist/
 	ls dist
 
 clean: ## Removes all that make has made
-	rm -rf .venv .venv-* dist .pytest_cache .ruff_cache .hypothesis .cache
+	rm -rf .venv .venv-* build dist .pytest_cache .ruff_cache .hypothesis .cache

@@ -9,23 +9,37 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from string import ascii_uppercase
+from typing import NamedTuple
 
-from grafana_foundation_sdk.builders import prometheus, stat, timeseries
-from grafana_foundation_sdk.builders.common import VizLegendOptions, VizTooltipOptions
+from grafana_foundation_sdk.builders import prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders.common import TableSortByFieldState, VizLegendOptions, VizTooltipOptions
 from grafana_foundation_sdk.builders.dashboard import (
     Dashboard,
     DashboardLink,
     DatasourceVariable,
     QueryVariable,
+    Row,
     TextBoxVariable,
+    ThresholdsConfig,
 )
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import BigValueGraphMode, SortOrder, TooltipDisplayMode
-from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefresh, VariableSort
+from grafana_foundation_sdk.models.dashboard import (
+    DataSourceRef,
+    DataTransformerConfig,
+    DynamicConfigValue,
+    Threshold,
+    ThresholdsMode,
+    VariableRefresh,
+    VariableSort,
+)
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "grafana"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 GIB = 2**30
+ALL = '{job="headrace-schedulers"}'
 CHARGED = "A measurement, for people: what is charged is what clusters were promised, see `headrace usage`."
 DASK = "Dask's own metric: only where the users' environment has prometheus_client."
 
@@ -49,55 +63,86 @@ def main() -> int:
 
 def deployment() -> Dashboard:
     """What runs and is promised, and whether the services do their work."""
-    panels = (
-        number("Services down", 'count(up{job="headrace"} == 0) or vector(0)'),
-        number("Alerts", 'count(ALERTS{alertstate="firing"}) or vector(0)'),
+    phases = "headrace_controller_start_phase_seconds"
+    return dashboard(
+        "deployment",
+        "headrace: deployment",
+        number("Services down", 'count(up{job="headrace"} == 0) or vector(0)', alarm=True),
+        number("Alerts", 'count(ALERTS{alertstate="firing"}) or vector(0)', alarm=True),
         number("Clusters", "sum(max by (profile) (headrace_controller_promised_clusters))"),
         number("Workers promised", "sum(max by (profile) (headrace_controller_promised_workers))"),
         number("Cores promised", "sum(max by (profile) (headrace_controller_promised_cores))"),
         number("Memory promised", "sum(max by (profile) (headrace_controller_promised_memory_bytes))", "bytes"),
-        graph("Clusters by phase", "max by (phase) (headrace_controller_clusters)", "{{phase}}"),
-        graph("Cores promised by profile", "max by (profile) (headrace_controller_promised_cores)", "{{profile}}"),
+        Row("Use"),
+        graph("Clusters by phase", ("max by (phase) (headrace_controller_clusters)", "{{phase}}")),
+        graph("Cores promised by profile", ("max by (profile) (headrace_controller_promised_cores)", "{{profile}}")),
         graph(
-            "Cores used by owner, the largest", "topk(10, headrace:owner_cores_used:rate5m)", "{{owner}}", by="owner"
+            "Cores promised and used",
+            ("sum(max by (profile) (headrace_controller_promised_cores))", "promised"),
+            ("sum(headrace:owner_cores_used:rate5m)", "used"),
+        ),
+        graph(
+            "Memory promised and used",
+            ("sum(max by (profile) (headrace_controller_promised_memory_bytes))", "promised"),
+            (f"sum(headrace_scheduler_worker_memory_bytes{ALL})", "used"),
+            unit="bytes",
+        ),
+        graph(
+            "Cores used by owner, the largest", ("topk(10, headrace:owner_cores_used:rate5m)", "{{owner}}"), by="owner"
         ),
         graph(
             "Memory used by owner, the largest",
-            'topk(10, sum by (owner) (headrace_scheduler_worker_memory_bytes{job="headrace-schedulers"}))',
-            "{{owner}}",
+            (f"topk(10, sum by (owner) (headrace_scheduler_worker_memory_bytes{ALL}))", "{{owner}}"),
             unit="bytes",
             by="owner",
         ),
-        graph("Starts, 95th percentile", "headrace:start_seconds:p95_rate30m", "until usable", unit="s"),
+        lines(
+            "Users",
+            "owner",
+            Column("Clusters", f"count by (owner) (count by (owner, cluster) (headrace_scheduler_workers{ALL}))"),
+            Column("Workers", f"sum by (owner) (headrace_scheduler_workers{ALL})"),
+            Column("Cores used", "sum by (owner) (headrace:owner_cores_used:rate5m)"),
+            Column("Memory used", f"sum by (owner) (headrace_scheduler_worker_memory_bytes{ALL})", "bytes"),
+            Column("Idle for, at least", f"min by (owner) (headrace_scheduler_idle_seconds{ALL})", "s"),
+            sort="Cores used",
+        ),
+        Row("Starts"),
+        graph("Starts, 95th percentile", ("headrace:start_seconds:p95_rate30m", "until usable"), unit="s"),
         graph(
             "Starts by phase, mean",
-            "sum by (phase) (rate(headrace_controller_start_phase_seconds_sum[30m]))"
-            " / sum by (phase) (rate(headrace_controller_start_phase_seconds_count[30m]))",
-            "{{phase}}",
+            (
+                f"sum by (phase) (rate({phases}_sum[30m])) / sum by (phase) (rate({phases}_count[30m]))",
+                "{{phase}}",
+            ),
             unit="s",
         ),
+        Row("Services"),
         graph(
-            "Calls", "sum by (method) (rate(headrace_rpc_seconds_count[$__rate_interval]))", "{{method}}", unit="reqps"
+            "Calls",
+            ("sum by (method) (rate(headrace_rpc_seconds_count[$__rate_interval]))", "{{method}}"),
+            unit="reqps",
         ),
-        graph("Calls, 99th percentile", "headrace:rpc_seconds:p99_rate5m", "{{method}}", unit="s"),
-        graph("Calls that fail", "headrace:rpc_errors:ratio_rate5m", "{{method}}", unit="percentunit"),
+        graph("Calls, 99th percentile, without streams", ("headrace:rpc_seconds:p99_rate5m", "{{method}}"), unit="s"),
+        graph("Calls that fail", ("headrace:rpc_errors:ratio_rate5m", "{{method}}"), unit="percentunit"),
         graph(
             "Redis, 99th percentile",
-            "histogram_quantile(0.99, sum by (script, le) (rate(headrace_redis_seconds_bucket[$__rate_interval])))",
-            "{{script}}",
+            (
+                "histogram_quantile(0.99, sum by (script, le) (rate(headrace_redis_seconds_bucket[$__rate_interval])))",
+                "{{script}}",
+            ),
             unit="s",
         ),
         graph(
             "Steps of reconciling",
-            "sum by (outcome) (rate(headrace_controller_reconciles_total[$__rate_interval]))",
-            "{{outcome}}",
+            ("sum by (outcome) (rate(headrace_controller_reconciles_total[$__rate_interval]))", "{{outcome}}"),
             unit="ops",
         ),
-        graph("Clusters that wait for a step", "sum(headrace_controller_queue)", "clusters"),
-        graph("Clusters by their sample", "sum by (state) (headrace_controller_signals)", "{{state}}"),
-        graph("Envoys connected", "sum(headrace_proxy_nodes)", "Envoys"),
+        graph("Clusters that wait for a step of reconciling", ("sum(headrace_controller_queue)", "clusters")),
+        graph(
+            "Clusters by the sample of their scheduler", ("sum by (state) (headrace_controller_signals)", "{{state}}")
+        ),
+        graph("Envoys connected", ("sum(headrace_proxy_nodes)", "Envoys")),
     )
-    return dashboard("deployment", "headrace: deployment", *panels)
 
 
 def owner() -> Dashboard:
@@ -105,7 +150,10 @@ def owner() -> Dashboard:
     mine = '{job="headrace-schedulers", owner="$owner"}'
     core_hours = f"sum(increase(headrace_scheduler_worker_core_seconds_total{mine}[$__range])) / 3600"
     gib_hours = f"sum(increase(headrace_scheduler_worker_memory_byte_seconds_total{mine}[$__range])) / 3600 / {GIB}"
-    panels = (
+    cluster = "{{cluster}} {{alias}}"
+    made = dashboard(
+        "owner",
+        "headrace: a user's use and cost",
         number("Clusters", f"count(count by (cluster) (headrace_scheduler_workers{mine}))"),
         number("Workers", f"sum(headrace_scheduler_workers{mine})"),
         number("Clients", f"sum(headrace_scheduler_clients{mine})"),
@@ -114,23 +162,20 @@ def owner() -> Dashboard:
         number("Cost of what was used", f"{core_hours} * $core_hour + {gib_hours} * $memory_gib_hour", says=CHARGED),
         graph(
             "Cores used",
-            'sum by (cluster) (headrace:cluster_cores_used:rate5m{owner="$owner"})',
-            "{{cluster}}",
+            ('sum by (cluster, alias) (headrace:cluster_cores_used:rate5m{owner="$owner"})', cluster),
             by="cluster",
         ),
         graph(
             "Memory used",
-            f"sum by (cluster) (headrace_scheduler_worker_memory_bytes{mine})",
-            "{{cluster}}",
+            (f"sum by (cluster, alias) (headrace_scheduler_worker_memory_bytes{mine})", cluster),
             unit="bytes",
             by="cluster",
         ),
-        graph("Workers", f"headrace_scheduler_workers{mine}", "{{cluster}}", by="cluster"),
-        graph("Idle", f"headrace_scheduler_idle_seconds{mine}", "{{cluster}}", unit="s", by="cluster"),
+        graph("Workers", (f"headrace_scheduler_workers{mine}", cluster), by="cluster"),
+        graph("Idle", (f"headrace_scheduler_idle_seconds{mine}", cluster), unit="s", by="cluster"),
     )
     return (
-        dashboard("owner", "headrace: a user's use and cost", *panels)
-        .with_variable(choice("owner"))
+        made.with_variable(choice("owner"))
         .with_variable(price("core_hour", "Price of a core-hour"))
         .with_variable(price("memory_gib_hour", "Price of a GiB-hour"))
     )
@@ -140,57 +185,109 @@ def cluster() -> Dashboard:
     """One cluster."""
     this = '{job="headrace-schedulers", cluster="$cluster"}'
     dask = '{job="headrace-dask", cluster="$cluster"}'
-    panels = (
+    made = dashboard(
+        "cluster",
+        "headrace: one cluster",
         number("Idle", f"headrace_scheduler_idle_seconds{this}", "s"),
         number("Without activity", f"headrace_scheduler_inactive_seconds{this}", "s"),
         number("Clients", f"headrace_scheduler_clients{this}"),
         number("Workers", f"headrace_scheduler_workers{this}"),
         number("Results held", f"headrace_scheduler_held_bytes{this}", "bytes"),
         number("Results on disk", f"headrace_scheduler_spilled_bytes{this}", "bytes"),
-        graph("Tasks that wait for a worker", f"headrace_scheduler_queued_tasks{this}", "tasks"),
-        graph("Tasks that workers have", f"headrace_scheduler_processing_tasks{this}", "tasks"),
-        graph("Tasks by state", f"sum by (state) (dask_scheduler_tasks{dask})", "{{state}}", says=DASK),
-        graph("Workers by state", f"sum by (state) (dask_scheduler_workers{dask})", "{{state}}", says=DASK),
-        graph("Cores used", f"headrace_scheduler_worker_cores{this}", "cores"),
-        graph("Memory used", f"headrace_scheduler_worker_memory_bytes{this}", "memory", unit="bytes"),
-        graph("Results that workers hold", f"headrace_scheduler_held_tasks{this}", "results"),
+        graph(
+            "Tasks",
+            (f"headrace_scheduler_queued_tasks{this}", "wait for a worker"),
+            (f"headrace_scheduler_processing_tasks{this}", "at a worker"),
+        ),
+        graph("Results that workers hold", (f"headrace_scheduler_held_tasks{this}", "results")),
+        graph("Cores used", (f"headrace_scheduler_worker_cores{this}", "cores")),
+        graph(
+            "Memory",
+            (f"headrace_scheduler_worker_memory_bytes{this}", "of the workers' processes"),
+            (f"headrace_scheduler_held_bytes{this}", "results"),
+            (f"headrace_scheduler_spilled_bytes{this}", "results on disk"),
+            unit="bytes",
+        ),
+        graph("Tasks by state", (f"sum by (state) (dask_scheduler_tasks{dask})", "{{state}}"), says=DASK),
+        graph("Workers by state", (f"sum by (state) (dask_scheduler_workers{dask})", "{{state}}"), says=DASK),
     )
-    return dashboard("cluster", "headrace: one cluster", *panels).with_variable(choice("cluster"))
+    return made.with_variable(choice("cluster"))
 
 
-def dashboard(name: str, title: str, *panels: stat.Panel | timeseries.Panel) -> Dashboard:
+def dashboard(name: str, title: str, *panels: Row | stat.Panel | table.Panel | timeseries.Panel) -> Dashboard:
     """Return one whose queries go to the Prometheus that its reader chooses."""
     made = Dashboard(title).uid(f"headrace-{name}").tags(["headrace"]).time("now-6h", "now").refresh("30s")
     made.with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
     for panel in panels:
-        made.with_panel(panel)
+        if isinstance(panel, Row):
+            made.with_row(panel)
+        else:
+            made.with_panel(panel)
     return made
 
 
-def number(title: str, expression: str, unit: str = "short", *, says: str = "") -> stat.Panel:
-    """Return a panel with the last value of a query."""
+def number(title: str, expression: str, unit: str = "short", *, alarm: bool = False, says: str = "") -> stat.Panel:
+    """Return a panel with the last value of a query; with `alarm` it is red unless it is 0."""
     query = prometheus.Dataquery().ref_id("A").expr(expression).instant()
     panel = stat.Panel().title(title).description(says).datasource(SOURCE).unit(unit)
+    steps = [Threshold(color="green"), Threshold(color="red", value=1)]
+    panel.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps if alarm else steps[:1]))
     return panel.graph_mode(BigValueGraphMode.NONE).span(4).height(4).with_target(query)
 
 
-def graph(
-    title: str, expression: str, legend: str, *, unit: str = "short", by: str = "", says: str = ""
-) -> timeseries.Panel:
-    """Return a panel with the course of a query; its lines lead to the dashboard `by` of what their label names."""
-    query = prometheus.Dataquery().ref_id("A").expr(expression).range().legend_format(legend)
+def graph(title: str, *lines: tuple[str, str], unit: str = "short", by: str = "", says: str = "") -> timeseries.Panel:
+    """Return a panel with the course of queries, each with the legend of its lines.
+
+    Lines lead to the dashboard `by` of what their label of that name names.
+    """
     panel = timeseries.Panel().title(title).description(says).datasource(SOURCE).unit(unit).min(0)
+    for letter, (expression, legend) in zip(ascii_uppercase, lines, strict=False):
+        query = prometheus.Dataquery().ref_id(letter).expr(expression).range().legend_format(legend)
+        panel.with_target(query)
     panel.legend(VizLegendOptions().show_legend(True))
     panel.tooltip(VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
     if by:
-        chosen = f"var-{by}=${{__field.labels.{by}:percentencode}}&var-datasource=${{datasource}}"
-        panel.data_links([DashboardLink(f"This {by}").url(f"/d/headrace-{by}?{chosen}&${{__url_time_range}}")])
-    return panel.span(12).height(8).with_target(query)
+        panel.data_links([DashboardLink(f"This {by}").url(address(by, f"__field.labels.{by}"))])
+    return panel.span(12).height(8)
+
+
+class Column(NamedTuple):
+    """A column of a table: its title, its query, and its unit."""
+
+    title: str
+    expression: str
+    unit: str = "short"
+
+
+def lines(title: str, label: str, *columns: Column, sort: str) -> table.Panel:
+    """Return a table with a line for each value of a label, which leads to the dashboard of that one."""
+    panel = table.Panel().title(title).datasource(SOURCE)
+    names = {label: label.title()}
+    for letter, column in zip(ascii_uppercase, columns, strict=False):
+        query = prometheus.Dataquery().ref_id(letter).expr(column.expression).instant()
+        panel.with_target(query.format(PromQueryFormat.TABLE))
+        panel.override_by_name(column.title, [DynamicConfigValue("unit", column.unit)])
+        names[f"Value #{letter}"] = column.title
+    panel.with_transformation(DataTransformerConfig("merge", options={}))
+    places = {name: place for place, name in enumerate(names)}
+    shown = {"excludeByName": {"Time": True}, "indexByName": places, "renameByName": names}
+    panel.with_transformation(DataTransformerConfig("organize", options=shown))
+    link = {"title": f"This {label}", "url": address(label, "__value.raw")}
+    panel.override_by_name(label.title(), [DynamicConfigValue("links", [link])])
+    panel.sort_by([TableSortByFieldState().display_name(sort).desc(True)])
+    return panel.span(24).height(8)
+
+
+def address(name: str, value: str) -> str:
+    """Return the address of the dashboard `name` for what a variable of Grafana says."""
+    return (
+        f"/d/headrace-{name}?var-{name}=${{{value}:percentencode}}&var-datasource=${{datasource}}&${{__url_time_range}}"
+    )
 
 
 def choice(label: str) -> QueryVariable:
     """Return a variable with the values that a label of the measured schedulers has."""
-    query = f'label_values(headrace_scheduler_workers{{job="headrace-schedulers"}}, {label})'
+    query = f"label_values(headrace_scheduler_workers{ALL}, {label})"
     refresh = VariableRefresh.ON_TIME_RANGE_CHANGED
     return QueryVariable(label).datasource(SOURCE).query(query).refresh(refresh).sort(VariableSort.ALPHABETICAL_ASC)
 
