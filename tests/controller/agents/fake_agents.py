@@ -26,6 +26,8 @@ class FakeAgents:
     machine: FakeMachine
     endpoints: list[str]
     automatic: bool = True
+    dashboard_address: str = "127.0.0.1:8787"
+    activity: pb.Activity = field(default_factory=pb.Activity)
     schedulers: dict[str, SchedulerAgent] = field(default_factory=dict[str, "SchedulerAgent"])
     enrolled: dict[tuple[str, str], pb.EnrollResponse] = field(default_factory=dict[tuple[str, str], pb.EnrollResponse])
     tasks: dict[tuple[str, str], asyncio.Task[None]] = field(
@@ -179,7 +181,8 @@ class SchedulerAgent:
         return pb.SchedulerHello(
             session=self._agents.number_session(self._spec),
             scheduler_address=self.address,
-            dashboard_address="127.0.0.1:8787",
+            dashboard_address=self._agents.dashboard_address,
+            activity=self._agents.activity,
             versions={"distributed": "fake"},
             workers=[pb.JoinedWorker(process=worker, address=address) for worker, address in self.workers.items()],
         )

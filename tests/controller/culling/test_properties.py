@@ -10,7 +10,7 @@ from tests.controller.builders import running_cluster
 from tests.controller.plan.deciding import decide
 
 from headrace.v1.enums import EventType
-from headrace_controller.culling.observed import Observed, first
+from headrace_controller.culling.observed import Observed, first, of_another
 from headrace_controller.culling.rules import findings
 from headrace_controller.model import EndReason, Phase
 from headrace_controller.policy.sections import Culling, CullRule, IdleRule
@@ -18,7 +18,8 @@ from headrace_controller.signals.measured import Absence, Measured, NotMeasured
 
 AFTER, WARN = 100.0, 30.0
 POLICY = Culling(idle=IdleRule(after=AFTER, warn=WARN), nobody_connected=CullRule(after=AFTER, warn=WARN))
-HAPPENS = ("works", "idle", "holds", "empty", "connects", "leaves", "stale", "away", "reported", "kept")
+AWAY = ("away", "visited", "worked")  # no controller, and what happened meanwhile
+HAPPENS = ("works", "idle", "holds", "empty", "connects", "leaves", "stale", "reported", "kept", *AWAY)
 
 
 class World:
@@ -33,20 +34,31 @@ class World:
         self.watching_since = 1000.0
         self.next_plan: float | None = None
         self.spoke_against = {EndReason.IDLE: 1000.0, EndReason.NO_CLIENT: 1000.0}
+        self.sampled = 1000.0
+        self.unwatched: list[tuple[float, float]] = []
 
     def let(self, what: str) -> None:
         """Something happens; the agent reports it at once. A sample is taken, unless the work is "reported" only."""
+        if what in AWAY:
+            self._stay_away(what)
         self._in_the_scheduler(what)
         report = replace(self.cluster.report, idle_since=self.idle_since, clients=self.clients)
         self.cluster = replace(self.cluster, report=report)
-        if what == "away":  # no controller for a while: the next one begins anew
-            self.observed, self.now = None, self.now + 500
-            self.watching_since = self.now
         if what == "kept":
             self.cluster = replace(self.cluster, spec=replace(self.cluster.spec, keep_until=self.now + 200))
         if what != "reported":
             self.measure(fresh=what != "stale")
-        self._note(gap=what in {"stale", "away"})
+        self._note()
+
+    def _stay_away(self, what: str) -> None:
+        """No controller for a while; the next one goes on from what the last one observed."""
+        marks = self.observed.marks if self.observed else None
+        self.observed = of_another(marks) if marks else None
+        self.now = self.watching_since = self.now + 500
+        if what == "visited":
+            self.active = self.spoke_against[EndReason.NO_CLIENT] = self.now - 1
+        if what == "worked" and self.idle_since is not None:
+            self.idle_since = self.active = self.spoke_against[EndReason.IDLE] = self.now - 1
 
     def _in_the_scheduler(self, what: str) -> None:
         if what in {"works", "reported"}:
@@ -58,10 +70,10 @@ class World:
         elif what in {"connects", "leaves"}:
             self.clients, self.active = int(what == "connects"), self.now
 
-    def _note(self, *, gap: bool) -> None:
-        if gap or self.idle_since is None or self.held:
+    def _note(self) -> None:
+        if self.idle_since is None or self.held:
             self.spoke_against[EndReason.IDLE] = self.now
-        if gap or self.clients:
+        if self.clients:
             self.spoke_against[EndReason.NO_CLIENT] = self.now
 
     def measure(self, *, fresh: bool) -> None:
@@ -69,13 +81,17 @@ class World:
             Measured(
                 time=self.now,
                 idle_since=self.idle_since,
-                active=self.active,
+                active=self.now if self.idle_since is None else self.active,
                 clients=self.clients,
                 held_tasks=self.held,
             )
             if fresh
             else NotMeasured(absence=Absence.STALE)
         )
+        if fresh:
+            if self.observed and isinstance(self.observed.sample, NotMeasured):
+                self.unwatched.append((self.sampled, self.now))
+            self.sampled = self.now
         self.observed = first(sample) if self.observed is None else self.observed.next(sample)
 
     def run(self, seconds: float) -> bool:
@@ -105,7 +121,9 @@ class World:
         assert reason is not None
         assert self.observed is not None
         assert isinstance(self.observed.sample, Measured)
-        assert self.now - self.spoke_against[reason] >= AFTER
+        against = self.spoke_against[reason]
+        unwatched = sum(max(0.0, end - max(begin, against)) for begin, end in self.unwatched)
+        assert self.now - against - unwatched >= AFTER - 1e-6
         assert self.now >= (self.cluster.spec.keep_until or 0)
         rule = {EndReason.IDLE: "idle", EndReason.NO_CLIENT: "nobody_connected"}[reason]
         warned = self.cluster.status.warnings[f"{rule}:stop"]

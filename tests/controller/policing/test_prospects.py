@@ -9,6 +9,7 @@ from tests.controller.builders import running_cluster
 from tests.controller.signals.fake_signals import FakeSignals
 
 from headrace_controller.culling.metric_rules import MetricRules
+from headrace_controller.culling.observations import Observations
 from headrace_controller.culling.watch import CullingWatch
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Group
@@ -40,8 +41,9 @@ class Replica:
         self.signals = FakeSignals()
         mirror, clock = ClusterMirror(store), lambda: self.now
         self.rules = MetricRules(self.signals, lambda: self.policy.culling.rules, interval=15, clock=clock)
+        observations = Observations(store, self.signals, shard=len, interval=15, clock=clock)
         culling = CullingWatch(
-            self.signals, self.rules, mirror, policy=lambda: self.policy.culling, own=_own, wake=_wake, clock=clock
+            observations, self.rules, mirror, policy=lambda: self.policy.culling, own=_own, wake=_wake, clock=clock
         )
         budgets = BudgetWatch(store, mirror, budgets=Budgets, own=_own, wake=_wake, clock=clock)
         self.prospects = Prospects(culling=culling, budgets=budgets, findings=culling.findings, clock=clock)

@@ -83,7 +83,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.pricing.run,
             parts.serving.run,
             parts.signals.run,
-            parts.culling_watch.run,
+            parts.observations.run,
             parts.metric_rules.run,
         ],
     )
@@ -106,7 +106,7 @@ def _connect(parts: Parts) -> None:
         parts.budgets,  # what counts towards budgets
         parts.reconciler,  # queues the cluster
         parts.sessions,  # sends new instructions to the agent
-        parts.culling_watch,  # drops what was observed of ended ones
+        parts.observations,  # drops what was observed of ended ones
         OnRemoved(parts.views.discard, parts.authorities.discard),
     ]
     changes = [
@@ -116,6 +116,7 @@ def _connect(parts: Parts) -> None:
     ]
     gained = [
         parts.shards.gained,  # since when its clusters are watched
+        parts.observations.gained,  # loads what was observed of them before
         parts.reconciler.gained,  # queues its clusters
         parts.orphans.gained,  # checks for processes without a record
     ]
@@ -123,7 +124,7 @@ def _connect(parts: Parts) -> None:
         parts.shards.lost,
         parts.manifests.discard_all,
         parts.start_errors.discard_all,
-        parts.culling_watch.discard_all,
+        parts.observations.lost,
     ]
     policies = [
         parts.follow_profiles,  # what users may choose

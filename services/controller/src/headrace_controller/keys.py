@@ -33,6 +33,8 @@ key                       type   content                                      un
 ``ended``                 zset   id -> time of its end                        permanent                 st, rm
 ``aliases:<owner>``       hash   alias -> id                                  the cluster is stopping   cr, ch, st
 ``request:<owner>:<id>``  string id of the cluster that the request created   a day                     cr, rm
+``observed:<shard>``      string since when its clusters are observed         a day                     `Kept-
+                                 (msgpack)                                                              Observations`
 ``enrolled:<launch>``     string nonce of the process that has enrolled       its token's end           `Enrolments`
 ``schedulers:<id>``       string number of schedulers that have enrolled       its token's end           `Enrolments`
 ``archived:<id>``         hash   a record that could not be read when its     30 days                   ar
@@ -156,6 +158,9 @@ class Keys:
 
     def request(self, owner: UserId, request_id: str) -> str:
         return self.prefix.key("request", _quoted(owner), _quoted(request_id))
+
+    def observed(self, shard: int) -> str:
+        return self.prefix.key("observed", str(shard))
 
     def enrolled(self, launch: str) -> str:
         return self.prefix.key("enrolled", launch)

@@ -45,6 +45,7 @@ from headrace_controller.backends.registry import LoadedBackend
 from headrace_controller.backends.router import BackendRouter
 from headrace_controller.config import Settings
 from headrace_controller.culling.metric_rules import MetricRules
+from headrace_controller.culling.observations import Observations
 from headrace_controller.culling.scaling import ScalingToZero
 from headrace_controller.culling.watch import CullingWatch
 from headrace_controller.keys import Keys
@@ -242,6 +243,16 @@ class Parts:
         return self.current_policy.policy.culling if self.settings.policy_file else None
 
     @cached_property
+    def observations(self) -> Observations:
+        return Observations(
+            self.store,
+            self.signals,
+            shard=self.shards.of,
+            interval=self.settings.signals.interval_seconds,
+            clock=self.clock,
+        )
+
+    @cached_property
     def metric_rules(self) -> MetricRules:
         return MetricRules(
             self.signals,
@@ -253,7 +264,7 @@ class Parts:
     @cached_property
     def culling_watch(self) -> CullingWatch:
         return CullingWatch(
-            self.signals,
+            self.observations,
             self.metric_rules,
             self.mirror,
             policy=lambda: self.culling,

@@ -68,7 +68,7 @@ def _idle(cluster: Cluster, rule: IdleRule, observed: Observed, now: float) -> I
     if sample.idle_since is None or reported is None or (sample.held_tasks and not rule.drop_data):
         return
     empty = 0.0 if rule.drop_data or observed.empty_since is None else observed.empty_since
-    since = max(_settled(cluster, observed), sample.idle_since, sample.active, reported, empty)
+    since = _counted(cluster, observed, sample.idle_since, sample.active, reported, empty)
     yield _State(
         rule=rule,
         name="idle",
@@ -86,7 +86,7 @@ def _nobody_connected(cluster: Cluster, rule: CullRule, observed: Observed, now:
         return
     if observed.abandoned_since is None or cluster.report.clients:
         return
-    since = max(_settled(cluster, observed), observed.abandoned_since)
+    since = _counted(cluster, observed, observed.abandoned_since)
     yield _State(
         rule=rule,
         name="nobody_connected",
@@ -113,9 +113,10 @@ def _not_measured(rule: CullRule, name: str, sample: NotMeasured) -> _State:
     return _State(rule=rule, name=name, since=None, why=f"its measurement is {sample.absence}", sampled=last)
 
 
-def _settled(cluster: Cluster, observed: Observed) -> float:
-    """Time from which a state counts: the cluster runs, it is measured without a gap, and its user changed nothing."""
-    return max(observed.since, cluster.status.started or 0.0, cluster.spec.touched)
+def _counted(cluster: Cluster, observed: Observed, *begun: float) -> float:
+    """Time from which a state counts that began at the last of these: the cluster ran, and its user changed nothing."""
+    ran, touched = cluster.status.started or 0.0, cluster.spec.touched
+    return observed.counting_from(max(observed.since, ran, touched, *begun))
 
 
 def _steps(cluster: Cluster, state: _State) -> Iterator[Finding]:

@@ -1,26 +1,20 @@
-"""Follows the measurements of this replica's clusters, and has a cluster planned when culling has to do something."""
+"""Follows what is observed of this replica's clusters, and has one planned when culling has to do something."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 
 from headrace_controller.culling.metric_rules import MetricRules
-from headrace_controller.culling.observed import Observed, first
+from headrace_controller.culling.observations import Observations
 from headrace_controller.culling.rules import findings
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.plan.findings import Finding
 from headrace_controller.policy.sections import Culling
-from headrace_controller.signals.measured import Signals
-
-_BEAT_SECONDS = 5.0
-# Time between two beats after which this process did not run, for example because its machine slept.
-_GAP_SECONDS = 60.0
 
 
 class CullingWatch:
-    """Knows since when each cluster has been observed; as a handler of the mirror it drops those that are gone.
+    """Tells what rules find about a cluster.
 
     Parameters
     ----------
@@ -34,7 +28,7 @@ class CullingWatch:
 
     def __init__(
         self,
-        signals: Signals,
+        observations: Observations,
         metric_rules: MetricRules,
         mirror: ClusterMirror,
         *,
@@ -43,15 +37,13 @@ class CullingWatch:
         wake: Callable[[ClusterId, float], None],
         clock: Callable[[], float],
     ) -> None:
-        self._signals = signals
+        self._observations = observations
         self._metric_rules = metric_rules
         self._mirror = mirror
         self._policy = policy
         self._own = own
         self._wake = wake
         self._clock = clock
-        self._observed: dict[ClusterId, Observed] = {}
-        self._beat = clock()
 
     def findings(self, cluster: Cluster) -> tuple[Finding, ...]:
         """Return what rules find about a cluster now."""
@@ -69,12 +61,6 @@ class CullingWatch:
         metrics, news = await self._metric_rules.foresee(rules.rules)
         return lambda cluster: self._find(cluster, rules, metrics(cluster.id)), news
 
-    async def run(self) -> None:
-        """Notice when this process stands still, until cancelled."""
-        while True:
-            self._check_gap()
-            await asyncio.sleep(_BEAT_SECONDS)
-
     def changed(self, cluster_id: ClusterId) -> None:
         """Take in what is measured of a cluster now, or what a rule of the administrator's says of it."""
         if (cluster := self._mirror.get(cluster_id)) is None or cluster.stopping or not self._own(cluster_id):
@@ -85,34 +71,5 @@ class CullingWatch:
         elif times := [finding.due - finding.warn for finding in found if finding.due is not None]:
             self._wake(cluster_id, max(0.0, min(times) - now))
 
-    def added(self, cluster: Cluster) -> None: ...
-
-    def updated(self, old: Cluster, new: Cluster) -> None:
-        del old
-        if new.status.phase.ended:
-            self._observed.pop(new.id, None)
-
-    def removed(self, cluster: Cluster) -> None:
-        self._observed.pop(cluster.id, None)
-
-    def discard_all(self, shard: int) -> None:
-        """Drop what was observed: a lease is lost, and what comes next of its clusters is not seen."""
-        del shard
-        self._observed.clear()
-
     def _find(self, cluster: Cluster, rules: Culling, metrics: Mapping[str, float | str]) -> tuple[Finding, ...]:
-        return findings(cluster, rules, self._observe(cluster.id), metrics, self._clock())
-
-    def _observe(self, cluster: ClusterId) -> Observed:
-        self._check_gap()
-        sample, before = self._signals.of(cluster), self._observed.get(cluster)
-        observed = first(sample) if before is None else before.next(sample)
-        self._observed[cluster] = observed
-        return observed
-
-    def _check_gap(self) -> None:
-        """Drop what was observed before a time in which this process did not run."""
-        now = self._clock()
-        if not 0 <= now - self._beat < _GAP_SECONDS:
-            self._observed.clear()
-        self._beat = now
+        return findings(cluster, rules, self._observations.of(cluster.id), metrics, self._clock())

@@ -31,7 +31,7 @@ _REPAIR_SECONDS = 30.0
 
 
 class Serving:
-    """Admits clusters that wait, and gives workers to those that wait for more.
+    """Admits clusters that wait.
 
     Parameters
     ----------
@@ -142,7 +142,6 @@ class Serving:
                 cluster,
                 demand=self._admission.demand,
                 limits=self._admission.limits,
-                growth=self._admission.growth,
                 patience=self._admission.patience,
                 event=self._admitted(cluster),
             )
@@ -158,6 +157,5 @@ class Serving:
     def _admitted(self, cluster: Cluster) -> Event:
         now = self._clock()
         waited = max(0.0, now - (cluster.queued.since if cluster.queued else now))
-        what = "the cluster" if cluster.begun is None else "more workers"
-        message = f"There is room for {what}. It waited for {duration(round(waited))}."
+        message = f"There is room for the cluster. It waited for {duration(round(waited))}."
         return Event(type=EventType.ADMITTED, message=message, time=now)

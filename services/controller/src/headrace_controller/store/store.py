@@ -14,6 +14,7 @@ from headrace_controller.store.codec import unpack_change, unpack_demand, unpack
 from headrace_controller.store.connection import Connection
 from headrace_controller.store.enrolments import Enrolments
 from headrace_controller.store.events import Events
+from headrace_controller.store.observations import KeptObservations
 from headrace_controller.store.queue import Queue
 from headrace_controller.store.reads import Reads
 from headrace_controller.store.records import Records
@@ -49,6 +50,7 @@ class Store:
         self.routes = Routes(connection, Stream(redis, waiting, keys.route_log(), unpack_route_log_entry))
         self.replicas = Replicas(connection)
         self.queue = Queue(connection)
+        self.observations = KeptObservations(connection)
         self.used = Usage(connection, accounts)
 
     async def usages(self, subjects: Sequence[str]) -> dict[str, Demand]:

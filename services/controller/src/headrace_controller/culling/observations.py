@@ -1,0 +1,145 @@
+"""What this replica observes of its clusters, going on from what was observed of them before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable
+
+from msgspec import DecodeError, msgpack
+
+from headrace.errors import StoreUnavailable
+from headrace_chassis import logs
+from headrace_controller.culling.observed import Marks, Observed, first, of_another
+from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.signals.measured import Signals
+from headrace_controller.store import Store
+from headrace_controller.store.observations import KEPT_SECONDS
+
+log = logs.get_logger()
+_BEAT_SECONDS = 5.0
+# Time between two beats after which this process did not run, for example because its machine slept.
+_PAUSE_SECONDS = 60.0
+
+_marks = msgpack.Decoder(dict[ClusterId, Marks])
+
+
+class Observations:
+    """Knows since when each cluster has been observed; as a handler of the mirror it drops those that are gone.
+
+    It is kept in the store from time to time, by shard, so that a replica that gets the shard goes on from there.
+
+    Parameters
+    ----------
+    shard
+        Returns the shard of a cluster.
+    interval
+        Seconds between two rounds of measuring.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        signals: Signals,
+        *,
+        shard: Callable[[ClusterId], int],
+        interval: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._signals = signals
+        self._shard = shard
+        self._interval = interval
+        self._clock = clock
+        self._observed: dict[ClusterId, Observed] = {}
+        self._held: set[int] = set()
+        self._to_load: set[int] = set()
+        self._gained = asyncio.Event()
+        self._beat = self._saved = clock()
+
+    def of(self, cluster: ClusterId) -> Observed:
+        """Return what is observed of a cluster now."""
+        self._check_beat()
+        sample, before = self._signals.of(cluster), self._observed.get(cluster)
+        self._observed[cluster] = observed = first(sample) if before is None else before.next(sample)
+        return observed
+
+    async def run(self) -> None:
+        """Load what others observed, save what this replica does, and notice when it stands still; until cancelled."""
+        while True:
+            try:
+                await self.step()
+            except StoreUnavailable as error:
+                log.warning(
+                    "what is observed of clusters is neither loaded nor saved; will try again", error=str(error)
+                )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(_BEAT_SECONDS, self._interval)):
+                    await self._gained.wait()
+            self._gained.clear()
+
+    async def step(self) -> None:
+        """Do what is due."""
+        self._check_beat()
+        for shard in list(self._to_load):
+            await self._load(shard)
+        if not 0 <= self._clock() - self._saved < 2 * self._interval:
+            self._saved = self._clock()
+            await self._save()
+
+    def gained(self, shard: int) -> None:
+        """This replica has got the lease of a shard."""
+        self._held.add(shard)
+        self._to_load.add(shard)
+        self._gained.set()
+
+    def lost(self, shard: int) -> None:
+        """This replica holds the lease of a shard no more."""
+        self._held.discard(shard)
+        self._to_load.discard(shard)
+        for cluster in [cluster for cluster in self._observed if self._shard(cluster) == shard]:
+            del self._observed[cluster]
+
+    def added(self, cluster: Cluster) -> None: ...
+
+    def updated(self, old: Cluster, new: Cluster) -> None:
+        del old
+        if new.status.phase.ended:
+            self._observed.pop(new.id, None)
+
+    def removed(self, cluster: Cluster) -> None:
+        self._observed.pop(cluster.id, None)
+
+    async def _load(self, shard: int) -> None:
+        kept = await self._store.observations.load(shard)
+        if shard not in self._to_load:
+            return  # lost meanwhile
+        self._to_load.discard(shard)
+        try:
+            found = {} if kept is None else _marks.decode(kept)
+        except DecodeError:
+            log.warning("what was observed of the clusters of a shard cannot be read; it begins again", shard=shard)
+            return
+        for cluster, marks in found.items():
+            known = self._observed.get(cluster)
+            if self._shard(cluster) == shard and (known is None or known.until is None):
+                self._observed[cluster] = of_another(marks)
+
+    async def _save(self) -> None:
+        shards: defaultdict[int, dict[ClusterId, Marks]] = defaultdict(dict)
+        for cluster in list(self._observed):
+            observed = self.of(cluster)
+            if observed.until is not None and self._clock() - observed.until > KEPT_SECONDS:
+                del self._observed[cluster]
+            elif (marks := observed.marks) is not None:
+                shards[self._shard(cluster)][cluster] = marks
+        for shard in shards.keys() & (self._held - self._to_load):
+            await self._store.observations.save(shard, msgpack.encode(shards[shard]))
+
+    def _check_beat(self) -> None:
+        """Note a time in which this process did not run."""
+        now = self._clock()
+        if not 0 <= now - self._beat < _PAUSE_SECONDS:
+            self._observed = {cluster: observed.pause() for cluster, observed in self._observed.items()}
+        self._beat = now

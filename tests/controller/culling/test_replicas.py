@@ -1,0 +1,99 @@
+"""What was observed of a cluster before another replica has it counts on; time without any controller does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import msgpack
+from redis.asyncio import Redis
+from tests.conftest import Eventually
+from tests.controller.culling.measured_site import MeasuredSite, cullings, measured_site
+from tests.controller.running import Replica, Site
+
+from headrace_chassis.identity.caller import ADMIN, USER
+from headrace_controller.culling.observed import Marks
+
+HOUR = 3600
+
+
+@pytest.fixture
+async def measured(site: Site, directory: Path) -> AsyncIterator[MeasuredSite]:
+    policy = directory / "policy.yaml"
+    policy.write_text("culling: {idle: {after: 1 h}}")
+    async with measured_site(site, policy) as made:
+        yield made
+
+
+async def kept(redis: Redis) -> list[Marks]:
+    """What the replicas have kept in the store, of each cluster."""
+    shards: list[Any] = [await redis.get(key) async for key in redis.scan_iter(match="*observed:*")]
+    return [marks for shard in shards for marks in msgpack.decode(shard, type=dict[str, Marks]).values()]
+
+
+async def observed(redis: Redis, clusters: int) -> bool:
+    """Whether so many clusters are known to have been observed for a while."""
+    return [until - since > 1 for until, since, *_ in await kept(redis)] == [True] * clusters
+
+
+async def due(replica: Replica, eventually: Eventually) -> float:
+    """When the one cluster is culled, as this replica knows it from its own measurements."""
+    admin = await replica.user("root", USER, ADMIN)
+    found: list[float] = []
+
+    async def known() -> bool:
+        found[:] = [one.act_time.ToNanoseconds() / 1e9 for one in await cullings(admin) if one.HasField("act_time")]
+        return bool(found)
+
+    await eventually(known)
+    [time] = found
+    return time
+
+
+async def test_idleness_counts_on_when_its_replica_has_ended_but_not_time_without_a_controller(
+    measured: MeasuredSite, redis: Redis, eventually: Eventually
+) -> None:
+    first = await measured.replica("a")
+    ann = await first.user("ann")
+    await ann.until((await ann.create()).name, "RUNNING")
+    before = await due(first, eventually)
+
+    await eventually(lambda: observed(redis, 1))
+    await measured.site.stop(first)
+    ended = time.time()
+    second = await measured.replica("b")
+    measured.site.connect_proxy(second)
+    after = await due(second, eventually)
+
+    async def paused() -> bool:
+        return any(pauses for *_, pauses in await kept(redis))
+
+    await eventually(paused)
+    [(*_, [(began, over)])] = await kept(redis)
+    assert began <= ended < over
+    assert after < over + HOUR - 1  # what was observed before counts
+    assert after - before == pytest.approx(over - began, abs=0.01)  # time without a controller does not
+
+
+async def test_idleness_counts_on_when_another_replica_takes_the_cluster_over(
+    measured: MeasuredSite, redis: Redis, eventually: Eventually
+) -> None:
+    first, second = await measured.replica("a"), await measured.replica("b")
+    ann = await second.user("ann")
+    for _ in range(4):  # of each of the four shards, most likely
+        await ann.until((await ann.create()).name, "RUNNING")
+
+    await eventually(lambda: observed(redis, 4))
+    await measured.site.stop(first)
+    admin = await second.user("root", USER, ADMIN)
+
+    async def all_known() -> bool:
+        return all(one.HasField("act_time") for one in await cullings(admin))
+
+    await eventually(all_known)
+    for one in await cullings(admin):
+        left = one.act_time.ToNanoseconds() - one.sample_time.ToNanoseconds()
+        assert left / 1e9 < HOUR - 1
