@@ -6,14 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.controller.builders import NOW, new_cluster
+from tests.controller.builders import NOW, new_cluster, running_cluster
 from tests.controller.plan.deciding import decide
 
 from headrace.v1.enums import EventType
-from headrace_controller.model import Cluster, EndReason, Phase, Queued, Severity, Status
+from headrace_controller.model import Cluster, EndReason, Group, Phase, Queued, Severity, Status
 from headrace_controller.plan import Place, StartProcesses
 from headrace_controller.plan.findings import Finding
 from headrace_controller.plan.queueing import rounded
+
+RATE = "At the rate of late, some start in about"
 
 
 def waiting(spec: dict[str, Any] | None = None, **facts: Any) -> Cluster:
@@ -109,3 +111,44 @@ def test_it_starts_once_it_is_admitted_and_its_lifetime_begins() -> None:
     assert decision.actions == (StartProcesses(("scheduler",)),)
     assert decide(cluster, processes={}, now=NOW + 98).status.reason is None
     assert decide(cluster, processes={}, now=NOW + 99).status.reason is EndReason.LIFETIME
+
+
+def growing(granted: int = 6, report: dict[str, Any] | None = None, **facts: Any) -> Cluster:
+    cluster = waiting(admitted=NOW - 60, granted={"default": granted} if granted < 10 else {}, **facts)
+    return replace(running_cluster(groups=[Group(size=10)], report=report), queued=cluster.queued)
+
+
+@pytest.mark.parametrize(
+    ("granted", "place", "workers", "text"),
+    [
+        (6, Place(0), "4 more workers wait", "They are the next."),
+        (9, Place(1), "1 more worker waits", "1 cluster is before them."),
+        (6, Place(2, 7.0), "4 more workers wait", f"2 clusters are before them. {RATE} 10 s."),
+    ],
+)
+def test_it_is_told_what_its_workers_wait_for(granted: int, place: Place, workers: str, text: str) -> None:
+    text = f"{workers} for room: users/ann may have 10 workers, of which 8 are used. {text}"
+    decision = decide(growing(granted), place=place)
+    assert (decision.status.phase, decision.status.message) == (Phase.RUNNING, text)
+    assert [event.message for event in decision.events if event.type is EventType.QUEUED] == [text]
+    assert len(decision.workers) == granted
+
+
+def test_it_is_told_again_when_the_limit_or_the_place_is_another() -> None:
+    cluster = growing()
+    status = decide(cluster, place=Place(2)).status
+    for seen, place, told in (
+        (growing(5, used=9), 2, []),
+        (growing(), 1, [EventType.QUEUED]),
+        (growing(subject="groups/lab"), 2, [EventType.QUEUED]),
+    ):
+        decision = decide(replace(seen, status=status), place=Place(place))
+        assert [event.type for event in decision.events if event.type is EventType.QUEUED] == told
+        assert decision.status.message != status.message
+    done = decide(replace(growing(10), status=status))
+    assert done.status.message == ""
+
+
+def test_that_the_scheduler_is_silent_is_said_first() -> None:
+    cluster = growing(report={"connected": False})
+    assert "wait for room" not in decide(cluster, place=Place(0)).status.message

@@ -48,6 +48,32 @@ async def test_a_cluster_waits_starts_and_lives_through_a_restart_of_all_replica
     await ann.until(third.name, "STOPPED")
 
 
+async def test_workers_wait_and_come_after_a_restart_of_all_replicas(site: Site) -> None:
+    limits: dict[str, Any] = {"on_scale": "queue", "user": {"workers": 3}, "cluster": {"workers": 4}}
+    replica = await site.replica("a", limits=limits)
+    ann = await replica.user("ann")
+    other = await ann.create(worker_groups=[cluster_pb2.WorkerGroup(name="default", size=2)])
+    cluster = await ann.create()
+    await ann.until(cluster.name, "RUNNING")
+    await ann.scale(cluster.name, 9)
+    cluster = await ann.until(cluster.name, "RUNNING", running=1)
+    assert [group.size for group in cluster.spec.worker_groups] == [3]
+    clipped = "requested 9 workers in group 'default', and gets 3: users/ann may have at most 3 workers of this size."
+    assert f"ann {clipped}" in await events(ann, cluster.name)
+    await site.stop(replica)
+    replica = await site.replica("b", limits=limits)
+    site.connect_proxy(replica)
+    ann = await replica.user("ann")
+    cluster = await ann.get(cluster.name)
+    assert cluster.status.message.startswith(
+        "2 more workers wait for room: users/ann may have 3 workers, of which 3 are used."
+    )
+    assert cluster.status.message in await events(ann, cluster.name)
+    await ann.stop(other.name)
+    cluster = await ann.until(cluster.name, "RUNNING", running=3)
+    assert cluster.status.message == ""
+
+
 async def test_a_user_says_how_long_to_wait(site: Site) -> None:
     replica = await site.replica("a", limits={**LIMITS, "queue": {"timeout": 3600}})
     ann = await replica.user("ann")

@@ -33,7 +33,8 @@ def test_concurrent_replicas_and_crashes(
 
 
 async def _live(url: str, wanted: list[tuple[str, int]], patience: int, random: Random) -> None:
-    rules = policy(user={"workers": EACH}, deployment={"workers": ALL}, queue={"patience": patience, "each": 100})
+    limits = {"user": {"workers": EACH}, "deployment": {"workers": ALL}}
+    rules = policy(**limits, on_scale="queue", queue={"patience": patience, "each": 100})
     async with connect(url) as one, connect(url) as other:
         await one.flushall()
         await one.hset(KEYS.lease(FENCE.shard), mapping={"holder": "a", "fence": str(FENCE.number)})
@@ -43,6 +44,10 @@ async def _live(url: str, wanted: list[tuple[str, int]], patience: int, random: 
         while alive:
             running, waiting = await _look(replicas[0], alive)
             assert running or not waiting
+            if len(running) == 1 == len(alive):  # whoever is left has got all that it asked for
+                assert running[0].desired(running[0].spec.groups[0]) == running[0].spec.groups[0].size
+            growing = random.sample(running, random.randint(0, len(running)))
+            await asyncio.gather(*(random.choice(replicas).scale(one, random.randint(0, 6)) for one in growing))
             ending = random.sample(running, random.randint(1, len(running)))
             await asyncio.gather(*(random.choice(replicas).end(cluster) for cluster in ending))
             alive -= {cluster.id for cluster in ending}
@@ -75,8 +80,9 @@ async def _look(replica: Replica, alive: set[ClusterId]) -> tuple[list[Cluster],
     running = [cluster for cluster in found if cluster.begun is not None]
     sums = Counter[str]()
     for cluster in running:
-        sums[f"users/{cluster.owner}"] += cluster.spec.groups[0].size
-        sums[DEPLOYMENT] += cluster.spec.groups[0].size
+        workers = cluster.desired(cluster.spec.groups[0])
+        sums[f"users/{cluster.owner}"] += workers
+        sums[DEPLOYMENT] += workers
     for subject, most in ((DEPLOYMENT, ALL), *((f"users/{user}", EACH) for user in ("ann", "bob", "eve"))):
         assert (await replica.store.usage(subject))["workers"] == sums[subject] <= most
     return running, [cluster for cluster in found if cluster.begun is None]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from time import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.controller.builders import event, new_cluster
 from headrace.errors import QuotaExceeded
 from headrace_chassis.redis.keys import Prefix
 from headrace_controller.admission import Admission
+from headrace_controller.api.worker_groups import scaled
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Demand, Group, Phase, Status
@@ -88,6 +90,28 @@ class Replica:
         )
         self.mirror.apply(cluster)
         return cluster
+
+    async def scale(self, cluster: Cluster, size: int, group: str = "default") -> Cluster:
+        """Ask for a number of workers."""
+        seen = await self.store.reads.get(cluster.id)
+        return await self.change(seen, partial(scaled, name=group, size=size))
+
+    async def change(self, seen: Cluster, change: Callable[[Cluster], Cluster]) -> Cluster:
+        """Change a cluster, as its users do."""
+        changed = await self.store.records.change(
+            seen,
+            change,
+            demand=self.admission.demand,
+            limits=self.admission.limits(seen),
+            growth=self.admission.growth,
+        )
+        self.mirror.apply(changed)
+        return changed
+
+    async def workers(self, *clusters: Cluster) -> list[int]:
+        """How many workers each of these is to have, without those that wait."""
+        found = [await self.store.reads.get(cluster.id) for cluster in clusters]
+        return [sum(map(cluster.desired, cluster.spec.groups)) for cluster in found]
 
     async def end(self, cluster: Cluster | ClusterId) -> None:
         """End a cluster, as its reconciler does."""

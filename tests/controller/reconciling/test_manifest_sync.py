@@ -13,7 +13,7 @@ from tests.controller.builders import new_cluster
 
 from headrace_chassis.identity.seal import Seal
 from headrace_controller.backends.base import BackendError
-from headrace_controller.model import AdaptRange, Cluster, ClusterId, EndReason, Group, Phase, Status
+from headrace_controller.model import AdaptRange, Cluster, ClusterId, EndReason, Group, Phase, Queued, Status
 from headrace_controller.reconciling.manifest_sync import ManifestSync
 from headrace_controller.reconciling.manifests import ManifestSealer
 from headrace_controller.store.records import Records
@@ -65,6 +65,17 @@ async def test_a_launch_and_what_adaptive_scaling_asks_for_are_no_news(
     manifests.sync(cluster(ADAPTIVE, targets={"a": 4}), changed=True)
     await manifests.written(ClusterId("c1"))
     assert backend.written == []
+
+
+async def test_workers_that_wait_for_room_are_not_in_it(backend: Backend, manifests: ManifestSync) -> None:
+    queued = Queued(
+        since=1, turn=1, subject="users/ann", resource="workers", most=4, used=4, asked=9, granted={"default": 3}
+    )
+    waiting = cluster(Group(size=8), ADAPTIVE, queued=queued)
+    await manifests.initial(waiting)
+    manifests.sync(replace(waiting, queued=replace(queued, granted={"default": 5})))
+    await manifests.written(ClusterId("c1"))
+    assert [SEALER.open(sealed).spec.groups for sealed in backend.written] == [(Group(size=5), ADAPTIVE)]
 
 
 async def test_of_many_changes_the_last_is_written(

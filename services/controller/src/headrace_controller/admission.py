@@ -12,7 +12,7 @@ from headrace_controller.model import Cluster, Demand, Group, Limits
 from headrace_controller.options import shapes
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Profiles, UnknownProfile
-from headrace_controller.store import DEPLOYMENT, QueueRules
+from headrace_controller.store import DEPLOYMENT, GroupGrowth, Growth, QueueRules
 
 MAX_WORKERS = 100_000
 """Workers of one cluster where the settings have no limit: a typo must not request a billion."""
@@ -94,12 +94,37 @@ class Admission:
     @property
     def clips(self) -> bool:
         """Whether a request to scale beyond a limit gets what the limit allows; otherwise it is refused."""
-        return self._settings.on_scale == "clip"
+        return self._settings.on_scale != "reject"
+
+    @property
+    def lets_workers_wait(self) -> bool:
+        """Whether workers wait that a limit refuses to a cluster."""
+        return self._settings.on_scale == "queue"
 
     @property
     def patience(self) -> float:
         """Seconds after which room is kept for a cluster that waits."""
         return self._settings.queue.patience
+
+    def growth(self, before: Cluster, after: Cluster) -> Growth | None:
+        """Return how workers wait that limits refuse to a cluster that grows; None: they may not.
+
+        Workers that wait already go on to do so, whatever the policy says now.
+        """
+        waits = before.queued is not None and before.queued.granted
+        if before.begun is None or not (waits or self.lets_workers_wait):
+            return None
+        groups = [
+            GroupGrowth(
+                name=group.name,
+                had=had,
+                wanted=after.wanted(group),
+                each=shapes.per_worker(after.spec, group, self._counted(after)),
+            )
+            for group in after.spec.groups
+            if (had := _had(before, group.name)) < after.wanted(group)
+        ]
+        return Growth(weight=self._weight(after), begun=before.begun, groups=groups)
 
     def queue(self, cluster: Cluster, timeout: float | None) -> QueueRules | None:
         """Return how a new cluster may wait for room, at most as long as its user wants; None: it may not."""
@@ -107,8 +132,11 @@ class Admission:
         if self._settings.on_create != "queue" or timeout == 0:
             return None
         bounds = [seconds for seconds in (settings.timeout, timeout) if seconds is not None]
-        weight = max((settings.weights[group] for group in cluster.groups if group in settings.weights), default=1.0)
-        return QueueRules(weight=weight, each=settings.each, timeout=min(bounds, default=None))
+        return QueueRules(weight=self._weight(cluster), each=settings.each, timeout=min(bounds, default=None))
+
+    def _weight(self, cluster: Cluster) -> float:
+        weights = self._settings.queue.weights
+        return max((weights[group] for group in cluster.groups if group in weights), default=1.0)
 
     def most_workers(self, cluster: Cluster, group: str) -> tuple[int, str]:
         """Return how many workers a group could have if nothing else were used, and the subject of that limit."""
@@ -182,6 +210,12 @@ class Admission:
             return self._profiles.get(key).limits or Limits()
         except UnknownProfile:
             return Limits()
+
+
+def _had(before: Cluster, name: str) -> int:
+    """How many workers a group had, if it was there."""
+    group = before.spec.group(name)
+    return 0 if group is None else before.desired(group)
 
 
 def _largest(group: Group) -> float:

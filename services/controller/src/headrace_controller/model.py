@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NewType
 
@@ -316,7 +316,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
-    """A cluster's wait for room. The store writes it.
+    """A wait for room: of a cluster to start, or of more workers of one that has started. The store writes it.
 
     Attributes
     ----------
@@ -329,7 +329,9 @@ class Queued:
     never
         Whether that limit is below what it asks for, so that no wait can help.
     admitted
-        Time at which it got its room. None while it waits.
+        Time at which it got its room to start. None while it waits for that.
+    granted
+        By group, the number of workers that it has while others of the group wait. Empty if no workers wait.
     """
 
     since: float
@@ -342,6 +344,12 @@ class Queued:
     timeout: float | None = None
     never: bool = False
     admitted: float | None = None
+    granted: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def waits(self) -> bool:
+        """Whether it still waits."""
+        return self.admitted is None or bool(self.granted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,7 +361,7 @@ class Cluster:
     groups
         Groups of the owner when the cluster was created.
     queued
-        Its wait in the queue. None if it was admitted at once.
+        Its last wait in the queue. None if all that it asked for was admitted at once.
     targets
         By worker group, the number of workers that adaptive scaling last asked for, within the group's range.
     workers
@@ -395,9 +403,20 @@ class Cluster:
         """Whether it is ending or has ended."""
         return self.spec.stop or self.status.phase is Phase.STOPPING or self.status.phase.ended
 
-    def desired(self, group: Group) -> int:
-        """Number of workers wanted in a group: its size, or what adaptive scaling last asked for."""
+    def wanted(self, group: Group) -> int:
+        """Number of workers that users want in a group: its size, or what adaptive scaling last asked for."""
         return self.targets.get(group.name, group.size) if group.adapt else group.size
+
+    def desired(self, group: Group) -> int:
+        """Number of workers that a group is to have: those wanted without those that wait for room."""
+        wanted = self.wanted(group)
+        return wanted if self.queued is None else min(wanted, self.queued.granted.get(group.name, wanted))
+
+    def with_all(self) -> Cluster:
+        """The cluster as it would be if none of its workers waited for room."""
+        if self.queued is None or not self.queued.granted:
+            return self
+        return replace(self, queued=replace(self.queued, granted={}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,7 @@ class ScaleRequests:
             partial(with_target, group=group, size=size),
             demand=self._admission.demand,
             limits=self._admission.limits(cluster),
+            growth=self._admission.growth,
         )
         self._mirror.apply(changed)
         return changed

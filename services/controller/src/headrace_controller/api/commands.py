@@ -141,7 +141,12 @@ class ClusterCommands:
             event = self._event(EventType.SCALE_REQUESTED, message)
             return partial(scaled, name=group, size=number), event
 
-        return await self._within_limits(target, caller, group, size, request)
+        number, why = size, ""
+        if self._admission.lets_workers_wait:
+            most, limiting = self._admission.most_workers(await self._access.get(target.name, caller), group)
+            if most < size:
+                number, why = most, _too_many(limiting, most)
+        return await self._within_limits(target, caller, group, number, request, why=why)
 
     async def adapt(self, target: Target, group: str, adapt: AdaptRange | None, caller: Caller) -> Cluster:
         """Start, change or end adaptive scaling of a group."""
@@ -153,8 +158,7 @@ class ClusterCommands:
         def request(minimum: int, why: str) -> _Request:
             maximum = None if adapt.maximum is None else min(adapt.maximum, most)
             allowed = AdaptRange(minimum=min(minimum, most), maximum=maximum)
-            limit = why or f"{limiting} may have at most {_workers(most)} of this size."
-            gets = f", and gets {_range(allowed)}: {limit}" if allowed != adapt else "."
+            gets = f", and gets {_range(allowed)}: {why or _too_many(limiting, most)}" if allowed != adapt else "."
             message = f"requested adaptive scaling of group {group!r}: {_range(adapt)}{gets}"
             event = self._event(EventType.ADAPT_REQUESTED, message)
             return partial(adapted, name=group, adapt=allowed), event
@@ -249,10 +253,16 @@ class ClusterCommands:
         return most, subject
 
     async def _within_limits(
-        self, target: Target, caller: Caller, group: str, size: int, request: Callable[[int, str], _Request]
+        self,
+        target: Target,
+        caller: Caller,
+        group: str,
+        size: int,
+        request: Callable[[int, str], _Request],
+        *,
+        why: str = "",
     ) -> Cluster:
         """Make a request for a number of workers; where the settings say so, for as many as limits allow."""
-        why = ""
         for tries in range(_MAX_TRIES, 0, -1):
             change, event = request(size, why)
             try:
@@ -302,6 +312,7 @@ class ClusterCommands:
             etag=etag,
             demand=self._admission.demand,
             limits=self._admission.limits(cluster),
+            growth=self._admission.growth,
             event=event,
         )
         self._mirror.apply(record)
@@ -313,6 +324,10 @@ class ClusterCommands:
 
 def _stopped(cluster: Cluster) -> Cluster:
     return replace(cluster, spec=replace(cluster.spec, stop=True))
+
+
+def _too_many(limiting: str, most: int) -> str:
+    return f"{limiting} may have at most {_workers(most)} of this size."
 
 
 def _workers(number: int) -> str:

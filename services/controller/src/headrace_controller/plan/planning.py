@@ -9,7 +9,7 @@ from headrace_controller.plan.culling import cull, lifetime_reached, scheduler_s
 from headrace_controller.plan.decision import Decision, FetchLogTail, NewWorkerId, Policy, Seen
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending, begin_end, finish, stop_leftovers, stop_requested
-from headrace_controller.plan.queueing import begin_start, budget_used_up, wait_for_room
+from headrace_controller.plan.queueing import begin_start, budget_used_up, tell_of_waiting_workers, wait_for_room
 from headrace_controller.plan.scheduler import reconcile_scheduler
 from headrace_controller.plan.starting import set_startable
 from headrace_controller.plan.workers import reconcile_workers
@@ -25,6 +25,7 @@ _STARTED: tuple[Rule, ...] = (
     scheduler_shut_down,
     reconcile_scheduler,
     reconcile_workers,
+    tell_of_waiting_workers,
     set_startable,
 )
 

@@ -1,4 +1,4 @@
-"""Rules for a cluster that waits for room: what it waits for, when it ends, how it starts once it is admitted."""
+"""Rules for what waits for room: what a cluster or its workers wait for, when it ends, how it starts once admitted."""
 
 from __future__ import annotations
 
@@ -46,11 +46,26 @@ def wait_for_room(draft: Draft) -> Ending | None:
         if draft.reached(end):
             message = f"The cluster waited for room for {duration(queued.timeout)}: {_why(queued)}. Try again later."
             return Ending(EndReason.QUEUE_TIMEOUT, message)
-    message = f"Waiting for room: {_why(queued)}. {_place(draft.seen.place)}".rstrip()
+    message = f"Waiting for room: {_why(queued)}. {_place(draft.seen.place, 'it', 'it starts')}".rstrip()
     if message != draft.status.message:
         draft.record_event(EventType.QUEUED, message)
         draft.set_message(message)
     return None
+
+
+def tell_of_waiting_workers(draft: Draft) -> None:
+    """Says for what workers wait; by an event when that, or their place, is another."""
+    queued = draft.cluster.queued
+    if queued is None or not queued.granted or draft.status.phase is not Phase.RUNNING or not draft.report.connected:
+        return
+    waiting = sum(draft.cluster.wanted(group) - draft.cluster.desired(group) for group in draft.spec.groups)
+    verb = "waits" if waiting == 1 else "wait"
+    place = _place(draft.seen.place, "them", "some start")
+    message = f"{count(waiting, 'more worker')} {verb} for room: {_why(queued)}. {place}".rstrip()
+    told = draft.cluster.status.message
+    if f"for room: {_limit(queued)}," not in told or not told.endswith(place):
+        draft.record_event(EventType.QUEUED, message)
+    draft.set_message(message)
 
 
 def rounded(number: int) -> int:
@@ -62,18 +77,18 @@ def rounded(number: int) -> int:
     return next(step for step in steps if step >= number)
 
 
-def _place(place: Place | None) -> str:
+def _place(place: Place | None, whom: str, starts: str) -> str:
     if place is None:
         return ""
     if place.before == 0:
-        return "It is the next."
+        return "It is the next." if whom == "it" else "They are the next."
     exact = place.before == rounded(place.before)
     verb = "is" if place.before == 1 else "are"
-    sentence = f"{count(rounded(place.before), 'cluster')} {verb} before it."
+    sentence = f"{count(rounded(place.before), 'cluster')} {verb} before {whom}."
     sentence = sentence if exact and place.before <= 5 else f"About {sentence}"
     if place.seconds is None:
         return sentence
-    return f"{sentence} At the rate of late, it starts in about {duration(_coarse(place.seconds))}."
+    return f"{sentence} At the rate of late, {starts} in about {duration(_coarse(place.seconds))}."
 
 
 def _coarse(seconds: float) -> float:

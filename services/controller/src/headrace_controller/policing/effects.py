@@ -55,7 +55,7 @@ def effects(clusters: Sequence[Cluster], before: Offer, after: Offer) -> list[Ef
     """Return what another policy means to the living clusters and to their owners, the most important first."""
     return [
         *_moved(clusters, before, after),
-        *_over_limits([cluster for cluster in clusters if cluster.queued is None], before, after),
+        *_over_limits([cluster for cluster in clusters if cluster.begun is not None], before, after),
         *_unfit(clusters, before, after),
         *_offered(clusters, before, after),
         *_roles(clusters, before.policy, after.policy),

@@ -116,10 +116,10 @@ class AllLimits(BaseModel):
         default="reject",
         description="Answer to a request for a cluster beyond a limit: reject refuses it; queue lets it wait for room.",
     )
-    on_scale: Literal["clip", "reject"] = Field(
+    on_scale: Literal["clip", "reject", "queue"] = Field(
         default="clip",
         description="Answer to a request to scale beyond a limit: clip gives as many workers as the limit allows, and "
-        "the user is warned; reject refuses the request.",
+        "the user is warned; reject refuses the request; queue gives as many as there is room for, and the rest waits.",
     )
     queue: QueueSettings = Field(default=QueueSettings(), description="How clusters wait for room.")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from statistics import fmean
 
-from headrace_controller.model import Cluster, ClusterId, Phase, Queued
+from headrace_controller.model import Cluster, ClusterId, Queued
 from headrace_controller.plan import Place
 from headrace_controller.plan.queueing import rounded
 
@@ -36,7 +36,7 @@ class Order:
         before, after = _wait(old), _wait(new)
         if before != after:
             self._follow(new.id, after)
-            if before is not None and new.queued is not None and new.queued.admitted is not None:
+            if before is not None and not new.stopping and (after is None or after.turn != before.turn):
                 times = self._admitted.setdefault(before.subject, deque(maxlen=_ADMISSIONS_KEPT))
                 times.append(self._clock())
 
@@ -99,5 +99,4 @@ class Order:
 
 def _wait(cluster: Cluster) -> Queued | None:
     queued = cluster.queued
-    waits = queued is not None and queued.admitted is None and cluster.status.phase is Phase.QUEUED
-    return queued if waits and not cluster.stopping else None
+    return queued if queued is not None and queued.waits and not cluster.stopping else None

@@ -31,7 +31,7 @@ _REPAIR_SECONDS = 30.0
 
 
 class Serving:
-    """Admits clusters that wait.
+    """Admits clusters that wait, and gives workers to those that wait for more.
 
     Parameters
     ----------
@@ -142,6 +142,7 @@ class Serving:
                 cluster,
                 demand=self._admission.demand,
                 limits=self._admission.limits,
+                growth=self._admission.growth,
                 patience=self._admission.patience,
                 event=self._admitted(cluster),
             )
@@ -157,5 +158,6 @@ class Serving:
     def _admitted(self, cluster: Cluster) -> Event:
         now = self._clock()
         waited = max(0.0, now - (cluster.queued.since if cluster.queued else now))
-        message = f"There is room for the cluster. It waited for {duration(round(waited))}."
+        what = "the cluster" if cluster.begun is None else "more workers"
+        message = f"There is room for {what}. It waited for {duration(round(waited))}."
         return Event(type=EventType.ADMITTED, message=message, time=now)

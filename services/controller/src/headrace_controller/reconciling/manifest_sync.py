@@ -9,7 +9,7 @@ from headrace.errors import ClusterNotFound, HeadraceError
 from headrace_chassis import logs
 from headrace_controller.backends.base import Backend, BackendError, Manifests
 from headrace_controller.model import Cluster, ClusterId, EndReason, Spec
-from headrace_controller.reconciling.manifests import ManifestSealer, ending_of
+from headrace_controller.reconciling.manifests import ManifestSealer, ending_of, granted_spec
 from headrace_controller.store.records import Records
 
 log = logs.get_logger()
@@ -116,4 +116,4 @@ _NEVER_WRITTEN: _Content = (Spec(groups=()), None)
 
 def _content(cluster: Cluster) -> _Content:
     """What may change of a manifest."""
-    return cluster.spec, ending_of(cluster)
+    return granted_spec(cluster), ending_of(cluster)

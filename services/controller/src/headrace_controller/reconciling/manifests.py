@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -45,7 +45,7 @@ class ManifestSealer:
             groups=cluster.groups,
             created=cluster.created,
             generation=cluster.generation,
-            spec=cluster.spec,
+            spec=granted_spec(cluster),
             ending=ending,
             message=cluster.status.message if ending else "",
             meter=cluster.meter,
@@ -56,6 +56,14 @@ class ManifestSealer:
     def open(self, sealed: bytes) -> Manifest:
         """Opens a manifest; raises `ValueError` if it cannot be opened or read."""
         return msgspec.msgpack.decode(self._seal.open(sealed), type=Manifest)
+
+
+def granted_spec(cluster: Cluster) -> Spec:
+    """The spec without workers that wait for room: with the store, their place in the queue is lost."""
+    if cluster.queued is None or not cluster.queued.granted:
+        return cluster.spec
+    groups = (group if group.adapt else replace(group, size=cluster.desired(group)) for group in cluster.spec.groups)
+    return replace(cluster.spec, groups=tuple(groups))
 
 
 def ending_of(cluster: Cluster) -> EndReason | None:

@@ -1,7 +1,19 @@
--- Admits a cluster that waits in the queue if no limit refuses it; else it waits for the first that does.
--- ask   seen (revision that the caller has read), demand, limits, charged_to, patience (seconds after which room is kept for it)
+-- Admits a cluster that waits in the queue if no limit refuses it; else it waits for the first that does. One that has started and
+-- waits for more workers gets as many as there is room for, and waits for the others after those that are behind it.
+-- ask   seen (revision that the caller has read), demand, growth (see change.lua), limits, charged_to, patience (seconds after which
+--       room is kept for it)
 -- Answers {'admitted', revision, revision before, meter, its wait (msgpack)}, {'refused', subject}, {'gone'} (it waits no more),
 --       {'again'} (read again)
+
+-- Returns whether any group gets more workers than it had.
+local function grows(granted)
+  for _, group in ipairs(ask.growth.groups) do
+    if (granted[group.name] or group.wanted) > group.had then
+      return true
+    end
+  end
+end
+
 local before, spec_revision, at = unpack(redis.call('HMGET', key.record, 'revision', 'spec_revision', 'queued_at'))
 if not at or at == '' then
   return { 'gone' }
@@ -11,20 +23,29 @@ end
 local time, turn, wait = redis.call('TIME'), redis.call('ZSCORE', key.queue, ask.cluster), unpacked('queued')
 local now = time[1] + time[2] / 1e6
 
-local refused = impossible()
-local never = refused ~= nil
+local refused, granted
+if wait.granted then
+  refused, granted = fit(true)
+else
+  refused = impossible()
+end
+local never = refused ~= nil and not wait.granted
 refused = refused or refusal()
-if not refused then
-  dequeue()
+if not refused or granted and grows(granted) then
   if tonumber(turn) > tonumber(redis.call('HGET', key.queue_order, 'turn') or 0) then
     redis.call('HSET', key.queue_order, 'turn', turn)
   end
-  wait.admitted = now
-  local queued, revision = cmsgpack.pack(wait), written('spec', 'record')
-  redis.call('HSET', key.record, 'queued', queued)
+  local revision = written('spec', 'record')
   promise(ask.demand, ask.charged_to)
+  if wait.granted then
+    wait_for_workers(refused, granted, true)
+  else
+    dequeue()
+    wait.admitted = now
+    redis.call('HSET', key.record, 'queued', cmsgpack.pack(wait))
+  end
   add_events()
-  return { 'admitted', revision, before, metered(), queued }
+  return { 'admitted', revision, before, metered(), redis.call('HGET', key.record, 'queued') }
 end
 
 -- After long, room is kept for it: of what refuses it, and of what it would have had before that.

@@ -7,17 +7,6 @@
 --       wait), timeout, status (of one that waits))
 -- Answers {'created', revision, meter, its wait (msgpack) or ''}, {'found', cluster}, {'taken', cluster}, or as refusal()
 
--- Returns as refusal() if others wait for room that has just become free: they come first.
-local function overtaking()
-  for _, limit in ipairs(ask.limits) do
-    local bound = limit.bounds[1]
-    if bound and redis.call('ZSCORE', key.queue_freed, limit.subject)
-      and redis.call('EXISTS', ask.queue_at .. limit.subject) == 1 then
-      return { 'limit', limit.subject, bound[1], tonumber(redis.call('HGET', ask.usage .. limit.subject, bound[1]) or 0), 0, bound[2] }
-    end
-  end
-end
-
 -- Returns as refusal() if the queue takes no more clusters of the owner.
 local function too_many()
   local waiting = tonumber(redis.call('HGET', key.queue_each, ask.owner) or 0)
@@ -60,7 +49,7 @@ if ask.meter then
   redis.call('HSET', key.record, 'meter', ask.meter, 'account', cmsgpack.pack(ask.account))
 end
 promise(queued and {} or ask.demand, ask.charged_to)
-queued = queued and enqueue(queued) or ''
+queued = queued and enqueue(queued, ask.demand, ask.queue.weight, { timeout = ask.queue.timeout }) or ''
 redis.call('ZADD', key.living, revision, ask.cluster)
 if ask.alias ~= '' and not holder and not ask.stopping then
   redis.call('HSET', key.aliases, ask.alias, ask.cluster)

@@ -122,6 +122,19 @@ local function refusal()
   end
 end
 
+-- Returns as refusal() if others wait for room that has just become free: they come first.
+local function overtaking()
+  local had = unpacked('promised')
+  for _, limit in ipairs(ask.limits) do
+    local bound = limit.bounds[1]
+    if bound and redis.call('ZSCORE', key.queue_freed, limit.subject)
+      and redis.call('EXISTS', ask.queue_at .. limit.subject) == 1 then
+      local used = tonumber(redis.call('HGET', ask.usage .. limit.subject, bound[1]) or 0)
+      return { 'limit', limit.subject, bound[1], used, had[bound[1]] or 0, bound[2] }
+    end
+  end
+end
+
 -- As refusal(), for a limit that would refuse `ask.demand` even if nothing else were used.
 local function impossible()
   for _, limit in ipairs(ask.limits) do
@@ -131,6 +144,50 @@ local function impossible()
       end
     end
   end
+end
+
+-- Adds workers of a group to `ask.demand`.
+local function demand_more(group, number)
+  for resource, amount in pairs(group.each) do
+    ask.demand[resource] = (ask.demand[resource] or 0) + number * amount
+  end
+end
+
+-- Lowers `ask.demand` to what there is room for, if the policy lets workers wait (`ask.growth`). Returns what refuses the rest, as
+-- refusal(), and how many workers each group has that gets fewer than are wanted; nil if not even what it had is allowed.
+-- `first`: its turn has come; otherwise others come first that wait for room that has just become free.
+local function fit(first)
+  local grows = ask.growth and #ask.growth.groups > 0
+  local late = grows and not first and overtaking()
+  local refused = refusal() or late
+  if not refused or not grows then
+    return refused
+  end
+  for _, group in ipairs(ask.growth.groups) do
+    demand_more(group, group.had - group.wanted)
+  end
+  if refusal() then
+    return refused
+  end
+  local granted, short = {}, nil
+  for _, group in ipairs(ask.growth.groups) do
+    local more = late and 0 or group.wanted - group.had
+    demand_more(group, more)
+    local over = refusal()
+    while over do
+      local resource, room = over[3], over[6] - (over[4] - over[5])
+      local fewer = math.min(more, math.max(1, math.ceil((ask.demand[resource] - room) / group.each[resource])))
+      demand_more(group, -fewer)
+      more, short = more - fewer, short or over
+      over = refusal()
+    end
+    if group.had + more < group.wanted then
+      granted[group.name] = group.had + more
+    end
+  end
+  short = short or refused
+  short[4] = short[4] - short[5] + (ask.demand[short[3]] or 0)
+  return short, granted
 end
 
 -- Has those tried again that wait for room of a subject.
@@ -194,18 +251,24 @@ local function reason(refused, wait)
   return cmsgpack.pack(wait)
 end
 
--- Lets the cluster wait for what refuses it. Users take turns: the turns of one follow each other at a distance of 1 / weight.
-local function enqueue(refused)
-  local now, number = redis.call('TIME'), redis.call('HINCRBY', key.queue_order, 'number', 1)
+-- Returns a new turn of the owner. Users take turns: the turns of one follow each other at a distance of 1 / weight.
+local function next_turn(weight)
+  local number = redis.call('HINCRBY', key.queue_order, 'number', 1)
   local last = tonumber(redis.call('HGET', key.queue_turns, ask.owner) or 0)
-  local turn = math.max(last, tonumber(redis.call('HGET', key.queue_order, 'turn') or 0)) + 1 / ask.queue.weight
+  local turn = math.max(last, tonumber(redis.call('HGET', key.queue_order, 'turn') or 0)) + 1 / weight
   redis.call('HSET', key.queue_turns, ask.owner, turn)
+  return turn + number / 1e9  -- who came first is first within a turn
+end
+
+-- Lets the cluster wait for what refuses it. `wants` is what room is kept for, `wait` what the record keeps besides.
+local function enqueue(refused, wants, weight, wait)
+  local now = redis.call('TIME')
+  wait.since = wait.since or now[1] + now[2] / 1e6
+  wait.turn = wait.turn or next_turn(weight)
   redis.call('HINCRBY', key.queue_each, ask.owner, 1)
-  turn = turn + number / 1e9  -- who came first is first within a turn
-  redis.call('ZADD', key.queue, turn, ask.cluster)
-  redis.call('ZADD', ask.queue_at .. refused[2], turn, ask.cluster)
-  redis.call('HSET', key.queue_wants, ask.cluster, cmsgpack.pack(ask.demand))
-  local wait = { since = now[1] + now[2] / 1e6, turn = turn, timeout = ask.queue.timeout }
+  redis.call('ZADD', key.queue, wait.turn, ask.cluster)
+  redis.call('ZADD', ask.queue_at .. refused[2], wait.turn, ask.cluster)
+  redis.call('HSET', key.queue_wants, ask.cluster, cmsgpack.pack(wants))
   local queued = reason(refused, wait)
   redis.call('HSET', key.record, 'queued', queued, 'queued_at', refused[2])
   return queued
@@ -228,6 +291,34 @@ local function dequeue()
   for _, subject in ipairs(unpacked('charged_to')) do
     if redis.call('ZREM', ask.held .. subject, ask.cluster) == 1 then
       wake(subject)
+    end
+  end
+end
+
+-- Has workers of a living cluster wait that fit() does not let it have, or ends that wait. `served`: its turn is over.
+local function wait_for_workers(refused, granted, served)
+  local before, last = unpacked('queued'), redis.call('HGET', key.queue_turns, ask.owner)
+  local kept = before.granted and not served
+  dequeue()
+  if not granted then
+    if before.granted then
+      before.granted = nil
+      redis.call('HSET', key.record, 'queued', cmsgpack.pack(before))
+    end
+    return
+  end
+  if kept then
+    redis.call('HSET', key.queue_turns, ask.owner, last)
+  end
+  for _, group in ipairs(ask.growth.groups) do
+    if granted[group.name] then
+      enqueue(refused, group.each, ask.growth.weight, {
+        since = kept and before.since,
+        turn = kept and before.turn,
+        admitted = before.admitted or ask.growth.begun,
+        granted = granted,
+      })
+      return
     end
   end
 end

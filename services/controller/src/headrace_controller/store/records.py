@@ -27,7 +27,7 @@ from headrace_controller.store.connection import Answer, Connection, not_found, 
 from headrace_controller.store.limits import exceeded, packed_limits
 from headrace_controller.store.pieces import changed_reports, changed_workers
 from headrace_controller.store.reads import Reads
-from headrace_controller.store.values import DEPLOYMENT, ChangeKind, Fence, FencedOff, QueueRules, shown
+from headrace_controller.store.values import DEPLOYMENT, ChangeKind, Fence, FencedOff, Growth, QueueRules, shown
 
 REQUEST_SECONDS = 86_400
 ARCHIVE_SECONDS = 30 * 86_400
@@ -112,9 +112,12 @@ class Records:
         etag: str = "",
         demand: Callable[[Cluster], Demand],
         limits: Mapping[str, Limits],
+        growth: Callable[[Cluster, Cluster], Growth | None] = lambda _before, _after: None,
         event: Event | None = None,
     ) -> Cluster:
         """Changes spec or targets; calls `change` again if another write came first; no difference, no write.
+
+        With `growth` of the record before and after, workers that a limit refuses wait for room.
 
         Raises `ClusterNotFound`, `ClusterEnded` (also while stopping), `StaleEtag`, `QuotaExceeded`, and what `change`
         raises.
@@ -122,11 +125,18 @@ class Records:
         while True:
             if (changed := _changed(seen, change, etag)) is None:
                 return seen
-            answer = await self._save_change(seen, changed, demand(changed), limits, event)
+            resized = changed.spec.groups != seen.spec.groups or changed.targets != seen.targets
+            asked = demand(changed.with_all() if resized else changed)
+            waiting = growth(seen, changed) if resized else None
+            answer = await self._save_change(
+                seen, changed, demand=asked, limits=limits, resized=resized, growth=waiting, event=event
+            )
             match answer:
-                case [b"done", revision, before, generation, meter]:
-                    meter = unpack_meter(meter)
-                    written = replace(changed, revision=int(revision), generation=generation, meter=meter)
+                case [b"done", revision, before, generation, meter, queued]:
+                    queued, meter = unpack_queued(queued), unpack_meter(meter)
+                    written = replace(
+                        changed, revision=int(revision), generation=generation, meter=meter, queued=queued
+                    )
                     return await self._complete(seen, written, before)
                 case [b"again"]:
                     seen = await self._reads.newest(seen)
@@ -135,7 +145,7 @@ class Records:
                 case [b"ended"]:
                     raise _ended(seen.id)
                 case _:
-                    raise exceeded(demand(changed), answer)
+                    raise exceeded(asked, answer)
 
     async def admit(
         self,
@@ -143,10 +153,11 @@ class Records:
         *,
         demand: Callable[[Cluster], Demand],
         limits: Callable[[Cluster], Mapping[str, Limits]],
+        growth: Callable[[Cluster, Cluster], Growth | None],
         patience: float,
         event: Event,
     ) -> tuple[Cluster | None, str]:
-        """Admits a cluster that waits if no limit refuses it; returns it.
+        """Admits a cluster that waits, or some of the workers that it waits for, if no limit refuses it; returns it.
 
         Otherwise returns None and for whose room it waits, "" if it waits no more. After `patience` seconds, room is
         kept for it.
@@ -155,7 +166,8 @@ class Records:
             binding = limits(seen)
             ask = {
                 "seen": str(seen.revision),
-                "demand": pack_demand(demand(seen)),
+                "demand": pack_demand(demand(seen.with_all())),
+                "growth": to_builtins(growth(seen, seen)),
                 "limits": packed_limits(binding),
                 "charged_to": _charged_to(seen, binding),
                 "account": self._accounts.packed(seen),
@@ -299,7 +311,15 @@ class Records:
         return await self._connection.run_on(_create, cluster.id, cluster.owner, ask, keys=keys, events=events)
 
     async def _save_change(
-        self, seen: Cluster, changed: Cluster, demand: Demand, limits: Mapping[str, Limits], event: Event | None
+        self,
+        seen: Cluster,
+        changed: Cluster,
+        *,
+        demand: Demand,
+        limits: Mapping[str, Limits],
+        resized: bool,
+        growth: Growth | None,
+        event: Event | None,
     ) -> Answer:
         ask = {
             "seen": str(seen.revision),
@@ -308,6 +328,8 @@ class Records:
             "stop": changed.spec.stop,
             "charged_to": _charged_to(seen, limits),
             "demand": pack_demand(demand),
+            "resized": resized,
+            "growth": to_builtins(growth),
             "account": self._accounts.packed(changed),
             "limits": packed_limits(limits),
             "route": None if changed.access == seen.access else _packed_route(changed, changed.report),

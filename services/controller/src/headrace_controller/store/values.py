@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Self
@@ -43,6 +44,35 @@ class QueueRules:
     weight: float
     each: int
     timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupGrowth:
+    """A worker group that asks for more workers than it has. `each` is what a worker counts as."""
+
+    name: str
+    had: int
+    wanted: int
+    each: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """How the workers wait that limits refuse to a living cluster.
+
+    Attributes
+    ----------
+    weight
+        Turns of its owner for each turn of others.
+    begun
+        Time at which the cluster was admitted.
+    groups
+        Those that grow, in the order in which they get room.
+    """
+
+    weight: float
+    begun: float
+    groups: Sequence[GroupGrowth]
 
 
 class FencedOff(Exception):
