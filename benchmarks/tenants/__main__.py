@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 from benchmarks.growth.tables import Row, table
-from benchmarks.tenants import signals
+from benchmarks.tenants import pages, signals
 
 PARTS: dict[str, Callable[[bool], Awaitable[list[list[Row]]]]] = {
     "signals": signals.measure,
+    "pages": pages.measure,
 }
 
 
