@@ -53,7 +53,7 @@ class Prometheus:
 
 
 @contextmanager
-def running(directory: Path, *, controller: str, services: list[str]) -> Generator[Prometheus]:
+def running(directory: Path, *, controller: str, services: list[str], envoy: str = "") -> Generator[Prometheus]:
     """Run one.
 
     Parameters
@@ -62,6 +62,8 @@ def running(directory: Path, *, controller: str, services: list[str]) -> Generat
         Host and port of the controller's metrics.
     services
         Those of all services.
+    envoy
+        That of Envoy.
     """
     token = directory / "token"
     token.write_text(TOKEN)
@@ -73,6 +75,7 @@ def running(directory: Path, *, controller: str, services: list[str]) -> Generat
         ("http://controller:9100/", f"http://{controller}/"),
         ("[recording.yml, alerts.yml]", json.dumps([str(rules) for rules in RULES])),
         ("[controller:9100, auth:9100, proxy:9100]", json.dumps(services)),
+        ("[envoy:9101]", json.dumps([envoy] if envoy else [])),
     ):
         assert given in text
         text = text.replace(given, ours)

@@ -43,15 +43,17 @@ def process(arguments: list[str], environment: Mapping[str, str], log: Path) -> 
 
 
 async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventually) -> None:
-    controller = f"127.0.0.1:{free_port()}"
+    controller, envoy = (f"127.0.0.1:{free_port()}" for _ in range(2))
     with tempfile.TemporaryDirectory(prefix="hr-p-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
         directory = Path(name)
-        prometheus = stack.enter_context(running(directory, controller=controller, services=[controller]))
+        prometheus = stack.enter_context(running(directory, controller=controller, services=[controller], envoy=envoy))
         environment = {
             "HOME": name,
             "HEADRACE_DATA_DIR": f"{name}/d",
             "HEADRACE_CONTROLLER_METRICS_LISTEN": controller,
             "HEADRACE_CONTROLLER_METRICS_TOKEN_FILE": f"{name}/token",
+            "HEADRACE_PROXY_ENVOY_METRICS_LISTEN": envoy,
+            "HEADRACE_PROXY_METRICS_TOKEN_FILE": f"{name}/token",
             "HEADRACE_CONTROLLER_SIGNALS__INTERVAL_SECONDS": "1",
             "HEADRACE_CONTROLLER_SIGNALS__PROMETHEUS_URL": prometheus.url,
         }
@@ -79,3 +81,4 @@ async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventu
             await eventually(
                 lambda metric=metric: prometheus.query(f'{metric}{{job="headrace-workers", worker!=""}} > 0')
             )
+        await eventually(lambda: prometheus.query('envoy_server_live{job="headrace-envoy"} == 1'))

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from tests.proxy.conftest import replace
 from tests.proxy.running_proxy import environment, read_settings
 
+from headrace.errors import GatewayServerError
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.bootstrap import admin_socket, bootstrap
 from headrace_proxy.envoy.public_certificate import secret_path
@@ -34,6 +35,7 @@ EXTENSIONS = (
     "filters.http.router.v3.router",
     "filters.http.upstream_codec.v3.upstream_codec",
     "filters.listener.tls_inspector.v3.tls_inspector",
+    "filters.network.connection_limit.v3.connection_limit",
     "filters.network.http_connection_manager.v3.http_connection_manager",
     "filters.network.sni_cluster.v3.sni_cluster",
     "filters.network.tcp_proxy.v3.tcp_proxy",
@@ -56,6 +58,7 @@ def any_settings(settings: dict[str, str], request: pytest.FixtureRequest) -> Se
     if request.param == "mutual TLS":
         certificate, key = settings["public_certificate_file"], settings["public_key_file"]
         settings |= {"tls_certificate_file": certificate, "tls_key_file": key, "tls_ca_file": certificate}
+    settings |= {"envoy_metrics_listen": "127.0.0.1:9100", "metrics_token_file": settings["deployment_key_file"]}
     return read_settings({**settings, "http_services": json.dumps(services), "base_path": "/services/headrace"})
 
 
@@ -88,6 +91,13 @@ def test_a_directory_with_a_long_path_goes_without_the_admin_socket(settings: di
     far = Path("/", *["directory"] * 12)
     assert admin_socket(far) is None
     assert "admin" not in bootstrap(read_settings(settings | {"state_directory": str(far)}))
+
+
+def test_metrics_need_the_admin_socket(settings: dict[str, str]) -> None:
+    far = Path("/", *["directory"] * 12)
+    more = {"state_directory": str(far), "envoy_metrics_listen": "[::1]:9100", "metrics_token_file": "/token"}
+    with pytest.raises(GatewayServerError, match="is too long"):
+        bootstrap(read_settings(settings | more))
 
 
 def command(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -129,6 +139,8 @@ def http_service(name: str, prefix: str) -> str:
     [
         ("public_listen", "unix:/x", "not of the form ip:port"),
         ("xds_listen", "0.0.0.0:18000", "mutual TLS"),
+        ("envoy_metrics_listen", "unix:/x", "not of the form ip:port"),
+        ("envoy_metrics_listen", "0.0.0.0:9100", "needs metrics_token_file"),
         ("public_key_file", "/elsewhere/key.pem", "in one directory"),
         ("sni_suffix", "*.example", "pattern"),
         ("auth_target", "nonsense", "neither unix:/path nor host:port"),

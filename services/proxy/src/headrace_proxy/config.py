@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from headrace_chassis.addresses import DNS_LABEL, DNS_NAME, OPTIONAL_DNS_NAME, is_loopback, unix_path
 from headrace_chassis.destinations import Destination, Destinations
-from headrace_chassis.settings import Address, ServiceSettings
+from headrace_chassis.settings import Address, OptionalAddress, ServiceSettings
 
 
 def _check_network(address: str) -> str:
@@ -31,6 +31,7 @@ def _longest_prefix_first(services: tuple[HttpService, ...]) -> tuple[HttpServic
 
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 NetworkAddress = Annotated[Address, AfterValidator(_check_network)]
+OptionalNetworkAddress = Annotated[OptionalAddress, AfterValidator(_check_network)]
 
 
 class HttpService(BaseModel):
@@ -124,6 +125,11 @@ class Settings(ServiceSettings):
         default=10, gt=0, le=60, description="Seconds within which a TLS handshake with the public port must end."
     )
 
+    envoy_metrics_listen: OptionalNetworkAddress = Field(
+        default="",
+        description="ip:port on which Envoy shows its own metrics, at /stats/prometheus, to readers with the token of "
+        "metrics_token_file, which Envoy reads. Empty: nowhere.",
+    )
     tracing_percent: float = Field(
         default=100,
         ge=0,
@@ -151,6 +157,7 @@ class Settings(ServiceSettings):
             self.listen,
             self.internal_listen,
             self.metrics_listen,
+            self.envoy_metrics_listen,
             self.tracing_target,
             *(service.target for service in self.http_services),
         )
@@ -166,6 +173,8 @@ class Settings(ServiceSettings):
                 f"xds_listen={self.xds_listen} would show the address of every cluster to anybody on the network: "
                 "set tls_certificate_file, tls_key_file and tls_ca_file (mutual TLS), or listen on unix:/path"
             )
+        if self.envoy_metrics_listen and self.metrics_token_file is None:
+            raise ValueError("envoy_metrics_listen needs metrics_token_file: Envoy's metrics name every cluster")
         if self.tracing_endpoint and not self.tracing_endpoint.startswith("http://"):
             raise ValueError(
                 f"tracing_endpoint={self.tracing_endpoint}: Envoy sends spans without TLS; name a collector on this "

@@ -1,20 +1,26 @@
-"""Envoy's bootstrap, as JSON: the listener, its routes, and the upstreams of services; no cluster."""
+"""Envoy's bootstrap, as JSON: the listeners, their routes, and the upstreams of services; no cluster."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from headrace.errors import GatewayServerError
 from headrace_chassis.addresses import UNIX_PATH_BYTES
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.listener import public_listener
+from headrace_proxy.envoy.metrics_listener import admin_upstream, metrics_listener
 from headrace_proxy.envoy.parts import Config, extension
 from headrace_proxy.envoy.services import XDS, service_upstreams
 
 
 def bootstrap(settings: Settings) -> Config:
+    listeners, upstreams = _metrics(settings)
     config: Config = {
         "node": {"id": settings.node, "cluster": settings.deployment},
-        "static_resources": {"listeners": [public_listener(settings)], "clusters": service_upstreams(settings)},
+        "static_resources": {
+            "listeners": [public_listener(settings), *listeners],
+            "clusters": [*service_upstreams(settings), *upstreams],
+        },
         "dynamic_resources": _dynamic_resources(),
         "overload_manager": _overload_manager(settings.max_connections),
         # All statistics of 10,000 upstreams would be 1.7 million lines: only these are kept, and created on first use.
@@ -24,6 +30,20 @@ def bootstrap(settings: Settings) -> Config:
     if admin := admin_socket(settings.state_directory):
         config["admin"] = {"address": {"pipe": {"path": str(admin), "mode": 0o600}}}
     return config
+
+
+def _metrics(settings: Settings) -> tuple[list[Config], list[Config]]:
+    """The listener of Envoy's own metrics and its upstream, if they are wanted."""
+    if settings.metrics_token_file is None or not settings.envoy_metrics_listen:
+        return [], []
+    admin = admin_socket(settings.state_directory)
+    if admin is None:
+        raise GatewayServerError(
+            f"envoy_metrics_listen needs Envoy's admin socket, and the path {settings.state_directory} is too long for "
+            "one: choose another directory with HEADRACE_PROXY_STATE_DIRECTORY"
+        )
+    token = settings.metrics_token_file.absolute()
+    return [metrics_listener(settings.envoy_metrics_listen, token)], [admin_upstream(admin)]
 
 
 def admin_socket(state_directory: Path) -> Path | None:

@@ -41,7 +41,7 @@ def http_connection_manager(settings: Settings) -> Config:
                 _rate_limit(settings.requests_per_second),
                 _decisions(),
                 _ext_authz(),
-                _router(),
+                router(),
             ],
             "local_reply_config": local_reply_config(settings),
             "route_config": {
@@ -138,7 +138,8 @@ def _ext_authz() -> Config:
     )
 
 
-def _router() -> Config:
+def router() -> Config:
+    """The last filter, which follows a route."""
     # Otherwise headers such as x-envoy-original-path reach services and dashboards.
     return extension(
         "envoy.filters.http.router",
