@@ -72,9 +72,11 @@ class Outlook:
             signal=finding.signal,
             sample_time=None if finding.sampled is None else timestamp(finding.sampled),
         )
-        if finding.due is None and not self._own(cluster.id):
+        others = finding.due is None and not self._own(cluster.id)
+        if others:
             culling.message = "another replica measures it"
-        if (times := finding.times(warned, self._clock())) is not None:
+        known = others or finding.due is not None
+        if known and (times := finding.times(warned, self._clock())) is not None:
             warn, act = times
             culling.warn_time.CopyFrom(timestamp(warn))
             culling.act_time.CopyFrom(timestamp(act))
