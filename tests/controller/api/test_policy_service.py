@@ -109,6 +109,36 @@ async def test_a_broken_file_is_shown_and_the_policy_in_force_stays(replica: Rep
     assert await profiles(await replica.user("ann")) == ["small", "large"]
 
 
+OFFER = """
+from headrace.option_types import Int
+from headrace_controller.options.catalogue import Option
+def offer(user, groups):
+    return [Option(key="{0}", label="", description="", type=Int(), default=0)]
+"""
+
+
+async def test_changed_python_takes_effect_and_a_broken_version_is_shown_and_does_not(
+    site: Site, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "site_lab_options.py"
+    write(module, OFFER.format("before"))
+    policy = "profiles:\n  lab: {python: 'site_lab_options:offer'}\n"
+    write(file, policy)
+    monkeypatch.syspath_prepend(tmp_path)
+    replica = await site.replica(policy_file=file)
+    ann = await replica.user("ann")
+    assert (await options(ann))[-1] == "before"
+    write(module, OFFER.format("after"))
+    await until(lambda: offers(ann, "after"))
+    write(module, OFFER.format("broken") + "if")
+    await until(lambda: refused(replica))
+    told = f"line 2: profiles.lab.python: cannot be imported: {module}, line 6: SyntaxError: invalid syntax"
+    assert (await show(replica)).refusal == told
+    assert [problem.key for problem in (await diff(replica, policy)).problems] == ["profiles.lab.python"]
+    assert not (await diff(replica, POLICY)).problems
+    assert await offers(ann, "after")
+
+
 async def test_a_running_cluster_outlives_its_profile(site: Site, replica: Replica, file: Path) -> None:
     ann = await replica.user("ann")
     cluster = await ann.create(profile="large")
@@ -191,6 +221,15 @@ budgets:
 
 def write(file: Path, text: str) -> None:
     file.write_text(text)
+
+
+async def options(user: User) -> list[str]:
+    listed = await user.ask_options("ListOptions", options_service_pb2.ListOptionsRequest())
+    return [option.key for option in listed.options]
+
+
+async def offers(user: User, option: str) -> bool:
+    return option in await options(user)
 
 
 async def has(user: User, expected: list[str]) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from headrace.errors import HeadraceError, InternalError, InvalidRequest, PermissionDenied, TooManyRequests
 from headrace.option_types import Choice, Int, OptionValue, Select, Text
 from headrace_chassis.policy_document import BadPolicy
-from headrace_controller.options.bounded_threads import MAX_THREADS
+from headrace_controller.bounded_threads import MAX_THREADS
 from headrace_controller.options.catalogue import Option, Options
 from headrace_controller.options.programs import Offer
 from headrace_controller.policy.file import PolicyFile
@@ -189,8 +189,8 @@ async def test_what_a_handler_says_is_checked(code: Any, found: dict[Any, object
     ("path", "reason"),
     [
         ("no_such_module:f", "cannot be imported: ModuleNotFoundError"),
-        ("site_options:missing", "cannot be imported: AttributeError"),
-        ("site_options:number", "is no function, but 3"),
+        ("site_options:missing", "cannot be imported: site_options has no 'missing'"),
+        ("site_options:number", "'number' of site_options is no function, but 3"),
         ("site_options", "pattern"),
         ("os; import:f", "pattern"),
     ],

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
+from headrace_controller.policy import modules
 from headrace_controller.policy.current import BadPolicyFile, CurrentPolicy
 from headrace_controller.policy.file import PolicyFile, UnfitPolicy
 
@@ -19,7 +23,7 @@ def check(policy: PolicyFile) -> None:
         raise UnfitPolicy([(("profiles", "absent"), "there is no such backend")])
 
 
-def clusters(current: CurrentPolicy) -> int | None:
+def clusters(current: CurrentPolicy[None]) -> int | None:
     return current.policy.limits.user.clusters
 
 
@@ -55,11 +59,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def current(file: Path, clock: Clock) -> CurrentPolicy:
+def current(file: Path, clock: Clock) -> CurrentPolicy[None]:
     return CurrentPolicy(file, PolicyFile(), check, clock=clock)
 
 
-async def test_a_change_is_taken_up_and_told_to_who_listens(current: CurrentPolicy, file: Path, clock: Clock) -> None:
+async def test_a_change_is_taken_up_and_told_to_who_listens(
+    current: CurrentPolicy[None], file: Path, clock: Clock
+) -> None:
     heard: list[PolicyFile] = []
     current.on_change(heard.append)
     await current.refresh()
@@ -75,7 +81,7 @@ async def test_a_change_is_taken_up_and_told_to_who_listens(current: CurrentPoli
 
 
 async def test_every_replica_follows_its_own_copy_as_kubernetes_swaps_it(tmp_path: Path) -> None:
-    replicas: list[CurrentPolicy] = []
+    replicas: list[CurrentPolicy[None]] = []
     for name in "ab":
         mount = tmp_path / name
         (mount / "..1").mkdir(parents=True)
@@ -95,7 +101,7 @@ async def test_every_replica_follows_its_own_copy_as_kubernetes_swaps_it(tmp_pat
 
 @pytest.mark.parametrize("broken", ["limits: {user: {clusters: -1}}", "profiles: {absent: {}}", "\0", "[}"])
 async def test_while_a_file_is_refused_the_policy_in_force_stays(
-    current: CurrentPolicy, file: Path, clock: Clock, broken: str
+    current: CurrentPolicy[None], file: Path, clock: Clock, broken: str
 ) -> None:
     write(file, broken)
     clock.now = 200
@@ -112,7 +118,7 @@ async def test_while_a_file_is_refused_the_policy_in_force_stays(
     assert (current.refused, refused(), current.since) == (None, 0, 100)
 
 
-async def test_a_file_that_goes_and_comes_back_is_refused_meanwhile(current: CurrentPolicy, file: Path) -> None:
+async def test_a_file_that_goes_and_comes_back_is_refused_meanwhile(current: CurrentPolicy[None], file: Path) -> None:
     delete(file)
     await current.refresh()
     assert clusters(current) == 2
@@ -133,6 +139,77 @@ def test_at_the_start_a_broken_file_is_told_with_its_name(file: Path) -> None:
     assert str(caught.value) == (
         f"the policy file {file} is refused:\nline 1: profiles.absent: there is no such backend"
     )
+
+
+class Python:
+    """A policy whose profile names a module, and what the function of the module in force says."""
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self.module = directory / "site_offer.py"
+        self.write("count = 0")
+        file = directory / "policy.yaml"
+        file.write_text("profiles:\n  lab:\n    python: 'site_offer:offer'\n")
+        self.current = CurrentPolicy(file, PolicyFile(), self._fit, clock=clock, reading_seconds=0.5)
+        self.heard: list[int] = []
+        self.current.on_change(lambda _: self.heard.append(self.current.fitted()))
+
+    def write(self, text: str) -> None:
+        self.module.write_text(f"{text}\ndef offer(): return count\n")
+
+    @staticmethod
+    def _fit(policy: PolicyFile) -> Callable[[], int]:
+        [name] = policy.modules
+        try:
+            return modules.load(name).offer
+        except modules.CannotImport as error:
+            raise UnfitPolicy([(("profiles", "lab", "python"), str(error))]) from None
+
+
+@pytest.fixture
+def python(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Python]:
+    monkeypatch.syspath_prepend(tmp_path)
+    yield Python(tmp_path, clock)
+    sys.modules.pop("site_offer", None)
+
+
+async def test_a_changed_module_is_taken_up_as_a_changed_policy_is(python: Python, clock: Clock) -> None:
+    await python.current.refresh()
+    assert python.heard == []
+    clock.now = 200
+    python.write("count = 1")
+    await python.current.refresh()
+    await python.current.refresh()
+    assert (python.heard, python.current.since) == ([1], 200)
+
+
+async def test_a_broken_module_is_refused_once_and_the_one_in_force_stays(python: Python, tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    tries.mkdir()
+    python.write(f"import tempfile\ntempfile.mkdtemp(dir={str(tries)!r})\ncount = 1 / 0")
+    for _ in range(3):
+        await python.current.refresh()
+    assert len(list(tries.iterdir())) == 1
+    assert python.current.fitted() == 0
+    assert python.current.refused is not None
+    assert python.current.refused.reason == (
+        f"line 3: profiles.lab.python: cannot be imported: {python.module}, line 3: ZeroDivisionError: division by zero"
+    )
+    assert refused() == 1
+    python.write("count = 2")
+    await python.current.refresh()
+    assert (python.heard, python.current.refused, refused()) == ([2], None, 0)
+
+
+async def test_a_module_that_hangs_is_refused_and_the_policy_is_followed_on(python: Python) -> None:
+    python.write("while True: pass")
+    await python.current.refresh()
+    assert python.current.refused is not None
+    assert "reading the policy and its Python did not answer within 0.5 s" in python.current.refused.reason
+    assert python.current.fitted() == 0
+    python.write("count = 3")
+    async with asyncio.timeout(10):
+        while python.heard != [3]:  # the loop is being ended
+            await python.current.refresh()
 
 
 async def test_without_a_file_the_policy_of_the_settings_stays() -> None:

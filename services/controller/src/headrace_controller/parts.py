@@ -60,7 +60,7 @@ from headrace_controller.policing.prospects import Prospects
 from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Culling
-from headrace_controller.profiles import Profiles, build_profiles
+from headrace_controller.profiles import Profiles
 from headrace_controller.queueing.order import Order
 from headrace_controller.queueing.serving import Serving
 from headrace_controller.reconciling.adoption import Adoption
@@ -88,8 +88,8 @@ from headrace_controller.store import RouteLogEntry, Store
 from headrace_controller.store.accounts import Accounts, Kept
 from headrace_controller.usage.budgets import BudgetWatch
 from headrace_controller.usage.measuring import Measuring
-from headrace_controller.usage.reading import UsageReading
 from headrace_controller.usage.pricing import Pricing
+from headrace_controller.usage.reading import UsageReading
 
 _MAX_PAUSE_SECONDS = 60.0  # between two polls for clusters whose retention is over
 
@@ -126,26 +126,19 @@ class Parts:
         return {name: loaded.options for name, loaded in self.backends.items()}
 
     @cached_property
-    def current_policy(self) -> CurrentPolicy:
-        return CurrentPolicy(
-            self.settings.policy_file, self.settings.policy(), check=self.check_policy, clock=self.clock
-        )
+    def current_policy(self) -> CurrentPolicy[Profiles]:
+        def fit(policy: PolicyFile) -> Profiles:
+            return check_fit(policy, self._backend_options, self.settings.signals)
+
+        return CurrentPolicy(self.settings.policy_file, self.settings.policy(), fit, clock=self.clock)
 
     @cached_property
     def profiles(self) -> Profiles:
-        return self.profiles_of(self.current_policy.policy)
+        return Profiles(self.current_policy.fitted)
 
-    def profiles_of(self, policy: PolicyFile) -> Profiles:
-        """Return a policy's profiles; raise `UnfitPolicy` for one that the backends of this deployment do not fit."""
-        return build_profiles(policy, self._backend_options)
-
-    def check_policy(self, policy: PolicyFile) -> None:
-        """Raise `UnfitPolicy` for a policy that this deployment cannot carry out."""
-        check_fit(policy, self._backend_options, self.settings.signals)
-
-    def follow_profiles(self, policy: PolicyFile) -> None:
+    def follow_profiles(self, _policy: PolicyFile) -> None:
         """Take up the profiles of a policy."""
-        self.profiles.replace(self.profiles_of(policy))
+        self.profiles.replace(self.current_policy.fitted)
 
     # Records
 
@@ -243,20 +236,20 @@ class Parts:
         return self.current_policy.policy.culling if self.settings.policy_file else None
 
     @cached_property
-    def observations(self) -> Observations:
-        return Observations(
-            self.store,
+    def metric_rules(self) -> MetricRules:
+        return MetricRules(
             self.signals,
-            shard=self.shards.of,
+            lambda: self.culling.rules if self.culling else (),
             interval=self.settings.signals.interval_seconds,
             clock=self.clock,
         )
 
     @cached_property
-    def metric_rules(self) -> MetricRules:
-        return MetricRules(
+    def observations(self) -> Observations:
+        return Observations(
+            self.store,
             self.signals,
-            lambda: self.culling.rules if self.culling else (),
+            shard=self.shards.of,
             interval=self.settings.signals.interval_seconds,
             clock=self.clock,
         )
@@ -533,6 +526,10 @@ class Parts:
         return Measuring(lambda: self.signals, self.store, self.mirror, self.shards.all_own)
 
     @cached_property
+    def pricing(self) -> Pricing:
+        return Pricing(self.store, self.mirror, self.shards.all_own)
+
+    @cached_property
     def usage_service(self) -> UsageService:
         return UsageService(
             UsageReading(self.store, self.mirror),
@@ -542,10 +539,6 @@ class Parts:
             self.usage_kept,
             clock=self.clock,
         )
-
-    @cached_property
-    def pricing(self) -> Pricing:
-        return Pricing(self.store, self.mirror, self.shards.all_own)
 
     @cached_property
     def audit(self) -> AuditLog:
@@ -560,4 +553,4 @@ class Parts:
         prospects = Prospects(
             culling=self.culling_watch, budgets=self.budgets, findings=self.findings, clock=self.clock
         )
-        return PolicyService(self.current_policy, self.mirror, self.profiles_of, prospects, self.settings.replica)
+        return PolicyService(self.current_policy, self.mirror, prospects, self.settings.replica)

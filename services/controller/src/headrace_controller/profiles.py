@@ -10,11 +10,12 @@ from headrace.option_types import BadValue, OptionValue
 from headrace_controller.model import Limits
 from headrace_controller.options.catalogue import Option, Options
 from headrace_controller.options.declaring import declare, merge, narrow
-from headrace_controller.options.programs import CannotImport, Offer, Program
+from headrace_controller.options.programs import Offer, Program
 from headrace_controller.options.setting import Setting, Settings, check_setting, make_setting
 from headrace_controller.options.standard import standard_options
 from headrace_controller.options.variables import ENVIRONMENT
 from headrace_controller.policy.file import PolicyFile, UnfitPolicy
+from headrace_controller.policy.modules import CannotImport
 from headrace_controller.policy.offers import ProfileSettings
 from headrace_controller.policy.option_settings import OptionSettings, check_new_key
 

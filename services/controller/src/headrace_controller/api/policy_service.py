@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -24,7 +24,6 @@ from headrace_controller.policing.effects import Effect, Offer, effects
 from headrace_controller.policing.printed import print_policy
 from headrace_controller.policing.prospects import Prospects
 from headrace_controller.policy.current import CurrentPolicy
-from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Profiles
 
 if TYPE_CHECKING:
@@ -34,25 +33,13 @@ _MOST_EFFECTS = 1000
 
 
 class PolicyService(PolicyServiceServicer):
-    """Shows and compares policies. Neither changes anything: the file is changed where it is written.
-
-    Parameters
-    ----------
-    profiles_of
-        Makes the profiles of a policy.
-    """
+    """Shows and compares policies. Neither changes anything: the file is changed where it is written."""
 
     def __init__(
-        self,
-        current: CurrentPolicy,
-        mirror: ClusterMirror,
-        profiles_of: Callable[[PolicyFile], Profiles],
-        prospects: Prospects,
-        replica: str,
+        self, current: CurrentPolicy[Profiles], mirror: ClusterMirror, prospects: Prospects, replica: str
     ) -> None:
         self._current = current
         self._mirror = mirror
-        self._profiles_of = profiles_of
         self._prospects = prospects
         self._replica = replica
         self._comparing = False
@@ -83,32 +70,32 @@ class PolicyService(PolicyServiceServicer):
             known = map(self._mirror.get, self._mirror.ids(living=True))
             clusters = [cluster for cluster in known if cluster is not None]
             # A large policy, or many clusters, take seconds.
-            before, after = self._current.policy, await asyncio.to_thread(self._current.check, request.policy)
+            after, profiles = await self._current.check(request.policy)
+            before = self._current.policy, self._current.fitted
             soon = await self._prospects.effects(clusters, after)
-            return await asyncio.to_thread(self._compare, before, after, clusters, soon)
+            return await asyncio.to_thread(_compare, Offer.of(*before), Offer.of(after, profiles), clusters, soon)
         except BadPolicy as error:
             problems = [pb.PolicyProblem(line=one.line, key=one.key, reason=one.reason) for one in error.problems]
             return pb.DiffPolicyResponse(problems=problems)
         finally:
             self._comparing = False
 
-    def _compare(
-        self, before: PolicyFile, after: PolicyFile, clusters: Sequence[Cluster], soon: Sequence[Effect]
-    ) -> pb.DiffPolicyResponse:
-        offers = [Offer.of(policy, self._profiles_of(policy)) for policy in (before, after)]
-        found = [*soon, *effects(clusters, *offers)]
-        return pb.DiffPolicyResponse(
-            changes=[
-                pb.PolicyChange(key=one.key, before=one.before, after=one.after) for one in changes(before, after)
-            ],
-            effects=map(_effect, found[:_MOST_EFFECTS]),
-            more_effects=max(0, len(found) - _MOST_EFFECTS),
-        )
-
     def register(self, server: grpc.aio.Server) -> str:
         """Add the service to a server; return its full name."""
         add_PolicyServiceServicer_to_server(self, server)
         return pb.DESCRIPTOR.services_by_name["PolicyService"].full_name
+
+
+def _compare(before: Offer, after: Offer, clusters: Sequence[Cluster], soon: Sequence[Effect]) -> pb.DiffPolicyResponse:
+    found = [*soon, *effects(clusters, before, after)]
+    return pb.DiffPolicyResponse(
+        changes=[
+            pb.PolicyChange(key=one.key, before=one.before, after=one.after)
+            for one in changes(before.policy, after.policy)
+        ],
+        effects=map(_effect, found[:_MOST_EFFECTS]),
+        more_effects=max(0, len(found) - _MOST_EFFECTS),
+    )
 
 
 def _effect(effect: Effect) -> pb.PolicyEffect:

@@ -6,14 +6,14 @@ import copy
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import TypeVar, cast, get_args
 
 from headrace.errors import HeadraceError, InternalError, InvalidRequest
 from headrace.option_types import OptionType, OptionValue, Text, check_pattern
 from headrace_chassis import logs
-from headrace_controller.options.bounded_threads import BoundedThreads
+from headrace_controller.bounded_threads import BoundedThreads
 from headrace_controller.options.catalogue import Option
+from headrace_controller.policy.modules import CannotImport, load
 from headrace_controller.policy.option_settings import check_new_key
 
 T = TypeVar("T")
@@ -42,10 +42,6 @@ class Offer:
 
     options: Sequence[Option] = ()
     handler: Handler | None = None
-
-
-class CannotImport(ValueError):
-    """There is no such function. The message says why."""
 
 
 class Program:
@@ -115,13 +111,14 @@ class Program:
 
 
 def _load(path: str) -> Callable[..., object]:
-    module, _, name = path.partition(":")
-    try:
-        function = getattr(import_module(module), name)
-    except (Exception, SystemExit) as error:
-        raise CannotImport(f"cannot be imported: {type(error).__name__}: {error}") from error
+    name, _, attribute = path.partition(":")
+    module = load(name)
+    where = getattr(module, "__file__", None) or name
+    if not hasattr(module, attribute):
+        raise CannotImport(f"cannot be imported: {where} has no {attribute!r}")
+    function: object = getattr(module, attribute)
     if not callable(function):
-        raise CannotImport(f"is no function, but {function!r:.80}")
+        raise CannotImport(f"{attribute!r} of {where} is no function, but {function!r:.80}")
     return function
 
 

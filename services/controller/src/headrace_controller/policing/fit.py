@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from headrace_controller.culling.metric_rules import check_rules
 from headrace_controller.options.catalogue import Option
 from headrace_controller.policy.file import PolicyFile, UnfitPolicy
-from headrace_controller.profiles import build_profiles
+from headrace_controller.profiles import Profiles, build_profiles
 from headrace_controller.signals.settings import SignalSettings
 
 
-def check_fit(policy: PolicyFile, backend_options: Mapping[str, Sequence[Option]], signals: SignalSettings) -> None:
-    """Raise `UnfitPolicy` with all that this deployment cannot carry out.
+def check_fit(policy: PolicyFile, backend_options: Mapping[str, Sequence[Option]], signals: SignalSettings) -> Profiles:
+    """Return a policy's profiles; raise `UnfitPolicy` with all that this deployment cannot carry out.
 
     Parameters
     ----------
@@ -21,11 +21,15 @@ def check_fit(policy: PolicyFile, backend_options: Mapping[str, Sequence[Option]
     signals
         Where measurements come from.
     """
-    faults: list[tuple[tuple[str, ...], str]] = []
-    for check in (lambda: build_profiles(policy, backend_options), lambda: check_rules(policy, signals)):
-        try:
-            check()
-        except UnfitPolicy as error:
-            faults += error.faults
+    profiles, faults = Profiles(()), list[tuple[tuple[str, ...], str]]()
+    try:
+        profiles = build_profiles(policy, backend_options)
+    except UnfitPolicy as error:
+        faults += error.faults
+    try:
+        check_rules(policy, signals)
+    except UnfitPolicy as error:
+        faults += error.faults
     if faults:
         raise UnfitPolicy(faults)
+    return profiles

@@ -32,6 +32,11 @@ class PolicyFile(Section):
     budgets: Budgets = Field(default=Budgets(), description="How much may be used in a period.")
     currency: str = Field(default="", max_length=16, description="Name of the currency of prices and budgets.")
 
+    @property
+    def modules(self) -> set[str]:
+        """Names of the Python modules with the functions of profiles."""
+        return {profile.python.partition(":")[0] for profile in self.profiles.values() if profile.python}
+
     @classmethod
     def read(cls, text: str, check: Check | None = None) -> Self:
         """Read a policy; raise `BadPolicy` that names each problem with its line.
