@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from tests.conftest import Eventually
 from tests.controller.running import Replica, Site
 from tests.controller.signals.pages import text
 from tests.controller.user import User
@@ -89,6 +90,19 @@ async def measured_site(site: Site, policy: Path) -> AsyncGenerator[MeasuredSite
 async def cullings(admin: User) -> list[culling_service_pb2.Culling]:
     """What would happen to all clusters."""
     return list((await admin.ask_culling("ListCulling", EVERYBODY)).cullings)
+
+
+async def due(admin: User, eventually: Eventually) -> float:
+    """When the one cluster is culled, as soon as that is known."""
+    found: list[float] = []
+
+    async def known() -> bool:
+        found[:] = [one.act_time.ToNanoseconds() / 1e9 for one in await cullings(admin) if one.HasField("act_time")]
+        return bool(found)
+
+    await eventually(known)
+    [time] = found
+    return time
 
 
 async def happened(user: User, cluster: str) -> list[str]:

@@ -11,8 +11,8 @@ import pytest
 from msgspec import msgpack
 from redis.asyncio import Redis
 from tests.conftest import Eventually
-from tests.controller.culling.measured_site import MeasuredSite, cullings, measured_site
-from tests.controller.running import Replica, Site
+from tests.controller.culling.measured_site import MeasuredSite, cullings, due, measured_site
+from tests.controller.running import Site
 
 from headrace_chassis.identity.caller import ADMIN, USER
 from headrace_controller.culling.observed import Marks
@@ -39,34 +39,20 @@ async def observed(redis: Redis, clusters: int) -> bool:
     return [until - since > 1 for until, since, *_ in await kept(redis)] == [True] * clusters
 
 
-async def due(replica: Replica, eventually: Eventually) -> float:
-    """When the one cluster is culled, as this replica knows it from its own measurements."""
-    admin = await replica.user("root", USER, ADMIN)
-    found: list[float] = []
-
-    async def known() -> bool:
-        found[:] = [one.act_time.ToNanoseconds() / 1e9 for one in await cullings(admin) if one.HasField("act_time")]
-        return bool(found)
-
-    await eventually(known)
-    [time] = found
-    return time
-
-
 async def test_idleness_counts_on_when_its_replica_has_ended_but_not_time_without_a_controller(
     measured: MeasuredSite, redis: Redis, eventually: Eventually
 ) -> None:
     first = await measured.replica("a")
     ann = await first.user("ann")
     await ann.until((await ann.create()).name, "RUNNING")
-    before = await due(first, eventually)
+    before = await due(await first.user("root", USER, ADMIN), eventually)
 
     await eventually(lambda: observed(redis, 1))
     await measured.site.stop(first)
     ended = time.time()
     second = await measured.replica("b")
     measured.site.connect_proxy(second)
-    after = await due(second, eventually)
+    after = await due(await second.user("root", USER, ADMIN), eventually)
 
     async def paused() -> bool:
         return any(pauses for *_, pauses in await kept(redis))

@@ -1,0 +1,104 @@
+"""What culling does to a cluster from its first idle second to its end, in a whole controller."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from redis.asyncio import Redis
+from tests.conftest import Eventually
+from tests.controller.culling.measured_site import MeasuredSite, due, happened, measured_site
+from tests.controller.running import Site
+from tests.controller.user import User
+
+from headrace.v1 import cluster_pb2
+from headrace.v1 import culling_service_pb2 as pb
+from headrace_chassis.identity.caller import ADMIN, USER
+
+
+SOON = "culling: {idle: {after: 1.5 s, warn: 0.7 s, action: scale_to_zero, then_stop: 1 s}}"
+WARNED_SOON = "culling: {idle: {after: 1 h, warn: 3599 s}}"
+
+
+@pytest.fixture
+async def measured(site: Site, directory: Path) -> AsyncIterator[MeasuredSite]:
+    policy = directory / "policy.yaml"
+    policy.write_text(WARNED_SOON)
+    async with measured_site(site, policy) as made:
+        yield made
+
+
+async def keep(user: User, cluster: cluster_pb2.Cluster) -> float:
+    """Keep a cluster for two hours; return until when."""
+    duration = Duration()
+    duration.FromTimedelta(timedelta(hours=2))
+    kept = await user.ask_culling("KeepCluster", pb.KeepClusterRequest(name=cluster.name, duration=duration))
+    return kept.spec.keep_until_time.ToNanoseconds() / 1e9
+
+
+async def test_an_idle_cluster_is_warned_scaled_to_zero_warned_again_and_stopped(measured: MeasuredSite) -> None:
+    measured.policy.write_text(SOON)
+    ann = await (await measured.replica()).user("ann")
+    cluster = await ann.create()
+    await ann.scale(cluster.name, 2)
+    await ann.until(cluster.name, "RUNNING", running=2)
+    ended = await ann.until(cluster.name, "STOPPED")
+    assert ended.status.reason == cluster_pb2.END_REASON_IDLE
+    assert [group.size for group in ended.spec.worker_groups] == [0]
+    assert await happened(ann, cluster.name) == ["CULLING_WARNED", "CULLED", "CULLING_WARNED", "STOPPING"]
+
+
+async def test_work_after_the_warning_withdraws_it_and_idleness_begins_again(
+    measured: MeasuredSite, eventually: Eventually
+) -> None:
+    replica = await measured.replica()
+    ann, admin = await replica.user("ann"), await replica.user("root", USER, ADMIN)
+    cluster = await ann.create()
+
+    async def so_far() -> list[str]:
+        return await happened(ann, cluster.name)
+
+    async def warned() -> bool:
+        return await so_far() == ["CULLING_WARNED"]
+
+    async def withdrawn() -> bool:
+        return await so_far() == ["CULLING_WARNED", "CULLING_WITHDRAWN"]
+
+    await eventually(warned)
+    measured.work()
+    await eventually(withdrawn)
+    measured.rest()
+    assert measured.idle_since is not None
+    assert await due(admin, eventually) >= measured.idle_since + 3600
+
+
+@pytest.mark.parametrize("store", ["kept", "emptied"])
+async def test_a_cluster_that_was_kept_after_a_warning_is_kept_by_the_next_controller(
+    measured: MeasuredSite, redis: Redis, eventually: Eventually, store: str
+) -> None:
+    first = await measured.replica("a")
+    ann = await first.user("ann")
+    cluster = await ann.create()
+    await ann.until(cluster.name, "RUNNING")
+
+    async def warned() -> bool:
+        return bool(await happened(ann, cluster.name))
+
+    await eventually(warned)
+    name = cluster.name.removeprefix("clusters/")
+    manifests = measured.site.machine.kept_manifests
+    before = manifests[name]
+    until = await keep(ann, cluster)
+    await eventually(lambda: manifests[name] != before)
+    await measured.site.stop(first)
+    if store == "emptied":
+        await redis.flushall()
+    second = await measured.replica("b")
+    measured.site.connect_proxy(second)
+    admin = await second.user("root", USER, ADMIN)
+
+    assert await due(admin, eventually) == pytest.approx(until, abs=0.01)
+    assert (await admin.get(cluster.name)).status.phase == cluster_pb2.PHASE_RUNNING
