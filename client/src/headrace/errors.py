@@ -199,8 +199,10 @@ class InvalidRequest(HeadraceError, ValueError):
 
     @classmethod
     def of(cls, *violations: Violation) -> Self:
-        """Make the error from the wrong fields; the message has the first ones."""
-        text = "; ".join(f"{v.field}: {v.description}" for v in violations[:MAX_VIOLATIONS])
+        """Make the error from the wrong fields; the message has the first ones. What is about no field has none."""
+        violations = tuple(dict.fromkeys(violations))
+        first = violations[:MAX_VIOLATIONS]
+        text = "; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in first)
         if len(violations) > MAX_VIOLATIONS:
             text = f"more than {MAX_VIOLATIONS} fields are wrong; the first of them: {text}"
         return cls(text, violations=violations)

@@ -172,3 +172,38 @@ async def test_a_function_that_hangs_holds_up_its_own_users_only(site: Site, cod
     assert (await ann.create()).spec.profile == "open"
     assert "did not answer within 0.5 s; tell your administrator" in str(await hanging)
     release.set()
+
+
+async def test_what_python_raises_is_told_beside_what_else_is_wrong(site: Site, code: Any) -> None:
+    code.offer = offer
+    replica = await site.replica(profiles={"lab": {"python": "site_offers:offer"}})
+    ann, lab = await replica.user("ann"), await replica.user("carl", groups=["lab"])
+    wrong = ann.create({"large": True}, alias="No Alias", worker_groups=[group("a", large=True), group("A", -1)])
+    error = await fails(InvalidRequest, wrong)
+    assert {violation.field for violation in error.violations} == {
+        "",
+        "spec.worker_groups[1].name",
+        "spec.worker_groups[1].size",
+        "spec.alias",
+    }
+    assert str(error).count("large workers are for the lab: ask prof@example.org") == 1
+    made = await lab.create({"large": True})
+    spec = cluster_pb2.ClusterSpec(worker_groups=[group("new", large=True)], tags={"": "x"})
+    plain = await ann.create()
+    changed = ann.update(plain.name, "spec.worker_groups", "spec.tags", spec=spec)
+    error = await fails(InvalidRequest, changed)
+    assert {violation.field for violation in error.violations} == {"", "cluster.spec.tags."}
+    assert "large workers are for the lab" in str(error)
+    assert not (await ann.get(plain.name)).spec.tags
+
+    def fail(user: str, groups: tuple[str, ...]) -> Offer:
+        raise ValueError(f"{user} has left the lab")
+
+    code.offer = fail
+    replica = await site.replica("b", profiles={"lab": {"python": "site_offers:offer"}})
+    ann = await replica.user("ann")
+    error = await fails(InvalidRequest, ann.create({"large": True}, alias="No Alias"))
+    assert [violation.field for violation in error.violations] == ["", "spec.alias"]
+    assert str(error).startswith("ann has left the lab; spec.alias: ")
+    assert str(await fails(InvalidRequest, options_of(ann, "lab"))) == "ann has left the lab"
+    assert (await lab.get(made.name)).spec.profile == "lab"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from headrace.errors import InvalidRequest
 from headrace.option_types import BadValue, OptionValue
 from headrace_controller.model import Limits
 from headrace_controller.options.catalogue import Option, Options
@@ -79,8 +80,6 @@ class Profile:
 
         Raises
         ------
-        InvalidRequest
-            The administrator's Python has refused them.
         InternalError, TooManyRequests
             It returned nonsense, took too long, or is busy.
         """
@@ -89,7 +88,11 @@ class Profile:
             return call(self.offered(person))
 
         def ask() -> T:
-            return call(self.offered(person, program.offer(person.user, person.groups)))
+            try:
+                offered = self.offered(person, program.offer(person.user, person.groups))
+            except InvalidRequest as error:
+                offered = Options((), refusal=error)
+            return call(offered)
 
         return await program.run(person.user, ask)
 

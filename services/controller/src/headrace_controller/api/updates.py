@@ -39,6 +39,8 @@ class Update:
     ----------
     options
         Those of the groups, once `check_groups` has checked them.
+    wrong
+        What is wrong with other fields, to be told together with what is wrong with the groups.
     """
 
     paths: frozenset[str]
@@ -47,6 +49,7 @@ class Update:
     groups: Sequence[cluster_pb2.WorkerGroup]
     shares: tuple[Share, ...]
     options: Sequence[Checked] = ()
+    wrong: Sequence[Violation] = ()
 
     @property
     def has_groups(self) -> bool:
@@ -71,7 +74,7 @@ class Update:
         cluster = replace(cluster, spec=spec)
         if self.has_groups:
             groups, violations = read_groups(self.groups, self.options, _GROUPS, cluster.spec.groups)
-            raise_violations(violations)
+            raise_violations([*self.wrong, *violations])
             cluster = with_groups(cluster, groups)
         check_size(cluster.spec, "cluster")
         return cluster
@@ -98,13 +101,15 @@ def update(request: pb.UpdateClusterRequest) -> Update:
         violations += wrong
     shares, wrong = checked_shares(message.shares, "cluster.shares") if "shares" in paths else ((), [])
     violations += wrong
-    raise_violations(violations)
+    if "spec.worker_groups" not in paths or not message.spec.worker_groups:
+        raise_violations(violations)
     return Update(
         paths=paths,
         tags=dict(message.spec.tags),
         lifetime=lifetime,
         groups=message.spec.worker_groups,
         shares=shares,
+        wrong=violations,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from headrace.errors import Violation
+from headrace.errors import InvalidRequest, Violation
 from headrace.option_types import BadValue, OptionType, OptionValue
 from headrace_controller.options.variables import ENVIRONMENT, PREFIX, VARIABLES
 
@@ -46,6 +46,8 @@ class Options:
     ----------
     hidden
         Options that users cannot give, because they follow from others.
+    refusal
+        Why there are none for somebody.
     """
 
     def __init__(
@@ -54,12 +56,16 @@ class Options:
         *,
         hidden: Iterable[Option] = (),
         consequences: Consequences | None = None,
+        refusal: InvalidRequest | None = None,
     ) -> None:
         self._options = {option.key: option for option in options}
         self._all = {option.key: option for option in hidden} | self._options
         self._consequences = consequences
+        self._refusal = refusal
 
     def __iter__(self) -> Iterator[Option]:
+        if self._refusal is not None:
+            raise self._refusal
         return iter(self._options.values())
 
     def check(
@@ -72,6 +78,8 @@ class Options:
         cluster
             Values of the cluster, if `given` are those of a worker group. Only a cluster's own values take defaults.
         """
+        if self._refusal is not None:
+            return {}, _violations(self._refusal)
         for_group = cluster is not None
         defaults = () if for_group else self._all.values()
         values = {option.key: option.default for option in defaults if option.default}
@@ -103,7 +111,10 @@ class Options:
         cluster: Mapping[str, OptionValue] | None,
     ) -> tuple[dict[str, OptionValue], list[Violation]]:
         before = {**(cluster or {}), **values}
-        found = consequences({key: before.get(key, option.default) for key, option in self._options.items()})
+        try:
+            found = consequences({key: before.get(key, option.default) for key, option in self._options.items()})
+        except InvalidRequest as error:  # the administrator's Python
+            return values, _violations(error)
         violations: list[Violation] = []
         for key, value in _with_single_variables(found).items():
             try:
@@ -130,6 +141,11 @@ class Options:
         if not key.startswith(PREFIX) and not self._all[key].per_group:
             raise BadValue("is the same for all worker groups of a cluster")
         return value
+
+
+def _violations(error: InvalidRequest) -> list[Violation]:
+    """Return what an administrator's Python has raised, to be told beside what else is wrong."""
+    return list(error.violations) or [Violation("", error.message)]
 
 
 def _with_single_variables(found: Mapping[str, object]) -> dict[str, object]:
