@@ -13,7 +13,7 @@ from headrace.v1.enums import EventType
 from headrace_controller.model import Cluster, EndReason, Group, Phase, Queued, Severity, Status
 from headrace_controller.plan import Place, StartProcesses
 from headrace_controller.plan.findings import Finding
-from headrace_controller.plan.queueing import rounded
+from headrace_controller.plan.queueing import rounded, steps
 
 RATE = "At the rate of late, some start in about"
 
@@ -57,6 +57,11 @@ def test_large_numbers_are_rounded_up() -> None:
     assert [rounded(n) for n in (0, 1, 5, 6, 11, 20, 21, 51, 100, 101, 4999, 5001)] == [
         *(0, 1, 5, 10, 20, 20, 50, 100, 100, 200, 5000, 10000)
     ]
+
+
+@pytest.mark.parametrize("most", [0, 1, 6, 10, 11, 20, 21, 5001])
+def test_the_steps_are_where_the_rounded_number_changes(most: int) -> None:
+    assert list(steps(most)) == [n for n in range(1, most + 1) if rounded(n) != rounded(n - 1)]
 
 
 def test_it_gives_up_in_time() -> None:

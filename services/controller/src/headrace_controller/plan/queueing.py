@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from headrace.sizes import describe_amount, describe_quantity
@@ -75,6 +76,15 @@ def rounded(number: int) -> int:
     magnitude = 10 ** (len(str(number)) - 1)
     steps = (step * magnitude for step in (1, 2, 5, 10))
     return next(step for step in steps if step >= number)
+
+
+def steps(most: int) -> Iterator[int]:
+    """Return the numbers up to `most` that people are told otherwise than the one before: 1, ..., 6, 11, 21, 51, ..."""
+    yield from range(1, min(most, 6) + 1)
+    magnitude = 10
+    while magnitude < most:
+        yield from (step * magnitude + 1 for step in (1, 2, 5) if step * magnitude < most)
+        magnitude *= 10
 
 
 def _place(place: Place | None, whom: str, starts: str) -> str:

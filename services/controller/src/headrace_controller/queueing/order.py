@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import deque
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from operator import itemgetter
 from statistics import fmean
 
 from headrace_controller.model import Cluster, ClusterId, Queued
 from headrace_controller.plan import Place
-from headrace_controller.plan.queueing import rounded
+from headrace_controller.plan.queueing import rounded, steps
 
 _ADMISSIONS_KEPT = 20
 
 
 class Order:
-    """Those that wait, by the subject for whose room they wait. A handler of the mirror."""
+    """Those that wait, by the subject for whose room they wait. A handler of the mirror.
+
+    Thousands may wait, so nothing walks through all of them.
+    """
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._by_subject: dict[str, list[tuple[float, ClusterId]]] = {}
+        self._by_age: list[tuple[float, ClusterId]] = []
         self._waiting: dict[ClusterId, Queued] = {}
         self._admitted: dict[str, deque[float]] = {}  # by subject, the times of the last ones
-        self._moved: set[str] = set()  # subjects in whose order something has changed
+        self._changes: Counter[str] = Counter()  # of the order of a subject, since its places were compared
         self._told: dict[ClusterId, int] = {}
 
     def __len__(self) -> int:
@@ -61,15 +66,19 @@ class Order:
 
     def moved(self) -> Iterator[ClusterId]:
         """Return those that are to be told of another place, once."""
-        subjects, self._moved = self._moved, set()
-        for subject in subjects:
-            for before, (_, cluster) in enumerate(self._by_subject.get(subject, [])):
+        changes, self._changes = self._changes, Counter()
+        for subject, number in changes.items():
+            order = self._by_subject.get(subject, [])
+            for before in _near_steps(len(order), number):
+                _, cluster = order[before]
                 if self._told.get(cluster) != rounded(before):
+                    self._told[cluster] = rounded(before)
                     yield cluster
 
     def older(self, since: float, than: float) -> list[ClusterId]:
         """Return those that began to wait after one time and up to another."""
-        return [cluster for cluster, queued in self._waiting.items() if since < queued.since <= than]
+        begin, end = (bisect_right(self._by_age, time, key=itemgetter(0)) for time in (since, than))
+        return [cluster for _, cluster in self._by_age[begin:end]]
 
     def _follow(self, cluster: ClusterId, queued: Queued | None) -> None:
         if (before := self._waiting.pop(cluster, None)) is not None:
@@ -79,14 +88,15 @@ class Order:
         else:
             self._waiting[cluster] = queued
             insort(self._by_subject.setdefault(queued.subject, []), (queued.turn, cluster))
-            self._moved.add(queued.subject)
+            insort(self._by_age, (queued.since, cluster))
+            self._changes[queued.subject] += 1
 
     def _remove(self, cluster: ClusterId, queued: Queued) -> None:
         order = self._by_subject[queued.subject]
         del order[bisect_left(order, (queued.turn, cluster))]
-        if order:
-            self._moved.add(queued.subject)
-        else:
+        del self._by_age[bisect_left(self._by_age, (queued.since, cluster))]
+        self._changes[queued.subject] += 1
+        if not order:
             del self._by_subject[queued.subject]
             self._admitted.pop(queued.subject, None)
 
@@ -95,6 +105,14 @@ class Order:
         if len(times) < 2:
             return None
         return fmean(later - earlier for earlier, later in pairwise(times)) * (before + 1)
+
+
+def _near_steps(length: int, changes: int) -> Iterator[int]:
+    """Return the places of an order that people may be told otherwise after so many changes of it."""
+    end = 0
+    for step in steps(length + changes):
+        yield from range(max(end, step - changes), min(length, step + changes))
+        end = max(end, step + changes)
 
 
 def _wait(cluster: Cluster) -> Queued | None:
