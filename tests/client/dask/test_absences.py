@@ -26,6 +26,7 @@ from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
 from headrace import Gateway
+from headrace.errors import ClusterEnded
 from headrace.stopwatch import Stopwatch
 
 
@@ -100,6 +101,29 @@ async def test_a_scheduler_that_is_gone_is_said_to_be_gone(
         lost = [record.getMessage() for record in caplog.records if "cannot go on" in record.getMessage()]
         why = f"cluster {cluster.name} has ended; results that were not fetched are lost"
         assert lost == [f"the connection to cluster {cluster.name} cannot go on: {why}"]
+
+
+@pytest.mark.parametrize("grace", [0, "10m"])
+async def test_a_client_of_a_scheduler_that_is_gone_is_closed_soon(
+    agateway: AsyncGateway, eventually: Eventually, grace: int | str
+) -> None:
+    """Dask alone would go on trying for half a minute, and keep what is submitted meanwhile."""
+    with dask.config.set({"headrace.session-grace": grace}):
+        async with agateway.new_cluster() as cluster, cluster.get_client() as client:
+            await cluster.scale(1)
+            await cluster.wait_for_workers(1)
+            await agateway.stop_cluster(cluster.name)
+            await eventually(lambda: client.status == "closed")
+            await eventually(lambda: "workers=0" in repr(cluster))
+            with pytest.raises(ClusterEnded):
+                await cluster.wait_for_workers(1)
+
+
+def test_no_client_is_made_of_a_cluster_that_has_ended(gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster:
+        gateway.stop_cluster(cluster.name)
+        with pytest.raises(ClusterEnded):
+            cluster.get_client()
 
 
 async def test_a_certificate_that_ran_out_is_renewed_before_the_dial(
@@ -198,6 +222,7 @@ async def test_a_coroutine_may_go_during_an_absence(fake: FakeHeadrace, agateway
 
 _USER = """
 from headrace import Gateway
+from headrace.errors import ClusterEnded
 
 cluster = Gateway().new_cluster()
 client = cluster.get_client()

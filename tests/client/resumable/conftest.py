@@ -160,6 +160,7 @@ class Bed:
     back: list[Comm] = field(default_factory=list[Comm])
     dials: int = 0
     refusal: Exception | None = None
+    refused: int = 0
 
     async def connect(
         self,
@@ -182,7 +183,7 @@ class Bed:
 
         class Connector:
             async def connect(self, loc: str, deserialize: bool = True, **_: object) -> Comm:
-                dialer = Dialer(dial, absences or Absences(lambda: "c1", bed.grace))
+                dialer = Dialer(dial, absences or Absences(lambda: "c1", bed.grace), bed.count_refused)
                 return dialer.open_later(f"tls://{loc}", deserialize) if later else await dialer.open(deserialize)
 
         class ToListener(TLSBackend):
@@ -194,6 +195,9 @@ class Bed:
             return await connect(f"bed://127.0.0.1:{self.proxy.port}", timeout=5)
         finally:
             del backends["bed"]
+
+    def count_refused(self) -> None:
+        self.refused += 1
 
 
 async def echo(comm: Comm) -> None:

@@ -33,6 +33,7 @@ async def test_what_a_guest_has_open_ends_with_the_share(resumable: bool, grace:
         assert await talks(guest)  # through the group
         bed.table.guests.set({ANN: math.inf})
         assert not await talks(guest)
+        assert bed.refused == (resumable and grace > 0)
         assert await talks(owner)
         assert await talks(worker)
 
@@ -43,8 +44,9 @@ async def test_a_certificate_that_is_valid_yet_opens_nothing_more(bed: Bed, resu
     assert address is not None
     bed.proxy.port = int(address.rpartition(":")[2])  # the proxy would swallow a reset
     bed.table.guests.set({ANN: math.inf})
-    with pytest.raises(OSError, match=r"in <.*>|closed|timed out|no longer shared"):
+    with pytest.raises(OSError, match="no longer shared with you" if resumable else r"in <.*>|closed|timed out"):
         await bed.connect("bob", resumable=resumable, units=[BOB])
+    assert bed.refused == resumable
     bed.table.guests.set({ANN: math.inf, BOB: math.inf})
     assert await talks(await bed.connect("bob", resumable=resumable, units=[BOB]))
 

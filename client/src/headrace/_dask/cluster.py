@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from dask.utils import parse_timedelta
 from distributed import Client
+from distributed.comm.core import FatalCommClosedError
 from distributed.core import Status, rpc
 from distributed.deploy.cluster import Cluster
 from distributed.utils import Logs, NoOpAwaitable
@@ -231,6 +232,11 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         -------
         distributed.Client
             With ``asynchronous=True`` it connects when it is awaited or entered with ``async with``.
+
+        Raises
+        ------
+        ClusterNotFound, ClusterEnded, PermissionDenied
+            The cluster is not shared with you any more, or it has ended.
         """
         self._session.check_process()
         client = Client.__new__(Client)
@@ -242,10 +248,12 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
                 asynchronous=self._asynchronous,
                 loop=self.loop,
             )
-        except BaseException:
+        except BaseException as error:
             # Dask closes a client that cannot connect, and goes on counting it as a user of the loop.
             if (runner := getattr(client, "_loop_runner", None)) is not None:
                 runner.stop()
+            if isinstance(error, FatalCommClosedError) and isinstance(error.__cause__, HeadraceError):
+                raise error.__cause__ from None
             raise
         self._life.clients.add(client)
         return client

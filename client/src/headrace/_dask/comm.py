@@ -20,7 +20,7 @@ from tornado.iostream import IOStream
 from tornado.tcpclient import TCPClient
 
 from headrace import errors
-from headrace._dask.scheduler_access import ClusterContext, SchedulerAccess
+from headrace._dask.scheduler_access import NOTHING_THERE, ClusterContext, SchedulerAccess
 from headrace._resumable.dialing import Dialer
 from headrace._target import config
 from headrace._target.target import join_host_port
@@ -86,7 +86,7 @@ async def _connect_to_cluster(access: SchedulerAccess, proxy: str, deserialize: 
     async def dial() -> TLS:
         return await _dial_prepared(access, proxy, access.resumable_context)
 
-    dialer = Dialer(dial, access.absences)
+    dialer = Dialer(dial, access.absences, access.doubt)
     if access.absences.seconds is not None:
         return dialer.open_later(f"tls://{proxy}", deserialize)
     return await dialer.open(deserialize)
@@ -94,25 +94,27 @@ async def _connect_to_cluster(access: SchedulerAccess, proxy: str, deserialize: 
 
 async def _dial_prepared(access: SchedulerAccess, proxy: str, context: ssl.SSLContext) -> TLS:
     """Connect with a certificate that is valid. After failures, find out whether there is something to connect to."""
-    await _ask_headrace(access.ready)
+    await _ask_headrace(access, access.ready)
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             comm = await _dial(access, proxy, context)
     except FatalCommClosedError:
         raise
     except OSError:
-        await _ask_headrace(access.failed)
+        await _ask_headrace(access, access.failed)
         raise
     access.succeeded()
     return comm
 
 
-async def _ask_headrace(ask: Callable[[], Awaitable[None]]) -> None:
+async def _ask_headrace(access: SchedulerAccess, ask: Callable[[], Awaitable[None]]) -> None:
     try:
         await ask()
     except _TRANSIENT as error:
         raise CommClosedError(str(error)) from error
     except errors.HeadraceError as error:
+        if isinstance(error, NOTHING_THERE):
+            access.give_up(error)
         raise FatalCommClosedError(str(error)) from error
 
 

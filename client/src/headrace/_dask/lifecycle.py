@@ -107,8 +107,9 @@ class Lifecycle:
         self._origin = origin
         self._report = report
         self._timeout = config.get_seconds("timeouts.start") if timeout is None else config.seconds(timeout, "timeout")
-        self._access = SchedulerAccess(lambda: session.connection, session.asyncio_loop)
+        self._access = SchedulerAccess(lambda: session.connection, session.asyncio_loop, given_up=self._end_clients)
         self.security = GatewaySecurity(self._access)
+        self._ending = set[asyncio.Task[None]]()
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -194,6 +195,15 @@ class Lifecycle:
                 early.cancel()
         return cluster
 
+    def _end_clients(self, reason: HeadraceError) -> None:
+        """Close the Dask clients, as there is nothing to connect to: alone they would try for half a minute."""
+        for client in list(self.clients):
+            if client.status == "connecting":
+                self._access.absences.give_up(str(reason))
+                task = asyncio.ensure_future(_close(client))
+                self._ending.add(task)
+                task.add_done_callback(self._ending.discard)
+
     def _observe(self, step: WatchClustersResponse) -> None:
         if step.HasField("cluster"):
             self._report(step.cluster.status.message)
@@ -215,9 +225,7 @@ class Lifecycle:
         self.status = Status.closing
         await self._end_start()
         for client in list(self.clients):
-            closing: object = client.close()
-            if inspect.isawaitable(closing):
-                await closing
+            await _close(client)
         if self.feed is not None:
             await self.feed.close()
         await self.notices.close()
@@ -252,3 +260,9 @@ class Lifecycle:
                 error,
                 self.name,
             )
+
+
+async def _close(client: Client) -> None:
+    closing: object = client.close()
+    if inspect.isawaitable(closing):
+        await closing

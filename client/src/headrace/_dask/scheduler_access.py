@@ -19,6 +19,7 @@ from headrace._wire import calls
 from headrace._wire.connection import Connection
 from headrace.errors import (
     ClusterEnded,
+    ClusterNotFound,
     GatewayServerError,
     HeadraceError,
     InvalidRequest,
@@ -38,6 +39,9 @@ _DOUBT_SECONDS = 0.5
 _ASK_SECONDS = 1.5
 _RETRY_SECONDS = 10.0
 
+NOTHING_THERE = (ClusterEnded, NotFound, PermissionDenied)
+"""There is nothing to connect to any more, or not for this user."""
+
 
 class ClusterContext(ssl.SSLContext):
     """A TLS context with the access that it belongs to; the `gateway://` comm reads the addresses from it."""
@@ -56,6 +60,8 @@ class SchedulerAccess:
         Event loop of that connection.
     cluster
         Id of the cluster. It may be set later, before the first use.
+    given_up
+        Called on `loop` with the reason, each time that a connection is wanted and there is nothing to connect to.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class SchedulerAccess:
         connect: Callable[[], Connection] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         cluster: str = "",
+        given_up: Callable[[HeadraceError], None] = lambda _: None,
     ) -> None:
         self.cluster = cluster
         self.mode = _connect_mode()
@@ -76,6 +83,7 @@ class SchedulerAccess:
         self.resumable_context.set_alpn_protocols([ALPN])
         self._connect = connect
         self._loop = loop
+        self._given_up = given_up
         self._lock = asyncio.Lock()
         # Ages of the certificate, since it was fetched.
         self._age = Stopwatch()
@@ -112,8 +120,17 @@ class SchedulerAccess:
         ClusterEnded, NotFound, PermissionDenied
             There is nothing to connect to any more.
         """
-        self._renewal_age = min(self._renewal_age, self._asked_age + _CHECK_SECONDS)
+        self.doubt()
         await self.ready()
+
+    def doubt(self) -> None:
+        """Let the next `ready` ask headrace, at most once a second, whether there is something to connect to."""
+        self._renewal_age = min(self._renewal_age, self._asked_age + _CHECK_SECONDS)
+
+    def give_up(self, reason: HeadraceError) -> None:
+        """Note that there is nothing to connect to."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._given_up, reason)
 
     async def failed(self) -> None:
         """Note that a connection could not be made; if that goes on for a moment, `check`."""
@@ -143,7 +160,13 @@ class SchedulerAccess:
         assert self._connect is not None
         connection = self._connect()
         self.has_proxy = connection.target.has_proxy
-        self.use(await calls.connect(connection, self.cluster))
+        try:
+            self.use(await calls.connect(connection, self.cluster))
+        except NotFound as error:
+            if self.facts is None:
+                raise
+            text = f"cluster {self.cluster} is no longer shared with you, or its record was deleted"
+            raise ClusterNotFound(text, error.details) from None
 
     def use(self, facts: cluster_service_pb2.ConnectClusterResponse) -> None:
         """Use this certificate and these addresses."""
@@ -199,7 +222,7 @@ class SchedulerAccess:
             try:
                 async with asyncio.timeout(_ASK_SECONDS):
                     await self.fetch()
-            except (ClusterEnded, NotFound, PermissionDenied):
+            except NOTHING_THERE:
                 raise
             except (HeadraceError, TimeoutError):
                 # While headrace is away, the old certificate serves until it expires.

@@ -11,6 +11,7 @@ from typing import Any
 from distributed.core import rpc
 from distributed.objects import SchedulerInfo
 
+from headrace._dask.scheduler_access import NOTHING_THERE
 from headrace._wire.connection import TRANSIENT
 from headrace.backoff import delays
 from headrace.errors import HeadraceError
@@ -31,7 +32,7 @@ class WorkerFeed:
     scheduler
         Connection to the scheduler.
     prepare
-        Called before the first use of the connection.
+        Called before the connection is used; raises `HeadraceError` if it cannot be.
     """
 
     def __init__(self, scheduler: rpc, prepare: Callable[[], Awaitable[None]]) -> None:
@@ -72,6 +73,7 @@ class WorkerFeed:
             else:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            await self._prepare()
             self.info = SchedulerInfo(await self._scheduler.identity())
 
     def count_running(self) -> int:
@@ -114,6 +116,9 @@ class WorkerFeed:
                     break
                 except (OSError, *TRANSIENT):
                     continue
+                except NOTHING_THERE:
+                    self.info = {"workers": {}}
+                    return
                 except HeadraceError:
                     return
 

@@ -41,11 +41,19 @@ class Dialer:
         OSErrors if one may.
     absences
         What is known about the connections to this scheduler.
+    refused
+        Called when the scheduler ended the session: it may want no other one.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[TLS]], absences: Absences) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[TLS]],
+        absences: Absences,
+        refused: Callable[[], None] = lambda: None,
+    ) -> None:
         self._connect = connect
         self._absences = absences
+        self._refused = refused
         self._session = Session(secrets.token_bytes(NAME_BYTES), self._lost, self._ended, self._redial)
         self._dialing: asyncio.Task[None] | None = None
         self._dials_left = float(_DIALS_AT_ONCE)
@@ -83,7 +91,9 @@ class Dialer:
         if self._dialing is None:
             self._dialing = asyncio.create_task(self._dial())
 
-    def _ended(self, _: Session) -> None:
+    def _ended(self, session: Session) -> None:
+        if session.ended_by_peer:
+            self._refused()
         if self._dialing is not None and self._dialing is not asyncio.current_task():
             self._dialing.cancel()
         self._absences.end(self)

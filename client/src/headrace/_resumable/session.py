@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from headrace._resumable.outgoing import Outgoing
-from headrace._resumable.records import MAX_RECORD, Header, Kind, ProtocolError, unpack_welcome
+from headrace._resumable.records import MAX_RECORD, Header, Kind, ProtocolError, unpack_gone, unpack_welcome
 from headrace._resumable.transport import Transport
 
 logger = logging.getLogger("headrace.connection")
@@ -44,6 +44,11 @@ class Session:
         Called when another connection would be better than the present one.
     kept_bytes
         `drained` waits while more bytes than these are kept for the peer.
+
+    Attributes
+    ----------
+    ended_by_peer
+        Whether the peer has said that it ended, or would not have it.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Session:
         self.received = 0
         self.grace = 0
         self.welcomed = False
+        self.ended_by_peer = False
         self.end_reason: str | None = None
         self._lost, self._ended, self._redial = lost, ended, redial
         self._loop = asyncio.get_running_loop()
@@ -238,11 +244,17 @@ class Session:
             case Kind.WELCOME:
                 self.welcome(unpack_welcome(payload))
             case Kind.CLOSE:
-                self.end("the peer closed the connection")
+                self._end_by_peer("the peer closed the connection")
+            case Kind.GONE:
+                self._end_by_peer(f"the scheduler refused the connection: {unpack_gone(payload)}")
             case Kind.REDIAL:
                 self._redial(self)
-            case Kind.HELLO | Kind.GONE:
+            case Kind.HELLO:
                 raise ProtocolError(f"an unexpected {header.kind.name}")
+
+    def _end_by_peer(self, reason: str) -> None:
+        self.ended_by_peer = True
+        self.end(reason)
 
     async def _read_into(self, transport: Transport, view: memoryview) -> bool:
         """Return whether `view` was filled and counts as received."""

@@ -1,0 +1,146 @@
+"""What a share opens on a running system, and that all of it ends when the share does."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import pytest
+from distributed.client import FutureCancelledError
+from tests.conftest import Eventually
+from tests.e2e.conftest import USERS
+from tests.e2e.running import Running
+from tests.e2e.tasks import wait_for_file
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+from headrace import BasicAuth, Gateway, GatewayCluster
+from headrace._wire.watch import watch_cluster
+from headrace.errors import ClusterNotFound
+
+AsyncGateway = Gateway[Literal[True]]
+
+
+@pytest.fixture
+async def ann(headrace: Running) -> AsyncIterator[AsyncGateway]:
+    async with _gateway(headrace, "ann") as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def bob(headrace: Running) -> AsyncIterator[AsyncGateway]:
+    async with _gateway(headrace, "bob") as gateway:
+        yield gateway
+
+
+def _gateway(headrace: Running, user: str) -> AsyncGateway:
+    address, ca = headrace.gateway_file["address"], headrace.gateway_file["ca_file"]
+    return Gateway(address, auth=BasicAuth(user, USERS[user]), tls_ca_file=ca, asynchronous=True)
+
+
+async def test_what_a_share_has_opened_ends_with_it(
+    ann: AsyncGateway, bob: AsyncGateway, headrace: Running, eventually: Eventually, way: str, tmp_path: Path
+) -> None:
+    done = tmp_path / "done"
+    async with await ann.new_cluster() as cluster:
+        await cluster.scale(1)
+        await cluster.share("bob")
+        async with await bob.connect(cluster.name) as shared, await shared.get_client(set_as_default=False) as client:
+            assert await client.submit(sum, [1, 2]) == 3
+            browser = Browser(headrace)
+            page = await browser.open(await _fresh_link(shared))
+            opened = asyncio.Barrier(5)
+            ends = [
+                asyncio.create_task(end)
+                for end in (
+                    _end_of_task(client, done, opened),
+                    _end_of_socket(await browser.open_socket(page), opened),
+                    _end_of_watch(bob, cluster.name, opened),
+                    _end_of_logs(shared, opened),
+                )
+            ]
+            async with asyncio.timeout(10):
+                await opened.wait()
+                await cluster.unshare("bob")
+                await asyncio.gather(*ends)
+            for call in (bob.get_cluster(cluster.name), shared.scale(2), shared.logs("scheduler"), shared.events()):
+                with pytest.raises(ClusterNotFound, match=cluster.name):
+                    await call
+            with pytest.raises(HTTPClientError, match="403"):
+                await browser.open_socket(page)
+            await eventually(lambda: client.status == "closed")
+            with pytest.raises(OSError, match="no longer shared with you"):
+                await shared.get_client(set_as_default=False)
+        done.touch()
+        async with await cluster.get_client(set_as_default=False) as owners:
+            assert await owners.submit(sum, [3, 4]) == 7
+
+
+async def _end_of_task(client: Any, done: Path, opened: asyncio.Barrier) -> None:
+    future = client.submit(wait_for_file, str(done))
+    await client.scheduler.identity()
+    await opened.wait()
+    with pytest.raises(FutureCancelledError, match="scheduler-connection-lost"):
+        await future.result()
+
+
+async def _end_of_socket(socket: WebSocketClientConnection, opened: asyncio.Barrier) -> None:
+    assert await socket.read_message() is not None
+    await opened.wait()
+    while await socket.read_message() is not None:
+        pass
+    socket.close()
+
+
+async def _end_of_watch(gateway: AsyncGateway, cluster: str, opened: asyncio.Barrier) -> None:
+    steps = watch_cluster(gateway._session.connection, f"clusters/{cluster}")
+    await anext(steps)
+    await opened.wait()
+    with pytest.raises(ClusterNotFound, match="no longer shared"):
+        async for _ in steps:
+            pass
+
+
+async def _end_of_logs(cluster: GatewayCluster[Literal[True]], opened: asyncio.Barrier) -> None:
+    pieces: Any = cluster.follow_logs("scheduler")
+    await anext(pieces)
+    await opened.wait()
+    with pytest.raises(ClusterNotFound, match=cluster.name):
+        async for _ in pieces:
+            pass
+
+
+async def _fresh_link(cluster: GatewayCluster[Literal[True]]) -> str:
+    assert cluster._life.dashboard is not None
+    return await cluster._life.dashboard.refresh()
+
+
+class Browser:
+    """Opens dashboards at the public port."""
+
+    def __init__(self, headrace: Running) -> None:
+        self._tls = ssl.create_default_context(cafile=headrace.gateway_file["ca_file"])
+
+    async def open(self, link: str, **headers: str) -> str:
+        """Open a link; return the address of the page that it leads to, and the token of its websocket."""
+        answer = await AsyncHTTPClient().fetch(HTTPRequest(link, headers=headers, ssl_options=self._tls))
+        found = re.search(r'"token":"([^"]+)"', answer.body.decode())
+        assert found is not None
+        return f"{answer.effective_url}#{found[1]}"
+
+    async def open_socket(self, page: str) -> WebSocketClientConnection:
+        address, _, token = page.partition("#")
+        parts = urlsplit(address)
+        request = HTTPRequest(
+            f"wss://{parts.netloc}{parts.path}/ws",
+            headers={"Origin": f"https://{parts.netloc}"},
+            ssl_options=self._tls,
+        )
+        return await websocket_connect(request, subprotocols=["bokeh", token])
