@@ -18,7 +18,6 @@ from headrace.v1 import cluster_pb2
 from headrace.v1 import culling_service_pb2 as pb
 from headrace_chassis.identity.caller import ADMIN, USER
 
-
 SOON = "culling: {idle: {after: 1.5 s, warn: 0.7 s, action: scale_to_zero, then_stop: 1 s}}"
 WARNED_SOON = "culling: {idle: {after: 1 h, warn: 3599 s}}"
 

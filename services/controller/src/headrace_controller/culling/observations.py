@@ -122,8 +122,7 @@ class Observations:
             log.warning("what was observed of the clusters of a shard cannot be read; it begins again", shard=shard)
             return
         for cluster, marks in found.items():
-            known = self._observed.get(cluster)
-            if self._shard(cluster) == shard and (known is None or known.until is None):
+            if self._shard(cluster) == shard:  # what this replica has seen since it got the shard is newer, but little
                 self._observed[cluster] = of_another(marks)
 
     async def _save(self) -> None:
