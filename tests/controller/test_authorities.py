@@ -1,17 +1,20 @@
-"""The certificate authority of a cluster: created once, kept sealed, opened when it is needed."""
+"""The certificate authorities of a cluster: created once, kept sealed, opened when they are needed."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
+import msgspec
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.fernet import Fernet
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from headrace.errors import ClusterNotFound
 from headrace_chassis.identity.seal import Seal
-from headrace_chassis.tls.certificates import Leaf
+from headrace_chassis.tls.certificates import Authority, Leaf
 from headrace_controller.authorities import Authorities
 from headrace_controller.model import ClusterId
 
@@ -57,7 +60,7 @@ async def test_an_authority_is_the_same_for_every_replica(secrets: Secrets) -> N
     secrets.sealed[C1] = await first.create(C1)
     one, _ = await first.issue_client(C1, "ann")
     two, _ = await second.issue_client(C1, "ann")
-    assert one.cert_pem == two.cert_pem
+    assert one == two
     assert (await first.issue_client(C1, "ann"))[1].cert_pem != (await first.issue_client(C1, "ann"))[1].cert_pem
     assert secrets.reads == 1  # only by the one that had not created it, and once
 
@@ -98,8 +101,52 @@ async def test_certificates_of_long_names_differ(authorities: Authorities) -> No
 
 async def test_a_process_gets_one_for_both_sides_with_its_names(authorities: Authorities) -> None:
     await authorities.create(C1)
-    _, leaf = await authorities.issue_process(C1, "scheduler", dns_names=["c1.x"], ip_addresses=["127.0.0.1"])
+    _, leaf = await authorities.issue_process(
+        C1, "scheduler", dns_names=["c1.x"], ip_addresses=["127.0.0.1"], takes_guests=True
+    )
     extensions = certificate(leaf).extensions
     names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["c1.x"]
     assert len(list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)) == 2
+
+
+async def trusted(authorities: Authorities, process: str) -> list[x509.Certificate]:
+    pem, _ = await authorities.issue_process(
+        C1, process, dns_names=[], ip_addresses=[], takes_guests=process == "scheduler"
+    )
+    return x509.load_pem_x509_certificates(pem.encode())
+
+
+def is_issued_by(leaf: Leaf, authorities: list[x509.Certificate]) -> bool:
+    for authority in authorities:
+        with suppress(ValueError, InvalidSignature):
+            certificate(leaf).verify_directly_issued_by(authority)
+            return True
+    return False
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+async def test_schedulers_take_guests_and_workers_do_not(
+    secrets: Secrets, authorities: Authorities, reopened: bool
+) -> None:
+    secrets.sealed[C1] = await authorities.create(C1)
+    if reopened:
+        authorities.discard(C1)
+    scheduler, worker = await trusted(authorities, "scheduler"), await trusted(authorities, "default-0-abcdef")
+    ca_pem, guest = await authorities.issue_client(C1, "bob", ["users/bob"], guest_seconds=60)
+    _, owner = await authorities.issue_client(C1, "ann", ["users/ann"])
+    assert [x509.load_pem_x509_certificate(ca_pem.encode())] == worker  # guests trust no guests
+    assert is_issued_by(guest, scheduler)
+    assert not is_issued_by(guest, worker)
+    assert is_issued_by(owner, scheduler)
+    assert is_issued_by(owner, worker)
+
+
+async def test_a_cluster_of_an_earlier_release_has_one_authority_for_all(secrets: Secrets) -> None:
+    seal, only = Seal([Fernet.generate_key()]), Authority.create("headrace c1", timedelta(days=1))
+    secrets.sealed[C1] = seal.seal(msgspec.msgpack.encode((only.cert_pem, only.key_pem)))
+    authorities = Authorities(secrets.read, seal, lifetime=timedelta(days=1), certificate_lifetime=timedelta(hours=1))
+    for process in ("scheduler", "default-0-abcdef"):
+        assert await trusted(authorities, process) == [only.certificate]
+    _, guest = await authorities.issue_client(C1, "bob", ["users/bob"], guest_seconds=60)
+    assert is_issued_by(guest, [only.certificate])

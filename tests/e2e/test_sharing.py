@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from distributed.client import FutureCancelledError
+from distributed.comm.core import connect
 from tests.conftest import Eventually
 from tests.e2e.conftest import USERS
 from tests.e2e.running import Running
@@ -81,6 +82,24 @@ async def test_what_a_share_has_opened_ends_with_it(
         done.touch()
         async with await cluster.get_client(set_as_default=False) as owners:
             assert await owners.submit(sum, [3, 4]) == 7
+
+
+async def test_guests_reach_the_scheduler_and_no_worker(ann: AsyncGateway, bob: AsyncGateway) -> None:
+    """Workers hear of no share that ends."""
+    async with await ann.new_cluster() as cluster:
+        await cluster.scale(1)
+        await cluster.share("bob")
+        async with await bob.connect(cluster.name) as shared, await shared.get_client(set_as_default=False) as made:
+            client: Any = made
+            future = client.submit(sum, [1, 2])
+            assert await future == 3
+            ((address, worker),) = (await client.scheduler.identity())["workers"].items()
+            for process in (worker["nanny"], address):
+                with pytest.raises(OSError, match=r"in <TLS|closed|unknown ca"):
+                    await connect(process, **shared.security.get_connection_args("client"))
+                comm = await connect(process, **cluster.security.get_connection_args("client"))
+                await comm.close()
+            assert await client.gather(future, direct=True) == 3  # through the scheduler, then
 
 
 async def _end_of_task(client: Any, done: Path, opened: asyncio.Barrier) -> None:

@@ -93,13 +93,13 @@ class Enrolment:
             if caller.process == SCHEDULER:
                 response.enrolment = await self._claims.number_scheduler(cluster)
         response.credential = self._tokens.credential(cluster.id, caller.process, self._credential_seconds)
-        authority, leaf = await self._authorities.issue_process(
+        response.ca_pem, leaf = await self._authorities.issue_process(
             cluster.id,
             request.process,
             dns_names=[f"{cluster.id}.{self._sni_suffix}", *network.dns_names],
             ip_addresses=network.ip_addresses,
+            takes_guests=caller.process == SCHEDULER,
         )
-        response.ca_pem = authority.cert_pem.decode()
         response.certificate_pem = leaf.cert_pem.decode()
         response.private_key_pem = leaf.key_pem.decode()
         response.expire_time.FromDatetime(leaf.expire_time)

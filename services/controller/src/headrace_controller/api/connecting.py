@@ -35,11 +35,11 @@ class Connecting:
         members, seconds = self._access.connects_through(cluster, caller)
         if seconds is not None:
             seconds = min(seconds, self._guest_seconds)
-        authority, leaf = await self._authorities.issue_client(cluster.id, caller.user, members, at_most=seconds)
+        ca_pem, leaf = await self._authorities.issue_client(cluster.id, caller.user, members, guest_seconds=seconds)
         return pb.ConnectClusterResponse(
             direct_address=cluster.report.scheduler_address,
             server_name=f"{cluster.id}.{self._sni_suffix}",
-            ca_pem=authority.cert_pem.decode(),
+            ca_pem=ca_pem,
             certificate_pem=leaf.cert_pem.decode(),
             private_key_pem=leaf.key_pem.decode(),
             expire_time=convert.timestamp(leaf.expire_time.timestamp()),
