@@ -74,20 +74,17 @@ async def test_a_notebook_shows_the_line_below_the_cell(
 ) -> None:
     shell = pytest.importorskip("IPython.testing.globalipapp").start_ipython()
     monkeypatch.setattr(shell, "kernel", object(), raising=False)  # what tells a notebook from a terminal
-    published: list[dict[str, str]] = []
+    published: list[str] = []
 
     def publish(data: dict[str, str], **_: Any) -> None:
-        published.append(data)
+        published.append(data["text/html"])
 
     monkeypatch.setattr(shell.display_pub, "publish", publish)
     happens(WARNING, WARNED)
-    await eventually(lambda: published)
-    assert published == [
-        {
-            "text/plain": WARNING,
-            "text/html": "<p><strong>This cluster is stopped in 5 min because it has been &lt;idle&gt;.</strong></p>",
-        }
-    ]
+    line = "<p><strong>This cluster is stopped in 5 min because it has been &lt;idle&gt;.</strong></p>"
+    await eventually(lambda: published == [line])
+    happens("It is kept.", WITHDRAWN)
+    await eventually(lambda: published == [line, "<p><strong>It is kept.</strong></p>"])  # in the place of the first
 
 
 async def test_the_panel_has_a_button_that_keeps_the_cluster(

@@ -27,15 +27,23 @@ _BUDGETS = {cluster_pb2.EVENT_TYPE_BUDGET_WARNED, cluster_pb2.EVENT_TYPE_BUDGET_
 _OVER = {cluster_pb2.EVENT_TYPE_CULLING_WITHDRAWN, cluster_pb2.EVENT_TYPE_CULLED, cluster_pb2.EVENT_TYPE_STOPPING}
 
 
-def show_line(text: str) -> None:
+Replace = Callable[[str], None]
+"""Replaces a line that is shown."""
+
+
+def show_line(text: str) -> Replace:
     """Show a line in the output of the cell in a notebook, else in the log."""
     if not in_notebook():
         logger.warning("%s", text)
-        return
+        return lambda later: logger.info("%s", later)
     from IPython.display import display
 
-    data: dict[str, Any] = {"text/plain": text, "text/html": f"<p><strong>{html.escape(text)}</strong></p>"}
-    display(data, raw=True)
+    handle: Any = display(_line(text), raw=True, display_id=True)
+    return lambda later: handle.update(_line(later), raw=True)
+
+
+def _line(text: str) -> dict[str, str]:
+    return {"text/plain": text, "text/html": f"<p><strong>{html.escape(text)}</strong></p>"}
 
 
 class CullingNotices:
@@ -50,8 +58,9 @@ class CullingNotices:
     delay_seconds: ClassVar[float] = 5.0  # most clusters end before anybody must be warned
     _watches = 0
 
-    def __init__(self, show: Callable[[str], None] = show_line) -> None:
+    def __init__(self, show: Callable[[str], Replace] = show_line) -> None:
         self.warning = ""
+        self._replace: Replace | None = None
         self._changed: Callable[[str], None] = lambda _: None
         self._show = show
         self._task: asyncio.Task[None] | None = None
@@ -99,6 +108,8 @@ class CullingNotices:
                 warning = _after(warning, step)
                 if known:
                     self._set(warning)
+                    if step.event.type == cluster_pb2.EVENT_TYPE_CULLING_WITHDRAWN and self._replace:
+                        self._replace(_plain(step.event.message))
                     if step.event.type in _BUDGETS:
                         self._show(_plain(step.event.message))
                 if step.cluster.status.phase in ENDED:
@@ -110,7 +121,7 @@ class CullingNotices:
         if warning == self.warning:
             return
         if warning:
-            self._show(warning)
+            self._replace = self._show(warning)
         self.warning = warning
         self._changed(warning)
 

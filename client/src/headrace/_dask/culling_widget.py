@@ -49,4 +49,5 @@ def add_keep_button(panel: Any, keep: KeepButton) -> None:
     from ipywidgets import VBox
 
     status, *others = panel.children
-    panel.children = (VBox([status, keep.box]), *others)
+    # Its children have margins: it would show a scroll bar.
+    panel.children = (VBox([status, keep.box], layout={"overflow": "visible"}), *others)
