@@ -12,7 +12,7 @@ from headrace_chassis.audit.log import AuditSettings
 from headrace_chassis.settings import ServiceSettings
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.offers import AllLimits, Key, ProfileSettings, SchedulerSettings, WorkerDefaults
-from headrace_controller.policy.sections import Culling
+from headrace_controller.policy.sections import Culling, IdleRule
 from headrace_controller.signals.settings import SignalSettings
 
 _IN_POLICY = ("profiles", "limits", "scheduler", "worker", "idle_timeout_seconds")
@@ -72,9 +72,11 @@ class Settings(ServiceSettings):
         default=3, ge=1, description="Number of consecutive failed starts of workers after which a cluster fails."
     )
     idle_timeout_seconds: float = Field(
-        default=0,
+        default=1800,
         ge=0,
-        description="Seconds after which a cluster without tasks is stopped, unless a client has futures. 0: never.",
+        le=31536000,
+        description="Seconds after which an idle cluster is stopped: no work, and no results on its workers. Its users "
+        "are warned five minutes before, or half of the time if that is shorter. 0: never.",
     )
     retention_seconds: float = Field(
         default=86400, ge=0, description="Seconds for which the record and the logs of an ended cluster are kept."
@@ -153,7 +155,9 @@ class Settings(ServiceSettings):
     worker: WorkerDefaults = Field(default=WorkerDefaults(), description="Defaults of the options of workers.")
 
     def policy(self) -> PolicyFile:
-        """Return the policy that is in force without a policy file. Dask itself observes `idle_timeout_seconds`."""
+        """Return the policy that is in force without a policy file."""
+        after = self.idle_timeout_seconds
+        idle = IdleRule(after=after, warn=min(300.0, after / 2)) if after else None
         return PolicyFile(
             profiles=self.profiles,
             limits=self.limits,

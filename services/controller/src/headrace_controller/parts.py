@@ -231,15 +231,15 @@ class Parts:
         return StartErrors(clock=self.clock)
 
     @property
-    def culling(self) -> Culling | None:
-        """Rules of culling. None without a policy file: Dask's own idle time-out is then all there is."""
-        return self.current_policy.policy.culling if self.settings.policy_file else None
+    def culling(self) -> Culling:
+        """Rules of culling."""
+        return self.current_policy.policy.culling
 
     @cached_property
     def metric_rules(self) -> MetricRules:
         return MetricRules(
             self.signals,
-            lambda: self.culling.rules if self.culling else (),
+            lambda: self.culling.rules,
             interval=self.settings.signals.interval_seconds,
             clock=self.clock,
         )
@@ -376,7 +376,6 @@ class Parts:
             worker_start_timeout=self.settings.worker_start_timeout_seconds,
             scheduler_lost=self.settings.scheduler_lost_seconds,
             scheduler_silence=self.settings.scheduler_silence_seconds,
-            idle_timeout=self.settings.idle_timeout_seconds or None,
             worker_failure_limit=self.settings.worker_failure_limit,
         )
 
@@ -453,7 +452,6 @@ class Parts:
             sni_suffix=self.settings.sni_suffix,
             adaptive_interval_seconds=self.settings.adaptive_interval_seconds,
             heartbeat_seconds=self.settings.scheduler_silence_seconds / 3,
-            idle_timeout_seconds=self.settings.idle_timeout_seconds,
             session_grace_seconds=self.settings.session_grace_seconds,
             tracing_endpoint=self.settings.agent_tracing_endpoint,
         )
@@ -478,7 +476,7 @@ class Parts:
             profiles=self.profiles,
             backend=self.backend,
             budgets=self.budgets,
-            culling=lambda: self.current_policy.policy.culling,
+            culling=lambda: self.culling,
             clock=self.clock,
         )
 
