@@ -85,7 +85,3 @@ def test_the_environment_adds_to_the_file(
 def test_there_are_such_settings() -> None:
     assert ("limits", "cluster", "workers") in VALUES
     assert ("calls", "reads_burst") in VALUES
-
-
-def test_zero_switches_culling_of_idle_clusters_off() -> None:
-    assert Settings.model_validate({"idle_timeout_seconds": 0}).policy().culling.idle is None

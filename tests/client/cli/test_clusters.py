@@ -110,6 +110,12 @@ def test_create_with_a_taken_name_and_other_options_names_them(cli: Cli, cluster
     assert "worker_cores is 2, not 8" in done.err
 
 
+def test_an_admin_says_whose_cluster_it_is_and_their_groups(cli: Cli, headrace: FakeHeadrace) -> None:
+    assert cli("clusters", "create", "--owner", "bob", "--owner-group", "lab", "--no-wait").code == 0
+    [request] = headrace.requests_of(pb.CreateClusterRequest)
+    assert (request.owner, list(request.owner_groups.groups)) == ("users/bob", ["groups/lab"])
+
+
 def test_create_with_a_maximum_adapts(cli: Cli, headrace: FakeHeadrace):
     cli("clusters", "create", "--workers", "1", "--maximum", "8", "--no-wait")
     adapt = headrace.requests_of(pb.CreateClusterRequest)[0].spec.worker_groups[0].adapt

@@ -335,6 +335,12 @@ def test_profiles(fake: FakeHeadrace, gateway: Gateway) -> None:
 
 def test_a_cluster_for_somebody_else_says_whose(fake: FakeHeadrace, gateway: Gateway) -> None:
     assert fake.clusters[gateway.submit(owner="bob")].record.owner == "users/bob"
+    gateway.submit(owner="bob", owner_groups=["lab", "groups/staff"])
+    gateway.submit(owner="bob", owner_groups=[])
+    unset, given, none = fake.requests_of(pb.CreateClusterRequest)
+    assert not unset.HasField("owner_groups")
+    assert list(given.owner_groups.groups) == ["groups/lab", "groups/staff"]
+    assert none.HasField("owner_groups")
 
 
 def test_configured_options(fake: FakeHeadrace, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,11 @@ from tests.controller.errors_of import fails, wrong_fields
 from tests.controller.running import Site
 from tests.controller.user import User
 
-from headrace.errors import InternalError, InvalidRequest
+from headrace.errors import InternalError, InvalidRequest, PermissionDenied, QuotaExceeded
 from headrace.option_protos import value_from_proto, value_to_proto
 from headrace.option_types import Bool, OptionValue
 from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as clusters_pb
 from headrace.v1 import options_service_pb2 as pb
 from headrace_controller.options.catalogue import Option
 from headrace_controller.options.programs import Offer
@@ -66,6 +67,47 @@ async def test_a_hidden_profile_answers_as_one_that_does_not_exist(site: Site) -
 
     assert await refusals("lab") == await refusals("bal")
     assert await wrong_fields(eve.create(profile="lab")) == {"spec.profile"}
+
+
+def for_ann(*groups: str, **fields: Any) -> dict[str, Any]:
+    given = clusters_pb.OwnerGroups(groups=[f"groups/{group}" for group in groups])
+    return {"owner": "users/ann", "owner_groups": given, **fields}
+
+
+async def test_the_owners_groups_decide_about_what_an_admin_creates_for_them(site: Site) -> None:
+    replica = await site.replica(
+        profiles={"lab": LAB, "open": {}}, limits={"groups": {"lab": {"clusters": 2}, "physics/lasers": {"gpus": 0}}}
+    )
+    root, ann = await replica.user("root", "user", "admin", groups=["ops"]), await replica.user("ann", groups=["lab"])
+    unknown = await fails(InvalidRequest, root.create(profile="lab", request={"owner": "users/ann"}))
+    assert "you may choose open (this is for ann, who is in no group that is known: give their groups)" in str(unknown)
+    assert (await root.create(request={"owner": "users/ann"})).spec.profile == "open"
+
+    made = await root.create({"speed": "fast"}, request=for_ann("lab", "physics/lasers", "lab"))
+    assert (made.spec.profile, list(made.groups)) == ("lab", ["groups/lab", "groups/physics/lasers"])
+    large = {"worker_memory": "64 GiB"}
+    assert await wrong_fields(root.create(large, request=for_ann("lab"))) == {"spec.options.worker_memory"}
+    known = await root.create(profile="lab", request={"owner": "users/ann"})  # from the newest cluster
+    assert list(known.groups) == ["groups/lab", "groups/physics/lasers"]
+    assert (await fails(QuotaExceeded, root.create(large, request=for_ann("lab", "heads")))).details["subject"] == (
+        "groups/lab"
+    )
+    assert (await fails(QuotaExceeded, ann.create())).details["subject"] == "groups/lab"
+    assert list((await root.create(request=for_ann())).groups) == []
+
+
+async def test_only_admins_say_anothers_groups_and_nobody_their_own(site: Site) -> None:
+    replica = await site.replica(profiles={"lab": LAB, "open": {}})
+    root, eve, ann = [await replica.user(*who) for who in (("root", "user", "admin"), ("eve",), ("ann",))]
+    told = str(await fails(PermissionDenied, eve.create(profile="lab", request=for_ann("lab"))))
+    assert told == str(await fails(PermissionDenied, eve.create(profile="none", request={"owner": "users/ann"})))
+    assert await wrong_fields(ann.create(request=for_ann("lab"))) == {"owner_groups"}
+    assert await wrong_fields(root.create(request=for_ann("lab", owner="users/root"))) == {"owner_groups"}
+    assert await wrong_fields(root.create(request={"owner": "ann"})) == {"owner"}
+    assert await wrong_fields(root.create(request=for_ann("a", "", "..", "x\n"))) == {
+        f"owner_groups.groups[{n}]" for n in (1, 2, 3)
+    }
+    assert await wrong_fields(root.create(request=for_ann(*map(str, range(1001))))) == {"owner_groups.groups"}
 
 
 async def test_a_cluster_keeps_a_profile_that_its_owner_does_not_see_any_more(site: Site) -> None:

@@ -35,8 +35,9 @@ ANN = Caller("ann")
 
 
 def new(request: pb.CreateClusterRequest) -> requests.NewCluster:
-    profile = requests.choose_profile(PROFILES, request.spec.profile, ANN, "spec.profile")
-    return requests.new_cluster(request, profile.key, profile.offered(requests.person(ANN)))
+    ann = requests.person(ANN)
+    profile = requests.choose_profile(PROFILES, request.spec.profile, ann, ANN, "spec.profile")
+    return requests.new_cluster(request, profile.key, profile.offered(ann))
 
 
 def changed(request: pb.UpdateClusterRequest, cluster: Cluster) -> Cluster:
@@ -67,7 +68,6 @@ def create(**spec: Any) -> pb.CreateClusterRequest:
 
 def test_an_empty_request_is_a_cluster_of_the_default_profile() -> None:
     made = new(pb.CreateClusterRequest())
-    assert made.owner is None
     assert (made.spec.profile, made.spec.groups, made.spec.lifetime) == ("small", (Group(),), None)
     assert made.spec.options == {"worker_cores": 1.0, "worker_memory": 2**31}
 
@@ -89,7 +89,7 @@ def test_a_whole_request() -> None:
     share = request.shares.add(member="groups/lab", rights=[right_pb2.RIGHT_CLUSTER_STOP])
     share.expire_time.FromSeconds(5)
     made = new(request)
-    assert (made.owner, made.request_id) == ("ann", "r1")
+    assert made.request_id == "r1"
     spec = made.spec
     assert (spec.alias, spec.profile, spec.tags, spec.lifetime) == ("lab", "large", {"team": "a"}, 1.5)
     assert spec.options == {"worker_cores": 8.0, "worker_memory": 2**32}
@@ -177,11 +177,9 @@ def test_there_are_not_too_many_shares() -> None:
     assert wrong_fields(lambda: new(request)) == {"shares"}
 
 
-def test_request_ids_and_owners() -> None:
+def test_request_ids_have_bounds() -> None:
     long = pb.CreateClusterRequest(request_id="x" * 65)
     assert wrong_fields(lambda: new(long)) == {"request_id"}
-    nobody = pb.CreateClusterRequest(owner="ann")
-    assert wrong_fields(lambda: new(nobody)) == {"owner"}
 
 
 # Other requests

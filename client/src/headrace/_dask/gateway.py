@@ -201,6 +201,7 @@ class Gateway(TwoFaced[Asynchronous]):
         lifetime: Lifetime | None = None,
         shares: Iterable[Share] | None = None,
         owner: str | None = None,
+        owner_groups: Iterable[str] | None = None,
         **kwargs: Any,
     ) -> str:
         """Create a cluster without waiting for it (CreateCluster); `connect` to it later.
@@ -209,6 +210,9 @@ class Gateway(TwoFaced[Asynchronous]):
         ----------
         owner
             User id to create the cluster for. Default: yourself. Other users need an admin.
+        owner_groups
+            Groups of that user, such as ["lab"], which decide about profiles, options, limits and budgets as if the
+            user had created the cluster. Default: those of the newest of their clusters.
         cluster_options, name, profile, worker_groups, tags, lifetime, shares, **kwargs
             As for `new_cluster`.
 
@@ -232,6 +236,7 @@ class Gateway(TwoFaced[Asynchronous]):
             lifetime=lifetime,
             shares=shares,
             owner=owner,
+            owner_groups=owner_groups,
         )
         cluster, _ = await get_or_create(self._session.connection, wanted)
         return calls.cluster_id(cluster.name)

@@ -41,6 +41,7 @@ def wanted_cluster(
     lifetime: Lifetime | None = None,
     shares: Iterable[Share] | None = None,
     owner: str | None = None,
+    owner_groups: Iterable[str] | None = None,
 ) -> Wanted:
     """Return the cluster that a user asks for."""
     values, given = _choose(options, overrides)
@@ -52,7 +53,8 @@ def wanted_cluster(
         tags=tags or {},
         lifetime=to_duration(lifetime),
     )
-    return Wanted(spec, given, [to_proto_share(share) for share in shares or ()], owner or "")
+    groups = None if owner_groups is None else list(owner_groups)
+    return Wanted(spec, given, [to_proto_share(share) for share in shares or ()], owner or "", groups)
 
 
 def count(what: str, value: object, minimum: int, maximum: int) -> int:

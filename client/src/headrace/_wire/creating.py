@@ -16,6 +16,7 @@ from headrace.backoff import delays
 from headrace.durations import format_duration
 from headrace.option_protos import get_type, value_from_proto
 from headrace.option_types import BadValue
+from headrace.resource_names import group_name
 from headrace.sizes import format_bytes
 from headrace.v1 import cluster_pb2, cluster_service_pb2
 from headrace.v1.option_value_pb2 import OptionValue
@@ -39,12 +40,15 @@ class Wanted:
         Who else may use it.
     owner
         User id to create it for; "" is the caller.
+    owner_groups
+        Groups of that user; None means those that headrace knows.
     """
 
     spec: cluster_pb2.ClusterSpec
     given: frozenset[str] = frozenset()
     shares: Sequence[cluster_pb2.Share] = ()
     owner: str = ""
+    owner_groups: Sequence[str] | None = None
 
 
 async def create(connection: Connection, wanted: Wanted, request_id: str) -> cluster_pb2.Cluster:
@@ -66,6 +70,9 @@ async def _create(connection: Connection, wanted: Wanted, request_id: str) -> cl
         owner=f"users/{wanted.owner.removeprefix('users/')}" if wanted.owner else "",
         shares=wanted.shares,
     )
+    if wanted.owner_groups is not None:
+        groups = [group_name(group.removeprefix("groups/")) for group in wanted.owner_groups]
+        request.owner_groups.CopyFrom(cluster_service_pb2.OwnerGroups(groups=groups))
     if config.get("timeouts.queue") is not None:
         request.queue_timeout.FromNanoseconds(round(config.get_seconds("timeouts.queue") * 1e9))
     return await connection.call(connection.clusters.CreateCluster, request, doing="creating a cluster")

@@ -87,6 +87,10 @@ def create(
     lifetime: Lifetime = "",
     share: Share = None,
     owner: Annotated[str, typer.Option("--owner", help="For admins: the user to create it for.")] = "",
+    owner_group: Annotated[
+        list[str] | None,
+        typer.Option(help="With --owner: a group of that user. Repeatable. Default: those of their newest cluster."),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until the cluster can be used.")] = True,
     address: Address = None,
     ca_file: CaFile = None,
@@ -103,7 +107,7 @@ def create(
     )
     if lifetime:
         spec.lifetime.FromTimedelta(_lifetime(lifetime))
-    wanted = Wanted(spec, frozenset(options), parse_shares(share or []), owner)
+    wanted = Wanted(spec, frozenset(options), parse_shares(share or []), owner, owner_group or None)
     created = call(address, ca_file, lambda connection: _create(connection, wanted, wait=wait))
     if as_json:
         print_json(created)

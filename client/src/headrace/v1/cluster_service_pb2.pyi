@@ -59,6 +59,7 @@ class CreateClusterRequest(google.protobuf.message.Message):
     OWNER_FIELD_NUMBER: builtins.int
     SHARES_FIELD_NUMBER: builtins.int
     QUEUE_TIMEOUT_FIELD_NUMBER: builtins.int
+    OWNER_GROUPS_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Chosen by the caller, at most 64 bytes. Within a day, a repeated call with the same value has no further effect."""
     owner: builtins.str
@@ -77,6 +78,12 @@ class CreateClusterRequest(google.protobuf.message.Message):
         means that it may not wait: it is created at once or refused. Unset means as long as the deployment allows.
         """
 
+    @property
+    def owner_groups(self) -> global___OwnerGroups:
+        """With an owner who is not the caller: that user's groups, which decide about profiles, options, limits and budgets as if they had
+        created the cluster. Unset means those of the newest of their clusters that is known.
+        """
+
     def __init__(
         self,
         *,
@@ -85,11 +92,32 @@ class CreateClusterRequest(google.protobuf.message.Message):
         owner: builtins.str = ...,
         shares: collections.abc.Iterable[headrace.v1.cluster_pb2.Share] | None = ...,
         queue_timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        owner_groups: global___OwnerGroups | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["queue_timeout", b"queue_timeout", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["owner", b"owner", "queue_timeout", b"queue_timeout", "request_id", b"request_id", "shares", b"shares", "spec", b"spec"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["owner_groups", b"owner_groups", "queue_timeout", b"queue_timeout", "spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["owner", b"owner", "owner_groups", b"owner_groups", "queue_timeout", b"queue_timeout", "request_id", b"request_id", "shares", b"shares", "spec", b"spec"]) -> None: ...
 
 global___CreateClusterRequest = CreateClusterRequest
+
+@typing.final
+class OwnerGroups(google.protobuf.message.Message):
+    """Groups of the owner of a cluster."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: builtins.int
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """groups/{group}. Empty means none."""
+
+    def __init__(
+        self,
+        *,
+        groups: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["groups", b"groups"]) -> None: ...
+
+global___OwnerGroups = OwnerGroups
 
 @typing.final
 class GetClusterRequest(google.protobuf.message.Message):

@@ -45,11 +45,10 @@ class ClusterService(ClusterServiceServicer):
     @override
     async def CreateCluster(self, request: pb.CreateClusterRequest, context: Context) -> cluster_pb2.Cluster:
         caller = current_caller()
-        profile = requests.choose_profile(self.profiles, request.spec.profile, caller, "spec.profile")
-        checked = await profile.use(
-            requests.person(caller), lambda offered: requests.new_cluster(request, profile.key, offered)
-        )
-        return self.views.get(await self.commands.create(checked, caller))
+        owner = self.commands.owner_of(request, caller)
+        profile = requests.choose_profile(self.profiles, request.spec.profile, owner, caller, "spec.profile")
+        checked = await profile.use(owner, lambda offered: requests.new_cluster(request, profile.key, offered))
+        return self.views.get(await self.commands.create(checked, owner, caller))
 
     @override
     async def GetCluster(self, request: pb.GetClusterRequest, context: Context) -> cluster_pb2.Cluster:

@@ -12,11 +12,11 @@ from headrace.errors import (
     ClusterNotEnded,
     InternalError,
     InvalidRequest,
-    PermissionDenied,
     QuotaExceeded,
     Violation,
 )
 from headrace.resource_names import cluster_name, last_part
+from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import EventType, Right
 from headrace_chassis import logs
 from headrace_chassis.audit.note import about, detail
@@ -24,6 +24,7 @@ from headrace_chassis.identity.caller import Caller
 from headrace_controller.admission import Admission, largest_size
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.fields import check_owner_shares
+from headrace_controller.api.owners import owner_of
 from headrace_controller.api.requests import NewCluster, person
 from headrace_controller.api.updates import Update
 from headrace_controller.api.worker_groups import adapted, scaled
@@ -92,17 +93,17 @@ class ClusterCommands:
         self._budgets = budgets
         self._clock = clock
 
-    async def create(self, request: NewCluster, caller: Caller) -> Cluster:
+    def owner_of(self, request: pb.CreateClusterRequest, caller: Caller) -> Person:
+        """Return the owner of a new cluster; raise `PermissionDenied` if the caller may not create it for them."""
+        return owner_of(request, caller, self._mirror)
+
+    async def create(self, request: NewCluster, whose: Person, caller: Caller) -> Cluster:
         """Record a cluster, or return the one that a call with the same request id has created."""
-        owner = request.owner or UserId(caller.user)
-        role = role_for(caller, Right.CLUSTER_CREATE, Access(owner))
-        about("", owner, role)
-        if role is None:
-            raise PermissionDenied(f"{caller.user} may not create clusters for {owner}; only admins may")
+        owner = UserId(whose.user)
         cluster = Cluster(
             id=new_cluster_id(),
             owner=owner,
-            groups=caller.groups if owner == caller.user else (),
+            groups=whose.groups,
             created=self._clock(),
             spec=request.spec,
         )
@@ -128,7 +129,7 @@ class ClusterCommands:
             )
             if not created:
                 self._authorities.discard(cluster.id)
-        about(cluster_name(record.id), owner, role)
+        about(cluster_name(record.id), owner, role_for(caller, Right.CLUSTER_CREATE, Access(owner)))
         self._mirror.apply(record)
         return record
 

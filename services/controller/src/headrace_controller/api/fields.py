@@ -80,7 +80,7 @@ def checked_shares(shares: Sequence[pb.Share], field: str) -> tuple[tuple[Share,
     read = read_shares(shares)
     members = Counter(share.member for share in read)
     for n, (message, share) in enumerate(zip(shares, read, strict=True)):
-        if wrong := _wrong_member(share.member):
+        if wrong := wrong_member(share.member):
             violations.append(Violation(f"{field}[{n}].member", wrong))
         elif members[share.member] > 1:
             violations.append(Violation(f"{field}[{n}].member", f"{shown(share.member)} is there twice"))
@@ -96,7 +96,7 @@ def check_owner_shares(shares: Sequence[Share], owner: str, field: str) -> None:
         raise InvalidRequest.of(Violation(field, f"{owner} owns the cluster and has all rights on it already"))
 
 
-def _wrong_member(member: str) -> str:
+def wrong_member(member: str) -> str:
     """Return what is wrong with ``users/{user}`` or ``groups/{group}``; a group may have parts, as physics/lasers."""
     kind, _, name = member.partition("/")
     parts = name.split("/") if kind == "groups" else [name]

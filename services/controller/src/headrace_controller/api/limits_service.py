@@ -15,6 +15,7 @@ from headrace_chassis.identity.caller import Caller, current_caller
 from headrace_controller import resources
 from headrace_controller.admission import EACH_CLUSTER, Admission
 from headrace_controller.api.access import require_admin
+from headrace_controller.api.owners import known_groups
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Demand, UserId
 from headrace_controller.profiles import Person, Profiles
@@ -57,9 +58,7 @@ class LimitsService(LimitsServiceServicer):
         if user == caller.user:
             return Person(user=caller.user, groups=caller.groups, is_admin=caller.is_admin)
         require_admin(caller, "see the limits of others")
-        newest = next(iter(self.mirror.ids(user, living=True)), None)
-        record = None if newest is None else self.mirror.get(newest)
-        return Person(user=user, groups=record.groups if record else (), is_admin=False)
+        return Person(user=user, groups=known_groups(user, self.mirror))
 
     def register(self, server: grpc.aio.Server) -> str:
         """Add the service to a server; return its full name."""

@@ -36,7 +36,7 @@ class OptionsService(OptionsServiceServicer):
     @override
     async def ListOptions(self, request: pb.ListOptionsRequest, context: Context) -> pb.ListOptionsResponse:
         caller = current_caller()
-        profile = choose_profile(self._profiles, request.profile, caller, "profile")
+        profile = choose_profile(self._profiles, request.profile, person(caller), caller, "profile")
         return await profile.use(person(caller), _response)
 
     def register(self, server: grpc.aio.Server) -> str:

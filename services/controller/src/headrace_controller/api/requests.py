@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.errors import InvalidRequest, Violation
-from headrace.resource_names import is_cluster_id, last_part
+from headrace.resource_names import is_cluster_id
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1 import culling_service_pb2
 from headrace_chassis.identity.caller import Caller
@@ -22,7 +22,7 @@ from headrace_controller.api.fields import (
     wrong_tags,
 )
 from headrace_controller.api.worker_groups import check_options, read_adapt, read_groups, read_options
-from headrace_controller.model import DEFAULT_GROUP, AdaptRange, Group, Spec, UserId
+from headrace_controller.model import DEFAULT_GROUP, AdaptRange, Group, Spec
 from headrace_controller.options.catalogue import Options
 from headrace_controller.profiles import Person, Profile, Profiles, UnknownProfile
 
@@ -31,9 +31,8 @@ _MAX_REQUEST_ID_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class NewCluster:
-    """A checked request for a cluster. `owner` None is the caller; `queue_timeout` None is the deployment's."""
+    """A checked request for a cluster. `queue_timeout` None is the deployment's."""
 
-    owner: UserId | None
     spec: Spec
     request_id: str
     queue_timeout: float | None = None
@@ -42,7 +41,6 @@ class NewCluster:
 def new_cluster(request: pb.CreateClusterRequest, profile: str, offered: Options) -> NewCluster:
     """Check a CreateClusterRequest for a profile, whose options are `offered`."""
     spec = request.spec
-    owner = UserId(last_part(request.owner, "users", "owner")) if request.owner else None
     options, violations = read_options(spec.options, offered, "spec.options")
     checked = check_options(spec.worker_groups, offered, "spec.worker_groups", options)
     groups, wrong = read_groups(spec.worker_groups, checked, "spec.worker_groups")
@@ -69,15 +67,19 @@ def new_cluster(request: pb.CreateClusterRequest, profile: str, offered: Options
         shares=shares,
     )
     check_size(wanted, "spec")
-    return NewCluster(owner, wanted, request.request_id, queue_timeout)
+    return NewCluster(wanted, request.request_id, queue_timeout)
 
 
-def choose_profile(profiles: Profiles, key: str, caller: Caller, field: str) -> Profile:
-    """Return a profile that the caller may choose, or raise `InvalidRequest`."""
+def choose_profile(profiles: Profiles, key: str, whose: Person, caller: Caller, field: str) -> Profile:
+    """Return a profile that somebody may choose, or raise `InvalidRequest`."""
     try:
-        return profiles.choose(key, person(caller))
+        return profiles.choose(key, whose)
     except UnknownProfile as error:
-        raise InvalidRequest.of(Violation(field, str(error))) from None
+        text = str(error)
+        if whose.user != caller.user:
+            groups = ", ".join(whose.groups[:10]) or "no group that is known: give their groups"
+            text = f"{text} (this is for {whose.user}, who is in {groups})"
+        raise InvalidRequest.of(Violation(field, text)) from None
 
 
 def person(caller: Caller) -> Person:

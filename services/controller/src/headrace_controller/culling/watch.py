@@ -19,7 +19,7 @@ class CullingWatch:
     Parameters
     ----------
     policy
-        Returns the rules in force.
+        Returns the rules in force, None if there are none.
     own
         Whether a cluster is this replica's.
     wake
@@ -32,7 +32,7 @@ class CullingWatch:
         metric_rules: MetricRules,
         mirror: ClusterMirror,
         *,
-        policy: Callable[[], Culling],
+        policy: Callable[[], Culling | None],
         own: Callable[[ClusterId], bool],
         wake: Callable[[ClusterId, float], None],
         clock: Callable[[], float],
@@ -47,11 +47,13 @@ class CullingWatch:
 
     def findings(self, cluster: Cluster) -> tuple[Finding, ...]:
         """Return what rules find about a cluster now."""
-        return self._find(cluster, self._policy(), self._metric_rules.of(cluster.id))
+        if (policy := self._policy()) is None:
+            return ()
+        return self._find(cluster, policy, self._metric_rules.of(cluster.id))
 
     @property
-    def rules(self) -> Culling:
-        """The rules in force."""
+    def rules(self) -> Culling | None:
+        """The rules in force, None if there are none."""
         return self._policy()
 
     async def foresee(self, rules: Culling) -> tuple[Callable[[Cluster], tuple[Finding, ...]], Mapping[str, str]]:

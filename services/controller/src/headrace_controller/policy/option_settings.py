@@ -28,6 +28,7 @@ _TAKEN = frozenset(
         "name",
         "options",
         "owner",
+        "owner_groups",
         "profile",
         "proxy_address",
         "public_address",
