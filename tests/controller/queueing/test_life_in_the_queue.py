@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +73,32 @@ async def test_workers_wait_and_come_after_a_restart_of_all_replicas(site: Site)
     await ann.stop(other.name)
     cluster = await ann.until(cluster.name, "RUNNING", running=3)
     assert cluster.status.message == ""
+
+
+async def test_a_limit_that_was_lowered_counts_after_a_restart_and_at_once(site: Site, directory: Path) -> None:
+    file = directory / "policy.yaml"
+
+    def write(workers: int) -> None:
+        file.write_text(f"limits: {{user: {{workers: {workers}}}, on_lowered: scale_down, lowered_grace: 0}}")
+
+    write(4)
+    replica = await site.replica("a", policy_file=file)
+    ann = await replica.user("ann")
+    cluster = await ann.create(worker_groups=[cluster_pb2.WorkerGroup(name="default", size=3)])
+    await ann.until(cluster.name, "RUNNING", running=3)
+    await site.stop(replica)
+    write(2)
+    replica = await site.replica("b", policy_file=file)
+    site.connect_proxy(replica)
+    ann = await replica.user("ann")
+    await ann.until(cluster.name, "RUNNING", running=2)
+    write(1)
+    await ann.until(cluster.name, "RUNNING", running=1)
+    messages = [message for message in await events(ann, cluster.name) if "retired:" in message]
+    assert messages == [
+        "1 worker is retired: users/ann may have 2 workers, and has 3.",
+        "1 worker is retired: users/ann may have 1 worker, and has 2.",
+    ]
 
 
 async def test_a_user_says_how_long_to_wait(site: Site) -> None:

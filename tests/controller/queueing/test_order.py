@@ -83,3 +83,17 @@ def test_those_that_have_waited_for_long_are_found(number: int, since: float, th
     for n in left & clusters.keys():
         order.removed(clusters.pop(n))
     assert order.older(since, than) == [one.id for n, one in clusters.items() if since < n <= than]
+
+
+def test_the_longest_wait_is_that_of_whoever_came_first() -> None:
+    order = Order(clock=lambda: 100.0)
+    assert order.longest() == 0
+    first, second = waiting(30, turn=2), waiting(60, turn=1)
+    order.added(second)
+    order.added(first)
+    assert order.longest() == 70
+    order.removed(first)
+    assert order.longest() == 40
+    order.added(waiting(200, turn=3))
+    order.removed(second)
+    assert order.longest() == 0

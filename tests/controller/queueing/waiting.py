@@ -20,7 +20,9 @@ from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Demand, Group, Phase, Status
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import build_profiles
+from headrace_controller.queueing.lowering import Lowering
 from headrace_controller.queueing.order import Order
+from headrace_controller.queueing.recharging import Recharging
 from headrace_controller.queueing.serving import Serving
 from headrace_controller.store import Fence, Store
 
@@ -55,6 +57,23 @@ class Replica:
             budgets_known=self.budgets_known,
             clock=time,
         )
+        self.owned: set[ClusterId] | None = None  # where limits are lowered; None: all
+        self.later = 0.0  # seconds by which the time of lowered limits is ahead
+        self.lowering = Lowering(
+            self.store, self.mirror, self.admission, own=self.owns, clock=lambda: time() + self.later
+        )
+        self.recharging = Recharging(self.store, self.mirror, self.admission, self.living)
+
+    def owns(self, cluster: ClusterId) -> bool:
+        return self.owned is None or cluster in self.owned
+
+    def living(self) -> Sequence[ClusterId]:
+        return self.mirror.ids(living=True)
+
+    def follow(self, policy: PolicyFile) -> None:
+        """Take up another policy."""
+        self.admission.follow(policy)
+        self.serving.follow(policy)
 
     async def budgets_known(self, owner: str, _groups: Sequence[str]) -> None:
         self.known.add(owner)

@@ -338,9 +338,11 @@ class _EventTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     EVENT_TYPE_BUDGET_USED_UP: _EventType.ValueType  # 71
     """A budget that it counts towards is used up."""
     EVENT_TYPE_QUEUED: _EventType.ValueType  # 80
-    """The cluster waits in the queue until the limits allow a start."""
+    """The cluster waits in the queue until the limits allow a start, or workers wait of one that has started."""
     EVENT_TYPE_ADMITTED: _EventType.ValueType  # 81
-    """The limits allow a start now; the cluster left the queue."""
+    """The limits allow a start now, or more workers."""
+    EVENT_TYPE_LIMIT_LOWERED: _EventType.ValueType  # 82
+    """A limit that binds it is below what is used, and what follows from that."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """Types of events. This is the only list of them."""
@@ -422,9 +424,11 @@ EVENT_TYPE_BUDGET_WARNED: EventType.ValueType  # 70
 EVENT_TYPE_BUDGET_USED_UP: EventType.ValueType  # 71
 """A budget that it counts towards is used up."""
 EVENT_TYPE_QUEUED: EventType.ValueType  # 80
-"""The cluster waits in the queue until the limits allow a start."""
+"""The cluster waits in the queue until the limits allow a start, or workers wait of one that has started."""
 EVENT_TYPE_ADMITTED: EventType.ValueType  # 81
-"""The limits allow a start now; the cluster left the queue."""
+"""The limits allow a start now, or more workers."""
+EVENT_TYPE_LIMIT_LOWERED: EventType.ValueType  # 82
+"""A limit that binds it is below what is used, and what follows from that."""
 global___EventType = EventType
 
 class _Severity:

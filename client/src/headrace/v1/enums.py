@@ -79,6 +79,7 @@ class EventType(OpenEnum):
     BUDGET_USED_UP = "BudgetUsedUp"
     QUEUED = "Queued"
     ADMITTED = "Admitted"
+    LIMIT_LOWERED = "LimitLowered"
 
 
 class ExitCause(OpenEnum):

@@ -102,6 +102,16 @@ class Admission:
         return self._settings.on_scale == "queue"
 
     @property
+    def takes_away(self) -> bool:
+        """Whether clusters lose workers when a limit is lowered below what is used."""
+        return self._settings.on_lowered == "scale_down"
+
+    @property
+    def lowered_grace(self) -> float:
+        """Seconds for which they are warned of that."""
+        return self._settings.lowered_grace
+
+    @property
     def patience(self) -> float:
         """Seconds after which room is kept for a cluster that waits."""
         return self._settings.queue.patience

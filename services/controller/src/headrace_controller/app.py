@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from functools import partial
 
+from prometheus_client import REGISTRY
+
 from headrace_chassis.redis.connection import connect
 from headrace_chassis.server import App
+from headrace_controller import metrics
 from headrace_controller.backends.base import Backend, Deployment, Warms
 from headrace_controller.backends.registry import LoadedBackend, load
 from headrace_controller.config import Settings
@@ -14,7 +17,7 @@ from headrace_controller.mirror.handlers import OnRemoved
 from headrace_controller.parts import Parts
 from headrace_controller.policing.fit import check_fit
 from headrace_controller.policy.current import CurrentPolicy
-from headrace_controller.reconciling.cluster_metrics import ClusterMetrics
+from headrace_controller.reconciling.owner_metrics import OwnerMetrics
 from headrace_controller.signals import service_discovery
 
 
@@ -46,6 +49,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
     stack.push_async_callback(waiting.aclose)
     parts = Parts(settings, redis, waiting, backends)
     _connect(parts)
+    _show(parts, stack)
     await parts.backend.open()
     stack.push_async_callback(parts.backend.close)
     stack.push_async_callback(parts.manifests.close)
@@ -82,6 +86,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.measuring.run,
             parts.pricing.run,
             parts.serving.run,
+            parts.recharging.run,
+            parts.lowering.run,
             parts.signals.run,
             parts.observations.run,
             parts.metric_rules.run,
@@ -95,10 +101,20 @@ async def _check(parts: Parts) -> None:
         await parts.backend.warm()
 
 
+def _show(parts: Parts, stack: AsyncExitStack) -> None:
+    """Adds to the metrics what is asked for only when they are read."""
+    metrics.QUEUE_OLDEST_SECONDS.set_function(parts.order.longest)
+    if most := parts.settings.metrics_owners:
+        owners = OwnerMetrics(most)
+        parts.mirror.connect(owners)
+        REGISTRY.register(owners)
+        stack.callback(REGISTRY.unregister, owners)
+
+
 def _connect(parts: Parts) -> None:
     """Who hears what, in this order. Whatever makes a cluster worth a step adds its id to `parts.queue`."""
     records = [
-        ClusterMetrics(),
+        parts.cluster_metrics,
         parts.shards,  # which clusters are this replica's
         parts.liveness,  # which replicas hold sessions
         parts.processes,  # drops exited processes
@@ -110,6 +126,7 @@ def _connect(parts: Parts) -> None:
         OnRemoved(parts.views.discard, parts.authorities.discard),
     ]
     changes = [
+        parts.cluster_metrics.on_change,  # events
         parts.route_states.on_change,  # acknowledgements of routes
         parts.serving.on_change,  # room for clusters that wait
         parts.sessions.on_change,  # requests of proxies that clients connect again
@@ -119,6 +136,8 @@ def _connect(parts: Parts) -> None:
         parts.observations.gained,  # loads what was observed of them before
         parts.reconciler.gained,  # queues its clusters
         parts.orphans.gained,  # checks for processes without a record
+        parts.recharging.gained,  # charges its clusters by the policy in force
+        parts.lowering.gained,  # tells its clusters of lowered limits
     ]
     lost = [
         parts.shards.lost,
@@ -130,6 +149,8 @@ def _connect(parts: Parts) -> None:
         parts.follow_profiles,  # what users may choose
         parts.admission.follow,  # what they may use
         parts.serving.follow,  # who has room now
+        parts.recharging.follow,  # what living clusters are charged
+        parts.lowering.follow,  # who has too much now
         parts.pricing.follow,  # what clusters cost
         parts.follow_culling,  # when clusters are given back
         parts.budgets.follow,  # what may be used in a period

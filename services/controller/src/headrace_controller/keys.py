@@ -28,7 +28,8 @@ key                       type   content                                      un
 ``used:<day>``            hash   what was promised that day, times how long,  400 days                  cr, ch, st, ar,
                                  by measure and subject (``usage.lua``)                                 ad, rp
 ``used-by:<day>:<owner>`` hash   the same of an owner's clusters, by row      62 days                   as ``used``
-``noted:<id>:<note>``     string marks a warning about a budget as given      the budget's period       `Usage`
+``noted:<id>:<note>``     string marks a warning about a budget or a lowered  the budget's period, or   `Usage`
+                                 limit as given                               30 days
 ``living``                zset   id -> place                                  permanent                 cr, st
 ``ended``                 zset   id -> time of its end                        permanent                 st, rm
 ``aliases:<owner>``       hash   alias -> id                                  the cluster is stopping   cr, ch, st

@@ -61,9 +61,12 @@ from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Culling
 from headrace_controller.profiles import Profiles
+from headrace_controller.queueing.lowering import Lowering
 from headrace_controller.queueing.order import Order
+from headrace_controller.queueing.recharging import Recharging
 from headrace_controller.queueing.serving import Serving
 from headrace_controller.reconciling.adoption import Adoption
+from headrace_controller.reconciling.cluster_metrics import ClusterMetrics
 from headrace_controller.reconciling.executor import Executor
 from headrace_controller.reconciling.launch_specs import LaunchSpecs
 from headrace_controller.reconciling.live_schedulers import LiveSchedulers
@@ -211,6 +214,10 @@ class Parts:
         return ReplicaLiveness(self.store.replicas, self.replica, wake=self.queue.add, clock=self.clock)
 
     @cached_property
+    def cluster_metrics(self) -> ClusterMetrics:
+        return ClusterMetrics(self.shards.own, clock=self.clock)
+
+    @cached_property
     def live_schedulers(self) -> LiveSchedulers:
         return LiveSchedulers(self.mirror, self.shards)
 
@@ -291,6 +298,14 @@ class Parts:
             budgets_known=self.budgets.known,
             clock=self.clock,
         )
+
+    @cached_property
+    def recharging(self) -> Recharging:
+        return Recharging(self.store, self.mirror, self.admission, self.shards.all_own)
+
+    @cached_property
+    def lowering(self) -> Lowering:
+        return Lowering(self.store, self.mirror, self.admission, own=self.shards.own, clock=self.clock)
 
     @cached_property
     def observer(self) -> Observer:

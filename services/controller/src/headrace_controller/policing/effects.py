@@ -16,6 +16,8 @@ from headrace_controller.options.catalogue import Option
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Person, Profiles
 
+_THEN = {"warn": "it gets no more", "scale_down": "workers are retired, those of the newest clusters first"}
+
 
 @dataclass(frozen=True, slots=True)
 class Effect:
@@ -134,15 +136,15 @@ def _over_limits(clusters: Iterable[Cluster], before: Offer, after: Offer) -> It
                 yield Effect(
                     _limits_key(subject, after.policy),
                     subject,
-                    _over(resource, used[subject][resource], limit),
+                    _over(resource, used[subject][resource], limit, after.policy.limits.on_lowered),
                     owners.get(subject, ""),
                 )
 
 
-def _over(resource: str, used: int, limit: int) -> str:
+def _over(resource: str, used: int, limit: int, then: str) -> str:
     what, amount = resources.shown(resource, used)
     most = describe_quantity(*resources.shown(resource, limit))
-    return f"uses {describe_amount(what, amount)} of the {most} that it may use: it gets no more"
+    return f"uses {describe_amount(what, amount)} of the {most} that it may use: {_THEN[then]}"
 
 
 def _limits_key(subject: str, policy: PolicyFile) -> str:

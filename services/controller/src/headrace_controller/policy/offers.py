@@ -121,6 +121,15 @@ class AllLimits(BaseModel):
         description="Answer to a request to scale beyond a limit: clip gives as many workers as the limit allows, and "
         "the user is warned; reject refuses the request; queue gives as many as there is room for, and the rest waits.",
     )
+    on_lowered: Literal["warn", "scale_down"] = Field(
+        default="warn",
+        description="What follows when a limit is lowered below what is used: warn tells the clusters above it, which "
+        "get no more; scale_down takes workers away as well, those of the newest clusters first.",
+    )
+    lowered_grace: Seconds = Field(
+        default=600,
+        description="With `on_lowered: scale_down`, time between the warning and the retirement of workers.",
+    )
     queue: QueueSettings = Field(default=QueueSettings(), description="How clusters wait for room.")
 
     def of_user(self, user: str) -> Limits:

@@ -56,6 +56,11 @@ class Order:
         """Return whom clusters wait for."""
         return list(self._by_subject)
 
+    def longest(self) -> float:
+        """Return for how many seconds the first of them has waited; 0 if none waits. May be called from any thread."""
+        first = self._by_age[:1]
+        return max(0.0, self._clock() - first[0][0]) if first else 0.0
+
     def place(self, cluster: Cluster) -> Place | None:
         """Return the place of a cluster that waits."""
         if (queued := self._waiting.get(cluster.id)) is None:

@@ -37,6 +37,7 @@ _WAITING = Status(phase=Phase.QUEUED)
 _create = record_script("create")
 _admit = record_script("admit")
 _change = record_script("change")
+_recharge = record_script("recharge")
 _save_status = record_script("save_status")
 _save_report = record_script("save_report")
 _remove = record_script("remove")
@@ -184,6 +185,29 @@ class Records:
                     return None, subject.decode()
                 case _:
                     return None, ""
+
+    async def recharge(
+        self,
+        seen: Cluster,
+        *,
+        demand: Callable[[Cluster], Demand],
+        limits: Callable[[Cluster], Mapping[str, Limits]],
+    ) -> Cluster | None:
+        """Charges a cluster by the policy in force; returns it if it was charged otherwise. No limit binds."""
+        while True:
+            ask = {
+                "seen": str(seen.revision),
+                "demand": pack_demand(demand(seen)),
+                "charged_to": _charged_to(seen, limits(seen)),
+            }
+            match await self._connection.run_on(_recharge, seen.id, seen.owner, ask):
+                case [b"done", revision, before, meter]:
+                    written = replace(seen, revision=int(revision), meter=unpack_meter(meter))
+                    return await self._complete(seen, written, before)
+                case [b"again"]:
+                    seen = await self._reads.newest(seen)
+                case _:
+                    return None
 
     async def save_status(
         self, seen: Cluster, decided: Cluster, *, fence: Fence, events: Sequence[Event] = ()

@@ -141,6 +141,10 @@ class Usage:
         )
         return answer is not None
 
+    async def forget(self, cluster: ClusterId, note: str) -> None:
+        """Forget what was noted about a cluster."""
+        await self._connection.command("DEL", self._keys.noted(cluster, note))
+
     async def _at_once(self, *commands: Sequence[str]) -> tuple[int, list[Any]]:
         (seconds, micros), *answers = await self._connection.commands(("TIME",), *commands, atomically=True)
         return int(seconds) * 1000 + int(micros) // 1000, answers

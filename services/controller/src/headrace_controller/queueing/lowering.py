@@ -1,0 +1,152 @@
+"""Tells clusters that a limit was lowered below what is used, and takes workers away where the policy says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
+
+from headrace.errors import ClusterEnded, ClusterNotFound, StoreUnavailable
+from headrace.v1.enums import EventType
+from headrace_chassis import logs
+from headrace_controller.admission import Admission
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import Cluster, ClusterId, Event, Limits, Severity
+from headrace_controller.plan.sentences import count, duration
+from headrace_controller.queueing.lowered import Exceeded, Promised, smaller
+from headrace_controller.store import RecordUnreadable, Store
+
+log = logs.get_logger()
+_BEAT_SECONDS = 5.0
+_AT_ONCE = 256  # clusters after which others get their turn
+_NOTED_SECONDS = 30 * 86_400
+
+
+class Lowering:
+    """Looks at all clusters when the policy or whose they are has changed, and acts for this replica's.
+
+    Every replica comes to the same conclusions from the same records, so they need not agree.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: ClusterMirror,
+        admission: Admission,
+        *,
+        own: Callable[[ClusterId], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._admission = admission
+        self._own = own
+        self._clock = clock
+        self._news = asyncio.Event()
+        self._told: set[tuple[ClusterId, str]] = set()
+        self._since: dict[ClusterId, float] = {}  # time since which a cluster is to lose workers
+
+    def follow(self, _policy: object) -> None:
+        """Look at once: limits may be lower."""
+        self._news.set()
+
+    def gained(self, _shard: int) -> None:
+        """Look at once: limits may have been lowered while nobody had these clusters."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Follow the limits until cancelled."""
+        await self._mirror.ready.wait()
+        while True:
+            try:
+                async with asyncio.timeout(_BEAT_SECONDS if self._since else None):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+            self._news.clear()
+            try:
+                await self.step()
+            except StoreUnavailable as error:
+                log.warning("cannot tell of lowered limits; will try again", error=str(error))
+                self._news.set()
+                await asyncio.sleep(_BEAT_SECONDS)
+            except Exception:  # logged in full
+                log.exception("looking for lowered limits failed")
+
+    async def step(self) -> None:
+        """Warn the clusters that are above a limit; take workers away from those that were warned for long enough."""
+        found = map(self._mirror.get, self._mirror.ids(living=True))
+        clusters = {cluster.id: cluster for cluster in found if cluster is not None and not cluster.stopping}
+        promised = Promised(self._admission)
+        for n, cluster in enumerate(clusters.values()):
+            if cluster.begun is not None:
+                promised.add(cluster)
+            if n % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+        exceeded = promised.exceeded()
+        surplus = promised.surplus(exceeded) if self._admission.takes_away else {}
+        mine = [(clusters[id_], above) for id_, above in exceeded.items() if self._own(id_)]
+        await self._warn_all(mine, {id_: sum(groups.values()) for id_, groups in surplus.items()})
+        now = self._clock()
+        self._since = {cluster.id: self._since.get(cluster.id, now) for cluster, _ in mine if cluster.id in surplus}
+        for cluster, above in mine:
+            since = self._since.get(cluster.id)
+            if since is not None and now - since >= self._admission.lowered_grace:
+                await self._take_away(cluster, surplus[cluster.id], above[0])
+
+    async def _warn_all(
+        self, mine: Iterable[tuple[Cluster, Sequence[Exceeded]]], surplus: Mapping[ClusterId, int]
+    ) -> None:
+        """Warn of each limit, and of what follows, once over restarts and replicas; again if it is exceeded again."""
+        pairs = {
+            (cluster.id, f"{one.key} {cluster.id in surplus}"): (cluster, one)
+            for cluster, above in mine
+            for one in above
+        }
+        for id_, key in self._told - pairs.keys():
+            if self._own(id_):
+                await self._store.used.forget(id_, _note(key))
+        self._told &= pairs.keys()
+        for pair, (cluster, one) in pairs.items():
+            if pair in self._told:
+                continue
+            if await self._store.used.note(cluster.id, _note(pair[1]), seconds=_NOTED_SECONDS):
+                await self._warn(cluster, one, surplus.get(cluster.id, 0))
+            self._told.add(pair)
+
+    async def _warn(self, cluster: Cluster, exceeded: Exceeded, surplus: int) -> None:
+        follows = "It gets no more until that is less."
+        if surplus:
+            them = f"{count(surplus, 'worker')} of this cluster {'is' if surplus == 1 else 'are'}"
+            when = f"in {duration(self._admission.lowered_grace)}" if self._admission.lowered_grace else "now"
+            follows = f"{them} retired {when}, after handing over their data, unless less is used by then."
+        event = self._event(f"A limit was lowered: {exceeded}. {follows}")
+        with suppress(ClusterNotFound):
+            await self._store.events.add(cluster.id, cluster.owner, event)
+
+    async def _take_away(self, seen: Cluster, surplus: Mapping[str, int], exceeded: Exceeded) -> None:
+        """Scale a cluster down, unless somebody has changed its size since."""
+
+        def change(record: Cluster) -> Cluster:
+            same = (record.spec, record.targets, record.queued) == (seen.spec, seen.targets, seen.queued)
+            return smaller(record, surplus) if same else record
+
+        number = sum(surplus.values())
+        message = f"{count(number, 'worker')} {'is' if number == 1 else 'are'} retired: {exceeded}."
+        with suppress(ClusterNotFound, ClusterEnded, RecordUnreadable):
+            record = await self._store.records.change(
+                seen,
+                change,
+                demand=self._admission.count,
+                limits=dict.fromkeys(self._admission.limits(seen), Limits()),  # whoever gives back is not refused
+                event=self._event(message),
+            )
+            self._mirror.apply(record)
+
+    def _event(self, message: str) -> Event:
+        return Event(type=EventType.LIMIT_LOWERED, message=message, severity=Severity.WARNING, time=self._clock())
+
+
+def _note(key: str) -> str:
+    return sha256(f"limit {key}".encode()).hexdigest()[:20]

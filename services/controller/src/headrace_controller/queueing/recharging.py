@@ -1,0 +1,81 @@
+"""Charges living clusters by another policy as soon as it is in force: for resources and to subjects that are new."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from headrace.errors import ClusterNotFound, StoreUnavailable
+from headrace_chassis import logs
+from headrace_controller.admission import Admission
+from headrace_controller.mirror import ClusterMirror
+from headrace_controller.model import ClusterId
+from headrace_controller.store import RecordUnreadable, Store
+
+log = logs.get_logger()
+_AGAIN_SECONDS = 10.0  # for what a replica has written meanwhile that did not have the new policy yet
+_AT_ONCE = 50
+_PAUSE_SECONDS = 0.1
+
+
+class Recharging:
+    """Looks at this replica's clusters, at most 500 a second, when the policy or whose they are has changed."""
+
+    def __init__(
+        self, store: Store, mirror: ClusterMirror, admission: Admission, own: Callable[[], Sequence[ClusterId]]
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._admission = admission
+        self._own = own
+        self._news = asyncio.Event()
+
+    def follow(self, _policy: object) -> None:
+        """Charge by another policy."""
+        self._news.set()
+
+    def gained(self, _shard: int) -> None:
+        """Look at the clusters of a shard: the policy may have changed while nobody had them."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Follow the policy until cancelled."""
+        await self._mirror.ready.wait()
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self._try()
+            try:
+                async with asyncio.timeout(_AGAIN_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self.apply()
+        except StoreUnavailable as error:
+            log.warning("cannot charge clusters by the policy in force; will try again", error=str(error))
+            self._news.set()
+            await asyncio.sleep(_PAUSE_SECONDS)
+        except Exception:  # logged in full
+            log.exception("charging clusters by the policy in force failed")
+
+    async def apply(self) -> None:
+        """Charge the clusters by the policy in force that are charged otherwise."""
+        own = self._own()
+        for start in range(0, len(own), _AT_ONCE):
+            await asyncio.gather(*map(self._charge, own[start : start + _AT_ONCE]))
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _charge(self, cluster_id: ClusterId) -> None:
+        try:
+            if (cluster := self._mirror.get(cluster_id)) is None:
+                return
+            record = await self._store.records.recharge(
+                cluster, demand=self._admission.count, limits=self._admission.limits
+            )
+        except (ClusterNotFound, RecordUnreadable):
+            return
+        if record is not None:
+            self._mirror.apply(record)
