@@ -14,7 +14,7 @@ from tests.controller.errors_of import fails, wrong_fields
 from tests.controller.running import Replica, Site
 from tests.controller.user import User
 
-from headrace.errors import ClusterNotFound, InvalidRequest, PermissionDenied
+from headrace.errors import ClusterNotFound, PermissionDenied, ResumeTokenTooOld
 from headrace.v1 import cluster_pb2, right_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 
@@ -75,9 +75,63 @@ async def test_a_batch_stops_what_the_caller_may_stop(ann: User, bob: User) -> N
     assert not answer.failures
 
 
-async def test_what_is_shared_is_watched_by_name_only(ann: User, bob: User) -> None:
-    watch = pb.WatchClustersRequest(filter=pb.ClusterFilter(include_shared=True))
-    await fails(InvalidRequest, bob.stream("WatchClusters", watch).read())
+SHARED = pb.WatchClustersRequest(filter=pb.ClusterFilter(include_shared=True), include_events=True)
+
+
+async def steps_to_checkpoint(stream: Any) -> list[pb.WatchClustersResponse]:
+    steps = list[pb.WatchClustersResponse]()
+    while not (step := await stream.read()).HasField("checkpoint"):
+        steps.append(step)
+    return steps
+
+
+def names(steps: list[pb.WatchClustersResponse]) -> set[str]:
+    return {step.cluster.name for step in steps if step.HasField("cluster")}
+
+
+async def next_step(stream: Any, kind: str, name: str, *others: str) -> None:
+    """Read until a cluster is reported, or is reported as removed. What is read before is about it or the others."""
+    while True:
+        step = await stream.read()
+        found = step.cluster.name or step.removed or step.event.name.partition("/events/")[0]
+        if step.WhichOneof("change") == kind and found == name:
+            return
+        assert found in {"", name, *others}
+
+
+async def test_a_watch_of_what_is_shared_follows_the_shares(ann: User, bob: User) -> None:
+    mine, before = (await bob.create()).name, await shared(ann, share("users/bob"))
+    later = await shared(ann, share("users/eve"))
+    stream = bob.stream("WatchClusters", SHARED)
+    assert names(await steps_to_checkpoint(stream)) == {mine, before}
+    await ann.update(later, "shares", shares=[share("users/bob", VIEW)])
+    await next_step(stream, "cluster", later, mine, before)
+    await ann.update(later, "shares")
+    await next_step(stream, "removed", later, mine, before)
+    await ann.update(later, "shares", shares=[share("users/eve")])
+    await ann.update(before, "shares")
+    await next_step(stream, "removed", before, mine)
+
+
+async def test_a_watch_of_what_is_shared_ends_with_the_time_of_a_share(ann: User, bob: User) -> None:
+    name = await shared(ann, share("users/bob", seconds=1))
+    stream = bob.stream("WatchClusters", SHARED)
+    assert names(await steps_to_checkpoint(stream)) == {name}
+    await next_step(stream, "removed", name)
+
+
+async def test_a_watch_of_what_is_shared_is_not_resumed(ann: User, bob: User) -> None:
+    """Its client may know clusters that it may not see any more, and which they are is not known here."""
+    stream = bob.stream("WatchClusters", SHARED)
+    token = (await stream.read()).resume_token
+    again = pb.WatchClustersRequest(filter=SHARED.filter, resume_token=token)
+    await fails(ResumeTokenTooOld, bob.stream("WatchClusters", again).read())
+
+
+async def test_an_admins_watch_of_what_is_shared_is_not_of_everybodys(ann: User, admin: User) -> None:
+    await ann.create()
+    name = await shared(ann, share("users/root"))
+    assert names(await steps_to_checkpoint(admin.stream("WatchClusters", SHARED))) == {name}
 
 
 async def test_the_name_of_another_user_goes_before_the_alias(ann: User, bob: User) -> None:
@@ -174,7 +228,7 @@ POLICY = "roles: {operators: {physics: [users/olga, groups/staff], chemistry: [u
 @pytest.fixture
 async def operated(site: Site, tmp_path: Path) -> Replica:
     (tmp_path / "policy.yaml").write_text(POLICY)
-    return await site.replica(policy_file=tmp_path / "policy.yaml")
+    return await site.replica(policy_file=tmp_path / "policy.yaml", checkpoint_seconds=0.2)
 
 
 async def test_operators_see_scale_and_stop_the_clusters_of_their_group(operated: Replica) -> None:
@@ -193,6 +247,16 @@ async def test_operators_see_scale_and_stop_the_clusters_of_their_group(operated
     texts = [event.message for event in answer.cluster_events]
     assert "operator olga for ann requested 1 worker in group 'default'." in texts
     assert "Stop requested by operator stan for ann." in texts
+
+
+async def test_an_operators_watch_follows_the_policy(operated: Replica, tmp_path: Path) -> None:
+    name = (await (await operated.user("ann", groups=["physics"])).create()).name
+    stream = (await operated.user("olga")).stream("WatchClusters", SHARED)
+    assert names(await steps_to_checkpoint(stream)) == {name}
+    (tmp_path / "policy.yaml").write_text("roles: {operators: {physics: [users/stan]}}")
+    await next_step(stream, "removed", name)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    await next_step(stream, "cluster", name)
 
 
 async def test_what_an_admin_does_for_somebody_is_said(ann: User, admin: User) -> None:

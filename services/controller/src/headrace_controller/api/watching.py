@@ -73,8 +73,7 @@ class Watching:
         return resume_token
 
     async def _state(self, scope: Scope) -> AsyncIterator[Response]:
-        clusters = [cluster for id_ in scope.ids(self._mirror) if (cluster := self._mirror.get(id_)) is not None]
-        matching = [cluster for cluster in clusters if scope.starts_with(cluster)]
+        matching = [cluster for cluster in scope.clusters(self._mirror) if scope.starts_with(cluster)]
         for start in range(0, len(matching), _AT_ONCE):
             portion = matching[start : start + _AT_ONCE]
             ids = [cluster.id for cluster in portion]
@@ -100,7 +99,12 @@ class Watching:
                 # Resuming in the middle of these would skip the rest: only the last one moves on.
                 response.resume_token = position if response is responses[-1] else before
                 yield response
-            if loop.time() >= checkpoint_due:
+            is_due = loop.time() >= checkpoint_due
+            if is_due or to_next_end <= 0:
+                for response in self._settled(scope):
+                    yield response
+                to_next_end = scope.check(self._mirror, self._access)
+            if is_due:
                 checkpoint_due = loop.time() + self._checkpoint_seconds
                 yield self._checkpoint(position)
 
@@ -111,13 +115,21 @@ class Watching:
             cluster = self._mirror.get(change.cluster)
             if not scope.accepts(change, cluster):
                 continue
-            if change.kind is ChangeKind.REMOVED:
+            if change.kind is ChangeKind.REMOVED or (cluster is not None and scope.hides(cluster)):
                 yield Response(removed=cluster_name(change.cluster))
             elif change.event is not None:
                 if scope.events:
                     yield Response(event=convert.event(change.cluster, change.event))
             elif last.get(change.cluster) is change and cluster is not None:
                 yield from self._shown(scope, cluster)
+
+    def _settled(self, scope: Scope) -> Iterator[Response]:
+        """Yield what has changed for the client without a change of a record."""
+        hidden, new = scope.settle(self._mirror)
+        for id_ in hidden:
+            yield Response(removed=cluster_name(id_))
+        for cluster in new:
+            yield from self._shown(scope, cluster)
 
     def _shown(self, scope: Scope, cluster: Cluster) -> Iterator[Response]:
         """Yield a cluster; nothing if it cannot be shown, which must not end the watch of others."""
