@@ -52,6 +52,7 @@ async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventu
             "HEADRACE_DATA_DIR": f"{name}/d",
             "HEADRACE_CONTROLLER_METRICS_LISTEN": controller,
             "HEADRACE_CONTROLLER_METRICS_TOKEN_FILE": f"{name}/token",
+            "HEADRACE_CONTROLLER_METRICS_OWNERS": "5",
             "HEADRACE_PROXY_ENVOY_METRICS_LISTEN": envoy,
             "HEADRACE_PROXY_METRICS_TOKEN_FILE": f"{name}/token",
             "HEADRACE_CONTROLLER_SIGNALS__INTERVAL_SECONDS": "1",
@@ -76,6 +77,9 @@ async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventu
         assert series["value"][1] == "1"
         assert series["metric"]["profile"] == "default"
         await eventually(lambda: prometheus.query('headrace_controller_clusters{phase="RUNNING"} == 1'))
+        await eventually(lambda: prometheus.query('headrace_controller_owner_promised_clusters{owner!=""} == 1'))
+        await eventually(lambda: prometheus.query('headrace_controller_events_total{type="Created"} == 1'))
+        await eventually(lambda: prometheus.query("headrace_controller_queue_oldest_seconds == 0"))
         await eventually(lambda: prometheus.query('dask_scheduler_clients{job="headrace-dask"} >= 1'))
         for metric in ("headrace_worker_memory_bytes", "dask_worker_threads"):
             await eventually(

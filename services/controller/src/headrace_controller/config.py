@@ -52,6 +52,13 @@ class Settings(ServiceSettings):
     parallelism: int = Field(
         default=32, ge=1, le=1024, description="Number of clusters that one replica reconciles at the same time."
     )
+    metrics_owners: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Owners by whose name the metrics page shows what is promised: so many, those with the most cores. "
+        "Whoever reads the page or asks the Prometheus sees their names.",
+    )
     start_timeout_seconds: float = Field(
         default=60, gt=0, description="Seconds after which a scheduler that is not usable counts as failed."
     )

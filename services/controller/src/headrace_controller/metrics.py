@@ -45,6 +45,28 @@ START_PHASE_SECONDS = Histogram(
 CLUSTERS = Gauge(
     "headrace_controller_clusters", "Clusters of the deployment by phase; each replica says the same.", ["phase"]
 )
+QUEUED_CLUSTERS = Gauge(
+    "headrace_controller_queued_clusters",
+    "Clusters that wait for room, by profile; each replica says the same.",
+    ["profile"],
+)
+QUEUE_OLDEST_SECONDS = Gauge(
+    "headrace_controller_queue_oldest_seconds",
+    "Time for which the cluster that has waited longest waits for room, to start or for more workers; 0 if none "
+    "waits. Each replica says the same.",
+)
+QUEUE_WAIT_SECONDS = Histogram(
+    "headrace_controller_queue_wait_seconds",
+    "Time that clusters have waited in the queue for room to start, by outcome: admitted, or why they ended.",
+    ["outcome"],
+    buckets=(1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 72 * 3600),
+)
+ENDS = Counter("headrace_controller_ends", "Clusters that have ended, by reason, such as IDLE or BUDGET.", ["reason"])
+EVENTS = Counter(
+    "headrace_controller_events",
+    "Events of clusters by type, such as CullingWarned, CullingWithdrawn, Culled, Queued, Admitted.",
+    ["type"],
+)
 PROMISED_CLUSTERS = Gauge(
     "headrace_controller_promised_clusters",
     "Clusters that count in limits, by profile; each replica says the same.",
