@@ -85,3 +85,8 @@ def test_the_environment_adds_to_the_file(
 def test_there_are_such_settings() -> None:
     assert ("limits", "cluster", "workers") in VALUES
     assert ("calls", "reads_burst") in VALUES
+
+
+def test_zero_switches_culling_of_idle_clusters_off(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(PREFIX + "IDLE_TIMEOUT_SECONDS", "0")
+    assert Settings.load().policy().culling.idle is None

@@ -44,7 +44,7 @@ class BackendWithoutNetwork(FakeBackend):
 
 
 async def enrol(
-    cluster: Cluster, request: pb.EnrollRequest, *, backend: FakeBackend | None = None, idle_timeout: float = 0.0
+    cluster: Cluster, request: pb.EnrollRequest, *, backend: FakeBackend | None = None
 ) -> pb.EnrollResponse:
     async def sealed(_cluster: ClusterId) -> bytes:
         return await authorities.create(cluster.id)
@@ -62,7 +62,6 @@ async def enrol(
         sni_suffix="clusters.test",
         adaptive_interval_seconds=2.0,
         heartbeat_seconds=3.0,
-        idle_timeout_seconds=idle_timeout,
         session_grace_seconds=60,
         tracing_endpoint="",
     )
@@ -70,7 +69,7 @@ async def enrol(
 
 
 async def test_a_scheduler_receives_what_all_processes_need() -> None:
-    response = await enrol(CLUSTER, SCHEDULER, idle_timeout=90)
+    response = await enrol(CLUSTER, SCHEDULER)
     assert (response.listen_host, response.dashboard_prefix) == ("127.0.0.1", "/clusters/c1")
     assert (response.adaptive_interval_seconds, response.heartbeat_seconds) == (2.0, 3.0)
     assert response.dashboard_key == DashboardKeys([bytes(32)], "test").of("c1")
@@ -81,7 +80,6 @@ async def test_a_scheduler_receives_what_all_processes_need() -> None:
         "distributed": {
             "admin": {"tick": {"interval": "500ms"}},
             "comm": {"require-encryption": True},
-            "scheduler": {"idle-timeout": "90 s"},
         },
         "headrace": {"session-grace-seconds": 60},
     }
@@ -94,7 +92,6 @@ async def test_a_worker_receives_the_shape_of_its_group() -> None:
     assert (response.worker_threads, response.worker_memory_bytes, response.worker_lifetime_seconds) == (3, 2**30, 60)
     assert dict(response.worker_resources) == {"GPU": 1.0}
     assert dict(response.environment) == {"A": "c"}
-    assert "scheduler" not in MessageToDict(response.dask_config)["distributed"]
 
 
 async def test_a_certificate_has_the_names_under_which_the_backend_reaches_the_process() -> None:

@@ -35,7 +35,7 @@ class MeasuredSite:
     async def replica(self, name: str = "a", **changes: Any) -> Replica:
         """Start a controller that measures often."""
         signals = {"interval_seconds": 0.2, "stale_seconds": 1, **changes.pop("signals", {})}
-        return await self.site.replica(name, policy_file=self.policy, signals=signals, **changes)
+        return await self.site.replica(name, **{"policy_file": self.policy, "signals": signals, **changes})
 
     def work(self) -> None:
         """Let the schedulers have work; their agents report it at once."""

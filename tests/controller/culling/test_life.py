@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from redis.asyncio import Redis
 from tests.conftest import Eventually
-from tests.controller.culling.measured_site import MeasuredSite, due, happened, measured_site
+from tests.controller.culling.measured_site import MeasuredSite, cullings, due, happened, measured_site
 from tests.controller.running import Site
 from tests.controller.user import User
 
@@ -48,6 +49,20 @@ async def test_an_idle_cluster_is_warned_scaled_to_zero_warned_again_and_stopped
     assert ended.status.reason == cluster_pb2.END_REASON_IDLE
     assert [group.size for group in ended.spec.worker_groups] == [0]
     assert await happened(ann, cluster.name) == ["CULLING_WARNED", "CULLED", "CULLING_WARNED", "STOPPING"]
+
+
+@pytest.mark.parametrize(("settings", "after"), [({}, 1800), ({"idle_timeout_seconds": 60}, 60)])
+async def test_without_a_policy_file_an_idle_cluster_is_warned_and_stopped_too(
+    measured: MeasuredSite, eventually: Eventually, settings: dict[str, int], after: float
+) -> None:
+    replica = await measured.replica(policy_file=None, **settings)
+    ann, admin = await replica.user("ann"), await replica.user("root", USER, ADMIN)
+    running = await ann.until((await ann.create()).name, "RUNNING")
+    begun = running.create_time.ToNanoseconds() / 1e9
+    assert begun + after <= await due(admin, eventually) < time.time() + after
+    [culling] = await cullings(admin)
+    warned = culling.act_time.ToNanoseconds() - culling.warn_time.ToNanoseconds()
+    assert warned == min(300, after / 2) * 1e9
 
 
 async def test_work_after_the_warning_withdraws_it_and_idleness_begins_again(

@@ -6,16 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.controller.builders import CREATED_AT, exited_process, new_cluster, running_cluster
+from tests.controller.builders import CREATED_AT, exited_process, running_cluster
 from tests.controller.plan.deciding import decide, kinds
 
 from headrace.v1.enums import EventType
-from headrace_controller.backends.process import SCHEDULER, ProcessStatus
+from headrace_controller.backends.process import SCHEDULER
 from headrace_controller.model import EndReason, Phase, Status
-from headrace_controller.plan import FetchLogTail, Policy, StopAll
-
-HOUR = Policy(idle_timeout=3600)
-IDLE = {"idle_since": 1000.0}
+from headrace_controller.plan import FetchLogTail, StopAll
 
 
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.RUNNING])
@@ -38,14 +35,11 @@ def test_a_stop_by_a_user_comes_before_every_rule() -> None:
     assert decide(cluster).status.reason is EndReason.USER
 
 
-@pytest.mark.parametrize(("policy", "after"), [(HOUR, "1 h"), (Policy(), "too long")])
-def test_a_scheduler_that_closes_because_it_is_idle_stops_its_cluster(policy: Policy, after: str) -> None:
-    decision = decide(running_cluster(report={"closing": EndReason.IDLE}), policy=policy)
+def test_a_scheduler_that_closes_by_dasks_own_time_out_stops_its_cluster() -> None:
+    decision = decide(running_cluster(report={"closing": EndReason.IDLE}))
     assert decision.actions == (StopAll(),)
     assert decision.status.reason is EndReason.IDLE
-    assert decision.status.message == (
-        f"The cluster was stopped because it was idle for {after}. Create a new one to continue."
-    )
+    assert "distributed.scheduler.idle-timeout" in decision.status.message
     ended = decide(replace(running_cluster(), status=decision.status), exited_process(code=0))
     assert ended.status.phase is Phase.STOPPED
 
@@ -55,31 +49,10 @@ def test_a_scheduler_that_a_client_shuts_down_stops_its_cluster() -> None:
     assert (decision.status.reason, decision.status.message) == (EndReason.USER, "A client shut the scheduler down.")
 
 
-def test_an_idle_scheduler_that_exits_as_intended_has_reached_its_time_out() -> None:
-    decision = decide(running_cluster(report=IDLE), exited_process(code=0), now=4600.0, policy=HOUR)
-    assert decision.status.phase is Phase.STOPPED
-    assert decision.status.reason is EndReason.IDLE
-    assert kinds(decision) == [EventType.STOPPING, EventType.STOPPED]
-
-
-@pytest.mark.parametrize(
-    ("process", "report", "seen"),
-    [
-        (exited_process(code=1), IDLE, {}),  # it crashed
-        (exited_process(code=0), {}, {}),  # it was busy
-        (exited_process(code=0), IDLE, {"now": 4599.9}),  # not idle for long enough
-        (exited_process(code=0), IDLE, {"policy": Policy()}),  # there is no time-out
-    ],
-)
-def test_any_other_exit_is_a_failure(process: ProcessStatus, report: dict[str, Any], seen: dict[str, Any]) -> None:
-    facts: dict[str, Any] = {"now": 4600.0, "policy": HOUR, **seen}
-    assert decide(running_cluster(report=report), process, **facts).actions == (FetchLogTail(SCHEDULER),)
-
-
-def test_an_idle_scheduler_whose_process_runs_goes_on() -> None:
-    decision = decide(running_cluster(report=IDLE), now=9999.0, policy=HOUR)
-    assert decision.status.phase is Phase.RUNNING
-    assert decide(new_cluster(), processes={}, policy=HOUR).status.phase is Phase.STARTING
+@pytest.mark.parametrize("report", [{}, {"idle_since": 1000.0}])
+def test_any_other_exit_is_a_failure(report: dict[str, Any]) -> None:
+    decision = decide(running_cluster(report=report), exited_process(code=0), now=4600.0)
+    assert decision.actions == (FetchLogTail(SCHEDULER),)
 
 
 def test_a_lifetime_does_not_outlast_the_end() -> None:

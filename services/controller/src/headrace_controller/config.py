@@ -170,7 +170,7 @@ class Settings(ServiceSettings):
             limits=self.limits,
             worker=self.worker,
             scheduler=self.scheduler,
-            culling=Culling(idle=None),
+            culling=Culling(idle=idle),
         )
 
     @model_validator(mode="after")

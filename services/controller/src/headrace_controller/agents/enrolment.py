@@ -31,8 +31,6 @@ class Enrolment:
         may be long: a process must be able to return after the longest absence of the controllers.
     heartbeat_seconds
         Time between two signs of life of a scheduler's event loop.
-    idle_timeout_seconds
-        Time after which Dask ends an idle scheduler. 0 means never.
     session_grace_seconds
         Time for which a scheduler keeps a client whose connection is interrupted.
     tracing_endpoint
@@ -52,7 +50,6 @@ class Enrolment:
         sni_suffix: str,
         adaptive_interval_seconds: float,
         heartbeat_seconds: float,
-        idle_timeout_seconds: float,
         session_grace_seconds: float,
         tracing_endpoint: str,
     ) -> None:
@@ -67,7 +64,7 @@ class Enrolment:
         self._adaptive_interval_seconds = adaptive_interval_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._tracing_endpoint = tracing_endpoint
-        self._dask_config = _dask_config(idle_timeout_seconds, session_grace_seconds)
+        self._dask_config = _dask_config(session_grace_seconds)
 
     async def enrol(self, caller: AgentCaller, cluster: Cluster, request: pb.EnrollRequest) -> pb.EnrollResponse:
         """A certificate and settings for a process that the record names, and its credential for what follows."""
@@ -143,15 +140,13 @@ def _add_shape(response: pb.EnrollResponse, cluster: Cluster, group: Group) -> N
     response.environment.update(shape.environment)
 
 
-def _dask_config(idle_timeout_seconds: float, session_grace_seconds: float) -> Struct:
+def _dask_config(session_grace_seconds: float) -> Struct:
     config = Struct()
     config.get_or_create_struct("headrace")["session-grace-seconds"] = session_grace_seconds
     distributed = config.get_or_create_struct("distributed")
     distributed.get_or_create_struct("comm")["require-encryption"] = True
     # Dask wakes fifty times a second to see whether its event loop is blocked: 1.8 % of a core for an idle process.
     distributed.get_or_create_struct("admin").get_or_create_struct("tick")["interval"] = _TICK_INTERVAL
-    if idle_timeout_seconds:
-        distributed.get_or_create_struct("scheduler")["idle-timeout"] = f"{idle_timeout_seconds} s"
     return config
 
 

@@ -19,7 +19,7 @@ class CullingWatch:
     Parameters
     ----------
     policy
-        Returns the rules in force, None if there are none.
+        Returns the rules in force.
     own
         Whether a cluster is this replica's.
     wake
@@ -32,7 +32,7 @@ class CullingWatch:
         metric_rules: MetricRules,
         mirror: ClusterMirror,
         *,
-        policy: Callable[[], Culling | None],
+        policy: Callable[[], Culling],
         own: Callable[[ClusterId], bool],
         wake: Callable[[ClusterId, float], None],
         clock: Callable[[], float],
@@ -47,13 +47,11 @@ class CullingWatch:
 
     def findings(self, cluster: Cluster) -> tuple[Finding, ...]:
         """Return what rules find about a cluster now."""
-        if (policy := self._policy()) is None:
-            return ()
-        return self._find(cluster, policy, self._metric_rules.of(cluster.id))
+        return self._find(cluster, self._policy(), self._metric_rules.of(cluster.id))
 
     @property
-    def rules(self) -> Culling | None:
-        """The rules in force, None if there are none."""
+    def rules(self) -> Culling:
+        """The rules in force."""
         return self._policy()
 
     async def foresee(self, rules: Culling) -> tuple[Callable[[Cluster], tuple[Finding, ...]], Mapping[str, str]]:

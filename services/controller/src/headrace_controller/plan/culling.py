@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from headrace.v1.enums import EventType
-from headrace_controller.backends.process import SCHEDULER, ProcessState
 from headrace_controller.model import EndReason, Severity
 from headrace_controller.plan.decision import ScaleToZero
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending
 from headrace_controller.plan.findings import CullAction, Finding, has_workers
 from headrace_controller.plan.sentences import duration
+
+_IDLE_BY_DASK = (
+    "The scheduler ended because it was idle for the time of Dask's own setting distributed.scheduler.idle-timeout, "
+    "which is set in the cluster's environment. Create a new cluster to continue."
+)
 
 
 def cull(draft: Draft) -> Ending | None:
@@ -81,23 +85,6 @@ def scheduler_shut_down(draft: Draft) -> Ending | None:
     """Ends a cluster whose scheduler ends by itself and as intended."""
     if draft.report.closing is EndReason.USER:
         return Ending(EndReason.USER, "A client shut the scheduler down.")
-    if draft.report.closing is not EndReason.IDLE and not _exited_idle(draft):
-        return None
-    timeout = draft.policy.idle_timeout
-    after = "too long" if timeout is None else duration(timeout)
-    message = f"The cluster was stopped because it was idle for {after}. Create a new one to continue."
-    return Ending(EndReason.IDLE, message)
-
-
-def _exited_idle(draft: Draft) -> bool:
-    """Whether the idle time-out ended the scheduler, although its agent did not report it in time."""
-    process = draft.seen.processes.get(SCHEDULER)
-    timeout, idle_since = draft.policy.idle_timeout, draft.report.idle_since
-    return (
-        process is not None
-        and process.state is ProcessState.EXITED
-        and process.exit_code == 0
-        and timeout is not None
-        and idle_since is not None
-        and draft.now - idle_since >= timeout
-    )
+    if draft.report.closing is EndReason.IDLE:
+        return Ending(EndReason.IDLE, _IDLE_BY_DASK)
+    return None

@@ -85,8 +85,6 @@ class Policy:
         Time without agent contact after which a scheduler counts as lost.
     scheduler_silence
         Time after which a scheduler whose event loop gives no sign of life counts as not answering.
-    idle_timeout
-        Time after which Dask ends an idle scheduler. None means never.
     worker_failure_limit
         Consecutive failed launches of each group after which a cluster without running workers fails.
     retry_first, retry_longest
@@ -105,7 +103,6 @@ class Policy:
     worker_start_timeout: float = 60.0
     scheduler_lost: float = 30.0
     scheduler_silence: float = 30.0
-    idle_timeout: float | None = None
     worker_failure_limit: int = 3
     retry_first: float = 0.5
     retry_longest: float = 30.0
