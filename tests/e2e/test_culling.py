@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.running import Running, running, wait_until
 
-from headrace import Gateway
+from headrace import Gateway, GatewayCluster
 
 POLICY = """
 culling:
@@ -21,7 +23,7 @@ culling:
 # Another user's notebook, whose kernel is killed while its cluster works.
 WORKS = """
 import time
-from headrace import Gateway
+from headrace import Gateway, GatewayCluster
 cluster = Gateway().new_cluster(name="killed", shutdown_on_close=False)
 cluster.scale(1)
 client = cluster.get_client()
@@ -44,21 +46,20 @@ def headrace(tmp_path: Path) -> Iterator[Running]:
         yield headrace
 
 
-def test_what_nobody_needs_is_stopped_and_what_works_is_kept(
+def test_what_nobody_needs_is_stopped_and_what_works_or_holds_results_is_kept(
     headrace: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADRACE_DATA_DIR", str(headrace.data))
-    with (
-        Gateway() as gateway,
-        gateway.new_cluster() as busy,
-        gateway.new_cluster() as idle,
-        gateway.new_cluster() as kept,
-        idle.get_client(),
-        busy.get_client() as client,
-    ):
-        kept.keep(hours=0.5)
-        busy.scale(1)
+    with Gateway() as gateway, ExitStack() as stack:
+        busy, client = cluster_and_client(gateway, stack)
         working = client.submit(time.sleep, 600)
+        holding, holder = cluster_and_client(gateway, stack)
+        held = holder.submit(sum, [1, 2])
+        for cluster in (busy, holding):
+            cluster.scale(1)
+        kept = stack.enter_context(gateway.new_cluster())
+        kept.keep(hours=0.5)
+        idle, _ = cluster_and_client(gateway, stack)
         killed = subprocess.Popen([sys.executable, "-c", WORKS], stdout=subprocess.PIPE)
         assert killed.stdout is not None
         assert killed.stdout.readline() == b"works\n"
@@ -72,5 +73,14 @@ def test_what_nobody_needs_is_stopped_and_what_works_is_kept(
             assert gateway.get_cluster(name).reason == reason
             happened = [event.type for event in gateway.events(name)]
             assert happened.index("CullingWarned") < happened.index("Stopping")
-        assert [gateway.get_cluster(cluster.name).status.name for cluster in (busy, kept)] == ["RUNNING", "RUNNING"]
+        for cluster in (busy, kept, holding):
+            assert gateway.get_cluster(cluster.name).status.name == "RUNNING"
+        assert held.result() == 3
+        held.release()
+        wait_until(lambda: gateway.get_cluster(holding.name).reason == "IDLE", within=60)
         working.release()
+
+
+def cluster_and_client(gateway: Gateway, stack: ExitStack) -> tuple[GatewayCluster, Any]:
+    cluster = stack.enter_context(gateway.new_cluster())
+    return cluster, stack.enter_context(cluster.get_client())

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -51,9 +52,18 @@ async def test_an_idle_cluster_is_warned_scaled_to_zero_warned_again_and_stopped
     assert await happened(ann, cluster.name) == ["CULLING_WARNED", "CULLED", "CULLING_WARNED", "STOPPING"]
 
 
+async def test_a_start_that_never_completes_is_given_up(measured: MeasuredSite) -> None:
+    site = measured.site
+    site.agents.automatic = False
+    ann = await (await measured.replica(start_timeout_seconds=0.5)).user("ann")
+    ended = await ann.until((await ann.create()).name, "FAILED")
+    assert ended.status.reason == cluster_pb2.END_REASON_START_TIMEOUT
+    assert site.machine.running() == []
+
+
 @pytest.mark.parametrize(("settings", "after"), [({}, 1800), ({"idle_timeout_seconds": 60}, 60)])
 async def test_without_a_policy_file_an_idle_cluster_is_warned_and_stopped_too(
-    measured: MeasuredSite, eventually: Eventually, settings: dict[str, int], after: float
+    measured: MeasuredSite, eventually: Eventually, settings: dict[str, Any], after: float
 ) -> None:
     replica = await measured.replica(policy_file=None, **settings)
     ann, admin = await replica.user("ann"), await replica.user("root", USER, ADMIN)
