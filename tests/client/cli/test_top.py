@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import dask.config
 import pytest
 from tests.client.cli.conftest import TOKEN, Cli
 from tests.client.fake_cluster import FakeCluster
@@ -21,7 +23,13 @@ from headrace.cli.top import rows
 from headrace.cli.top.screen import Top
 from headrace.cli.top.table import MOST_ROWS
 from headrace.v1 import cluster_pb2
+from headrace.v1.cluster_service_pb2 import WatchClustersRequest
 from headrace.v1.culling_service_pb2 import KeepClusterRequest
+
+
+@pytest.fixture(autouse=True)
+def _refreshed_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.cli.top.screen.REFRESH_SECONDS", 0.1)
 
 
 def add(
@@ -56,16 +64,16 @@ async def connected(headrace: FakeHeadrace) -> AsyncGenerator[Connection]:
 
 
 @asynccontextmanager
-async def running(headrace: FakeHeadrace, owner: str = "") -> AsyncGenerator[Any]:
+async def running(headrace: FakeHeadrace, owner: str = "", size: tuple[int, int] = (170, 20)) -> AsyncGenerator[Any]:
     async with connected(headrace) as connection:
         top = Top(connection, owner)
-        async with top.run_test(size=(150, 20), notifications=True) as pilot:
+        async with top.run_test(size=size, notifications=True) as pilot:
             await until(pilot, lambda: top.following.complete)
             yield pilot
 
 
 async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
-    """Waits while the application works; each table is refreshed once a second."""
+    """Waits while the application works."""
     for _ in range(400):
         if condition():
             return
@@ -125,7 +133,7 @@ async def test_rows_are_sorted_and_filtered_by_keys(headrace: FakeHeadrace) -> N
         assert shown(pilot, "NAME") == ["blue", "dark-blue"]
         await pilot.press("slash", "escape")
         assert shown(pilot, "NAME") == ["red", "blue", "dark-blue"]
-        for _ in range(5):  # from CORES to NAME
+        for _ in range(4):  # from CORES to NAME
             await pilot.press("less_than_sign")
         assert shown(pilot, "NAME") == ["blue", "dark-blue", "red"]
         assert not pilot.app.query_one(Input).display
@@ -213,6 +221,83 @@ async def test_what_users_wrote_is_neither_markup_nor_an_order_to_the_terminal(h
     async with running(headrace) as pilot:
         await until(pilot, lambda: shown(pilot, "MESSAGE") == ["[red]a[/red] [2J b"])
         assert "[red]a[/red] [2J b" in screen(pilot)
+
+
+async def test_a_column_is_as_wide_as_its_texts(headrace: FakeHeadrace) -> None:
+    made = add(headrace, 1)
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot) == ["ann"])
+        made.record.spec.profile = "a-profile-with-a-long-name"
+        headrace.set_phase(made, cluster_pb2.PHASE_RUNNING)
+        await until(pilot, lambda: "a-profile-with-a-long-name" in screen(pilot))
+
+
+async def test_a_long_name_is_cut_and_found_by_what_was_cut(headrace: FakeHeadrace) -> None:
+    add(headrace, 1, alias="weather-forecast-ensemble")
+    add(headrace, 2, alias="other")
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot, "NAME") == ["other", "weather-forecas…"])
+        await pilot.press("slash", *"ensemble", "enter")
+        assert shown(pilot, "NAME") == ["weather-forecas…"]
+
+
+async def test_what_clusters_cost_is_shown_by_cluster_and_by_user(headrace: FakeHeadrace) -> None:
+    for number in (1, 2):
+        made = add(headrace, number)
+        usage = made.record.status.usage
+        usage.as_of.GetCurrentTime()
+        usage.cost, usage.cost_per_hour, usage.currency = 1.25 * number, 0.001, "EUR"
+        headrace.set_phase(made, cluster_pb2.PHASE_RUNNING)
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot, "COST") == ["2.50 EUR", "1.25 EUR"])
+        await until(pilot, lambda: "0.00 EUR an hour" in screen(pilot))
+        await pilot.press("2")
+        await until(pilot, lambda: shown(pilot, "COST") == ["3.75 EUR"])
+
+
+async def test_id_and_message_of_the_selected_cluster_are_below(headrace: FakeHeadrace) -> None:
+    made = add(headrace, 1, phase=cluster_pb2.PHASE_QUEUED, alias="waits")
+    made.record.status.message = "Waits for room. 2 clusters are before it."
+    headrace.set_phase(made, cluster_pb2.PHASE_QUEUED)
+    async with running(headrace, size=(80, 24)) as pilot:
+        await until(pilot, lambda: f"{made.id}  Waits for room. 2 clusters are before it." in screen(pilot))
+
+
+async def test_shared_clusters_are_watched_unless_the_server_is_older(headrace: FakeHeadrace) -> None:
+    headrace.fail("WatchClusters", errors.InvalidRequest("shared clusters cannot be watched"))
+    add(headrace, 1)
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot) == ["ann"])
+    asked = [request.filter.include_shared for request in headrace.requests_of(WatchClustersRequest)]
+    assert asked == [True, False]
+
+
+async def test_while_the_server_is_away_it_says_so_and_shows_what_it_knew(
+    headrace: FakeHeadrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace._wire.resuming._QUIET_SECONDS", 0.0)
+    add(headrace, 1)
+    async with running(headrace) as pilot:
+        await until(pilot, lambda: shown(pilot) == ["ann"])
+        headrace.stop_server()
+        await until(pilot, lambda: "not up to date, trying again: " in screen(pilot))
+        assert shown(pilot) == ["ann"]
+        headrace.restart_server()
+        await until(pilot, lambda: "not up to date" not in screen(pilot))
+
+
+async def test_a_server_that_is_away_for_longer_than_clients_wait_does_not_end_it(
+    headrace: FakeHeadrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace._wire.resuming._QUIET_SECONDS", math.inf)  # so that only giving up is told
+    add(headrace, 1)
+    with dask.config.set({"headrace.timeouts.call": "1s", "headrace.session-grace": "1s"}):
+        async with running(headrace) as pilot:
+            await until(pilot, lambda: shown(pilot) == ["ann"])
+            headrace.stop_server()
+            await until(pilot, lambda: pilot.app.following.trouble)
+            headrace.restart_server()
+            await until(pilot, lambda: not pilot.app.following.trouble)
 
 
 async def test_of_very_many_clusters_the_first_are_shown(headrace: FakeHeadrace) -> None:

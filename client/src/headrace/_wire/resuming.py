@@ -29,6 +29,7 @@ async def resume(
     remember: Callable[[Request, Response], None],
     *,
     doing: str,
+    tell: Callable[[errors.HeadraceError], object] | None = None,
 ) -> AsyncGenerator[Response, None]:
     """Yield the responses of a stream until the server ends it; resume it after a transient error.
 
@@ -38,6 +39,8 @@ async def resume(
         As for `Connection.stream`.
     remember
         Called before each response is yielded, to write into the request where to resume.
+    tell
+        Called once in each interruption that lasts, before the stream is asked for again. Default: log it.
 
     Raises
     ------
@@ -65,7 +68,10 @@ async def resume(
             if isinstance(error, errors.NotHeadrace) or now - failing_since > patience:
                 raise
             if not told and now - failing_since > _QUIET_SECONDS:
-                logger.warning("%s is interrupted, trying again for %.0f s at most: %s", doing, patience, error)
                 told = True
+                if tell:
+                    tell(error)
+                else:
+                    logger.warning("%s is interrupted, trying again for %.0f s at most: %s", doing, patience, error)
             pause = pause_after(error, next(pauses))
         await asyncio.sleep(pause)

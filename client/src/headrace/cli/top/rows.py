@@ -1,7 +1,11 @@
-"""What the tables of `headrace top` show, computed from the clusters. Each cell has a text and what it is sorted by."""
+"""What the tables of `headrace top` show, computed from the clusters. Each cell has a text and what it is sorted by.
+
+The first columns are those that matter most: a terminal of 80 letters shows no more.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +22,7 @@ from headrace.v1 import cluster_pb2
 
 
 class Cell(NamedTuple):
-    """A text, and a number or text that it is sorted by."""
+    """A text, and a number or the whole text that it is sorted by."""
 
     text: str
     order: float | str
@@ -32,7 +36,9 @@ class Row(NamedTuple):
 
     def contains(self, text: str) -> bool:
         """Whether a cell has this text, in whatever case."""
-        return any(text.lower() in cell.text.lower() for cell in self.cells)
+        return any(
+            text.lower() in f"{cell.order if cell.text.endswith(_CUT) else cell.text}".lower() for cell in self.cells
+        )
 
 
 Rows: TypeAlias = Callable[[Iterable[cluster_pb2.Cluster]], list[Row]]
@@ -62,15 +68,27 @@ def select(rows: Iterable[Row], text: str, column: int, *, descending: bool) -> 
 
 
 def summary(clusters: Sequence[cluster_pb2.Cluster]) -> str:
-    """Return one line about them all: "3 clusters, 1 of them queued: 8 workers, 16 cores, 32 GiB"."""
+    """Return one line about them all: "3 clusters, 1 of them queued: 8 workers, 16 cores, 32 GiB, 2.40 EUR an hour"."""
     total = _Sum()
     for cluster in clusters:
         total.add(cluster)
     queued = f", {total.queued} of them queued" if total.queued else ""
+    costs = f", {total.money(total.per_hour).text} an hour" if total.per_hour else ""
     return (
         f"{_count(len(clusters), 'cluster')}{queued}: {_count(total.running, 'worker')}, {total.cores:g} cores, "
-        f"{describe_bytes(total.memory)}"
+        f"{describe_bytes(total.memory)}{costs}"
     )
+
+
+def detail(cluster: cluster_pb2.Cluster) -> str:
+    """Return what a table may have had no room for: id, profile and message of a cluster."""
+    facts = (cluster_id(cluster.name), cluster.spec.profile, cluster.status.message)
+    return printable("  ".join(fact for fact in facts if fact))
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters: a terminal would obey those that users' code has printed."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _count(number: int, what: str) -> str:
@@ -82,14 +100,15 @@ def _cluster_rows(clusters: Iterable[cluster_pb2.Cluster]) -> list[Row]:
         Row(
             cluster.name,
             (
-                *_identity(cluster),
+                *_names(cluster),
                 _text(phase(cluster)),
                 Cell(workers(cluster), _running(cluster)),
                 *_promised(cluster),
-                _number(cluster.status.clients),
                 _since(cluster.status.idle_since) if cluster.status.HasField("idle_since") else _NEVER,
+                _of_one(cluster).cost_so_far,
+                _number(cluster.status.clients),
                 _since(cluster.create_time),
-                _text(cluster.status.message),
+                *_rest(cluster),
             ),
         )
         for cluster in clusters
@@ -104,11 +123,13 @@ def _user_rows(clusters: Iterable[cluster_pb2.Cluster]) -> list[Row]:
         Row(
             owner,
             (
-                _text(owner.removeprefix("users/")),
+                _name(owner.removeprefix("users/")),
                 _number(total.clusters),
                 _number(total.queued),
-                _number(total.running),
                 _number(total.cores),
+                total.cost_so_far,
+                total.money(total.per_hour),
+                _number(total.running),
                 _bytes(total.memory),
                 _number(total.gpus),
             ),
@@ -122,11 +143,11 @@ def _queue_rows(clusters: Iterable[cluster_pb2.Cluster]) -> list[Row]:
         Row(
             cluster.name,
             (
-                *_identity(cluster),
+                *_names(cluster),
+                _since(cluster.create_time),
                 _number(sum(group.size for group in cluster.spec.worker_groups)),
                 *_promised(cluster),
-                _since(cluster.create_time),
-                _text(cluster.status.message),
+                *_rest(cluster),
             ),
         )
         for cluster in clusters
@@ -135,27 +156,30 @@ def _queue_rows(clusters: Iterable[cluster_pb2.Cluster]) -> list[Row]:
 
 
 _NEVER = Cell("-", -inf)  # beside times
-_IDENTITY = ("CLUSTER", "NAME", "OWNER", "PROFILE")
+_CUT = "…"
+_NAME_LETTERS = 16
+_NAMES = ("NAME", "OWNER")
+_REST = ("PROFILE", "CLUSTER", "MESSAGE")
 VIEWS: Mapping[str, View] = {
     view.name: view
     for view in (
         View(
             "clusters",
-            (*_IDENTITY, "PHASE", "WORKERS", "CORES", "MEMORY", "CLIENTS", "IDLE", "AGE", "MESSAGE"),
+            (*_NAMES, "PHASE", "WORKERS", "CORES", "MEMORY", "IDLE", "COST", "CLIENTS", "AGE", *_REST),
             _cluster_rows,
             sort="CORES",
             descending=True,
         ),
         View(
             "users",
-            ("OWNER", "CLUSTERS", "QUEUED", "WORKERS", "CORES", "MEMORY", "GPUS"),
+            ("OWNER", "CLUSTERS", "QUEUED", "CORES", "COST", "PER HOUR", "WORKERS", "MEMORY", "GPUS"),
             _user_rows,
             sort="CORES",
             descending=True,
         ),
         View(
             "queue",
-            (*_IDENTITY, "WORKERS", "CORES", "MEMORY", "WAITS", "MESSAGE"),
+            (*_NAMES, "WAITS", "WORKERS", "CORES", "MEMORY", *_REST),
             _queue_rows,
             sort="WAITS",
             descending=True,
@@ -166,7 +190,7 @@ VIEWS: Mapping[str, View] = {
 
 @dataclass
 class _Sum:
-    """What several clusters have."""
+    """What several clusters have, and what they have cost so far."""
 
     clusters: int = 0
     queued: int = 0
@@ -174,27 +198,46 @@ class _Sum:
     cores: float = 0.0
     memory: int = 0
     gpus: int = 0
+    cost: float = 0.0
+    per_hour: float = 0.0
+    currency: str = ""
 
     def add(self, cluster: cluster_pb2.Cluster) -> None:
         self.clusters += 1
         if cluster.status.phase == cluster_pb2.PHASE_QUEUED:
             self.queued += 1
             return  # it has nothing yet
-        promised = cluster.status.promised
+        promised, usage = cluster.status.promised, cluster.status.usage
         self.running += _running(cluster)
         self.cores += promised.cores
         self.memory += promised.memory_bytes
         self.gpus += promised.gpus
+        since = max(0.0, time.time() - usage.as_of.ToMilliseconds() / 1000)
+        self.cost += usage.cost + usage.cost_per_hour * since / 3600
+        self.per_hour += usage.cost_per_hour
+        self.currency = usage.currency or self.currency
+
+    @property
+    def cost_so_far(self) -> Cell:
+        return self.money(self.cost)
+
+    def money(self, amount: float) -> Cell:
+        """Return an amount in the deployment's currency; "-" where nothing has a price."""
+        return Cell(printable(f"{amount:.2f} {self.currency}".rstrip()) if amount else "-", amount)
 
 
-def _identity(cluster: cluster_pb2.Cluster) -> tuple[Cell, ...]:
-    owner = cluster.owner.removeprefix("users/")
-    return (
-        _text(cluster_id(cluster.name)),
-        _text(cluster.spec.alias or "-"),
-        _text(owner),
-        _text(cluster.spec.profile),
-    )
+def _of_one(cluster: cluster_pb2.Cluster) -> _Sum:
+    one = _Sum()
+    one.add(cluster)
+    return one
+
+
+def _names(cluster: cluster_pb2.Cluster) -> tuple[Cell, Cell]:
+    return _name(cluster.spec.alias or cluster_id(cluster.name)), _name(cluster.owner.removeprefix("users/"))
+
+
+def _rest(cluster: cluster_pb2.Cluster) -> tuple[Cell, ...]:
+    return _text(cluster.spec.profile), _text(cluster_id(cluster.name)), _text(cluster.status.message)
 
 
 def _promised(cluster: cluster_pb2.Cluster) -> tuple[Cell, Cell]:
@@ -207,9 +250,13 @@ def _running(cluster: cluster_pb2.Cluster) -> int:
 
 
 def _text(text: str) -> Cell:
-    # Messages may quote what users' code printed: a terminal would obey control characters in it.
-    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    text = printable(text)
     return Cell(text, text)
+
+
+def _name(text: str) -> Cell:
+    text = printable(text)
+    return Cell(text if len(text) <= _NAME_LETTERS else f"{text[: _NAME_LETTERS - 1]}{_CUT}", text)
 
 
 def _number(number: float) -> Cell:
@@ -220,5 +267,5 @@ def _bytes(number: int) -> Cell:
     return Cell(describe_bytes(number) if number else "-", number)
 
 
-def _since(time: Timestamp) -> Cell:
-    return Cell(age(time), -time.ToNanoseconds())
+def _since(moment: Timestamp) -> Cell:
+    return Cell(age(moment), -moment.ToNanoseconds())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import ClassVar
 
 from textual import events, work
 from textual.app import App, ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.css.query import NoMatches
 from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 
 from headrace._target import config
@@ -18,11 +20,12 @@ from headrace._wire.calls import cluster_id
 from headrace._wire.connection import Connection
 from headrace.cli.top.dialogs import Ask, Confirm
 from headrace.cli.top.following import Following
-from headrace.cli.top.rows import VIEWS, summary
+from headrace.cli.top.rows import VIEWS, detail, printable, summary
 from headrace.cli.top.table import MOST_ROWS, Table
 from headrace.errors import HeadraceError
 
 REFRESH_SECONDS = 1.0
+ERROR_SECONDS = 15.0
 SILENCE_SECONDS = 60.0  # a watch gives a sign of life every 30 s at least
 
 
@@ -33,9 +36,7 @@ class Top(App[HeadraceError]):
     CSS_PATH = "screen.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("1", "show('clusters')", "Clusters"),
-        ("2", "show('users')", "Users"),
-        ("3", "show('queue')", "Queue"),
+        *(Binding(str(number), f"show('{name}')", name.title(), show=False) for number, name in enumerate(VIEWS, 1)),
         ("slash", "filter", "Filter"),
         ("s", "stop", "Stop"),
         ("e", "extend", "Extend"),
@@ -52,10 +53,12 @@ class Top(App[HeadraceError]):
         with Horizontal(id="head"):
             yield Static(id="summary", markup=False)
             yield Static(self._connection.target.address, id="address", markup=False)
+        yield Static(id="trouble", markup=False)
         with TabbedContent():
-            for name, view in VIEWS.items():
-                with TabPane(name.title(), id=f"pane-{name}"):
+            for number, (name, view) in enumerate(VIEWS.items(), 1):
+                with TabPane(f"{number} {name.title()}", id=f"pane-{name}"):
                     yield Table(view)
+        yield Static(id="detail", markup=False)
         yield Input(placeholder="part of a name, an owner, a phase, ...", id="filter")
         yield Footer()
 
@@ -63,7 +66,7 @@ class Top(App[HeadraceError]):
         self.query_one("#filter").display = False
         self.table.focus()
         self._follow()
-        self.set_interval(REFRESH_SECONDS, self._refresh_tables)
+        self.set_interval(REFRESH_SECONDS, self._tick)
 
     @property
     def table(self) -> Table:
@@ -84,6 +87,10 @@ class Top(App[HeadraceError]):
         box = self.query_one("#filter", Input)
         box.display = True
         box.focus()
+
+    def on_data_table_row_highlighted(self, event: Table.RowHighlighted) -> None:
+        with suppress(NoMatches):  # as in _tick
+            self._show_detail(event.row_key.value or "")
 
     def on_input_changed(self) -> None:
         self._refresh_tables()
@@ -132,7 +139,7 @@ class Top(App[HeadraceError]):
         try:
             await change
         except HeadraceError as error:
-            self.notify(str(error), severity="error", markup=False)
+            self.notify(str(error), severity="error", timeout=ERROR_SECONDS, markup=False)
         else:
             self.notify(done, markup=False)
 
@@ -153,18 +160,33 @@ class Top(App[HeadraceError]):
     def _note_change(self) -> None:
         self._heard = time.monotonic()
 
+    def _tick(self) -> None:
+        with suppress(NoMatches):  # the application ends: some of its parts are gone
+            self._refresh_tables()
+
     def _refresh_tables(self) -> None:
         """Show what has changed; ages change always. Changes in between are shown together."""
         clusters = list(self.following.clusters.values())
         text = self.query_one("#filter", Input).value
         self.table.show(clusters, text)
         self.query_one("#summary", Static).update(self._summary_line(summary(clusters)))
+        self._show_detail(self.table.selected)
+        trouble = self.query_one("#trouble", Static)
+        trouble.update(printable(self._trouble()))
+        trouble.display = bool(self._trouble())
+
+    def _show_detail(self, name: str) -> None:
+        cluster = self.following.clusters.get(name)
+        self.query_one("#detail", Static).update(detail(cluster) if cluster else "")
 
     def _summary_line(self, line: str) -> str:
         if not self.following.complete:
             return "reading the clusters ..."
         if self.table.matching > MOST_ROWS:
             line += f"   (the first {MOST_ROWS} of {self.table.matching} rows; / filters)"
-        if (silent := time.monotonic() - self._heard) > SILENCE_SECONDS:
-            line += f"   NO ANSWER FOR {silent:.0f} s"
         return line
+
+    def _trouble(self) -> str:
+        """Return why what is shown may be old; "" if it is not."""
+        silent = time.monotonic() - self._heard
+        return self.following.trouble or (f"no answer for {silent:.0f} s" if silent > SILENCE_SECONDS else "")

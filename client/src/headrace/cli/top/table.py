@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
@@ -12,6 +13,7 @@ from textual.widgets import DataTable
 from headrace.cli.top.rows import Row, View, select
 from headrace.v1 import cluster_pb2
 
+MOST_LETTERS = 100
 MOST_ROWS = 500
 """Rows that are shown of those that match: a terminal that draws thousands each second does nothing else."""
 
@@ -20,13 +22,13 @@ class Table(DataTable[Text]):
     """The rows of a view."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("less_than_sign,left", "sort(-1)", "Sort by", key_display="<"),
-        Binding("greater_than_sign,right", "sort(1)", "Sort by", key_display=">"),
+        Binding("less_than_sign", "sort(-1)", "Sort", key_display="< >"),
+        Binding("greater_than_sign", "sort(1)", "Sort", show=False),
         Binding("r", "reverse", "Reverse"),
     ]
 
     def __init__(self, view: View) -> None:
-        super().__init__(id=view.name, cursor_type="row", zebra_stripes=True)
+        super().__init__(id=view.name, cursor_type="row", zebra_stripes=True, fixed_columns=1)
         self._view = view
         self._column = view.columns.index(view.sort)
         self._descending = view.descending
@@ -36,7 +38,7 @@ class Table(DataTable[Text]):
 
     def on_mount(self) -> None:
         for column in self._view.columns:
-            self.add_column(f"{column}  ", key=column)
+            self.add_column(f"{column}  ", width=len(column) + 2, key=column)
         self._mark_column()
 
     @property
@@ -50,6 +52,7 @@ class Table(DataTable[Text]):
         rows = select(self._view.rows(self._clusters), filter_, self._column, descending=self._descending)
         self.matching = len(rows)
         rows = rows[:MOST_ROWS]
+        self._fit_columns(rows)
         if [row.key for row in rows] == self._keys():
             self._update(rows)
         else:
@@ -81,12 +84,23 @@ class Table(DataTable[Text]):
         self._clear_caches()
         self.refresh()
 
+    def _fit_columns(self, rows: Sequence[Row]) -> None:
+        """Make columns as wide as their texts. Left to itself, the table measures a whole column for each change."""
+        for place, column in enumerate(self.ordered_columns):
+            texts = (cell_len(row.cells[place].text) for row in rows)
+            width = min(MOST_LETTERS, max(texts, default=0))
+            width = max(width, len(self._view.columns[place]) + 2)
+            if width != column.width:
+                column.width = width
+                self._require_update_dimensions = True
+                self._clear_caches()
+
     def _update(self, rows: Sequence[Row]) -> None:
         for row in rows:
             before = self.get_row(row.key)
             for column, cell, shown in zip(self._view.columns, row.cells, before, strict=True):
                 if shown.plain != cell.text:
-                    self.update_cell(row.key, column, Text(cell.text), update_width=True)
+                    self.update_cell(row.key, column, Text(cell.text))
 
     def _replace(self, rows: Sequence[Row]) -> None:
         selected, place, top = self.selected, self.cursor_row, self.scroll_offset.y
