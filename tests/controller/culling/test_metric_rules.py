@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import nan
 
 import pytest
 from tests.controller.signals.fake_signals import FakeSignals
@@ -54,6 +55,19 @@ async def test_a_wrong_query_is_not_known_and_its_states_begin_again(clock: Cloc
     del signals.answers["waste"]
     await rules.refresh()
     assert rules.of(C1) == {"waste": "the fake has no answer to 'waste'"}
+    clock.now += 15
+    signals.answers["waste"] = {C1: 1.0}
+    await rules.refresh()
+    assert rules.of(C1) == {"waste": 1015}
+
+
+async def test_of_a_cluster_with_several_series_nothing_is_known(clock: Clock) -> None:
+    signals = FakeSignals()
+    signals.answers["waste"] = {C1: nan, C2: 1.0}
+    rules = MetricRules(signals, lambda: [RULE], interval=15, clock=clock)
+    await rules.refresh()
+    assert rules.of(C1) == {"waste": "it has several series of this cluster: write `... by (cluster)`"}
+    assert rules.of(C2) == {"waste": 1000}
     clock.now += 15
     signals.answers["waste"] = {C1: 1.0}
     await rules.refresh()

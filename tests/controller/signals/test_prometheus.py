@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -169,6 +171,15 @@ async def test_a_rule_that_cannot_be_answered_says_why(
     there.status, there.answer = status, answer
     with pytest.raises(QueryFailed, match=says):
         await asking.signals.query("my rule")
+
+
+async def test_series_that_a_scheduler_adds_spoil_the_answer_for_its_own_cluster_only(
+    there: FakePrometheus, asking: Asking
+) -> None:
+    there.answer = vector(one(1, cluster="c1"), one(1, cluster="c2", a="1"), one(0, cluster="c2", a="2"))
+    answer = dict(await asking.signals.query("rule"))
+    assert answer.pop(ClusterId("c1")) == 1
+    assert [(cluster, math.isnan(value)) for cluster, value in answer.items()] == [("c2", True)]
 
 
 async def test_a_slow_rule_is_given_up(there: FakePrometheus, asking: Asking) -> None:

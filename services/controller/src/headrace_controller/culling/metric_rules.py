@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import isnan
 
 from headrace_chassis import logs
 from headrace_controller import metrics
@@ -19,8 +20,9 @@ log = logs.get_logger()
 # Time between two rounds after which it is not known what held between them; at least two intervals count.
 _GAP_SECONDS = 120.0
 
-_Holding = dict[ClusterId, float] | str
-"""The clusters for which a rule holds, and since when. A text: why its query failed."""
+_Holding = dict[ClusterId, float | None] | str
+"""The clusters for which a rule holds, and since when; None: that is not known. A text: why its query failed."""
+_SEVERAL = "it has several series of this cluster: write `... by (cluster)`"
 
 Foreseen = tuple[Callable[[ClusterId], Mapping[str, float | str]], Mapping[str, str]]
 
@@ -75,10 +77,8 @@ class MetricRules:
         news: dict[str, str] = {}
         for rule, answer in zip(new, await asyncio.gather(*map(self._answer, new)), strict=True):
             state = holding[rule.name, rule.query] = _held({}, answer, self._clock())
-            failed = isinstance(state, str)
-            news[rule.name] = (
-                f"its query failed: {state}" if failed else f"it holds for {count(len(state), 'cluster')} now"
-            )
+            held = f"it holds for {count(len(_known(state)), 'cluster')} now"
+            news[rule.name] = f"its query failed: {state}" if isinstance(state, str) else held
         return partial(_of, holding), news
 
     async def run(self) -> None:
@@ -122,21 +122,20 @@ class MetricRules:
 
 def _of(holding: Mapping[tuple[str, str], _Holding], cluster: ClusterId) -> Mapping[str, float | str]:
     return {
-        name: state if isinstance(state, str) else state[cluster]
+        name: state if isinstance(state, str) else _SEVERAL if (since := state[cluster]) is None else since
         for (name, _), state in holding.items()
         if isinstance(state, str) or cluster in state
     }
 
 
 def _known(holding: _Holding | None) -> Mapping[ClusterId, float]:
-    return holding if isinstance(holding, dict) else {}
+    return {} if not isinstance(holding, dict) else {c: since for c, since in holding.items() if since is not None}
 
 
 def _held(before: Mapping[ClusterId, float], answer: Mapping[ClusterId, float] | str, now: float) -> _Holding:
     if isinstance(answer, str):
         return answer
-    # Neither 0 nor "not a number".
-    return {cluster: before.get(cluster, now) for cluster, value in answer.items() if value > 0 or value < 0}
+    return {cluster: None if isnan(value) else before.get(cluster, now) for cluster, value in answer.items() if value}
 
 
 def _note(rule: MetricRule, before: _Holding | None, now: _Holding) -> None:

@@ -87,6 +87,7 @@ class Signals(Protocol):
     async def query(self, promql: str) -> Mapping[ClusterId, float]:
         """Answer a rule of an administrator's own: the values of its series by their label `cluster`.
 
+        "Not a number" stands for a cluster of which there are several series, so that nothing is known of it.
         Raises `QueryFailed`, always where there is no Prometheus.
         """
         ...

@@ -97,16 +97,23 @@ class Prometheus:
                 take(target.cluster, values, age)
 
     async def query(self, promql: str) -> Mapping[ClusterId, float]:
-        """Answer a query of an administrator's own; what is no number, such as 0 / 0, is left out."""
+        """Answer a query of an administrator's own; what is no number, such as 0 / 0, is left out.
+
+        A scheduler can add series of its own cluster: several of one cluster must not spoil the answer for others.
+        """
         found: dict[ClusterId, float] = {}
+        several: set[ClusterId] = set()
         for series in await self._ask(promql, _MOST_QUERY_BYTES):
             cluster = ClusterId(series.metric.get("cluster", ""))
             if not cluster:
                 raise QueryFailed("its series have no label `cluster`: write `... by (cluster)`")
             if cluster in found:
-                raise QueryFailed(f"it has several series of cluster {cluster}: write `... by (cluster)`")
+                several.add(cluster)
             found[cluster] = _number(series)
-        return {cluster: value for cluster, value in found.items() if math.isfinite(value)}
+        if several and several == found.keys():
+            raise QueryFailed(f"it has several series of cluster {min(several)}: write `... by (cluster)`")
+        known = {cluster: value for cluster, value in found.items() if math.isfinite(value)}
+        return known | dict.fromkeys(several, math.nan)
 
     def close(self) -> None:
         """Nothing is kept between two rounds."""
