@@ -64,8 +64,10 @@ async def test_usage_is_a_list_of_rows(connection: Connection) -> None:
     assert 0 < budget.used < 1
     with pytest.raises(PermissionDenied, match="users see their own"):
         await usage_calls.usage(connection, of="users/bob")
-    for wrong in ("month", "tag:", "day:x"):
-        with pytest.raises(InvalidRequest, match="is none of day, user"):
+    (month,) = await usage_calls.usage(connection, by=["month"], since=today, until=today)
+    assert month["month"] == f"{today:%Y-%m}"
+    for wrong in ("year", "tag:", "day:x"):
+        with pytest.raises(InvalidRequest, match="is none of day, month, user"):
             await usage_calls.usage(connection, by=[wrong])
     label, text = spent(cluster.status.usage) or ("", "")
     assert label == "cost"

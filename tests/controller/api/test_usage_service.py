@@ -34,8 +34,9 @@ profiles:
 roles:
   operators: {lab: [users/olga]}
 """
-DAY, USER_, GROUP, PROFILE, CLUSTER, TAG = (
+DAY, MONTH, USER_, GROUP, PROFILE, CLUSTER, TAG = (
     pb.USAGE_DIMENSION_DAY,
+    pb.USAGE_DIMENSION_MONTH,
     pb.USAGE_DIMENSION_USER,
     pb.USAGE_DIMENSION_GROUP,
     pb.USAGE_DIMENSION_PROFILE,
@@ -201,10 +202,31 @@ async def test_sums_by_day_reach_further_back_than_the_details(priced: Replica, 
     own = await ask(priced, "ann", group_by=[DAY], start_day=day(90), page_size=1000)
     assert len(own.usage) == 91
     assert own.usage[5].promised.core_seconds == 86_400
+    whole = sum(row.promised.core_seconds for row in own.usage)
     lab = await ask(priced, "root", ADMIN, subject="groups/lab", start_day=day(90))
-    assert lab.usage[0].promised.core_seconds == pytest.approx(
-        sum(row.promised.core_seconds for row in own.usage), rel=1e-3
-    )
+    assert lab.usage[0].promised.core_seconds == pytest.approx(whole, rel=1e-3)
+    await run(priced, redis, "bob", 80 * 24, profile="large")  # it runs, so that its sums are not written yet
+
+    async def everybodys(*group_by: int) -> Sequence[pb.UsageRow]:
+        answer = await ask(priced, "root", ADMIN, subject="-", group_by=group_by, start_day=day(90), page_size=1000)
+        return cast("Sequence[pb.UsageRow]", answer.usage)
+
+    hours, more = whole / 3600, pytest.approx(80 * 24, rel=1e-3)
+    assert core_hours(await everybodys(USER_), "user") == {
+        "users/ann": pytest.approx(hours, rel=1e-3),
+        "users/bob": more,
+    }
+    assert core_hours(await everybodys(PROFILE), "profile") == {
+        "small": pytest.approx(hours, rel=1e-3),
+        "large": more,
+    }
+    assert core_hours(await everybodys(GROUP), "group") == {"groups/lab": pytest.approx(hours, rel=1e-3)}
+    months = await everybodys(MONTH, USER_)
+    assert len({row.month for row in months}) in {3, 4}
+    assert all(row.month == row.month[:7] >= day(90)[:7] for row in months)
+    assert core_hours(await everybodys(), "day") == {"": pytest.approx(hours + 80 * 24, rel=1e-3)}
+    for refused in ([USER_, GROUP], [CLUSTER], [TAG]):
+        assert await wrong_fields(everybodys(*refused)) == {"start_day"}
 
 
 async def test_readings_while_clusters_are_scaled_never_count_twice_or_fall(priced: Replica, redis: Redis) -> None:

@@ -114,7 +114,7 @@ def demands(draw: st.DrawFn) -> Demand:
     return Demand(
         clusters=1,
         workers=draw(st.integers(0, 100_000)),
-        cores_milli=draw(st.one_of(st.integers(0, 10_000), st.integers(0, 2**34))),
+        cores_milli=draw(st.one_of(st.integers(0, 10_000), st.integers(0, 3 * 10**9))),  # up to which it is exact
         memory_bytes=draw(st.one_of(st.integers(0, 2**36), st.integers(0, 2**50))),
         gpus=draw(st.integers(0, 1000)),
     )

@@ -417,8 +417,8 @@ class Gateway(TwoFaced[Asynchronous]):
         Parameters
         ----------
         by
-            What to sum by: "day", "user", "group", "profile", "cluster", "tag" (each tag), "tag:KEY" (the values of one
-            tag); one or several.
+            What to sum by: "day", "month", "user", "group", "profile", "cluster", "tag" (each tag), "tag:KEY" (the
+            values of one tag); one or several.
         since, until
             First and last day in UTC, as dates or as text such as "2026-11-26". Default: the first day of this month,
             and today.

@@ -14,7 +14,7 @@ from headrace.v1.usage_service_pb2_grpc import UsageServiceStub
 if TYPE_CHECKING:
     from headrace.v1.usage_service_pb2_grpc import UsageServiceAsyncStub
 
-BY = ("day", "user", "group", "profile", "cluster", "tag")
+BY = ("day", "month", "user", "group", "profile", "cluster", "tag")
 _HOUR = 3600.0
 
 

@@ -32,7 +32,7 @@ def usage(
     *,
     by: Annotated[
         list[str] | None,
-        typer.Option("--by", help="Sum by day, user, group, profile, cluster, tag, or tag:KEY. Repeatable."),
+        typer.Option("--by", help="Sum by day, month, user, group, profile, cluster, tag, or tag:KEY. Repeatable."),
     ] = None,
     since: Annotated[str, typer.Option("--since", help="First day, in UTC. Default: the first of this month.")] = "",
     until: Annotated[str, typer.Option("--until", help="Last day, in UTC. Default: today.")] = "",

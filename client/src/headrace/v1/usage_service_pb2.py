@@ -17,7 +17,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace.v1 import right_pb2 as headrace_dot_v1_dot_right__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace/v1/usage_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17headrace/v1/right.proto\"\xd8\x01\n\x10ListUsageRequest\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tstart_day\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x65nd_day\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x33\n\x08group_by\x18\x04 \x03(\x0e\x32\x1b.headrace.v1.UsageDimensionB\x04\xe2\x41\x01\x01\x12\x15\n\x07tag_key\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\"\x8f\x01\n\x11ListUsageResponse\x12$\n\x05usage\x18\x01 \x03(\x0b\x32\x15.headrace.v1.UsageRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc6\x01\n\x08UsageRow\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0f\n\x07profile\x18\x04 \x01(\t\x12\x0f\n\x07\x63luster\x18\x05 \x01(\t\x12\r\n\x05\x61lias\x18\x06 \x01(\t\x12\x0b\n\x03tag\x18\x07 \x01(\t\x12$\n\x08promised\x18\x08 \x01(\x0b\x32\x12.headrace.v1.Usage\x12,\n\x08measured\x18\t \x01(\x0b\x32\x1a.headrace.v1.MeasuredUsage\"\x8d\x01\n\x05Usage\x12\x17\n\x0f\x63luster_seconds\x18\x01 \x01(\x01\x12\x16\n\x0eworker_seconds\x18\x02 \x01(\x01\x12\x14\n\x0c\x63ore_seconds\x18\x03 \x01(\x01\x12\x1a\n\x12memory_gib_seconds\x18\x04 \x01(\x01\x12\x13\n\x0bgpu_seconds\x18\x05 \x01(\x01\x12\x0c\n\x04\x63ost\x18\x06 \x01(\x01\"Z\n\rMeasuredUsage\x12\x17\n\x0f\x63luster_seconds\x18\x01 \x01(\x01\x12\x14\n\x0c\x63ore_seconds\x18\x02 \x01(\x01\x12\x1a\n\x12memory_gib_seconds\x18\x03 \x01(\x01\"(\n\x12ListBudgetsRequest\x12\x12\n\x04user\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"R\n\x13ListBudgetsResponse\x12)\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x18.headrace.v1.BudgetState\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\"\xc9\x01\n\x0b\x42udgetState\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\x12\x0c\n\x04what\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x01\x12\x0c\n\x04used\x18\x05 \x01(\x01\x12.\n\nreset_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cused_up_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04then\x18\x08 \x01(\t*\xd2\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_DIMENSION_DAY\x10\x01\x12\x18\n\x14USAGE_DIMENSION_USER\x10\x02\x12\x19\n\x15USAGE_DIMENSION_GROUP\x10\x03\x12\x1b\n\x17USAGE_DIMENSION_PROFILE\x10\x04\x12\x1b\n\x17USAGE_DIMENSION_CLUSTER\x10\x05\x12\x17\n\x13USAGE_DIMENSION_TAG\x10\x06\x32\xb8\x01\n\x0cUsageService\x12P\n\tListUsage\x12\x1d.headrace.v1.ListUsageRequest\x1a\x1e.headrace.v1.ListUsageResponse\"\x04\x80\xf5\x18\x02\x12V\n\x0bListBudgets\x12\x1f.headrace.v1.ListBudgetsRequest\x1a .headrace.v1.ListBudgetsResponse\"\x04\x80\xf5\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace/v1/usage_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17headrace/v1/right.proto\"\xd8\x01\n\x10ListUsageRequest\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tstart_day\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x65nd_day\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x33\n\x08group_by\x18\x04 \x03(\x0e\x32\x1b.headrace.v1.UsageDimensionB\x04\xe2\x41\x01\x01\x12\x15\n\x07tag_key\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\"\x8f\x01\n\x11ListUsageResponse\x12$\n\x05usage\x18\x01 \x03(\x0b\x32\x15.headrace.v1.UsageRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd5\x01\n\x08UsageRow\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0f\n\x07profile\x18\x04 \x01(\t\x12\x0f\n\x07\x63luster\x18\x05 \x01(\t\x12\r\n\x05\x61lias\x18\x06 \x01(\t\x12\x0b\n\x03tag\x18\x07 \x01(\t\x12$\n\x08promised\x18\x08 \x01(\x0b\x32\x12.headrace.v1.Usage\x12,\n\x08measured\x18\t \x01(\x0b\x32\x1a.headrace.v1.MeasuredUsage\x12\r\n\x05month\x18\n \x01(\t\"\x8d\x01\n\x05Usage\x12\x17\n\x0f\x63luster_seconds\x18\x01 \x01(\x01\x12\x16\n\x0eworker_seconds\x18\x02 \x01(\x01\x12\x14\n\x0c\x63ore_seconds\x18\x03 \x01(\x01\x12\x1a\n\x12memory_gib_seconds\x18\x04 \x01(\x01\x12\x13\n\x0bgpu_seconds\x18\x05 \x01(\x01\x12\x0c\n\x04\x63ost\x18\x06 \x01(\x01\"Z\n\rMeasuredUsage\x12\x17\n\x0f\x63luster_seconds\x18\x01 \x01(\x01\x12\x14\n\x0c\x63ore_seconds\x18\x02 \x01(\x01\x12\x1a\n\x12memory_gib_seconds\x18\x03 \x01(\x01\"(\n\x12ListBudgetsRequest\x12\x12\n\x04user\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"R\n\x13ListBudgetsResponse\x12)\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x18.headrace.v1.BudgetState\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\"\xc9\x01\n\x0b\x42udgetState\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\x12\x0c\n\x04what\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x01\x12\x0c\n\x04used\x18\x05 \x01(\x01\x12.\n\nreset_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cused_up_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04then\x18\x08 \x01(\t*\xed\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_DIMENSION_DAY\x10\x01\x12\x18\n\x14USAGE_DIMENSION_USER\x10\x02\x12\x19\n\x15USAGE_DIMENSION_GROUP\x10\x03\x12\x1b\n\x17USAGE_DIMENSION_PROFILE\x10\x04\x12\x1b\n\x17USAGE_DIMENSION_CLUSTER\x10\x05\x12\x17\n\x13USAGE_DIMENSION_TAG\x10\x06\x12\x19\n\x15USAGE_DIMENSION_MONTH\x10\x07\x32\xb8\x01\n\x0cUsageService\x12P\n\tListUsage\x12\x1d.headrace.v1.ListUsageRequest\x1a\x1e.headrace.v1.ListUsageResponse\"\x04\x80\xf5\x18\x02\x12V\n\x0bListBudgets\x12\x1f.headrace.v1.ListBudgetsRequest\x1a .headrace.v1.ListBudgetsResponse\"\x04\x80\xf5\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,24 +44,24 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_USAGESERVICE'].methods_by_name['ListUsage']._serialized_options = b'\200\365\030\002'
   _globals['_USAGESERVICE'].methods_by_name['ListBudgets']._options = None
   _globals['_USAGESERVICE'].methods_by_name['ListBudgets']._serialized_options = b'\200\365\030\002'
-  _globals['_USAGEDIMENSION']._serialized_start=1272
-  _globals['_USAGEDIMENSION']._serialized_end=1482
+  _globals['_USAGEDIMENSION']._serialized_start=1287
+  _globals['_USAGEDIMENSION']._serialized_end=1524
   _globals['_LISTUSAGEREQUEST']._serialized_start=140
   _globals['_LISTUSAGEREQUEST']._serialized_end=356
   _globals['_LISTUSAGERESPONSE']._serialized_start=359
   _globals['_LISTUSAGERESPONSE']._serialized_end=502
   _globals['_USAGEROW']._serialized_start=505
-  _globals['_USAGEROW']._serialized_end=703
-  _globals['_USAGE']._serialized_start=706
-  _globals['_USAGE']._serialized_end=847
-  _globals['_MEASUREDUSAGE']._serialized_start=849
-  _globals['_MEASUREDUSAGE']._serialized_end=939
-  _globals['_LISTBUDGETSREQUEST']._serialized_start=941
-  _globals['_LISTBUDGETSREQUEST']._serialized_end=981
-  _globals['_LISTBUDGETSRESPONSE']._serialized_start=983
-  _globals['_LISTBUDGETSRESPONSE']._serialized_end=1065
-  _globals['_BUDGETSTATE']._serialized_start=1068
-  _globals['_BUDGETSTATE']._serialized_end=1269
-  _globals['_USAGESERVICE']._serialized_start=1485
-  _globals['_USAGESERVICE']._serialized_end=1669
+  _globals['_USAGEROW']._serialized_end=718
+  _globals['_USAGE']._serialized_start=721
+  _globals['_USAGE']._serialized_end=862
+  _globals['_MEASUREDUSAGE']._serialized_start=864
+  _globals['_MEASUREDUSAGE']._serialized_end=954
+  _globals['_LISTBUDGETSREQUEST']._serialized_start=956
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=996
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=998
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=1080
+  _globals['_BUDGETSTATE']._serialized_start=1083
+  _globals['_BUDGETSTATE']._serialized_end=1284
+  _globals['_USAGESERVICE']._serialized_start=1527
+  _globals['_USAGESERVICE']._serialized_end=1711
 # @@protoc_insertion_point(module_scope)

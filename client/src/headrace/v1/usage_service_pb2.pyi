@@ -40,6 +40,8 @@ class _UsageDimensionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     """Clusters."""
     USAGE_DIMENSION_TAG: _UsageDimension.ValueType  # 6
     """Tags. What has two of them counts in both."""
+    USAGE_DIMENSION_MONTH: _UsageDimension.ValueType  # 7
+    """Months in UTC."""
 
 class UsageDimension(_UsageDimension, metaclass=_UsageDimensionEnumTypeWrapper):
     """What usage can be summed by."""
@@ -58,6 +60,8 @@ USAGE_DIMENSION_CLUSTER: UsageDimension.ValueType  # 5
 """Clusters."""
 USAGE_DIMENSION_TAG: UsageDimension.ValueType  # 6
 """Tags. What has two of them counts in both."""
+USAGE_DIMENSION_MONTH: UsageDimension.ValueType  # 7
+"""Months in UTC."""
 global___UsageDimension = UsageDimension
 
 @typing.final
@@ -154,6 +158,7 @@ class UsageRow(google.protobuf.message.Message):
     TAG_FIELD_NUMBER: builtins.int
     PROMISED_FIELD_NUMBER: builtins.int
     MEASURED_FIELD_NUMBER: builtins.int
+    MONTH_FIELD_NUMBER: builtins.int
     day: builtins.str
     """Day in UTC, such as "2026-11-26"."""
     user: builtins.str
@@ -168,6 +173,8 @@ class UsageRow(google.protobuf.message.Message):
     """Name of the cluster that its owner chose."""
     tag: builtins.str
     """Value of the tag, or key=value if no key was asked for. Empty for what has no such tag."""
+    month: builtins.str
+    """Month in UTC, such as "2026-11"."""
     @property
     def promised(self) -> global___Usage:
         """What was promised."""
@@ -188,9 +195,10 @@ class UsageRow(google.protobuf.message.Message):
         tag: builtins.str = ...,
         promised: global___Usage | None = ...,
         measured: global___MeasuredUsage | None = ...,
+        month: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["measured", b"measured", "promised", b"promised"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["alias", b"alias", "cluster", b"cluster", "day", b"day", "group", b"group", "measured", b"measured", "profile", b"profile", "promised", b"promised", "tag", b"tag", "user", b"user"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "cluster", b"cluster", "day", b"day", "group", b"group", "measured", b"measured", "month", b"month", "profile", b"profile", "promised", b"promised", "tag", b"tag", "user", b"user"]) -> None: ...
 
 global___UsageRow = UsageRow
 

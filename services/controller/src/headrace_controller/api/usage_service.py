@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _DIMENSIONS = {pb.UsageDimension.Value(f"USAGE_DIMENSION_{name.name}"): name for name in Dimension}
 _EVERYBODY = "-"
+_SUMMED = {Dimension.USER: "users", Dimension.GROUP: "groups", Dimension.PROFILE: "profiles"}
+"""What sums are kept of when rows are not kept any more."""
 
 
 class UsageService(UsageServiceServicer):
@@ -113,11 +115,13 @@ class UsageService(UsageServiceServicer):
             raise InvalidRequest.of(Violation("subject", text))
         name = "" if subject == _EVERYBODY else last_part(subject, kind, "subject")
         self._check(subject, kind, name, caller)
-        own = Dimension.USER if kind == "users" else Dimension.GROUP
-        if name and set(by) <= {Dimension.DAY, own}:
-            if days[0] < self._oldest_row():
-                return _once(await self._reading.totals(subject, days))
-        else:
+        if days[0] < self._oldest_row():
+            whose = set(by) - {Dimension.DAY, Dimension.MONTH}
+            own = Dimension.USER if kind == "users" else Dimension.GROUP
+            if name and whose <= {own}:
+                return self._reading.totals([subject], days)
+            if not name and len(whose) <= 1 and whose <= _SUMMED.keys():
+                return self._reading.all_totals(_SUMMED[whose.pop() if whose else Dimension.USER], days)
             self._check_kept(days)
         if kind == "users":
             return self._reading.of_owner(UserId(name), days)
@@ -150,7 +154,10 @@ class UsageService(UsageServiceServicer):
 
     def _check_kept(self, days: Days) -> None:
         if days[0] < (oldest := self._oldest_row()):
-            text = f"usage is kept in detail from {date_of(oldest)} on; before, only sums by day of a user or a group"
+            text = (
+                f"usage is kept in detail from {date_of(oldest)} on; before, only sums by day and month of a user or a "
+                "group, and for admins of all users, groups or profiles"
+            )
             raise InvalidRequest.of(Violation("start_day", text))
 
 
@@ -164,10 +171,6 @@ def _day(field: str, text: str, default: int) -> int:
 async def _only(rows: AsyncIterator[list[UsageOf]], cluster: str) -> AsyncIterator[list[UsageOf]]:
     async for some in rows:
         yield [row for row in some if row.labels.cluster == cluster]
-
-
-async def _once(rows: list[UsageOf]) -> AsyncIterator[list[UsageOf]]:
-    yield rows
 
 
 def _dimensions(request: pb.ListUsageRequest) -> list[Dimension]:

@@ -44,7 +44,7 @@ class Accounts:
             tags=_bounded(cluster),
         )
         return {
-            "subjects": [user_name(cluster.owner), *map(group_name, groups), f"profiles/{profile}"],
+            "subjects": subjects(cluster),
             "labels": text(pack_same(labels)),
             "others": text(pack_same(RowLabels(profile=profile, groups=groups))),
             "prices": self.prices(cluster),
@@ -68,6 +68,12 @@ class Accounts:
     @property
     def currency(self) -> str:
         return self._policy().currency
+
+
+def subjects(cluster: Cluster) -> list[str]:
+    """Return whose sums a cluster adds to: its owner's, those of the groups, and its profile's."""
+    groups = map(group_name, cluster.groups[:MOST_GROUPS])
+    return [user_name(cluster.owner), *groups, f"profiles/{cluster.spec.profile}"]
 
 
 def _bounded(cluster: Cluster) -> tuple[tuple[str, str], ...]:

@@ -10,18 +10,20 @@ from typing import Any, cast
 
 from msgspec import msgpack
 
-from headrace.resource_names import user_name
 from headrace_controller.meter import MEASURES, RowLabels, Sums
 from headrace_controller.model import Cluster, ClusterId, UserId
 from headrace_controller.store.accounts import Accounts
 from headrace_controller.store.codec import unpack_meter
-from headrace_controller.store.connection import Connection, record_script, usage_script
+from headrace_controller.store.connection import Connection, plain_script, record_script, usage_script
 
 DAY_MS = 86_400_000
 _AT_ONCE = 100
+_SCANNED_AT_ONCE = 5000
 _labels = msgpack.Decoder(RowLabels)
 _measured = usage_script("measured")
 _reprice = record_script("reprice")
+_sums = msgpack.Decoder(list[tuple[int, int, list[str]]])
+_totals = plain_script("totals")
 Days = range
 _Hash = Mapping[bytes, bytes]
 
@@ -57,13 +59,12 @@ class Usage:
 
     async def owners(self, days: Days, subject: str = "") -> set[UserId]:
         """Return those whose use was added to a subject's sums on these days, or to any."""
-        found: set[UserId] = set()
-        prefix = f"member {subject}\n" if subject else f"member {user_name('')}"
-        for day in days:
-            fields = cast("list[bytes]", await self._connection.command("HKEYS", self._keys.used(day)))
-            texts = (field.decode() for field in fields)
-            found.update(UserId(text.partition("\n")[2]) for text in texts if text.startswith(prefix))
-        return found
+        kind = subject.partition("/")[0] or "users"
+        return {UserId(owner) for of, owner in await self._members(kind, days) if subject in {"", of}}
+
+    async def subjects(self, kind: str, days: Days) -> set[str]:
+        """Return the subjects with sums on these days, of one kind: "users", "groups" or "profiles"."""
+        return {subject for subject, _ in await self._members(kind, days)}
 
     async def rows(self, owners: Mapping[UserId, Sequence[ClusterId]], days: Days) -> tuple[int, list[UsageOf]]:
         """Return the time in ms, and what these owners used on these days. Each comes with its living clusters."""
@@ -88,21 +89,19 @@ class Usage:
         self, subjects: Mapping[str, Sequence[ClusterId]], days: Days
     ) -> tuple[int, Mapping[str, Mapping[int, Sums]]]:
         """Return the time in ms, and by subject and day what was used. Each subject comes with its living clusters."""
-        fields = [f"{measure} {subject}" for subject in subjects for measure in MEASURES]
         running = [(subject, cluster) for subject, clusters in subjects.items() for cluster in clusters]
-        now, answers = await self._at_once(
-            *(("HMGET", self._keys.used(day), *fields) for day in days),
-            *(("HGET", self._keys.record(cluster), "meter") for _, cluster in running),
-        )
+        keys = [*map(self._keys.used, days), *(self._keys.record(cluster) for _, cluster in running)]
+        ask = {"subjects": list(subjects), "measures": MEASURES, "days": len(days)}
+        seconds, micros, sums, meters = await self._connection.run(_totals, keys, ask)
+        now = _ms(seconds, micros)
+        names = list(subjects)
         found: dict[str, dict[int, Sums]] = {subject: defaultdict(Sums) for subject in subjects}
-        for day, values in zip(days, answers, strict=False):
-            for n, subject in enumerate(subjects):
-                part = values[n * len(MEASURES) : (n + 1) * len(MEASURES)]
-                found[subject][day] += Sums(**{name: int(v or 0) for name, v in zip(MEASURES, part, strict=True)})
-        for (subject, _), meter in zip(running, answers[len(days) :], strict=True):
-            for day, sums in _open(meter, now):
+        for subject, day, amounts in _sums.decode(sums):
+            found[names[subject]][days[day]] = Sums(**dict(zip(MEASURES, map(int, amounts), strict=True)))
+        for (subject, _), meter in zip(running, meters, strict=True):
+            for day, open_ in _open(meter, now):
                 if day in days:
-                    found[subject][day] += sums
+                    found[subject][day] += open_
         return now, found
 
     async def add_measured(self, measured: Sequence[MeasuredOf]) -> None:
@@ -145,9 +144,26 @@ class Usage:
         """Forget what was noted about a cluster."""
         await self._connection.command("DEL", self._keys.noted(cluster, note))
 
+    async def _members(self, kind: str, days: Days) -> set[tuple[str, str]]:
+        """Subjects of a kind, each with an owner whose use is in its sums."""
+        found: set[tuple[str, str]] = set()
+        scan = "MATCH", f"member {kind}/*", "COUNT", _SCANNED_AT_ONCE
+        for day in days:
+            cursor = None
+            while cursor != 0:
+                answer = await self._connection.command("HSCAN", self._keys.used(day), cursor or 0, *scan)
+                cursor, fields = cast("tuple[int, dict[bytes, bytes]]", answer)
+                texts = (field.decode().removeprefix("member ").partition("\n") for field in fields)
+                found.update((subject, owner) for subject, _, owner in texts)
+        return found
+
     async def _at_once(self, *commands: Sequence[str]) -> tuple[int, list[Any]]:
         (seconds, micros), *answers = await self._connection.commands(("TIME",), *commands, atomically=True)
-        return int(seconds) * 1000 + int(micros) // 1000, answers
+        return _ms(seconds, micros), answers
+
+
+def _ms(seconds: bytes | int, micros: bytes | int) -> int:
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 def by_day(from_: int, to: int) -> Iterator[tuple[int, int]]:

@@ -23,6 +23,11 @@ def date_of(day: int) -> str:
     return (_EPOCH + timedelta(days=day)).isoformat()
 
 
+def month_of(day: int) -> str:
+    """Return the month of a day as people write it, such as ``2026-11``."""
+    return date_of(day).rpartition("-")[0]
+
+
 def read_day(text: str) -> int:
     """Return the day of such a text; raise `ValueError`."""
     return (date.fromisoformat(text) - _EPOCH).days

@@ -10,15 +10,17 @@ from itertools import product
 from headrace.resource_names import cluster_name, group_name, user_name
 from headrace_controller.meter import RowLabels, Sums
 from headrace_controller.store.usage import UsageOf
-from headrace_controller.usage.periods import date_of
+from headrace_controller.usage.periods import date_of, month_of
 
 MAX_SUMS = 100_000
+_NOTHING = Sums()
 
 
 class Dimension(StrEnum):
     """What usage is summed by."""
 
     DAY = "day"
+    MONTH = "month"
     USER = "user"
     GROUP = "group"
     PROFILE = "profile"
@@ -54,9 +56,9 @@ class Report:
         """Add rows; raise `TooManySums`."""
         for row in rows:
             for key in _keys(row, self._by, self._tag_key):
-                self._sums[key] = self._sums.get(key, Sums()) + row.sums
+                self._sums[key] = self._sums.get(key, _NOTHING) + row.sums
                 if row.measured is not None:
-                    self._measured[key] = self._measured.get(key, Sums()) + row.measured
+                    self._measured[key] = self._measured.get(key, _NOTHING) + row.measured
                 if Dimension.CLUSTER in self._by:
                     self._aliases[key] = row.labels.alias
         if len(self._sums) > MAX_SUMS:
@@ -79,6 +81,8 @@ def _values(row: UsageOf, dimension: Dimension, tag_key: str) -> Sequence[str]:
     match dimension:
         case Dimension.DAY:
             return [date_of(row.day)]
+        case Dimension.MONTH:
+            return [month_of(row.day)]
         case Dimension.USER:
             return [user_name(row.owner)]
         case Dimension.GROUP:
