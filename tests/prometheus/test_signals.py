@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import Eventually
 from tests.controller.builders import running_cluster
-from tests.controller.signals.contract import SignalsContract, World
+from tests.controller.signals.contract import STALE_SECONDS, SignalsContract, World
 from tests.controller.signals.pages import key, text
 from tests.prometheus import running
 from tests.prometheus.running import TOKEN, Prometheus, free_port
@@ -19,7 +19,7 @@ from tests.prometheus.running import TOKEN, Prometheus, free_port
 from headrace_chassis.metrics_page import metrics_page
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.signals import prometheus as source
-from headrace_controller.signals.measured import Measured, QueryFailed
+from headrace_controller.signals.measured import Measured, NotMeasured, QueryFailed
 from headrace_controller.signals.service_discovery import PATH, target_groups
 from headrace_controller.signals.source import Target
 
@@ -82,6 +82,32 @@ async def test_rules_in_promql_are_answered(world: World, eventually: Eventually
     assert (answer[ClusterId(idle.cluster)], answer[ClusterId(busy.cluster)]) == (1, 0)
     none = await world.signals.query("max by (cluster) (0 * headrace_scheduler_idle_seconds / 0)")
     assert none == {}
+
+
+async def test_one_that_stops_answering_decides_nothing_until_it_is_back(site: Site) -> None:
+    site.targets.clear()
+    async with AsyncExitStack() as stack:
+        impatient = source.Prometheus(site.prometheus.url, "headrace-schedulers", timeout=1)
+        world = World(impatient, site.targets, stack)
+        page = await world.page(text({"idle_seconds": 900}))
+        await world.until(lambda: isinstance(world.of(page), Measured))
+        with site.prometheus.suspended():
+            before = world.of(page)
+            await world.signals.measure()
+            assert world.of(page) == before
+            world.offset += STALE_SECONDS
+            assert isinstance(world.of(page), NotMeasured)
+            with pytest.raises(QueryFailed, match="did not answer"):
+                await world.signals.query("up")
+        await world.until(lambda: isinstance(world.of(page), Measured))
+
+
+async def test_an_answer_that_is_huge_is_refused(world: World) -> None:
+    query = 'label_replace(vector(1), "cluster", "x", "", "")'
+    for _ in range(24):  # each doubles the label
+        query = f'label_join({query}, "cluster", "", "cluster", "cluster")'
+    with pytest.raises(QueryFailed, match="more than"):
+        await world.signals.query(query)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from headrace_controller.signals.source import Target
 
 C1, C2 = ClusterId("c1"), ClusterId("c2")
 NOW, CREATED = 50_000.0, 40_000.0
+_times = count(NOW)
 
 
 def vector(*series: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def vector(*series: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def one(value: object, **labels: str) -> dict[str, Any]:
-    return {"metric": labels, "value": [NOW, str(value)]}
+    return {"metric": labels, "value": [next(_times), str(value)]}
 
 
 def sample(cluster: str, age: object = 1, **numbers: object) -> list[dict[str, Any]]:
@@ -123,6 +124,13 @@ WRONG: dict[str, object] = {
     "numbers that are none": vector(*sample("c1", clients="many")),
     "idle for longer than it lives": vector(*sample("c1", idle_seconds=20_000)),
     "no series": vector(),
+    "labels that are numbers": json.dumps(vector(*sample("c1"))).replace('"c1"', "5").encode(),
+    "texts that are none": json.dumps(vector(*sample("c1"))).encode().replace(b"c1", b"\xff"),
+    "a histogram": vector(*({"metric": s["metric"], "histogram": [NOW, {}]} for s in sample("c1"))),
+    "a time that is none": vector(*({**s, "value": ["now", "0"]} for s in sample("c1"))),
+    "a number beyond all": json.dumps(vector(*sample("c1"))).replace("50", "1e400", 1).encode(),
+    "without an end": b'{"status":"success","data":{"resultType":"vector","result":' + b"[" * 100_000,
+    "deep": b'{"status":"success","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
 }
 
 
@@ -131,6 +139,19 @@ async def test_a_wrong_answer_decides_nothing(there: FakePrometheus, asking: Ask
     there.answer = answer
     await asking.signals.measure()
     assert asking.signals.of(C1) == NotMeasured(absence=Absence.MISSING)
+
+
+async def test_an_answer_that_is_repeated_tells_nothing_new(there: FakePrometheus, asking: Asking) -> None:
+    there.answer = vector(*sample("c1", 80))
+    await asking.signals.measure()
+    first = asking.signals.of(C1)
+    assert isinstance(first, Measured)
+    there.answer = json.loads(json.dumps(there.answer).replace('"80"', '"1"'))
+    await asking.signals.measure()
+    assert asking.signals.of(C1) == first
+    there.answer = vector(*sample("c1", 1))
+    await asking.signals.measure()
+    assert asking.signals.of(C1) != first
 
 
 async def test_one_that_is_away_or_slow_or_refuses_decides_nothing(there: FakePrometheus, asking: Asking) -> None:
@@ -162,6 +183,7 @@ async def test_a_rule_gets_its_values_by_cluster(there: FakePrometheus, asking: 
         ("200 OK", vector(one(1, cluster="c1", a="1"), one(1, cluster="c1", a="2")), "several series of cluster c1"),
         ("200 OK", {"status": "success", "data": {"resultType": "scalar", "result": []}}, "instant vector"),
         ("502 Bad Gateway", b"<html>", "status 502"),
+        ("200 OK", WRONG["deep"], "cannot be read"),
         ("200 OK", b" " * (9 << 20), "more than"),
     ],
 )

@@ -70,6 +70,7 @@ class Prometheus:
         self._context = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
         self._timeout = timeout
         self._token_file = token_file
+        self._evaluated = 0.0  # Prometheus' time of the last round
 
         # The age comes with the same evaluation, and goes by one clock. Of several Prometheis' series of one scheduler,
         # those that let less be concluded count.
@@ -91,6 +92,11 @@ class Prometheus:
             samples = await asyncio.to_thread(lambda: dict(_by_cluster(series)))
         except QueryFailed as failure:
             raise SourceFailed(f"Prometheus: {failure}") from failure
+        if series:
+            evaluated, _ = series[0].value
+            if evaluated <= self._evaluated:  # something before it repeats an answer, whose ages say nothing now
+                raise SourceFailed("Prometheus: its answer is not newer than the one before")
+            self._evaluated = evaluated
         for target in targets:
             values = samples.get(target.cluster)
             if values is not None and (age := values.get(_AGE)) is not None and age >= 0:
@@ -150,7 +156,7 @@ def _series(status: int, body: bytes) -> Sequence[_Series]:
         if answer.data.result_type != "vector":
             raise QueryFailed(f"the query gives a {answer.data.result_type[:20]}, and an instant vector is needed")
         return _vectors.decode(answer.data.result)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         what = f"it answered with status {status}" if status != 200 else f"its answer cannot be read ({error})"
         raise QueryFailed(what[:_REASON]) from error
 
