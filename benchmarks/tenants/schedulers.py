@@ -37,7 +37,7 @@ class _Server(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Requests are small: each comes at once."""
         if data.startswith(b"GET /api"):
-            now = b"%14.3f" % time.time()  # an answer that is no newer than the one before is refused
+            now = b"%14.3f" % time.time()  # an answer that is the one before again is refused
             self._transport.write(self._series.replace(_TIME, now, 1))
         else:
             self._transport.write(self._page)

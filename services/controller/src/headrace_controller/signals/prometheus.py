@@ -94,8 +94,8 @@ class Prometheus:
             raise SourceFailed(f"Prometheus: {failure}") from failure
         if series:
             evaluated, _ = series[0].value
-            if evaluated <= self._evaluated:  # something before it repeats an answer, whose ages say nothing now
-                raise SourceFailed("Prometheus: its answer is not newer than the one before")
+            if evaluated == self._evaluated:  # something before it repeats an answer, whose ages say nothing now
+                raise SourceFailed("Prometheus: its answer is the one before again")
             self._evaluated = evaluated
         for target in targets:
             values = samples.get(target.cluster)
