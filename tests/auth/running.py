@@ -39,9 +39,13 @@ _OPTIONS: list[tuple[str, int | str]] = [
 
 
 def route(
-    cluster: str, owner: str, dashboard: str = "10.0.0.7:8787", shares: tuple[Share, ...] = ()
+    cluster: str,
+    owner: str,
+    dashboard: str = "10.0.0.7:8787",
+    shares: tuple[Share, ...] = (),
+    groups: tuple[str, ...] = (),
 ) -> routes_pb.Route:
-    access = Access(owner, shares=shares)
+    access = Access(owner, groups, shares)
     return Route(
         cluster=cluster, access=access, scheduler_address="10.0.0.7:40123", dashboard_address=dashboard
     ).to_message()

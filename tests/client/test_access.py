@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from headrace.access import SHARED_RIGHTS, Access, Role, Share, may, members_for, next_end, role_for
+from headrace.access import SHARED_RIGHTS, Access, Role, Share, may, members_for, next_end, role_for, visits_through
 from headrace.v1.enums import Right
 
 NOW = 100.0
@@ -99,7 +99,7 @@ def test_shares_end(expires: float | None, granted: bool, right: Right) -> None:
 @pytest.mark.parametrize("right", Right)
 @pytest.mark.parametrize(("operator", "person"), [("users/olga", Person("olga")), ("groups/s", Person("x", ("s",)))])
 def test_operators_see_scale_and_stop(right: Right, operator: str, person: Person) -> None:
-    access = Access("ann", groups=("lab",), operators=(operator,))
+    access = Access("ann", groups=("lab",), operators=(frozenset[str](), frozenset({operator, "users/eve"})))
     assert may(person, right, access) is (right in {Right.ANYONE, VIEW, SCALE, STOP})
     assert not may(STRANGER, VIEW, access)
 
@@ -117,6 +117,27 @@ def test_operators_see_scale_and_stop(right: Right, operator: str, person: Perso
 def test_as_what_and_through_whom_somebody_connects(person: Person, role: Role | None, members: list[str]) -> None:
     assert role_for(person, CONNECT, ACCESS, now=NOW) == role
     assert members_for(person, CONNECT, ACCESS, now=NOW) == members
+    assert visits_through(person, ACCESS, now=NOW) == members
+
+
+@pytest.mark.parametrize(
+    ("person", "members"),
+    [
+        (Person("olga"), ["roles/operator"]),
+        (Person("x", groups=("staff",)), ["roles/operator"]),
+        (STRANGER, []),
+        (OWNER, ["users/ann"]),
+        (ADMIN, ["roles/admin"]),
+        (CONNECTOR, ["users/carl"]),
+        (VIEWER, ["roles/operator"]),
+    ],
+)
+def test_operators_open_dashboards_and_do_not_connect(person: Person, members: list[str]) -> None:
+    access = replace(
+        ACCESS, operators=(frozenset({"users/olga", "users/carl"}), frozenset({"groups/staff", "users/vera"}))
+    )
+    assert visits_through(person, access, now=NOW) == members
+    assert ("roles/operator" in members) <= (not members_for(person, CONNECT, access, now=NOW))
 
 
 def test_the_next_share_to_end() -> None:

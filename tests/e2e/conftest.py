@@ -13,15 +13,23 @@ from tests.e2e.running import Running, running
 from headrace import Gateway
 
 USERS = {"ann": "correct horse", "bob": "battery staple"}
+MEMBER = {"olga": "staple horse"}
+POLICY = "roles: {operators: {physics: [users/bob]}}"
 
 
 @pytest.fixture(scope="session")
 def headrace() -> Iterator[Running]:
-    """One headrace for all tests that leave it as they found it; ann and bob may log in with passwords."""
+    """One headrace for all tests that leave it as they found it.
+
+    Ann, bob and olga may log in with passwords; olga is in the group that bob operates.
+    """
     with tempfile.TemporaryDirectory(prefix="hr-e2e-") as name:
-        users = Path(name) / "users"
+        users, policy = Path(name) / "users", Path(name) / "policy.yaml"
         write_users(users)
-        with running(Path(name), "--users-file", str(users), "--one-account") as headrace:
+        write_users(users, MEMBER, "--group", "physics")
+        policy.write_text(POLICY)
+        options = ("--users-file", str(users), "--one-account", "--policy", str(policy))
+        with running(Path(name), *options) as headrace:
             yield headrace
 
 
@@ -41,8 +49,9 @@ def way(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
-def write_users(path: Path, users: Mapping[str, str] = USERS) -> None:
-    """Writes a users file with these passwords."""
+def write_users(path: Path, users: Mapping[str, str] = USERS, *options: str) -> None:
+    """Adds users with these passwords to a users file."""
     for user, password in users.items():
-        command = [sys.executable, "-m", "headrace_auth", "users", "add", user, "--file", path, "--password-stdin"]
+        arguments = ["users", "add", user, "--file", path, "--password-stdin", *options]
+        command = [sys.executable, "-m", "headrace_auth", *arguments]
         subprocess.run(command, input=password + "\n", text=True, check=True, capture_output=True)

@@ -16,34 +16,36 @@ import pytest
 from distributed.client import FutureCancelledError
 from distributed.comm.core import connect
 from tests.conftest import Eventually
-from tests.e2e.conftest import USERS
+from tests.e2e.conftest import MEMBER, USERS
 from tests.e2e.running import Running
 from tests.e2e.tasks import wait_for_file
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from headrace import BasicAuth, Gateway, GatewayCluster
+from headrace._wire import calls
+from headrace._wire.auth_calls import dashboard_link
 from headrace._wire.watch import watch_cluster
-from headrace.errors import ClusterNotFound
+from headrace.errors import ClusterNotFound, PermissionDenied
 
 AsyncGateway = Gateway[Literal[True]]
 
 
 @pytest.fixture
 async def ann(headrace: Running) -> AsyncIterator[AsyncGateway]:
-    async with _gateway(headrace, "ann") as gateway:
+    async with _gateway(headrace, ("ann", USERS["ann"])) as gateway:
         yield gateway
 
 
 @pytest.fixture
 async def bob(headrace: Running) -> AsyncIterator[AsyncGateway]:
-    async with _gateway(headrace, "bob") as gateway:
+    async with _gateway(headrace, ("bob", USERS["bob"])) as gateway:
         yield gateway
 
 
-def _gateway(headrace: Running, user: str) -> AsyncGateway:
+def _gateway(headrace: Running, user: tuple[str, str]) -> AsyncGateway:
     address, ca = headrace.gateway_file["address"], headrace.gateway_file["ca_file"]
-    return Gateway(address, auth=BasicAuth(user, USERS[user]), tls_ca_file=ca, asynchronous=True)
+    return Gateway(address, auth=BasicAuth(*user), tls_ca_file=ca, asynchronous=True)
 
 
 async def test_what_a_share_has_opened_ends_with_it(
@@ -89,7 +91,11 @@ async def test_guests_reach_the_scheduler_and_no_worker(ann: AsyncGateway, bob: 
     async with await ann.new_cluster() as cluster:
         await cluster.scale(1)
         await cluster.share("bob")
-        async with await bob.connect(cluster.name) as shared, await shared.get_client(set_as_default=False) as made:
+        async with (
+            await bob.connect(cluster.name) as shared,
+            await shared.get_client(set_as_default=False) as made,
+            await cluster.get_client(set_as_default=False),
+        ):
             client: Any = made
             future = client.submit(sum, [1, 2])
             assert await future == 3
@@ -100,6 +106,25 @@ async def test_guests_reach_the_scheduler_and_no_worker(ann: AsyncGateway, bob: 
                 comm = await connect(process, **cluster.security.get_connection_args("client"))
                 await comm.close()
             assert await client.gather(future, direct=True) == 3  # through the scheduler, then
+
+
+async def test_an_operator_opens_the_dashboards_of_members(
+    headrace: Running, ann: AsyncGateway, bob: AsyncGateway
+) -> None:
+    async with (
+        _gateway(headrace, *MEMBER.items()) as olga,
+        await olga.new_cluster() as members,
+        await ann.new_cluster() as strangers,
+    ):
+        browser, connection = Browser(headrace), bob._session.connection
+        link = await dashboard_link(connection, members.name)
+        socket = await browser.open_socket(await browser.open(f"{bob.public_address}{link.path}"))
+        assert await socket.read_message() is not None
+        socket.close()
+        with pytest.raises(ClusterNotFound):
+            await dashboard_link(connection, strangers.name)
+        with pytest.raises(PermissionDenied):
+            await calls.connect(connection, members.name)
 
 
 async def _end_of_task(client: Any, done: Path, opened: asyncio.Barrier) -> None:

@@ -17,6 +17,9 @@ CLUSTER_RIGHTS = SHARED_RIGHTS | {Right.CLUSTER_MANAGE}
 ADMINS = "roles/admin"
 """All admins, where members are named."""
 
+OPERATORS = "roles/operator"
+"""All operators of a group of the owner, where members are named."""
+
 _USER_RIGHTS = frozenset({Right.ANYONE, Right.USER, Right.CLUSTER_CREATE})
 _OPERATOR_RIGHTS = frozenset({Right.CLUSTER_VIEW, Right.CLUSTER_SCALE, Right.CLUSTER_STOP})
 
@@ -51,12 +54,12 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Whose a cluster is: its owner's user id, the owner's groups, its shares, and the operators of those groups."""
+    """Whose a cluster is: its owner's user id, the owner's groups, its shares, and each of those groups' operators."""
 
     owner: str
     groups: tuple[str, ...] = ()
     shares: tuple[Share, ...] = ()
-    operators: tuple[str, ...] = ()
+    operators: tuple[frozenset[str], ...] = ()
 
 
 class User(Protocol):
@@ -108,9 +111,7 @@ def role_for(caller: User, right: Right, access: Access, *, now: float = 0.0) ->
         return Role.OWNER if owns else Role.ADMIN
     if any(_grants(share, right, now) and is_member(caller, share.member) for share in access.shares):
         return Role.SHARED
-    if right in _OPERATOR_RIGHTS and any(is_member(caller, operator) for operator in access.operators):
-        return Role.OPERATOR
-    return None
+    return Role.OPERATOR if right in _OPERATOR_RIGHTS and _operates(caller, access) else None
 
 
 def members_for(caller: User, right: Right, access: Access, *, now: float = 0.0) -> list[str]:
@@ -123,15 +124,30 @@ def members_for(caller: User, right: Right, access: Access, *, now: float = 0.0)
     return [share.member for share in access.shares if _grants(share, right, now) and is_member(caller, share.member)]
 
 
+def visits_through(caller: User, access: Access, *, now: float = 0.0) -> list[str]:
+    """Return through whom a user may open the dashboard: who may connect may, and `OPERATORS`, since it only shows."""
+    members = members_for(caller, Right.CLUSTER_CONNECT, access, now=now)
+    return members or ([OPERATORS] if _operates(caller, access) else [])
+
+
 def is_member(caller: User, member: str) -> bool:
     """Return whether ``users/{user}`` or ``groups/{group}`` includes a user."""
     kind, _, name = member.partition("/")
     return name == caller.user if kind == "users" else kind == "groups" and name in caller.groups
 
 
+def names_of(user: User) -> list[str]:
+    """Return ``users/{user}`` and the ``groups/{group}`` that include a user."""
+    return [f"users/{user.user}", *(f"groups/{group}" for group in user.groups)]
+
+
 def next_end(access: Access, now: float) -> float | None:
     """Return the time at which the next share ends, or None."""
     return min((share.expires for share in access.shares if share.expires and share.expires > now), default=None)
+
+
+def _operates(caller: User, access: Access) -> bool:
+    return any(not operators.isdisjoint(names_of(caller)) for operators in access.operators)
 
 
 def _grants(share: Share, right: Right, now: float) -> bool:

@@ -125,14 +125,12 @@ async def test_a_user_who_is_removed_opens_not_even_their_own_dashboards() -> No
     realms = Realms([Realm("people", "", "", Directory({"ann": Identity("ann")}))])
     own = Access("bob")
     with pytest.raises(errors.TokenRevoked, match="bob is no longer a user"):
-        await LinkUsers(realms).connects_through(Caller("bob", method="people"), own)
+        await LinkUsers(realms).visits_through(Caller("bob", method="people"), own)
 
 
 async def test_while_the_users_cannot_be_asked_for_owners_go_on_and_others_do_not() -> None:
     users = LinkUsers(Realms([Realm("people", "", "", Directory({}, away=True))]))
     bob = Caller("bob", ("astro",), method="people")
-    assert await users.connects_through(bob, Access("bob"))
+    assert await users.visits_through(bob, Access("bob"))
     with pytest.raises(errors.StoreUnavailable):
-        await LinkUsers(Realms([Realm("people", "", "", Directory({}, away=True))])).connects_through(
-            bob, Access("ann")
-        )
+        await LinkUsers(Realms([Realm("people", "", "", Directory({}, away=True))])).visits_through(bob, Access("ann"))

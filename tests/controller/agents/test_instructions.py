@@ -38,7 +38,13 @@ def test_who_may_connect_is_said_with_its_end() -> None:
     cluster = running_cluster(spec={"shares": shares})
     found = {guest.member: guest.expire_time.ToMilliseconds() for guest in instructions(cluster).guests.guests}
     long_name = name_in_certificate("groups/" + "x" * 100)
-    assert found == {f"users/{cluster.owner}": 0, "roles/admin": 0, "users/bob": 1000500, long_name: 0}
+    assert found == {
+        f"users/{cluster.owner}": 0,
+        "roles/admin": 0,
+        "roles/operator": 0,
+        "users/bob": 1000500,
+        long_name: 0,
+    }
     assert len(long_name) == 64
 
 

@@ -122,7 +122,7 @@ def test_at_the_university_limits_bind_the_group_the_user_and_the_service() -> N
     assert found["users/ann"][resources.CLUSTERS] == 5
     service = limits(university, "standard", user="ml-service")["users/ml-service"]
     assert (service[resources.CLUSTERS], service[resources.MEMORY]) == (50, 400 * GIB)
-    assert university.roles.operators_of(["course-101"]) == ("groups/course-101-teachers",)
+    assert university.roles.operators_of(["course-101"]) == (frozenset({"groups/course-101-teachers"}),)
 
 
 # The HPC centre

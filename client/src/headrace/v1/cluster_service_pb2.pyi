@@ -178,7 +178,7 @@ class ClusterFilter(google.protobuf.message.Message):
     """Only clusters of this profile. Empty means of all profiles."""
     include_shared: builtins.bool
     """Also clusters of other users that the caller has the right to see (to stop, in BatchStopClusters), by a share or as operator of
-    a group. With an owner: those of that owner only. Not for WatchClusters.
+    a group. With an owner: those of that owner only. WatchClusters reports a cluster that the caller may no longer see as removed.
     """
     @property
     def phases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[headrace.v1.cluster_pb2.Phase.ValueType]:
@@ -274,7 +274,9 @@ class WatchClustersRequest(google.protobuf.message.Message):
     view: global___ClusterView.ValueType
     """How much of each cluster to return."""
     resume_token: builtins.str
-    """resume_token of an earlier watch with the same target. Changes after it are sent."""
+    """resume_token of an earlier watch with the same target. Changes after it are sent. A watch with include_shared cannot be resumed: it
+    fails with OUT_OF_RANGE.
+    """
     include_events: builtins.bool
     """Also send events; with the current state, the events so far."""
     @property
@@ -308,7 +310,7 @@ class WatchClustersResponse(google.protobuf.message.Message):
     CHECKPOINT_FIELD_NUMBER: builtins.int
     RESUME_TOKEN_FIELD_NUMBER: builtins.int
     removed: builtins.str
-    """clusters/{cluster} whose record was deleted."""
+    """clusters/{cluster} whose record was deleted, or which the caller may no longer see, in a watch with include_shared."""
     resume_token: builtins.str
     """Token to resume after this message."""
     @property

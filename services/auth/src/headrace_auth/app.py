@@ -60,7 +60,7 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
     api_tokens = ApiTokens(ApiTokenStore(redis, prefix), _secrets(settings), realms, ended)
 
     codes = LinkCodes(redis, prefix, settings.link_seconds)
-    routes, link_users = RouteTable(settings.destinations), LinkUsers(realms)
+    routes, link_users = RouteTable(settings.destinations, policy_roles), LinkUsers(realms)
     authorizer = Authorizer(
         signer=signer,
         routes=routes,

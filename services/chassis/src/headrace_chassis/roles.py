@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from typing_extensions import override
 
-from headrace.access import User, is_member
+from headrace.access import User, names_of
 from headrace_chassis.policy_document import Document, read_text
 
 Member = Annotated[str, Field(pattern=r"^(users/[^/\x00-\x1f]{1,256}|groups/[^\x00-\x1f]{1,256})$")]
@@ -33,17 +34,30 @@ class Roles(BaseModel):
         "that its owner had when it was created.",
     )
 
+    # Asked for at each call: a check costs what the caller's and the owner's groups cost, however long the lists are.
+    _admins: frozenset[str] = PrivateAttr(default=frozenset())
+    _operators: dict[str, frozenset[str]] = PrivateAttr(default_factory=dict[str, frozenset[str]])
+    _operated: dict[str, list[str]] = PrivateAttr(default_factory=dict[str, list[str]])
+
+    @override
+    def model_post_init(self, context: Any, /) -> None:
+        self._admins = frozenset(self.admins)
+        self._operators = {group: frozenset(members) for group, members in self.operators.items()}
+        for group, members in self._operators.items():
+            for member in members:
+                self._operated.setdefault(member, []).append(group)
+
     def makes_admin(self, user: User) -> bool:
         """Return whether a user is an admin by this policy."""
-        return any(is_member(user, member) for member in self.admins)
+        return not self._admins.isdisjoint(names_of(user))
 
-    def operators_of(self, groups: Iterable[str]) -> tuple[str, ...]:
-        """Return the operators of these groups."""
-        return tuple(member for group in groups for member in self.operators.get(group, ()))
+    def operators_of(self, groups: Iterable[str]) -> tuple[frozenset[str], ...]:
+        """Return the operators of each of these groups that has some."""
+        return tuple(self._operators[group] for group in groups if group in self._operators)
 
-    def groups_operated_by(self, user: User) -> list[str]:
+    def groups_operated_by(self, user: User) -> set[str]:
         """Return the groups that a user operates."""
-        return [group for group, members in self.operators.items() if any(is_member(user, one) for one in members)]
+        return {group for name in names_of(user) for group in self._operated.get(name, ())}
 
 
 def read_roles(file: Path) -> Roles:

@@ -655,7 +655,7 @@ class Guest(google.protobuf.message.Message):
     MEMBER_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     member: builtins.str
-    """users/{user}, groups/{group}, or roles/admin."""
+    """users/{user}, groups/{group}, roles/admin, or roles/operator, through whom dashboards are open and nobody connects."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time at which that ends. Unset: not before it is said."""

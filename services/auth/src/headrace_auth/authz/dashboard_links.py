@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from headrace.access import may, role_for
+from headrace.access import visits_through
 from headrace.errors import ClusterNotFound, InvalidRequest, PermissionDenied, StoreUnavailable, Violation
 from headrace.resource_names import cluster_name
-from headrace.v1.enums import Right
+from headrace_auth.authz.decision import visitors_role
 from headrace_auth.authz.link_codes import LinkCodes
 from headrace_auth.authz.link_users import LinkUsers
 from headrace_auth.authz.request import LINK_PARAMETER
@@ -44,19 +44,19 @@ class DashboardLinks:
         return f"{path}?{LINK_PARAMETER}={code}", expires
 
     async def _user(self, caller: Caller, cluster: str) -> Caller:
-        """Return the user as the link names them: without roles, with the groups that the cluster is shared with."""
+        """Return the user as the link names them: without roles, with the groups through which they may open it."""
         if not self.routes.is_known:
             raise StoreUnavailable("the controller has not sent its clusters yet; repeat the call in a moment")
-        route = self.routes.get(cluster)
+        route, guests = self.routes.get(cluster), list[str]()
         if route is not None:
-            role = role_for(caller, Right.CLUSTER_CONNECT, route.access, now=self.clock())
-            about(cluster_name(cluster), route.access.owner, role)
-        if route is None or not may(caller, Right.CLUSTER_CONNECT, route.access, now=self.clock()):
+            guests = visits_through(caller, route.access, now=self.clock())
+            about(cluster_name(cluster), route.access.owner, visitors_role(caller, route.access, guests))
+        if route is None or not guests:
             raise ClusterNotFound(f"there is no running cluster clusters/{cluster} whose dashboard you may open")
-        members = {share.member for share in route.access.shares}
+        members = {share.member for share in route.access.shares} | set[str]().union(*route.access.operators)
         groups = tuple(group for group in caller.groups if f"groups/{group}" in members)
         user = replace(caller, roles=frozenset[str](), groups=groups)
-        if not await self.users.connects_through(user, route.access):
+        if not await self.users.visits_through(user, route.access):
             raise PermissionDenied(
                 f"a link names no roles, and {caller.method} cannot say later whether {caller.user} is an admin: open "
                 "this dashboard with an access token in each request"

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from headrace.access import ADMINS, Access, Role, members_for
+from headrace.access import ADMINS, OPERATORS, Access, Role, visits_through
 from headrace.errors import HeadraceError, StoreUnavailable, TokenExpired, Unauthenticated
-from headrace.v1.enums import Right
 from headrace_auth.authz.credentials import Credentials
 from headrace_auth.authz.dashboard_origins import DashboardOrigins
 from headrace_auth.authz.link_codes import LinkUsed
@@ -134,12 +133,12 @@ class Authorizer:
             return Refuse(503, "Please try again", "headrace has just started and does not know all clusters yet.")
         if (route := self.routes.get(request.cluster)) is None:
             return Refuse(404, "No such cluster", f"The cluster {request.cluster} does not run, or has ended.")
-        if not (guests := await self._connects_through(request, credential, route.access)):
+        if not (guests := await self._visits_through(request, credential, route.access)):
             return Refuse(
                 403,
                 "No access",
                 "You may not open the dashboard of this cluster: ask its owner to share it.",
-                visit=_visit(credential, route.access, None),
+                visit=_visit(credential, route.access, []),
             )
         if not route.dashboard_address:
             return Refuse(
@@ -159,22 +158,26 @@ class Authorizer:
         path = f"/clusters/{request.cluster}/~{session}{request.page or '/'}{request.query_without_link}"
         return Redirect(f"{base}{path}", session, request.cluster)
 
-    async def _connects_through(
+    async def _visits_through(
         self, request: DashboardRequest, credential: _Signed | Caller, access: Access
     ) -> list[str]:
         """Return the members through whom the user may open the dashboard; none if the user may not."""
         if isinstance(credential, Caller):
-            return members_for(credential, Right.CLUSTER_CONNECT, access, now=self.clock())
+            return visits_through(credential, access, now=self.clock())
         grant = credential.grant
-        return await self.link_users.connects_through(grant.user, access) if grant.cluster == request.cluster else []
+        return await self.link_users.visits_through(grant.user, access) if grant.cluster == request.cluster else []
 
 
-def _visit(credential: _Signed | Caller, access: Access, guests: list[str] | None) -> Visit:
+def _visit(credential: _Signed | Caller, access: Access, guests: list[str]) -> Visit:
     user = credential if isinstance(credential, Caller) else credential.grant.user
-    if not guests:
-        return Visit(user, access.owner, None)
-    role = Role.OWNER if user.user == access.owner else Role.ADMIN if ADMINS in guests else Role.SHARED
-    return Visit(user, access.owner, role)
+    return Visit(user, access.owner, visitors_role(user, access, guests))
+
+
+def visitors_role(user: Caller, access: Access, guests: list[str]) -> Role | None:
+    """Return as what a user opens a dashboard through these members; None for a stranger."""
+    if not guests or user.user == access.owner:
+        return Role.OWNER if guests else None
+    return {ADMINS: Role.ADMIN, OPERATORS: Role.OPERATOR}.get(guests[0], Role.SHARED)
 
 
 def _sign_in(request: DashboardRequest, title: str, message: str) -> Refuse:

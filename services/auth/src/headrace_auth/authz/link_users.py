@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from cachetools import TTLCache
 
-from headrace.access import Access, may, members_for
+from headrace.access import Access, visits_through
 from headrace.errors import StoreUnavailable
-from headrace.v1.enums import Right
 from headrace_auth.authenticators.realms import Realms
 from headrace_auth.authz.credentials import CACHE_SECONDS, MAX_CACHED, lookup
 from headrace_chassis.identity.caller import Caller
@@ -26,7 +25,7 @@ class LinkUsers:
         self._clock = clock
         self._cached: TTLCache[Caller, Caller] = TTLCache(MAX_CACHED, CACHE_SECONDS, time.monotonic)
 
-    async def connects_through(self, user: Caller, access: Access) -> list[str]:
+    async def visits_through(self, user: Caller, access: Access) -> list[str]:
         """Return the members through whom a user may open a dashboard; none if the user may not.
 
         Raise `TokenRevoked` if there is no such user any more.
@@ -36,10 +35,10 @@ class LinkUsers:
             current = await self._current(user)
         except StoreUnavailable:
             named = Caller(user.user)
-            if not may(named, Right.CLUSTER_CONNECT, access, now=now):
+            if not visits_through(named, access, now=now):
                 raise
             current = self._cached[user] = named
-        return members_for(current, Right.CLUSTER_CONNECT, access, now=now)
+        return visits_through(current, access, now=now)
 
     async def _current(self, user: Caller) -> Caller:
         if (cached := self._cached.get(user)) is not None:

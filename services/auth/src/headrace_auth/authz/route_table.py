@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from headrace_auth import metrics
 from headrace_chassis.destinations import BadDestination, Destinations
 from headrace_chassis.logs import get_logger
 from headrace_chassis.metrics import ROUTES_SET_ASIDE
+from headrace_chassis.roles import Roles
 from headrace_chassis.routes import Route, RouteChange
 
 log = get_logger()
@@ -17,15 +19,25 @@ class RouteTable:
     """The last known routes by cluster. Until the first snapshot it knows nothing, and nobody may pass.
 
     A dashboard where no route may lead counts as none.
+
+    Parameters
+    ----------
+    roles
+        Returns the roles of the policy in force.
     """
 
-    def __init__(self, destinations: Destinations) -> None:
+    def __init__(self, destinations: Destinations, roles: Callable[[], Roles] = Roles) -> None:
         self._destinations = destinations
+        self._roles = roles
         self._routes: dict[str, Route] = {}
         self.is_known = False
 
     def get(self, cluster: str) -> Route | None:
-        return self._routes.get(cluster)
+        """Return the route of a cluster, with the operators of now."""
+        if (route := self._routes.get(cluster)) is None:
+            return None
+        operators = self._roles().operators_of(route.access.groups)
+        return replace(route, access=replace(route.access, operators=operators)) if operators else route
 
     def apply(self, change: RouteChange) -> None:
         if change.snapshot:

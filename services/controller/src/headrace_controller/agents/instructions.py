@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.access import ADMINS
+from headrace.access import ADMINS, OPERATORS
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.resource_names import user_name
 from headrace.v1.enums import Right
@@ -38,8 +38,8 @@ def same_instructions(one: Cluster, other: Cluster) -> bool:
 
 
 def _guests(cluster: Cluster) -> pb.Guests:
-    """Everybody through whom clients may connect; the agent knows what time it is."""
-    guests = [pb.Guest(member=name_in_certificate(member)) for member in (user_name(cluster.owner), ADMINS)]
+    """Everybody through whom clients may connect or dashboards are open; the agent knows what time it is."""
+    guests = [pb.Guest(member=name_in_certificate(member)) for member in (user_name(cluster.owner), ADMINS, OPERATORS)]
     for share in cluster.spec.shares:
         if Right.CLUSTER_CONNECT in share.rights:
             guest = pb.Guest(member=name_in_certificate(share.member))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
 
-from headrace.access import Access, Role, may, members_for, next_end, role_for
+from headrace.access import Access, Role, may, members_for, names_of, next_end, role_for
 from headrace.errors import ClusterNotFound, PermissionDenied
-from headrace.resource_names import cluster_name, group_name, last_part, user_name
+from headrace.resource_names import cluster_name, last_part
 from headrace.v1.enums import Right
 from headrace_chassis.audit.note import about
 from headrace_chassis.identity.caller import ADMIN, Caller
@@ -127,9 +127,8 @@ class ClusterAccess:
     def _ids(self, wanted: Filter, caller: Caller, living: bool | None, before: int | None) -> Sequence[ClusterId]:
         if not wanted.shared or wanted.owner is not None:
             return self._mirror.ids(wanted.owner, living=living, before=before)
-        members = [user_name(caller.user), *map(group_name, caller.groups)]
         operated = self._roles().groups_operated_by(caller)
-        return self._mirror.ids_of(UserId(caller.user), members, operated, living=living, before=before)
+        return self._mirror.ids_of(UserId(caller.user), names_of(caller), operated, living=living, before=before)
 
     def check(self, cluster: Cluster, caller: Caller, right: Right, name: str = "") -> None:
         """Raise `ClusterNotFound` or `PermissionDenied` unless the caller has the right on the cluster now."""
