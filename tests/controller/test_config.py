@@ -28,7 +28,7 @@ def leaves(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tupl
 
 def _values(kind: Any, default: object) -> Sequence[Any]:
     if isinstance(default, str):
-        return get_args(kind) or ("http://a:9090", "http://b:9090")
+        return get_args(kind)[:2] or ("http://a:9090", "http://b:9090")
     return ("/a", "/b") if Path in get_args(kind) else (3, 7)
 
 

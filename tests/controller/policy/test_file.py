@@ -46,11 +46,24 @@ limits:
         ("[]", "line 1: must be a mapping of keys to values"),
         ("limits:\n  user: 5", "line 2: limits.user: must be a mapping of keys to values"),
         ("1: 2", "line 1: 1: Keys should be strings"),
+        (
+            "limits:\n  users:\n    1: {}",
+            "line 3: limits.users.1: cannot be a key here: Input should be a valid string",
+        ),
+        ("\nprofiles: {B C: {}}", "line 2: profiles.B C: cannot be a key here: String should match pattern"),
+        ("limits: {user: {clusters: yes}}", "line 1: limits.user.clusters: must be a number or a text, is true"),
+        ("limits: {user: {resources: {x: no}}}", "line 1: limits.user.resources.x: must be a number or a text, is f"),
+        ("culling: {lifetime: on}", "line 1: culling.lifetime: must be a number or a text, is true"),
+        ("\nprofiles:", "line 2: profiles: must be a mapping of keys to values"),
+        ("a: b\nc: \0", "line 2: this is not YAML: control characters are not allowed"),
+        ("limits: {user: {memory_bytes: -5 GiB}}", "line 1: limits.user.memory_bytes: could not parse value and unit"),
+        ("culling: {idle: {after: .inf}}", "line 1: culling.idle.after: Input should be"),
+        ("? " + "x" * 2000 + "\n: 1", "line 1: " + "x" * 80 + ": there is no such key"),
         ("a: 1\n---\nb: 2", "line 2: this is not YAML"),
         ("limits:\n  user: {}\n  user: {}", "line 3: limits.user: the key is there twice"),
         ("profiles: !!python/object:os.system {}", "line 1: this is not YAML: could not determine a constructor"),
         ("\nprofiles: 2026-02-31", "line 2: this is not YAML: day is out of range"),
-        ("\nprofiles: " + "1" * 5000, "line 2: this is not YAML"),
+        ("\nprofiles: " + "1" * 5000, "line 2: this is not YAML: Exceeds the limit (4300 digits)"),
         ("? [1, 2]\n: 3", "line 1: this is not YAML: found unhashable key"),
         ("culling: {idle: {after: '-5 min'}}", "line 1: culling.idle.after: '-5 min' is no length of time"),
     ],
@@ -84,6 +97,13 @@ def test_aliases_repeat_what_their_anchor_holds() -> None:
 def test_a_file_that_would_cost_too_much_is_refused_before_it_does(text: str, told: str) -> None:
     [problem] = problems(text)
     assert problem.startswith(told)
+
+
+def test_of_thousands_of_problems_the_first_are_told() -> None:
+    users = "".join(f"    u{n}: {{cores: -1}}\n" for n in range(3000))
+    found = problems(f"limits:\n  users:\n{users}")
+    assert (len(found), found[-1]) == (101, "line 102: and 2900 more problems")
+    assert found[99] == "line 102: limits.users.u99.cores: Input should be greater than or equal to 0"
 
 
 def test_aliases_of_aliases_do_not_multiply() -> None:

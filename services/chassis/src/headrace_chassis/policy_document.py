@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +15,10 @@ from headrace.errors import HeadraceError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
+MAX_PROBLEMS = 100
 MAX_VALUES = 100_000
 """Values of a file, those that aliases repeat included."""
+_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,14 @@ class Problem:
 
 
 class BadPolicy(HeadraceError, ValueError):
-    """A policy that cannot be used, with all that is wrong in it."""
+    """A policy that cannot be used, with what is wrong in it, by line: all of it, or so much as people read."""
 
     def __init__(self, *problems: Problem) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = problems
+        first = sorted(problems, key=lambda problem: problem.line)[:MAX_PROBLEMS]
+        if more := len(problems) - len(first):
+            first.append(Problem(first[-1].line, "", f"and {more} more problems"))
+        super().__init__("\n".join(map(str, first)))
+        self.problems = tuple(first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class Document:
 
     content: object
     _root: yaml.Node | None
+    _keys: dict[int, dict[str, tuple[yaml.Node, yaml.Node]]] = field(default_factory=dict)  # of mappings, by id
 
     @classmethod
     def parse(cls, text: str) -> Document:
@@ -60,16 +66,16 @@ class Document:
             return cls({} if root is None else loader.construct_document(root), root)
         except yaml.YAMLError as error:
             mark = cast("yaml.Mark | None", getattr(error, "problem_mark", None))
-            reason = f"this is not YAML: {getattr(error, 'problem', None) or error}"
-            raise BadPolicy(Problem(mark.line + 1 if mark else 1, "", reason)) from None
+            line = mark.line if mark else text[: getattr(error, "position", 0)].count("\n")
+            what = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+            raise BadPolicy(Problem(line + 1, "", f"this is not YAML: {what}")) from None
 
     def problem(self, path: Sequence[int | str], reason: str) -> Problem:
         """Return a problem with the line of a key, or of the closest one above it."""
         node, line = self._root, 1
         for step in path:
             if isinstance(node, yaml.MappingNode):
-                # Keys of the mapping's own stand behind those that `<<` merges into it.
-                found = next((pair for pair in reversed(node.value) if str(pair[0].value) == str(step)), None)
+                found = self._pairs(node).get(str(step))
                 if found is None:
                     break
                 line, node = found[0].start_mark.line + 1, found[1]
@@ -78,7 +84,13 @@ class Document:
                 line = node.start_mark.line + 1
             else:
                 break
-        return Problem(line, ".".join(map(str, path)), reason)
+        return Problem(line, ".".join(str(step)[:_SHOWN] for step in path), reason)
+
+    def _pairs(self, node: yaml.MappingNode) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """Return the keys and values of a mapping, by key. Its own stand behind those that `<<` merges into it."""
+        if id(node) not in self._keys:
+            self._keys[id(node)] = {str(pair[0].value): pair for pair in node.value}
+        return self._keys[id(node)]
 
 
 def read_text(file: Path) -> str:
@@ -92,7 +104,8 @@ def read_text(file: Path) -> str:
     except OSError as error:
         raise BadPolicy(Problem(1, "", f"{file} cannot be read: {error.strerror}")) from None
     except UnicodeDecodeError as error:
-        raise BadPolicy(Problem(1, "", f"{file} is not text in UTF-8: {error.reason}")) from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise BadPolicy(Problem(line, "", f"{file} is not text in UTF-8: {error.reason}")) from None
 
 
 def _too_large(size: int) -> BadPolicy:
@@ -107,7 +120,8 @@ class _Loader(yaml.CSafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:
-            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+            reason = str(error).partition(";")[0]  # without advice about Python
+            raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark) from None
 
 
 def _check_size(text: str) -> None:

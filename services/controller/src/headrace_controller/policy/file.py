@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Self
 
 from pydantic import Field, ValidationError
@@ -52,9 +52,9 @@ class PolicyFile(Section):
             if check is not None:
                 check(policy)
         except ValidationError as error:
-            raise BadPolicy(*_sorted(_problems(error, document))) from None
+            raise BadPolicy(*_problems(error, document)) from None
         except UnfitPolicy as error:
-            raise BadPolicy(*_sorted([document.problem(path, reason) for path, reason in error.faults])) from None
+            raise BadPolicy(*(document.problem(path, reason) for path, reason in error.faults)) from None
         return policy
 
 
@@ -69,16 +69,14 @@ class UnfitPolicy(ValueError):
         self.faults = faults
 
 
-_REASONS = {"extra_forbidden": "there is no such key", "model_type": "must be a mapping of keys to values"}
+_MAPPING = "must be a mapping of keys to values"
+_REASONS = {"extra_forbidden": "there is no such key", "model_type": _MAPPING, "dict_type": _MAPPING}
+_OF_KEY = "[key]"  # pydantic's last step to a key
 
 
-def _problems(error: ValidationError, document: Document) -> list[Problem]:
-    found: list[Problem] = []
+def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
     for problem in error.errors(include_url=False):
-        reason = _REASONS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-        found.append(document.problem(problem["loc"], reason))
-    return found
-
-
-def _sorted(problems: list[Problem]) -> list[Problem]:
-    return sorted(problems, key=lambda problem: problem.line)
+        path, reason = problem["loc"], _REASONS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+        if path[-1:] == (_OF_KEY,):
+            path, reason = path[:-1], f"cannot be a key here: {reason}"
+        yield document.problem(path, reason)

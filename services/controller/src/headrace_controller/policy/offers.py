@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic import BeforeValidator, ByteSize, Field
 
 from headrace_controller import resources
 from headrace_controller.model import Limits, Resources
 from headrace_controller.policy.durations import Seconds
 from headrace_controller.policy.option_settings import OptionChange, OptionSettings
-from headrace_controller.policy.sections import Prices
+from headrace_controller.policy.sections import Prices, Section, not_a_truth
 
 _MOST = 10**9
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 ResourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-Amount = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False), BeforeValidator(not_a_truth)]
+Weight = Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False), BeforeValidator(not_a_truth)]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
-class LimitSettings(BaseModel):
+class LimitSettings(Section):
     """Limits of one subject; None means no limit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     clusters: int | None = Field(default=None, ge=0, le=_MOST, description="Living clusters that do not wait.")
     workers: int | None = Field(default=None, ge=0, le=_MOST, description="Workers of all worker groups.")
@@ -76,10 +74,8 @@ class UserLimitSettings(LimitSettings):
         return self.model_copy(update={**given, "resources": {**self.resources, **single.resources}})
 
 
-class QueueSettings(BaseModel):
+class QueueSettings(Section):
     """How clusters wait for room."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     timeout: Seconds | None = Field(
         default=86400, description="Longest time for which a cluster waits. Users may ask for less. Null: no maximum."
@@ -96,10 +92,8 @@ class QueueSettings(BaseModel):
     )
 
 
-class AllLimits(BaseModel):
+class AllLimits(Section):
     """Limits by subject."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     deployment: LimitSettings = Field(default=LimitSettings(), description="Limits of all clusters together.")
     groups: dict[Name, LimitSettings] = Field(
@@ -138,10 +132,8 @@ class AllLimits(BaseModel):
         return (self.user if single is None else self.user.but(single)).limits()
 
 
-class WorkerDefaults(BaseModel):
+class WorkerDefaults(Section):
     """Defaults of the options of workers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cores: float = Field(default=1.0, gt=0, le=1024, description="Cores of a worker.")
     memory_bytes: ByteSize = Field(
@@ -154,10 +146,8 @@ class WorkerDefaults(BaseModel):
     )
 
 
-class SchedulerSettings(BaseModel):
+class SchedulerSettings(Section):
     """What a scheduler counts as, where limits bind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cores: float = Field(default=1.0, ge=0, le=1024, description="Cores that a scheduler counts as in limits.")
     memory_bytes: ByteSize = Field(
@@ -172,10 +162,8 @@ class SchedulerSettings(BaseModel):
         return Resources(cores=self.cores, memory_bytes=int(self.memory_bytes))
 
 
-class ProfileSettings(BaseModel):
+class ProfileSettings(Section):
     """A kind of cluster that users may choose."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: str = Field(default="", max_length=256, description="Label for people. Empty means the profile's key.")
     description: str = Field(default="", max_length=1024, description="Sentence for people.")

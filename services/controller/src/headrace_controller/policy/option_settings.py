@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from headrace.option_types import BadValue, check_pattern
+from headrace_controller.policy.sections import Section
 
 Bound = int | float | str
 OptionTypeName = Literal["text", "boolean", "integer", "float", "choice", "mapping", "bytes", "duration"]
@@ -58,10 +59,8 @@ def _pattern(pattern: str) -> str:
     return pattern
 
 
-class OptionChange(BaseModel):
+class OptionChange(Section):
     """Changes to an option. It can only be narrowed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     default: Any = Field(default=None, description="Value if none is given.")
     minimum: Bound | None = Field(default=None, description="Minimum of a number, of bytes or of a duration.")

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from headrace_controller.policy.durations import Seconds
+
+
+def not_a_truth(value: object) -> object:
+    """Refuse true and false where there is a number: Python would take them for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number or a text, is {str(value).lower()}")  # noqa: TRY004 pydantic wants it
+    return value
 
 
 class Section(BaseModel):
     """A part of a policy; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_truth(cls, value: object, info: ValidationInfo) -> object:
+        annotation: Any = cls.model_fields[info.field_name or ""].annotation
+        return value if annotation in (bool, Any) else not_a_truth(value)
 
 
 class Prices(Section):
