@@ -138,10 +138,10 @@ def test_rules_that_are_wrong_or_slow_do_nothing_and_the_administrator_hears_it(
             wait_until(lambda name=name: site.failed(name) >= 2)
         assert site.failed("strangers") == 0
         listed = site.dry_run()
+        assert site.log().count("the query of a culling rule fails") == len(FAILING)  # not in each round
         for name, (_, why) in FAILING.items():
-            assert site.log().count("the query of a culling rule fails") == len(FAILING)  # not in each round
             [line] = [line for line in listed.splitlines() if f"rules/{name} " in line]
-            assert "never: cannot be known now" in line
+            assert "cannot be known now" in line
             assert any(reason in line for reason in why.split("|"))
         assert "rules/strangers" not in listed
         assert gateway.get_cluster(cluster.name).status.name == "RUNNING"
@@ -157,7 +157,7 @@ def test_nothing_follows_a_warning_while_prometheus_is_away(site: Site, gateway:
             wait_until(lambda: site.value('headrace_controller_signals{state="stale"}') == 1)
             assert site.failed("waste")
             wait_until(lambda: time.time() > due)
-            assert "never: cannot be known now" in site.dry_run()
+            assert "cannot be known now" in site.dry_run()
             assert gateway.get_cluster(cluster.name).status.name == "RUNNING"
             assert happened(gateway, cluster)[-1] == "CullingWarned"
         # Its states begin again: the warning holds, and the whole time must pass once more.

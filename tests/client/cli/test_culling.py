@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tests.client.fake_cluster import FakeCluster
 from tests.client.fake_headrace import FakeHeadrace
@@ -22,6 +24,7 @@ def warned(headrace: FakeHeadrace, cluster: FakeCluster) -> FakeCluster:
         message="it has been idle for 25 min",
         warned=True,
         signal="idle since 12:00:00 UTC",
+        held_back_by="work, or keeping it",
     )
     for time in (idle.warn_time, idle.act_time, idle.sample_time):
         time.GetCurrentTime()
@@ -43,9 +46,10 @@ def test_a_dry_run_lists_everything_and_does_nothing(cli: Cli, headrace: FakeHea
     done = cli("admin", "cull", "--dry-run")
     assert done.code == 0, done.err
     row = next(line for line in done.out.splitlines() if warned.id in line)
-    for text in ("ann", "idle", "scale to zero", "it has been idle for 25 min", "idle since 12:00:00 UTC", "0 s ago"):
+    for text in ("ann", "idle", "scale to zero", "it has been idle for 25 min", "work, or keeping it"):
         assert text in row
-    assert "never: cannot be known now" in done.out
+    assert re.search(r" now, warned .* \(idle since 12:00:00 UTC, measured \d s ago\)", row)
+    assert "cannot be known now" in done.out
     assert headrace.culling.culled == []
 
 

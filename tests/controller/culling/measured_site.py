@@ -25,12 +25,12 @@ EVERYBODY = culling_service_pb2.ListCullingRequest(filter=pb.ClusterFilter(owner
 
 @dataclass
 class MeasuredSite:
-    """Time since which the schedulers are idle (None: they work), and what else they show."""
+    """Time since which the schedulers are idle (None: they work), and what liars show, by cluster."""
 
     site: Site
     policy: Path
     idle_since: float | None = field(default_factory=time.time)
-    numbers: dict[str, float] = field(default_factory=dict[str, float])
+    liars: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
 
     async def replica(self, name: str = "a", **changes: Any) -> Replica:
         """Start a controller that measures often."""
@@ -58,10 +58,12 @@ class MeasuredSite:
         for agent in self.site.agents.schedulers.values():
             agent.report(agents_pb.SessionRequest(change=agents_pb.SchedulerChange(activity=activity)))
 
-    def page(self) -> str:
-        """What each scheduler shows now."""
+    def page(self, request: str) -> str:
+        """What the scheduler shows whose key a request has."""
         idle = 0 if self.idle_since is None else time.time() - self.idle_since
-        return text({"idle_seconds": idle, "inactive_seconds": idle, **self.numbers})
+        enrolled = self.site.agents.enrolled.items()
+        asked = next((cluster for (cluster, _), one in enrolled if one.metrics_key and one.metrics_key in request), "")
+        return text({"idle_seconds": idle, "inactive_seconds": idle, **self.liars.get(asked, {})})
 
 
 @asynccontextmanager
@@ -71,8 +73,8 @@ async def measured_site(site: Site, policy: Path) -> AsyncGenerator[MeasuredSite
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await reader.readuntil(b"\r\n\r\n"):
-                body = made.page().encode()
+            while request := await reader.readuntil(b"\r\n\r\n"):
+                body = made.page(request.decode()).encode()
                 head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
                 writer.write(head.encode() + body)
                 await writer.drain()

@@ -52,6 +52,29 @@ async def test_an_idle_cluster_is_warned_scaled_to_zero_warned_again_and_stopped
     assert await happened(ann, cluster.name) == ["CULLING_WARNED", "CULLED", "CULLING_WARNED", "STOPPING"]
 
 
+async def test_nothing_follows_a_warning_while_a_scheduler_says_what_cannot_be_true(
+    measured: MeasuredSite, eventually: Eventually
+) -> None:
+    replica = await measured.replica()
+    ann, admin = await replica.user("ann"), await replica.user("root", USER, ADMIN)
+    lies, other = await ann.create(), await ann.create()
+    await ann.until(other.name, "RUNNING")
+
+    async def listed() -> dict[str, tuple[bool, bool]]:
+        return {one.cluster: (one.warned, one.HasField("act_time")) for one in await cullings(admin)}
+
+    async def both_warned() -> bool:
+        return await listed() == {lies.name: (True, True), other.name: (True, True)}
+
+    async def only_the_other_is_known() -> bool:
+        return await listed() == {lies.name: (True, False), other.name: (True, True)}
+
+    await eventually(both_warned)
+    measured.liars[lies.name.removeprefix("clusters/")] = {"clients": -1}
+    await eventually(only_the_other_is_known)
+    assert await happened(ann, lies.name) == ["CULLING_WARNED"]
+
+
 async def test_a_start_that_never_completes_is_given_up(measured: MeasuredSite) -> None:
     site = measured.site
     site.agents.automatic = False

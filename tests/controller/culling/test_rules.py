@@ -49,6 +49,7 @@ def test_an_idle_cluster_is_due_after_the_time_of_the_rule() -> None:
     assert finding.why == "it has been idle for 8 min 20 s"
     assert finding.advice == "Keep it with cluster.keep(hours=2), or `headrace clusters keep c1 --hours 2`."
     assert finding.signal == "idle since 00:25:00 UTC, 0 results held"
+    assert finding.held_back_by == "work, results on its workers, or keeping it"
 
 
 @pytest.mark.parametrize(
@@ -106,8 +107,11 @@ def test_without_a_fresh_sample_nothing_is_due(policy: Culling, absence: Absence
 
 def test_a_cluster_is_kept_but_for_its_lifetime() -> None:
     policy = Culling(idle=IdleRule(after=600, warn=60), lifetime=3000)
-    due = {finding.rule: finding.due for finding in find(policy, observed(), cluster(spec={"keep_until": 9999.0}))}
-    assert due == {"idle": 9999, "lifetime": CREATED_AT + 3000}
+    found = find(policy, observed(), cluster(spec={"keep_until": 9999.0}))
+    assert {finding.rule: (finding.due, finding.held_back_by) for finding in found} == {
+        "idle": (9999, "it is kept until 02:46:39 UTC on 1 Jan"),
+        "lifetime": (CREATED_AT + 3000, ""),
+    }
 
 
 def test_scaling_to_zero_comes_first_and_the_stop_later() -> None:

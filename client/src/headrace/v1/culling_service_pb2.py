@@ -20,7 +20,7 @@ from headrace.v1 import cluster_service_pb2 as headrace_dot_v1_dot_cluster__serv
 from headrace.v1 import right_pb2 as headrace_dot_v1_dot_right__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/v1/culling_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19headrace/v1/cluster.proto\x1a!headrace/v1/cluster_service.proto\x1a\x17headrace/v1/right.proto\"[\n\x12KeepClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x31\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x02\"F\n\x12ListCullingRequest\x12\x30\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.headrace.v1.ClusterFilterB\x04\xe2\x41\x01\x01\"=\n\x13ListCullingResponse\x12&\n\x08\x63ullings\x18\x01 \x03(\x0b\x32\x14.headrace.v1.Culling\"\xa2\x02\n\x07\x43ulling\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12*\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x1a.headrace.v1.CullingAction\x12\x0f\n\x07message\x18\x05 \x01(\t\x12-\n\twarn_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06warned\x18\x07 \x01(\x08\x12,\n\x08\x61\x63t_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06signal\x18\t \x01(\t\x12/\n\x0bsample_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"(\n\x12\x43ullClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02*j\n\rCullingAction\x12\x1e\n\x1a\x43ULLING_ACTION_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ULLING_ACTION_STOP\x10\x01\x12 \n\x1c\x43ULLING_ACTION_SCALE_TO_ZERO\x10\x02\x32\x80\x02\n\x0e\x43ullingService\x12J\n\x0bKeepCluster\x12\x1f.headrace.v1.KeepClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\r\x12V\n\x0bListCulling\x12\x1f.headrace.v1.ListCullingRequest\x1a .headrace.v1.ListCullingResponse\"\x04\x80\xf5\x18\x02\x12J\n\x0b\x43ullCluster\x12\x1f.headrace.v1.CullClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\x0e\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/v1/culling_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19headrace/v1/cluster.proto\x1a!headrace/v1/cluster_service.proto\x1a\x17headrace/v1/right.proto\"[\n\x12KeepClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x31\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x02\"F\n\x12ListCullingRequest\x12\x30\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.headrace.v1.ClusterFilterB\x04\xe2\x41\x01\x01\"=\n\x13ListCullingResponse\x12&\n\x08\x63ullings\x18\x01 \x03(\x0b\x32\x14.headrace.v1.Culling\"\xb8\x02\n\x07\x43ulling\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12*\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x1a.headrace.v1.CullingAction\x12\x0f\n\x07message\x18\x05 \x01(\t\x12-\n\twarn_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06warned\x18\x07 \x01(\x08\x12,\n\x08\x61\x63t_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06signal\x18\t \x01(\t\x12/\n\x0bsample_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cheld_back_by\x18\x0b \x01(\t\"(\n\x12\x43ullClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02*j\n\rCullingAction\x12\x1e\n\x1a\x43ULLING_ACTION_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ULLING_ACTION_STOP\x10\x01\x12 \n\x1c\x43ULLING_ACTION_SCALE_TO_ZERO\x10\x02\x32\x80\x02\n\x0e\x43ullingService\x12J\n\x0bKeepCluster\x12\x1f.headrace.v1.KeepClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\r\x12V\n\x0bListCulling\x12\x1f.headrace.v1.ListCullingRequest\x1a .headrace.v1.ListCullingResponse\"\x04\x80\xf5\x18\x02\x12J\n\x0b\x43ullCluster\x12\x1f.headrace.v1.CullClusterRequest\x1a\x14.headrace.v1.Cluster\"\x04\x80\xf5\x18\x0e\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_CULLINGSERVICE'].methods_by_name['ListCulling']._serialized_options = b'\200\365\030\002'
   _globals['_CULLINGSERVICE'].methods_by_name['CullCluster']._options = None
   _globals['_CULLINGSERVICE'].methods_by_name['CullCluster']._serialized_options = b'\200\365\030\016'
-  _globals['_CULLINGACTION']._serialized_start=798
-  _globals['_CULLINGACTION']._serialized_end=904
+  _globals['_CULLINGACTION']._serialized_start=820
+  _globals['_CULLINGACTION']._serialized_end=926
   _globals['_KEEPCLUSTERREQUEST']._serialized_start=235
   _globals['_KEEPCLUSTERREQUEST']._serialized_end=326
   _globals['_LISTCULLINGREQUEST']._serialized_start=328
@@ -50,9 +50,9 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_LISTCULLINGRESPONSE']._serialized_start=400
   _globals['_LISTCULLINGRESPONSE']._serialized_end=461
   _globals['_CULLING']._serialized_start=464
-  _globals['_CULLING']._serialized_end=754
-  _globals['_CULLCLUSTERREQUEST']._serialized_start=756
-  _globals['_CULLCLUSTERREQUEST']._serialized_end=796
-  _globals['_CULLINGSERVICE']._serialized_start=907
-  _globals['_CULLINGSERVICE']._serialized_end=1163
+  _globals['_CULLING']._serialized_end=776
+  _globals['_CULLCLUSTERREQUEST']._serialized_start=778
+  _globals['_CULLCLUSTERREQUEST']._serialized_end=818
+  _globals['_CULLINGSERVICE']._serialized_start=929
+  _globals['_CULLINGSERVICE']._serialized_end=1185
 # @@protoc_insertion_point(module_scope)

@@ -128,6 +128,7 @@ class Culling(google.protobuf.message.Message):
     ACT_TIME_FIELD_NUMBER: builtins.int
     SIGNAL_FIELD_NUMBER: builtins.int
     SAMPLE_TIME_FIELD_NUMBER: builtins.int
+    HELD_BACK_BY_FIELD_NUMBER: builtins.int
     cluster: builtins.str
     """clusters/{cluster}."""
     owner: builtins.str
@@ -142,6 +143,8 @@ class Culling(google.protobuf.message.Message):
     """Whether they were."""
     signal: builtins.str
     """What was measured, such as "idle since 12:00:00 UTC". Empty if the rule needs no measurement."""
+    held_back_by: builtins.str
+    """What holds it back, or would, such as "it is kept until 14:05:00 UTC on 3 May". Empty if nothing does."""
     @property
     def warn_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time at which the users are warned, or were. Unset if nothing can happen now."""
@@ -167,9 +170,10 @@ class Culling(google.protobuf.message.Message):
         act_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         signal: builtins.str = ...,
         sample_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        held_back_by: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["act_time", b"act_time", "sample_time", b"sample_time", "warn_time", b"warn_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["act_time", b"act_time", "action", b"action", "cluster", b"cluster", "message", b"message", "owner", b"owner", "rule", b"rule", "sample_time", b"sample_time", "signal", b"signal", "warn_time", b"warn_time", "warned", b"warned"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["act_time", b"act_time", "action", b"action", "cluster", b"cluster", "held_back_by", b"held_back_by", "message", b"message", "owner", b"owner", "rule", b"rule", "sample_time", b"sample_time", "signal", b"signal", "warn_time", b"warn_time", "warned", b"warned"]) -> None: ...
 
 global___Culling = Culling
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace._wire import calls, culling_calls
 from headrace._wire.calls import cluster_id
@@ -12,7 +14,7 @@ from headrace._wire.connection import Connection
 from headrace._wire.words import word
 from headrace.cli.calling import call
 from headrace.cli.options import Address, CaFile, Json
-from headrace.cli.output import age, local_time, print_json, print_note, print_table
+from headrace.cli.output import age, duration, print_json, print_note, print_table
 from headrace.errors import ClusterEnded, ClusterNotFound
 from headrace.v1 import culling_service_pb2 as pb
 
@@ -59,23 +61,41 @@ async def _cull(connection: Connection, found: list[pb.Culling]) -> None:
 
 
 def _print(found: list[pb.Culling], *, dry_run: bool) -> None:
-    columns = ["CLUSTER", "OWNER", "RULE", "ACTION", "WARNING", "WHEN", "WHY", "SIGNAL", "SAMPLE"]
+    columns = ["CLUSTER", "OWNER", "WHEN", "ACTION", "RULE", "WHY", "HELD BACK BY"]
     rows = (
         [
             cluster_id(culling.cluster),
             culling.owner.removeprefix("users/"),
-            culling.rule,
+            _when(culling),
             word(pb.CullingAction.DESCRIPTOR, culling.action).lower().replace("_", " "),
-            local_time(culling.warn_time) if culling.HasField("warn_time") else "-",
-            local_time(culling.act_time) if culling.HasField("act_time") else "never: cannot be known now",
-            culling.message,
-            culling.signal or "-",
-            f"{age(culling.sample_time)} ago" if culling.HasField("sample_time") else "-",
+            culling.rule,
+            _why(culling),
+            culling.held_back_by or "-",
         ]
         for culling in found
     )
     none = "Nothing would happen to any cluster." if dry_run else "Culling has warned of nothing."
     print_table(columns, rows, empty=none)
+
+
+def _when(culling: pb.Culling) -> str:
+    if not culling.HasField("act_time"):
+        return "cannot be known now"
+    done, warning = _in(culling.act_time), _in(culling.warn_time)
+    return f"{done}, warned" if culling.warned else f"{done}, warning {warning}"
+
+
+def _in(time: Timestamp) -> str:
+    seconds = round((time.ToDatetime(tzinfo=UTC) - datetime.now(UTC)).total_seconds())
+    return f"in {duration(seconds)}" if seconds > 0 else "now"
+
+
+def _why(culling: pb.Culling) -> str:
+    """The state, and what was measured. The query of an administrator's own rule may be long: they know it."""
+    sample = f"measured {age(culling.sample_time)} ago" if culling.HasField("sample_time") else ""
+    signal = "" if culling.rule.startswith("rules/") else culling.signal
+    details = ", ".join(filter(None, (signal, sample)))
+    return f"{culling.message} ({details})" if details else culling.message
 
 
 def _count(clusters: set[str]) -> str:

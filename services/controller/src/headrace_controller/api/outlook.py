@@ -69,6 +69,7 @@ class Outlook:
             action=_ACTIONS[finding.action],
             message=finding.why,
             warned=warned is not None,
+            held_back_by=finding.held_back_by,
             signal=finding.signal,
             sample_time=None if finding.sampled is None else timestamp(finding.sampled),
         )

@@ -6,7 +6,7 @@ A rule goes by what was measured. What the scheduler's agent reports meanwhile c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from headrace_controller.culling.observed import Observed
@@ -17,15 +17,20 @@ from headrace_controller.policy.sections import Culling, CullRule, IdleRule, Met
 from headrace_controller.signals.measured import NotMeasured
 
 _LIFETIME_WARNING_SECONDS = 600.0
+_BUSY, _CLIENT, _QUERY = "work, results on its workers", "a client", "another answer to its query"
 _NEW_ONE = "Save your results, then create a new one."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
-    """A state that a rule is about. `since` None: it is not known whether it holds, as `why` says."""
+    """A state that a rule is about. `since` None: it is not known whether it holds, as `why` says.
+
+    `speaks_against` says what would show that it does not.
+    """
 
     rule: CullRule
     name: str
+    speaks_against: str
     reason: EndReason = EndReason.IDLE
     since: float | None
     why: str = ""
@@ -62,7 +67,7 @@ def _states(
 def _idle(cluster: Cluster, rule: IdleRule, observed: Observed, now: float) -> Iterator[_State]:
     sample = observed.sample
     if isinstance(sample, NotMeasured):
-        yield _not_measured(rule, "idle", sample)
+        yield _not_measured(rule, "idle", _BUSY, sample)
         return
     reported = cluster.report.idle_since
     if sample.idle_since is None or reported is None or (sample.held_tasks and not rule.drop_data):
@@ -72,6 +77,7 @@ def _idle(cluster: Cluster, rule: IdleRule, observed: Observed, now: float) -> I
     yield _State(
         rule=rule,
         name="idle",
+        speaks_against="work" if rule.drop_data else _BUSY,
         since=since,
         why=f"it has been idle for {_lasted(since, now)}",
         signal=f"idle since {_clock_time(sample.idle_since)}, {sample.held_tasks} results held",
@@ -82,7 +88,7 @@ def _idle(cluster: Cluster, rule: IdleRule, observed: Observed, now: float) -> I
 def _nobody_connected(cluster: Cluster, rule: CullRule, observed: Observed, now: float) -> Iterator[_State]:
     sample = observed.sample
     if isinstance(sample, NotMeasured):
-        yield _not_measured(rule, "nobody_connected", sample)
+        yield _not_measured(rule, "nobody_connected", _CLIENT, sample)
         return
     if observed.abandoned_since is None or cluster.report.clients:
         return
@@ -90,6 +96,7 @@ def _nobody_connected(cluster: Cluster, rule: CullRule, observed: Observed, now:
     yield _State(
         rule=rule,
         name="nobody_connected",
+        speaks_against=_CLIENT,
         reason=EndReason.NO_CLIENT,
         since=since,
         why=f"no client has been connected for {_lasted(since, now)}",
@@ -101,16 +108,18 @@ def _nobody_connected(cluster: Cluster, rule: CullRule, observed: Observed, now:
 def _metric(rule: MetricRule, since: float | str, observed: Observed, now: float) -> _State:
     name = f"rules/{rule.name}"
     if isinstance(observed.sample, NotMeasured):  # an answer may be about series from minutes ago
-        return _not_measured(rule, name, observed.sample)
+        return _not_measured(rule, name, _QUERY, observed.sample)
+    state = _State(rule=rule, name=name, speaks_against=_QUERY, since=None, signal=rule.query)
     if isinstance(since, str):
-        return _State(rule=rule, name=name, since=None, why=f"its query failed: {since}", signal=rule.query)
+        return replace(state, why=f"its query failed: {since}")
     why = f"the rule {rule.name!r} of your administrator has held for {_lasted(since, now)}"
-    return _State(rule=rule, name=name, since=since, why=why, signal=rule.query, sampled=now)
+    return replace(state, since=since, why=why, sampled=now)
 
 
-def _not_measured(rule: CullRule, name: str, sample: NotMeasured) -> _State:
+def _not_measured(rule: CullRule, name: str, speaks_against: str, sample: NotMeasured) -> _State:
     last = None if sample.last is None else sample.last.time
-    return _State(rule=rule, name=name, since=None, why=f"its measurement is {sample.absence}", sampled=last)
+    why = f"its measurement is {sample.absence}"
+    return _State(rule=rule, name=name, speaks_against=speaks_against, since=None, why=why, sampled=last)
 
 
 def _counted(cluster: Cluster, observed: Observed, *begun: float) -> float:
@@ -135,9 +144,17 @@ def _steps(cluster: Cluster, state: _State) -> Iterator[Finding]:
             warn=rule.warn,
             why=state.why,
             advice=_keep(cluster),
+            held_back_by=_held_back_by(cluster, state, after),
             signal=state.signal,
             sampled=state.sampled,
         )
+
+
+def _held_back_by(cluster: Cluster, state: _State, after: float) -> str:
+    kept = cluster.spec.keep_until
+    if kept is not None and state.since is not None and kept > state.since + after:
+        return f"it is kept until {datetime.fromtimestamp(kept, UTC):%H:%M:%S UTC on %-d %b}"
+    return f"{state.speaks_against}, or keeping it"
 
 
 def _lifetime(cluster: Cluster, policy: Culling) -> Iterator[Finding]:
@@ -153,6 +170,7 @@ def _lifetime(cluster: Cluster, policy: Culling) -> Iterator[Finding]:
         warn=min(_LIFETIME_WARNING_SECONDS, lifetime / 10),
         why=f"it reached its lifetime of {duration(lifetime)}",
         advice=_keep(cluster) if lifetime != most else _NEW_ONE,
+        held_back_by="" if lifetime == most else "keeping it",
     )
 
 

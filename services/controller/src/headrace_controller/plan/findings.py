@@ -38,6 +38,8 @@ class Finding:
         The state, to continue "because", such as "it has been idle for 25 min". If `due` is None, why it is not known.
     advice
         Sentence that says what users can do about it.
+    held_back_by
+        What holds it back, or would, for administrators; "" if nothing does.
     signal, sampled
         What was measured, for administrators, and when; "" and None if the rule needs no measurement.
     """
@@ -49,6 +51,7 @@ class Finding:
     warn: float
     why: str
     advice: str = ""
+    held_back_by: str = ""
     signal: str = ""
     sampled: float | None = None
 
