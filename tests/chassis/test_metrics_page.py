@@ -11,8 +11,9 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.conftest import Eventually
 
-from headrace_chassis.metrics_page import NotReady, Page, metrics_page
+from headrace_chassis.metrics_page import MOST_READERS, NotReady, Page, metrics_page
 
 Start = Callable[..., str]
 
@@ -106,3 +107,19 @@ def test_a_page_that_is_not_ready_says_so(start: Start, tmp_path: Path) -> None:
     assert get(address, "/list", "Bearer secret") == (503, "just started\n")
     known.append("c1")
     assert get(address, "/list", "Bearer secret") == (200, '["c1"]')
+
+
+async def test_who_opens_many_connections_takes_no_more_threads(start: Start, eventually: Eventually) -> None:
+    address = start()
+    host, _, port = address.rpartition(":")
+    with ExitStack() as stack:
+        opened = [stack.enter_context(socket.create_connection((host, int(port)), 10)) for _ in range(MOST_READERS + 1)]
+        assert opened[-1].recv(1) == b""
+
+    def answers() -> bool:
+        try:
+            return get(address)[0] == 200
+        except OSError:
+            return False
+
+    await eventually(answers)

@@ -106,6 +106,7 @@ def test_use_is_added_up_over_time() -> None:
     measured = _meter(Clock(), _worker(cpu=150.0, memory=1000), _worker(cpu=50.0, memory=500))
     assert (measured["worker_cores"], measured["worker_memory_bytes"]) == (2.0, 1500)
     measured.clock.now += 10
+    assert measured["uptime_seconds"] == 10
     assert measured["worker_core_seconds_total"] == 20
     assert measured["worker_memory_byte_seconds_total"] == 15_000
     measured.scheduler.workers.clear()

@@ -12,4 +12,4 @@ PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 def test_the_table_has_all_metrics_of_a_scheduler() -> None:
     named = re.findall(rf"^\| `{PREFIX}(\w+)` \|", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert sorted(named) == sorted(NAMES)
+    assert sorted(named) == sorted({*NAMES, "uptime_seconds"})

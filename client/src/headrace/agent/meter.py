@@ -36,7 +36,7 @@ class Meter(SchedulerPlugin):
         self._clock = clock
         self._seen: float | None = None  # since when Dask calls it idle, by its own clock
         self._idle_since: float | None = None
-        self._active = self._updated = clock()
+        self._started = self._active = self._updated = clock()
         self._memory = self._cores = 0.0
         self._core_seconds = self._memory_byte_seconds = 0.0
         scheduler.add_plugin(self)
@@ -82,6 +82,7 @@ class Meter(SchedulerPlugin):
             _gauge(
                 "inactive_seconds", "Time since the last work, graph, or coming or going client.", now - self._active
             ),
+            _gauge("uptime_seconds", "Time since the scheduler started.", now - self._started),
             _gauge("clients", "Connected clients of users; those that are away count during their grace.", clients),
             _gauge(
                 "queued_tasks",

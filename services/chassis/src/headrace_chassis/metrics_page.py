@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from http.server import HTTPServer
 from pathlib import Path
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, socket
 from socketserver import ThreadingMixIn
-from threading import Thread
+from threading import BoundedSemaphore, Thread
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -26,8 +26,11 @@ log = logs.get_logger()
 Page = Callable[[], bytes]
 """Returns JSON; called in a thread of its own. Raises `NotReady` while it cannot know."""
 
+_Request = socket | tuple[bytes, socket]
 _MOST_TOKEN_BYTES = 16 * 1024
 _ANSWER_SECONDS = 30.0
+MOST_READERS = 64
+"""Connections that are served at a time. Each has a thread, and whoever reaches the address could open thousands."""
 
 
 class NotReady(Exception):
@@ -110,8 +113,22 @@ class _Server(ThreadingMixIn, WSGIServer):
     address_family = AF_INET
     daemon_threads = True
     block_on_close = False
+    request_queue_size = MOST_READERS
+
+    def process_request(self, request: _Request, client_address: object) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: _Request, client_address: object) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def server_bind(self) -> None:
+        self._free = BoundedSemaphore(MOST_READERS)
         # HTTPServer would ask the resolver for the name of this host.
         super(HTTPServer, self).server_bind()
         self.server_name, self.server_port = "headrace", self.socket.getsockname()[1]
