@@ -100,6 +100,15 @@ def test_create_takes_profile_lifetime_shares_and_owner(cli: Cli, headrace: Fake
     assert (share.member, list(share.rights)) == ("groups/physics", [RIGHT_CLUSTER_CONNECT, RIGHT_CLUSTER_SCALE])
 
 
+def test_create_takes_a_time_to_wait_for_room(cli: Cli, headrace: FakeHeadrace):
+    assert cli("clusters", "create", "--queue-timeout", "10min", "--no-wait").code == 0
+    [asked] = headrace.requests_of(pb.CreateClusterRequest)
+    assert asked.queue_timeout.seconds == 600
+    refused = cli("clusters", "create", "--queue-timeout", "soon")
+    assert refused.code == 1
+    assert "--queue-timeout" in refused.err
+
+
 def test_create_with_a_taken_name_prints_that_cluster(cli: Cli, cluster: FakeCluster):
     assert cli("clusters", "create", "--name", "mine").out.strip() == cluster.id
 

@@ -31,6 +31,7 @@ from headrace import (
     __version__,
     errors,
 )
+from headrace._wire.calls import clipped
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 
@@ -241,6 +242,35 @@ def test_changes_that_make_no_sense_are_refused_at_once(
     assert fake.calls == []
 
 
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("10 min", 600), (90, 90), (0, 0), (0.5, 0.5), (timedelta(hours=1), 3600), (None, 7200)],
+)
+def test_a_user_says_how_long_to_wait_in_the_queue(
+    fake: FakeHeadrace, gateway: Gateway, given: Any, seconds: float
+) -> None:
+    with dask.config.set({"headrace.timeouts.queue": "2h"}):
+        gateway.submit(queue_timeout=given)
+    [asked] = fake.requests_of(pb.CreateClusterRequest)
+    assert asked.queue_timeout.ToTimedelta().total_seconds() == seconds
+
+
+def test_without_an_argument_or_a_setting_the_deployment_says_how_long(fake: FakeHeadrace, gateway: Gateway) -> None:
+    gateway.submit()
+    [asked] = fake.requests_of(pb.CreateClusterRequest)
+    assert not asked.HasField("queue_timeout")
+
+
+@pytest.mark.parametrize("timeout", ["soon", "", -1, math.inf, math.nan, timedelta(-1), timedelta.max, "1e9"])
+def test_times_in_the_queue_that_make_no_sense_are_refused_at_once(
+    fake: FakeHeadrace, gateway: Gateway, timeout: Any
+) -> None:
+    for call in (gateway.submit, gateway.new_cluster):
+        with pytest.raises(errors.InvalidRequest, match="queue_timeout: "):
+            call(queue_timeout=timeout)
+    assert fake.calls == []
+
+
 def test_worker_groups_are_added_and_removed(fake: FakeHeadrace, gateway: Gateway) -> None:
     name = gateway.submit()
     fake.fail("UpdateCluster", errors.StaleEtag("somebody else was faster"))
@@ -277,6 +307,16 @@ def test_more_than_allowed_is_clipped_with_a_warning(fake: FakeHeadrace, gateway
         gateway.adapt_cluster(name, minimum=200, maximum=300)
     gateway.adapt_cluster(name)
     gateway.scale_cluster(name, 0)
+
+
+def test_workers_that_wait_for_room_are_told_of() -> None:
+    cluster = cluster_pb2.Cluster(name="clusters/c")
+    cluster.spec.worker_groups.add(name="default", size=5)
+    status = cluster.status.worker_groups.add(name="default", desired=2)
+    sentence = "cluster c gets 2 of 5 workers in group 'default' now; the others wait for room"
+    assert clipped(cluster, "default", 5) == sentence
+    status.desired = 5
+    assert clipped(cluster, "default", 5) == ""
 
 
 def test_more_than_allowed_is_refused_where_administrators_want_that(fake: FakeHeadrace, gateway: Gateway) -> None:

@@ -73,7 +73,8 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     ----------
     address, proxy_address, public_address, auth, asynchronous, loop
         As for `Gateway`.
-    cluster_options, shutdown_on_close, name, profile, worker_groups, tags, lifetime, shares, timeout, **kwargs
+    cluster_options, shutdown_on_close, name, profile, worker_groups, tags, lifetime, shares, queue_timeout,
+    timeout, **kwargs
         As for `Gateway.new_cluster`.
 
     Raises
@@ -116,6 +117,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         tags: Mapping[str, str] | None = None,
         lifetime: Lifetime | None = None,
         shares: Iterable[Share] | None = None,
+        queue_timeout: Lifetime | None = None,
         timeout: float | str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -128,6 +130,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
             tags=tags,
             lifetime=lifetime,
             shares=shares,
+            queue_timeout=queue_timeout,
         )
         session = Session(Target.resolve(address, proxy_address, public_address, auth), loop, asynchronous=asynchronous)
         self._begin(session, wanted, shutdown_on_close, timeout)

@@ -200,6 +200,7 @@ class Gateway(TwoFaced[Asynchronous]):
         tags: Mapping[str, str] | None = None,
         lifetime: Lifetime | None = None,
         shares: Iterable[Share] | None = None,
+        queue_timeout: Lifetime | None = None,
         owner: str | None = None,
         owner_groups: Iterable[str] | None = None,
         **kwargs: Any,
@@ -213,7 +214,7 @@ class Gateway(TwoFaced[Asynchronous]):
         owner_groups
             Groups of that user, such as ["lab"], which decide about profiles, options, limits and budgets as if the
             user had created the cluster. Default: those of the newest of their clusters.
-        cluster_options, name, profile, worker_groups, tags, lifetime, shares, **kwargs
+        cluster_options, name, profile, worker_groups, tags, lifetime, shares, queue_timeout, **kwargs
             As for `new_cluster`.
 
         Returns
@@ -235,6 +236,7 @@ class Gateway(TwoFaced[Asynchronous]):
             tags=tags,
             lifetime=lifetime,
             shares=shares,
+            queue_timeout=queue_timeout,
             owner=owner,
             owner_groups=owner_groups,
         )
@@ -253,6 +255,7 @@ class Gateway(TwoFaced[Asynchronous]):
         tags: Mapping[str, str] | None = None,
         lifetime: Lifetime | None = None,
         shares: Iterable[Share] | None = None,
+        queue_timeout: Lifetime | None = None,
         timeout: float | str | None = None,
         **kwargs: Any,
     ) -> GatewayCluster[Asynchronous]:
@@ -282,8 +285,13 @@ class Gateway(TwoFaced[Asynchronous]):
             Time after which the cluster is stopped: seconds, text such as "8h", or a timedelta. Default: no maximum.
         shares
             Who else may use the cluster, and how.
+        queue_timeout
+            Time to wait for room, where what goes over a limit is queued: seconds, text such as "10 min", or a
+            timedelta. After it the cluster fails. 0: do not wait, raise QuotaExceeded. Default: the setting
+            ``headrace.timeouts.queue``.
         timeout
-            Seconds to wait, or text such as "5m". Default: the setting ``headrace.timeouts.start``.
+            Seconds to wait, or text such as "5m", without the wait in the queue. Default: the setting
+            ``headrace.timeouts.start``.
         **kwargs
             Options by name, such as ``worker_memory="8 GiB"``. They override `cluster_options`.
 
@@ -318,6 +326,7 @@ class Gateway(TwoFaced[Asynchronous]):
             tags=tags,
             lifetime=lifetime,
             shares=shares,
+            queue_timeout=queue_timeout,
         )
         return GatewayCluster._on_session(self._session.clone(), wanted, shutdown_on_close, timeout)  # pyright: ignore[reportPrivateUsage] - a constructor that users do not need
 

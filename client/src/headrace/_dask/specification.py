@@ -40,6 +40,7 @@ def wanted_cluster(
     tags: Mapping[str, str] | None = None,
     lifetime: Lifetime | None = None,
     shares: Iterable[Share] | None = None,
+    queue_timeout: Lifetime | None = None,
     owner: str | None = None,
     owner_groups: Iterable[str] | None = None,
 ) -> Wanted:
@@ -54,7 +55,14 @@ def wanted_cluster(
         lifetime=to_duration(lifetime),
     )
     groups = None if owner_groups is None else list(owner_groups)
-    return Wanted(spec, given, [to_proto_share(share) for share in shares or ()], owner or "", groups)
+    return Wanted(
+        spec,
+        given,
+        [to_proto_share(share) for share in shares or ()],
+        owner or "",
+        groups,
+        _queue_seconds(queue_timeout),
+    )
 
 
 def count(what: str, value: object, minimum: int, maximum: int) -> int:
@@ -106,11 +114,26 @@ def worker_group(name: str, given: int | Mapping[str, object]) -> cluster_pb2.Wo
     )
 
 
+def _queue_seconds(timeout: Lifetime | None) -> float | None:
+    """Return the seconds to wait for room, or raise an error that names `queue_timeout`."""
+    if timeout is None:
+        return None
+    seconds = _seconds(timeout, "queue_timeout")
+    if not 0 <= seconds <= _MAX_HOURS * 3600:
+        message = f"must be a time from 0 to {_MAX_HOURS} h, is {timeout!r}"
+        raise InvalidRequest.of(Violation("queue_timeout", message))
+    return seconds
+
+
+def _seconds(given: Lifetime, what: str) -> float:
+    return given.total_seconds() if isinstance(given, timedelta) else config.seconds(given, what)
+
+
 def to_duration(lifetime: Lifetime | None) -> Duration | None:
     """Return a lifetime as the contract carries it. None and infinity mean no maximum."""
     if lifetime is None or lifetime == math.inf:
         return None
-    seconds = lifetime.total_seconds() if isinstance(lifetime, timedelta) else config.seconds(lifetime, "lifetime")
+    seconds = _seconds(lifetime, "lifetime")
     if not 0 < seconds < timedelta.max.total_seconds():
         raise InvalidRequest.of(Violation("lifetime", f"must be more than 0 s, is {lifetime!r}"))
     duration = Duration()

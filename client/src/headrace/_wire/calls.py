@@ -105,6 +105,10 @@ def clipped(cluster: cluster_pb2.Cluster, group: str, asked: int | cluster_pb2.A
     found = next((one for one in cluster.spec.worker_groups if one.name == group), None)
     if found is None or asked is None:
         return ""
+    name = cluster_id(cluster.name)
+    has = next((one.desired for one in cluster.status.worker_groups if one.name == group), found.size)
+    if isinstance(asked, int) and has < found.size == asked:
+        return f"cluster {name} gets {has} of {asked} workers in group {group!r} now; the others wait for room"
     if isinstance(asked, int):
         before, after = f"{asked} workers", f"{found.size}"
         is_less = found.size < asked
@@ -115,7 +119,6 @@ def clipped(cluster: cluster_pb2.Cluster, group: str, asked: int | cluster_pb2.A
         )
     if not is_less:
         return ""
-    name = cluster_id(cluster.name)
     return f"cluster {name} gets {after} instead of {before} in group {group!r}, since limits allow no more"
 
 

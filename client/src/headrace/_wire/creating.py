@@ -42,6 +42,8 @@ class Wanted:
         User id to create it for; "" is the caller.
     owner_groups
         Groups of that user; None means those that headrace knows.
+    queue_timeout
+        Seconds to wait for room. None: ``headrace.timeouts.queue``.
     """
 
     spec: cluster_pb2.ClusterSpec
@@ -49,6 +51,7 @@ class Wanted:
     shares: Sequence[cluster_pb2.Share] = ()
     owner: str = ""
     owner_groups: Sequence[str] | None = None
+    queue_timeout: float | None = None
 
 
 async def create(connection: Connection, wanted: Wanted, request_id: str) -> cluster_pb2.Cluster:
@@ -73,8 +76,11 @@ async def _create(connection: Connection, wanted: Wanted, request_id: str) -> cl
     if wanted.owner_groups is not None:
         groups = [group_name(group.removeprefix("groups/")) for group in wanted.owner_groups]
         request.owner_groups.CopyFrom(cluster_service_pb2.OwnerGroups(groups=groups))
-    if config.get("timeouts.queue") is not None:
-        request.queue_timeout.FromNanoseconds(round(config.get_seconds("timeouts.queue") * 1e9))
+    timeout = wanted.queue_timeout
+    if timeout is None and config.get("timeouts.queue") is not None:
+        timeout = config.get_seconds("timeouts.queue")
+    if timeout is not None:
+        request.queue_timeout.FromNanoseconds(round(timeout * 1e9))
     return await connection.call(connection.clusters.CreateCluster, request, doing="creating a cluster")
 
 

@@ -91,6 +91,9 @@ def create(
         list[str] | None,
         typer.Option(help="With --owner: a group of that user. Repeatable. Default: those of their newest cluster."),
     ] = None,
+    queue_timeout: Annotated[
+        str, typer.Option(help="Time to wait for room, such as 10min. 0: not at all. Default: headrace.timeouts.queue.")
+    ] = "",
     wait: Annotated[bool, typer.Option(help="Wait until the cluster can be used.")] = True,
     address: Address = None,
     ca_file: CaFile = None,
@@ -107,7 +110,8 @@ def create(
     )
     if lifetime:
         spec.lifetime.FromTimedelta(_lifetime(lifetime))
-    wanted = Wanted(spec, frozenset(options), parse_shares(share or []), owner, owner_group or None)
+    timeout = config.seconds(queue_timeout, "--queue-timeout") if queue_timeout else None
+    wanted = Wanted(spec, frozenset(options), parse_shares(share or []), owner, owner_group or None, timeout)
     created = call(address, ca_file, lambda connection: _create(connection, wanted, wait=wait))
     if as_json:
         print_json(created)
