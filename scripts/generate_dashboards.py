@@ -41,6 +41,7 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 GIB = 2**30
 ALL = '{job="headrace-schedulers"}'
 CHARGED = "A measurement, for people: what is charged is what clusters were promised, see `headrace usage`."
+OWNERS = "What is promised to each needs the controller's setting metrics_owners."
 DASK = "Dask's own metric: only where the users' environment has prometheus_client."
 
 
@@ -64,10 +65,11 @@ def main() -> int:
 def deployment() -> Dashboard:
     """What runs and is promised, and whether the services do their work."""
     phases = "headrace_controller_start_phase_seconds"
+    status = "envoy_response_code_class"
     return dashboard(
         "deployment",
         "headrace: deployment",
-        number("Services down", 'count(up{job="headrace"} == 0) or vector(0)', alarm=True),
+        number("Services down", 'count(up{job=~"headrace|headrace-envoy"} == 0) or vector(0)', alarm=True),
         number("Alerts", 'count(ALERTS{alertstate="firing"}) or vector(0)', alarm=True),
         number("Clusters", "sum(max by (profile) (headrace_controller_promised_clusters))"),
         number("Workers promised", "sum(max by (profile) (headrace_controller_promised_workers))"),
@@ -101,10 +103,35 @@ def deployment() -> Dashboard:
             "owner",
             Column("Clusters", f"count by (owner) (count by (owner, cluster) (headrace_scheduler_workers{ALL}))"),
             Column("Workers", f"sum by (owner) (headrace_scheduler_workers{ALL})"),
+            Column("Cores promised", "max by (owner) (headrace_controller_owner_promised_cores)"),
             Column("Cores used", "sum by (owner) (headrace:owner_cores_used:rate5m)"),
             Column("Memory used", f"sum by (owner) (headrace_scheduler_worker_memory_bytes{ALL})", "bytes"),
             Column("Idle for, at least", f"min by (owner) (headrace_scheduler_idle_seconds{ALL})", "s"),
             sort="Cores used",
+            says=OWNERS,
+        ),
+        Row("Queue"),
+        graph(
+            "Clusters that wait in the queue",
+            ("max by (profile) (headrace_controller_queued_clusters)", "{{profile}}"),
+        ),
+        graph(
+            "Time in the queue",
+            ("max(headrace_controller_queue_oldest_seconds)", "of the one that waits longest"),
+            (
+                "headrace:queue_wait_seconds:p95_rate30m",
+                "of those that were admitted, 95th percentile",
+            ),
+            unit="s",
+        ),
+        Row("What is given back"),
+        graph(
+            "Culling and budgets: what clusters were told in an hour",
+            ('sum by (type) (increase(headrace_controller_events_total{type=~"(Cull|Budget).+"}[1h]))', "{{type}}"),
+        ),
+        graph(
+            "Clusters that ended in an hour, by reason",
+            ("sum by (reason) (increase(headrace_controller_ends_total[1h]))", "{{reason}}"),
         ),
         Row("Starts"),
         graph("Starts, 95th percentile", ("headrace:start_seconds:p95_rate30m", "until usable"), unit="s"),
@@ -142,37 +169,65 @@ def deployment() -> Dashboard:
             "Clusters by the sample of their scheduler", ("sum by (state) (headrace_controller_signals)", "{{state}}")
         ),
         graph("Envoys connected", ("sum(headrace_proxy_nodes)", "Envoys")),
+        graph(
+            "Answers of Envoy, by class of status",
+            (
+                f"sum by ({status}) (rate(envoy_http_downstream_rq_xx{{job='headrace-envoy'}}[$__rate_interval]))",
+                f"{{{{{status}}}}}xx",
+            ),
+            unit="reqps",
+        ),
     )
 
 
 def owner() -> Dashboard:
     """What one user's clusters use, and what that would cost."""
+    this = '{owner="$owner"}'
     mine = '{job="headrace-schedulers", owner="$owner"}'
     core_hours = f"sum(increase(headrace_scheduler_worker_core_seconds_total{mine}[$__range])) / 3600"
     gib_hours = f"sum(increase(headrace_scheduler_worker_memory_byte_seconds_total{mine}[$__range])) / 3600 / {GIB}"
+    promised_core_hours = f"sum_over_time(max(headrace_controller_owner_promised_cores{this})[$__range:15s]) / 240"
+    promised_gib_hours = (
+        f"sum_over_time(max(headrace_controller_owner_promised_memory_bytes{this})[$__range:15s]) / 240 / {GIB}"
+    )
     cluster = "{{cluster}} {{alias}}"
     made = dashboard(
         "owner",
         "headrace: a user's use and cost",
-        number("Clusters", f"count(count by (cluster) (headrace_scheduler_workers{mine}))"),
-        number("Workers", f"sum(headrace_scheduler_workers{mine})"),
-        number("Clients", f"sum(headrace_scheduler_clients{mine})"),
-        number("Core-hours used", core_hours, says=CHARGED),
-        number("GiB-hours used", gib_hours, says=CHARGED),
-        number("Cost of what was used", f"{core_hours} * $core_hour + {gib_hours} * $memory_gib_hour", says=CHARGED),
+        number("Clusters", f"count(count by (cluster) (headrace_scheduler_workers{mine}))", span=3),
+        number("Workers", f"sum(headrace_scheduler_workers{mine})", span=3),
+        number("Clients", f"sum(headrace_scheduler_clients{mine})", span=3),
+        number("Core-hours promised", promised_core_hours, span=3, says=OWNERS),
+        number("Cost of what was promised", cost(promised_core_hours, promised_gib_hours), span=3, says=OWNERS),
+        number("Core-hours used", core_hours, span=3, says=CHARGED),
+        number("GiB-hours used", gib_hours, span=3, says=CHARGED),
+        number("Cost of what was used", cost(core_hours, gib_hours), span=3, says=CHARGED),
         graph(
-            "Cores used",
+            "Cores promised and used",
+            (f"max(headrace_controller_owner_promised_cores{this})", "promised"),
+            (f"sum(headrace:owner_cores_used:rate5m{this})", "used"),
+            says=OWNERS,
+        ),
+        graph(
+            "Memory promised and used",
+            (f"max(headrace_controller_owner_promised_memory_bytes{this})", "promised"),
+            (f"sum(headrace_scheduler_worker_memory_bytes{mine})", "used"),
+            unit="bytes",
+            says=OWNERS,
+        ),
+        graph(
+            "Cores used by cluster",
             ('sum by (cluster, alias) (headrace:cluster_cores_used:rate5m{owner="$owner"})', cluster),
             by="cluster",
         ),
         graph(
-            "Memory used",
+            "Memory used by cluster",
             (f"sum by (cluster, alias) (headrace_scheduler_worker_memory_bytes{mine})", cluster),
             unit="bytes",
             by="cluster",
         ),
-        graph("Workers", (f"headrace_scheduler_workers{mine}", cluster), by="cluster"),
-        graph("Idle", (f"headrace_scheduler_idle_seconds{mine}", cluster), unit="s", by="cluster"),
+        graph("Workers by cluster", (f"headrace_scheduler_workers{mine}", cluster), by="cluster"),
+        graph("Idle by cluster", (f"headrace_scheduler_idle_seconds{mine}", cluster), unit="s", by="cluster"),
     )
     return (
         made.with_variable(choice("owner"))
@@ -185,6 +240,7 @@ def cluster() -> Dashboard:
     """One cluster."""
     this = '{job="headrace-schedulers", cluster="$cluster"}'
     dask = '{job="headrace-dask", cluster="$cluster"}'
+    workers = '{job="headrace-workers", cluster="$cluster"}'
     made = dashboard(
         "cluster",
         "headrace: one cluster",
@@ -208,6 +264,24 @@ def cluster() -> Dashboard:
             (f"headrace_scheduler_spilled_bytes{this}", "results on disk"),
             unit="bytes",
         ),
+        graph(
+            "Cores used by worker, the largest",
+            (f"topk(10, headrace_worker_cores{workers})", "{{worker}}"),
+        ),
+        graph(
+            "Memory used by worker, the largest",
+            (f"topk(10, headrace_worker_memory_bytes{workers})", "{{worker}}"),
+            unit="bytes",
+        ),
+        graph(
+            "Results on disk by worker, the largest",
+            (f"topk(10, headrace_worker_spilled_bytes{workers})", "{{worker}}"),
+            unit="bytes",
+        ),
+        graph(
+            "Tasks that run, by worker, the most",
+            (f"topk(10, headrace_worker_executing_tasks{workers})", "{{worker}}"),
+        ),
         graph("Tasks by state", (f"sum by (state) (dask_scheduler_tasks{dask})", "{{state}}"), says=DASK),
         graph("Workers by state", (f"sum by (state) (dask_scheduler_workers{dask})", "{{state}}"), says=DASK),
     )
@@ -226,13 +300,20 @@ def dashboard(name: str, title: str, *panels: Row | stat.Panel | table.Panel | t
     return made
 
 
-def number(title: str, expression: str, unit: str = "short", *, alarm: bool = False, says: str = "") -> stat.Panel:
+def cost(core_hours: str, gib_hours: str) -> str:
+    """Return what these cost at the prices that the reader has written."""
+    return f"{core_hours} * $core_hour + {gib_hours} * $memory_gib_hour"
+
+
+def number(
+    title: str, expression: str, unit: str = "short", *, alarm: bool = False, span: int = 4, says: str = ""
+) -> stat.Panel:
     """Return a panel with the last value of a query; with `alarm` it is red unless it is 0."""
     query = prometheus.Dataquery().ref_id("A").expr(expression).instant()
     panel = stat.Panel().title(title).description(says).datasource(SOURCE).unit(unit)
     steps = [Threshold(color="green"), Threshold(color="red", value=1)]
     panel.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps if alarm else steps[:1]))
-    return panel.graph_mode(BigValueGraphMode.NONE).span(4).height(4).with_target(query)
+    return panel.graph_mode(BigValueGraphMode.NONE).span(span).height(4).with_target(query)
 
 
 def graph(title: str, *lines: tuple[str, str], unit: str = "short", by: str = "", says: str = "") -> timeseries.Panel:
@@ -259,9 +340,9 @@ class Column(NamedTuple):
     unit: str = "short"
 
 
-def lines(title: str, label: str, *columns: Column, sort: str) -> table.Panel:
+def lines(title: str, label: str, *columns: Column, sort: str, says: str) -> table.Panel:
     """Return a table with a line for each value of a label, which leads to the dashboard of that one."""
-    panel = table.Panel().title(title).datasource(SOURCE)
+    panel = table.Panel().title(title).description(says).datasource(SOURCE)
     names = {label: label.title()}
     for letter, column in zip(ascii_uppercase, columns, strict=False):
         query = prometheus.Dataquery().ref_id(letter).expr(column.expression).instant()

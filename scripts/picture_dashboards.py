@@ -215,7 +215,9 @@ def graph_body(panel: Any, answers: Answers, frame: Frame) -> str:
         x_range=Range1d(start=frame.start * 1000, end=frame.end * 1000),
         toolbar_location=None,
     )
-    plot.xaxis.formatter = DatetimeTickFormatter(hours="%H:%M", minutes="%H:%M", seconds="%H:%M:%S", days="%d %b")
+    plot.xaxis.formatter = DatetimeTickFormatter(
+        hours="%H:%M", minutes="%H:%M", minsec="%H:%M:%S", seconds="%H:%M:%S", days="%d %b"
+    )
     plot.background_fill_color = plot.border_fill_color = "#181b1f"
     plot.outline_line_color = None
     plot.grid.grid_line_color = GRID

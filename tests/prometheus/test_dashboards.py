@@ -32,7 +32,15 @@ QUERIES: set[tuple[str, str]] = {
 PICTURES = FOLDER.parents[1] / "build" / "dashboards"
 GRID = (0x26, 0x29, 0x2F)  # which only Bokeh draws, within Chromium
 SERVICES = ("controller", "auth", "proxy")
-# Starts are seen by what grew between samples: a second cluster starts when Prometheus has seen the first.
+POLICY = """
+limits:
+  user: {clusters: 2}
+  on_create: queue
+culling:
+  nobody_connected: {after: 2, warn: 1}
+"""
+# Once Prometheus has seen the first cluster, each further one waits in the queue until one that nobody uses is culled.
+# It is done twice: what happens is seen by what grew between two samples.
 USER = """
 import headrace, sys
 with headrace.Gateway() as gateway, gateway.new_cluster() as cluster, cluster.get_client() as client:
@@ -40,7 +48,9 @@ with headrace.Gateway() as gateway, gateway.new_cluster() as cluster, cluster.ge
     client.submit(sum, [1, 2]).result()
     print(cluster.name, flush=True)
     sys.stdin.readline()
-    gateway.new_cluster().close()
+    for _ in range(2):
+        gateway.submit()
+        gateway.new_cluster().close()
     sys.stdin.read()
 """
 
@@ -61,13 +71,16 @@ def has_data(prometheus: Prometheus, query: str, values: dict[str, str]) -> bool
 
 async def test_each_query_returns_data_and_each_panel_is_drawn(eventually: Eventually) -> None:
     listen = {service: f"127.0.0.1:{free_port()}" for service in SERVICES}
+    envoy = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="hr-p-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
         directory = Path(name)
-        started = running(directory, controller=listen["controller"], services=list(listen.values()))
+        started = running(directory, controller=listen["controller"], services=list(listen.values()), envoy=envoy)
         prometheus = stack.enter_context(started)
         environment = {
             "HOME": name,
             "HEADRACE_DATA_DIR": f"{name}/d",
+            "HEADRACE_CONTROLLER_METRICS_OWNERS": "5",
+            "HEADRACE_PROXY_ENVOY_METRICS_LISTEN": envoy,
             "HEADRACE_CONTROLLER_SIGNALS__INTERVAL_SECONDS": "1",
             "HEADRACE_CONTROLLER_SIGNALS__PROMETHEUS_URL": prometheus.url,
         }
@@ -75,7 +88,10 @@ async def test_each_query_returns_data_and_each_panel_is_drawn(eventually: Event
             environment[f"HEADRACE_{service.upper()}_METRICS_LISTEN"] = address
             environment[f"HEADRACE_{service.upper()}_METRICS_TOKEN_FILE"] = f"{name}/token"
         up_log = directory / "up.log"
-        stack.enter_context(process(["-m", "headrace.cli", "up", "--port", "0"], environment, up_log))
+        policy = directory / "policy.yaml"
+        policy.write_text(POLICY)
+        up = ["-m", "headrace.cli", "up", "--port", "0", "--policy", str(policy)]
+        stack.enter_context(process(up, environment, up_log))
         await eventually(lambda: "Gateway()" in up_log.read_text(), within=60)
         user = stack.enter_context(process(["-c", USER], environment, directory / "user.log"))
         assert user.stdin is not None
