@@ -98,6 +98,29 @@ async def test_one_caller_does_not_push_out_others(redis: Redis, tmp_path: Path)
     assert callers(file).count("eve") == 20
 
 
+async def test_strangers_of_many_addresses_do_not_push_out_others(redis: Redis, tmp_path: Path) -> None:
+    file = tmp_path / "audit"
+    log = AuditLog(AuditSettings(file=str(file)), "x", redis, PREFIX)
+    async with running(log):
+        await asyncio.sleep(0)
+        for n in range(1000):
+            log.add(record(f"guess-{n}", "UNAUTHENTICATED"), by=f"192.0.2.{n}", stranger=True)
+        log.add(record("ann", "PERMISSION_DENIED"), by="ann")
+        log.add(record("bob"), by="192.0.2.1", stranger=True)  # who logs in
+    assert await redis.xlen(audit_log(PREFIX)) == 202
+    assert callers(file)[-2:] == ["ann", "bob"]
+
+
+async def test_a_line_that_was_cut_off_spoils_no_other(redis: Redis, tmp_path: Path) -> None:
+    file = tmp_path / "audit"
+    file.write_bytes(b'{"time":1.0,"caller":"ey')
+    log = AuditLog(AuditSettings(file=str(file), kept=0), "x", redis, PREFIX)
+    async with running(log):
+        await asyncio.sleep(0)
+        log.add(record("ann"), by="ann")
+    assert json.loads(file.read_bytes().splitlines()[1])["caller"] == "ann"
+
+
 async def test_more_than_can_wait_is_counted(redis: Redis, tmp_path: Path) -> None:
     log = AuditLog(AuditSettings(file=str(tmp_path / "no" / "file"), kept=0), "x", redis, PREFIX)
     before = lost()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tests.client.cli.conftest import Cli
 from tests.client.fake_headrace import FakeHeadrace
 
@@ -34,13 +35,16 @@ def test_the_newest_records_come_last(cli: Cli, headrace: FakeHeadrace) -> None:
 
 def test_filters_are_passed_on(cli: Cli, headrace: FakeHeadrace) -> None:
     arguments = ("--by", "bob", "--owner", "users/ann", "--cluster", "c1", "--method", "StopCluster", "--failed")
-    assert cli("admin", "audit", *arguments, "--since", "2h").out == "No records.\n"
+    arguments += ("--token", "t1", "--since", "2h", "--until", "1h")
+    assert cli("admin", "audit", *arguments).out == "No records.\n"
     [asked] = headrace.requests_of(pb.ListAuditRecordsRequest)
     assert (asked.caller, asked.owner, asked.cluster) == ("users/bob", "users/ann", "clusters/c1")
-    assert (asked.method, asked.failed, asked.HasField("since")) == ("StopCluster", True, True)
+    assert (asked.method, asked.failed, asked.token) == ("StopCluster", True, "t1")
+    assert asked.until.seconds - asked.since.seconds == 3600
 
 
-def test_a_wrong_age_is_told(cli: Cli, headrace: FakeHeadrace) -> None:
-    done = cli("admin", "audit", "--since", "soon")
+@pytest.mark.parametrize("option", ["since", "until"])
+def test_a_wrong_age_is_told(cli: Cli, headrace: FakeHeadrace, option: str) -> None:
+    done = cli("admin", "audit", f"--{option}", "soon")
     assert done.code == 1
-    assert "since" in done.err
+    assert option in done.err

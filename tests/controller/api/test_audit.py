@@ -104,6 +104,7 @@ async def test_reads_are_recorded_if_they_are_about_anothers(
         assert who == ([*seen, ("users/eve", None, "NOT_FOUND")] if method == "GetCluster" else seen)
     [refused] = recorded(tmp_path, "ScaleCluster")
     assert (refused["caller"], refused["code"], refused["target"]) == ("users/bob", "PERMISSION_DENIED", name)
+    assert refused["role"] == "shared"  # and no stranger
     [everything, forbidden] = recorded(tmp_path, "ListClusters")
     assert (everything["caller"], everything["owner"], everything["role"]) == ("users/root", "users/-", "admin")
     assert (forbidden["caller"], forbidden["code"]) == ("users/bob", "PERMISSION_DENIED")
@@ -147,7 +148,11 @@ async def test_pages_and_filters(ann: User, bob: User, ask: Ask, redis: Redis) -
     assert await count(owner="users/bob") == 1
     assert await count(failed=True) == 0
     assert await count(since={"seconds": 2_000_000_000}) == 0
+    assert await count(until={"seconds": 2_000_000_000}) == 4
+    assert await count(until={"seconds": 1_000_000_000}) == 0
+    assert await count(token="t1") == 0
     assert await wrong_fields(ask("root", ADMIN, since={"seconds": 2**62})) == {"since"}
+    assert await wrong_fields(ask("root", ADMIN, until={"seconds": 2**62})) == {"until"}
     assert await wrong_fields(ask("root", ADMIN, method="x" * 1000)) == {"method"}
     assert await wrong_fields(ask("root", ADMIN, page_token="eA")) == {"page_token"}
 

@@ -14,11 +14,18 @@ if TYPE_CHECKING:
 
 
 async def records(
-    connection: Connection, request: pb.ListAuditRecordsRequest, *, since: datetime | None, count: int
+    connection: Connection,
+    request: pb.ListAuditRecordsRequest,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    count: int,
 ) -> list[pb.AuditRecord]:
     """Return the newest records that match, oldest first (ListAuditRecords)."""
     if since is not None:
         request.since.FromDatetime(since)
+    if until is not None:
+        request.until.FromDatetime(until)
     stub = cast("AuditServiceAsyncStub", AuditServiceStub(connection.channel))
     found = list[pb.AuditRecord]()
     async for page in connection.pages(stub.ListAuditRecords, request, doing="reading the audit log"):

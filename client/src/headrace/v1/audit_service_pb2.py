@@ -17,7 +17,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace.v1 import right_pb2 as headrace_dot_v1_dot_right__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace/v1/audit_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17headrace/v1/right.proto\"\xeb\x01\n\x17ListAuditRecordsRequest\x12\x14\n\x06\x63\x61ller\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05owner\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06method\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12/\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66\x61iled\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\"^\n\x18ListAuditRecordsResponse\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.headrace.v1.AuditRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe6\x01\n\x0b\x41uditRecord\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x03 \x01(\t\x12\r\n\x05token\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\r\n\x05owner\x18\x07 \x01(\t\x12\x0c\n\x04role\x18\x08 \x01(\t\x12\x0c\n\x04\x63ode\x18\t \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x0f\n\x07service\x18\x0c \x01(\t2u\n\x0c\x41uditService\x12\x65\n\x10ListAuditRecords\x12$.headrace.v1.ListAuditRecordsRequest\x1a%.headrace.v1.ListAuditRecordsResponse\"\x04\x80\xf5\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace/v1/audit_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17headrace/v1/right.proto\"\xb1\x02\n\x17ListAuditRecordsRequest\x12\x14\n\x06\x63\x61ller\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05owner\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06method\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12/\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66\x61iled\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05token\x18\t \x01(\tB\x04\xe2\x41\x01\x01\x12/\n\x05until\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"^\n\x18ListAuditRecordsResponse\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.headrace.v1.AuditRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe6\x01\n\x0b\x41uditRecord\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x03 \x01(\t\x12\r\n\x05token\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x0e\n\x06target\x18\x06 \x01(\t\x12\r\n\x05owner\x18\x07 \x01(\t\x12\x0c\n\x04role\x18\x08 \x01(\t\x12\x0c\n\x04\x63ode\x18\t \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x0f\n\x07service\x18\x0c \x01(\t2u\n\x0c\x41uditService\x12\x65\n\x10ListAuditRecords\x12$.headrace.v1.ListAuditRecordsRequest\x1a%.headrace.v1.ListAuditRecordsResponse\"\x04\x80\xf5\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,14 +40,18 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
   _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['page_token']._options = None
   _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['token']._options = None
+  _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['until']._options = None
+  _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['until']._serialized_options = b'\342A\001\001'
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditRecords']._options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditRecords']._serialized_options = b'\200\365\030\002'
   _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=140
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=375
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=377
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=471
-  _globals['_AUDITRECORD']._serialized_start=474
-  _globals['_AUDITRECORD']._serialized_end=704
-  _globals['_AUDITSERVICE']._serialized_start=706
-  _globals['_AUDITSERVICE']._serialized_end=823
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=445
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=447
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=541
+  _globals['_AUDITRECORD']._serialized_start=544
+  _globals['_AUDITRECORD']._serialized_end=774
+  _globals['_AUDITSERVICE']._serialized_start=776
+  _globals['_AUDITSERVICE']._serialized_end=893
 # @@protoc_insertion_point(module_scope)

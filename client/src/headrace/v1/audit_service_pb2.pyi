@@ -27,6 +27,8 @@ class ListAuditRecordsRequest(google.protobuf.message.Message):
     FAILED_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    TOKEN_FIELD_NUMBER: builtins.int
+    UNTIL_FIELD_NUMBER: builtins.int
     caller: builtins.str
     """users/{user} who called."""
     owner: builtins.str
@@ -41,9 +43,15 @@ class ListAuditRecordsRequest(google.protobuf.message.Message):
     """Maximum number of results, 1 to 1000. 0 means 100."""
     page_token: builtins.str
     """next_page_token of the previous page, from a request that is otherwise the same."""
+    token: builtins.str
+    """Token that was called with: apiTokens/{api_token}, or the text of another login, as records have it."""
     @property
     def since(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Only records from this time on."""
+
+    @property
+    def until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Only records from before this time."""
 
     def __init__(
         self,
@@ -56,9 +64,11 @@ class ListAuditRecordsRequest(google.protobuf.message.Message):
         failed: builtins.bool = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        token: builtins.str = ...,
+        until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["since", b"since"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["caller", b"caller", "cluster", b"cluster", "failed", b"failed", "method", b"method", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "since", b"since"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["since", b"since", "until", b"until"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["caller", b"caller", "cluster", b"cluster", "failed", b"failed", "method", b"method", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "token", b"token", "until", b"until"]) -> None: ...
 
 global___ListAuditRecordsRequest = ListAuditRecordsRequest
 

@@ -26,7 +26,9 @@ def audit(
     cluster: Annotated[str, typer.Option("--cluster", help="Id of the cluster that it was about.")] = "",
     method: Annotated[str, typer.Option("--method", help="Method, such as StopCluster.")] = "",
     failed: Annotated[bool, typer.Option("--failed", help="Only what was refused or failed.")] = False,
+    token: Annotated[str, typer.Option("--token", help="Token that was called with, as the records name it.")] = "",
     since: Annotated[str, typer.Option("--since", help='Age of the oldest record, such as "2h".')] = "",
+    until: Annotated[str, typer.Option("--until", help='Age of the newest record, such as "1h".')] = "",
     count: Annotated[int, typer.Option("--count", "-n", help="Newest records to show.", min=1, max=100_000)] = 100,
     address: Address = None,
     ca_file: CaFile = None,
@@ -39,16 +41,23 @@ def audit(
         cluster=cluster and cluster_name(cluster.removeprefix("clusters/")),
         method=method,
         failed=failed,
+        token=token,
     )
-    start = datetime.now(UTC) - timedelta(seconds=config.seconds(since, "since")) if since else None
+    start, end = _ago(since, "since"), _ago(until, "until")
     found = call(
-        address, ca_file, lambda connection: audit_calls.records(connection, request, since=start, count=count)
+        address,
+        ca_file,
+        lambda connection: audit_calls.records(connection, request, since=start, until=end, count=count),
     )
     if as_json:
         print_json(found)
     else:
         columns = ["TIME", "BY", "AS", "METHOD", "OF", "TARGET", "FROM", "TOKEN", "RESULT", "DETAIL"]
         print_table(columns, [_row(one) for one in found], empty="No records.")
+
+
+def _ago(age: str, name: str) -> datetime | None:
+    return datetime.now(UTC) - timedelta(seconds=config.seconds(age, name)) if age else None
 
 
 def _row(one: AuditRecord) -> list[str]:

@@ -33,6 +33,8 @@ _END_SECONDS = 2.0
 _PERIOD_SECONDS = 60.0
 _REFUSED = 20
 """Refused calls of one caller in a period that are recorded; the others are counted."""
+_REFUSED_STRANGERS = 200
+"""Refused calls of all who had not signed in, in a period: their addresses may be many."""
 _IN_REDIS = 100
 """Records of one caller in a period that are kept in Redis: nobody can push out those of others."""
 STDOUT = "stdout"
@@ -72,11 +74,24 @@ class AuditLog:
         self._store = _Sink("store", _Store(redis, audit_log(prefix), settings.kept).append)
         self._has_file, self._has_store = bool(settings.file), settings.kept > 0
         self._refused = _Counts(_REFUSED, self._summarise)
+        self._strangers = _Counts(_REFUSED_STRANGERS, self._summarise)
         self._kept = _Counts(_IN_REDIS, self._summarise_kept)
 
-    def add(self, record: Record, *, by: str, trusted: bool = False) -> None:
-        """Write a record soon. `by` is whom it counts for; those who are trusted are not bounded."""
+    def add(self, record: Record, *, by: str, trusted: bool = False, stranger: bool = False) -> None:
+        """Write a record soon.
+
+        Parameters
+        ----------
+        by
+            Whom it counts for.
+        trusted
+            Whether they are not bounded.
+        stranger
+            Whether they had not signed in.
+        """
         if record.failed and not trusted and not self._refused.take(by, record):
+            return
+        if record.failed and stranger and not self._strangers.take("", record):
             return
         line = record.line()
         if self._has_file:
@@ -201,8 +216,10 @@ def _append(file: str, lines: Sequence[bytes]) -> None:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
         return
-    descriptor = os.open(Path(file), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(Path(file), os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
+        if (size := os.fstat(descriptor).st_size) and os.pread(descriptor, 1, size - 1) != b"\n":
+            content = b"\n" + content  # a full disk has cut the last line off
         while content:
             content = content[os.write(descriptor, content) :]
     finally:

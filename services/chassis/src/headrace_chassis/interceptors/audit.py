@@ -102,4 +102,5 @@ class _Recorder:
                 detail=bounded(detail or one.detail or note.detail),
                 request_id=logs.request_id.get(),
             )
-            self.log.add(record, by=who if caller else source, trusted=caller is not None and caller.is_admin)
+            trusted = caller is not None and caller.is_admin
+            self.log.add(record, by=who if caller else source, trusted=trusted, stranger=caller is None)

@@ -132,11 +132,13 @@ class ClusterAccess:
 
     def check(self, cluster: Cluster, caller: Caller, right: Right, name: str = "") -> None:
         """Raise `ClusterNotFound` or `PermissionDenied` unless the caller has the right on the cluster now."""
-        role = role_for(caller, right, self.of(cluster), now=self._clock())
-        about(cluster_name(cluster.id), cluster.owner, role)
+        access, now = self.of(cluster), self._clock()
+        role = role_for(caller, right, access, now=now)
+        viewer = role or role_for(caller, Right.CLUSTER_VIEW, access, now=now)
+        about(cluster_name(cluster.id), cluster.owner, viewer)
         if role is not None:
             return
-        if not self.may(cluster, caller, Right.CLUSTER_VIEW):
+        if viewer is None:
             raise not_found(name or cluster_name(cluster.id))
         raise PermissionDenied(
             f"{caller.user} may not do this with cluster {cluster.id}: it needs the right {right}; "

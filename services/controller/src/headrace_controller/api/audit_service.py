@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc.aio
@@ -61,14 +62,15 @@ class AuditService(AuditServiceServicer):
         """Return matching records before a place, and the place to go on from, "" at the end."""
         found, place, read = list[pb.AuditRecord](), cursor, 0
         since = wanted.since.ToNanoseconds() / 1e9 if wanted.HasField("since") else 0.0
+        until = wanted.until.ToNanoseconds() / 1e9 if wanted.HasField("until") else inf
         while read < _MOST_READ:
             with store_errors():
-                until = f"({place}" if place else "+"
-                entries = cast("_Entries", await self.redis.xrevrange(self.key, until, "-", count=_AT_ONCE))
+                last = f"({place}" if place else "+"
+                entries = cast("_Entries", await self.redis.xrevrange(self.key, last, "-", count=_AT_ONCE))
             for id_, fields in entries:
                 place = id_.decode()
                 record = _read(fields.get(b"record", b""))
-                if record is None or not _matches(record, wanted, since):
+                if record is None or not since <= record.time < until or not _matches(record, wanted):
                     continue
                 found.append(_message(record))
                 if len(found) == size:
@@ -87,11 +89,12 @@ class AuditService(AuditServiceServicer):
 def _check(request: pb.ListAuditRecordsRequest, cursor: str) -> None:
     if cursor and not _PLACE.fullmatch(cursor):
         raise InvalidRequest.of(Violation("page_token", "is not a page token of this service"))
-    for field in ("caller", "owner", "cluster", "method"):
+    for field in ("caller", "owner", "cluster", "method", "token"):
         if len(getattr(request, field)) > _MAX_TEXT:
             raise InvalidRequest.of(Violation(field, f"may have at most {_MAX_TEXT} characters"))
-    if request.HasField("since") and not _is_time(request.since):
-        raise InvalidRequest.of(Violation("since", "is not a valid time"))
+    for field in ("since", "until"):
+        if request.HasField(field) and not _is_time(getattr(request, field)):
+            raise InvalidRequest.of(Violation(field, "is not a valid time"))
 
 
 def _is_time(time: Timestamp) -> bool:
@@ -109,13 +112,13 @@ def _read(line: bytes) -> Record | None:
         return None  # of a release that this one does not understand
 
 
-def _matches(record: Record, wanted: pb.ListAuditRecordsRequest, since: float) -> bool:
+def _matches(record: Record, wanted: pb.ListAuditRecordsRequest) -> bool:
     return (
         wanted.caller in {"", record.caller}
         and wanted.owner in {"", record.owner}
         and wanted.cluster in {"", record.target}
         and wanted.method in {"", record.method, record.method.rpartition(".")[2]}
-        and record.time >= since
+        and wanted.token in {"", record.token, record.token.removeprefix("apiTokens/")}
         and (record.failed or not wanted.failed)
     )
 
