@@ -43,18 +43,21 @@ def process(arguments: list[str], environment: Mapping[str, str], log: Path) -> 
 
 
 async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventually) -> None:
-    controller, envoy = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    controller, auth, proxy, envoy = (f"127.0.0.1:{free_port()}" for _ in range(4))
     with tempfile.TemporaryDirectory(prefix="hr-p-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
         directory = Path(name)
-        prometheus = stack.enter_context(running(directory, controller=controller, services=[controller], envoy=envoy))
+        prometheus = stack.enter_context(
+            running(directory, controller=controller, services=[controller, auth, proxy], envoy=envoy)
+        )
         environment = {
             "HOME": name,
             "HEADRACE_DATA_DIR": f"{name}/d",
             "HEADRACE_CONTROLLER_METRICS_LISTEN": controller,
-            "HEADRACE_CONTROLLER_METRICS_TOKEN_FILE": f"{name}/token",
+            "HEADRACE_AUTH_METRICS_LISTEN": auth,
+            "HEADRACE_PROXY_METRICS_LISTEN": proxy,
+            **{f"HEADRACE_{each}_METRICS_TOKEN_FILE": f"{name}/token" for each in ("CONTROLLER", "AUTH", "PROXY")},
             "HEADRACE_CONTROLLER_METRICS_OWNERS": "5",
             "HEADRACE_PROXY_ENVOY_METRICS_LISTEN": envoy,
-            "HEADRACE_PROXY_METRICS_TOKEN_FILE": f"{name}/token",
             "HEADRACE_CONTROLLER_SIGNALS__INTERVAL_SECONDS": "1",
             "HEADRACE_CONTROLLER_SIGNALS__PROMETHEUS_URL": prometheus.url,
         }
@@ -77,6 +80,9 @@ async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventu
         assert series["value"][1] == "1"
         assert series["metric"]["profile"] == "default"
         await eventually(lambda: prometheus.query('headrace_controller_clusters{phase="RUNNING"} == 1'))
+        await eventually(lambda: prometheus.query('sum(up{job="headrace"}) == 3'))
+        await eventually(lambda: prometheus.query("headrace_proxy_nodes == 1"))
+        await eventually(lambda: prometheus.query("sum(headrace_auth_logins_total) > 0"))
         await eventually(lambda: prometheus.query('headrace_controller_owner_promised_clusters{owner!=""} == 1'))
         await eventually(lambda: prometheus.query('headrace_controller_events_total{type="Created"} == 1'))
         await eventually(lambda: prometheus.query("headrace_controller_queue_oldest_seconds == 0"))

@@ -6,6 +6,7 @@ import asyncio
 from importlib.resources import files
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
@@ -61,10 +62,16 @@ async def test_store_errors_work_as_a_decorator() -> None:
 async def test_whatever_redis_answers_is_store_unavailable(redis: Redis, error: RedisError) -> None:
     faulty = FaultyRedis.of(redis)
     script = scripts.load("headrace_chassis.redis", "lease_release")
+    counted = _errors()
     with faulty.failing(error):
         for call in (ping(faulty), script(faulty, ["k"], ["a"])):
             with pytest.raises(StoreUnavailable, match="repeat it in a moment"):
                 await call
+    assert _errors() == counted + 2
+
+
+def _errors() -> float:
+    return REGISTRY.get_sample_value("headrace_redis_errors_total") or 0.0
 
 
 async def test_a_script_that_meets_another_type_is_store_unavailable(redis: Redis) -> None:

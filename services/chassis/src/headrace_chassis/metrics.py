@@ -27,6 +27,9 @@ REDIS_SECONDS = Histogram(
 REDIS_FAILURES = Counter(
     "headrace_redis_failures", "Scripts that Redis did not answer as it should, by script.", ["script"]
 )
+REDIS_ERRORS = Counter(
+    "headrace_redis_errors", "Errors of Redis and of connections to it, of scripts and of all other commands."
+)
 
 ROUTES_CONNECTED = Gauge("headrace_routes_connected", "1 while the controller's routes are being followed, else 0.")
 ROUTES_SET_ASIDE = Counter("headrace_routes_set_aside", "Routes that could not be read or used and were left out.")

@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from headrace.errors import StoreUnavailable
+from headrace_chassis import metrics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,6 +94,7 @@ class store_errors:  # noqa: N801 a context manager that is also a decorator, na
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and (unavailable := as_store_unavailable(error)) is not None:
+            metrics.REDIS_ERRORS.inc()
             raise unavailable from error
 
     def __call__(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
