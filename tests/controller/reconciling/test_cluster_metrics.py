@@ -24,8 +24,12 @@ def own(cluster: str) -> bool:
     return cluster != OTHERS
 
 
+def sample(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(f"headrace_controller_{name}", labels)
+
+
 def value(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(f"headrace_controller_{name}", labels) or 0.0
+    return sample(name, **labels) or 0.0
 
 
 def promised(name: str) -> float | None:
@@ -109,6 +113,8 @@ def test_events_of_own_clusters_are_counted_under_a_bounded_number_of_names() ->
     assert value("events_total", type="Culled") == before["Culled"] + 1
     assert value("events_total", type="other") == before["other"] + 5
     assert value("events_total", type="OfALaterRelease1") == 0
+    assert sample("events_total", type="LimitLowered") is not None
+    assert sample("ends_total", reason="BUDGET") is not None
 
 
 def test_owners_with_the_most_are_named_and_no_others() -> None:

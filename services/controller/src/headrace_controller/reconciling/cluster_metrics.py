@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headrace.open_enum import OpenEnum
+from headrace.v1.enums import EventType
 from headrace_controller import metrics
-from headrace_controller.model import Cluster, Phase
+from headrace_controller.model import Cluster, EndReason, Phase
 from headrace_controller.store import Change
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class ClusterMetrics:
         self._promised: Counter[tuple[str, str]] = Counter()  # by name and profile, in the units of the meter
         for phase in Phase:
             metrics.CLUSTERS.labels(phase).set(0)
+        # A counter that appears with the first of its kind has not increased.
+        for kind in EventType:
+            metrics.EVENTS.labels(kind)
+        for reason in EndReason:
+            metrics.ENDS.labels(reason)
 
     def added(self, cluster: Cluster) -> None:
         self._count(cluster, 1)
