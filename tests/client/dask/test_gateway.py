@@ -342,6 +342,35 @@ def test_numbers_among_texts_are_texts(gateway: Gateway) -> None:
     assert gateway.get_cluster(name).options == {"environment": {"OMP_NUM_THREADS": "1", "MODE": "fast"}}
 
 
+@pytest.mark.parametrize(
+    ("wrong", "cls", "told"),
+    [
+        ({"worker_cors": 1}, errors.UnknownOption, "headrace.cluster.options.worker_cors: there is no such option"),
+        ({"worker_cores": 1000}, errors.InvalidRequest, "headrace.cluster.options.worker_cores: must be at most"),
+        ({"environment": {"A": True}}, errors.WrongType, "headrace.cluster.options.environment['A']: must be text"),
+        ({"image": "{NOWHERE}"}, errors.InvalidRequest, "headrace.cluster.options.image: is the template '{NOWHERE}'"),
+    ],
+)
+def test_a_wrong_configured_option_is_named_by_its_setting(
+    fake: FakeHeadrace, gateway: Gateway, wrong: dict[str, object], cls: type[errors.InvalidRequest], told: str
+) -> None:
+    with (
+        dask.config.set({"headrace.cluster.options": wrong}),
+        pytest.raises(errors.InvalidRequest) as caught,
+    ):
+        gateway.cluster_options()
+    assert (type(caught.value), str(caught.value).startswith(told)) == (cls, True), caught.value
+
+
+def test_what_is_changed_within_an_option_is_sent_and_checked(fake: FakeHeadrace, gateway: Gateway) -> None:
+    options = gateway.cluster_options()
+    options.environment["MODE"] = "fast"
+    assert gateway.get_cluster(gateway.submit(options)).options["environment"] == {"MODE": "fast"}
+    options.environment["HEADRACE_ROLE"] = "x"
+    with pytest.raises(errors.InvalidRequest, match=r"environment\['HEADRACE_ROLE'\]: may not be set"):
+        gateway.submit(options)
+
+
 def test_values_that_cannot_be_sent_are_named(gateway: Gateway) -> None:
     with pytest.raises(errors.WrongType, match=r"image: <object"):
         gateway.submit(image=object())

@@ -43,7 +43,7 @@ def test_a_missing_variable_is_named() -> None:
         config.get("address")
 
 
-@pytest.mark.parametrize("text", ["{", "{0}", "a}b"])
+@pytest.mark.parametrize("text", ["{", "{0}", "a}b", "{}", "{HOME!r}", "{HOME:>9}", "{HOME.__class__}"])
 def test_text_that_is_no_template_is_told(text: str) -> None:
     with dask.config.set({"headrace.address": text}), pytest.raises(InvalidRequest, match="not a valid template"):
         config.get("address")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from enum import Enum, auto
 
 from headrace.durations import format_duration
@@ -35,15 +36,22 @@ class Option:
         self.value: object = value_from_proto(proto.default_value)
         if self.value is None and isinstance(self.type, TextMapping | TextList):
             self.value = {} if isinstance(self.type, TextMapping) else []
+        self._before = copy(self.value)
         self.origin = Origin.DEFAULT
         self.listeners: list[Listener] = []
 
     def set(self, value: object, origin: Origin = Origin.GIVEN) -> None:
         """Check a value and keep it. A type that this client does not know takes every value."""
         self.value = value if self.type is None else self._check(value)
+        self._before = copy(self.value)
         self.origin = origin
         for listener in self.listeners:
             listener(self.value)
+
+    def take_in(self) -> None:
+        """Check and keep what the user has changed within a mapping or a list."""
+        if self.value != self._before:
+            self.set(self.value)
 
     def __str__(self) -> str:
         """The value as people write it: "4 GiB", "2 h"."""

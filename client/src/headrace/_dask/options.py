@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace._dask import options_widget
 from headrace._dask.option import Option, Origin
-from headrace.errors import UnknownOption, Violation
+from headrace.errors import InvalidRequest, UnknownOption, Violation
 from headrace.v1 import options_service_pb2
 
 
@@ -107,12 +107,18 @@ def get_profile(options: Options) -> str:
 def configure(options: Options, values: Mapping[str, object]) -> None:
     """Set values that come from the configuration, not from the user's program."""
     for key, value in values.items():
-        options._option(key).set(value, Origin.CONFIGURED)  # pyright: ignore[reportPrivateUsage] - attributes are options
+        try:
+            options._option(key).set(value, Origin.CONFIGURED)  # pyright: ignore[reportPrivateUsage] - attributes are options
+        except InvalidRequest as error:
+            where = "headrace.cluster.options"
+            raise type(error).of(*(Violation(f"{where}.{v.field}", v.description) for v in error.violations)) from None
 
 
 def get_set(options: Options) -> tuple[dict[str, object], dict[str, object]]:
     """Return the values that were configured, and those that the user gave; defaults are left out."""
-    all_options = vars(options)["_options"].values()
+    all_options: list[Option] = list(vars(options)["_options"].values())
+    for option in all_options:
+        option.take_in()
     configured, given = (
         {option.key: option.value for option in all_options if option.origin is origin}
         for origin in (Origin.CONFIGURED, Origin.GIVEN)

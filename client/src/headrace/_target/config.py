@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import resources
+from string import Formatter
 from typing import Any, cast
 
 import yaml
@@ -80,12 +81,19 @@ def fill_in(value: object, what: str) -> object:
     if not isinstance(value, str):
         return value
     try:
+        _check_template(value)
         return value.format_map(os.environ)
     except KeyError as error:
         message = f"is the template {value!r}, but the environment variable {error.args[0]} is not set"
         raise InvalidRequest.of(Violation(what, message)) from None
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise InvalidRequest.of(Violation(what, f"is {value!r}, which is not a valid template: {error}")) from None
+
+
+def _check_template(text: str) -> None:
+    for _, name, form, conversion in Formatter().parse(text):
+        if name is not None and (form or conversion or not name.isidentifier()):
+            raise ValueError("only the name of an environment variable can be between { and }")
 
 
 def _fill_in_all(value: object, what: str) -> object:

@@ -80,7 +80,7 @@ def _print(found: pb.DiffPolicyResponse, file: Path) -> None:
         for one in found.changes
     ]
     print_table(["KEY", "NOW", "THEN"], rows, empty="The policy in force says the same.")
-    if found.changes:
+    if found.changes or found.effects:
         effects = [[one.subject, one.owner or "-", one.message, one.key] for one in found.effects]
         print_table(["WHO", "OWNER", "WHAT", "BECAUSE OF"], effects, empty="It affects nobody who has a cluster now.")
     if found.more_effects:
