@@ -13,7 +13,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +81,8 @@ def _reporter() -> Callable[[str], None]:
     """Reports lines on standard output; everything else that is printed goes to standard error."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    with suppress(OSError):  # uvloop makes a socket
+        fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def report(line: str) -> None:
         output.write(f"{line}\n")

@@ -75,10 +75,11 @@ class User:
 
 
 class Deployment:
-    """Starts and ends with its context; the controller may be restarted within it."""
+    """Starts and ends with its context; the controller may be restarted within it. `settings` are the controller's."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **settings: object) -> None:
         self.directory = directory
+        self._settings = settings
         self.endpoint = f"unix:{directory}/c"
         self.redis = Redis(unix_socket_path=f"{directory}/v")
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -91,14 +92,16 @@ class Deployment:
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._stack.callback(_end, self._start_valkey())
-        self._stack.push_async_callback(self.redis.aclose)
-        self.agents = Agents(self.endpoint)
-        await self.start_controller()
-        self._stack.push_async_callback(self.stop_controller)
-        self._stack.push_async_callback(self.agents.close)
-        proxy = asyncio.create_task(acknowledge_routes(f"unix:{self.directory}/ci"))
-        self._stack.callback(proxy.cancel)
+        async with self._stack:  # ends what has started, if something does not
+            self._stack.callback(_end, self._start_valkey())
+            self._stack.push_async_callback(self.redis.aclose)
+            self.agents = Agents(self.endpoint)
+            await self.start_controller()
+            self._stack.push_async_callback(self.stop_controller)
+            self._stack.push_async_callback(self.agents.close)
+            proxy = asyncio.create_task(acknowledge_routes(f"unix:{self.directory}/ci"))
+            self._stack.callback(proxy.cancel)
+            self._stack = self._stack.pop_all()
         return self
 
     def _start_valkey(self) -> subprocess.Popen[bytes]:
@@ -130,7 +133,7 @@ class Deployment:
 
     async def start_controller(self) -> float:
         """Starts it and waits until it serves; returns the time (`time.monotonic`) at which its imports were done."""
-        settings = {
+        settings: dict[str, object] = {
             "deployment": _DEPLOYMENT,
             "replica": "growth-0",
             "listen": self.endpoint,
@@ -141,17 +144,21 @@ class Deployment:
             # Agents stay away while a restart is measured, and may not be missed meanwhile.
             "scheduler_lost_seconds": 3600,
             "worker_start_timeout_seconds": 3600,
-            "limits": {"cluster": {"workers": 20_000}, "user": {"clusters": None, "workers": None}},
             # All clusters are one user's, which nothing may slow down.
             "calls": {f"{who}_{what}": 1_000_000 for who in ("changes", "agents") for what in ("per_second", "burst")},
+            **self._settings,
         }
+        if "policy_file" not in self._settings:
+            settings["limits"] = {"cluster": {"workers": 20_000}, "user": {"clusters": None, "workers": None}}
         with (self.directory / "log").open("ab") as log:
             self._controller = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "benchmarks.growth.controller", json.dumps(settings), str(self.directory),
                 cwd=ROOT, stdout=subprocess.PIPE, stderr=log, limit=1 << 20,
             )  # fmt: skip
         assert self._controller.stdout is not None
-        self._imported = float(await self._controller.stdout.readline())
+        if not (line := await self._controller.stdout.readline()):
+            raise RuntimeError(f"the controller does not start: {(self.directory / 'log').read_text()[-2000:]}")
+        self._imported = float(line)
         started = time.monotonic()
         self._reading = asyncio.create_task(self._read_launches(self._controller.stdout))
         async with asyncio.timeout(60):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Row:
-    """Figures of one size, by column."""
+    """Figures of one size, or of what a name says, by column."""
 
-    size: int
+    size: int | str
     of: str
     figures: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -17,7 +17,10 @@ class Row:
 def table(rows: list[Row]) -> str:
     columns = list(rows[0].figures)
     lines = [f"| {rows[0].of} | {' | '.join(columns)} |", "|---:" * (len(columns) + 1) + "|"]
-    lines += [f"| {row.size:,} | {' | '.join(_show(row.figures[c]) for c in columns)} |" for row in rows]
+    lines += [
+        f"| {row.size if isinstance(row.size, str) else f'{row.size:,}'} | {' | '.join(_show(row.figures[c]) for c in columns)} |"
+        for row in rows
+    ]
     return "\n".join(lines) + "\n"
 
 

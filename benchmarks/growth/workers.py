@@ -25,7 +25,7 @@ async def measure(deployment: Deployment, counts: tuple[int, ...]) -> list[Row]:
         cluster = await user.create()
         watch = Watch(user, cluster.name)
         await watch.until(phase=cluster_pb2.PHASE_RUNNING)
-        await _scale(user, cluster, count)
+        await scale(user, cluster, count)
         await watch.until(running=count)
         await deployment.meter.until_quiet()
         rows.append(await _row(deployment, user, cluster, watch, count))
@@ -43,7 +43,7 @@ async def _row(deployment: Deployment, user: User, cluster: cluster_pb2.Cluster,
     for _ in range(_REPEATED):
         scaling.append(await _cost_of_scaling(deployment, user, cluster, count + 1))
         reporting.append(await _cost_of_a_report(deployment, cluster, watch, count + 1))
-        await _scale(user, cluster, count)
+        await scale(user, cluster, count)
         await watch.until(running=count)
         await deployment.meter.settle()
     measurement = await deployment.meter.start()
@@ -63,7 +63,7 @@ async def _cost_of_scaling(deployment: Deployment, user: User, cluster: cluster_
     agents = deployment.agents
     agents.join, launched = False, len(agents.launched)
     measurement = await deployment.meter.start()
-    await _scale(user, cluster, size)
+    await scale(user, cluster, size)
     await agents.until(lambda: len(agents.launched) > launched)
     cost = await measurement.cost()
     agents.join = True
@@ -79,7 +79,7 @@ async def _cost_of_a_report(deployment: Deployment, cluster: cluster_pb2.Cluster
     return await measurement.cost()
 
 
-async def _scale(user: User, cluster: cluster_pb2.Cluster, size: int) -> None:
+async def scale(user: User, cluster: cluster_pb2.Cluster, size: int) -> None:
     await user.call("ScaleCluster", pb.ScaleClusterRequest(name=cluster.name, size=size))
 
 

@@ -11,22 +11,23 @@ import asyncio
 import os
 import resource
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import uvloop
 from benchmarks.growth.tables import Row, table
-from benchmarks.tenants import admission, pages, signals
+from benchmarks.tenants import admission, pages, signals, writes
 
-PARTS: dict[str, Callable[[bool], Awaitable[list[list[Row]]]]] = {
+PARTS: dict[str, Callable[[bool], AsyncIterator[list[Row]]]] = {
     "admission": admission.measure,
     "signals": signals.measure,
     "pages": pages.measure,
+    "writes": writes.measure,
 }
 
 
 async def main(parts: list[str], *, small: bool) -> None:
     for name in parts:
-        for rows in await PARTS[name](small):
+        async for rows in PARTS[name](small):
             print(table(rows), flush=True)
     print("Load of the machine in the last 1, 5 and 15 minutes:", *(f"{load:.1f}" for load in os.getloadavg()))
     print(f"Processors: {os.cpu_count()}, Python {sys.version.split()[0]}")

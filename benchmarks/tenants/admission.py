@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import median
@@ -25,32 +25,34 @@ _GROUPS = ("lab", "staff")
 _UNBOUND = {"clusters": 10**6, "workers": 10**6, "cores": 10**6, "memory_bytes": 2**50}
 
 
-async def measure(small: bool) -> list[list[Row]]:
+async def measure(small: bool) -> AsyncIterator[list[Row]]:
     others, own, queues = ((100, 1_000), (1, 10), (100, 500)) if small else (
         (100, 1_000, 5_000), (1, 10, 50), (500, 5_000, 50_000),
     )  # fmt: skip
     async with valkey() as redis:
-        return [
-            [await _admission(redis, size, "clusters of 200 others", others=size, own=10) for size in others],
-            [await _admission(redis, size, "own clusters", others=1_000, own=size) for size in own],
-            [await _queue(redis, size) for size in queues],
-        ]
+        yield [await _admission(redis, size, "clusters of 200 others", others=size, own=10) for size in others]
+        yield [await _admission(redis, size, "own clusters", others=1_000, own=size) for size in own]
+        yield [await _queue(redis, size) for size in queues]
 
 
 async def _admission(redis: Redis, size: int, of: str, *, others: int, own: int) -> Row:
     """With limits of cluster, user, two groups, profile and deployment."""
     groups = dict.fromkeys(_GROUPS, _UNBOUND)
-    replica = await _replica(redis, cluster=_UNBOUND, user=_UNBOUND, deployment=_UNBOUND, groups=groups)
+    replica = await new_replica(redis, cluster=_UNBOUND, user=_UNBOUND, deployment=_UNBOUND, groups=groups)
     await _fill(replica, others)
     for _ in range(own):
         await replica.create("caller", groups=_GROUPS)
+    return await lives(redis, replica, Row(size, f"{of}: in Redis, µs"))
+
+
+async def lives(redis: Redis, replica: Replica, row: Row) -> Row:
+    """Creates, scales and ends clusters, and notes what each of these writes costs."""
     await forget(redis)
     for _ in range(_SAMPLE):
         cluster = await replica.create("caller", groups=_GROUPS)
         await replica.scale(cluster, 1)
         await replica.end(cluster)
     times = await logged(redis)
-    row = Row(size, f"{of}: in Redis, µs")
     for name, script in (("create", "create"), ("scale", "change"), ("end", "save_status")):
         row.figures[name] = median(times[script])
         row.figures[f"nine of ten, {name}"] = sorted(times[script])[len(times[script]) * 9 // 10]
@@ -59,7 +61,7 @@ async def _admission(redis: Redis, size: int, of: str, *, others: int, own: int)
 
 async def _queue(redis: Redis, size: int) -> Row:
     """Who waits does so for room of the deployment."""
-    replica = await _replica(redis, deployment={"clusters": _RUNNING})
+    replica = await new_replica(redis, deployment={"clusters": _RUNNING})
     running = [(await replica.create("first")).id for _ in range(_RUNNING)]
     await _fill(replica, size)
     waiting = replica.order.waiting()[:: max(1, size // _SAMPLE)]  # from all of the queue
@@ -104,7 +106,7 @@ async def _cpu_of_a_step(replica: Replica, cluster: ClusterId) -> float:
     return time.process_time() - before
 
 
-async def _replica(redis: Redis, **limits: Any) -> Replica:
+async def new_replica(redis: Redis, **limits: Any) -> Replica:
     await redis.flushall()
     await redis.hset(Keys(Prefix("test")).lease(FENCE.shard), mapping={"holder": "a", "fence": str(FENCE.number)})
     return Replica(redis, policy(**limits, queue={"each": 1000, "patience": 3600}))

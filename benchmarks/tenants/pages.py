@@ -6,7 +6,7 @@ import asyncio
 import socket
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -36,10 +36,11 @@ _PAGES = ("/metrics", PATH, WORKERS_PATH)
 _MOST_BYTES = 64 * 1024 * 1024
 
 
-async def measure(small: bool) -> list[list[Row]]:
+async def measure(small: bool) -> AsyncIterator[list[Row]]:
     """A table for each page; clusters have one worker."""
     by_size = [await _rows(count) for count in ((100, 1_000) if small else (1_000, 10_000))]
-    return [list(rows) for rows in zip(*by_size, strict=True)]
+    for rows in zip(*by_size, strict=True):
+        yield list(rows)
 
 
 async def _rows(count: int) -> list[Row]:
@@ -71,7 +72,7 @@ def _controller(count: int) -> Generator[int]:
     """Serve the pages of a controller that knows so many clusters; yields the port."""
     redis, prefix = Redis(), Prefix("unused")  # nothing is read from it
     mirror = ClusterMirror(Store(redis, Keys(prefix)))
-    mirror.connect(ClusterMetrics())
+    mirror.connect(ClusterMetrics(lambda _: True, clock=time.time))
     for n in range(count):
         address = {"dashboard_address": f"10.0.{n // 250}.{n % 250}:8787"}
         cluster = running_cluster(running_worker(), owner=f"user-{n % _USERS}", report=address)

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from statistics import median
@@ -30,8 +30,8 @@ _AGE_SECONDS = 10_000.0
 _HOSTS = 250  # of a network of 127.0.0.0/8
 
 
-async def measure(small: bool) -> list[list[Row]]:
-    return [[await _row(count) for count in ((100, 1_000) if small else (1_000, 10_000))]]
+async def measure(small: bool) -> AsyncIterator[list[Row]]:
+    yield [await _row(count) for count in ((100, 1_000) if small else (1_000, 10_000))]
 
 
 async def _row(count: int) -> Row:

