@@ -93,13 +93,20 @@ def test_usage_is_printed_as_csv_and_as_a_table(capsys: pytest.CaptureFixture[st
     }
     command._print_csv([row])  # pyright: ignore[reportPrivateUsage]
     (read,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
-    assert read["tag"].startswith("'=")  # a spreadsheet must not run what a user has written
     assert read["measured_core_hours"] == ""
     command._print_rows([row], ["tag"])  # pyright: ignore[reportPrivateUsage]
     table = capsys.readouterr().out
     assert "not measured" in table
     assert "COST (EUR)" in table
     assert "\x1b" not in table
+
+
+def test_whatever_users_write_stays_one_cell_and_no_spreadsheet_runs_it(capsys: pytest.CaptureFixture[str]) -> None:
+    formulas = ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\r\n=1", "＝1", '=cmd|"/C calc"!A0']
+    texts = ['a,"b"', "two\nlines", "größe=日本", "a=1", "", "'x"]
+    command._print_csv([{"tag": text, "cost": -1.5} for text in formulas + texts])  # pyright: ignore[reportPrivateUsage]
+    read = [row["tag"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out, newline=""))]
+    assert read == [f"'{text}" for text in formulas] + texts
 
 
 def test_policies_on_the_page_are_right() -> None:

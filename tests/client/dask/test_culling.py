@@ -53,6 +53,24 @@ async def test_a_warning_is_a_line_once_and_a_row_while_it_lasts(
         await eventually(lambda: lines() == [WARNING, "The second one."])
 
 
+async def test_what_it_costs_follows_what_is_watched(
+    cluster: GatewayCluster, fake: FakeHeadrace, eventually: Eventually
+) -> None:
+    made = fake.clusters[cluster.name]
+    made.record.status.usage.MergeFrom(cluster_pb2.ClusterUsage(cost=7, currency="EUR"))
+    made.record.status.usage.as_of.GetCurrentTime()
+    fake.set_phase(made, cluster_pb2.PHASE_RUNNING)
+    await eventually(lambda: "cost=7.00 EUR" in repr(cluster))
+    made.record.status.usage.as_of.FromSeconds(1)  # an answer that comes late
+    made.record.status.usage.cost = 3
+    fake.set_phase(made, cluster_pb2.PHASE_RUNNING)
+    made.record.status.usage.as_of.GetCurrentTime()
+    made.record.status.usage.cost = 8
+    fake.set_phase(made, cluster_pb2.PHASE_RUNNING)
+    await eventually(lambda: "cost=7.00 EUR" not in repr(cluster))
+    assert "cost=8.00 EUR" in repr(cluster)
+
+
 async def test_of_what_happened_before_only_what_still_holds_is_shown(
     gateway: Gateway,
     cluster: GatewayCluster,

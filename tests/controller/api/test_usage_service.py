@@ -18,6 +18,7 @@ from tests.controller.running import DEPLOYMENT, Replica, Site, token
 
 from headrace.errors import ClusterNotFound, HeadraceError, InvalidRequest, PermissionDenied
 from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as cluster_pb
 from headrace.v1 import usage_service_pb2 as pb
 from headrace.v1.usage_service_pb2_grpc import UsageServiceStub
 from headrace_chassis.identity.caller import ADMIN, USER
@@ -141,13 +142,17 @@ async def test_a_changed_price_reaches_clusters_that_run(
 ) -> None:
     made = await run(priced, redis, "ann", 1, profile="large")
     ann = await priced.user("ann")
+    (listed,) = (await ann.call("ListClusters", cluster_pb.ListClustersRequest())).clusters
+    assert listed.status.usage.cost_per_hour == 2
     (directory / "policy.yaml").write_text(POLICY.replace("core_hour: 2", "core_hour: 7"))
 
     async def costs_more() -> bool:
         return (await ann.get(made.name)).status.usage.cost_per_hour == 7
 
     await eventually(costs_more)
-    assert (await ann.get(made.name)).status.usage.cost == pytest.approx(2, rel=0.01)
+    (listed,) = (await ann.call("ListClusters", cluster_pb.ListClustersRequest())).clusters
+    assert listed.status.usage.cost_per_hour == 7
+    assert listed.status.usage.cost == pytest.approx(2, rel=0.01)
 
 
 async def test_who_may_see_whose(priced: Replica, redis: Redis) -> None:

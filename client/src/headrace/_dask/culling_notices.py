@@ -49,6 +49,13 @@ def _line(text: str) -> dict[str, str]:
 class CullingNotices:
     """Follows the events of one cluster.
 
+    Parameters
+    ----------
+    show
+        Shows a line to the user.
+    seen
+        Called with the cluster as it is, whenever it has changed.
+
     Attributes
     ----------
     warning
@@ -58,11 +65,16 @@ class CullingNotices:
     delay_seconds: ClassVar[float] = 5.0  # most clusters end before anybody must be warned
     _watches = 0
 
-    def __init__(self, show: Callable[[str], Replace] = show_line) -> None:
+    def __init__(
+        self,
+        show: Callable[[str], Replace] = show_line,
+        seen: Callable[[cluster_pb2.Cluster], None] = lambda _cluster: None,
+    ) -> None:
         self.warning = ""
         self._replace: Replace | None = None
         self._changed: Callable[[str], None] = lambda _: None
         self._show = show
+        self._seen = seen
         self._task: asyncio.Task[None] | None = None
 
     def on_change(self, callback: Callable[[str], None]) -> None:
@@ -105,6 +117,8 @@ class CullingNotices:
         async with aclosing(watch_cluster(connection, cluster)) as steps:
             async for step in steps:
                 known = known or step.HasField("checkpoint")
+                if step.HasField("cluster"):
+                    self._seen(step.cluster)
                 warning = _after(warning, step)
                 if known:
                     self._set(warning)

@@ -102,7 +102,7 @@ class Lifecycle:
         self.feed: WorkerFeed | None = None
         self.dashboard: DashboardLink | None = None
         self.clients: weakref.WeakSet[Client] = weakref.WeakSet()
-        self.notices = CullingNotices()
+        self.notices = CullingNotices(seen=self._note_usage)
         self._session = session
         self._origin = origin
         self._report = report
@@ -154,6 +154,11 @@ class Lifecycle:
             group.name: "Adaptive" if group.HasField("adapt") else "Manual" for group in cluster.spec.worker_groups
         }
         return cluster
+
+    def _note_usage(self, cluster: cluster_pb2.Cluster) -> None:
+        usage = cluster.status.usage
+        if usage.as_of.ToMilliseconds() >= self.usage.as_of.ToMilliseconds():
+            self.usage = usage
 
     async def keep(self, hours: float) -> None:
         """Put culling of the cluster off."""

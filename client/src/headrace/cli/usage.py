@@ -16,6 +16,8 @@ from headrace.cli.options import Address, CaFile, Json
 from headrace.cli.output import local_time, print_json, print_table
 from headrace.v1 import usage_service_pb2 as pb
 
+_FORMULAS = {*"=+-@＝＋－＠"}  # with the wide forms, which some programs take for the same
+
 app = typer.Typer(add_completion=False)
 
 
@@ -76,7 +78,7 @@ def _print_csv(rows: list[dict[str, Any]]) -> None:
 
 def _harmless(value: object) -> object:
     """Text that a spreadsheet would take for a formula, as text: users choose names of clusters and tags."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in _FORMULAS else value
 
 
 def _print_rows(rows: list[dict[str, Any]], by: list[str]) -> None:

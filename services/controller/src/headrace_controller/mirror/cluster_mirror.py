@@ -301,6 +301,7 @@ def _differ_visibly(old: Cluster, new: Cluster) -> bool:
         or old.status != new.status
         or old.workers != new.workers
         or old.generation != new.generation
+        or old.meter != new.meter
         or shown(old.report) != shown(new.report)
     )
 
