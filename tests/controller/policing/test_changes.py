@@ -24,7 +24,14 @@ currency: EUR
 """
 
 
-@pytest.mark.parametrize("text", ["", FULL])
+ODD = r"""
+profiles: {a: {label: "\a\e[31m\u202e<b>\n: #", description: "*a &b !c", groups: ["a\nb", "Zoë ☃", "- x", "{}"]}}
+limits: {groups: {"x: y": {cores: 1}, "\"": {gpus: 2}}, users: {"null": {cores: 1}, "1": {cores: 2}, "yes": {}}}
+currency: "\u00a4"
+"""
+
+
+@pytest.mark.parametrize("text", ["", FULL, ODD])
 def test_what_is_printed_can_be_read_again(text: str) -> None:
     policy = PolicyFile.read(text)
     assert PolicyFile.read(print_policy(policy)) == policy

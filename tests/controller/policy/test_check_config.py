@@ -52,6 +52,19 @@ def test_check_config_tells_all_that_the_backends_do_not_fit(policy: Path) -> No
     assert str(policy) in output
 
 
+def test_check_config_tells_the_line_of_broken_python(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "site_broken_options.py"
+    module.write_text("import os\n\nlimit = int(os.environ['NO_SUCH_VARIABLE'])\n")
+    policy.write_text("profiles:\n  lab:\n    python: 'site_broken_options:offer'\n")
+    code, output = run("check-config")
+    assert code == 2
+    told = f"line 3: profiles.lab.python: cannot be imported: {module}, line 3: KeyError: 'NO_SUCH_VARIABLE'"
+    assert output.splitlines()[1] == told
+
+
 def test_check_policy_needs_no_settings(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(BROKEN)
