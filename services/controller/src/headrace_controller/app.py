@@ -16,6 +16,7 @@ from headrace_controller.config import Settings
 from headrace_controller.mirror.handlers import OnRemoved
 from headrace_controller.parts import Parts
 from headrace_controller.policing.fit import check_fit
+from headrace_controller.policing.trace import PolicyTrace
 from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.reconciling.owner_metrics import OwnerMetrics
 from headrace_controller.signals import service_discovery
@@ -154,6 +155,7 @@ def _connect(parts: Parts) -> None:
         parts.pricing.follow,  # what clusters cost
         parts.follow_culling,  # when clusters are given back
         parts.budgets.follow,  # what may be used in a period
+        PolicyTrace(parts.audit, parts.current_policy.policy, clock=parts.clock).follow,  # what the audit log tells
     ]
     for follow in policies:
         parts.current_policy.on_change(follow)
