@@ -60,8 +60,10 @@ async def test_a_workers_page_is_on_its_schedulers_server(cluster: Cluster) -> N
     assert (await get(address, page)).code == 403
     assert (await get(address, f"{page}?key={DASHBOARD_KEY}")).code == 403
     assert (await get(address, page, **{KEY_HEADER: DASHBOARD_KEY})).code == 200
-    for nobody in ("", "default-9-nobody", f"{agent.process}/", "..%2f..%2fstatus"):
+    for nobody in ("default-9-nobody", "..%2f..%2fstatus"):
         assert (await get(address, f"{WORKERS}{nobody}?key={KEY}")).code == 404
+    for other in ("", f"{agent.process}/", f"{agent.process}/status", "../../status"):
+        assert (await get(address, f"{WORKERS}{other}?key={KEY}")).code == 403
 
 
 async def test_a_worker_that_does_not_answer_shows_what_its_scheduler_knows(

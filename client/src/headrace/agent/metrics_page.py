@@ -6,6 +6,7 @@ They are written here: prometheus_client, which Dask's pages need, may be missin
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -21,20 +22,17 @@ if TYPE_CHECKING:
     from headrace.agent.meter import Meter, Metric
 
 PATH = "/metrics/headrace"
-PATHS = (PATH, "/metrics")
 WORKERS = f"{PATH}/workers/"
 """What the paths of workers' pages begin with; their names follow."""
 
+_WORKER = f"{WORKERS}([^/]+)"
 _END = "# EOF\n"
 
 
 def serve(scheduler: Scheduler, meter: Meter) -> None:
     """Adds the pages to a scheduler's HTTP server. Who may read them: `dashboard.protect`."""
     application: RoutingApplication = scheduler.http_application
-    pages = [
-        (PATH, _SchedulerPage, {"meter": meter}),
-        (f"{WORKERS}([^/]+)", _WorkerPage, {"scheduler": scheduler}),
-    ]
+    pages = [(PATH, _SchedulerPage, {"meter": meter}), (_WORKER, _WorkerPage, {"scheduler": scheduler})]
     application.add_handlers(r".*", pages)
 
 
@@ -44,7 +42,7 @@ def may_read(request: HTTPServerRequest, key: str) -> bool:
     Prometheus can send each target a parameter of its own, and nothing else. Several keys are separated by commas; one
     in common is enough.
     """
-    if not key or not (request.path in PATHS or request.path.startswith(WORKERS)):
+    if not key or not (request.path in {PATH, "/metrics"} or re.fullmatch(_WORKER, request.path)):
         return False
     given = b",".join(request.query_arguments.get("key", [])).split(b",")
     return any(hmac.compare_digest(one, other.encode()) for one in given for other in key.split(","))

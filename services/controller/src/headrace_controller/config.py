@@ -55,7 +55,7 @@ class Settings(ServiceSettings):
     metrics_owners: int = Field(
         default=0,
         ge=0,
-        le=1000,
+        le=200,
         description="Owners by whose name the metrics page shows what is promised: so many, those with the most cores. "
         "Whoever reads the page or asks the Prometheus sees their names.",
     )
