@@ -7,7 +7,7 @@ from tests.controller.signals.fake_signals import FakeSignals
 
 from headrace_controller.culling.observations import Observations
 from headrace_controller.model import ClusterId
-from headrace_controller.signals.measured import Measured
+from headrace_controller.signals.measured import Measured, NotMeasured
 from headrace_controller.store import Store
 
 C1, C2 = ClusterId("c"), ClusterId("cc")  # of shards 1 and 2
@@ -17,7 +17,7 @@ class Replica:
     def __init__(self, store: Store) -> None:
         self.now = 1000.0
         self.signals = FakeSignals()
-        self.observations = Observations(store, self.signals, shard=len, interval=15, clock=lambda: self.now)
+        self.observations = Observations(store, self.signals, shard=len, shards=3, interval=15, clock=lambda: self.now)
         self.observations.gained(1)
 
     def measure(self, seconds: float = 15) -> None:
@@ -74,3 +74,17 @@ async def test_what_was_not_measured_for_a_day_is_forgotten(replica: Replica, st
     replica.now += 2 * 86400
     await replica.observations.step()
     assert await store.observations.load(1) is None
+
+
+async def test_what_others_keep_is_known_while_it_is_new(replica: Replica, store: Store) -> None:
+    replica.observations.gained(2)
+    await replica.observations.step()
+    for _ in range(3):
+        replica.measure()
+    await replica.observations.step()
+    other = Replica(store)
+    other.now = replica.now + 20
+    assert list(known := await other.observations.of_others()) == [C2]
+    assert (known[C2].since, known[C2].sample) == (1015, Measured(time=1045, idle_since=900, active=900))
+    other.now += 200
+    assert isinstance((await other.observations.of_others())[C2].sample, NotMeasured)

@@ -41,7 +41,7 @@ class Replica:
         self.signals = FakeSignals()
         mirror, clock = ClusterMirror(store), lambda: self.now
         self.rules = MetricRules(self.signals, lambda: self.policy.culling.rules, interval=15, clock=clock)
-        observations = Observations(store, self.signals, shard=len, interval=15, clock=clock)
+        observations = Observations(store, self.signals, shard=len, shards=3, interval=15, clock=clock)
         culling = CullingWatch(
             observations, self.rules, mirror, policy=lambda: self.policy.culling, own=_own, wake=_wake, clock=clock
         )

@@ -46,6 +46,7 @@ from headrace_controller.backends.router import BackendRouter
 from headrace_controller.config import Settings
 from headrace_controller.culling.metric_rules import MetricRules
 from headrace_controller.culling.observations import Observations
+from headrace_controller.culling.observed import Observed
 from headrace_controller.culling.scaling import ScalingToZero
 from headrace_controller.culling.watch import CullingWatch
 from headrace_controller.keys import Keys
@@ -257,6 +258,7 @@ class Parts:
             self.store,
             self.signals,
             shard=self.shards.of,
+            shards=self.settings.shards,
             interval=self.settings.signals.interval_seconds,
             clock=self.clock,
         )
@@ -273,9 +275,9 @@ class Parts:
             clock=self.clock,
         )
 
-    def findings(self, cluster: Cluster) -> tuple[Finding, ...]:
-        """Return what rules of culling and budgets find about a cluster."""
-        return (*self.culling_watch.findings(cluster), *self.budgets.findings(cluster))
+    def findings(self, cluster: Cluster, observed: Observed | None = None) -> tuple[Finding, ...]:
+        """Return what rules of culling and budgets find about a cluster, by what this or another replica observed."""
+        return (*self.culling_watch.findings(cluster, observed), *self.budgets.findings(cluster))
 
     def follow_culling(self, _policy: PolicyFile) -> None:
         """Have all clusters planned with new rules."""
@@ -523,7 +525,14 @@ class Parts:
 
     @cached_property
     def culling_service(self) -> CullingService:
-        outlook = Outlook(self.mirror, self.access, self.findings, own=self.shards.own, clock=self.clock)
+        outlook = Outlook(
+            self.mirror,
+            self.access,
+            self.findings,
+            of_others=self.observations.of_others,
+            own=self.shards.own,
+            clock=self.clock,
+        )
         return CullingService(commands=self.commands, outlook=outlook, views=self.views)
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from math import inf
 
 from headrace.resource_names import cluster_name, user_name
@@ -13,6 +13,7 @@ from headrace_chassis.identity.caller import Caller
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.convert import timestamp
 from headrace_controller.api.filters import Filter
+from headrace_controller.culling.observed import Observed
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.plan.findings import CullAction, Finding
@@ -29,21 +30,31 @@ _ACTIONS = {
 class Outlook:
     """Answers ListCulling.
 
-    Only the replica that has a cluster measures it: of others' clusters this one knows the warnings.
+    Only the replica that has a cluster measures it: of others' clusters this one knows the warnings, and what those
+    have kept for it.
+
+    Parameters
+    ----------
+    findings
+        What rules find about a cluster, by what was observed of it; None: by what this replica has observed.
+    of_others
+        What the other replicas have kept.
     """
 
     def __init__(
         self,
         mirror: ClusterMirror,
         access: ClusterAccess,
-        findings: Callable[[Cluster], tuple[Finding, ...]],
+        findings: Callable[[Cluster, Observed | None], tuple[Finding, ...]],
         *,
+        of_others: Callable[[], Awaitable[Mapping[ClusterId, Observed]]],
         own: Callable[[ClusterId], bool],
         clock: Callable[[], float],
     ) -> None:
         self._mirror = mirror
         self._access = access
         self._findings = findings
+        self._of_others = of_others
         self._own = own
         self._clock = clock
 
@@ -51,10 +62,12 @@ class Outlook:
         """Return what would happen, the earliest first."""
         wanted = Filter.read(request.filter, caller)
         await self._mirror.fresh()
+        kept = await self._of_others()
         found: list[pb.Culling] = []
         for n, cluster in enumerate(self._access.matching(wanted, caller, Right.CLUSTER_VIEW, living=True)):
             if cluster is not None and not cluster.stopping:
-                found += [self._culling(cluster, finding) for finding in self._findings(cluster)]
+                findings = self._findings(cluster, kept.get(cluster.id))
+                found += [self._culling(cluster, finding) for finding in findings]
             if n % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
         found.sort(key=lambda culling: culling.act_time.seconds if culling.HasField("act_time") else inf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import DecodeError, msgpack
 
@@ -13,7 +13,7 @@ from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
 from headrace_controller.culling.observed import Marks, Observed, first, of_another
 from headrace_controller.model import Cluster, ClusterId
-from headrace_controller.signals.measured import Signals
+from headrace_controller.signals.measured import Absence, NotMeasured, Signals
 from headrace_controller.store import Store
 from headrace_controller.store.observations import KEPT_SECONDS
 
@@ -21,6 +21,10 @@ log = logs.get_logger()
 _BEAT_SECONDS = 5.0
 # Time between two beats after which this process did not run, for example because its machine slept.
 _PAUSE_SECONDS = 60.0
+# Age from which what another replica keeps is not what it knows now; three intervals are added.
+_OLD_SECONDS = 90.0
+# Number of clusters after which other calls get their turn.
+_AT_ONCE = 256
 
 _marks = msgpack.Decoder(dict[ClusterId, Marks])
 
@@ -32,8 +36,8 @@ class Observations:
 
     Parameters
     ----------
-    shard
-        Returns the shard of a cluster.
+    shard, shards
+        Returns the shard of a cluster, of so many.
     interval
         Seconds between two rounds of measuring.
     """
@@ -44,12 +48,14 @@ class Observations:
         signals: Signals,
         *,
         shard: Callable[[ClusterId], int],
+        shards: int,
         interval: float,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._signals = signals
         self._shard = shard
+        self._shards = shards
         self._interval = interval
         self._clock = clock
         self._observed: dict[ClusterId, Observed] = {}
@@ -64,6 +70,18 @@ class Observations:
         sample, before = self._signals.of(cluster), self._observed.get(cluster)
         self._observed[cluster] = observed = first(sample) if before is None else before.next(sample)
         return observed
+
+    async def of_others(self) -> Mapping[ClusterId, Observed]:
+        """Return what the other replicas have kept of their clusters, with samples that are somewhat older."""
+        others = [shard for shard in range(self._shards) if shard not in self._held]
+        found: dict[ClusterId, Observed] = {}
+        for shard in others:
+            for cluster, marks in (await self._read(shard)).items():
+                known = of_another(marks)
+                # It was saved in each second round, while there was a sample.
+                late = known.until is None or self._clock() - known.until > _OLD_SECONDS + 3 * self._interval
+                found[cluster] = known.next(NotMeasured(absence=Absence.STALE)) if late else known
+        return found
 
     async def run(self) -> None:
         """Load what others observed, save what this replica does, and notice when it stands still; until cancelled."""
@@ -112,22 +130,29 @@ class Observations:
         self._observed.pop(cluster.id, None)
 
     async def _load(self, shard: int) -> None:
-        kept = await self._store.observations.load(shard)
+        kept = await self._read(shard)
         if shard not in self._to_load:
             return  # lost meanwhile
         self._to_load.discard(shard)
+        # What this replica has seen since it got the shard is newer, but little.
+        self._observed |= {cluster: of_another(marks).pause() for cluster, marks in kept.items()}
+
+    async def _read(self, shard: int) -> Mapping[ClusterId, Marks]:
+        kept = await self._store.observations.load(shard)
         try:
             found = {} if kept is None else _marks.decode(kept)
         except DecodeError:
             log.warning("what was observed of the clusters of a shard cannot be read; it begins again", shard=shard)
-            return
-        for cluster, marks in found.items():
-            if self._shard(cluster) == shard:  # what this replica has seen since it got the shard is newer, but little
-                self._observed[cluster] = of_another(marks)
+            return {}
+        return {cluster: marks for cluster, marks in found.items() if self._shard(cluster) == shard}
 
     async def _save(self) -> None:
         shards: defaultdict[int, dict[ClusterId, Marks]] = defaultdict(dict)
-        for cluster in list(self._observed):
+        for n, cluster in enumerate(list(self._observed)):
+            if n % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if cluster not in self._observed:
+                continue  # lost meanwhile
             observed = self.of(cluster)
             if observed.until is not None and self._clock() - observed.until > KEPT_SECONDS:
                 del self._observed[cluster]

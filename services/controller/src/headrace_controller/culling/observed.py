@@ -10,8 +10,10 @@ from headrace_controller.signals.measured import Absence, Measured, NotMeasured
 _SHORT_SECONDS = 90.0
 _MOST_PAUSES = 10
 
-Marks = tuple[float, float, float | None, float | None, tuple[tuple[float, float], ...]]
-"""What is kept of an `Observed`, in the order of its attributes: all but its sample."""
+Facts = tuple[float | None, float, int, int]
+"""What rules read of a sample: since when it is idle, its last activity, its clients, and the results it holds."""
+Marks = tuple[float, float, float | None, float | None, tuple[tuple[float, float], ...], Facts | None]
+"""What is kept of an `Observed`: its other attributes, in their order, and of its sample the facts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,10 @@ class Observed:
         """What another replica needs to go on from here; None if nothing was observed."""
         if self.until is None:
             return None
-        return self.until, self.since, self.empty_since, self.abandoned_since, self.pauses
+        sample, facts = self.sample, None
+        if isinstance(sample, Measured):
+            facts = sample.idle_since, sample.active, sample.clients, sample.held_tasks
+        return self.until, self.since, self.empty_since, self.abandoned_since, self.pauses, facts
 
     def pause(self) -> Observed:
         """What is observed if it is not known what happens from the last sample on."""
@@ -109,10 +114,14 @@ def first(sample: Measured | NotMeasured) -> Observed:
 
 
 def of_another(marks: Marks) -> Observed:
-    """What another replica has observed, for the one that goes on from there."""
-    until, since, empty_since, abandoned_since, pauses = marks
+    """What another replica has observed, with its last sample."""
+    until, since, empty_since, abandoned_since, pauses, facts = marks
+    sample: Measured | NotMeasured = NotMeasured(absence=Absence.MISSING)
+    if facts is not None:
+        idle_since, active, clients, held_tasks = facts
+        sample = Measured(time=until, idle_since=idle_since, active=active, clients=clients, held_tasks=held_tasks)
     return Observed(
-        sample=NotMeasured(absence=Absence.MISSING),
+        sample=sample,
         until=until,
         since=since,
         empty_since=empty_since,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from headrace_controller.culling.metric_rules import MetricRules
 from headrace_controller.culling.observations import Observations
+from headrace_controller.culling.observed import Observed
 from headrace_controller.culling.rules import findings
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
@@ -45,9 +46,9 @@ class CullingWatch:
         self._wake = wake
         self._clock = clock
 
-    def findings(self, cluster: Cluster) -> tuple[Finding, ...]:
-        """Return what rules find about a cluster now."""
-        return self._find(cluster, self._policy(), self._metric_rules.of(cluster.id))
+    def findings(self, cluster: Cluster, observed: Observed | None = None) -> tuple[Finding, ...]:
+        """Return what rules find about a cluster now, by what this replica, or another one, has observed."""
+        return self._find(cluster, self._policy(), self._metric_rules.of(cluster.id), observed)
 
     @property
     def rules(self) -> Culling:
@@ -69,5 +70,7 @@ class CullingWatch:
         elif times := [finding.due - finding.warn for finding in found if finding.due is not None]:
             self._wake(cluster_id, max(0.0, min(times) - now))
 
-    def _find(self, cluster: Cluster, rules: Culling, metrics: Mapping[str, float | str]) -> tuple[Finding, ...]:
-        return findings(cluster, rules, self._observations.of(cluster.id), metrics, self._clock())
+    def _find(
+        self, cluster: Cluster, rules: Culling, metrics: Mapping[str, float | str], observed: Observed | None = None
+    ) -> tuple[Finding, ...]:
+        return findings(cluster, rules, observed or self._observations.of(cluster.id), metrics, self._clock())
