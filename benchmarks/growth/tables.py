@@ -17,11 +17,12 @@ class Row:
 def table(rows: list[Row]) -> str:
     columns = list(rows[0].figures)
     lines = [f"| {rows[0].of} | {' | '.join(columns)} |", "|---:" * (len(columns) + 1) + "|"]
-    lines += [
-        f"| {row.size if isinstance(row.size, str) else f'{row.size:,}'} | {' | '.join(_show(row.figures[c]) for c in columns)} |"
-        for row in rows
-    ]
+    lines += [f"| {_name(row)} | {' | '.join(_show(row.figures[c]) for c in columns)} |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _name(row: Row) -> str:
+    return row.size if isinstance(row.size, str) else f"{row.size:,}"
 
 
 def _show(figure: float) -> str:

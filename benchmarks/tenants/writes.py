@@ -22,7 +22,6 @@ from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.redis.lua import Script
 from headrace_controller.store import records
 
-_REPEATED = 7
 _POLICY = """
 profiles: {default: {prices: {core_hour: 0.02, memory_gib_hour: 0.002}}}
 limits: {user: {clusters: 1000, workers: 1000}, deployment: {cores: 100000}, on_create: queue, on_scale: queue}
@@ -36,12 +35,13 @@ _METER = "local function meter(ask, record, demand)\n"
 
 
 async def measure(small: bool) -> AsyncIterator[list[Row]]:
+    repeated = 3 if small else 7
     with tempfile.NamedTemporaryFile("w") as policy:
         policy.write(_POLICY)
         policy.flush()
         yield [
-            *await _round_trips("neither policy nor audit", audit={"kept": 0}),
-            *await _round_trips("limits, queue, budgets, prices, culling, audit", policy_file=policy.name),
+            *await _round_trips("neither policy nor audit", repeated, audit={"kept": 0}),
+            *await _round_trips("limits, queue, budgets, prices, culling, audit", repeated, policy_file=policy.name),
         ]
     with_usage = {name: getattr(records, f"_{name}") for name in _WRITES}
     rows: list[Row] = []
@@ -61,7 +61,7 @@ def _without(script: Script) -> Script:
     return Script(script.name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-async def _round_trips(of: str, **settings: object) -> list[Row]:
+async def _round_trips(of: str, repeated: int, **settings: object) -> list[Row]:
     """What the controller sends to Redis for each of a cluster's changes until all is done."""
     seen: dict[str, list[Counter[str]]] = {}
     with tempfile.TemporaryDirectory(prefix="hrt-") as directory:
@@ -71,7 +71,7 @@ async def _round_trips(of: str, **settings: object) -> list[Row]:
             async def listen() -> None:
                 async for command in monitor.listen():
                     if command["client_type"] != "lua":
-                        sent.append(name_of(command["command"].encode("latin-1", "replace")))
+                        sent.append(name_of(command["command"].encode("latin-1", "replace")))  # noqa: PERF401 read meanwhile
 
             async def note(name: str, work: Callable[[], Awaitable[object]]) -> None:
                 sent.clear()
@@ -82,7 +82,7 @@ async def _round_trips(of: str, **settings: object) -> list[Row]:
 
             listening = asyncio.create_task(listen())
             user = await deployment.user("ann")
-            for _ in range(_REPEATED):
+            for _ in range(repeated):
                 made: list[tuple[cluster_pb2.Cluster, Watch]] = []
                 await note("create", partial(_create, user, made))
                 [(cluster, watch)] = made
