@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.e2e.running import Running, running, wait_until
+
+from headrace import ClusterStatus, Gateway
 
 POLICY = "profiles: {small: {label: Small}}\nlimits: {user: {clusters: 3}}\n"
 
@@ -71,6 +74,28 @@ def test_a_file_that_would_be_refused_is_told_before_and_after(site: Site) -> No
     wait_until(lambda: "the policy file was refused" in site.log)
     assert "x: there is no such key" in site.admin("show").stderr
     site.file.write_text(text)
+
+
+def test_ctrl_c_while_new_cluster_waits_leaves_the_queue(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = site.log.count("a new policy is in force")
+    site.file.write_text("limits: {on_create: queue, user: {clusters: 1}}")
+    wait_until(lambda: site.log.count("a new policy is in force") > before)
+    monkeypatch.setenv("HEADRACE_DATA_DIR", str(site.running.data))
+    code = "from headrace import Gateway; Gateway().new_cluster(name='waits', queue_timeout='1 h')"
+    with Gateway() as gateway:
+        first = gateway.submit()
+        with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as waiting:
+            try:
+                wait_until(lambda: "waits" in {cluster.alias for cluster in gateway.list_clusters()})
+                name = gateway.get_cluster("waits").name
+                wait_until(lambda: gateway.get_cluster(name).message.startswith("Waiting for room"))
+                waiting.send_signal(signal.SIGINT)
+                _, err = waiting.communicate(timeout=60)
+            finally:
+                waiting.kill()
+        assert err.rstrip().endswith("KeyboardInterrupt")
+        wait_until(lambda: gateway.get_cluster(name).status == ClusterStatus.STOPPED)
+        gateway.stop_cluster(first)
 
 
 def test_headrace_up_does_not_start_with_a_broken_file(tmp_path: Path) -> None:
