@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+import typer.main
 from redis.asyncio import Redis
 from tests.contract.test_get_or_create import ConnectionOfAnn
 from tests.controller.running import site
@@ -64,6 +66,7 @@ async def test_usage_is_a_list_of_rows(connection: Connection) -> None:
     assert 0 < budget.used < 1
     with pytest.raises(PermissionDenied, match="users see their own"):
         await usage_calls.usage(connection, of="users/bob")
+    assert list(row) == usage_calls.columns(["cluster", "tag:team", "profile"])
     (month,) = await usage_calls.usage(connection, by=["month"], since=today, until=today)
     assert month["month"] == f"{today:%Y-%m}"
     for wrong in ("year", "tag:", "day:x"):
@@ -91,7 +94,7 @@ def test_usage_is_printed_as_csv_and_as_a_table(capsys: pytest.CaptureFixture[st
         "currency": "EUR",
         "measured_core_hours": None,
     }
-    command._print_csv([row])  # pyright: ignore[reportPrivateUsage]
+    command._print_csv([row], list(row))  # pyright: ignore[reportPrivateUsage]
     (read,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert read["measured_core_hours"] == ""
     command._print_rows([row], ["tag"])  # pyright: ignore[reportPrivateUsage]
@@ -104,7 +107,8 @@ def test_usage_is_printed_as_csv_and_as_a_table(capsys: pytest.CaptureFixture[st
 def test_whatever_users_write_stays_one_cell_and_no_spreadsheet_runs_it(capsys: pytest.CaptureFixture[str]) -> None:
     formulas = ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\r\n=1", "＝1", '=cmd|"/C calc"!A0']
     texts = ['a,"b"', "two\nlines", "größe=日本", "a=1", "", "'x"]
-    command._print_csv([{"tag": text, "cost": -1.5} for text in formulas + texts])  # pyright: ignore[reportPrivateUsage]
+    rows = [{"tag": text, "cost": -1.5} for text in formulas + texts]
+    command._print_csv(rows, ["tag", "cost"])  # pyright: ignore[reportPrivateUsage]
     read = [row["tag"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out, newline=""))]
     assert read == [f"'{text}" for text in formulas] + texts
 
@@ -114,3 +118,12 @@ def test_policies_on_the_page_are_right() -> None:
     assert len(blocks) == 2
     for block in blocks:
         PolicyFile.read(block)
+
+
+def test_commands_on_the_page_are_right() -> None:
+    commands = re.findall(r"^headrace usage (.*?)(?:#.*)?$", PAGE.read_text("utf-8").replace("\\\n", ""), re.MULTILINE)
+    assert len(commands) >= 7
+    for line in commands:
+        arguments = shlex.split(line.partition(">")[0].replace("$day", "2026-11-26"))
+        found = typer.main.get_command(command.app).make_context("usage", arguments).params
+        usage_calls.columns(found["by"] or [])

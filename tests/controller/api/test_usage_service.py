@@ -142,6 +142,7 @@ async def test_a_changed_price_reaches_clusters_that_run(
 ) -> None:
     made = await run(priced, redis, "ann", 1, profile="large")
     ann = await priced.user("ann")
+    await ann.until(made.name, "RUNNING")
     (listed,) = (await ann.call("ListClusters", cluster_pb.ListClustersRequest())).clusters
     assert listed.status.usage.cost_per_hour == 2
     (directory / "policy.yaml").write_text(POLICY.replace("core_hour: 2", "core_hour: 7"))

@@ -57,6 +57,11 @@ async def budgets(connection: Connection, user: str = "") -> list[pb.BudgetState
     return list(answer.budgets)
 
 
+def columns(by: Iterable[str]) -> list[str]:
+    """Return the keys of the rows of `usage`, which are the same if there are none."""
+    return list(_row(pb.UsageRow(), _dimensions(by)[0], ""))
+
+
 def _dimensions(by: Iterable[str]) -> tuple[list[str], str]:
     names: list[str] = []
     tag_key = ""

@@ -64,16 +64,15 @@ def usage(
     if as_json or format_ is Format.JSON:
         print(json.dumps(rows, indent=2))
     elif format_ is Format.CSV:
-        _print_csv(rows)
+        _print_csv(rows, usage_calls.columns(dimensions))
     else:
         _print_rows(rows, [one.partition(":")[0] for one in dimensions])
 
 
-def _print_csv(rows: list[dict[str, Any]]) -> None:
-    if rows:
-        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _harmless(value) for key, value in row.items()} for row in rows)
+def _print_csv(rows: list[dict[str, Any]], columns: list[str]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _harmless(value) for key, value in row.items()} for row in rows)
 
 
 def _harmless(value: object) -> object:
