@@ -49,6 +49,14 @@ def test_a_cluster_is_stopping_from_the_request_on(cluster: Cluster, stopping: b
     assert cluster.stopping is stopping
 
 
+@pytest.mark.parametrize(
+    ("phase", "trace"),
+    [(Phase.QUEUED, "t"), (Phase.STARTING, "t"), (Phase.RUNNING, ""), (Phase.STOPPING, ""), (Phase.FAILED, "")],
+)
+def test_the_trace_of_a_start_ends_with_it(phase: Phase, trace: str) -> None:
+    assert running_cluster(status={"phase": phase, "traceparent": "t"}).start_trace == trace
+
+
 def test_the_access_of_a_cluster_has_its_owner_groups_and_shares() -> None:
     share = Share("users/bob", frozenset({Right.CLUSTER_VIEW}))
     cluster = running_cluster(spec={"shares": (share,)}, groups=[])

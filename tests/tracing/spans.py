@@ -23,6 +23,7 @@ class Span(NamedTuple):
     id: str
     parent: str
     kind: str
+    cluster: str = ""
 
 
 @dataclass
@@ -42,7 +43,9 @@ class Received(trace_service_pb2_grpc.TraceServiceServicer):
             for span in (span for scope in resource.scope_spans for span in scope.spans):
                 kind = type(span).SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").title()
                 ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
-                self.spans.append(Span(names["service.name"], span.name, *ids, kind))
+                facts = {one.key: one.value.string_value for one in span.attributes}
+                cluster = facts.get("headrace.cluster", "")
+                self.spans.append(Span(names["service.name"], span.name, *ids, kind, cluster))
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
@@ -66,7 +69,8 @@ def printed_spans(log: Path) -> list[Span]:
         if piece.startswith("Span #"):
             facts = dict(re.findall(r"^    ([A-Z][A-Za-z ]*?) *: (.*)$", piece, re.MULTILINE))
             ids = facts["Trace ID"], facts["ID"], facts["Parent ID"].strip()
-            spans.append(Span(service, facts["Name"], *ids, facts["Kind"]))
+            cluster = re.search(r"headrace\.cluster: Str\((.*)\)", piece)
+            spans.append(Span(service, facts["Name"], *ids, facts["Kind"], cluster[1] if cluster else ""))
         elif found := re.search(r"service\.name: Str\((.*)\)", piece):
             service = found[1]
     return spans

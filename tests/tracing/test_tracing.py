@@ -22,6 +22,7 @@ GET = "headrace.v1.ClusterService/GetCluster"
 ENROLL = "headrace.internal.v1.AgentService/Enroll"
 SESSION = "headrace.internal.v1.AgentService/Session"
 START = "start of a scheduler"
+STEP = "step of reconciling"
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,20 @@ def test_the_agents_start_and_its_session_are_below_its_enrolment(gateway: Gatew
     assert start.name == START
     assert {session.service, enrolment.service} == {"headrace-controller"}
     assert start.trace == session.trace == enrolment.trace
+
+
+def test_one_trace_from_the_users_create_to_the_running_cluster(gateway: Gateway, collector: Collector) -> None:
+    with gateway.new_cluster() as cluster:
+        pass
+    step = wait_for(collector, lambda span: span.name == STEP and span.cluster == cluster.name)
+    client = wait_for(collector, lambda span: span.service == "headrace-client" and span.trace == step.trace)
+    create = wait_for(collector, lambda span: span.service == "headrace-controller" and span.id == step.parent)
+    enrolment = wait_for(collector, lambda span: span.name == ENROLL and span.trace == client.trace)
+    start = wait_for(collector, lambda span: span.name == START and span.trace == client.trace)
+    assert client.name == create.name == CREATE
+    assert client.trace == create.trace
+    assert enrolment.parent == create.id
+    assert start.parent == enrolment.id
 
 
 def test_calls_that_fail_have_spans_too(gateway: Gateway, collector: Collector) -> None:

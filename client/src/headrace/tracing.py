@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal
 
 from headrace.errors import HeadraceError
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 KEY = "traceparent"
+TRACEPARENT = "TRACEPARENT"
+"""Variable of the environment that tells a process which span those of its start are below."""
 Kind = Literal["CLIENT", "SERVER", "INTERNAL"]
+
+
+_open: ContextVar[str] = ContextVar("_open", default="")
+
+
+def open_traceparent() -> str:
+    """Return what tells another process that its spans are below the span that is open here. "" if nothing traces."""
+    return _open.get()
 
 
 def traceparent(span: Span | None = None) -> str:
@@ -91,8 +102,12 @@ class Tracing:
     @contextmanager
     def within(self, span: Span) -> Generator[None]:
         """Have a span open while the context is. An exception is recorded."""
-        with self._trace.use_span(span, end_on_exit=True):
-            yield
+        token = _open.set(traceparent(span))
+        try:
+            with self._trace.use_span(span, end_on_exit=True):
+                yield
+        finally:
+            _open.reset(token)
 
     def fail(self, span: Span, description: str) -> None:
         """Mark a span as failed."""

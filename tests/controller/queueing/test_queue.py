@@ -10,7 +10,7 @@ from tests.controller.damage import overwrite
 from tests.controller.queueing.waiting import Replica, policy
 
 from headrace_controller.keys import Keys
-from headrace_controller.model import Demand, Phase
+from headrace_controller.model import Demand, Phase, Status
 from headrace_controller.store import DEPLOYMENT, Fence, Store
 
 pytestmark = pytest.mark.usefixtures("fence", "store")
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.usefixtures("fence", "store")
 async def test_what_goes_over_a_limit_waits_and_is_promised_nothing(redis: Redis) -> None:
     replica = Replica(redis, policy(user={"clusters": 1}))
     first = await replica.create()
-    second = await replica.create(timeout=60)
+    second = await replica.create(timeout=60, traceparent="of the call")
     assert (first.status.phase, first.queued) == (Phase.STARTING, None)
-    assert second.status.phase is Phase.QUEUED
+    assert second.status == Status(phase=Phase.QUEUED, traceparent="of the call")
     assert second.queued is not None
     waits = second.queued
     assert (waits.subject, waits.resource, waits.most, waits.used, waits.timeout) == ("users/ann", "clusters", 1, 1, 60)

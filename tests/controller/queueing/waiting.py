@@ -94,11 +94,12 @@ class Replica:
         *,
         groups: Sequence[str] = (),
         timeout: float | None = None,
+        traceparent: str = "",
         **spec: Any,
     ) -> Cluster:
         """Ask for a cluster."""
         asked = new_cluster(owner=owner, groups=(Group(size=size),), profile="default", **spec)
-        asked = replace(asked, groups=tuple(groups))
+        asked = replace(asked, groups=tuple(groups), status=Status(traceparent=traceparent))
         cluster, _ = await self.store.records.create(
             asked,
             secrets=b"",

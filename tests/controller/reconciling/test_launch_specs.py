@@ -11,7 +11,7 @@ from tests.controller.builders import running_cluster, worker
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, Role
-from headrace_controller.model import Cluster, Group, Resources
+from headrace_controller.model import Cluster, Group, Phase, Resources
 from headrace_controller.profiles import Profiles
 from headrace_controller.reconciling.launch_specs import LaunchSpecs
 
@@ -70,6 +70,15 @@ def test_the_scheduler_keeps_the_manifest_and_has_no_shape() -> None:
     assert (spec.role, spec.manifest, spec.resources) == (Role.SCHEDULER, b"manifest", Resources())
     assert spec.settings == {"conda_prefix": "/env"}
     assert "group" not in spec.labels
+
+
+def test_only_processes_of_a_start_are_told_its_trace() -> None:
+    running = replace(cluster(), status=replace(cluster().status, traceparent="00-a-b-01"))
+    starting = replace(running, status=replace(running.status, phase=Phase.STARTING))
+    (spec,) = SPECS.make(starting, [SCHEDULER], b"")
+    assert spec.environment == {"A": "1", "TRACEPARENT": "00-a-b-01"}
+    (spec,) = SPECS.make(running, ["gpu-1-abcdef"], b"")
+    assert spec.environment == {"A": "1"}
 
 
 def test_without_its_profile_nothing_tells_the_backend() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -9,7 +10,7 @@ import grpc.aio
 
 from headrace.agent.identity import Identity
 from headrace.internal.v1 import agent_service_pb2_grpc
-from headrace.tracing import KEY
+from headrace.tracing import KEY, TRACEPARENT
 
 if TYPE_CHECKING:
     from headrace.internal.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
@@ -33,6 +34,8 @@ class ControllerChannel:
         self._channel = _open(identity)
         self.metadata: tuple[tuple[str, str], ...] = ()
         self.authenticate(identity.token)
+        if parent := os.environ.get(TRACEPARENT):
+            self.trace(parent)
         self.stub = cast("AgentServiceAsyncStub", agent_service_pb2_grpc.AgentServiceStub(self._channel))
 
     def authenticate(self, token: str) -> None:

@@ -14,7 +14,6 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from headrace.tracing import Tracing
 from headrace_chassis import logs
 from headrace_chassis.audit.log import AuditLog
 from headrace_chassis.health import Check, Health
@@ -33,6 +32,7 @@ from headrace_chassis.readiness import report_ready
 from headrace_chassis.settings import ServiceSettings
 from headrace_chassis.tls.channels import open_channel
 from headrace_chassis.tls.listener import bind, new_server
+from headrace_chassis.traces import tracing_of
 
 S = TypeVar("S", bound=ServiceSettings)
 Registration = Callable[[grpc.aio.Server], str]
@@ -101,7 +101,7 @@ class _Service:
         self._health = Health(app.check)
         self._deadlines = Deadlines(settings.default_deadline_seconds)
         self._limits = Limits(settings.calls, settings.trusted_proxies)
-        self._tracing = _tracing(settings)
+        self._tracing = tracing_of(settings)
         self._servers: list[grpc.aio.Server] = []
 
     async def run(self) -> None:
@@ -167,13 +167,6 @@ class _Service:
 
     async def _stop(self, grace: float) -> None:
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
-
-
-def _tracing(settings: ServiceSettings) -> Tracing | None:
-    if not settings.tracing_endpoint:
-        return None
-    prefix = str(settings.model_config.get("env_prefix", ""))
-    return Tracing(settings.tracing_endpoint, prefix.strip("_").replace("_", "-").lower())
 
 
 @contextmanager

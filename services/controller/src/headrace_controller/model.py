@@ -312,6 +312,7 @@ class Status:
     message: str = ""
     log_tail: str = ""
     warnings: Mapping[str, float] = field(default_factory=dict[str, float])  # of culling: times, by `Finding.key`
+    traceparent: str = ""  # of the call that created the cluster, if it was traced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,6 +398,11 @@ class Cluster:
     def begun(self) -> float | None:
         """Time at which it was admitted: when it was created, unless it waits or waited in the queue."""
         return self.created if self.queued is None else self.queued.admitted
+
+    @property
+    def start_trace(self) -> str:
+        """The traceparent that spans of its start are below. "" once it has started, or if nobody traces."""
+        return self.status.traceparent if self.status.phase in (Phase.QUEUED, Phase.STARTING) else ""
 
     @property
     def stopping(self) -> bool:

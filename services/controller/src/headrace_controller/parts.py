@@ -16,6 +16,7 @@ from headrace_chassis.identity.dashboard_keys import DashboardKeys, MetricsKeys
 from headrace_chassis.identity.seal import Seal, read_deployment_keys
 from headrace_chassis.redis.keys import Prefix, audit_log
 from headrace_chassis.redis.leases import ShardLeases
+from headrace_chassis.traces import tracing_of
 from headrace_controller.admission import Admission
 from headrace_controller.agents.address_checks import AddressChecks
 from headrace_controller.agents.agent_events import AgentEvents
@@ -410,6 +411,7 @@ class Parts:
             unknown=self.orphans.check,
             policy=self.policy,
             clock=self.clock,
+            tracing=tracing_of(self.settings),
         )
 
     @cached_property

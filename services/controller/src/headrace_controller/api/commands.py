@@ -16,6 +16,7 @@ from headrace.errors import (
     Violation,
 )
 from headrace.resource_names import cluster_name, last_part
+from headrace.tracing import open_traceparent
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import EventType, Right
 from headrace_chassis import logs
@@ -106,6 +107,7 @@ class ClusterCommands:
             groups=whose.groups,
             created=self._clock(),
             spec=request.spec,
+            status=Status(traceparent=open_traceparent()),
         )
         check_owner_shares(request.spec.shares, owner, "shares")
         creator = caller.user if owner == caller.user else f"admin {caller.user} for {owner}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from headrace.tracing import TRACEPARENT
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessSpec, Role
@@ -62,11 +63,15 @@ class LaunchSpecs:
             agent_token=self._agent_tokens.launch(cluster.id, process, self._token_seconds),
             agent_ca_pem=self._agent_ca_pem,
             resources=shapes.shape(cluster.spec, group).resources if group else Resources(),
-            environment=shapes.environment(cluster.spec, group),
+            environment={**shapes.environment(cluster.spec, group), **_trace(cluster)},
             labels=_labels(cluster, group),
             settings=shapes.backend_settings(cluster.spec, group, self._own_options.get(backend, ())),
             manifest=manifest if process == SCHEDULER else b"",
         )
+
+
+def _trace(cluster: Cluster) -> dict[str, str]:
+    return {TRACEPARENT: cluster.start_trace} if cluster.start_trace else {}
 
 
 def _labels(cluster: Cluster, group: Group | None) -> dict[str, str]:

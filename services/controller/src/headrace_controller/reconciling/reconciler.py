@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 
 from headrace.backoff import delays
 from headrace.errors import ClusterNotFound, HeadraceError, StaleEtag, StoreUnavailable
+from headrace.tracing import Tracing
 from headrace.v1.enums import EventType
 from headrace_chassis import logs
 from headrace_controller import metrics
@@ -26,6 +27,7 @@ from headrace_controller.store.events import Events
 from headrace_controller.store.records import Records
 
 log = logs.get_logger()
+STEP = "step of reconciling"
 _MAX_PLANS = 4
 _FAILING = (
     "headrace cannot decide what this cluster needs, because of a fault of its own. What runs is left alone. It tries "
@@ -60,6 +62,7 @@ class Reconciler:
         unknown: Callable[[ClusterId], None],
         policy: Policy,
         clock: Callable[[], float],
+        tracing: Tracing | None = None,
     ) -> None:
         self._records = records
         self._events = events
@@ -72,6 +75,7 @@ class Reconciler:
         self._unknown = unknown
         self._policy = policy
         self._clock = clock
+        self._tracing = tracing
         self._pauses: dict[ClusterId, Iterator[float]] = {}
         self._failing: set[ClusterId] = set()  # whose last step failed by a fault of ours
         self._caught_up: dict[int, int] = {}  # by shard, the lease since whose start the mirror was fresh
@@ -130,6 +134,17 @@ class Reconciler:
             return None
         if not self._observer.observed(cluster):
             raise _Unobserved
+        with self._span(cluster):
+            return await self._step(cluster, fence)
+
+    def _span(self, cluster: Cluster) -> AbstractContextManager[None]:
+        """A span of a step towards the start of a cluster, below the call that created it."""
+        if self._tracing is None or not cluster.start_trace:
+            return nullcontext()
+        attributes = {"headrace.cluster": cluster.id}
+        return self._tracing.within(self._tracing.start(STEP, "INTERNAL", cluster.start_trace, attributes))
+
+    async def _step(self, cluster: Cluster, fence: Fence) -> float | None:
         decision = await self._decide(cluster)
         saved = await self._save(cluster, decision, fence)
         if saved.status.phase is not Phase.QUEUED:

@@ -32,8 +32,6 @@ from headrace_controller.store.values import DEPLOYMENT, ChangeKind, Fence, Fenc
 REQUEST_SECONDS = 86_400
 ARCHIVE_SECONDS = 30 * 86_400
 
-_WAITING = Status(phase=Phase.QUEUED)
-
 _create = record_script("create")
 _admit = record_script("admit")
 _change = record_script("change")
@@ -77,7 +75,7 @@ class Records:
             case [b"created", revision, meter, queued]:
                 made = replace(cluster, revision=int(revision), meter=unpack_meter(meter))
                 if queued:
-                    made = replace(made, status=_WAITING, queued=unpack_queued(queued))
+                    made = replace(made, status=_waiting(cluster), queued=unpack_queued(queued))
                 return made, True
             case [b"found", found]:
                 existing = await self._reads.get(ClusterId(found.decode()))
@@ -324,7 +322,7 @@ class Records:
             "meter": text(pack(cluster.meter)) if cluster.meter.since else None,
             "account": self._accounts.packed(cluster),
             "limits": packed_limits(limits),
-            "queue": None if queue is None else {**to_builtins(queue), "status": text(pack(_WAITING))},
+            "queue": None if queue is None else {**to_builtins(queue), "status": text(pack(_waiting(cluster)))},
             "alias": cluster.spec.alias,
             "adopt": adopt,
             "stopping": cluster.stopping,
@@ -371,6 +369,10 @@ class Records:
             "kind": ChangeKind.REPORT if shown(report) == shown(seen.report) else ChangeKind.RECORD,
         }
         return await self._connection.run_on(_save_report, seen.id, seen.owner, ask, events=events)
+
+
+def _waiting(cluster: Cluster) -> Status:
+    return replace(cluster.status, phase=Phase.QUEUED)
 
 
 def _charged_to(cluster: Cluster, limits: Mapping[str, Limits]) -> list[str]:
