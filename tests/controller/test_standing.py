@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from headrace_controller.meter import Meter, Rates, Sums
 from headrace_controller.policy.sections import Budget, Budgets
@@ -149,6 +150,47 @@ def test_cost_and_gpus() -> None:
     meters = [running("2026-11-26T01:00", cost=1.5e9, gpus=2)]
     assert standing(bound(cost=10), Tally(read, sums), meters, now).used == pytest.approx(3.5)
     assert standing(bound(gpu_hours=10), Tally(read, sums), meters, now).used == 5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"core_hours": -1},
+        {"cost": float("nan")},
+        {"gpu_hours": float("inf")},
+        {"cost": 1e10},
+        {"cost": 1, "warn_at": 0},
+        {"cost": 1, "warn_at": 1.5},
+        {"cost": 1, "per": "year"},
+        {"cost": 1, "grace": 61},
+        {},
+    ],
+)
+def test_budgets_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Budget.model_validate({"per": "day", **wrong})
+
+
+@given(limit=st.floats(0, 1e9), used=st.floats(0, 1e9), rate=st.floats(0, 1e15), per=st.sampled_from(["day", "month"]))
+def test_a_budget_of_any_size_stands_somewhere(limit: float, used: float, rate: float, per: str) -> None:
+    now = ms("2026-11-26T12:00")
+    tally = Tally(now, {now // DAY_MS: core_hours(used)})
+    one = standing(bound(per, core_hours=limit), tally, [Meter(since=now, rates=Rates(cores=rate))], now)
+    assert 0 <= one.share <= 1
+    assert not one.is_used_up or one.used_up == now
+    assert one.used_up is None or now <= one.used_up <= one.resets
+
+
+def test_all_budgets_of_a_user_in_two_groups_bind() -> None:
+    settings = Budgets.model_validate(
+        {
+            "user": [{"per": "day", "core_hours": 1}, {"per": "month", "core_hours": 9}],
+            "groups": {name: [{"per": "week", "core_hours": 2}] for name in ("lab", "staff", "others")},
+        }
+    )
+    found = [(one.subject, one.budget.per) for one in bounds(settings, "ann", ["staff", "lab"])]
+    own = [("users/ann", "day"), ("users/ann", "month")]
+    assert found == [*own, ("groups/staff", "week"), ("groups/lab", "week")]
 
 
 def test_single_users_have_their_own_and_groups_bind_besides() -> None:
