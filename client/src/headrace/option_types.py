@@ -229,6 +229,19 @@ class TextList:
 OptionType = Text | Bool | Int | Float | Bytes | Duration | Select | TextMapping | NumberMapping | TextList
 
 
+def describe_bounds(type_: OptionType | None) -> str:
+    """Return the bounds of a type for people, such as "at least 1, at most 16"; "" if it has none."""
+    match type_:
+        case Int(least, most) | Float(least, most):
+            return _bounds(least, most, _plain)
+        case Bytes(least, most):
+            return _bounds(least, most, format_bytes)
+        case Duration(least, most):
+            return _bounds(least, most, format_duration)
+        case _:
+            return ""
+
+
 def whole_number(value: object) -> int:
     """Return a whole number of any numeric type as an int, or raise `BadValue`. A bool is not a number."""
     if isinstance(value, float) and value.is_integer():
@@ -342,6 +355,12 @@ def _check_total(texts: Sequence[str]) -> None:
 
 def _plain(number: float) -> str:
     return f"{number:.15g}" if isinstance(number, float) else str(number)
+
+
+def _bounds(minimum: Number | None, maximum: Number | None, shown: Callable[[Number], str]) -> str:
+    least = [f"at least {shown(minimum)}"] if minimum else []
+    most = [] if maximum is None else [f"at most {shown(maximum)}"]
+    return ", ".join(least + most)
 
 
 def _check_bounds(

@@ -201,6 +201,22 @@ def test_each_key_that_is_typed_is_checked_without_changing_the_text(options: Op
     assert field.continuous_update
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("worker_cores", ">(at least 1, at most 16)<"),
+        ("worker_memory", ">Memory of a worker (at least 1 MiB)<"),
+        ("patience", ">(at most 1 d)<"),
+        ("spot", ">(at most 1)<"),
+        ("size", "><"),
+    ],
+)
+def test_the_bounds_of_an_option_are_shown(options: Options, fields: dict[str, Any], key: str, told: str) -> None:
+    assert told in fields[key][2].value
+    html = options._repr_html_()  # pyright: ignore[reportPrivateUsage] - IPython calls it so
+    assert told.strip("<>") in html
+
+
 def test_what_a_program_sets_is_shown(options: Options, fields: dict[str, Any]) -> None:
     options.size = "large"
     options.worker_memory = 3 << 30

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from headrace.durations import format_duration
 from headrace.errors import InvalidRequest, Violation, WrongType
 from headrace.option_protos import get_type, value_from_proto
-from headrace.option_types import BadType, BadValue, Bytes, Duration, TextList, TextMapping
+from headrace.option_types import BadType, BadValue, Bytes, Duration, TextList, TextMapping, describe_bounds
 from headrace.sizes import format_bytes
 from headrace.v1 import options_service_pb2
 
@@ -62,6 +62,12 @@ class Option:
                 return format_duration(seconds)
             case _:
                 return str(self.value)
+
+    @property
+    def help(self) -> str:
+        """What it is, and its bounds."""
+        bounds = describe_bounds(self.type)
+        return f"{self.description} ({bounds})".lstrip() if bounds else self.description
 
     @property
     def literal(self) -> str:

@@ -88,7 +88,7 @@ class Options(MutableMapping[str, Any]):
         rows = "".join(
             f"<tr><td style='text-align:left'><b>{html.escape(option.label)}</b></td>"
             f"<td style='text-align:left'><code>{html.escape(f'{key} = {option}')}</code></td>"
-            f"<td style='text-align:left'>{html.escape(option.description)}</td></tr>"
+            f"<td style='text-align:left'>{html.escape(option.help)}</td></tr>"
             for key, option in self._options.items()
         )
         return f"<h3>Cluster options</h3><table>{rows}</table>"

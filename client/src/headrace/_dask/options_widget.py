@@ -107,4 +107,4 @@ def _parsed(option: Option, value: object) -> object:
 
 
 def _help(option: Option) -> str:
-    return f"<span style='color:{_QUIET}'>{html.escape(option.description)}</span>"
+    return f"<span style='color:{_QUIET}'>{html.escape(option.help)}</span>"
