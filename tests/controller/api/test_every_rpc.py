@@ -84,7 +84,7 @@ SHARES = [
     for name, person in PEOPLE.items()
     if person.shared
 ]
-ACCESS = Access("ann", ("astro",), tuple(SHARES), ("users/olga", "groups/staff"))
+ACCESS = Access("ann", ("astro",), tuple(SHARES), (frozenset({"users/olga", "groups/staff"}),))
 
 
 def methods() -> Iterable[MethodDescriptor]:

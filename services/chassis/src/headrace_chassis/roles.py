@@ -30,8 +30,8 @@ class Roles(BaseModel):
     operators: dict[str, Annotated[list[Member], Field(max_length=1000)]] = Field(
         default={},
         max_length=10_000,
-        description="By group: who may see, scale and stop the clusters of its members. A cluster's groups are those "
-        "that its owner had when it was created.",
+        description="By group: who may see, scale and stop the clusters of its members, and open their dashboards. A "
+        "cluster's groups are those that its owner had when it was created.",
     )
 
     # Asked for at each call: a check costs what the caller's and the owner's groups cost, however long the lists are.
