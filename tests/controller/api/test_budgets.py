@@ -207,3 +207,14 @@ async def test_budgets_are_their_owners(site: Site, directory: Path, name: str) 
     await fails(PermissionDenied, ask(replica, name, method="ListBudgets", user="users/rich"))
     others = await ask(replica, "root", ADMIN, method="ListBudgets", user="users/rich")
     assert [one.subject for one in others.budgets] == ["users/rich"]
+
+
+async def test_replicas_judge_by_the_same_sums(site: Site, directory: Path, eventually: Eventually) -> None:
+    replicas = [await controller(site, directory, "stop_growing", name=name) for name in ("a", "b")]
+    ann, again = [await replica.user("ann") for replica in replicas]
+    made = await ann.create()
+    await used_up(replicas[0], eventually)
+    await fails(QuotaExceeded, again.create())
+    await ann.stop(made.name)
+    for user in (ann, again):
+        await fails(QuotaExceeded, user.create())
