@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.controller.builders import running_cluster
 from tests.controller.plan.deciding import decide, kinds, messages
 
@@ -96,3 +97,21 @@ def test_it_scales_to_zero_until_that_is_done() -> None:
 def test_whoever_may_stop_it_ends_the_wait_for_warnings_that_are_given() -> None:
     assert find(warned(spec={"cull_before": 1750.0}), IDLE, now=1800.0).status.reason is EndReason.IDLE
     assert find(warned(spec={"cull_before": 1650.0}), IDLE, now=1800.0).actions == ()
+
+
+@pytest.mark.parametrize(
+    ("due", "warned", "times"),
+    [
+        (1300.0, None, (1240.0, 1300.0)),
+        (1010.0, None, (1000.0, 1060.0)),  # the users have the time of the warning in any case
+        (1300.0, 1245.0, (1245.0, 1305.0)),
+        (1300.0, 900.0, (900.0, 1300.0)),
+        (None, 900.0, (900.0, 960.0)),
+        (None, None, None),
+    ],
+)
+def test_the_times_of_a_warning_and_of_what_follows(
+    due: float | None, warned: float | None, times: tuple[float, float] | None
+) -> None:
+    finding = Finding(rule="idle", reason=EndReason.IDLE, due=due, warn=60.0, why="it is idle")
+    assert finding.times(warned, now=1000.0) == times
