@@ -77,9 +77,8 @@ class Observations:
         found: dict[ClusterId, Observed] = {}
         for shard in others:
             for cluster, marks in (await self._read(shard)).items():
+                late = self._clock() - marks[0] > _OLD_SECONDS + 3 * self._interval
                 known = of_another(marks)
-                # It was saved in each second round, while there was a sample.
-                late = known.until is None or self._clock() - known.until > _OLD_SECONDS + 3 * self._interval
                 found[cluster] = known.next(NotMeasured(absence=Absence.STALE)) if late else known
         return found
 
@@ -89,9 +88,9 @@ class Observations:
             try:
                 await self.step()
             except StoreUnavailable as error:
-                log.warning(
-                    "what is observed of clusters is neither loaded nor saved; will try again", error=str(error)
-                )
+                log.warning("what is observed of clusters is not kept; will try again", error=str(error))
+            except Exception:  # logged in full
+                log.exception("keeping what is observed of clusters failed; will try again")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(_BEAT_SECONDS, self._interval)):
                     await self._gained.wait()
