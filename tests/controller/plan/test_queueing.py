@@ -154,6 +154,18 @@ def test_it_is_told_again_when_the_limit_or_the_place_is_another() -> None:
     assert done.status.message == ""
 
 
+def test_it_is_told_that_workers_may_never_come() -> None:
+    cluster = growing(9, never=True)
+    text = (
+        "1 more worker cannot start: users/ann may have 10 workers, which would not be enough. "
+        "Scale the cluster down, or ask your administrator for more."
+    )
+    decision = decide(cluster, place=Place(0))
+    assert decision.status.message == text
+    again = decide(replace(cluster, status=decision.status), place=Place(0))
+    assert EventType.QUEUED not in [event.type for event in again.events]
+
+
 def test_that_the_scheduler_is_silent_is_said_first() -> None:
     cluster = growing(report={"connected": False})
     assert "wait for room" not in decide(cluster, place=Place(0)).status.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -11,6 +12,8 @@ from tests.controller.queueing.waiting import Replica, policy
 from headrace.errors import QuotaExceeded
 from headrace_controller.keys import Keys
 from headrace_controller.model import AdaptRange, Cluster, Demand, Group
+from headrace_controller.plan import Place
+from headrace_controller.queueing.serving import LOOKAHEAD
 from headrace_controller.store import DEPLOYMENT
 
 pytestmark = pytest.mark.usefixtures("fence", "store")
@@ -138,6 +141,39 @@ async def test_room_is_kept_for_one_worker_of_who_has_waited_for_long(redis: Red
     await replica.scale(zoe, 0)
     await replica.serving.step()
     assert await replica.waits(*late) == [False, False]  # a large wish is in nobody's way
+
+
+async def test_what_may_never_come_is_in_nobodys_way_until_the_limits_are_raised(redis: Redis) -> None:
+    rules: dict[str, Any] = {"on_scale": "queue", "queue": {"patience": 0}}
+    replica = Replica(redis, policy(deployment={"cores": 10}, **rules))
+    giant = Group(name="giant", options={"worker_cores": 11.0}, size=3)
+    zoe = await replica.create("zoe", 10)
+    anns = [await replica.create("ann") for _ in range(LOOKAHEAD + 1)]
+    for one in anns:
+        await replica.change(one, lambda c: replace(c, spec=replace(c.spec, groups=(*c.spec.groups, giant))))
+    bob = await replica.create("bob", 2)
+    replica.serving.follow(None)
+    await replica.serving.step()
+    assert await replica.store.queue.waiting(DEPLOYMENT, 0, 9) == [bob.id]
+    waiting = await replica.store.reads.get(anns[0].id)
+    assert waiting.queued is not None
+    assert (waiting.queued.never, waiting.queued.subject, replica.order.place(bob)) == (True, DEPLOYMENT, Place(0))
+    await replica.end(zoe)
+    await replica.serving.step()
+    assert await replica.waits(bob) == [False]
+    eve = await replica.create("eve", 8)  # no room is kept either
+    assert await replica.waits(eve) == [False]
+
+    await replica.scale(anns[0], 1)  # of the other group, some may come
+    assert await replica.store.queue.waiting(DEPLOYMENT, 0, 9) == [anns[0].id]
+    await replica.scale(anns[0], 0)
+    replica.follow(policy(deployment={"cores": 21}, **rules))
+    await replica.serving.step()
+    assert sum(await replica.workers(*anns)) == 1
+    await replica.load()
+    replica.follow(policy(deployment={"cores": 10}, **rules))
+    await replica.serving.step()
+    assert await replica.store.queue.waiting(DEPLOYMENT, 0, 9) == []
 
 
 async def test_who_waits_goes_on_when_the_policy_lets_nobody_wait_any_more(redis: Redis) -> None:

@@ -328,7 +328,7 @@ class Queued:
     timeout
         Seconds after which it gives up. None means never.
     never
-        Whether that limit is below what it asks for, so that no wait can help.
+        Whether that limit is below what it asks for, so that no wait can help; of workers: below a single one more.
     admitted
         Time at which it got its room to start. None while it waits for that.
     granted

@@ -60,11 +60,15 @@ def tell_of_waiting_workers(draft: Draft) -> None:
     if queued is None or not queued.granted or draft.status.phase is not Phase.RUNNING or not draft.report.connected:
         return
     waiting = sum(draft.cluster.wanted(group) - draft.cluster.desired(group) for group in draft.spec.groups)
-    verb = "waits" if waiting == 1 else "wait"
-    place = _place(draft.seen.place, "them", "some start")
-    message = f"{count(waiting, 'more worker')} {verb} for room: {_why(queued)}. {place}".rstrip()
+    workers = count(waiting, "more worker")
+    if queued.never:
+        end = "Scale the cluster down, or ask your administrator for more."
+        message = f"{workers} cannot start: {_limit(queued)}, which would not be enough. {end}"
+    else:
+        end = _place(draft.seen.place, "them", "some start")
+        message = f"{workers} {'waits' if waiting == 1 else 'wait'} for room: {_why(queued)}. {end}".rstrip()
     told = draft.cluster.status.message
-    if f"for room: {_limit(queued)}," not in told or not told.endswith(place):
+    if f": {_limit(queued)}," not in told or not told.endswith(end):
         draft.record_event(EventType.QUEUED, message)
     draft.set_message(message)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from operator import itemgetter
 from statistics import fmean
 
+from headrace.resource_names import cluster_name
 from headrace_controller.model import Cluster, ClusterId, Queued
 from headrace_controller.plan import Place
 from headrace_controller.plan.queueing import rounded, steps
@@ -122,4 +124,8 @@ def _near_steps(length: int, changes: int) -> Iterator[int]:
 
 def _wait(cluster: Cluster) -> Queued | None:
     queued = cluster.queued
-    return queued if queued is not None and queued.waits and not cluster.stopping else None
+    if queued is None or not queued.waits or cluster.stopping:
+        return None
+    if queued.granted and queued.never:
+        return replace(queued, subject=cluster_name(cluster.id))  # in nobody's way
+    return queued

@@ -29,7 +29,7 @@ if wait.granted then
 else
   refused = impossible()
 end
-local never = refused ~= nil and not wait.granted
+local never = refused ~= nil
 refused = refused or refusal()
 if not refused or granted and grows(granted) then
   if tonumber(turn) > tonumber(redis.call('HGET', key.queue_order, 'turn') or 0) then
@@ -48,8 +48,16 @@ if not refused or granted and grows(granted) then
   return { 'admitted', revision, before, metered(), redis.call('HGET', key.record, 'queued') }
 end
 
+local subject = refused[2]
+if wait.granted then
+  local group
+  group, never = next_group(granted or wait.granted)
+  redis.call('HSET', key.queue_wants, ask.cluster, cmsgpack.pack(group and group.each or {}))
+  subject = never and 'clusters/' .. ask.cluster or subject
+end
+
 -- After long, room is kept for it: of what refuses it, and of what it would have had before that.
-local subject, keep = refused[2], not never and now - wait.since >= ask.patience
+local keep = not never and now - wait.since >= ask.patience
 for _, limit in ipairs(ask.limits) do
   if keep and limit.subject ~= 'clusters/' .. ask.cluster then
     redis.call('ZADD', ask.held .. limit.subject, turn, ask.cluster)
@@ -61,10 +69,11 @@ end
 if subject ~= at then
   redis.call('ZREM', ask.queue_at .. at, ask.cluster)
   redis.call('ZADD', ask.queue_at .. subject, turn, ask.cluster)
+  redis.call('HSET', key.record, 'queued_at', subject)
 end
-if subject ~= wait.subject or refused[3] ~= wait.resource or never ~= (wait.never or false) then
+if refused[2] ~= wait.subject or refused[3] ~= wait.resource or never ~= (wait.never or false) then
   wait.never = never
   written('spec', 'record')
-  redis.call('HSET', key.record, 'queued', reason(refused, wait), 'queued_at', subject)
+  redis.call('HSET', key.record, 'queued', reason(refused, wait))
 end
 return { 'refused', subject }

@@ -260,17 +260,19 @@ local function next_turn(weight)
   return turn + number / 1e9  -- who came first is first within a turn
 end
 
--- Lets the cluster wait for what refuses it. `wants` is what room is kept for, `wait` what the record keeps besides.
+-- Lets the cluster wait for what refuses it; what may never come waits in nobody's way. `wants` is what room is kept for, `wait`
+-- what the record keeps besides.
 local function enqueue(refused, wants, weight, wait)
   local now = redis.call('TIME')
   wait.since = wait.since or now[1] + now[2] / 1e6
   wait.turn = wait.turn or next_turn(weight)
   redis.call('HINCRBY', key.queue_each, ask.owner, 1)
   redis.call('ZADD', key.queue, wait.turn, ask.cluster)
-  redis.call('ZADD', ask.queue_at .. refused[2], wait.turn, ask.cluster)
+  local at = wait.never and 'clusters/' .. ask.cluster or refused[2]
+  redis.call('ZADD', ask.queue_at .. at, wait.turn, ask.cluster)
   redis.call('HSET', key.queue_wants, ask.cluster, cmsgpack.pack(wants))
   local queued = reason(refused, wait)
-  redis.call('HSET', key.record, 'queued', queued, 'queued_at', refused[2])
+  redis.call('HSET', key.record, 'queued', queued, 'queued_at', at)
   return queued
 end
 
@@ -295,6 +297,24 @@ local function dequeue()
   end
 end
 
+-- Returns the first group whose workers wait and of which limits allow one more if nothing else is used, and false. If there is
+-- none: the first whose workers wait, and true.
+local function next_group(granted)
+  local first
+  for _, group in ipairs(ask.growth.groups) do
+    if granted[group.name] then
+      demand_more(group, 1)
+      local never = impossible()
+      demand_more(group, -1)
+      if not never then
+        return group, false
+      end
+      first = first or group
+    end
+  end
+  return first, true
+end
+
 -- Has workers of a living cluster wait that fit() does not let it have, or ends that wait. `served`: its turn is over.
 local function wait_for_workers(refused, granted, served)
   local before, last = unpacked('queued'), redis.call('HGET', key.queue_turns, ask.owner)
@@ -310,17 +330,14 @@ local function wait_for_workers(refused, granted, served)
   if kept then
     redis.call('HSET', key.queue_turns, ask.owner, last)
   end
-  for _, group in ipairs(ask.growth.groups) do
-    if granted[group.name] then
-      enqueue(refused, group.each, ask.growth.weight, {
-        since = kept and before.since,
-        turn = kept and before.turn,
-        admitted = before.admitted or ask.growth.begun,
-        granted = granted,
-      })
-      return
-    end
-  end
+  local group, never = next_group(granted)
+  enqueue(refused, group.each, ask.growth.weight, {
+    since = kept and before.since,
+    turn = kept and before.turn,
+    never = never,
+    admitted = before.admitted or ask.growth.begun,
+    granted = granted,
+  })
 end
 
 -- Notes that the record may not change any more, and frees its alias.
