@@ -140,6 +140,7 @@ async def test_clusters_are_stopped_where_the_policy_says_so(
     ended = await ann.until(made.name, "STOPPED")
     assert ended.status.reason == cluster_pb2.END_REASON_BUDGET
     assert "budget of users/ann" in ended.status.message
+    assert "It begins again on" in ended.status.message
     assert (await (await replica.user("bob")).get(other.name)).status.phase < cluster_pb2.PHASE_STOPPING
     # What is known outlives the cluster, and the replica.
     await eventually(lambda: is_refused(ann))  # the cluster may have ended some ms before the budget

@@ -56,7 +56,9 @@ def _warn(draft: Draft, finding: Finding, due: float) -> None:
 
 def _act(draft: Draft, finding: Finding) -> Ending | None:
     if finding.action is CullAction.STOP:
-        return Ending(finding.reason, f"The cluster was stopped because {finding.why}. Create a new one to continue.")
+        is_budget = finding.reason is EndReason.BUDGET  # which binds new clusters, too
+        then = finding.advice if is_budget else "Create a new one to continue."
+        return Ending(finding.reason, f"The cluster was stopped because {finding.why}. {then}")
     draft.actions.append(ScaleToZero(finding.why))
     return None
 
