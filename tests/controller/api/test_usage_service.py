@@ -156,6 +156,32 @@ async def test_a_changed_price_reaches_clusters_that_run(
     assert listed.status.usage.cost == pytest.approx(2, rel=0.01)
 
 
+async def test_a_cluster_keeps_its_cost_when_the_store_was_emptied(
+    site: Site, directory: Path, redis: Redis, eventually: Eventually
+) -> None:
+    (directory / "policy.yaml").write_text(POLICY)
+    first = await site.replica("a", policy_file=directory / "policy.yaml")
+    made = await run(first, redis, "ann", 5, profile="large")
+    ann = await first.user("ann")
+    await ann.until(made.name, "RUNNING")
+    manifests, name = site.machine.kept_manifests, made.name.removeprefix("clusters/")
+    before = manifests[name]
+    await ann.scale(made.name, 1)
+    await eventually(lambda: manifests[name] != before)
+    await site.stop(first)
+    await redis.flushall()
+    second = await site.replica("b", policy_file=directory / "policy.yaml")
+    again = await second.user("ann")
+
+    async def is_back() -> bool:
+        return bool((await again.call("ListClusters", cluster_pb.ListClustersRequest())).clusters)
+
+    await eventually(is_back)
+    usage = (await again.get(made.name)).status.usage
+    assert usage.cost == pytest.approx(10, rel=0.05)
+    assert usage.cores == 2
+
+
 async def test_who_may_see_whose(priced: Replica, redis: Redis) -> None:
     made = await run(priced, redis, "ann", 1, groups=["lab"], profile="small")
     refused: list[tuple[str, str, type[HeadraceError]]] = [
