@@ -77,6 +77,7 @@ reference: setup ## Generates the tables of docs/operating.md and the schema of 
 bench: setup ## Speed, beside dask-gateway in one interleaved run, and how cost grows with size
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.tenants
 
 wheels: setup ## Builds all distributions into dist/
 	rm -rf dist

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from statistics import median
 
-from benchmarks.growth.deployment import ROOT
+from benchmarks.growth.schedulers import simulated_schedulers
 from benchmarks.growth.tables import Row
 from tests.controller.builders import new_cluster_id, running_cluster
 
@@ -25,7 +22,7 @@ from headrace_controller.signals.prometheus import Prometheus
 from headrace_controller.signals.rounds import MeasuredSignals
 from headrace_controller.signals.source import Source, Target
 
-_ROUNDS = 5
+_ROUNDS = 3
 _AGE_SECONDS = 10_000.0
 _HOSTS = 250  # of a network of 127.0.0.0/8
 
@@ -38,7 +35,7 @@ async def _row(count: int) -> Row:
     row = Row(count, "schedulers: CPU of a round, s")
     now = time.time()
     clusters = [replace(running_cluster(report={"idle_since": now}), id=new_cluster_id()) for _ in range(count)]
-    async with _schedulers(clusters) as port:
+    async with simulated_schedulers(cluster.id for cluster in clusters) as port:
         targets = [Target(one.id, now - _AGE_SECONDS, now, _address(n, port)) for n, one in enumerate(clusters)]
         with ExitStack() as stack:
             measured = {
@@ -76,23 +73,6 @@ async def _cost(work: Callable[[], Awaitable[None]]) -> float:
     before = time.process_time()
     await work()
     return time.process_time() - before
-
-
-@asynccontextmanager
-async def _schedulers(clusters: list[Cluster]) -> AsyncGenerator[int]:
-    """Run simulated schedulers in another process; yields their port."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.tenants.schedulers", cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        process.stdin.write("\n".join(cluster.id for cluster in clusters).encode())
-        process.stdin.close()
-        yield int(await process.stdout.readline())
-    finally:
-        process.kill()
-        await process.wait()
 
 
 def _address(number: int, port: int) -> str:
