@@ -7,11 +7,12 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import dask.config
 import pytest
 from distributed.client import FutureCancelledError
 from distributed.comm.core import connect
@@ -48,8 +49,17 @@ def _gateway(headrace: Running, user: tuple[str, str]) -> AsyncGateway:
     return Gateway(address, auth=BasicAuth(*user), tls_ca_file=ca, asynchronous=True)
 
 
+@pytest.fixture(params=[("direct", "10m"), ("proxied", "10m"), ("proxied", 0)], ids=["direct", "proxied", "plain"])
+def connecting(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each way to a scheduler, and connections without a session."""
+    way, grace = request.param
+    with dask.config.set({"headrace.connect": way, "headrace.session-grace": grace}):
+        yield
+
+
+@pytest.mark.usefixtures("connecting")
 async def test_what_a_share_has_opened_ends_with_it(
-    ann: AsyncGateway, bob: AsyncGateway, headrace: Running, eventually: Eventually, way: str, tmp_path: Path
+    ann: AsyncGateway, bob: AsyncGateway, headrace: Running, eventually: Eventually, tmp_path: Path
 ) -> None:
     done = tmp_path / "done"
     async with await ann.new_cluster() as cluster:

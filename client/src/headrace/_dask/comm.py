@@ -78,6 +78,14 @@ class GatewayConnector(Connector):
 
 async def _connect_to_cluster(access: SchedulerAccess, proxy: str, deserialize: bool) -> Comm:
     """Return a comm that outlives its connections, if the scheduler can do that and a grace is wanted."""
+    access.doubt_closed()
+    comm = await _open(access, proxy, deserialize)
+    if isinstance(comm, TLS):
+        access.opened(comm)
+    return comm
+
+
+async def _open(access: SchedulerAccess, proxy: str, deserialize: bool) -> Comm:
     if not access.absences.grace:
         comm = await _dial_prepared(access, proxy, access.context)
         comm.deserialize = deserialize

@@ -7,10 +7,13 @@ import os
 import ssl
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+from distributed.comm.core import Comm
 
 from headrace._resumable.absences import Absences
 from headrace._resumable.records import ALPN
@@ -92,6 +95,7 @@ class SchedulerAccess:
         self._expiry_age = 0.0
         self._no_direct_until = 0.0
         self._failing: Stopwatch | None = None
+        self._opened: weakref.ref[Comm] | None = None
 
     async def ready(self) -> None:
         """Make sure that the certificate is valid for a while. May be called on any event loop.
@@ -126,6 +130,15 @@ class SchedulerAccess:
     def doubt(self) -> None:
         """Let the next `ready` ask headrace, at most once a second, whether there is something to connect to."""
         self._renewal_age = min(self._renewal_age, self._asked_age + _CHECK_SECONDS)
+
+    def opened(self, comm: Comm) -> None:
+        """Note an ordinary connection, which says nothing when it ends."""
+        self._opened = weakref.ref(comm)
+
+    def doubt_closed(self) -> None:
+        """Make `doubt` if the last ordinary connection is closed: the scheduler may have refused it."""
+        if self._opened is not None and ((comm := self._opened()) is None or comm.closed()):
+            self.doubt()
 
     def give_up(self, reason: HeadraceError) -> None:
         """Note that there is nothing to connect to."""
