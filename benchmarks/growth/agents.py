@@ -41,6 +41,8 @@ class Agents:
 
     Attributes
     ----------
+    http_port
+        At which all schedulers' pages are read, each at its own address.
     present
         While it is not set, no agent opens a session.
     enrol
@@ -53,7 +55,8 @@ class Agents:
         Clusters whose session the controller has answered.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, http_port: int) -> None:
+        self.http_port = http_port
         self.present = asyncio.Event()
         self.present.set()
         self.enrol = False
@@ -186,7 +189,7 @@ class SimulatedScheduler:
         hello = pb.SchedulerHello(
             session=time.time_ns(),
             scheduler_address=f"tls://127.0.{self.number // 250 % 256}.{self.number % 250}:40123",
-            dashboard_address=f"127.0.{self.number // 250 % 256}.{self.number % 250}:8787",
+            dashboard_address=f"127.0.{self.number // 250 % 256}.{self.number % 250}:{self.agents.http_port}",
             versions={"python": "3.11.7", "dask": "2026.8.0", "distributed": "2026.8.0", "headrace": "0.1.0"},
             workers=[pb.JoinedWorker(process=process, address=address) for process, address in self.workers.items()],
         )

@@ -10,7 +10,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from benchmarks.growth.deployment import ROOT, Deployment, User
+from benchmarks.growth.deployment import Deployment, User
+from benchmarks.growth.schedulers import ROOT
 from benchmarks.growth.tables import Row
 
 from headrace.v1 import cluster_pb2

@@ -19,6 +19,7 @@ import jwt
 from benchmarks.growth.agents import Agents, Launch
 from benchmarks.growth.measuring import Meter
 from benchmarks.growth.proxy import acknowledge_routes
+from benchmarks.growth.schedulers import ROOT, simulated_schedulers
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from redis.asyncio import Redis
@@ -29,7 +30,6 @@ from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from headrace_chassis.identity.seal import new_deployment_key
 
-ROOT = Path(__file__).parents[2]
 _DEPLOYMENT = "growth"
 
 
@@ -95,7 +95,7 @@ class Deployment:
         async with self._stack:  # ends what has started, if something does not
             self._stack.callback(_end, self._start_valkey())
             self._stack.push_async_callback(self.redis.aclose)
-            self.agents = Agents(self.endpoint)
+            self.agents = Agents(self.endpoint, await self._stack.enter_async_context(simulated_schedulers()))
             await self.start_controller()
             self._stack.push_async_callback(self.stop_controller)
             self._stack.push_async_callback(self.agents.close)

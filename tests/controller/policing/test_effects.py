@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.controller.builders import new_cluster
 
-from headrace_controller.model import Cluster, ClusterId, Group, UserId
+from headrace_controller.model import Cluster, ClusterId, Group, Queued, UserId
 from headrace_controller.policing.effects import Effect, Offer, effects
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import build_profiles
@@ -46,6 +46,15 @@ def test_who_uses_more_than_a_lowered_limit_is_named_with_what_they_use() -> Non
         Effect("limits.groups.lab", "groups/lab", "uses 5 of the 4 workers that it may use: it gets no more"),
         Effect("profiles.a.limits", "profiles/a", "uses 6 of the 5 workers that it may use: it gets no more"),
     }
+
+
+def test_who_loses_workers_is_told_so_and_who_has_left_the_queue_counts() -> None:
+    queued = Queued(since=1, turn=1, subject="deployment", resource="workers", most=9, used=9, asked=1, admitted=2)
+    known = [replace(cluster("x", 3), queued=queued), replace(cluster("y", 9), queued=replace(queued, admitted=None))]
+    after = offer("{profiles: {a: {}}, limits: {user: {workers: 1}, on_lowered: scale_down}}")
+    [found] = effects(known, offer("profiles: {a: {}}"), after)
+    workers = "workers are retired, those of the newest clusters first"
+    assert found.message == f"uses 3 of the 1 worker that it may use: {workers}"
 
 
 def test_clusters_of_a_profile_that_goes_or_moves_are_named() -> None:

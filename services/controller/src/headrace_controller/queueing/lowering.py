@@ -60,7 +60,7 @@ class Lowering:
         await self._mirror.ready.wait()
         while True:
             try:
-                async with asyncio.timeout(_BEAT_SECONDS if self._since else None):
+                async with asyncio.timeout(self._pause()):
                     await self._news.wait()
             except TimeoutError:
                 pass
@@ -73,6 +73,13 @@ class Lowering:
                 await asyncio.sleep(_BEAT_SECONDS)
             except Exception:  # logged in full
                 log.exception("looking for lowered limits failed")
+
+    def _pause(self) -> float | None:
+        """Seconds until the next cluster loses workers; None if none does."""
+        if not self._since:
+            return None
+        left = min(self._since.values()) + self._admission.lowered_grace - self._clock()
+        return left if left > 0 else _BEAT_SECONDS
 
     async def step(self) -> None:
         """Warn the clusters that are above a limit; take workers away from those that were warned for long enough."""

@@ -1,4 +1,4 @@
-"""Simulated schedulers: ``python -m benchmarks.tenants.schedulers`` answers on all addresses of 127.0.0.0/8.
+"""Simulated schedulers: ``python -m benchmarks.growth.schedulers`` answers on all addresses of 127.0.0.0/8.
 
 It prints its port, and sends whoever asks what a real scheduler answers. Below /api it is a Prometheus that has scraped
 the clusters whose names it reads from its input.
@@ -10,8 +10,12 @@ import asyncio
 import gc
 import json
 import logging
+import subprocess
 import sys
 import time
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import cast
 
 import uvloop
@@ -22,8 +26,26 @@ from headrace_controller.signals.collection import METRICS_PATH
 from headrace_controller.signals.http import KEEP
 from headrace_controller.signals.reading import parse_page
 
+ROOT = Path(__file__).parents[2]
 _BACKLOG = 4096
 _TIME = b"1000000000.000"
+
+
+@asynccontextmanager
+async def simulated_schedulers(clusters: Iterable[str] = ()) -> AsyncGenerator[int]:
+    """Run them in another process; yields their port."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.growth.schedulers", cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write("\n".join(clusters).encode())
+        process.stdin.close()
+        yield int(await process.stdout.readline())
+    finally:
+        process.kill()
+        await process.wait()
 
 
 class _Server(asyncio.Protocol):
