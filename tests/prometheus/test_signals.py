@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Eventually
 from tests.controller.builders import running_cluster
 from tests.controller.signals.contract import STALE_SECONDS, SignalsContract, World
-from tests.controller.signals.pages import key, text
+from tests.controller.signals.pages import Page, key, text
 from tests.prometheus import running
 from tests.prometheus.running import TOKEN, Prometheus, free_port
 
@@ -32,11 +32,14 @@ class Site:
 
     prometheus: Prometheus
     targets: dict[ClusterId, Target] = field(default_factory=dict[ClusterId, Target])
+    twins: list[Page] = field(default_factory=list[Page])
 
     def clusters(self) -> Iterable[Cluster]:
-        for target in list(self.targets.values()):
-            report = {"dashboard_address": target.address}
-            yield running_cluster(name=target.cluster, report=report, spec={"alias": ALIAS, "profile": "small"})
+        schedulers = [(target.cluster, target.address) for target in list(self.targets.values())]
+        schedulers += [(ClusterId(twin.cluster), twin.address) for twin in self.twins]
+        for cluster, address in schedulers:
+            report = {"dashboard_address": address}
+            yield running_cluster(name=cluster, report=report, spec={"alias": ALIAS, "profile": "small"})
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,24 @@ async def test_series_carry_the_labels_of_the_list(world: World, site: Site) -> 
     assert labels["alias"] == ALIAS
     assert (labels["owner"], labels["profile"], labels["job"]) == ("ann", "small", "headrace-schedulers")
     assert not [name for name in labels if "key" in name]
+
+
+async def test_of_two_series_the_one_that_lets_less_be_concluded_counts(world: World, site: Site) -> None:
+    page = await world.page(text({"idle_seconds": 900, "inactive_seconds": 200, "held_tasks": 1}))
+    other = text({"idle_seconds": 300, "inactive_seconds": 800, "clients": 2})
+
+    def both() -> bool:
+        found = world.of(page)
+        return isinstance(found, Measured) and (found.clients, found.held_tasks) == (2, 1)
+
+    async with Page(page.cluster, other).served() as twin:
+        site.twins = [twin]
+        await world.until(both)
+    site.twins = []
+    found = world.of(page)
+    assert isinstance(found, Measured)
+    assert found.idle_since == pytest.approx(found.time - 300)
+    assert found.active == pytest.approx(found.time - 200)
 
 
 async def test_rules_in_promql_are_answered(world: World, eventually: Eventually) -> None:
