@@ -21,6 +21,7 @@ CREATE = "headrace.v1.ClusterService/CreateCluster"
 GET = "headrace.v1.ClusterService/GetCluster"
 ENROLL = "headrace.internal.v1.AgentService/Enroll"
 SESSION = "headrace.internal.v1.AgentService/Session"
+KEYS = "headrace.v1.AuthService/ListSigningKeys"
 START = "start of a scheduler"
 STEP = "step of reconciling"
 
@@ -82,6 +83,15 @@ def test_one_trace_from_the_users_create_to_the_running_cluster(gateway: Gateway
     assert client.trace == create.trace
     assert enrolment.parent == create.id
     assert start.parent == enrolment.id
+
+
+def test_calls_between_services_are_traces_of_their_own(gateway: Gateway, collector: Collector) -> None:
+    gateway.list_clusters()  # the controller checks the token with the keys of auth
+    answered = wait_for(collector, lambda span: (span.service, span.name) == ("headrace-auth", KEYS))
+    asked = wait_for(collector, lambda span: span.id == answered.parent)
+    assert asked.name == KEYS
+    assert asked.service != "headrace-auth"
+    assert asked.trace == answered.trace
 
 
 def test_calls_that_fail_have_spans_too(gateway: Gateway, collector: Collector) -> None:

@@ -22,8 +22,12 @@ def client_interceptors() -> Sequence[grpc.aio.ClientInterceptor]:
     """Return what makes spans of a client's calls; nothing unless ``headrace.tracing.endpoint`` is set."""
     if not (endpoint := config.get_text("tracing.endpoint")):
         return ()
-    tracing = _tracing(endpoint)
-    return (UnarySpans(tracing), StreamSpans(tracing))
+    return interceptors(_tracing(endpoint))
+
+
+def interceptors(tracing: Tracing) -> Sequence[grpc.aio.ClientInterceptor]:
+    """Return what makes spans of the calls of a channel."""
+    return (UnarySpans(tracing), StreamSpans(tracing), TwoWaySpans(tracing))
 
 
 @functools.cache
@@ -54,6 +58,21 @@ class StreamSpans(grpc.aio.UnaryStreamClientInterceptor):
     async def intercept_unary_stream(self, continuation: _Continue, client_call_details: _Details, request: Any) -> Any:
         span, details = _start(self._tracing, client_call_details)
         call = await continuation(details, request)
+        call.add_done_callback(functools.partial(_end_with, span))
+        return call
+
+
+class TwoWaySpans(grpc.aio.StreamStreamClientInterceptor):
+    """Makes a span of each call with streams in both directions, as long as they last."""
+
+    def __init__(self, tracing: Tracing) -> None:
+        self._tracing = tracing
+
+    async def intercept_stream_stream(
+        self, continuation: _Continue, client_call_details: _Details, request_iterator: Any
+    ) -> Any:
+        span, details = _start(self._tracing, client_call_details)
+        call = await continuation(details, request_iterator)
         call.add_done_callback(functools.partial(_end_with, span))
         return call
 

@@ -41,6 +41,7 @@ from headrace_chassis.redis.keys import Prefix
 from headrace_chassis.route_watch import RouteWatch
 from headrace_chassis.server import App, Task
 from headrace_chassis.tls.channels import open_channel
+from headrace_chassis.traces import spans_of_calls
 
 
 async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
@@ -116,7 +117,7 @@ def _secrets(settings: AuthSettings) -> ApiTokenSecrets:
 async def _route_tasks(settings: AuthSettings, routes: RouteTable, stack: AsyncExitStack) -> list[Task]:
     if not settings.route_address:
         return []
-    channel = await stack.enter_async_context(open_channel(settings.route_address, settings))
+    channel = await stack.enter_async_context(open_channel(settings.route_address, settings, spans_of_calls(settings)))
     return [RouteWatch(channel, f"auth-{settings.replica}", routes.apply).run]
 
 

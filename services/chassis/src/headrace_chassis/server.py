@@ -32,7 +32,7 @@ from headrace_chassis.readiness import report_ready
 from headrace_chassis.settings import ServiceSettings
 from headrace_chassis.tls.channels import open_channel
 from headrace_chassis.tls.listener import bind, new_server
-from headrace_chassis.traces import tracing_of
+from headrace_chassis.traces import spans_of_calls, tracing_of
 
 S = TypeVar("S", bound=ServiceSettings)
 Registration = Callable[[grpc.aio.Server], str]
@@ -86,7 +86,7 @@ async def serve(settings: S, build: Callable[[S, AsyncExitStack], Awaitable[App]
 async def _verifier(settings: ServiceSettings, stack: AsyncExitStack) -> TokenVerifier:
     if not settings.auth_address:
         return TokenVerifier(no_keys, settings.deployment)
-    channel = await stack.enter_async_context(open_channel(settings.auth_address, settings))
+    channel = await stack.enter_async_context(open_channel(settings.auth_address, settings, spans_of_calls(settings)))
     return TokenVerifier(keys_from_auth(channel), settings.deployment)
 
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from headrace.errors import GatewayServerError
 from headrace_chassis.server import App
 from headrace_chassis.tls.channels import open_channel
+from headrace_chassis.traces import spans_of_calls
 from headrace_proxy.config import Settings
 from headrace_proxy.routes.follower import RouteFollower
 from headrace_proxy.routes.route_file import RouteFile
@@ -31,7 +32,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         distribution.publish(last, restored=True)
     server = await start_xds_server(settings, distribution)
     stack.push_async_callback(server.stop, None)
-    channel = await stack.enter_async_context(open_channel(settings.route_address, settings))
+    channel = await stack.enter_async_context(open_channel(settings.route_address, settings, spans_of_calls(settings)))
     follower = RouteFollower(channel, settings.node, table, distribution)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(REDIAL_SIGNAL, follower.redial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -37,13 +38,15 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
 _UNIX_OPTIONS = (*OPTIONS, ("grpc.default_authority", "localhost"))
 
 
-def open_channel(address: str, tls: TlsFiles) -> grpc.aio.Channel:
+def open_channel(
+    address: str, tls: TlsFiles, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
+) -> grpc.aio.Channel:
     """Open a channel: plain on a unix socket, mutual TLS on TCP if the service has a certificate."""
     if unix_path(address) is not None:
-        return grpc.aio.insecure_channel(address, options=_UNIX_OPTIONS)
+        return grpc.aio.insecure_channel(address, options=_UNIX_OPTIONS, interceptors=interceptors)
     if (credentials := _credentials(tls)) is None:
-        return grpc.aio.insecure_channel(address, options=OPTIONS)
-    return grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+        return grpc.aio.insecure_channel(address, options=OPTIONS, interceptors=interceptors)
+    return grpc.aio.secure_channel(address, credentials, options=OPTIONS, interceptors=interceptors)
 
 
 def _credentials(tls: TlsFiles) -> grpc.ChannelCredentials | None:
