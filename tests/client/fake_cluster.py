@@ -34,6 +34,7 @@ class FakeCluster:
         self.certificates_issued = 0
         self.request_id = ""
         self.events: list[cluster_pb2.ClusterEvent] = []
+        self.room = 1000  # workers of each group for which limits leave room
         self.record = cluster_pb2.Cluster(name=f"clusters/{cluster_id}", owner=owner, spec=spec)
         self.record.create_time.GetCurrentTime()
         self.record.status.phase = cluster_pb2.PHASE_STARTING
@@ -71,8 +72,9 @@ class FakeCluster:
             record.etag = str(record.generation)
         del record.status.worker_groups[:]
         record.status.worker_groups.extend(
-            cluster_pb2.WorkerGroupStatus(name=group.name, desired=group.size, running=group.size)
+            cluster_pb2.WorkerGroupStatus(name=group.name, desired=size, running=size)
             for group in record.spec.worker_groups
+            for size in [min(group.size, self.room)]
         )
 
     def add_event(
@@ -102,7 +104,7 @@ class FakeCluster:
     async def follow(self) -> None:
         """Has as many workers as the record wants."""
         async with self._lock:
-            wanted = sum(group.size for group in self.record.spec.worker_groups)
+            wanted = sum(group.desired for group in self.record.status.worker_groups)
             while self._scheduler is not None and len(self.workers) != wanted:
                 if len(self.workers) > wanted:
                     await self.workers.pop().close()

@@ -21,7 +21,7 @@ from tests.client.conftest import AsyncGateway
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
-from headrace import ClusterStatus, Gateway, GatewayCluster, errors
+from headrace import ClusterStatus, Gateway, GatewayCluster, GatewayWarning, errors
 from headrace._dask import dashboard
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
@@ -45,6 +45,19 @@ def test_it_computes(gateway: Gateway) -> None:
         assert len(cluster.scheduler_info["workers"]) == 2
         assert "workers=2" in repr(cluster)
         cluster.scale(1)
+
+
+def test_it_shows_how_many_workers_wait_for_room(gateway: Gateway, fake: FakeHeadrace) -> None:
+    with gateway.new_cluster() as cluster:
+        fake.clusters[cluster.name].room = 1
+        sentence = f"cluster {cluster.name} gets 1 of 3 workers in group 'default' now; the others wait for room"
+        with pytest.warns(GatewayWarning, match=sentence):
+            cluster.scale(3)
+        assert "waiting=2" in repr(cluster)
+        assert "(2 more wait for room)" in cluster._scaling_status()  # pyright: ignore[reportPrivateUsage]
+        fake.clusters[cluster.name].room = 3
+        cluster.scale(3)
+        assert "waiting" not in repr(cluster)
 
 
 def test_without_arguments_as_dask_gateway_has_it(configured: None, fake: FakeHeadrace) -> None:

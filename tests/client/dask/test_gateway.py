@@ -31,7 +31,6 @@ from headrace import (
     __version__,
     errors,
 )
-from headrace._wire.calls import clipped
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 
@@ -307,16 +306,6 @@ def test_more_than_allowed_is_clipped_with_a_warning(fake: FakeHeadrace, gateway
         gateway.adapt_cluster(name, minimum=200, maximum=300)
     gateway.adapt_cluster(name)
     gateway.scale_cluster(name, 0)
-
-
-def test_workers_that_wait_for_room_are_told_of() -> None:
-    cluster = cluster_pb2.Cluster(name="clusters/c")
-    cluster.spec.worker_groups.add(name="default", size=5)
-    status = cluster.status.worker_groups.add(name="default", desired=2)
-    sentence = "cluster c gets 2 of 5 workers in group 'default' now; the others wait for room"
-    assert clipped(cluster, "default", 5) == sentence
-    status.desired = 5
-    assert clipped(cluster, "default", 5) == ""
 
 
 def test_more_than_allowed_is_refused_where_administrators_want_that(fake: FakeHeadrace, gateway: Gateway) -> None:

@@ -554,7 +554,8 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         cost = spent(self._life.usage)
         label = cost and cost[0].replace("_", "-").capitalize()
         cost_row = f"<tr>{_CELL}{label}: {html.escape(cost[1])}</td></tr>" if cost else ""
-        return f"<table>{modes}<tr>{_CELL}Workers: {workers}</td></tr>{cost_row}{self._absence_row()}</table>"
+        wait = f" ({self._life.waiting} more wait for room)" if self._life.waiting else ""
+        return f"<table>{modes}<tr>{_CELL}Workers: {workers}{wait}</td></tr>{cost_row}{self._absence_row()}</table>"
 
     def _absence_row(self) -> str:
         """Return a row for tables while the way to the scheduler is interrupted."""
@@ -583,8 +584,9 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         away = self._life.away_seconds
         state = self.status.name if away is None else f"reconnecting ({away:.0f} s)"
         cost = spent(self._life.usage)
+        wait = f", waiting={self._life.waiting}" if self._life.waiting else ""
         cost_part = f", {cost[0]}={cost[1]}" if cost else ""
-        return f"GatewayCluster<{self.name}, {state}, workers={len(workers)}, threads={threads}{cost_part}>"
+        return f"GatewayCluster<{self.name}, {state}, workers={len(workers)}, threads={threads}{wait}{cost_part}>"
 
     # The end
 

@@ -74,6 +74,8 @@ class Lifecycle:
         Version and shares of the cluster as last seen.
     usage
         What it had used and what it was promised, as last seen.
+    waiting
+        How many of its workers waited for room, as last seen.
     clients
         Dask clients to be closed first.
     notices
@@ -98,11 +100,12 @@ class Lifecycle:
         self.resource_version = ""
         self.shares: tuple[Share, ...] = ()
         self.usage = cluster_pb2.ClusterUsage()
+        self.waiting = 0
         self.scheduler: rpc | None = None
         self.feed: WorkerFeed | None = None
         self.dashboard: DashboardLink | None = None
         self.clients: weakref.WeakSet[Client] = weakref.WeakSet()
-        self.notices = CullingNotices(seen=self._note_usage)
+        self.notices = CullingNotices(seen=self._note_seen)
         self._session = session
         self._origin = origin
         self._report = report
@@ -150,15 +153,17 @@ class Lifecycle:
         self.resource_version = cluster.resource_version
         self.shares = tuple(map(to_share, cluster.shares))
         self.usage = cluster.status.usage
+        self.waiting = calls.waiting_workers(cluster)
         self.scaling = {
             group.name: "Adaptive" if group.HasField("adapt") else "Manual" for group in cluster.spec.worker_groups
         }
         return cluster
 
-    def _note_usage(self, cluster: cluster_pb2.Cluster) -> None:
+    def _note_seen(self, cluster: cluster_pb2.Cluster) -> None:
         usage = cluster.status.usage
         if usage.as_of.ToMilliseconds() >= self.usage.as_of.ToMilliseconds():
             self.usage = usage
+            self.waiting = calls.waiting_workers(cluster)
 
     async def keep(self, hours: float) -> None:
         """Put culling of the cluster off."""

@@ -122,6 +122,13 @@ def clipped(cluster: cluster_pb2.Cluster, group: str, asked: int | cluster_pb2.A
     return f"cluster {name} gets {after} instead of {before} in group {group!r}, since limits allow no more"
 
 
+def waiting_workers(cluster: cluster_pb2.Cluster) -> int:
+    """Return how many workers of groups of fixed size wait for room."""
+    desired = {status.name: status.desired for status in cluster.status.worker_groups}
+    groups = (group for group in cluster.spec.worker_groups if not group.HasField("adapt"))
+    return sum(max(0, group.size - desired.get(group.name, group.size)) for group in groups)
+
+
 def _range(adapt: cluster_pb2.AdaptRange) -> str:
     return f"{adapt.minimum} to {adapt.maximum if adapt.HasField('maximum') else 'any number of'} workers"
 
