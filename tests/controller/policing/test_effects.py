@@ -106,8 +106,18 @@ def test_who_becomes_an_admin_or_operator_and_who_ceases_is_named() -> None:
         Effect("roles.admins", "users/ann", "is an admin no more, unless auth makes it one"),
         Effect("roles.admins", "groups/ops", "may do everything with every cluster"),
         Effect(
-            "roles.operators.lab", "users/carl", "may no more see, scale and stop the clusters of groups/lab (2 now)"
+            "roles.operators.lab",
+            "users/carl",
+            "may no more see, scale and stop the clusters of groups/lab and open their dashboards (2 now)",
         ),
-        Effect("roles.operators.lab", "groups/staff", "may see, scale and stop the clusters of groups/lab (2 now)"),
-        Effect("roles.operators.hpc", "users/carl", "may see, scale and stop the clusters of groups/hpc (1 now)"),
+        Effect(
+            "roles.operators.lab",
+            "groups/staff",
+            "may see, scale and stop the clusters of groups/lab and open their dashboards (2 now)",
+        ),
+        Effect(
+            "roles.operators.hpc",
+            "users/carl",
+            "may see, scale and stop the clusters of groups/hpc and open their dashboards (1 now)",
+        ),
     ]

@@ -171,7 +171,8 @@ def _roles(clusters: Iterable[Cluster], before: PolicyFile, after: PolicyFile) -
     for group in dict.fromkeys((*old, *new)):
         for member in _differing(old.get(group, ()), new.get(group, ())):
             may = "may" if member in new.get(group, ()) else "may no more"
-            message = f"{may} see, scale and stop the clusters of {group_name(group)} ({living.get(group, 0)} now)"
+            what = f"see, scale and stop the clusters of {group_name(group)} and open their dashboards"
+            message = f"{may} {what} ({living.get(group, 0)} now)"
             yield Effect(f"roles.operators.{group}", member, message)
 
 
