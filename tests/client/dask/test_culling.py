@@ -69,6 +69,8 @@ async def test_what_it_costs_follows_what_is_watched(
     fake.set_phase(made, cluster_pb2.PHASE_RUNNING)
     await eventually(lambda: "cost=7.00 EUR" not in repr(cluster))
     assert "cost=8.00 EUR" in repr(cluster)
+    assert "Cost: 8.00 EUR" in cluster._repr_html_()
+    assert "Cost: 8.00 EUR" in cluster._scaling_status()
 
 
 async def test_of_what_happened_before_only_what_still_holds_is_shown(

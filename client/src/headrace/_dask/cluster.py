@@ -539,7 +539,8 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         self._is_drawn = True
         try:
             link = self.dashboard_link
-            text: str = super()._repr_html_(cluster_status or self._absence_row() + self._warning_row())
+            rows = self._cost_row() + self._absence_row() + self._warning_row()
+            text: str = super()._repr_html_(cluster_status or rows)
         finally:
             self._is_drawn = False
         # The code in the link is of no use to a reader: show the link without it, and broken where there is no room.
@@ -551,11 +552,16 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         modes = "".join(
             f"<tr>{_CELL}{html.escape(group)}: {mode}</td></tr>" for group, mode in sorted(self._life.scaling.items())
         )
-        cost = spent(self._life.usage)
-        label = cost and cost[0].replace("_", "-").capitalize()
-        cost_row = f"<tr>{_CELL}{label}: {html.escape(cost[1])}</td></tr>" if cost else ""
+        rest = self._cost_row() + self._absence_row()
         wait = f" ({self._life.waiting} more wait for room)" if self._life.waiting else ""
-        return f"<table>{modes}<tr>{_CELL}Workers: {workers}{wait}</td></tr>{cost_row}{self._absence_row()}</table>"
+        return f"<table>{modes}<tr>{_CELL}Workers: {workers}{wait}</td></tr>{rest}</table>"
+
+    def _cost_row(self) -> str:
+        """Return a row for tables with what the cluster has cost so far, if that is known."""
+        if (cost := spent(self._life.usage)) is None:
+            return ""
+        label = cost[0].replace("_", "-").capitalize()
+        return f"<tr>{_CELL}{label}: {html.escape(cost[1])}</td></tr>"
 
     def _absence_row(self) -> str:
         """Return a row for tables while the way to the scheduler is interrupted."""
