@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
@@ -11,12 +10,10 @@ from typing import Any
 import pytest
 from tests.conftest import Eventually
 from tests.controller.signals.contract import SignalsContract, World
-from tests.controller.signals.pages import Page, key, text
+from tests.controller.signals.pages import key, text
 
-from headrace_chassis.addresses import host_port
 from headrace_controller.model import ClusterId
 from headrace_controller.signals.collection import Collection
-from headrace_controller.signals.http import connect
 from headrace_controller.signals.measured import Absence, Measured, NotMeasured, QueryFailed
 
 
@@ -144,14 +141,3 @@ async def test_clusters_that_name_one_address_leave_one_connection(
 async def test_queries_need_a_prometheus(world: World) -> None:
     with pytest.raises(QueryFailed, match="SIGNALS__PROMETHEUS_URL"):
         await world.signals.query("up")
-
-
-def test_it_reads_on_the_loop_of_the_services() -> None:
-    async def read() -> tuple[int, bytes]:
-        async with Page("c1").served() as page:
-            connection = await connect(*host_port(page.address))
-            return await connection.get(f"/metrics/headrace?key={key('c1')}", most_bytes=10_000)
-
-    loop_factory = pytest.importorskip("uvloop").new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        assert runner.run(read()) == (200, text().encode())

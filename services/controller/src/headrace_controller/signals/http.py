@@ -17,6 +17,7 @@ KEEP = {"Connection": "keep-alive"}
 """Header of a request after which the connection may stay open."""
 
 _STATUS = re.compile(rb"http/1\.[01] ([1-5][0-9][0-9])(?:[ \r]|$)")
+_LENGTH = re.compile(rb"[0-9]{1,15}")
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -32,40 +33,42 @@ class Answer(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """A connection to a server.
-
-    Attributes
-    ----------
-    reusable
-        Whether it is open, and another request can follow.
-    """
+    """A connection to a server."""
 
     def __init__(self, host: str) -> None:
-        self.reusable = False
         self._host = host
+        self._keeps = False
         self._transport: asyncio.WriteTransport | None = None
         self._answer: asyncio.Future[Answer] | None = None
         self._received = bytearray()
         self._head: _Head | None = None
         self._most_bytes = 0
 
+    @property
+    def reusable(self) -> bool:
+        """Whether it is open, and another request can follow."""
+        return self._keeps and self._transport is not None and not self._transport.is_closing()
+
     async def get(self, path: str, *, headers: Mapping[str, str] | None = None, most_bytes: int) -> Answer:
         """Return an answer. Raises OSError or `BadAnswer`. Unless the connection is `reusable` then, it is closed."""
-        assert self._transport is not None
-        self.reusable, self._head, self._most_bytes = False, None, most_bytes
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError("the connection was closed")
+        self._keeps, self._head, self._most_bytes = False, None, most_bytes
         self._received.clear()
         self._answer = asyncio.get_running_loop().create_future()
         lines = [f"GET {path} HTTP/1.0", f"Host: {self._host}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
         self._transport.write("\r\n".join([*lines, "", ""]).encode())
         try:
-            return await self._answer
-        finally:
-            if not self.reusable:
-                self.close()
+            answer = await self._answer
+        except BaseException:
+            self.close()
+            raise
+        if not self._keeps:
+            self.close()
+        return answer
 
     def close(self) -> None:
         """Close it at once."""
-        self.reusable = False
         if self._transport is not None:
             self._transport.abort()
 
@@ -83,7 +86,6 @@ class Connection(asyncio.Protocol):
             self._answer.set_exception(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.reusable = False
         if self._answer is None or self._answer.done():
             return
         if exc is not None:
@@ -106,7 +108,7 @@ class Connection(asyncio.Protocol):
             return
         if size > head.length:
             raise BadAnswer("the answer is longer than it says")
-        self.reusable = head.keeps
+        self._keeps = head.keeps
         answer.set_result(self._complete(head))
 
     def _complete(self, head: _Head) -> Answer:
@@ -140,7 +142,7 @@ def _parse_head(received: bytearray) -> _Head | None:
     if not (match := _STATUS.match(head)):
         raise BadAnswer("the answer is not HTTP")
     length = _field(head, b"content-length")
-    if length is not None and not length.isdigit():
+    if length is not None and not _LENGTH.fullmatch(length):
         raise BadAnswer("the answer has no readable length")
     return _Head(
         status=int(match[1]),
