@@ -49,5 +49,4 @@ def add_keep_button(panel: Any, keep: KeepButton) -> None:
     from ipywidgets import VBox
 
     status, *others = panel.children
-    # Its children have margins: it would show a scroll bar.
-    panel.children = (VBox([status, keep.box], layout={"overflow": "visible"}), *others)
+    panel.children = (VBox([status, keep.box]), *others)
