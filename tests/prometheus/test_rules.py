@@ -66,6 +66,11 @@ def test_each_alert_has_a_case_in_which_it_fires_and_is_silent_in_the_healthy_de
         assert set(re.findall(r"\bheadrace_\w+", meant)) <= series, alert
 
 
+def test_the_page_for_operators_says_what_to_do_at_each_alert() -> None:
+    page = (CONFIGURATION.parents[2] / "docs" / "monitoring.md").read_text()
+    assert set(re.findall(r"^\| `(Headrace\w+)` \|", page, re.MULTILINE)) == set(rules("alert"))
+
+
 def test_each_recording_rule_has_a_case_with_its_value() -> None:
     cases = [case for test in yaml.safe_load(CASES.read_text())["tests"] for case in test["promql_expr_test"]]
     computed = {case["expr"] for case in cases if case["exp_samples"]}
