@@ -56,8 +56,9 @@ body { margin: 0; background: #111217; color: #ccccdc; font: 14px sans-serif; po
 header { height: 56px; line-height: 56px; padding: 0 8px; font-size: 18px }
 header small { color: #8e8e9e; margin-left: 24px }
 section { position: absolute; box-sizing: border-box; background: #181b1f; border: 1px solid #2b2e34; overflow: hidden }
-h2 { font-size: 14px; font-weight: 500; margin: 0; padding: 7px 8px 0; height: 23px }
-.stat { display: flex; justify-content: space-evenly; align-items: center; font-size: 36px; height: 100px }
+h2 { font-size: 14px; font-weight: 500; margin: 0; padding: 7px 8px 0; height: 23px;
+     white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
+.stat { display: flex; justify-content: space-evenly; align-items: center; height: 100px }
 .row-panel { border: none; background: none }
 .none { text-align: center; padding-top: 30px; color: #8e8e9e }
 .legend { position: absolute; bottom: 4px; left: 8px; right: 8px; font-size: 12px; line-height: 20px }
@@ -184,15 +185,17 @@ def row_body(_panel: Any, _answers: Answers, _frame: Frame) -> str:
     return ""
 
 
-def stat_body(panel: Any, answers: Answers, _frame: Frame) -> str:
-    """Return the last values of a query, large."""
+def stat_body(panel: Any, answers: Answers, frame: Frame) -> str:
+    """Return the last values of a query, as large as there is room for."""
     shown = panel["fieldConfig"]["defaults"]
     values = [series.points[-1][1] for _, answer in answers for series in answer if series.points]
-    written = "".join(
-        f'<b style="color:{colour_of(value, shown["thresholds"])}">{text_of(value, shown["unit"])}</b>'
-        for value in values
-    )
-    return f'<div class="stat">{written}</div>' if values else NO_DATA
+    if not values:
+        return NO_DATA
+    texts = [text_of(value, shown["unit"]) for value in values]
+    size = min(36, round(frame.width / (sum(len(text) for text in texts) + len(texts)) * 1.5))
+    colours = [colour_of(value, shown["thresholds"]) for value in values]
+    written = (f'<b style="color:{colour}">{text}</b>' for colour, text in zip(colours, texts, strict=True))
+    return f'<div class="stat" style="font-size:{size}px">{"".join(written)}</div>'
 
 
 def graph_body(panel: Any, answers: Answers, frame: Frame) -> str:
