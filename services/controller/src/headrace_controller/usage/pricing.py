@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import ClusterId
+from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.store import Store
 
 log = logs.get_logger()
-_BEAT_SECONDS = 10.0  # also for what a replica has written that did not have the new policy yet
+_BEAT_SECONDS = 60.0  # for what a replica has written that did not have the new policy yet
+_COMPARED_AT_ONCE = 256
 _AT_ONCE = 50
 _PAUSE_SECONDS = 0.1
 
@@ -48,8 +49,12 @@ class Pricing:
 
     async def apply(self) -> None:
         """Reprice the clusters whose prices are others than those in force."""
-        clusters = map(self._mirror.get, list(self._own()))
-        wrong = [cluster for cluster in clusters if cluster is not None and self._store.used.is_mispriced(cluster)]
+        wrong: list[Cluster] = []
+        for n, id_ in enumerate(list(self._own())):
+            if n % _COMPARED_AT_ONCE == _COMPARED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if (cluster := self._mirror.get(id_)) is not None and self._store.used.is_mispriced(cluster):
+                wrong.append(cluster)
         for start in range(0, len(wrong), _AT_ONCE):
             await asyncio.gather(*map(self._store.used.reprice, wrong[start : start + _AT_ONCE]))
             await asyncio.sleep(_PAUSE_SECONDS)
