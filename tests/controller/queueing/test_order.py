@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.controller.builders import new_cluster
 
@@ -60,6 +60,7 @@ CHANGES = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.lists(CHANGES, max_size=8))
 def test_whoever_has_another_rounded_place_is_told(at_first: int, changes: list[Changes]) -> None:
     people = People()
@@ -74,6 +75,7 @@ def test_whoever_has_another_rounded_place_is_told(at_first: int, changes: list[
         people.check()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20), st.floats(-1, 21), st.floats(-1, 21), st.sets(st.integers(0, 20)))
 def test_those_that_have_waited_for_long_are_found(number: int, since: float, than: float, left: set[int]) -> None:
     order = Order(clock=lambda: 0.0)
