@@ -31,6 +31,7 @@ EXPIRING = [
     KEYS.used_by(20_000),
     KEYS.used_by(20_000, "ann"),
     KEYS.noted(ONE, "budget"),
+    KEYS.observed(3),
 ]
 
 
