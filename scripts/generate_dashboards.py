@@ -198,10 +198,10 @@ def owner() -> Dashboard:
         number("Workers", f"sum(headrace_scheduler_workers{mine})", span=3),
         number("Clients", f"sum(headrace_scheduler_clients{mine})", span=3),
         number("Core-hours promised", promised_core_hours, span=3, says=OWNERS),
-        number("Cost of what was promised", cost(promised_core_hours, promised_gib_hours), span=3, says=OWNERS),
+        number("Cost as promised", cost(promised_core_hours, promised_gib_hours), span=3, says=OWNERS),
         number("Core-hours used", core_hours, span=3, says=CHARGED),
         number("GiB-hours used", gib_hours, span=3, says=CHARGED),
-        number("Cost of what was used", cost(core_hours, gib_hours), span=3, says=CHARGED),
+        number("Cost as used", cost(core_hours, gib_hours), span=3, says=CHARGED),
         graph(
             "Cores promised and used",
             (f"max(headrace_controller_owner_promised_cores{this})", "promised"),
