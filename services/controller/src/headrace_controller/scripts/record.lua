@@ -174,9 +174,9 @@ local function fit(first)
     local more = late and 0 or group.wanted - group.had
     demand_more(group, more)
     local over = refusal()
-    while over do
+    while over and more > 0 do
       local resource, room = over[3], over[6] - (over[4] - over[5])
-      local fewer = math.min(more, math.max(1, math.ceil((ask.demand[resource] - room) / group.each[resource])))
+      local fewer = math.min(more, math.max(1, math.ceil((ask.demand[resource] - room) / (group.each[resource] or 0))))
       demand_more(group, -fewer)
       more, short = more - fewer, short or over
       over = refusal()
