@@ -38,7 +38,8 @@ def limits(
         ]
         for limit in found.limits
     ]
-    print_table(["OF", "RESOURCE", "LIMIT", "USED", "LEFT"], rows, empty="No limits bind your clusters.")
+    columns = ["OF", "RESOURCE", "LIMIT", "USED", "LEFT"]
+    print_table(columns, rows, empty="No limits bind your clusters.", numbers=columns[2:])
     if found.queue_length:
         wait = "waits" if found.queued == 1 else "wait"
         print(f"{found.queued} of your clusters {wait} in the queue, {found.queue_length} of all.")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+
+_SHORT_WORD = 7  # characters; a table breaks longer words only
+_GAP = 3  # characters between two columns
 
 
 def print_json(value: Message | Iterable[Message]) -> None:
@@ -28,24 +31,45 @@ def to_plain(message: Message) -> dict[str, object]:
     return json_format.MessageToDict(message, preserving_proto_field_name=True)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
-    """Print a table, or the sentence `empty` if it has no rows."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str, *, numbers: Collection[str] = ()
+) -> None:
+    """Print a table, or the sentence `empty` if it has no rows; the columns `numbers` are aligned to the right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, column in enumerate(columns):
-        # A name is copied: it stays in one line, and what does not fit is wrapped elsewhere. Nothing is cut.
-        table.add_column(column, no_wrap=place == 0, overflow="fold", min_width=len(column))
-    for row in rows:
-        table.add_row(*row)
-    if not table.rows:
+    lines = [[str(cell) for cell in row] for row in rows]
+    if not lines:
         print(empty)
         return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    widths = [_least_width(*cells) for cells in zip(columns, *lines, strict=True)]
+    widths[0] = max(len(cells[0]) for cells in (columns, *lines))
+    for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        # A name is copied: it stays in one line, and what does not fit is wrapped elsewhere. Nothing is cut.
+        justify = "right" if column in numbers else "left"
+        table.add_column(column, no_wrap=place == 0, overflow="fold", min_width=width, justify=justify)
+    for line in lines:
+        table.add_row(*line)
     # Without a terminal, nothing is wrapped or cut: another program reads the output.
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False, markup=False)
-    console.print(table)
+    if sum(widths) + _GAP * len(widths) > console.width:
+        _print_blocks(columns, lines)
+    else:
+        console.print(table)
+
+
+def _least_width(head: str, *cells: str) -> int:
+    words = (word for cell in cells for word in cell.split())
+    return max(len(head), min(_SHORT_WORD, max(map(len, words), default=0)))
+
+
+def _print_blocks(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print each row as lines of its own, for a terminal that is too narrow for the columns."""
+    width = max(map(len, columns)) + 2
+    for line in lines:
+        print(*(f"{column:<{width}}{cell}" for column, cell in zip(columns, line, strict=True)), "", sep="\n")
 
 
 def print_note(line: str) -> None:

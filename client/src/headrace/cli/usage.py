@@ -94,7 +94,7 @@ def _print_rows(rows: list[dict[str, Any]], by: list[str]) -> None:
     ]
     if rows and rows[0]["currency"]:
         columns[columns.index("COST")] = f"COST ({_printable(rows[0]['currency'])})"
-    print_table(columns, lines, empty="Nothing was used in this period.")
+    print_table(columns, lines, empty="Nothing was used in this period.", numbers=columns[len(keys) :])
 
 
 def _printable(text: str) -> str:
@@ -117,4 +117,4 @@ def _print_budgets(found: list[pb.BudgetState]) -> None:
         for state in found
     ]
     columns = ["BUDGET OF", "WHAT", "LIMIT", "USED", "LEFT", "USED UP", "BEGINS AGAIN", "THEN"]
-    print_table(columns, rows, empty="No budget binds you.")
+    print_table(columns, rows, empty="No budget binds you.", numbers=columns[2:5])
