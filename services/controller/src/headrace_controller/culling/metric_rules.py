@@ -9,6 +9,7 @@ from math import isnan
 
 from headrace_chassis import logs
 from headrace_controller import metrics
+from headrace_controller.loops import faults_logged
 from headrace_controller.model import ClusterId
 from headrace_controller.plan.sentences import count
 from headrace_controller.policy.file import PolicyFile, UnfitPolicy
@@ -84,10 +85,8 @@ class MetricRules:
     async def run(self) -> None:
         """Ask until cancelled."""
         while True:
-            try:
+            with faults_logged("cannot ask the queries of culling rules; will ask again"):
                 await self.refresh()
-            except Exception:  # logged in full
-                log.exception("asking the queries of culling rules failed; will ask again")
             await asyncio.sleep(self._interval)
 
     async def refresh(self) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from msgspec import DecodeError, msgpack
 
-from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
 from headrace_controller.culling.observed import Marks, Observed, first, of_another
+from headrace_controller.loops import faults_logged, wait
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.signals.measured import Absence, NotMeasured, Signals
 from headrace_controller.store import Store
@@ -85,15 +84,9 @@ class Observations:
     async def run(self) -> None:
         """Load what others observed, save what this replica does, and notice when it stands still; until cancelled."""
         while True:
-            try:
+            with faults_logged("what is observed of clusters is not kept; will try again"):
                 await self.step()
-            except StoreUnavailable as error:
-                log.warning("what is observed of clusters is not kept; will try again", error=str(error))
-            except Exception:  # logged in full
-                log.exception("keeping what is observed of clusters failed; will try again")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(_BEAT_SECONDS, self._interval)):
-                    await self._gained.wait()
+            await wait(self._gained, min(_BEAT_SECONDS, self._interval))
             self._gained.clear()
 
     async def step(self) -> None:

@@ -13,6 +13,7 @@ from headrace.errors import HeadraceError, TooManyRequests
 from headrace_chassis import logs
 from headrace_chassis.policy_document import BadPolicy, read_text
 from headrace_controller.bounded_threads import BoundedThreads
+from headrace_controller.loops import faults_logged
 from headrace_controller.metrics import POLICY_REFUSED
 from headrace_controller.policy import modules
 from headrace_controller.policy.file import Check, PolicyFile
@@ -130,10 +131,8 @@ class CurrentPolicy(Generic[T]):
         """Take up changes of the file until cancelled."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            try:
+            with faults_logged("cannot follow the policy file; will read it again"):
                 await self.refresh()
-            except Exception:  # logged in full
-                log.exception("following the policy file failed; will read it again")
 
     async def refresh(self) -> None:
         """Read the file. A broken one is logged once, and the policy in force stays."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 
-from headrace.errors import ClusterEnded, ClusterNotFound, StoreUnavailable
+from headrace.errors import ClusterEnded, ClusterNotFound
 from headrace.v1.enums import EventType
 from headrace_chassis import logs
 from headrace_controller.admission import Admission
+from headrace_controller.loops import faults_logged, wait
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Event, Limits, Severity
 from headrace_controller.plan.sentences import count, duration
@@ -59,20 +60,13 @@ class Lowering:
         """Follow the limits until cancelled."""
         await self._mirror.ready.wait()
         while True:
-            try:
-                async with asyncio.timeout(self._pause()):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+            await wait(self._news, self._pause())
             self._news.clear()
-            try:
+            with faults_logged("cannot tell of lowered limits; will try again"):
                 await self.step()
-            except StoreUnavailable as error:
-                log.warning("cannot tell of lowered limits; will try again", error=str(error))
-                self._news.set()
-                await asyncio.sleep(_BEAT_SECONDS)
-            except Exception:  # logged in full
-                log.exception("looking for lowered limits failed")
+                continue
+            self._news.set()
+            await asyncio.sleep(_BEAT_SECONDS)
 
     def _pause(self) -> float | None:
         """Seconds until the next cluster loses workers; None if none does."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from headrace.errors import ClusterNotFound, StoreUnavailable
+from headrace.errors import ClusterNotFound
 from headrace_chassis import logs
 from headrace_controller.admission import Admission
+from headrace_controller.loops import faults_logged, wait
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import ClusterId
 from headrace_controller.store import RecordUnreadable, Store
@@ -41,25 +42,15 @@ class Recharging:
     async def run(self) -> None:
         """Follow the policy until cancelled."""
         await self._mirror.ready.wait()
+        times = 0
         while True:
-            await self._news.wait()
-            self._news.clear()
-            await self._try()
-            try:
-                async with asyncio.timeout(_AGAIN_SECONDS):
-                    await self._news.wait()
-            except TimeoutError:
-                await self._try()
-
-    async def _try(self) -> None:
-        try:
-            await self.apply()
-        except StoreUnavailable as error:
-            log.warning("cannot charge clusters by the policy in force; will try again", error=str(error))
-            self._news.set()
-            await asyncio.sleep(_PAUSE_SECONDS)
-        except Exception:  # logged in full
-            log.exception("charging clusters by the policy in force failed")
+            await wait(self._news, _AGAIN_SECONDS if times else None)
+            if self._news.is_set():
+                self._news.clear()
+                times = 2
+            with faults_logged("cannot charge clusters by the policy in force; will try again"):
+                await self.apply()
+                times -= 1
 
     async def apply(self) -> None:
         """Charge the clusters by the policy in force that are charged otherwise."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from headrace.errors import ClusterNotFound, QuotaExceeded, StoreUnavailable
+from headrace.errors import ClusterNotFound, QuotaExceeded
 from headrace.v1.enums import EventType
 from headrace_chassis import logs
 from headrace_controller.admission import Admission
+from headrace_controller.loops import faults_logged, wait
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Event
 from headrace_controller.plan.sentences import duration
@@ -81,17 +82,9 @@ class Serving:
         """Admits clusters until cancelled. While nobody waits, it asks nothing of the store."""
         await self._mirror.ready.wait()
         while True:
-            try:
+            with faults_logged("cannot look through the queue; will try again"):
                 await self.step()
-            except StoreUnavailable as error:
-                log.warning("cannot look through the queue; will try again", error=str(error))
-            except Exception:  # logged in full
-                log.exception("looking through the queue failed; will try again")
-            try:
-                async with asyncio.timeout(_PAUSE_SECONDS):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+            await wait(self._news, _PAUSE_SECONDS)
 
     async def step(self) -> None:
         """Admits whom there is room for, keeps room for those that have waited for long, and tells of new places."""

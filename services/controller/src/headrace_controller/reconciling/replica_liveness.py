@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
+from headrace_controller.loops import faults_logged, wait
 from headrace_controller.model import Cluster, ClusterId, Report
 from headrace_controller.store.replicas import Replicas
 
@@ -65,17 +65,9 @@ class ReplicaLiveness:
         """Checks replicas until cancelled; new ones at once."""
         while True:
             self._new.clear()
-            try:
+            with faults_logged("cannot check other replicas"):
                 await self.check()
-            except StoreUnavailable as error:
-                log.warning("cannot check other replicas", error=str(error))
-            except Exception:  # logged in full
-                log.exception("checking other replicas failed")
-            try:
-                async with asyncio.timeout(self._pause()):
-                    await self._new.wait()
-            except TimeoutError:
-                pass
+            await wait(self._new, self._pause())
 
     async def check(self) -> None:
         """Checks once all replicas that hold sessions and may be gone."""

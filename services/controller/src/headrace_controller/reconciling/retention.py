@@ -8,6 +8,7 @@ from collections.abc import Callable
 from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
 from headrace_controller.backends.base import Backend, BackendError
+from headrace_controller.loops import faults_logged
 from headrace_controller.model import ClusterId
 from headrace_controller.reconciling.shards import Shards
 from headrace_controller.store import Store
@@ -48,12 +49,8 @@ class Retention:
         """Works until cancelled."""
         while True:
             await asyncio.sleep(self._pause)
-            try:
+            with faults_logged("cannot find clusters whose retention is over; will try again"):
                 await self.remove_due()
-            except StoreUnavailable as error:
-                log.warning("cannot find clusters whose retention is over; will try again", error=str(error))
-            except Exception:  # logged in full
-                log.exception("finding clusters whose retention is over failed; will try again")
 
     async def remove_due(self) -> None:
         """Removes all clusters of this replica's shards whose retention is over."""

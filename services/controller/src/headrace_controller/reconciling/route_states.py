@@ -6,8 +6,8 @@ import asyncio
 import heapq
 from collections.abc import Callable
 
-from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
+from headrace_controller.loops import faults_logged
 from headrace_controller.model import Cluster, ClusterId, Phase
 from headrace_controller.plan import RouteState
 from headrace_controller.store import Acknowledgement, Change, reaches
@@ -64,12 +64,8 @@ class RouteStates:
         """Drops readers that count no more while clusters wait for them; until cancelled."""
         while True:
             await self._someone_waits.wait()
-            try:
+            with faults_logged("cannot check the readers of routes"):
                 await self._check_readers()
-            except StoreUnavailable as error:
-                log.warning("cannot check the readers of routes", error=str(error))
-            except Exception:  # logged in full
-                log.exception("checking the readers of routes failed")
             if not self._waiting:
                 self._someone_waits.clear()
             await asyncio.sleep(_POLL_SECONDS)

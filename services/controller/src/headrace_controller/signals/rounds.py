@@ -10,6 +10,7 @@ from contextlib import closing
 
 from headrace_chassis import logs
 from headrace_controller import metrics
+from headrace_controller.loops import faults_logged
 from headrace_controller.model import ClusterId
 from headrace_controller.signals.measured import Absence, Measured, NotMeasured
 from headrace_controller.signals.reading import read
@@ -72,10 +73,8 @@ class MeasuredSignals:
         with closing(self._source):
             while True:
                 began = time.monotonic()
-                try:
+                with faults_logged("cannot measure; will measure again"):
                     await self.measure()
-                except Exception:  # logged in full
-                    log.exception("telling of measurements failed; will measure again")
                 await asyncio.sleep(max(0.0, self._interval - (time.monotonic() - began)))
 
     async def measure(self) -> None:

@@ -15,6 +15,7 @@ from headrace.resource_names import group_name, user_name
 from headrace.v1.enums import EventType
 from headrace_chassis import logs
 from headrace_controller import resources
+from headrace_controller.loops import faults_logged, wait
 from headrace_controller.meter import Meter, Rates
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Demand, EndReason, Event, Severity
@@ -175,18 +176,10 @@ class BudgetWatch:
     async def run(self) -> None:
         """Follow the budgets until cancelled."""
         while True:
-            try:
+            with faults_logged("budgets cannot be followed; nothing is stopped on their account meanwhile"):
                 await self.refresh()
-            except StoreUnavailable as error:
-                log.warning("budgets cannot be read; nothing is stopped on their account meanwhile", error=str(error))
-            except Exception:  # logged in full
-                log.exception("following budgets failed; will try again")
             await asyncio.sleep(_PAUSE_SECONDS)
-            try:
-                async with asyncio.timeout(_BEAT_SECONDS):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+            await wait(self._news, _BEAT_SECONDS)
 
     async def refresh(self) -> None:
         """Read what may have changed, warn, and wake clusters whose time has come."""

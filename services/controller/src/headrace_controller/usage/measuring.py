@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
+from headrace_controller.loops import faults_logged
 from headrace_controller.meter import Sums
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
@@ -45,12 +45,8 @@ class Measuring:
         """Measure until cancelled."""
         while True:
             await asyncio.sleep(_PAUSE_SECONDS)
-            try:
+            with faults_logged("what was measured of a minute is not in the usage"):
                 await self.add()
-            except StoreUnavailable as error:
-                log.warning("what was measured of a minute is not in the usage", error=str(error))
-            except Exception:  # logged in full
-                log.exception("adding up what was measured failed; will try again")
 
     async def add(self) -> None:
         """Add what was measured since the last time."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
+from headrace_controller.loops import faults_logged, wait
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.store import Store
@@ -35,17 +35,9 @@ class Pricing:
         """Follow the prices until cancelled."""
         while True:
             self._news.clear()
-            try:
+            with faults_logged("cannot apply changed prices; will try again"):
                 await self.apply()
-            except StoreUnavailable as error:
-                log.warning("cannot apply changed prices; will try again", error=str(error))
-            except Exception:  # logged in full
-                log.exception("applying changed prices failed; will try again")
-            try:
-                async with asyncio.timeout(_BEAT_SECONDS):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+            await wait(self._news, _BEAT_SECONDS)
 
     async def apply(self) -> None:
         """Reprice the clusters whose prices are others than those in force."""
