@@ -81,6 +81,12 @@ async def test_the_token_may_be_replaced_and_without_one_nobody_reads(metrics: M
     assert (await metrics.get(PAGE, {"authorization": "Bearer another"})).code == 401
 
 
+async def test_no_header_keeps_envoy_busy(metrics: Metrics) -> None:
+    async with asyncio.timeout(5):  # three times as long where each space is tried as the beginning of the end
+        answer = await metrics.get(PAGE, {"authorization": f"Bearer the{' ' * 30_000}token"})
+    assert answer.code == 401
+
+
 async def test_nothing_else_of_the_admin_interface_can_be_reached(metrics: Metrics) -> None:
     assert (await metrics.get("/quitquitquit", {}, "POST")).code == 401
     for path in (
