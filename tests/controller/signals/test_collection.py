@@ -59,6 +59,16 @@ async def test_a_round_ends_whoever_hangs(stack: AsyncExitStack) -> None:
     assert stuck.asked == 1
 
 
+async def test_whoever_a_round_does_not_reach_comes_first_in_the_next(stack: AsyncExitStack) -> None:
+    world = new_world(stack, timeout=60, longest=0.2)
+    slow, other = await world.page(), await world.page()
+    slow.hangs = True
+    await world.signals.measure()
+    assert (slow.asked, other.asked) == (1, 0)
+    await world.signals.measure()
+    assert isinstance(world.of(other), Measured)
+
+
 async def test_it_goes_to_addresses_and_never_to_names(world: World) -> None:
     page = await world.page()
     [target] = world.targets.values()

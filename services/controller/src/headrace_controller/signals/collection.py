@@ -70,7 +70,8 @@ class Collection:
                 for _ in range(min(self._at_once, len(targets))):
                     group.create_task(read_next())
         except TimeoutError:
-            self._failures |= {t.cluster: before.get(t.cluster, 0) for t in waiting}
+            # Whoever was not reached comes first next time: others may be slow again without ever failing.
+            self._failures |= {t.cluster: before.get(t.cluster, 0) or -1 for t in waiting}
         if targets and not answered:
             raise SourceFailed(f"none of {len(targets)} schedulers answered")
 
