@@ -208,7 +208,45 @@ async def test_whom_a_budget_refuses_gets_no_more_workers(redis: Redis) -> None:
     await replica.end(zoe)
     await replica.serving.step()
     assert await replica.workers(ann) == [0]
+    await replica.load()
     replica.over_budget.clear()
     replica.serving.follow(None)
     await replica.serving.step()
     assert await replica.workers(ann) == [1]
+
+
+async def test_those_whom_a_budget_refuses_are_in_nobodys_way(redis: Redis, keys: Keys) -> None:
+    replica = Replica(redis, policy(deployment={"workers": 4}, on_scale="queue", queue={"patience": 0}))
+    zoe = await replica.create("zoe", 4)
+    members = [f"ann{n}" for n in range(LOOKAHEAD + 1)]
+    clusters = [await replica.scale(await replica.create(name), 1) for name in members]
+    bob = await replica.scale(await replica.create("bob"), 1)
+    await replica.serving.step()  # they have waited for long now
+    replica.over_budget |= set(members)
+    await replica.end(zoe)
+    await replica.serving.step()
+    assert await replica.workers(bob) == [1]
+    eve = await replica.create("eve", 3)  # no room is kept for them either
+    assert await replica.waits(eve) == [False]
+    assert not [key async for key in redis.scan_iter(f"{keys.prefix}queue-held*")]
+
+    await replica.load()
+    replica.over_budget.clear()
+    await replica.end(eve)
+    replica.serving.follow(None)
+    await replica.serving.step()
+    assert await replica.workers(*clusters[:4]) == [1, 1, 1, 0]
+
+
+async def test_one_user_who_waits_for_much_hides_nobody(redis: Redis, keys: Keys) -> None:
+    replica = Replica(redis, policy(deployment={"cores": 10}, on_scale="queue"))
+    zoe = await replica.create("zoe", 10)
+    large = Group(name="large", options={"worker_cores": 8.0}, size=1)
+    for _ in range(LOOKAHEAD + 1):
+        ann = await replica.create("ann")
+        await replica.change(ann, lambda c: replace(c, spec=replace(c.spec, groups=(*c.spec.groups, large))))
+    await redis.hset(keys.queue("order"), "turn", "1000")  # many had their turn meanwhile
+    bob = await replica.create("bob", 1)
+    await replica.scale(zoe, 9)
+    await replica.serving.step()
+    assert await replica.waits(bob) == [False]

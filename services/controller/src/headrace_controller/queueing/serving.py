@@ -7,26 +7,30 @@ its work to the others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from headrace.errors import ClusterNotFound, QuotaExceeded
+from headrace.resource_names import cluster_name
 from headrace.v1.enums import EventType
 from headrace_chassis import logs
 from headrace_controller.admission import Admission
 from headrace_controller.loops import faults_logged, wait
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import Cluster, ClusterId, Event
+from headrace_controller.model import Cluster, ClusterId, Demand, Event, Limits
 from headrace_controller.plan.sentences import duration
 from headrace_controller.queueing.order import Order
+from headrace_controller.resources import WORKERS
 from headrace_controller.store import Change, ChangeKind, RecordUnreadable, Store
 from headrace_controller.store.queue import Freed
 
 log = logs.get_logger()
 
 LOOKAHEAD = 16
-"""Clusters that do not fit, after which those behind are not tried: they have their turn when these are gone."""
+"""Owners of clusters that do not fit, after which those behind are not tried: they have their turn when these are gone.
+And clusters of one owner that do not fit, after which their others are not tried: nobody is in the way of all."""
 
-_BATCH = 8
+_BATCH = 32
 _PAUSE_SECONDS = 1.0
 _REPAIR_SECONDS = 30.0
 
@@ -113,40 +117,62 @@ class Serving:
             freed = await self._store.queue.next_freed(freed)
 
     async def _look_through(self, freed: Freed) -> None:
-        refused: set[ClusterId] = set()
-        while len(refused) < LOOKAHEAD:
-            found = await self._store.queue.waiting(freed.subject, len(refused), _BATCH)
-            untried = [cluster for cluster in found if cluster not in refused]
+        passed: set[ClusterId] = set()
+        refused = Counter[str]()  # by owner
+        while True:
+            found = await self._store.queue.waiting(freed.subject, len(passed), _BATCH)
+            untried = [cluster for cluster in found if cluster not in passed]
             if not untried:
                 return
             for cluster in untried:
-                if await self._admit(cluster) in {freed.subject, None}:
-                    refused.add(cluster)
+                record = self._mirror.get(cluster)
+                owner = "" if record is None else record.owner
+                if refused[owner] == LOOKAHEAD:
+                    passed.add(cluster)
+                elif await self._admit(cluster) in {freed.subject, None}:
+                    passed.add(cluster)
+                    refused[owner] += 1
+                    if len(refused) == LOOKAHEAD:
+                        return
 
     async def _admit(self, cluster_id: ClusterId) -> str | None:
         """Admits a cluster if no limit refuses it; returns for whose room it still waits, "" for nobody's.
 
-        Returns None if its record cannot be read, or if a budget refuses it: then its plan ends it.
+        Returns None if its record cannot be read, or if a budget refuses it: then its plan ends it. Workers that a
+        budget refuses to one that has started wait in nobody's way.
         """
         try:
             cluster = self._mirror.get(cluster_id) or await self._store.reads.get(cluster_id)
             await self._budgets_known(cluster.owner, cluster.groups)
-            record, subject = await self._store.records.admit(
-                cluster,
-                demand=self._admission.demand,
-                limits=self._admission.limits,
-                growth=self._admission.growth,
-                patience=self._admission.patience,
-                event=self._admitted(cluster),
-            )
+            try:
+                record, subject = await self._ask(cluster, self._admission.demand, self._admission.limits)
+            except QuotaExceeded:
+                if cluster.begun is None:
+                    self._wake(cluster_id)
+                    return None
+                record, subject = await self._ask(cluster, self._admission.count, self._as_it_is)
         except (ClusterNotFound, RecordUnreadable):
             return None  # it stays where it is, and those behind it are tried
-        except QuotaExceeded:
-            self._wake(cluster_id)
-            return None
         if record is not None:
             self._mirror.apply(record)
         return subject
+
+    async def _ask(
+        self, cluster: Cluster, demand: Callable[[Cluster], Demand], limits: Callable[[Cluster], Mapping[str, Limits]]
+    ) -> tuple[Cluster | None, str]:
+        return await self._store.records.admit(
+            cluster,
+            demand=demand,
+            limits=limits,
+            growth=self._admission.growth,
+            patience=self._admission.patience,
+            event=self._admitted(cluster),
+        )
+
+    def _as_it_is(self, cluster: Cluster) -> Mapping[str, Limits]:
+        """The limits of a cluster that may have no more workers than it has."""
+        most = Limits({WORKERS: self._admission.count(cluster)[WORKERS]})
+        return {**self._admission.limits(cluster), cluster_name(cluster.id): most}
 
     def _admitted(self, cluster: Cluster) -> Event:
         now = self._clock()
