@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import io
 import subprocess
 import tempfile
 import time
@@ -79,10 +78,12 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, py
 
 
 def _where_tasks_wait() -> str:
-    text = io.StringIO()
-    for task in [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and not one.done()]:
-        task.print_stack(file=text)
-    return text.getvalue()
+    # Not by print_stack(): it fails on frames without a line number.
+    tasks = [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and not one.done()]
+    return "".join(
+        f"{task!r}\n" + "".join(f"  {frame.f_code.co_filename}:{frame.f_lineno}\n" for frame in task.get_stack())
+        for task in tasks
+    )
 
 
 def _wait_for(socket: Path, process: subprocess.Popen[bytes]) -> None:
