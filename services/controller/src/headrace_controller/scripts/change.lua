@@ -43,6 +43,7 @@ else
 end
 if ask.stop then
   begin_stop()
+  dequeue()
 end
 if ask.route and ask.route ~= '' then
   write_route(ask.route)

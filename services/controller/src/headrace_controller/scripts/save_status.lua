@@ -21,6 +21,7 @@ redis.call('HSET', key.record, 'status', ask.status)
 write_workers('worker', ask.workers, revision)
 if ask.stopping then
   begin_stop()
+  dequeue()
 end
 if ask.ended ~= '' then
   redis.call('HSET', key.record, 'ended', ask.ended)

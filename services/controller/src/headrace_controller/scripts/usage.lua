@@ -1,4 +1,4 @@
--- Adds up what the clusters were promised, times how long; it stands before record.lua, whose `promise` calls `meter`.
+-- Adds up what the clusters were promised, times how long; it stands before ledger.lua, whose `promise` calls `meter`.
 -- A record has three fields for it, in msgpack:
 --   meter    since (ms; everything before is added up), rates (what it is promised since then), spent (sums since its creation),
 --            currency

@@ -63,7 +63,7 @@ class Connection:
         keys: Mapping[str, str] | None = None,
         events: Sequence[Event] = (),
     ) -> Any:
-        """Runs a script that starts with `record.lua`; `keys` are the script's own, by name."""
+        """Runs a script that has `record.lua` before it; `keys` are the script's own, by name."""
         named = {**self.keys.of_record(cluster, owner), **(keys or {})}
         common = {
             "keys": list(named),
@@ -90,8 +90,13 @@ def usage_script(name: str) -> Script:
 
 
 def record_script(name: str) -> Script:
-    """Loads a script with `usage.lua` and `record.lua` before it."""
-    return _joined(name, "usage", "record", name)
+    """Loads a script with `record.lua` before it."""
+    return _joined(name, "record", name)
+
+
+def ledger_script(name: str) -> Script:
+    """Loads a script that changes what a cluster is promised, with all before it that it needs."""
+    return _joined(name, "usage", "record", "ledger", "queue", name)
 
 
 def _joined(name: str, *parts: str) -> Script:

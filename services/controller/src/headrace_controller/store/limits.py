@@ -11,7 +11,7 @@ from headrace_controller.store.codec import pack_demand
 
 
 def packed_limits(limits: Mapping[str, Limits]) -> list[dict[str, object]]:
-    """The limits in the order in which they are checked, as `refusal` in record.lua reads them."""
+    """The limits in the order in which they are checked, as `refusal` in ledger.lua reads them."""
     return [{"subject": subject, "bounds": list(bounds.items())} for subject, bounds in limits.items() if bounds]
 
 

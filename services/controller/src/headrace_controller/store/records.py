@@ -23,7 +23,7 @@ from headrace_controller.store.codec import (
     unpack_meter,
     unpack_queued,
 )
-from headrace_controller.store.connection import Answer, Connection, not_found, record_script
+from headrace_controller.store.connection import Answer, Connection, ledger_script, not_found, record_script
 from headrace_controller.store.limits import exceeded, packed_limits
 from headrace_controller.store.pieces import changed_reports, changed_workers
 from headrace_controller.store.reads import Reads
@@ -32,11 +32,11 @@ from headrace_controller.store.values import DEPLOYMENT, ChangeKind, Fence, Fenc
 REQUEST_SECONDS = 86_400
 ARCHIVE_SECONDS = 30 * 86_400
 
-_create = record_script("create")
-_admit = record_script("admit")
-_change = record_script("change")
-_recharge = record_script("recharge")
-_save_status = record_script("save_status")
+_create = ledger_script("create")
+_admit = ledger_script("admit")
+_change = ledger_script("change")
+_recharge = ledger_script("recharge")
+_save_status = ledger_script("save_status")
 _save_report = record_script("save_report")
 _remove = record_script("remove")
 _archive = record_script("archive")

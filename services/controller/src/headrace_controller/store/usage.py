@@ -14,14 +14,14 @@ from headrace_controller.meter import MEASURES, RowLabels, Sums
 from headrace_controller.model import Cluster, ClusterId, UserId
 from headrace_controller.store.accounts import Accounts
 from headrace_controller.store.codec import unpack_meter
-from headrace_controller.store.connection import Connection, plain_script, record_script, usage_script
+from headrace_controller.store.connection import Connection, ledger_script, plain_script, usage_script
 
 DAY_MS = 86_400_000
 _AT_ONCE = 100
 _SCANNED_AT_ONCE = 5000
 _labels = msgpack.Decoder(RowLabels)
 _measured = usage_script("measured")
-_reprice = record_script("reprice")
+_reprice = ledger_script("reprice")
 _sums = msgpack.Decoder(list[tuple[int, int, list[str]]])
 _totals = plain_script("totals")
 Days = range
