@@ -161,7 +161,8 @@ def test_several_users_of_one_account_are_refused_unless_that_is_accepted(up: St
     assert "--accounts" in text
     assert not data.exists()
     lines = up("--development").read_until("ONE ACCOUNT")
-    assert "DEVELOPMENT MODE: anyone on this machine can log in" in lines[-2]
+    assert "Other users log in with: headrace login https://127.0.0.1:" in lines[-2]
+    assert "DEVELOPMENT MODE: anyone on this machine can log in" in lines[-3]
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,7 @@ class QuotaExceeded(HeadraceError):
         """Make the error from its facts."""
         left = max(0, limit - used)
         number = partial(describe_amount, what)
-        advice = f"ask for at most {number(left)}, or stop something first" if left > 0 else "stop something first"
+        advice = f"ask for at most {number(left)} more, or stop something first" if left > 0 else "stop something first"
         amounts = {"limit": limit, "used": used, "left": left, "asked": asked}
         return cls(
             f"{subject} may have {describe_quantity(what, limit)}, "

@@ -251,6 +251,7 @@ async def test_an_ended_cluster_is_deleted_with_its_events_and_logs(ann: User, s
     assert any(key[0] == cluster for key in site.machine.statuses)
     await ann.delete(made.name)
     await fails(ClusterNotFound, ann.get(made.name))
+    assert "`headrace clusters list --all`" in str(await fails(ClusterNotFound, ann.get("clusters/~lab")))
     await fails(ClusterNotFound, ann.delete(made.name))
     await fails(ClusterNotFound, ann.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=made.name)))
     assert not any(key[0] == cluster for key in site.machine.statuses)

@@ -39,7 +39,7 @@ def print_table(
     from rich.console import Console
     from rich.table import Table
 
-    lines = [[str(cell) for cell in row] for row in rows]
+    lines = list(rows)
     if not lines:
         print(empty)
         return

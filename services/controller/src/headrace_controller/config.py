@@ -177,5 +177,8 @@ class Settings(ServiceSettings):
     def _check_policy_file(self) -> Self:
         twice = [name for name in _IN_POLICY if name in self.model_fields_set]
         if self.policy_file is not None and twice:
-            raise ValueError(f"policy_file is set, so the policy file decides: do not set {', '.join(twice)} here")
+            raise ValueError(
+                f"policy_file is set, so the policy file decides: do not set {', '.join(twice)} here, also not in the "
+                "environment, and write it into that file (the time of idle clusters as culling.idle.after)"
+            )
         return self

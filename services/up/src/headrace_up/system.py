@@ -189,9 +189,10 @@ class System:
         info(f"Ctrl-C stops headrace{clusters}")
         if self._options.development:
             self._console.warn("DEVELOPMENT MODE: anyone on this machine can log in under any name without a password")
-        if self._options.accounts is not AccountRule.NONE:
-            info(f"Other users log in with: headrace login {address} --ca-file {self._layout.tls / 'ca.pem'}")
-        elif self._options.development or self._options.users_file:
+        if not (self._options.development or self._options.users_file):
+            return
+        info(f"Other users log in with: headrace login {address} --ca-file {self._layout.tls / 'ca.pem'}")
+        if self._options.accounts is AccountRule.NONE:
             self._console.warn(
                 "ONE ACCOUNT: clusters of all users run as your operating-system account; "
                 "the code of each can read and change all that you can, headrace's keys included"

@@ -168,5 +168,9 @@ def require_admin(caller: Caller, what: str) -> None:
 def not_found(name: str) -> ClusterNotFound:
     """Return the error of a cluster that does not exist, or not for this caller."""
     known = name[:100].removeprefix("clusters/")
-    what = f"living cluster named {known[1:]!r}" if known.startswith("~") else f"cluster {known!r}"
-    return ClusterNotFound(f"there is no {what} that you may see; `headrace clusters list` shows yours")
+    if known.startswith("~"):
+        return ClusterNotFound(
+            f"there is no living cluster named {known[1:]!r} that you may see; `headrace clusters list --all` shows "
+            "yours with their ids, also those that have ended"
+        )
+    return ClusterNotFound(f"there is no cluster {known!r} that you may see; `headrace clusters list` shows yours")
