@@ -178,6 +178,7 @@ class SignalsContract:
             text({"clients": "NaN"}),
             text({"held_bytes": "+Inf"}),
             text({"worker_cores": 1e30}),
+            text({"held_tasks": 2.0**64}),
             text().replace("headrace_scheduler_clients 0\n", ""),
             "no numbers",
             "# EOF\n",

@@ -18,9 +18,10 @@ _IDLE, _INACTIVE, _MEMORY, _CORES, _CORE_SECONDS, _BYTE_SECONDS = (
     "worker_memory_byte_seconds_total",
 )
 NAMES = frozenset({*_COUNTS, _IDLE, _INACTIVE, _MEMORY, _CORES, _CORE_SECONDS, _BYTE_SECONDS})
+_WHOLE = (*_COUNTS, _MEMORY)
 _PREFIX = PREFIX.encode()
 _NAMES = {_PREFIX + name.encode(): name for name in NAMES}  # as a page has them
-_MOST = 2.0**80
+_MOST, _MOST_WHOLE = 2.0**80, 2.0**53  # whole numbers stay exact, and fit where they are kept for other replicas
 # Clocks of two machines may differ by this much.
 _SKEW_SECONDS = 60.0
 
@@ -41,6 +42,8 @@ def read(values: Mapping[str, float], *, time: float, created: float) -> Measure
         return None
     amounts = numbers.values()
     if not (math.isfinite(sum(amounts)) and min(amounts) >= 0 and max(amounts) < _MOST):  # a NaN makes the sum one
+        return None
+    if max(numbers[name] for name in _WHOLE) > _MOST_WHOLE:
         return None
     idle, inactive = numbers[_IDLE], numbers[_INACTIVE]
     if max(idle, inactive) > time - created + _SKEW_SECONDS:
