@@ -26,7 +26,7 @@ from headrace._wire.connection import Connection
 from headrace._wire.creating import Wanted, get_or_create
 from headrace.cli import usage as command
 from headrace.errors import InvalidRequest, PermissionDenied
-from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_pb2, usage_service_pb2
 from headrace_controller.policy.file import PolicyFile
 
 PAGE = Path(__file__).parents[2] / "docs/usage.md"
@@ -61,7 +61,7 @@ async def test_usage_is_a_list_of_rows(connection: Connection) -> None:
     today = datetime.now(UTC).date()
     (day,) = await usage_calls.usage(connection, by=["day"], since=today, until=today)
     assert day["day"] == today.isoformat()
-    (budget,) = await usage_calls.budgets(connection)
+    (budget,) = (await usage_calls.budgets(connection)).budgets
     assert (budget.subject, budget.period, budget.what, budget.limit) == ("users/ann", "month", "core_hours", 1000)
     assert 0 < budget.used < 1
     with pytest.raises(PermissionDenied, match="users see their own"):
@@ -102,6 +102,17 @@ def test_usage_is_printed_as_csv_and_as_a_table(capsys: pytest.CaptureFixture[st
     assert "not measured" in table
     assert "COST (EUR)" in table
     assert "\x1b" not in table
+
+
+@pytest.mark.parametrize(("currency", "what"), [("EUR", "cost (EUR) per day"), ("", "cost per day")])
+def test_budgets_are_printed_with_their_currency(capsys: pytest.CaptureFixture[str], currency: str, what: str) -> None:
+    state = usage_service_pb2.BudgetState(subject="users/ann", period="day", what="cost", limit=0.15)
+    hours = usage_service_pb2.BudgetState(subject="users/ann", period="day", what="core_hours", limit=1)
+    found = usage_service_pb2.ListBudgetsResponse(budgets=[state, hours], currency=currency)
+    command._print_budgets(found)  # pyright: ignore[reportPrivateUsage]
+    printed = capsys.readouterr().out
+    assert what in printed
+    assert "core_hours per day" in printed
 
 
 def test_whatever_users_write_stays_one_cell_and_no_spreadsheet_runs_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,12 @@ from tests.controller.conftest import Recorder
 from headrace.errors import QuotaExceeded
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, Demand, Phase, Status
+from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Budget, Budgets
 from headrace_controller.store import Fence, Store
 from headrace_controller.usage.budgets import BudgetWatch
 
-BUDGETS = Budgets(user=[Budget(per="month", core_hours=100)])
+POLICY = PolicyFile(budgets=Budgets(user=[Budget(per="month", core_hours=100)]))
 HUGE = Demand(clusters=1, cores_milli=2**34)  # uses the budget up in 21 ms
 ONE = Demand(clusters=1, cores_milli=1000)
 
@@ -30,7 +31,7 @@ class Watching:
         self.watch = BudgetWatch(
             store,
             self.mirror,
-            budgets=lambda: BUDGETS,
+            policy=lambda: POLICY,
             own=lambda _: True,
             wake=lambda _cluster, _seconds: None,
             clock=time.time,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace_controller.meter import Meter, Rates, Sums
+from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Budget, Budgets
 from headrace_controller.store.usage import DAY_MS, by_day
 from headrace_controller.usage.periods import date_of, day_of, period, read_day
@@ -188,9 +189,25 @@ def test_all_budgets_of_a_user_in_two_groups_bind() -> None:
             "groups": {name: [{"per": "week", "core_hours": 2}] for name in ("lab", "staff", "others")},
         }
     )
-    found = [(one.subject, one.budget.per) for one in bounds(settings, "ann", ["staff", "lab"])]
+    found = [(one.subject, one.budget.per) for one in bounds(PolicyFile(budgets=settings), "ann", ["staff", "lab"])]
     own = [("users/ann", "day"), ("users/ann", "month")]
     assert found == [*own, ("groups/staff", "week"), ("groups/lab", "week")]
+
+
+@pytest.mark.parametrize(
+    ("what", "currency", "name"),
+    [
+        ("cost", "EUR", "0.15 EUR"),
+        ("cost", "", "a cost of 0.15"),
+        ("core_hours", "EUR", "0.15 core-hours"),
+        ("gpu_hours", "", "0.15 GPU-hours"),
+    ],
+)
+def test_a_budget_is_told_with_its_unit(what: str, currency: str, name: str) -> None:
+    policy = PolicyFile.model_validate({"currency": currency, "budgets": {"user": [{"per": "day", what: 0.15}]}})
+    (found,) = bounds(policy, "ann", [])
+    now = ms("2026-11-26T12:00")
+    assert standing(found, Tally(now), [], now).name == f"the budget of users/ann of {name} for the day"
 
 
 def test_single_users_have_their_own_and_groups_bind_besides() -> None:
@@ -205,7 +222,7 @@ def test_single_users_have_their_own_and_groups_bind_besides() -> None:
         }
     )
     found = {
-        name: [(one.subject, one.limit) for one in bounds(settings, name, ["x", "lab"])]
+        name: [(one.subject, one.limit) for one in bounds(PolicyFile(budgets=settings), name, ["x", "lab"])]
         for name in ("ann", "bob", "eve")
     }
     lab = [("groups/lab", 3), ("groups/lab", 4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ async def test_a_budget_that_is_used_up_stops_growth_and_nothing_else(
     assert error.details["limit"] == "5"
     assert float(error.details["used"]) >= 5
     assert error.details["begins_again"] in error.message
+    assert re.match(r"the budget of users/ann of 5 EUR for the month is used up, with [0-9.e+]+ EUR\.", error.message)
     await fails(QuotaExceeded, ann.create())
     await fails(QuotaExceeded, ann.adapt(made.name, cluster_pb2.AdaptRange(minimum=3, maximum=4)))
     # Everything else goes on: the same size, others, less, and the cluster's own name.
@@ -162,7 +164,8 @@ async def test_a_cluster_that_waits_ends_when_its_budget_is_used_up(site: Site, 
     waits, next_, last = await ann.create(), await bob.create(), await carl.create()
     ended = await ann.until(waits.name, "STOPPED")
     assert ended.status.reason == cluster_pb2.END_REASON_BUDGET
-    assert ended.status.message.startswith("The cluster waited for room, and meanwhile the budget of users/ann of 300 ")
+    told = "The cluster waited for room, and meanwhile the budget of users/ann of a cost of 300 for the month"
+    assert ended.status.message.startswith(told)
     assert (await ann.get(first.name)).status.phase < cluster_pb2.PHASE_STOPPING  # it runs on, and does not grow
     await ann.stop(first.name)
     await bob.until(next_.name, "RUNNING")

@@ -16,7 +16,6 @@ from headrace_controller.model import Cluster, ClusterId, Group
 from headrace_controller.policing.effects import Effect
 from headrace_controller.policing.prospects import Prospects
 from headrace_controller.policy.file import PolicyFile
-from headrace_controller.policy.sections import Budgets
 from headrace_controller.signals.measured import Measured
 from headrace_controller.store import Store
 from headrace_controller.usage.budgets import BudgetWatch
@@ -45,7 +44,7 @@ class Replica:
         culling = CullingWatch(
             observations, self.rules, mirror, policy=lambda: self.policy.culling, own=_own, wake=_wake, clock=clock
         )
-        budgets = BudgetWatch(store, mirror, budgets=Budgets, own=_own, wake=_wake, clock=clock)
+        budgets = BudgetWatch(store, mirror, policy=PolicyFile, own=_own, wake=_wake, clock=clock)
         self.prospects = Prospects(culling=culling, budgets=budgets, findings=culling.findings, clock=clock)
         for self.now in range(3000, 5001, 50):  # without a gap
             self.signals.set(C1, Measured(time=self.now, idle_since=3000, active=3000))

@@ -50,11 +50,10 @@ async def usage(
     return [_row(row, dimensions, page.currency) async for page in pages for row in page.usage]
 
 
-async def budgets(connection: Connection, user: str = "") -> list[pb.BudgetState]:
-    """Return the budgets that bind a user, by default the caller (ListBudgets)."""
+async def budgets(connection: Connection, user: str = "") -> pb.ListBudgetsResponse:
+    """Return the budgets that bind a user, by default the caller, and their currency (ListBudgets)."""
     stub = cast("UsageServiceAsyncStub", UsageServiceStub(connection.channel))
-    answer = await connection.call(stub.ListBudgets, pb.ListBudgetsRequest(user=user), doing="reading budgets")
-    return list(answer.budgets)
+    return await connection.call(stub.ListBudgets, pb.ListBudgetsRequest(user=user), doing="reading budgets")
 
 
 def columns(by: Iterable[str]) -> list[str]:

@@ -53,7 +53,7 @@ def usage(
         if of and not of.startswith("users/"):
             raise typer.BadParameter("with --budgets it is one user: --of users/NAME")
         found = call(address, ca_file, lambda connection: usage_calls.budgets(connection, of))
-        print_json(found) if as_json or format_ is Format.JSON else _print_budgets(found)
+        print_json(found.budgets) if as_json or format_ is Format.JSON else _print_budgets(found)
         return
     dimensions = by or ["day"]
     rows = call(
@@ -92,9 +92,13 @@ def _print_rows(rows: list[dict[str, Any]], by: list[str]) -> None:
         ]
         for row in rows
     ]
-    if rows and rows[0]["currency"]:
-        columns[columns.index("COST")] = f"COST ({_printable(rows[0]['currency'])})"
+    if rows:
+        columns[columns.index("COST")] = _with_unit("COST", rows[0]["currency"])
     print_table(columns, lines, empty="Nothing was used in this period.", numbers=columns[len(keys) :])
+
+
+def _with_unit(cost: str, currency: str) -> str:
+    return f"{cost} ({_printable(currency)})" if currency else cost
 
 
 def _printable(text: str) -> str:
@@ -102,11 +106,12 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text) or "-"
 
 
-def _print_budgets(found: list[pb.BudgetState]) -> None:
+def _print_budgets(found: pb.ListBudgetsResponse) -> None:
+    whats = {"cost": _with_unit("cost", found.currency)}
     rows = [
         [
             state.subject,
-            f"{state.what} per {state.period}",
+            f"{whats.get(state.what, state.what)} per {state.period}",
             f"{state.limit:.2f}",
             f"{state.used:.2f}",
             f"{max(0.0, state.limit - state.used):.2f}",
@@ -114,7 +119,7 @@ def _print_budgets(found: list[pb.BudgetState]) -> None:
             local_time(state.reset_time),
             state.then,
         ]
-        for state in found
+        for state in found.budgets
     ]
     columns = ["BUDGET OF", "WHAT", "LIMIT", "USED", "LEFT", "USED UP", "BEGINS AGAIN", "THEN"]
     print_table(columns, rows, empty="No budget binds you.", numbers=columns[2:5])

@@ -160,7 +160,7 @@ class Parts:
         return BudgetWatch(
             self.store,
             self.mirror,
-            budgets=lambda: self.current_policy.policy.budgets,
+            policy=lambda: self.current_policy.policy,
             own=self.shards.own,
             wake=self.queue.add_after,
             clock=self.clock,

@@ -38,7 +38,7 @@ class Prospects:
     async def effects(self, clusters: Sequence[Cluster], after: PolicyFile) -> list[Effect]:
         """Return what another policy would do to living clusters at once, or after no more than its warning."""
         culled, news = await self.culling.foresee(after.culling)
-        standings = await self.budgets.foresee(after.budgets)
+        standings = await self.budgets.foresee(after)
         found = [
             Effect(_budget_key(one.bound.subject, after.budgets), one.bound.subject, warning(one))
             for one in standings
@@ -46,7 +46,7 @@ class Prospects:
         ]
         unknown = set[ClusterId]()
         for n, cluster in enumerate(clusters):
-            then = (*culled(cluster), *self.budgets.findings(cluster, after.budgets))
+            then = (*culled(cluster), *self.budgets.findings(cluster, after))
             if any(finding.due is None for finding in then):
                 unknown.add(cluster.id)
             found += self._of(cluster, then)

@@ -20,7 +20,7 @@ from headrace_controller.meter import Meter, Rates
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Demand, EndReason, Event, Severity
 from headrace_controller.plan.findings import Finding
-from headrace_controller.policy.sections import Budgets
+from headrace_controller.policy.file import PolicyFile
 from headrace_controller.store import Store
 from headrace_controller.store.accounts import MOST_GROUPS
 from headrace_controller.usage.periods import period
@@ -61,8 +61,8 @@ class BudgetWatch:
 
     Parameters
     ----------
-    budgets
-        Returns the budgets in force.
+    policy
+        Returns the policy in force.
     own
         Whether this replica decides about a cluster.
     wake
@@ -74,14 +74,14 @@ class BudgetWatch:
         store: Store,
         mirror: ClusterMirror,
         *,
-        budgets: Callable[[], Budgets],
+        policy: Callable[[], PolicyFile],
         own: Callable[[ClusterId], bool],
         wake: Callable[[ClusterId, float], None],
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._mirror = mirror
-        self._budgets = budgets
+        self._policy = policy
         self._own = own
         self._wake = wake
         self._clock = clock
@@ -96,38 +96,38 @@ class BudgetWatch:
         """Raise `QuotaExceeded` if a cluster would be promised more than now while a budget of it is used up."""
         if cluster.spec.stop or not _grows(cluster.meter.rates, demand):
             return
-        for one in self._standings(bounds(self._budgets(), cluster.owner, cluster.groups)):
+        for one in self._standings(bounds(self._policy(), cluster.owner, cluster.groups)):
             if one.is_used_up and one.bound.budget.then != "warn":
                 raise _used_up(one)
 
     async def read(self, owner: str, groups: Sequence[str]) -> list[Standing]:
         """Return how the budgets stand that bind a user's clusters, as of now."""
-        found = bounds(self._budgets(), owner, groups)
+        found = bounds(self._policy(), owner, groups)
         await self._read({bound.subject for bound in found})
         return self._standings(found)
 
     async def known(self, owner: str, groups: Sequence[str]) -> None:
         """Return once it is known what is used of the budgets of a user's new cluster; mostly at once."""
-        subjects = {bound.subject for bound in bounds(self._budgets(), owner, groups)}
+        subjects = {bound.subject for bound in bounds(self._policy(), owner, groups)}
         if missing := {subject for subject in subjects if self._is_old(subject)}:
             await self._read(missing)
 
-    async def foresee(self, budgets: Budgets) -> list[Standing]:
-        """Return how other budgets would stand of all that have clusters, those left out that bind already."""
-        now, then = self._binding(self._budgets()), self._binding(budgets)
+    async def foresee(self, policy: PolicyFile) -> list[Standing]:
+        """Return how the budgets of another policy would stand of all that have clusters, without those in force."""
+        now, then = self._binding(self._policy()), self._binding(policy)
         new = {subject: [one for one in found if one not in now.get(subject, ())] for subject, found in then.items()}
         await self._read(subject for subject, found in new.items() if found)
         return [one for found in new.values() for one in self._standings(found)]
 
-    def findings(self, cluster: Cluster, budgets: Budgets | None = None) -> tuple[Finding, ...]:
+    def findings(self, cluster: Cluster, policy: PolicyFile | None = None) -> tuple[Finding, ...]:
         """Return the budgets on whose account a cluster is stopped soon, or does not wait for room any more.
 
         Parameters
         ----------
-        budgets
-            Others than those in force, after `foresee`.
+        policy
+            Another one than that in force, after `foresee`.
         """
-        found = bounds(budgets or self._budgets(), cluster.owner, cluster.groups)
+        found = bounds(policy or self._policy(), cluster.owner, cluster.groups)
         stops = [bound for bound in found if _ends(cluster, bound)]
         left = [((one.used_up - one.at) / 1000, one) for one in self._standings(stops) if one.used_up is not None]
         seconds, first = min(left, key=lambda pair: pair[0], default=(inf, None))
@@ -184,7 +184,7 @@ class BudgetWatch:
     async def refresh(self) -> None:
         """Read what may have changed, warn, and wake clusters whose time has come."""
         self._news.clear()
-        binding = self._binding(self._budgets())
+        binding = self._binding(self._policy())
         self._changed &= binding.keys() | self._tallies.keys()
         await self._read(
             subject for subject, found in binding.items() if subject in self._changed or self._is_due(subject, found)
@@ -196,12 +196,12 @@ class BudgetWatch:
             for one in self._standings(found):
                 await self._act(one)
 
-    def _binding(self, budgets: Budgets) -> dict[str, list[Bound]]:
+    def _binding(self, policy: PolicyFile) -> dict[str, list[Bound]]:
         """The bounds of each subject that has clusters, if it has any."""
         found: dict[str, list[Bound]] = {}
         for subject in list(self._running):
             kind, _, name = subject.partition("/")
-            of = bounds(budgets, name, ()) if kind == "users" else bounds(budgets, "", [name])
+            of = bounds(policy, name, ()) if kind == "users" else bounds(policy, "", [name])
             if mine := [bound for bound in of if bound.subject == subject]:
                 found[subject] = mine
         return found
@@ -335,8 +335,9 @@ def _used_up(one: Standing) -> QuotaExceeded:
         "period": one.bound.budget.per,
         "begins_again": one.begins_again,
     }
+    used = one.bound.amount(f"{one.used:.4g}")
     return QuotaExceeded(
-        f"{one.name} is used up: {one.used:.4g} are used. It begins again on {one.begins_again}; until then clusters "
+        f"{one.name} is used up, with {used}. It begins again on {one.begins_again}; until then clusters "
         "may shrink and not grow. Ask your administrator for more",
         facts,
     )

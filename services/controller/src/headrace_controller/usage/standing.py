@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from headrace.resource_names import group_name, user_name
 from headrace_controller.meter import Meter
-from headrace_controller.policy.sections import Budget, Budgets
+from headrace_controller.policy.file import PolicyFile
+from headrace_controller.policy.sections import Budget
 from headrace_controller.store.accounts import MOST_GROUPS
 from headrace_controller.store.usage import DAY_MS
 from headrace_controller.usage.periods import date_of, period
@@ -26,28 +27,36 @@ _MEASURES: Mapping[What, tuple[str, float]] = {  # of sums, and how many make on
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One bound of a budget of a subject."""
+    """One bound of a budget of a subject. The currency is only a name: bounds are the same with another one."""
 
     subject: str
     what: What
     limit: float
     budget: Budget
+    currency: str = field(default="", compare=False)
+
+    def amount(self, number: str) -> str:
+        """Return a number with what is counted: "100 core-hours", "0.15 EUR", "a cost of 0.15"."""
+        if self.what != "cost":
+            return f"{number} {'core-hours' if self.what == 'core_hours' else 'GPU-hours'}"
+        return f"{number} {self.currency}" if self.currency else f"a cost of {number}"
 
 
-def bounds(budgets: Budgets, owner: str, groups: Iterable[str]) -> list[Bound]:
+def bounds(policy: PolicyFile, owner: str, groups: Iterable[str]) -> list[Bound]:
     """Return the bounds for a user's clusters: those of the user, then those of the groups."""
-    found = [*_of(user_name(owner), budgets.users.get(owner, budgets.user))]
+    budgets = policy.budgets
+    found = [*_of(user_name(owner), budgets.users.get(owner, budgets.user), policy.currency)]
     for group in tuple(groups)[:MOST_GROUPS]:
-        found += _of(group_name(group), budgets.groups.get(group, []))
+        found += _of(group_name(group), budgets.groups.get(group, []), policy.currency)
     return found
 
 
-def _of(subject: str, budgets: Iterable[Budget]) -> Iterable[Bound]:
+def _of(subject: str, budgets: Iterable[Budget], currency: str) -> Iterable[Bound]:
     for budget in budgets:
         for what in _MEASURES:
             limit: float | None = getattr(budget, what)
             if limit is not None:
-                yield Bound(subject, what, limit, budget)
+                yield Bound(subject, what, limit, budget, currency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +93,8 @@ class Standing:
     @property
     def name(self) -> str:
         """Names it in sentences: "the budget of users/ann of 100 core-hours for the month"."""
-        return f"the budget of {self.bound.subject} of {self.bound.limit:g} {self.unit} for the {self.bound.budget.per}"
-
-    @property
-    def unit(self) -> str:
-        return {"cost": "in cost", "core_hours": "core-hours", "gpu_hours": "GPU-hours"}[self.bound.what]
+        bound = self.bound
+        return f"the budget of {bound.subject} of {bound.amount(f'{bound.limit:g}')} for the {bound.budget.per}"
 
     @property
     def begins_again(self) -> str:
