@@ -1,4 +1,4 @@
-"""LimitsService of the fake headrace: the limits that bind where the policy has none.
+"""LimitsService of the fake headrace: the limits that bind where the policy has none, and those that admins set.
 
 `tests/contract/test_limits_service.py` holds it to the real one.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from tests.client.fake_cluster import LIVING
 
 from headrace import errors
@@ -27,6 +28,7 @@ class FakeLimits(limits_service_pb2_grpc.LimitsServiceServicer):
         self._clusters = clusters
         self._caller = caller
         self.queue: tuple[int, int] = (0, 0)
+        self._exceptions: dict[tuple[str, str], pb.LimitException] = {}
 
     def GetLimits(self, request: pb.GetLimitsRequest, context: Any) -> pb.GetLimitsResponse:
         caller = self._caller(context)
@@ -44,5 +46,51 @@ class FakeLimits(limits_service_pb2_grpc.LimitsServiceServicer):
             pb.Limit(subject=user, resource="clusters", limit=100, used=len(own)),
             pb.Limit(subject=user, resource="workers", limit=1000, used=workers),
         ]
+        for limit in limits:
+            if (exception := self._exceptions.get((limit.subject, limit.resource))) is not None:
+                limit.limit = exception.limit
+                limit.exception.CopyFrom(exception)
         queued, length = self.queue
         return pb.GetLimitsResponse(limits=limits, queued=queued, queue_length=length)
+
+    def SetLimitExceptions(self, request: pb.SetLimitExceptionsRequest, context: Any) -> pb.SetLimitExceptionsResponse:
+        caller = self._admin(context)
+        now = Timestamp()
+        now.GetCurrentTime()
+        end = Timestamp(seconds=now.seconds + (request.duration.seconds or 7 * 86_400))
+        for resource, limit in request.limits.items():
+            self._exceptions[request.subject, resource] = pb.LimitException(
+                subject=request.subject,
+                resource=resource,
+                limit=float(limit),
+                set_time=now,
+                end_time=end,
+                set_by=caller,
+                reason=request.reason,
+            )
+        return pb.SetLimitExceptionsResponse(
+            exceptions=[self._exceptions[request.subject, resource] for resource in request.limits]
+        )
+
+    def ListLimitExceptions(
+        self, request: pb.ListLimitExceptionsRequest, context: Any
+    ) -> pb.ListLimitExceptionsResponse:
+        self._admin(context)
+        return pb.ListLimitExceptionsResponse(exceptions=self._exceptions.values())
+
+    def RemoveLimitExceptions(
+        self, request: pb.RemoveLimitExceptionsRequest, context: Any
+    ) -> pb.RemoveLimitExceptionsResponse:
+        self._admin(context)
+        gone = [
+            key
+            for key in self._exceptions
+            if key[0] == request.subject and (not request.resources or key[1] in request.resources)
+        ]
+        return pb.RemoveLimitExceptionsResponse(exceptions=[self._exceptions.pop(key) for key in gone])
+
+    def _admin(self, context: Any) -> str:
+        caller = self._caller(context)
+        if caller not in self._clusters.admins:
+            raise errors.PermissionDenied(f"{caller} may not set limits; only admins may")
+        return caller

@@ -1,4 +1,4 @@
-"""GetLimits: which limits bind where the policy has none, and who may see whose."""
+"""Which limits bind where the policy has none, who may see whose, and who may set them."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ async def test_limits_of_others_are_not_shown(ann: User, bob: User) -> None:
     await ann.create()
     await fails(PermissionDenied, bob.ask_limits(pb.GetLimitsRequest(user="users/ann")))
     assert await wrong_fields(bob.ask_limits(pb.GetLimitsRequest(user="people/ann"))) == {"user"}
+
+
+async def test_only_admins_set_limits(ann: User) -> None:
+    for request, method in (
+        (pb.SetLimitExceptionsRequest(subject="users/ann", limits={"workers": "2000"}), "SetLimitExceptions"),
+        (pb.ListLimitExceptionsRequest(), "ListLimitExceptions"),
+        (pb.RemoveLimitExceptionsRequest(subject="users/ann"), "RemoveLimitExceptions"),
+    ):
+        await fails(PermissionDenied, ann.ask_limits(request, method))

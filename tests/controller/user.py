@@ -40,8 +40,8 @@ class User:
     async def ask_culling(self, method: str, request: Any) -> Any:
         return await getattr(CullingServiceStub(self.channel), method)(request, metadata=self.metadata, timeout=10)
 
-    async def ask_limits(self, request: Any) -> Any:
-        return await limits_service(self.channel).GetLimits(request, metadata=self.metadata, timeout=10)
+    async def ask_limits(self, request: Any, method: str = "GetLimits") -> Any:
+        return await getattr(limits_service(self.channel), method)(request, metadata=self.metadata, timeout=10)
 
     async def ask_options(self, method: str, request: Any) -> Any:
         return await getattr(self.options_stub, method)(request, metadata=self.metadata, timeout=10)

@@ -10,6 +10,7 @@ from tests.client.fake_headrace import FakeHeadrace
 
 from headrace import Gateway
 from headrace.errors import PermissionDenied
+from headrace.v1 import limits_service_pb2 as pb
 
 from .conftest import Cli
 
@@ -46,3 +47,28 @@ def test_a_gateway_reports_what_is_left(gateway: Gateway) -> None:
     }
     with pytest.raises(PermissionDenied):
         gateway.limits("bob")
+
+
+def test_admins_set_limits_for_a_while(cli: Cli, headrace: FakeHeadrace) -> None:
+    assert "only admins may" in cli("admin", "limits", "set", "ann", "workers=2000").err
+    headrace.admins.add("users/ann")
+    assert cli("admin", "limits", "list").out.strip() == "No limits are set."
+    done = cli("admin", "limits", "set", "ann", "workers=2000", "clusters = 3", "--for", "2h", "--reason", "a deadline")
+    assert done.code == 0, done.err
+    request = headrace.requests_of(pb.SetLimitExceptionsRequest)[-1]
+    assert (request.subject, dict(request.limits)) == ("users/ann", {"workers": "2000", "clusters": "3"})
+    assert (request.duration.seconds, request.reason) == (7200, "a deadline")
+    assert "users/ann may have 2000 workers until 20" in cli("limits").out
+    assert "set by ann: a deadline" in cli("limits").out
+    assert cli("admin", "limits", "unset", "ann", "clusters").code == 0
+    left = json.loads(cli("admin", "limits", "list", "--json").out)
+    assert [(one["subject"], one["resource"], one["limit"]) for one in left] == [("users/ann", "workers", 2000)]
+    assert "a deadline" in cli("admin", "limits", "unset", "ann").out
+    assert cli("admin", "limits", "unset", "groups/lab").out.strip() == "Nothing is set for groups/lab."
+    assert "until" not in cli("limits").out
+
+
+@pytest.mark.parametrize("limits", [["cores"], ["=3"], ["cores=3", "--for", "soon"]])
+def test_what_is_no_limit_is_not_sent(cli: Cli, headrace: FakeHeadrace, limits: list[str]) -> None:
+    assert cli("admin", "limits", "set", "ann", *limits).code != 0
+    assert not headrace.requests_of(pb.SetLimitExceptionsRequest)

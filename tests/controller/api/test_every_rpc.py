@@ -40,7 +40,14 @@ FILES = (
     policy_service_pb2,
     usage_service_pb2,
 )
-ADMINS_ONLY = {"ListAuditRecords", "ShowPolicy", "DiffPolicy"}
+ADMINS_ONLY = {
+    "ListAuditRecords",
+    "ShowPolicy",
+    "DiffPolicy",
+    "SetLimitExceptions",
+    "ListLimitExceptions",
+    "RemoveLimitExceptions",
+}
 POLICY = "roles: {operators: {astro: [users/olga, groups/staff], art: [users/bob]}}"
 REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND"}
 

@@ -20,6 +20,7 @@ from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Demand, Group, Phase, Status
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import build_profiles
+from headrace_controller.queueing.limit_exceptions import LimitExceptions
 from headrace_controller.queueing.lowering import Lowering
 from headrace_controller.queueing.order import Order
 from headrace_controller.queueing.recharging import Recharging
@@ -43,7 +44,10 @@ class Replica:
         self.known: set[str] = set()
         self.store = Store(redis, Keys(Prefix("test")))
         self.mirror = ClusterMirror(self.store)
-        self.admission = Admission(policy, build_profiles(policy, {"only": ()}), self.check_growth)
+        self.exceptions = LimitExceptions(self.store, clock=lambda: time() + self.later)
+        self.admission = Admission(
+            policy, build_profiles(policy, {"only": ()}), self.check_growth, self.exceptions.apply
+        )
         self.order = Order(clock=time)
         self.mirror.connect(self.order)
         self.told: list[ClusterId] = []
@@ -58,11 +62,13 @@ class Replica:
             clock=time,
         )
         self.owned: set[ClusterId] | None = None  # where limits are lowered; None: all
-        self.later = 0.0  # seconds by which the time of lowered limits is ahead
+        self.later = 0.0  # seconds by which the time of lowered limits, and of exceptions, is ahead
         self.lowering = Lowering(
             self.store, self.mirror, self.admission, own=self.owns, clock=lambda: time() + self.later
         )
         self.recharging = Recharging(self.store, self.mirror, self.admission, self.living)
+        self.exceptions.on_change(self.serving.follow)
+        self.exceptions.on_change(self.lowering.follow)
 
     def owns(self, cluster: ClusterId) -> bool:
         return self.owned is None or cluster in self.owned

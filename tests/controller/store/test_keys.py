@@ -21,6 +21,7 @@ ALL = [
     KEYS.queue_held("users/ann"),
     KEYS.readers(),
     KEYS.acknowledged(),
+    KEYS.limit_exceptions(),
 ]
 EXPIRING = [
     KEYS.enrolled("l1"),

@@ -21,6 +21,11 @@ def parse_tags(pairs: Iterable[str]) -> dict[str, str]:
     return dict(_split(pairs, "tag"))
 
 
+def parse_limits(pairs: Iterable[str]) -> dict[str, str]:
+    """Return limits as a policy has them, by resource."""
+    return {resource.strip(): text.strip() for resource, text in _split(pairs, "limit")}
+
+
 def parse_shares(pairs: Iterable[str]) -> list[Share]:
     """Return the shares of "users/bob=connect,scale"."""
     return [

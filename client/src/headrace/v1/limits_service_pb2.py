@@ -13,10 +13,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from headrace.v1 import right_pb2 as headrace_dot_v1_dot_right__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/v1/limits_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x17headrace/v1/right.proto\"&\n\x10GetLimitsRequest\x12\x12\n\x04user\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x11GetLimitsResponse\x12\"\n\x06limits\x18\x01 \x03(\x0b\x32\x12.headrace.v1.Limit\x12\x0e\n\x06queued\x18\x02 \x01(\x05\x12\x14\n\x0cqueue_length\x18\x03 \x01(\x05\"G\n\x05Limit\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x01\x12\x0c\n\x04used\x18\x04 \x01(\x01\x32\x61\n\rLimitsService\x12P\n\tGetLimits\x12\x1d.headrace.v1.GetLimitsRequest\x1a\x1e.headrace.v1.GetLimitsResponse\"\x04\x80\xf5\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/v1/limits_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17headrace/v1/right.proto\"&\n\x10GetLimitsRequest\x12\x12\n\x04user\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x11GetLimitsResponse\x12\"\n\x06limits\x18\x01 \x03(\x0b\x32\x12.headrace.v1.Limit\x12\x0e\n\x06queued\x18\x02 \x01(\x05\x12\x14\n\x0cqueue_length\x18\x03 \x01(\x05\"w\n\x05Limit\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x01\x12\x0c\n\x04used\x18\x04 \x01(\x01\x12.\n\texception\x18\x05 \x01(\x0b\x32\x1b.headrace.v1.LimitException\"\xbe\x01\n\x0eLimitException\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x01\x12,\n\x08set_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06set_by\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\xf4\x01\n\x19SetLimitExceptionsRequest\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12H\n\x06limits\x18\x02 \x03(\x0b\x32\x32.headrace.v1.SetLimitExceptionsRequest.LimitsEntryB\x04\xe2\x41\x01\x02\x12\x31\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x14\n\x06reason\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x1aSetLimitExceptionsResponse\x12/\n\nexceptions\x18\x01 \x03(\x0b\x32\x1b.headrace.v1.LimitException\"\x1c\n\x1aListLimitExceptionsRequest\"N\n\x1bListLimitExceptionsResponse\x12/\n\nexceptions\x18\x01 \x03(\x0b\x32\x1b.headrace.v1.LimitException\"N\n\x1cRemoveLimitExceptionsRequest\x12\x15\n\x07subject\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tresources\x18\x02 \x03(\tB\x04\xe2\x41\x01\x01\"P\n\x1dRemoveLimitExceptionsResponse\x12/\n\nexceptions\x18\x01 \x03(\x0b\x32\x1b.headrace.v1.LimitException2\xb4\x03\n\rLimitsService\x12P\n\tGetLimits\x12\x1d.headrace.v1.GetLimitsRequest\x1a\x1e.headrace.v1.GetLimitsResponse\"\x04\x80\xf5\x18\x02\x12k\n\x12SetLimitExceptions\x12&.headrace.v1.SetLimitExceptionsRequest\x1a\'.headrace.v1.SetLimitExceptionsResponse\"\x04\x80\xf5\x18\x02\x12n\n\x13ListLimitExceptions\x12\'.headrace.v1.ListLimitExceptionsRequest\x1a(.headrace.v1.ListLimitExceptionsResponse\"\x04\x80\xf5\x18\x02\x12t\n\x15RemoveLimitExceptions\x12).headrace.v1.RemoveLimitExceptionsRequest\x1a*.headrace.v1.RemoveLimitExceptionsResponse\"\x04\x80\xf5\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,14 +27,50 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_GETLIMITSREQUEST'].fields_by_name['user']._options = None
   _globals['_GETLIMITSREQUEST'].fields_by_name['user']._serialized_options = b'\342A\001\001'
+  _globals['_SETLIMITEXCEPTIONSREQUEST_LIMITSENTRY']._options = None
+  _globals['_SETLIMITEXCEPTIONSREQUEST_LIMITSENTRY']._serialized_options = b'8\001'
+  _globals['_SETLIMITEXCEPTIONSREQUEST'].fields_by_name['subject']._options = None
+  _globals['_SETLIMITEXCEPTIONSREQUEST'].fields_by_name['subject']._serialized_options = b'\342A\001\002'
+  _globals['_SETLIMITEXCEPTIONSREQUEST'].fields_by_name['limits']._options = None
+  _globals['_SETLIMITEXCEPTIONSREQUEST'].fields_by_name['limits']._serialized_options = b'\342A\001\002'
+  _globals['_SETLIMITEXCEPTIONSREQUEST'].fields_by_name['duration']._options = None
+  _globals['_SETLIMITEXCEPTIONSREQUEST'].fields_by_name['duration']._serialized_options = b'\342A\001\001'
+  _globals['_SETLIMITEXCEPTIONSREQUEST'].fields_by_name['reason']._options = None
+  _globals['_SETLIMITEXCEPTIONSREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\001'
+  _globals['_REMOVELIMITEXCEPTIONSREQUEST'].fields_by_name['subject']._options = None
+  _globals['_REMOVELIMITEXCEPTIONSREQUEST'].fields_by_name['subject']._serialized_options = b'\342A\001\002'
+  _globals['_REMOVELIMITEXCEPTIONSREQUEST'].fields_by_name['resources']._options = None
+  _globals['_REMOVELIMITEXCEPTIONSREQUEST'].fields_by_name['resources']._serialized_options = b'\342A\001\001'
   _globals['_LIMITSSERVICE'].methods_by_name['GetLimits']._options = None
   _globals['_LIMITSSERVICE'].methods_by_name['GetLimits']._serialized_options = b'\200\365\030\002'
-  _globals['_GETLIMITSREQUEST']._serialized_start=107
-  _globals['_GETLIMITSREQUEST']._serialized_end=145
-  _globals['_GETLIMITSRESPONSE']._serialized_start=147
-  _globals['_GETLIMITSRESPONSE']._serialized_end=240
-  _globals['_LIMIT']._serialized_start=242
-  _globals['_LIMIT']._serialized_end=313
-  _globals['_LIMITSSERVICE']._serialized_start=315
-  _globals['_LIMITSSERVICE']._serialized_end=412
+  _globals['_LIMITSSERVICE'].methods_by_name['SetLimitExceptions']._options = None
+  _globals['_LIMITSSERVICE'].methods_by_name['SetLimitExceptions']._serialized_options = b'\200\365\030\002'
+  _globals['_LIMITSSERVICE'].methods_by_name['ListLimitExceptions']._options = None
+  _globals['_LIMITSSERVICE'].methods_by_name['ListLimitExceptions']._serialized_options = b'\200\365\030\002'
+  _globals['_LIMITSSERVICE'].methods_by_name['RemoveLimitExceptions']._options = None
+  _globals['_LIMITSSERVICE'].methods_by_name['RemoveLimitExceptions']._serialized_options = b'\200\365\030\002'
+  _globals['_GETLIMITSREQUEST']._serialized_start=172
+  _globals['_GETLIMITSREQUEST']._serialized_end=210
+  _globals['_GETLIMITSRESPONSE']._serialized_start=212
+  _globals['_GETLIMITSRESPONSE']._serialized_end=305
+  _globals['_LIMIT']._serialized_start=307
+  _globals['_LIMIT']._serialized_end=426
+  _globals['_LIMITEXCEPTION']._serialized_start=429
+  _globals['_LIMITEXCEPTION']._serialized_end=619
+  _globals['_SETLIMITEXCEPTIONSREQUEST']._serialized_start=622
+  _globals['_SETLIMITEXCEPTIONSREQUEST']._serialized_end=866
+  _globals['_SETLIMITEXCEPTIONSREQUEST_LIMITSENTRY']._serialized_start=821
+  _globals['_SETLIMITEXCEPTIONSREQUEST_LIMITSENTRY']._serialized_end=866
+  _globals['_SETLIMITEXCEPTIONSRESPONSE']._serialized_start=868
+  _globals['_SETLIMITEXCEPTIONSRESPONSE']._serialized_end=945
+  _globals['_LISTLIMITEXCEPTIONSREQUEST']._serialized_start=947
+  _globals['_LISTLIMITEXCEPTIONSREQUEST']._serialized_end=975
+  _globals['_LISTLIMITEXCEPTIONSRESPONSE']._serialized_start=977
+  _globals['_LISTLIMITEXCEPTIONSRESPONSE']._serialized_end=1055
+  _globals['_REMOVELIMITEXCEPTIONSREQUEST']._serialized_start=1057
+  _globals['_REMOVELIMITEXCEPTIONSREQUEST']._serialized_end=1135
+  _globals['_REMOVELIMITEXCEPTIONSRESPONSE']._serialized_start=1137
+  _globals['_REMOVELIMITEXCEPTIONSRESPONSE']._serialized_end=1217
+  _globals['_LIMITSSERVICE']._serialized_start=1220
+  _globals['_LIMITSSERVICE']._serialized_end=1656
 # @@protoc_insertion_point(module_scope)

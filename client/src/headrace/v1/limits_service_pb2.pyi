@@ -6,8 +6,10 @@ Limits of what may be promised to clusters, and what is promised."""
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import typing
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
@@ -70,6 +72,7 @@ class Limit(google.protobuf.message.Message):
     RESOURCE_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
     USED_FIELD_NUMBER: builtins.int
+    EXCEPTION_FIELD_NUMBER: builtins.int
     subject: builtins.str
     """Whose clusters it binds together: users/{user}, groups/{group}, profiles/{profile} or "deployment"; clusters/- for each cluster by
     itself.
@@ -80,6 +83,10 @@ class Limit(google.protobuf.message.Message):
     """How much may be promised."""
     used: builtins.float
     """How much is promised. 0 for clusters/-."""
+    @property
+    def exception(self) -> global___LimitException:
+        """The exception that gives this limit. Unset if the policy does."""
+
     def __init__(
         self,
         *,
@@ -87,7 +94,205 @@ class Limit(google.protobuf.message.Message):
         resource: builtins.str = ...,
         limit: builtins.float = ...,
         used: builtins.float = ...,
+        exception: global___LimitException | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["limit", b"limit", "resource", b"resource", "subject", b"subject", "used", b"used"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["exception", b"exception"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["exception", b"exception", "limit", b"limit", "resource", b"resource", "subject", b"subject", "used", b"used"]) -> None: ...
 
 global___Limit = Limit
+
+@typing.final
+class LimitException(google.protobuf.message.Message):
+    """A limit that an admin has set for a while, instead of the policy's."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: builtins.int
+    RESOURCE_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    SET_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    SET_BY_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    subject: builtins.str
+    """users/{user} or groups/{group}."""
+    resource: builtins.str
+    """Resource, as in Limit."""
+    limit: builtins.float
+    """How much may be promised."""
+    set_by: builtins.str
+    """users/{user} who set it."""
+    reason: builtins.str
+    """Reason, for people. The users whom it is about see it."""
+    @property
+    def set_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Time at which it was set."""
+
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Time at which it ends."""
+
+    def __init__(
+        self,
+        *,
+        subject: builtins.str = ...,
+        resource: builtins.str = ...,
+        limit: builtins.float = ...,
+        set_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        set_by: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["end_time", b"end_time", "set_time", b"set_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["end_time", b"end_time", "limit", b"limit", "reason", b"reason", "resource", b"resource", "set_by", b"set_by", "set_time", b"set_time", "subject", b"subject"]) -> None: ...
+
+global___LimitException = LimitException
+
+@typing.final
+class SetLimitExceptionsRequest(google.protobuf.message.Message):
+    """Request of SetLimitExceptions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class LimitsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    SUBJECT_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    DURATION_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    subject: builtins.str
+    """users/{user} or groups/{group}."""
+    reason: builtins.str
+    """Reason, for people: at most 256 characters."""
+    @property
+    def limits(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Limits by resource, as a policy has them: "128", or "64 GiB" for memory_bytes. Resources are "clusters", "workers", "cores",
+        "memory_bytes", "gpus", and the names of other resources that limits of the policy have.
+        """
+
+    @property
+    def duration(self) -> google.protobuf.duration_pb2.Duration:
+        """Time from now after which they end, at most 90 days. Unset means 7 days."""
+
+    def __init__(
+        self,
+        *,
+        subject: builtins.str = ...,
+        limits: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        duration: google.protobuf.duration_pb2.Duration | None = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["duration", b"duration"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["duration", b"duration", "limits", b"limits", "reason", b"reason", "subject", b"subject"]) -> None: ...
+
+global___SetLimitExceptionsRequest = SetLimitExceptionsRequest
+
+@typing.final
+class SetLimitExceptionsResponse(google.protobuf.message.Message):
+    """Response of SetLimitExceptions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EXCEPTIONS_FIELD_NUMBER: builtins.int
+    @property
+    def exceptions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LimitException]:
+        """What was set, by resource."""
+
+    def __init__(
+        self,
+        *,
+        exceptions: collections.abc.Iterable[global___LimitException] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["exceptions", b"exceptions"]) -> None: ...
+
+global___SetLimitExceptionsResponse = SetLimitExceptionsResponse
+
+@typing.final
+class ListLimitExceptionsRequest(google.protobuf.message.Message):
+    """Request of ListLimitExceptions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ListLimitExceptionsRequest = ListLimitExceptionsRequest
+
+@typing.final
+class ListLimitExceptionsResponse(google.protobuf.message.Message):
+    """Response of ListLimitExceptions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EXCEPTIONS_FIELD_NUMBER: builtins.int
+    @property
+    def exceptions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LimitException]:
+        """The exceptions, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        exceptions: collections.abc.Iterable[global___LimitException] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["exceptions", b"exceptions"]) -> None: ...
+
+global___ListLimitExceptionsResponse = ListLimitExceptionsResponse
+
+@typing.final
+class RemoveLimitExceptionsRequest(google.protobuf.message.Message):
+    """Request of RemoveLimitExceptions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: builtins.int
+    RESOURCES_FIELD_NUMBER: builtins.int
+    subject: builtins.str
+    """users/{user} or groups/{group}."""
+    @property
+    def resources(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Resources whose exceptions end. Empty means all."""
+
+    def __init__(
+        self,
+        *,
+        subject: builtins.str = ...,
+        resources: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["resources", b"resources", "subject", b"subject"]) -> None: ...
+
+global___RemoveLimitExceptionsRequest = RemoveLimitExceptionsRequest
+
+@typing.final
+class RemoveLimitExceptionsResponse(google.protobuf.message.Message):
+    """Response of RemoveLimitExceptions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EXCEPTIONS_FIELD_NUMBER: builtins.int
+    @property
+    def exceptions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LimitException]:
+        """The exceptions that were ended."""
+
+    def __init__(
+        self,
+        *,
+        exceptions: collections.abc.Iterable[global___LimitException] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["exceptions", b"exceptions"]) -> None: ...
+
+global___RemoveLimitExceptionsResponse = RemoveLimitExceptionsResponse

@@ -20,6 +20,21 @@ class LimitsServiceStub(object):
                 request_serializer=headrace_dot_v1_dot_limits__service__pb2.GetLimitsRequest.SerializeToString,
                 response_deserializer=headrace_dot_v1_dot_limits__service__pb2.GetLimitsResponse.FromString,
                 )
+        self.SetLimitExceptions = channel.unary_unary(
+                '/headrace.v1.LimitsService/SetLimitExceptions',
+                request_serializer=headrace_dot_v1_dot_limits__service__pb2.SetLimitExceptionsRequest.SerializeToString,
+                response_deserializer=headrace_dot_v1_dot_limits__service__pb2.SetLimitExceptionsResponse.FromString,
+                )
+        self.ListLimitExceptions = channel.unary_unary(
+                '/headrace.v1.LimitsService/ListLimitExceptions',
+                request_serializer=headrace_dot_v1_dot_limits__service__pb2.ListLimitExceptionsRequest.SerializeToString,
+                response_deserializer=headrace_dot_v1_dot_limits__service__pb2.ListLimitExceptionsResponse.FromString,
+                )
+        self.RemoveLimitExceptions = channel.unary_unary(
+                '/headrace.v1.LimitsService/RemoveLimitExceptions',
+                request_serializer=headrace_dot_v1_dot_limits__service__pb2.RemoveLimitExceptionsRequest.SerializeToString,
+                response_deserializer=headrace_dot_v1_dot_limits__service__pb2.RemoveLimitExceptionsResponse.FromString,
+                )
 
 
 class LimitsServiceServicer(object):
@@ -36,6 +51,35 @@ class LimitsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetLimitExceptions(self, request, context):
+        """Gives a user or a group other limits than the policy's for a while. Those that are set replace earlier exceptions for the same
+        resources. Limits of other subjects bind besides.
+
+        Fails with PERMISSION_DENIED (for callers that are not admins), INVALID_ARGUMENT (BadRequest; also when there would be more
+        than 1000 exceptions).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLimitExceptions(self, request, context):
+        """Returns all exceptions that have not ended, by subject and resource.
+
+        Fails with PERMISSION_DENIED (for callers that are not admins).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveLimitExceptions(self, request, context):
+        """Ends exceptions of a user or a group: the limits of the policy bind again. Does nothing where there are none.
+
+        Fails with PERMISSION_DENIED (for callers that are not admins), INVALID_ARGUMENT (BadRequest).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LimitsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -43,6 +87,21 @@ def add_LimitsServiceServicer_to_server(servicer, server):
                     servicer.GetLimits,
                     request_deserializer=headrace_dot_v1_dot_limits__service__pb2.GetLimitsRequest.FromString,
                     response_serializer=headrace_dot_v1_dot_limits__service__pb2.GetLimitsResponse.SerializeToString,
+            ),
+            'SetLimitExceptions': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLimitExceptions,
+                    request_deserializer=headrace_dot_v1_dot_limits__service__pb2.SetLimitExceptionsRequest.FromString,
+                    response_serializer=headrace_dot_v1_dot_limits__service__pb2.SetLimitExceptionsResponse.SerializeToString,
+            ),
+            'ListLimitExceptions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimitExceptions,
+                    request_deserializer=headrace_dot_v1_dot_limits__service__pb2.ListLimitExceptionsRequest.FromString,
+                    response_serializer=headrace_dot_v1_dot_limits__service__pb2.ListLimitExceptionsResponse.SerializeToString,
+            ),
+            'RemoveLimitExceptions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveLimitExceptions,
+                    request_deserializer=headrace_dot_v1_dot_limits__service__pb2.RemoveLimitExceptionsRequest.FromString,
+                    response_serializer=headrace_dot_v1_dot_limits__service__pb2.RemoveLimitExceptionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -69,5 +128,56 @@ class LimitsService(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.v1.LimitsService/GetLimits',
             headrace_dot_v1_dot_limits__service__pb2.GetLimitsRequest.SerializeToString,
             headrace_dot_v1_dot_limits__service__pb2.GetLimitsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SetLimitExceptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.LimitsService/SetLimitExceptions',
+            headrace_dot_v1_dot_limits__service__pb2.SetLimitExceptionsRequest.SerializeToString,
+            headrace_dot_v1_dot_limits__service__pb2.SetLimitExceptionsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListLimitExceptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.LimitsService/ListLimitExceptions',
+            headrace_dot_v1_dot_limits__service__pb2.ListLimitExceptionsRequest.SerializeToString,
+            headrace_dot_v1_dot_limits__service__pb2.ListLimitExceptionsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RemoveLimitExceptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.LimitsService/RemoveLimitExceptions',
+            headrace_dot_v1_dot_limits__service__pb2.RemoveLimitExceptionsRequest.SerializeToString,
+            headrace_dot_v1_dot_limits__service__pb2.RemoveLimitExceptionsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -31,6 +31,35 @@ class LimitsServiceStub:
     not an admin).
     """
 
+    SetLimitExceptions: grpc.UnaryUnaryMultiCallable[
+        headrace.v1.limits_service_pb2.SetLimitExceptionsRequest,
+        headrace.v1.limits_service_pb2.SetLimitExceptionsResponse,
+    ]
+    """Gives a user or a group other limits than the policy's for a while. Those that are set replace earlier exceptions for the same
+    resources. Limits of other subjects bind besides.
+
+    Fails with PERMISSION_DENIED (for callers that are not admins), INVALID_ARGUMENT (BadRequest; also when there would be more
+    than 1000 exceptions).
+    """
+
+    ListLimitExceptions: grpc.UnaryUnaryMultiCallable[
+        headrace.v1.limits_service_pb2.ListLimitExceptionsRequest,
+        headrace.v1.limits_service_pb2.ListLimitExceptionsResponse,
+    ]
+    """Returns all exceptions that have not ended, by subject and resource.
+
+    Fails with PERMISSION_DENIED (for callers that are not admins).
+    """
+
+    RemoveLimitExceptions: grpc.UnaryUnaryMultiCallable[
+        headrace.v1.limits_service_pb2.RemoveLimitExceptionsRequest,
+        headrace.v1.limits_service_pb2.RemoveLimitExceptionsResponse,
+    ]
+    """Ends exceptions of a user or a group: the limits of the policy bind again. Does nothing where there are none.
+
+    Fails with PERMISSION_DENIED (for callers that are not admins), INVALID_ARGUMENT (BadRequest).
+    """
+
 class LimitsServiceAsyncStub:
     """Limits of what may be promised to clusters, and what is promised."""
 
@@ -42,6 +71,35 @@ class LimitsServiceAsyncStub:
 
     Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest: malformed user), PERMISSION_DENIED (another user, and the caller is
     not an admin).
+    """
+
+    SetLimitExceptions: grpc.aio.UnaryUnaryMultiCallable[
+        headrace.v1.limits_service_pb2.SetLimitExceptionsRequest,
+        headrace.v1.limits_service_pb2.SetLimitExceptionsResponse,
+    ]
+    """Gives a user or a group other limits than the policy's for a while. Those that are set replace earlier exceptions for the same
+    resources. Limits of other subjects bind besides.
+
+    Fails with PERMISSION_DENIED (for callers that are not admins), INVALID_ARGUMENT (BadRequest; also when there would be more
+    than 1000 exceptions).
+    """
+
+    ListLimitExceptions: grpc.aio.UnaryUnaryMultiCallable[
+        headrace.v1.limits_service_pb2.ListLimitExceptionsRequest,
+        headrace.v1.limits_service_pb2.ListLimitExceptionsResponse,
+    ]
+    """Returns all exceptions that have not ended, by subject and resource.
+
+    Fails with PERMISSION_DENIED (for callers that are not admins).
+    """
+
+    RemoveLimitExceptions: grpc.aio.UnaryUnaryMultiCallable[
+        headrace.v1.limits_service_pb2.RemoveLimitExceptionsRequest,
+        headrace.v1.limits_service_pb2.RemoveLimitExceptionsResponse,
+    ]
+    """Ends exceptions of a user or a group: the limits of the policy bind again. Does nothing where there are none.
+
+    Fails with PERMISSION_DENIED (for callers that are not admins), INVALID_ARGUMENT (BadRequest).
     """
 
 class LimitsServiceServicer(metaclass=abc.ABCMeta):
@@ -57,6 +115,41 @@ class LimitsServiceServicer(metaclass=abc.ABCMeta):
 
         Fails with UNAUTHENTICATED, INVALID_ARGUMENT (BadRequest: malformed user), PERMISSION_DENIED (another user, and the caller is
         not an admin).
+        """
+
+    @abc.abstractmethod
+    def SetLimitExceptions(
+        self,
+        request: headrace.v1.limits_service_pb2.SetLimitExceptionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[headrace.v1.limits_service_pb2.SetLimitExceptionsResponse, collections.abc.Awaitable[headrace.v1.limits_service_pb2.SetLimitExceptionsResponse]]:
+        """Gives a user or a group other limits than the policy's for a while. Those that are set replace earlier exceptions for the same
+        resources. Limits of other subjects bind besides.
+
+        Fails with PERMISSION_DENIED (for callers that are not admins), INVALID_ARGUMENT (BadRequest; also when there would be more
+        than 1000 exceptions).
+        """
+
+    @abc.abstractmethod
+    def ListLimitExceptions(
+        self,
+        request: headrace.v1.limits_service_pb2.ListLimitExceptionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[headrace.v1.limits_service_pb2.ListLimitExceptionsResponse, collections.abc.Awaitable[headrace.v1.limits_service_pb2.ListLimitExceptionsResponse]]:
+        """Returns all exceptions that have not ended, by subject and resource.
+
+        Fails with PERMISSION_DENIED (for callers that are not admins).
+        """
+
+    @abc.abstractmethod
+    def RemoveLimitExceptions(
+        self,
+        request: headrace.v1.limits_service_pb2.RemoveLimitExceptionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[headrace.v1.limits_service_pb2.RemoveLimitExceptionsResponse, collections.abc.Awaitable[headrace.v1.limits_service_pb2.RemoveLimitExceptionsResponse]]:
+        """Ends exceptions of a user or a group: the limits of the policy bind again. Does nothing where there are none.
+
+        Fails with PERMISSION_DENIED (for callers that are not admins), INVALID_ARGUMENT (BadRequest).
         """
 
 def add_LimitsServiceServicer_to_server(servicer: LimitsServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -36,6 +36,8 @@ class Admission:
     ----------
     check_growth
         Raises `QuotaExceeded` if a budget keeps a cluster from being promised this.
+    for_now
+        Returns what binds a user or a group now instead of the policy's limits.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class Admission:
         policy: PolicyFile,
         profiles: Profiles,
         check_growth: Callable[[Cluster, Demand], None] = lambda _cluster, _demand: None,
+        for_now: Callable[[str, Limits], Limits] = lambda _subject, limits: limits,
     ) -> None:
         self._profiles = profiles
         self._check_growth = check_growth
+        self._for_now = for_now
         self.follow(policy)
 
     def follow(self, policy: PolicyFile) -> None:
@@ -77,9 +81,10 @@ class Admission:
 
     def shared_limits(self, owner: str, groups: Iterable[str], profile: str) -> dict[str, Limits]:
         """Return the limits that a cluster has in common with others, by subject, in the order to check them."""
+        own = {user_name(owner): self._users.get(owner, self._user)}
+        own |= {group_name(group): self._groups.get(group, Limits()) for group in groups}
         return {
-            user_name(owner): self._users.get(owner, self._user),
-            **{group_name(group): self._groups.get(group, Limits()) for group in groups},
+            **{subject: self._for_now(subject, limits) for subject, limits in own.items()},
             f"profiles/{profile}": self._profile(profile),
             DEPLOYMENT: self._deployment,
         }
@@ -90,6 +95,11 @@ class Admission:
         everybody = found.pop(DEPLOYMENT)
         found |= {f"profiles/{profile}": self._profile(profile) for profile in profiles}
         return {**found, DEPLOYMENT: everybody}
+
+    @property
+    def resource_names(self) -> frozenset[str]:
+        """Names of the resources of the policy's own that its limits count."""
+        return frozenset(self._names)
 
     @property
     def clips(self) -> bool:

@@ -89,6 +89,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             parts.serving.run,
             parts.recharging.run,
             parts.lowering.run,
+            parts.limit_exceptions.run,
             parts.signals.run,
             parts.observations.run,
             parts.metric_rules.run,
@@ -130,6 +131,7 @@ def _connect(parts: Parts) -> None:
         parts.cluster_metrics.on_change,  # events
         parts.route_states.on_change,  # acknowledgements of routes
         parts.serving.on_change,  # room for clusters that wait
+        parts.limit_exceptions.on_entry,  # limits that admins set for a while
         parts.sessions.on_change,  # requests of proxies that clients connect again
     ]
     gained = [
@@ -159,6 +161,9 @@ def _connect(parts: Parts) -> None:
     ]
     for follow in policies:
         parts.current_policy.on_change(follow)
+    parts.mirror.read_besides(parts.limit_exceptions.load)
+    parts.limit_exceptions.on_change(parts.serving.follow)
+    parts.limit_exceptions.on_change(parts.lowering.follow)
     parts.signals.on_change(parts.culling_watch.changed)  # queues clusters that are idle for long enough
     parts.metric_rules.on_change(parts.culling_watch.changed)
     for handler in records:

@@ -28,6 +28,8 @@ key                       type   content                                      un
 ``used:<day>``            hash   what was promised that day, times how long,  400 days                  cr, ch, st, ar,
                                  by measure and subject (``usage.lua``)                                 ad, rp
 ``used-by:<day>:<owner>`` hash   the same of an owner's clusters, by row      62 days                   as ``used``
+``limit-exceptions``      hash   ``<resource> <subject>`` -> a limit that an    its end, or removed;      set_limits
+                                 admin set for a while (msgpack)              at most 1000
 ``noted:<id>:<note>``     string marks a warning about a budget or a lowered  the budget's period, or   `Usage`
                                  limit as given                               30 days
 ``living``                zset   id -> place                                  permanent                 cr, st
@@ -97,7 +99,7 @@ RECORD_FIELDS = (
 )
 
 _PERMANENT = re.compile(
-    r"changes|version|living|ended|routes|route-log|readers|acknowledged"
+    r"changes|version|living|ended|routes|route-log|readers|acknowledged|limit-exceptions"
     r"|queue(-wants|-each|-turns|-order|-freed)?"
     r"|(cluster|workers|touched|events|usage|aliases|queue-at|queue-held):.+"
 )
@@ -144,6 +146,9 @@ class Keys:
 
     def queue_held(self, subject: str) -> str:
         return self.prefix.key("queue-held", subject)
+
+    def limit_exceptions(self) -> str:
+        return self.prefix.key("limit-exceptions")
 
     def noted(self, cluster: ClusterId, note: str) -> str:
         return self.prefix.key("noted", cluster, note)

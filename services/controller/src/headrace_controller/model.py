@@ -442,3 +442,26 @@ class Demand(Counter[str]):
 
 class Limits(dict[str, int]):
     """Bounds of a :class:`Demand` by resource. One that is missing is not bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitException:
+    """A limit that an admin has set for a while, instead of the policy's.
+
+    Attributes
+    ----------
+    subject
+        ``users/{user}`` or ``groups/{group}``.
+    begun, ends
+        Seconds since the epoch.
+    by
+        The admin.
+    """
+
+    subject: str
+    resource: str
+    bound: int
+    begun: float
+    ends: float
+    by: UserId
+    reason: str = ""

@@ -63,6 +63,7 @@ from headrace_controller.policy.current import CurrentPolicy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Culling
 from headrace_controller.profiles import Profiles
+from headrace_controller.queueing.limit_exceptions import LimitExceptions
 from headrace_controller.queueing.lowering import Lowering
 from headrace_controller.queueing.order import Order
 from headrace_controller.queueing.recharging import Recharging
@@ -153,7 +154,13 @@ class Parts:
 
     @cached_property
     def admission(self) -> Admission:
-        return Admission(self.current_policy.policy, self.profiles, self.budgets.check_growth)
+        return Admission(
+            self.current_policy.policy, self.profiles, self.budgets.check_growth, self.limit_exceptions.apply
+        )
+
+    @cached_property
+    def limit_exceptions(self) -> LimitExceptions:
+        return LimitExceptions(self.store, clock=self.clock)
 
     @cached_property
     def budgets(self) -> BudgetWatch:
@@ -539,7 +546,14 @@ class Parts:
 
     @cached_property
     def limits_service(self) -> LimitsService:
-        return LimitsService(store=self.store, mirror=self.mirror, admission=self.admission, profiles=self.profiles)
+        return LimitsService(
+            store=self.store,
+            mirror=self.mirror,
+            admission=self.admission,
+            profiles=self.profiles,
+            exceptions=self.limit_exceptions,
+            clock=self.clock,
+        )
 
     @cached_property
     def options_service(self) -> OptionsService:

@@ -16,6 +16,7 @@ class AdminGroup(LazyGroup):
     lines: ClassVar[Mapping[str, str]] = {
         "audit": "Show who did what to which cluster, when, from where, by which token.",
         "cull": "List what culling would do, or do at once what it has warned of.",
+        "limits": "Give a user or a group other limits than the policy's for a while.",
         "policy": "Show the policy in force, and what another one would change.",
     }
     package: ClassVar[str] = "headrace.cli.admin"
@@ -25,10 +26,10 @@ app = typer.Typer(
     cls=AdminGroup,
     add_completion=False,
     no_args_is_help=True,
-    help="For administrators: the policy, the audit log, culling.",
+    help="For administrators: the policy, limits, the audit log, culling.",
 )
 
 
 @app.callback()
 def root() -> None:
-    """For administrators: the policy, the audit log, culling."""
+    """For administrators: the policy, limits, the audit log, culling."""

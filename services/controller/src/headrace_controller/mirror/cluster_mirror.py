@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Protocol
@@ -54,6 +54,7 @@ class ClusterMirror:
         self._index = Index()
         self._versions: dict[UserId | None, int] = {}
         self._handlers: list[Handler] = []
+        self._besides: list[Callable[[], Awaitable[None]]] = []
         self._through = 0  # every write up to this revision is here
         self._restarts = 0
         self._unconfirmed: list[tuple[int, ClusterId]] = []  # heap of known writes that the stream must still have
@@ -68,6 +69,10 @@ class ClusterMirror:
     def connect(self, handler: Handler) -> None:
         """Adds a handler; they hear in the order in which they were connected."""
         self._handlers.append(handler)
+
+    def read_besides(self, read: Callable[[], Awaitable[None]]) -> None:
+        """Has something else read whenever all records are: before `ready`, and after a gap in the changes."""
+        self._besides.append(read)
 
     async def run(self) -> None:
         """Follows the store until cancelled."""
@@ -149,6 +154,8 @@ class ClusterMirror:
             await self._read(listed[start : start + _BATCH], whole=True)
         for cluster in unlisted:
             self._accept(cluster, None)
+        for read in self._besides:
+            await read()
         self._through = through
         self._newest = max((cluster.revision for cluster in self._clusters.values()), default=0)
         self._unconfirmed = sorted(write for write in self._unconfirmed if write[0] > through)

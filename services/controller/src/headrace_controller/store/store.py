@@ -14,6 +14,7 @@ from headrace_controller.store.codec import unpack_change, unpack_demand, unpack
 from headrace_controller.store.connection import Connection
 from headrace_controller.store.enrolments import Enrolments
 from headrace_controller.store.events import Events
+from headrace_controller.store.limit_exceptions import KeptLimitExceptions
 from headrace_controller.store.observations import KeptObservations
 from headrace_controller.store.queue import Queue
 from headrace_controller.store.reads import Reads
@@ -51,6 +52,7 @@ class Store:
         self.replicas = Replicas(connection)
         self.queue = Queue(connection)
         self.observations = KeptObservations(connection)
+        self.limit_exceptions = KeptLimitExceptions(connection)
         self.used = Usage(connection, accounts)
 
     async def usages(self, subjects: Sequence[str]) -> dict[str, Demand]:

@@ -117,6 +117,7 @@ class ChangeKind(StrEnum):
     REMOVED = "removed"
     ACKNOWLEDGED = "acknowledged"  # no cluster: a reader of routes and what it has in use
     QUEUE = "queue"  # no cluster: clusters in the queue may get room
+    LIMITS = "limits"  # no cluster: exceptions of limits
     REDIAL = "redial"  # no cluster: a proxy is about to close the connections of clients
 
 
