@@ -1,15 +1,18 @@
-"""What tasks that run until cancelled have in common."""
+"""What tasks that run until cancelled, or go through thousands of clusters, have in common."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator, Iterable
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from headrace.errors import StoreUnavailable
 from headrace_chassis import logs
 
+T = TypeVar("T")
 log = logs.get_logger()
+_AT_ONCE = 256
 
 
 @contextmanager
@@ -28,3 +31,11 @@ async def wait(news: asyncio.Event, seconds: float | None) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await news.wait()
+
+
+async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield all items; after each 256, other calls get their turn."""
+    for n, item in enumerate(items, 1):
+        yield item
+        if n % _AT_ONCE == 0:
+            await asyncio.sleep(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from math import inf
 
@@ -14,13 +13,12 @@ from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.convert import timestamp
 from headrace_controller.api.filters import Filter
 from headrace_controller.culling.observed import Observed
+from headrace_controller.loops import in_turns
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.plan.findings import CullAction, Finding
 
 _MAX_CULLINGS = 10_000
-# Number of clusters after which other calls get their turn.
-_AT_ONCE = 256
 _ACTIONS = {
     CullAction.STOP: pb.CULLING_ACTION_STOP,
     CullAction.SCALE_TO_ZERO: pb.CULLING_ACTION_SCALE_TO_ZERO,
@@ -64,12 +62,10 @@ class Outlook:
         await self._mirror.fresh()
         kept = await self._of_others()
         found: list[pb.Culling] = []
-        for n, cluster in enumerate(self._access.matching(wanted, caller, Right.CLUSTER_VIEW, living=True)):
+        async for cluster in in_turns(self._access.matching(wanted, caller, Right.CLUSTER_VIEW, living=True)):
             if cluster is not None and not cluster.stopping:
                 findings = self._findings(cluster, kept.get(cluster.id))
                 found += [self._culling(cluster, finding) for finding in findings]
-            if n % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
         found.sort(key=lambda culling: culling.act_time.seconds if culling.HasField("act_time") else inf)
         return pb.ListCullingResponse(cullings=found[:_MAX_CULLINGS])
 

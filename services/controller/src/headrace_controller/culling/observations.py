@@ -10,7 +10,7 @@ from msgspec import DecodeError, msgpack
 
 from headrace_chassis import logs
 from headrace_controller.culling.observed import Marks, Observed, first, of_another
-from headrace_controller.loops import faults_logged, wait
+from headrace_controller.loops import faults_logged, in_turns, wait
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.signals.measured import Absence, NotMeasured, Signals
 from headrace_controller.store import Store
@@ -22,8 +22,6 @@ _BEAT_SECONDS = 5.0
 _PAUSE_SECONDS = 60.0
 # Age from which what another replica keeps is not what it knows now; three intervals are added.
 _OLD_SECONDS = 90.0
-# Number of clusters after which other calls get their turn.
-_AT_ONCE = 256
 
 _marks = msgpack.Decoder(dict[ClusterId, Marks])
 
@@ -140,9 +138,7 @@ class Observations:
 
     async def _save(self) -> None:
         shards: defaultdict[int, dict[ClusterId, Marks]] = defaultdict(dict)
-        for n, cluster in enumerate(list(self._observed)):
-            if n % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
+        async for cluster in in_turns(list(self._observed)):
             if cluster not in self._observed:
                 continue  # lost meanwhile
             observed = self.of(cluster)

@@ -9,18 +9,15 @@ from hashlib import sha256
 
 from headrace.errors import ClusterEnded, ClusterNotFound
 from headrace.v1.enums import EventType
-from headrace_chassis import logs
 from headrace_controller.admission import Admission
-from headrace_controller.loops import faults_logged, wait
+from headrace_controller.loops import faults_logged, in_turns, wait
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId, Event, Limits, Severity
 from headrace_controller.plan.sentences import count, duration
 from headrace_controller.queueing.lowered import Exceeded, Promised, smaller
 from headrace_controller.store import RecordUnreadable, Store
 
-log = logs.get_logger()
 _BEAT_SECONDS = 5.0
-_AT_ONCE = 256  # clusters after which others get their turn
 _NOTED_SECONDS = 30 * 86_400
 
 
@@ -80,11 +77,9 @@ class Lowering:
         found = map(self._mirror.get, self._mirror.ids(living=True))
         clusters = {cluster.id: cluster for cluster in found if cluster is not None and not cluster.stopping}
         promised = Promised(self._admission)
-        for n, cluster in enumerate(clusters.values()):
+        async for cluster in in_turns(clusters.values()):
             if cluster.begun is not None:
                 promised.add(cluster)
-            if n % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
         exceeded = promised.exceeded()
         surplus = promised.surplus(exceeded) if self._admission.takes_away else {}
         mine = [(clusters[id_], above) for id_, above in exceeded.items() if self._own(id_)]

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from headrace.errors import ClusterNotFound, QuotaExceeded
 from headrace.resource_names import cluster_name
 from headrace.v1.enums import EventType
-from headrace_chassis import logs
 from headrace_controller.admission import Admission
 from headrace_controller.loops import faults_logged, wait
 from headrace_controller.mirror import ClusterMirror
@@ -23,8 +22,6 @@ from headrace_controller.queueing.order import Order
 from headrace_controller.resources import WORKERS
 from headrace_controller.store import Change, ChangeKind, RecordUnreadable, Store
 from headrace_controller.store.queue import Freed
-
-log = logs.get_logger()
 
 LOOKAHEAD = 16
 """Owners of clusters that do not fit, after which those behind are not tried: they have their turn when these are gone.

@@ -6,7 +6,6 @@ import asyncio
 import heapq
 from collections.abc import Callable
 
-from headrace_chassis import logs
 from headrace_controller.loops import faults_logged
 from headrace_controller.model import Cluster, ClusterId, Phase
 from headrace_controller.plan import RouteState
@@ -14,7 +13,6 @@ from headrace_controller.store import Acknowledgement, Change, reaches
 from headrace_controller.store.routes import Routes
 from headrace_controller.store.values import version_key
 
-log = logs.get_logger()
 # Nothing announces that a reader has stopped to count.
 _POLL_SECONDS = 1.0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from headrace_chassis import logs
 from headrace_controller.loops import faults_logged
 from headrace_controller.meter import Sums
 from headrace_controller.mirror import ClusterMirror
@@ -15,7 +14,6 @@ from headrace_controller.store import Store
 from headrace_controller.store.usage import MeasuredOf
 from headrace_controller.usage.periods import day_of
 
-log = logs.get_logger()
 _PAUSE_SECONDS = 60.0
 # Longer than this between two samples, nothing is known of the time between them.
 _GAP_SECONDS = 300.0

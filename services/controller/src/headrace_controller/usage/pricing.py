@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from headrace_chassis import logs
-from headrace_controller.loops import faults_logged, wait
+from headrace_controller.loops import faults_logged, in_turns, wait
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import Cluster, ClusterId
+from headrace_controller.model import ClusterId
 from headrace_controller.store import Store
 
-log = logs.get_logger()
 _BEAT_SECONDS = 60.0  # for what a replica has written that did not have the new policy yet
-_COMPARED_AT_ONCE = 256
 _AT_ONCE = 50
 _PAUSE_SECONDS = 0.1
 
@@ -41,12 +38,11 @@ class Pricing:
 
     async def apply(self) -> None:
         """Reprice the clusters whose prices are others than those in force."""
-        wrong: list[Cluster] = []
-        for n, id_ in enumerate(list(self._own())):
-            if n % _COMPARED_AT_ONCE == _COMPARED_AT_ONCE - 1:
-                await asyncio.sleep(0)
-            if (cluster := self._mirror.get(id_)) is not None and self._store.used.is_mispriced(cluster):
-                wrong.append(cluster)
+        wrong = [
+            cluster
+            async for id_ in in_turns(list(self._own()))
+            if (cluster := self._mirror.get(id_)) is not None and self._store.used.is_mispriced(cluster)
+        ]
         for start in range(0, len(wrong), _AT_ONCE):
             await asyncio.gather(*map(self._store.used.reprice, wrong[start : start + _AT_ONCE]))
             await asyncio.sleep(_PAUSE_SECONDS)
