@@ -107,6 +107,21 @@ async def test_a_notebook_shows_the_line_below_the_cell(
     await eventually(lambda: published == [line, "<p><strong>It is kept.</strong></p>"])  # in the place of the first
 
 
+async def test_after_the_end_nothing_says_that_it_runs(
+    cluster: GatewayCluster, fake: FakeHeadrace, happens: Any, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "headrace.culling")
+    happens(WARNING, WARNED)
+    await eventually(lambda: cluster._life.notices.warning == WARNING)
+    made = fake.clusters[cluster.name]
+    made.record.status.message = "The cluster was stopped because it has been idle for 30 min."
+    fake.set_phase(made, cluster_pb2.PHASE_STOPPED)
+    await eventually(lambda: f"<{cluster.name}, stopped," in repr(cluster))
+    assert "<strong>Stopped</strong>" in cluster._repr_html_()
+    lines = [record.getMessage() for record in caplog.records if record.name == "headrace.culling"]
+    assert lines == [WARNING, made.record.status.message]
+
+
 async def test_the_panel_has_a_button_that_keeps_the_cluster(
     cluster: GatewayCluster, fake: FakeHeadrace, happens: Any, eventually: Eventually
 ) -> None:

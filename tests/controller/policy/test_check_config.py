@@ -79,7 +79,7 @@ def test_check_policy_needs_no_settings(tmp_path: Path) -> None:
 
 
 def test_what_the_policy_file_decides_cannot_be_set_beside_it(policy: Path) -> None:
-    with pytest.raises(ValidationError, match="do not set limits, idle_timeout_seconds here, .* culling.idle.after"):
+    with pytest.raises(ValidationError, match=r"do not set limits, idle_timeout_seconds here, .* culling.idle.after"):
         Settings.model_validate({"limits": {"user": {"clusters": 3}}, "idle_timeout_seconds": 3})
 
 

@@ -564,7 +564,9 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         return f"<tr>{_CELL}{label}: {html.escape(cost[1])}</td></tr>"
 
     def _absence_row(self) -> str:
-        """Return a row for tables while the way to the scheduler is interrupted."""
+        """Return a row for tables after the cluster's end, and while the way to the scheduler is interrupted."""
+        if self._life.ended:
+            return f"<tr>{_CELL}<strong>{self._life.ended.capitalize()}</strong></td></tr>"
         away = self._life.away_seconds
         return "" if away is None else f"<tr>{_CELL}<strong>Reconnecting ({away:.0f} s)</strong></td></tr>"
 
@@ -587,12 +589,18 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     def __repr__(self) -> str:
         workers = self.scheduler_info["workers"].values()
         threads = sum(worker["nthreads"] for worker in workers)
-        away = self._life.away_seconds
-        state = self.status.name if away is None else f"reconnecting ({away:.0f} s)"
         cost = spent(self._life.usage)
         wait = f", waiting={self._life.waiting}" if self._life.waiting else ""
         cost_part = f", {cost[0]}={cost[1]}" if cost else ""
-        return f"GatewayCluster<{self.name}, {state}, workers={len(workers)}, threads={threads}{wait}{cost_part}>"
+        return (
+            f"GatewayCluster<{self.name}, {self._state()}, workers={len(workers)}, threads={threads}{wait}{cost_part}>"
+        )
+
+    def _state(self) -> str:
+        if self._life.ended and self._life.status is Status.running:
+            return self._life.ended
+        away = self._life.away_seconds
+        return self.status.name if away is None else f"reconnecting ({away:.0f} s)"
 
     # The end
 

@@ -128,6 +128,8 @@ class CullingNotices:
                         self._show(_plain(step.event.message))
                 if step.cluster.status.phase in ENDED:
                     self._set("")
+                    if self._replace:
+                        self._replace(_plain(step.cluster.status.message))
                     return True
         return False
 

@@ -26,6 +26,7 @@ from headrace._wire import calls, culling_calls
 from headrace._wire.connection import Connection
 from headrace._wire.creating import Wanted, get_or_create
 from headrace._wire.watch import wait_until_running
+from headrace._wire.words import word
 from headrace.access import Share
 from headrace.errors import HeadraceError
 from headrace.v1 import cluster_pb2
@@ -76,6 +77,8 @@ class Lifecycle:
         What it had used and what it was promised, as last seen.
     waiting
         How many of its workers waited for room, as last seen.
+    ended
+        "stopped" or "failed" once the cluster was seen to have ended, else "".
     clients
         Dask clients to be closed first.
     notices
@@ -101,6 +104,7 @@ class Lifecycle:
         self.shares: tuple[Share, ...] = ()
         self.usage = cluster_pb2.ClusterUsage()
         self.waiting = 0
+        self.ended = ""
         self.scheduler: rpc | None = None
         self.feed: WorkerFeed | None = None
         self.dashboard: DashboardLink | None = None
@@ -160,6 +164,8 @@ class Lifecycle:
         return cluster
 
     def _note_seen(self, cluster: cluster_pb2.Cluster) -> None:
+        if cluster.status.phase in calls.ENDED:
+            self.ended = word(cluster_pb2.Phase.DESCRIPTOR, cluster.status.phase).lower()
         usage = cluster.status.usage
         if usage.as_of.ToMilliseconds() >= self.usage.as_of.ToMilliseconds():
             self.usage = usage
