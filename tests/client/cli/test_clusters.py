@@ -70,6 +70,19 @@ def test_show_tells_everything(cli: Cli, cluster: FakeCluster):
     assert json.loads(cli("clusters", "show", "mine", "--json").out)["name"] == cluster.record.name
 
 
+def test_a_terminal_obeys_nothing_that_users_have_written(cli: Cli, cluster: FakeCluster):
+    evil = "\x1b]0;evil\x07"
+    status = cluster.record.status
+    status.message, status.log_tail = f"one{evil}", f"two{evil}\nthree"
+    cluster.record.spec.tags["team"] = f"four{evil}"
+    status.versions["python"] = f"five{evil}"
+    cluster.add_event(cluster_pb2.EVENT_TYPE_WORKERS_LOST, f"six{evil}", cluster_pb2.SEVERITY_WARNING)
+    outs = [cli("clusters", *command).out for command in (["list"], ["show", "mine"], ["events", "mine"])]
+    for out, words in zip(outs, (["one"], ["one", "two", "\nthree\n", "four", "five"], ["six"]), strict=True):
+        assert all(word in out for word in words)
+        assert "\x1b" not in out
+
+
 def test_what_a_newer_headrace_reports_is_shown(cli: Cli, cluster: FakeCluster):
     cluster.record.status.phase = 77  # pyright: ignore[reportAttributeAccessIssue]
     cluster.record.status.conditions[0].type = 78  # pyright: ignore[reportAttributeAccessIssue]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from headrace._wire.calls import cluster_id
 from headrace._wire.option_values import shown
 from headrace._wire.words import condition_type, event_type, word
-from headrace.cli.output import age, duration, local_time, print_table
+from headrace.cli.output import age, duration, local_time, print_table, printable
 from headrace.sizes import describe_bytes
 from headrace.v1 import cluster_pb2, options_service_pb2
 from headrace.v1.right_pb2 import Right
@@ -64,9 +64,9 @@ def print_cluster(cluster: cluster_pb2.Cluster, options: Iterable[options_servic
     ]
     for name, fact in facts:
         if fact:
-            print(f"{name:<10} {fact}")
+            print(f"{name:<10} {printable(fact)}")
     if status.log_tail:
-        print(f"last lines of the log:\n{status.log_tail.rstrip()}")
+        print("last lines of the log:", *map(printable, status.log_tail.rstrip().split("\n")), sep="\n")
 
 
 def print_workers(found: Iterable[cluster_pb2.Worker]) -> None:
@@ -102,7 +102,7 @@ def event_line(event: cluster_pb2.ClusterEvent) -> str:
     """Return an event as one line."""
     severity = word(cluster_pb2.Severity.DESCRIPTOR, event.severity).lower()
     mark = "" if event.severity == cluster_pb2.SEVERITY_INFO else f"{severity}: "
-    return f"{local_time(event.time)}  {event_type(event.type):<20}  {mark}{event.message}"
+    return f"{local_time(event.time)}  {event_type(event.type):<20}  {mark}{printable(event.message)}"
 
 
 def condition_line(condition: cluster_pb2.Condition) -> str:

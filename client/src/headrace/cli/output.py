@@ -31,6 +31,11 @@ def to_plain(message: Message) -> dict[str, object]:
     return json_format.MessageToDict(message, preserving_proto_field_name=True)
 
 
+def printable(text: str) -> str:
+    """Return a line without control characters: a terminal would obey those that users, or their code, have written."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str, *, numbers: Collection[str] = ()
 ) -> None:
@@ -39,7 +44,7 @@ def print_table(
     from rich.console import Console
     from rich.table import Table
 
-    lines = list(rows)
+    lines = [[printable(cell) for cell in row] for row in rows]
     if not lines:
         print(empty)
         return

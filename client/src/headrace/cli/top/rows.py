@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace._wire.calls import cluster_id
 from headrace.cli.cluster_view import phase, workers
-from headrace.cli.output import age
+from headrace.cli.output import age, printable
 from headrace.sizes import describe_bytes
 from headrace.v1 import cluster_pb2
 
@@ -84,11 +84,6 @@ def detail(cluster: cluster_pb2.Cluster) -> str:
     """Return what a table may have had no room for: id, profile and message of a cluster."""
     facts = (cluster_id(cluster.name), cluster.spec.profile, cluster.status.message)
     return printable("  ".join(fact for fact in facts if fact))
-
-
-def printable(text: str) -> str:
-    """Return a text without control characters: a terminal would obey those that users' code has printed."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _count(number: int, what: str) -> str:

@@ -18,9 +18,10 @@ from headrace._target import config
 from headrace._wire import calls, culling_calls
 from headrace._wire.calls import cluster_id
 from headrace._wire.connection import Connection
+from headrace.cli.output import printable
 from headrace.cli.top.dialogs import Ask, Confirm
 from headrace.cli.top.following import Following
-from headrace.cli.top.rows import VIEWS, detail, printable, summary
+from headrace.cli.top.rows import VIEWS, detail, summary
 from headrace.cli.top.table import MOST_ROWS, Table
 from headrace.errors import HeadraceError
 
