@@ -15,7 +15,7 @@ from tests.controller.running import Replica, Site
 from tests.controller.user import User
 
 from headrace.errors import InvalidRequest, PermissionDenied, QuotaExceeded
-from headrace.v1 import cluster_pb2, options_service_pb2, policy_service_pb2_grpc
+from headrace.v1 import cluster_pb2, limits_service_pb2, options_service_pb2, policy_service_pb2_grpc
 from headrace.v1 import policy_service_pb2 as pb
 from headrace_chassis.policy_document import MAX_BYTES
 
@@ -186,6 +186,11 @@ async def test_what_another_policy_would_change_is_told_with_whom_it_affects(rep
         ("limits.user", "users/ann", ""),
     }
     assert await profiles(ann) == ["small", "large"]
+    root = await replica.user("root", "user", "admin")
+    exception = limits_service_pb2.SetLimitExceptionsRequest(subject="users/ann", limits={"clusters": "2"})
+    await root.ask_limits(exception, "SetLimitExceptions")
+    again = await diff(replica, "{profiles: {small: {}}, limits: {user: {clusters: 1}}}")
+    assert {one.key for one in again.effects} == {"profiles.large"}
 
 
 async def test_whose_clusters_another_policy_would_warn_or_stop_is_told(replica: Replica) -> None:

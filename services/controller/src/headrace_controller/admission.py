@@ -28,6 +28,14 @@ _GIVE_MEMORY = "give a size such as '2 GiB'"
 _GIVE_CORES = "ask for more worker_cores"
 _OTHER_OPTIONS = "a group keeps its options: add a worker group with others, or create another cluster"
 
+ForNow = Callable[[str, Limits], Limits]
+"""Returns what binds a subject now instead of limits of the policy."""
+
+
+def unchanged(_subject: str, limits: Limits) -> Limits:
+    """Let limits bind as they are in the policy."""
+    return limits
+
 
 class Admission:
     """The limits of a deployment.
@@ -45,7 +53,7 @@ class Admission:
         policy: PolicyFile,
         profiles: Profiles,
         check_growth: Callable[[Cluster, Demand], None] = lambda _cluster, _demand: None,
-        for_now: Callable[[str, Limits], Limits] = lambda _subject, limits: limits,
+        for_now: ForNow = unchanged,
     ) -> None:
         self._profiles = profiles
         self._check_growth = check_growth

@@ -591,4 +591,6 @@ class Parts:
         prospects = Prospects(
             culling=self.culling_watch, budgets=self.budgets, findings=self.findings, clock=self.clock
         )
-        return PolicyService(self.current_policy, self.mirror, prospects, self.settings.replica)
+        return PolicyService(
+            self.current_policy, self.mirror, prospects, self.limit_exceptions.apply, self.settings.replica
+        )

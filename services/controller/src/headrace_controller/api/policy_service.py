@@ -15,6 +15,7 @@ from headrace.v1 import policy_service_pb2 as pb
 from headrace.v1.policy_service_pb2_grpc import PolicyServiceServicer, add_PolicyServiceServicer_to_server
 from headrace_chassis.identity.caller import current_caller
 from headrace_chassis.policy_document import BadPolicy
+from headrace_controller.admission import ForNow
 from headrace_controller.api import convert
 from headrace_controller.api.access import require_admin
 from headrace_controller.mirror import ClusterMirror
@@ -36,11 +37,17 @@ class PolicyService(PolicyServiceServicer):
     """Shows and compares policies. Neither changes anything: the file is changed where it is written."""
 
     def __init__(
-        self, current: CurrentPolicy[Profiles], mirror: ClusterMirror, prospects: Prospects, replica: str
+        self,
+        current: CurrentPolicy[Profiles],
+        mirror: ClusterMirror,
+        prospects: Prospects,
+        for_now: ForNow,
+        replica: str,
     ) -> None:
         self._current = current
         self._mirror = mirror
         self._prospects = prospects
+        self._for_now = for_now
         self._replica = replica
         self._comparing = False
 
@@ -73,7 +80,10 @@ class PolicyService(PolicyServiceServicer):
             after, profiles = await self._current.check(request.policy)
             before = self._current.policy, self._current.fitted
             soon = await self._prospects.effects(clusters, after)
-            return await asyncio.to_thread(_compare, Offer.of(*before), Offer.of(after, profiles), clusters, soon)
+            now = self._for_now
+            return await asyncio.to_thread(
+                _compare, Offer.of(*before, now), Offer.of(after, profiles, now), clusters, soon
+            )
         except BadPolicy as error:
             problems = [pb.PolicyProblem(line=one.line, key=one.key, reason=one.reason) for one in error.problems]
             return pb.DiffPolicyResponse(problems=problems)

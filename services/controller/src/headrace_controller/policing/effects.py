@@ -10,7 +10,7 @@ from headrace.option_types import BadValue, OptionValue
 from headrace.resource_names import cluster_name, group_name, user_name
 from headrace.sizes import describe_amount, describe_quantity
 from headrace_controller import resources
-from headrace_controller.admission import Admission
+from headrace_controller.admission import Admission, ForNow, unchanged
 from headrace_controller.model import Cluster, Demand, Limits
 from headrace_controller.options.catalogue import Option
 from headrace_controller.policy.file import PolicyFile
@@ -48,9 +48,9 @@ class Offer:
     admission: Admission
 
     @classmethod
-    def of(cls, policy: PolicyFile, profiles: Profiles) -> Self:
-        """Make it of a policy and its profiles."""
-        return cls(policy, profiles, Admission(policy, profiles))
+    def of(cls, policy: PolicyFile, profiles: Profiles, for_now: ForNow = unchanged) -> Self:
+        """Make it of a policy and its profiles, with what binds now instead of its limits."""
+        return cls(policy, profiles, Admission(policy, profiles, for_now=for_now))
 
 
 def effects(clusters: Sequence[Cluster], before: Offer, after: Offer) -> list[Effect]:
