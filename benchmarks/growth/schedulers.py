@@ -1,6 +1,6 @@
 """Simulated schedulers: ``python -m benchmarks.growth.schedulers`` answers on all addresses of 127.0.0.0/8.
 
-It prints its port, and sends whoever asks what a real scheduler answers. Below /api it is a Prometheus that has scraped
+It prints its port, and answers as a real scheduler does. Below /api it is a Prometheus that has scraped
 the clusters whose names it reads from its input.
 """
 

@@ -30,7 +30,7 @@ _Request = socket | tuple[bytes, socket]
 _MOST_TOKEN_BYTES = 16 * 1024
 _ANSWER_SECONDS = 30.0
 MOST_READERS = 64
-"""Connections that are served at a time. Each has a thread, and whoever reaches the address could open thousands."""
+"""Connections that are served at a time. Each has a thread, and a stranger could open thousands."""
 
 
 class NotReady(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from headrace_chassis import logs
 T = TypeVar("T")
 log = logs.get_logger()
 _AT_ONCE = 256
+_WRITES, _PAUSE_SECONDS = 50, 0.1
 
 
 @contextmanager
@@ -39,3 +40,10 @@ async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
         yield item
         if n % _AT_ONCE == 0:
             await asyncio.sleep(0)
+
+
+async def spread(write: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
+    """Write each item, at most 500 a second, so that users' writes have room beside them."""
+    for start in range(0, len(items), _WRITES):
+        await asyncio.gather(*map(write, items[start : start + _WRITES]))
+        await asyncio.sleep(_PAUSE_SECONDS)

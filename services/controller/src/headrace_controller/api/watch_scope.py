@@ -46,7 +46,7 @@ class Scope:
         full, events = request.view == pb.CLUSTER_VIEW_FULL, request.include_events
         if isinstance(target, Filter) and target.shared:
             if request.resume_token:
-                raise ResumeTokenTooOld("a watch of shared clusters begins anew: watch again without a resume token")
+                raise ResumeTokenTooOld("a watch of shared clusters cannot go on: watch again without a resume token")
             return _SharedScope(caller, target, access, full=full, events=events)
         return cls(caller, target, full=full, events=events, resumed=bool(request.resume_token))
 

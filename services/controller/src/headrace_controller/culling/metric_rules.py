@@ -142,6 +142,6 @@ def _note(rule: MetricRule, before: _Holding | None, now: _Holding) -> None:
     if isinstance(now, str):
         metrics.CULLING_QUERIES_FAILED.labels(rule.name).inc()
         if now != before:
-            log.warning("the query of a culling rule fails; nothing is done on its account", rule=rule.name, error=now)
+            log.warning("the query of a culling rule fails; the rule does nothing", rule=rule.name, error=now)
     elif isinstance(before, str):
         log.info("the query of a culling rule is answered again", rule=rule.name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headrace.resource_names import cluster_name
 from headrace_controller.culling.watch import CullingWatch
+from headrace_controller.loops import in_turns
 from headrace_controller.model import Cluster, ClusterId
 from headrace_controller.plan.findings import Finding
 from headrace_controller.plan.sentences import count, duration
@@ -16,13 +16,10 @@ from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Budgets
 from headrace_controller.usage.budgets import BudgetWatch, warning
 
-# Number of clusters after which other calls get their turn.
-_AT_ONCE = 256
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prospects:
-    """Foresees whom another policy would warn or stop soon.
+    """Foresees which clusters another policy would soon warn or stop.
 
     Attributes
     ----------
@@ -45,13 +42,11 @@ class Prospects:
             if one.warns
         ]
         unknown = set[ClusterId]()
-        for n, cluster in enumerate(clusters):
+        async for cluster in in_turns(clusters):
             then = (*culled(cluster), *self.budgets.findings(cluster, after))
             if any(finding.due is None for finding in then):
                 unknown.add(cluster.id)
             found += self._of(cluster, then)
-            if n % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
         found += [Effect("culling.rules", "deployment", f"the rule {name!r}: {what}") for name, what in news.items()]
         if unknown and self.culling.rules != after.culling:
             which = count(len(unknown), "cluster")

@@ -32,7 +32,7 @@ class Exceeded:
 
 
 class Promised:
-    """What living clusters are promised together, by whom it is bound."""
+    """What living clusters are promised together, by the subjects of their limits."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission

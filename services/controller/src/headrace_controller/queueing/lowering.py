@@ -135,7 +135,7 @@ class Lowering:
                 seen,
                 change,
                 demand=self._admission.count,
-                limits=dict.fromkeys(self._admission.limits(seen), Limits()),  # whoever gives back is not refused
+                limits=dict.fromkeys(self._admission.limits(seen), Limits()),  # none refuses what gets smaller
                 event=self._event(message),
             )
             self._mirror.apply(record)

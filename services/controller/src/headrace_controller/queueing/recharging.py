@@ -6,17 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from headrace.errors import ClusterNotFound
-from headrace_chassis import logs
 from headrace_controller.admission import Admission
-from headrace_controller.loops import faults_logged, wait
+from headrace_controller.loops import faults_logged, spread, wait
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import ClusterId
 from headrace_controller.store import RecordUnreadable, Store
 
-log = logs.get_logger()
 _AGAIN_SECONDS = 10.0  # for what a replica has written meanwhile that did not have the new policy yet
-_AT_ONCE = 50
-_PAUSE_SECONDS = 0.1
 
 
 class Recharging:
@@ -54,10 +50,7 @@ class Recharging:
 
     async def apply(self) -> None:
         """Charge the clusters by the policy in force that are charged otherwise."""
-        own = self._own()
-        for start in range(0, len(own), _AT_ONCE):
-            await asyncio.gather(*map(self._charge, own[start : start + _AT_ONCE]))
-            await asyncio.sleep(_PAUSE_SECONDS)
+        await spread(self._charge, self._own())
 
     async def _charge(self, cluster_id: ClusterId) -> None:
         try:

@@ -51,7 +51,7 @@ class ClusterMetrics:
         self._count(cluster, 1)
 
     def on_change(self, change: Change) -> None:
-        """Count the events of this replica's clusters, whoever wrote them."""
+        """Count the events of this replica's clusters, also those that other replicas wrote."""
         if change.event is not None and self._own(change.cluster):
             metrics.EVENTS.labels(_label(change.event.type)).inc()
 
@@ -88,5 +88,5 @@ class ClusterMetrics:
 
 
 def _label(value: OpenEnum | None) -> str:
-    """Whatever agents or other releases say: a bounded number of values."""
+    """Return a value of a metric's label: agents and other releases must not add unknown ones."""
     return value if value is not None and value.name in type(value).__members__ else "other"

@@ -31,7 +31,7 @@ class Collection:
     at_once
         Schedulers that are read at the same time.
     most_kept
-        Connections that stay open; those beyond are made anew in each round, which costs twice as much.
+        Connections that stay open; those beyond are opened again in each round, which costs twice as much.
     timeout
         Seconds that one has to answer.
     longest
@@ -70,7 +70,7 @@ class Collection:
                 for _ in range(min(self._at_once, len(targets))):
                     group.create_task(read_next())
         except TimeoutError:
-            # Whoever was not reached comes first next time: others may be slow again without ever failing.
+            # Those that were not reached come first next time: others may be slow again without ever failing.
             self._failures |= {t.cluster: before.get(t.cluster, 0) or -1 for t in waiting}
         if targets and not answered:
             raise SourceFailed(f"none of {len(targets)} schedulers answered")

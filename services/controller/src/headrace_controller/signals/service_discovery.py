@@ -50,5 +50,5 @@ def _target(cluster: Cluster, key: Key, path: str, **labels: str) -> Mapping[str
 
 
 def _list(groups: Iterable[Mapping[str, object]]) -> bytes:
-    """Encode them one by one, so that whoever else runs in this process never waits for thousands."""
+    """Encode them one by one, so that other threads of this process never wait for thousands."""
     return b"[%s]" % b",".join(map(msgspec.json.encode, groups))

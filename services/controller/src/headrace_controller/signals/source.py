@@ -47,5 +47,5 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what is kept between two rounds."""
+        """Release what is kept between two rounds."""
         ...

@@ -13,7 +13,6 @@ from math import inf
 from headrace.errors import ClusterNotFound, QuotaExceeded, StoreUnavailable
 from headrace.resource_names import group_name, user_name
 from headrace.v1.enums import EventType
-from headrace_chassis import logs
 from headrace_controller import resources
 from headrace_controller.loops import faults_logged, wait
 from headrace_controller.meter import Meter, Rates
@@ -27,7 +26,6 @@ from headrace_controller.usage.periods import period
 from headrace_controller.usage.standing import Bound, Standing, bounds, standing
 from headrace_controller.usage.tally import Tally
 
-log = logs.get_logger()
 _BEAT_SECONDS = 20.0
 _PAUSE_SECONDS = 1.0  # between two reads: changes that come close together are read once
 _FRESH_SECONDS, _FRESH_FAR_SECONDS = 60.0, 600.0
@@ -120,7 +118,7 @@ class BudgetWatch:
         return [one for found in new.values() for one in self._standings(found)]
 
     def findings(self, cluster: Cluster, policy: PolicyFile | None = None) -> tuple[Finding, ...]:
-        """Return the budgets on whose account a cluster is stopped soon, or does not wait for room any more.
+        """Return the budgets that soon stop a cluster, or end its wait for room.
 
         Parameters
         ----------
@@ -176,7 +174,7 @@ class BudgetWatch:
     async def run(self) -> None:
         """Follow the budgets until cancelled."""
         while True:
-            with faults_logged("budgets cannot be followed; nothing is stopped on their account meanwhile"):
+            with faults_logged("cannot follow budgets; they stop nothing meanwhile; will try again"):
                 await self.refresh()
             await asyncio.sleep(_PAUSE_SECONDS)
             await wait(self._news, _BEAT_SECONDS)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from headrace_controller.loops import faults_logged, in_turns, wait
+from headrace_controller.loops import faults_logged, in_turns, spread, wait
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import ClusterId
 from headrace_controller.store import Store
 
 _BEAT_SECONDS = 60.0  # for what a replica has written that did not have the new policy yet
-_AT_ONCE = 50
-_PAUSE_SECONDS = 0.1
 
 
 class Pricing:
@@ -43,6 +41,4 @@ class Pricing:
             async for id_ in in_turns(list(self._own()))
             if (cluster := self._mirror.get(id_)) is not None and self._store.used.is_mispriced(cluster)
         ]
-        for start in range(0, len(wrong), _AT_ONCE):
-            await asyncio.gather(*map(self._store.used.reprice, wrong[start : start + _AT_ONCE]))
-            await asyncio.sleep(_PAUSE_SECONDS)
+        await spread(self._store.used.reprice, wrong)

@@ -20,7 +20,7 @@ local function equal(one, other)
 end
 
 function envoy_on_request(handle)
-  -- Whoever has no token must not keep this thread busy: no two repetitions that could share a text differently.
+  -- A caller without a token must not keep this thread busy: no two repetitions that could share a text differently.
   local scheme, given = (handle:headers():get("authorization") or ""):match("^(%a+) +(%S+)$")
   local token = scheme and scheme:lower() == "bearer" and read_token() or ""
   if token ~= "" and equal(given, token) then return end
