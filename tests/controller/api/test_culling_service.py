@@ -65,7 +65,7 @@ async def test_a_lifetime_of_the_policy_is_listed_warned_of_and_reached(site: Si
     ended = await ann.until(made.name, "STOPPED")
     assert ended.status.reason == cluster_pb2.END_REASON_LIFETIME
     assert ended.status.message == (
-        "The cluster was stopped because it reached its lifetime of 3 s. Create a new one to continue."
+        "The cluster was stopped because its lifetime is limited to 3 s. Create a new one to continue."
     )
     events = await ann.call("ListClusterEvents", clusters_pb.ListClusterEventsRequest(parent=made.name))
     kinds = [event.type for event in events.cluster_events]

@@ -53,6 +53,19 @@ def test_an_idle_cluster_is_due_after_the_time_of_the_rule() -> None:
 
 
 @pytest.mark.parametrize(
+    ("keep", "advice"),
+    [
+        (3600, "Keep it with cluster.keep(hours=1), or `headrace clusters keep c1 --hours 1`."),
+        (100, "Keep it with cluster.keep(hours=0.02), or `headrace clusters keep c1 --hours 0.02`."),
+        (30, "Save your results, then create a new one."),
+    ],
+)
+def test_nobody_is_advised_to_keep_it_for_longer_than_is_allowed(keep: int, advice: str) -> None:
+    [finding] = find(IDLE.model_copy(update={"keep": keep}), observed())
+    assert finding.advice == advice
+
+
+@pytest.mark.parametrize(
     ("sample", "report"),
     [
         ({"idle_since": None}, {}),  # it works

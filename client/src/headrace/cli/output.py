@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -88,9 +89,9 @@ def age(time: Timestamp) -> str:
     return next(_units(seconds), "0 s")
 
 
-def duration(seconds: int) -> str:
-    """Return a time exactly, such as "1 h 30 min"."""
-    return " ".join(_units(seconds)) or "0 s"
+def duration(seconds: int, units: int | None = None) -> str:
+    """Return a time, such as "1 h 30 min": exactly, or in its largest units."""
+    return " ".join(islice(_units(seconds), units)) or "0 s"
 
 
 def _units(seconds: int) -> Iterator[str]:

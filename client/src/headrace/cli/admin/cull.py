@@ -87,7 +87,7 @@ def _when(culling: pb.Culling) -> str:
 
 def _in(time: Timestamp) -> str:
     seconds = round((time.ToDatetime(tzinfo=UTC) - datetime.now(UTC)).total_seconds())
-    return f"in {duration(seconds)}" if seconds > 0 else "now"
+    return f"in {duration(seconds, units=2)}" if seconds > 0 else "now"
 
 
 def _why(culling: pb.Culling) -> str:

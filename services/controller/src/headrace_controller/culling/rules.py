@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import floor
 
 from headrace_controller.culling.observed import Observed
 from headrace_controller.model import Cluster, EndReason, Phase
@@ -17,6 +18,7 @@ from headrace_controller.policy.sections import Culling, CullRule, IdleRule, Met
 from headrace_controller.signals.measured import NotMeasured
 
 _LIFETIME_WARNING_SECONDS = 600.0
+_KEEP_HOURS = 2.0
 _BUSY, _CLIENT, _QUERY = "work, results on its workers", "a client", "another answer to its query"
 _NEW_ONE = "Save your results, then create a new one."
 
@@ -48,7 +50,7 @@ def findings(
     found = list(_lifetime(cluster, policy))
     if cluster.status.phase is Phase.RUNNING:
         for state in _states(cluster, policy, observed, metrics, now):
-            found += _steps(cluster, state)
+            found += _steps(cluster, state, _keep(cluster, policy))
     return tuple(found)
 
 
@@ -128,7 +130,7 @@ def _counted(cluster: Cluster, observed: Observed, *begun: float) -> float:
     return observed.counting_from(max(observed.since, ran, touched, *begun))
 
 
-def _steps(cluster: Cluster, state: _State) -> Iterator[Finding]:
+def _steps(cluster: Cluster, state: _State, advice: str) -> Iterator[Finding]:
     """The action of a rule, and the stop that follows unless it was one."""
     rule, steps = state.rule, [(CullAction(state.rule.action), state.rule.after)]
     if rule.then_stop is not None:
@@ -143,7 +145,7 @@ def _steps(cluster: Cluster, state: _State) -> Iterator[Finding]:
             due=None if state.since is None else max(state.since + after, cluster.spec.keep_until or 0.0),
             warn=rule.warn,
             why=state.why,
-            advice=_keep(cluster),
+            advice=advice,
             held_back_by=_held_back_by(cluster, state, after),
             signal=state.signal,
             sampled=state.sampled,
@@ -168,8 +170,8 @@ def _lifetime(cluster: Cluster, policy: Culling) -> Iterator[Finding]:
         reason=EndReason.LIFETIME,
         due=cluster.begun + lifetime,
         warn=min(_LIFETIME_WARNING_SECONDS, lifetime / 10),
-        why=f"it reached its lifetime of {duration(lifetime)}",
-        advice=_keep(cluster) if lifetime != most else _NEW_ONE,
+        why=f"its lifetime is limited to {duration(lifetime)}",
+        advice=_keep(cluster, policy) if lifetime != most else _NEW_ONE,
         held_back_by="" if lifetime == most else "keeping it",
     )
 
@@ -178,8 +180,12 @@ def _lasted(since: float, now: float) -> str:
     return duration(round(max(0.0, now - since)))
 
 
-def _keep(cluster: Cluster) -> str:
-    return f"Keep it with cluster.keep(hours=2), or `headrace clusters keep {cluster.id} --hours 2`."
+def _keep(cluster: Cluster, policy: Culling) -> str:
+    """How to keep it, for no longer than the policy allows at once."""
+    hours = floor(min(_KEEP_HOURS, policy.keep / 3600) * 100) / 100
+    if not hours:
+        return _NEW_ONE
+    return f"Keep it with cluster.keep(hours={hours:g}), or `headrace clusters keep {cluster.id} --hours {hours:g}`."
 
 
 def _clock_time(time: float) -> str:

@@ -26,7 +26,7 @@ class ScalingToZero:
 
     async def apply(self, cluster: Cluster, why: str) -> None:
         """Scale a cluster to zero, unless a user has changed it since."""
-        message = f"All workers were stopped because {why}. The scheduler stays; scale the cluster to go on."
+        message = f"The cluster was scaled to zero workers because {why}. Its scheduler stays; scale it to continue."
         changed = await self._store.records.change(
             cluster,
             lambda record: at_zero(record) if record.spec == cluster.spec else record,
