@@ -92,7 +92,7 @@ def test_owners_who_lose_or_gain_a_profile_are_named() -> None:
     before = offer("profiles: {a: {}, b: {groups: [lab]}, c: {users: [carl]}}")
     after = offer("profiles: {a: {}, b: {groups: [staff]}, c: {}}")
     assert effects(known, before, after) == [
-        Effect("profiles.b", "users/ann", "may no more choose the profile b"),
+        Effect("profiles.b", "users/ann", "may no longer choose the profile b"),
         Effect("profiles.c", "users/ann", "may choose the profile c"),
         Effect("profiles.c", "users/bob", "may choose the profile c"),
     ]
@@ -108,7 +108,7 @@ def test_who_becomes_an_admin_or_operator_and_who_ceases_is_named() -> None:
         Effect(
             "roles.operators.lab",
             "users/carl",
-            "may no more see, scale and stop the clusters of groups/lab and open their dashboards (2 now)",
+            "may no longer see, scale and stop the clusters of groups/lab and open their dashboards (2 now)",
         ),
         Effect(
             "roles.operators.lab",

@@ -112,7 +112,7 @@ def _offered(clusters: Iterable[Cluster], before: Offer, after: Offer) -> Iterat
     for person in dict.fromkeys(Person(user=cluster.owner, groups=cluster.groups) for cluster in clusters):
         old, new = ({profile.key for profile in offer.profiles.of(person)} for offer in (before, after))
         for key in sorted((old ^ new) & both):
-            message = f"may choose the profile {key}" if key in new else f"may no more choose the profile {key}"
+            message = f"may choose the profile {key}" if key in new else f"may no longer choose the profile {key}"
             yield Effect(f"profiles.{key}", user_name(person.user), message)
 
 
@@ -170,7 +170,7 @@ def _roles(clusters: Iterable[Cluster], before: PolicyFile, after: PolicyFile) -
     old, new = before.roles.operators, after.roles.operators
     for group in dict.fromkeys((*old, *new)):
         for member in _differing(old.get(group, ()), new.get(group, ())):
-            may = "may" if member in new.get(group, ()) else "may no more"
+            may = "may" if member in new.get(group, ()) else "may no longer"
             what = f"see, scale and stop the clusters of {group_name(group)} and open their dashboards"
             message = f"{may} {what} ({living.get(group, 0)} now)"
             yield Effect(f"roles.operators.{group}", member, message)
