@@ -6,8 +6,9 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import dask.config
 import grpc
 import pytest
 from tests.proxy.browser import TOKEN, Browser, asked
@@ -15,9 +16,11 @@ from tests.proxy.fake_authz import FakeAuthz
 from tests.proxy.fake_dashboard import FakeDashboard
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy
+from tests.tracing.spans import receiver
 
 from headrace import TokenAuth, errors
 from headrace._target.target import Target
+from headrace._wire.channel import open_channel
 from headrace._wire.grpc_web import MAX_MESSAGE, GrpcWebChannel
 from headrace._wire.status import from_rpc_error
 from headrace_chassis.tls.certificates import Authority
@@ -34,11 +37,15 @@ def settings(settings: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-async def channel(proxy: RunningProxy, authority: Authority, directory: Path) -> AsyncIterator[GrpcWebChannel]:
-    """A client's channel to the base path."""
+def target(proxy: RunningProxy, authority: Authority, directory: Path) -> Target:
     ca_file = directory / "ca.pem"
     ca_file.write_bytes(authority.cert_pem)
-    target = Target.resolve(f"https://{proxy.public}{BASE}", auth=TokenAuth("x"), ca_file=str(ca_file))
+    return Target.resolve(f"https://{proxy.public}{BASE}", auth=TokenAuth("x"), ca_file=str(ca_file))
+
+
+@pytest.fixture
+async def channel(target: Target) -> AsyncIterator[GrpcWebChannel]:
+    """A client's channel to the base path."""
     channel = GrpcWebChannel(target)
     yield channel
     await channel.close()
@@ -171,6 +178,39 @@ async def test_other_paths_are_not_below_it(
     proxy: RunningProxy, browser: Browser, dashboard: FakeDashboard, path: str
 ) -> None:
     assert (await browser.get(path, TOKEN)).code == 404
+
+
+async def test_calls_have_spans_where_the_client_traces(
+    target: Target, services: Services, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    sent = list[str]()
+    with receiver() as received:
+        with dask.config.set({"headrace.tracing.endpoint": received.endpoint}):
+            channel = cast("GrpcWebChannel", open_channel(target))
+        await _unary(channel, CLUSTERS + "Echo", b"")
+        sent.append(services["controller"].metadata["traceparent"])
+        with pytest.raises(grpc.aio.AioRpcError):
+            await _unary(channel, CLUSTERS + "Fail", b"")
+        sent.append(services["controller"].metadata["traceparent"])
+        assert [int(n) async for n in _stream(channel, CLUSTERS + "Count", b"3")] == [0, 1, 2]
+        sent.append(services["controller"].metadata["traceparent"])
+        await eventually(lambda: len(received.spans) == 3)
+    await channel.close()
+    assert [(span.name, span.code, span.failed) for span in received.spans] == [
+        ("headrace.v1.ClusterService/Echo", "OK", False),
+        ("headrace.v1.ClusterService/Fail", "RESOURCE_EXHAUSTED", True),
+        ("headrace.v1.ClusterService/Count", "OK", False),
+    ]
+    assert {(span.service, span.kind) for span in received.spans} == {("headrace-client", "Client")}
+    assert [[span.trace, span.id] for span in received.spans] == [one.split("-")[1:3] for one in sent]
+
+
+async def test_without_an_endpoint_nothing_is_traced(target: Target, services: Services) -> None:
+    channel = cast("GrpcWebChannel", open_channel(target))
+    await _unary(channel, CLUSTERS + "Echo", b"")
+    await channel.close()
+    assert "traceparent" not in services["controller"].metadata
 
 
 async def _unary(channel: GrpcWebChannel, method: str, request: bytes, timeout: float = 20) -> bytes:

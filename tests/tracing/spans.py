@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 
 class Span(NamedTuple):
@@ -24,6 +25,8 @@ class Span(NamedTuple):
     parent: str
     kind: str
     cluster: str = ""
+    code: str = ""
+    failed: bool = False
 
 
 @dataclass
@@ -45,7 +48,8 @@ class Received(trace_service_pb2_grpc.TraceServiceServicer):
                 ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
                 facts = {one.key: one.value.string_value for one in span.attributes}
                 cluster = facts.get("headrace.cluster", "")
-                self.spans.append(Span(names["service.name"], span.name, *ids, kind, cluster))
+                code, failed = facts.get("rpc.response.status_code", ""), span.status.code == Status.STATUS_CODE_ERROR
+                self.spans.append(Span(names["service.name"], span.name, *ids, kind, cluster, code, failed))
         return trace_service_pb2.ExportTraceServiceResponse()
 
 

@@ -1,9 +1,10 @@
-"""Spans of the calls of a client, if it traces. Calls below a path of an address (gRPC-Web) have none."""
+"""Spans of the calls of a client, if it traces."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import grpc.aio
@@ -18,16 +19,32 @@ _Details: TypeAlias = grpc.aio.ClientCallDetails
 _Continue: TypeAlias = Callable[[_Details, Any], Awaitable[Any]]
 
 
-def client_interceptors() -> Sequence[grpc.aio.ClientInterceptor]:
-    """Return what makes spans of a client's calls; nothing unless ``headrace.tracing.endpoint`` is set."""
-    if not (endpoint := config.get_text("tracing.endpoint")):
-        return ()
-    return interceptors(_tracing(endpoint))
+def client_tracing() -> Tracing | None:
+    """Return what makes spans of a client's calls; None unless ``headrace.tracing.endpoint`` is set."""
+    endpoint = config.get_text("tracing.endpoint")
+    return _tracing(endpoint) if endpoint else None
 
 
 def interceptors(tracing: Tracing) -> Sequence[grpc.aio.ClientInterceptor]:
     """Return what makes spans of the calls of a channel."""
     return (UnarySpans(tracing), StreamSpans(tracing), TwoWaySpans(tracing))
+
+
+@contextmanager
+def web_span(tracing: Tracing | None, method: str) -> Generator[dict[str, str]]:
+    """Make a span of a call of gRPC-Web, which has no interceptors, as long as the context. Yields headers to send."""
+    if tracing is None:
+        yield {}
+        return
+    span = _begin(tracing, method)
+    try:
+        yield {KEY: traceparent(span)}
+        _end(tracing, span, grpc.StatusCode.OK)
+    except grpc.aio.AioRpcError as error:
+        _end(tracing, span, error.code())
+        raise
+    finally:
+        span.end()
 
 
 @functools.cache
@@ -80,10 +97,14 @@ class TwoWaySpans(grpc.aio.StreamStreamClientInterceptor):
 def _start(tracing: Tracing, details: _Details) -> tuple[Span, _Details]:
     # It is bytes, whatever gRPC's types say.
     path = cast("str | bytes", details.method)
-    method = (path.decode() if isinstance(path, bytes) else path).removeprefix("/")
-    span = tracing.start(method, "CLIENT", attributes={"rpc.system": "grpc", "rpc.method": method})
+    span = _begin(tracing, path.decode() if isinstance(path, bytes) else path)
     metadata = grpc.aio.Metadata(*(details.metadata or ()), (KEY, traceparent(span)))
     return span, cast("Any", details)._replace(metadata=metadata)
+
+
+def _begin(tracing: Tracing, path: str) -> Span:
+    method = path.removeprefix("/")
+    return tracing.start(method, "CLIENT", attributes={"rpc.system": "grpc", "rpc.method": method})
 
 
 def _end_with(span: Span, _call: object) -> None:

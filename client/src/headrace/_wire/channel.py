@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from headrace._target.target import Target
-from headrace._wire.call_spans import client_interceptors
+from headrace._wire.call_spans import client_tracing, interceptors
 from headrace._wire.grpc_web import GrpcWebChannel
 from headrace.errors import GatewayServerError
 
@@ -36,9 +36,10 @@ def open_channel(target: Target) -> grpc.aio.Channel:
     global _opened  # noqa: PLW0603 - gRPC's threads belong to the whole process
     check_not_forked()
     _opened = True
+    tracing = client_tracing()
     if target.path:  # below a path is a proxy that does not carry HTTP/2
-        return cast("grpc.aio.Channel", GrpcWebChannel(target))
-    options, spans = [*_OPTIONS, _proxy_option(target)], client_interceptors()
+        return cast("grpc.aio.Channel", GrpcWebChannel(target, tracing))
+    options, spans = [*_OPTIONS, _proxy_option(target)], interceptors(tracing) if tracing else ()
     if target.tls:
         credentials = _credentials(target.ca_pem)
         return grpc.aio.secure_channel(target.endpoint, credentials, options=options, interceptors=spans)

@@ -17,7 +17,9 @@ import grpc
 import grpc.aio
 
 from headrace._target.target import Target
+from headrace._wire.call_spans import web_span
 from headrace._wire.http1 import BROKEN, Answer, HttpConnections
+from headrace.tracing import Tracing
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -41,10 +43,13 @@ class GrpcWebChannel:
     ----------
     target
         The headrace.
+    tracing
+        What makes spans of the calls, if any.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, tracing: Tracing | None = None) -> None:
         self._connections = HttpConnections(target)
+        self._tracing = tracing
 
     def unary_unary(
         self,
@@ -54,7 +59,7 @@ class GrpcWebChannel:
         _registered_method: bool = False,
     ) -> Callable[..., _UnaryCall[Response]]:
         """Return a method with one answer."""
-        begin = functools.partial(_Call, self._connections, method, request_serializer)
+        begin = functools.partial(_Call, self._connections, self._tracing, method, request_serializer)
         return lambda *args, **kwargs: _UnaryCall(begin(*args, **kwargs), response_deserializer)
 
     def unary_stream(
@@ -65,7 +70,7 @@ class GrpcWebChannel:
         _registered_method: bool = False,
     ) -> Callable[..., _StreamCall[Response]]:
         """Return a method with a stream of answers."""
-        begin = functools.partial(_Call, self._connections, method, request_serializer)
+        begin = functools.partial(_Call, self._connections, self._tracing, method, request_serializer)
         return lambda *args, **kwargs: _StreamCall(begin(*args, **kwargs), response_deserializer)
 
     async def close(self) -> None:
@@ -79,6 +84,7 @@ class _Call:
     def __init__(
         self,
         connections: HttpConnections,
+        tracing: Tracing | None,
         method: str,
         serialize: Callable[[Any], bytes],
         request: object,
@@ -89,6 +95,7 @@ class _Call:
         self._connections = connections
         self._target = connections.target
         self._path = self._target.path + method
+        self._span = web_span(tracing, method)
         self._body = serialize(request)
         self._timeout = timeout
         self._metadata = dict(metadata)
@@ -105,16 +112,18 @@ class _Call:
     async def messages(self) -> AsyncGenerator[bytes, None]:
         """Yield the messages. Raises AioRpcError unless the status is OK."""
         end = None if self._timeout is None else asyncio.get_running_loop().time() + self._timeout
-        async with aclosing(self._exchange()) as messages:
-            while True:
-                try:
-                    async with asyncio.timeout_at(end):
-                        message = await anext(messages, None)
-                except TimeoutError:
-                    raise self._error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
-                if message is None:
-                    return
-                yield message
+        with self._span as headers:
+            self._metadata |= headers
+            async with aclosing(self._exchange()) as messages:
+                while True:
+                    try:
+                        async with asyncio.timeout_at(end):
+                            message = await anext(messages, None)
+                    except TimeoutError:
+                        raise self._error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
+                    if message is None:
+                        return
+                    yield message
 
     async def _exchange(self) -> AsyncGenerator[bytes, None]:
         try:
