@@ -86,5 +86,7 @@ async def test_what_others_keep_is_known_while_it_is_new(replica: Replica, store
     other.now = replica.now + 20
     assert list(known := await other.observations.of_others()) == [C2]
     assert (known[C2].since, known[C2].sample) == (1015, Measured(time=1045, idle_since=900, active=900))
+    other.now += 4
+    assert await other.observations.of_others() is known  # however often somebody asks
     other.now += 200
     assert isinstance((await other.observations.of_others())[C2].sample, NotMeasured)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from math import inf
 
 from msgspec import DecodeError, msgpack
 
@@ -22,6 +23,8 @@ _BEAT_SECONDS = 5.0
 _PAUSE_SECONDS = 60.0
 # Age from which what another replica keeps is not what it knows now; three intervals are added.
 _OLD_SECONDS = 90.0
+
+_NOT_READ: tuple[float, Mapping[ClusterId, Observed]] = -inf, {}
 
 _marks = msgpack.Decoder(dict[ClusterId, Marks])
 
@@ -59,6 +62,8 @@ class Observations:
         self._held: set[int] = set()
         self._to_load: set[int] = set()
         self._gained = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._of_others: tuple[float, Mapping[ClusterId, Observed]] = _NOT_READ
         self._beat = self._saved = clock()
 
     def of(self, cluster: ClusterId) -> Observed:
@@ -69,15 +74,16 @@ class Observations:
         return observed
 
     async def of_others(self) -> Mapping[ClusterId, Observed]:
-        """Return what the other replicas have kept of their clusters, with samples that are somewhat older."""
-        others = [shard for shard in range(self._shards) if shard not in self._held]
-        found: dict[ClusterId, Observed] = {}
-        for shard in others:
-            for cluster, marks in (await self._read(shard)).items():
-                late = self._clock() - marks[0] > _OLD_SECONDS + 3 * self._interval
-                known = of_another(marks)
-                found[cluster] = known.next(NotMeasured(absence=Absence.STALE)) if late else known
-        return found
+        """Return what the other replicas have kept of their clusters, with samples that are somewhat older.
+
+        It is read every few seconds at most: any user may ask, and again and again, and it is about everybody's.
+        """
+        async with self._reading:
+            read, known = self._of_others
+            if not 0 <= self._clock() - read < _BEAT_SECONDS:
+                known = await self._read_others()
+                self._of_others = self._clock(), known
+            return known
 
     async def run(self) -> None:
         """Load what others observed, save what this replica does, and notice when it stands still; until cancelled."""
@@ -100,6 +106,7 @@ class Observations:
         """This replica has got the lease of a shard."""
         self._held.add(shard)
         self._to_load.add(shard)
+        self._of_others = _NOT_READ
         self._gained.set()
 
     def lost(self, shard: int) -> None:
@@ -118,6 +125,16 @@ class Observations:
 
     def removed(self, cluster: Cluster) -> None:
         self._observed.pop(cluster.id, None)
+
+    async def _read_others(self) -> Mapping[ClusterId, Observed]:
+        others = [shard for shard in range(self._shards) if shard not in self._held]
+        found: dict[ClusterId, Observed] = {}
+        for shard in others:
+            for cluster, marks in (await self._read(shard)).items():
+                late = self._clock() - marks[0] > _OLD_SECONDS + 3 * self._interval
+                known = of_another(marks)
+                found[cluster] = known.next(NotMeasured(absence=Absence.STALE)) if late else known
+        return found
 
     async def _load(self, shard: int) -> None:
         kept = await self._read(shard)
