@@ -14,7 +14,7 @@ from headrace_controller.backends.base import Backend, Deployment, Warms
 from headrace_controller.backends.registry import LoadedBackend, load
 from headrace_controller.config import Settings
 from headrace_controller.mirror.handlers import OnRemoved
-from headrace_controller.parts import Parts
+from headrace_controller.parts import Parts, make_parts
 from headrace_controller.policing.fit import check_fit
 from headrace_controller.policing.trace import PolicyTrace
 from headrace_controller.policy.current import CurrentPolicy
@@ -48,129 +48,135 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
     redis, waiting = (connect(settings.redis_url) for _ in range(2))
     stack.push_async_callback(redis.aclose)
     stack.push_async_callback(waiting.aclose)
-    parts = Parts(settings, redis, waiting, backends)
+    parts = make_parts(settings, redis, waiting, backends)
+    base, measurements, tenancy, reconciling, services = parts
     _connect(parts)
     _show(parts, stack)
-    await parts.backend.open()
-    stack.push_async_callback(parts.backend.close)
-    stack.push_async_callback(parts.manifests.close)
-    stack.push_async_callback(parts.executor.close)
-    stack.push_async_callback(parts.sessions.close)
+    await base.backend.open()
+    stack.push_async_callback(base.backend.close)
+    stack.push_async_callback(reconciling.manifests.close)
+    stack.push_async_callback(reconciling.executor.close)
+    stack.push_async_callback(services.sessions.close)
     return App(
         public=[
-            parts.cluster_service.register,
-            parts.culling_service.register,
-            parts.options_service.register,
-            parts.limits_service.register,
-            parts.policy_service.register,
-            parts.audit_service.register,
-            parts.usage_service.register,
-            parts.agent_service.register,
+            services.cluster_service.register,
+            services.culling_service.register,
+            services.options_service.register,
+            services.limits_service.register,
+            services.policy_service.register,
+            services.audit_service.register,
+            services.usage_service.register,
+            services.agent_service.register,
         ],
-        internal=[parts.route_service.register],
-        audit=parts.audit,
-        pages={service_discovery.PATH: parts.list_schedulers, service_discovery.WORKERS_PATH: parts.list_workers},
+        internal=[services.route_service.register],
+        audit=base.audit,
+        pages={
+            service_discovery.PATH: measurements.list_schedulers,
+            service_discovery.WORKERS_PATH: measurements.list_workers,
+        },
         check=partial(_check, parts),
         tasks=[
-            parts.current_policy.run,
-            parts.mirror.run,
-            parts.route_log.run,
-            parts.leases.run,
-            parts.processes.run,
-            partial(parts.reconciler.run, settings.parallelism),
-            parts.route_states.run,
-            parts.liveness.run,
-            parts.orphans.run,
-            parts.resync.run,
-            parts.retention.run,
-            parts.budgets.run,
-            parts.measuring.run,
-            parts.pricing.run,
-            parts.serving.run,
-            parts.recharging.run,
-            parts.lowering.run,
-            parts.limit_exceptions.run,
-            parts.signals.run,
-            parts.observations.run,
-            parts.metric_rules.run,
+            base.current_policy.run,
+            base.mirror.run,
+            services.route_log.run,
+            base.leases.run,
+            reconciling.processes.run,
+            partial(reconciling.reconciler.run, settings.parallelism),
+            reconciling.route_states.run,
+            reconciling.liveness.run,
+            reconciling.orphans.run,
+            reconciling.resync.run,
+            reconciling.retention.run,
+            tenancy.budgets.run,
+            measurements.measuring.run,
+            tenancy.pricing.run,
+            tenancy.serving.run,
+            tenancy.recharging.run,
+            tenancy.lowering.run,
+            tenancy.limit_exceptions.run,
+            measurements.signals.run,
+            tenancy.observations.run,
+            tenancy.metric_rules.run,
         ],
     )
 
 
 async def _check(parts: Parts) -> None:
-    await parts.mirror.fresh()
-    if isinstance(parts.backend, Warms):
-        await parts.backend.warm()
+    await parts.base.mirror.fresh()
+    if isinstance(parts.base.backend, Warms):
+        await parts.base.backend.warm()
 
 
 def _show(parts: Parts, stack: AsyncExitStack) -> None:
     """Adds to the metrics what is asked for only when they are read."""
-    metrics.QUEUE_OLDEST_SECONDS.set_function(parts.order.longest)
-    if most := parts.settings.metrics_owners:
+    metrics.QUEUE_OLDEST_SECONDS.set_function(parts.tenancy.order.longest)
+    if most := parts.base.settings.metrics_owners:
         owners = OwnerMetrics(most)
-        parts.mirror.connect(owners)
+        parts.base.mirror.connect(owners)
         REGISTRY.register(owners)
         stack.callback(REGISTRY.unregister, owners)
 
 
 def _connect(parts: Parts) -> None:
-    """Who hears what, in this order. Whatever makes a cluster worth a step adds its id to `parts.queue`."""
+    """Who hears what, in this order. Whatever makes a cluster worth a step adds its id to `base.queue`."""
+    base, measurements, tenancy, reconciling, services = parts
     records = [
-        parts.cluster_metrics,
-        parts.shards,  # which clusters are this replica's
-        parts.liveness,  # which replicas hold sessions
-        parts.processes,  # drops exited processes
-        parts.order,  # in which order clusters get room
-        parts.budgets,  # what counts towards budgets
-        parts.reconciler,  # queues the cluster
-        parts.sessions,  # sends new instructions to the agent
-        parts.observations,  # drops what was observed of ended ones
-        OnRemoved(parts.views.discard, parts.authorities.discard),
+        measurements.cluster_metrics,
+        base.shards,  # which clusters are this replica's
+        reconciling.liveness,  # which replicas hold sessions
+        reconciling.processes,  # drops exited processes
+        tenancy.order,  # in which order clusters get room
+        tenancy.budgets,  # what counts towards budgets
+        reconciling.reconciler,  # queues the cluster
+        services.sessions,  # sends new instructions to the agent
+        tenancy.observations,  # drops what was observed of ended ones
+        OnRemoved(services.views.discard, base.authorities.discard),
     ]
     changes = [
-        parts.cluster_metrics.on_change,  # events
-        parts.route_states.on_change,  # acknowledgements of routes
-        parts.serving.on_change,  # room for clusters that wait
-        parts.limit_exceptions.on_entry,  # limits that admins set for a while
-        parts.sessions.on_change,  # requests of proxies that clients connect again
+        measurements.cluster_metrics.on_change,  # events
+        reconciling.route_states.on_change,  # acknowledgements of routes
+        tenancy.serving.on_change,  # room for clusters that wait
+        tenancy.limit_exceptions.on_entry,  # limits that admins set for a while
+        services.sessions.on_change,  # requests of proxies that clients connect again
     ]
     gained = [
-        parts.shards.gained,  # since when its clusters are watched
-        parts.observations.gained,  # loads what was observed of them before
-        parts.reconciler.gained,  # queues its clusters
-        parts.orphans.gained,  # checks for processes without a record
-        parts.recharging.gained,  # charges its clusters by the policy in force
-        parts.lowering.gained,  # tells its clusters of lowered limits
+        base.shards.gained,  # since when its clusters are watched
+        tenancy.observations.gained,  # loads what was observed of them before
+        reconciling.reconciler.gained,  # queues its clusters
+        reconciling.orphans.gained,  # checks for processes without a record
+        tenancy.recharging.gained,  # charges its clusters by the policy in force
+        tenancy.lowering.gained,  # tells its clusters of lowered limits
     ]
     lost = [
-        parts.shards.lost,
-        parts.manifests.discard_all,
-        parts.start_errors.discard_all,
-        parts.observations.lost,
+        base.shards.lost,
+        reconciling.manifests.discard_all,
+        reconciling.start_errors.discard_all,
+        tenancy.observations.lost,
     ]
+    trace = PolicyTrace(base.audit, base.current_policy.policy, clock=base.clock)
     policies = [
-        parts.follow_profiles,  # what users may choose
-        parts.admission.follow,  # what they may use
-        parts.serving.follow,  # who has room now
-        parts.recharging.follow,  # what living clusters are charged
-        parts.lowering.follow,  # who has too much now
-        parts.pricing.follow,  # what clusters cost
-        parts.follow_culling,  # when clusters are given back
-        parts.budgets.follow,  # what may be used in a period
-        PolicyTrace(parts.audit, parts.current_policy.policy, clock=parts.clock).follow,  # what the audit log tells
+        base.follow_profiles,  # what users may choose
+        tenancy.admission.follow,  # what they may use
+        tenancy.serving.follow,  # who has room now
+        tenancy.recharging.follow,  # what living clusters are charged
+        tenancy.lowering.follow,  # who has too much now
+        tenancy.pricing.follow,  # what clusters cost
+        tenancy.follow_culling,  # when clusters are given back
+        tenancy.budgets.follow,  # what may be used in a period
+        trace.follow,  # what the audit log tells
     ]
     for follow in policies:
-        parts.current_policy.on_change(follow)
-    parts.mirror.read_besides(parts.limit_exceptions.load)
-    parts.limit_exceptions.on_change(parts.serving.follow)
-    parts.limit_exceptions.on_change(parts.lowering.follow)
-    parts.signals.on_change(parts.culling_watch.changed)  # queues clusters that are idle for long enough
-    parts.metric_rules.on_change(parts.culling_watch.changed)
+        base.current_policy.on_change(follow)
+    base.mirror.read_besides(tenancy.limit_exceptions.load)
+    tenancy.limit_exceptions.on_change(tenancy.serving.follow)
+    tenancy.limit_exceptions.on_change(tenancy.lowering.follow)
+    measurements.signals.on_change(tenancy.culling_watch.changed)  # queues clusters that are idle for long enough
+    tenancy.metric_rules.on_change(tenancy.culling_watch.changed)
     for handler in records:
-        parts.mirror.connect(handler)
+        base.mirror.connect(handler)
     for listener in changes:
-        parts.mirror.changes.on_entry(listener)
+        base.mirror.changes.on_entry(listener)
     for callback in gained:
-        parts.leases.on_gain(callback)
+        base.leases.on_gain(callback)
     for callback in lost:
-        parts.leases.on_lose(callback)
+        base.leases.on_lose(callback)
