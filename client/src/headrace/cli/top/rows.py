@@ -5,7 +5,6 @@ The first columns are those that matter most: a terminal of 80 letters shows no 
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from headrace._wire import costs
 from headrace._wire.calls import cluster_id
 from headrace.cli.cluster_view import phase, workers
 from headrace.cli.output import age, printable
@@ -207,8 +207,7 @@ class _Sum:
         self.cores += promised.cores
         self.memory += promised.memory_bytes
         self.gpus += promised.gpus
-        since = max(0.0, time.time() - usage.as_of.ToMilliseconds() / 1000)
-        self.cost += usage.cost + usage.cost_per_hour * since / 3600
+        self.cost += costs.so_far(usage)[0]
         self.per_hour += usage.cost_per_hour
         self.currency = usage.currency or self.currency
 
@@ -218,7 +217,7 @@ class _Sum:
 
     def money(self, amount: float) -> Cell:
         """Return an amount in the deployment's currency; "-" where nothing has a price."""
-        return Cell(printable(f"{amount:.2f} {self.currency}".rstrip()) if amount else "-", amount)
+        return Cell(costs.money(amount, self.currency) if amount else "-", amount)
 
 
 def _of_one(cluster: cluster_pb2.Cluster) -> _Sum:
