@@ -69,7 +69,6 @@ async def test_a_workers_page_is_on_its_schedulers_server(cluster: Cluster) -> N
 async def test_a_worker_that_does_not_answer_shows_what_its_scheduler_knows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker_metrics, "_ANSWER_SECONDS", 0.2)
     async with (
         Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0") as scheduler,
         Worker(scheduler.address, name="w", nthreads=1, dashboard=False, dashboard_address="127.0.0.1:0") as worker,
@@ -83,6 +82,7 @@ async def test_a_worker_that_does_not_answer_shows_what_its_scheduler_knows(
             await released.wait()
 
         worker.handlers["run"] = wait
+        monkeypatch.setattr(worker_metrics, "_ANSWER_SECONDS", 0.2)
         assert await worker_metrics.dask_metrics(scheduler, state) == ""
         released.set()
 

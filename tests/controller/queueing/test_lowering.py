@@ -104,7 +104,7 @@ async def test_several_limits_and_groups_are_kept_at_once(redis: Redis) -> None:
     assert await replica.workers(ann) == [5]
 
 
-async def test_whoever_loses_workers_waits_for_none(redis: Redis) -> None:
+async def test_a_cluster_that_loses_workers_waits_for_none(redis: Redis) -> None:
     replica = Replica(redis, policy(deployment={"workers": 4}, on_scale="queue"))
     ann = await replica.scale(await replica.create(size=2), 9)
     assert await replica.workers(ann) == [4]

@@ -44,7 +44,7 @@ async def _live(url: str, wanted: list[tuple[str, int]], patience: int, random: 
         while alive:
             running, waiting = await _look(replicas[0], alive)
             assert running or not waiting
-            if len(running) == 1 == len(alive):  # whoever is left has got all that it asked for
+            if len(running) == 1 == len(alive):  # the last one has got all that it asked for
                 assert running[0].desired(running[0].spec.groups[0]) == running[0].spec.groups[0].size
             growing = random.sample(running, random.randint(0, len(running)))
             await asyncio.gather(*(random.choice(replicas).scale(one, random.randint(0, 6)) for one in growing))

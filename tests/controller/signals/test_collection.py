@@ -51,7 +51,7 @@ async def test_those_that_did_not_answer_come_last(world: World) -> None:
     assert len(order) == 3
 
 
-async def test_a_round_ends_whoever_hangs(stack: AsyncExitStack) -> None:
+async def test_a_round_ends_whatever_hangs(stack: AsyncExitStack) -> None:
     world = new_world(stack, timeout=60, longest=0.2)
     stuck = await world.page()
     stuck.hangs = True
@@ -59,7 +59,7 @@ async def test_a_round_ends_whoever_hangs(stack: AsyncExitStack) -> None:
     assert stuck.asked == 1
 
 
-async def test_whoever_a_round_does_not_reach_comes_first_in_the_next(stack: AsyncExitStack) -> None:
+async def test_those_that_a_round_does_not_reach_come_first_in_the_next(stack: AsyncExitStack) -> None:
     world = new_world(stack, timeout=60, longest=0.2)
     slow, other = await world.page(), await world.page()
     slow.hangs = True
