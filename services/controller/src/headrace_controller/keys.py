@@ -12,8 +12,8 @@ key                       type   content                                      un
 ``events:<id>``           stream ``event`` (msgpack); the last 1000           as its record             all but ack
 ``changes``               stream what has changed, see `Change`               permanent; last 50 000    all
 ``version``               string revision of the latest write                 permanent                 all but ev, ack
-``usage:<subject>``       hash   what the subject's clusters are promised,    the last of them ends     cr, ch, st, ad
-                                 by resource
+``usage:<subject>``       hash   what the subject's clusters are promised,    the last of them ends     cr, ch, st, ad,
+                                 by resource                                                            rc
 ``queue``                 zset   id of a cluster that waits -> its turn       it waits no more          cr, ch, st, ad
 ``queue-at:<subject>``    zset   the same of those that wait for room of the  it waits no more          cr, ch, st, ad
                                  subject
@@ -21,14 +21,14 @@ key                       type   content                                      un
 ``queue-wants``           hash   id -> what it asks for (msgpack)             it waits no more          cr, ch, st, ad
 ``queue-each``            hash   owner -> number that wait                    none waits                cr, ch, st, ad
 ``queue-turns``           hash   owner -> turn of the last that began to wait none waits                cr, ch, st, ad
-``queue-order``           hash   ``turn`` of the last that was admitted;      permanent                 cr, ad
+``queue-order``           hash   ``turn`` of the last that was admitted;      permanent                 cr, ch, ad
                                  ``number`` of all that ever waited
 ``queue-freed``           zset   subject that has got room -> time from       it was looked through     cr, ch, st, ad,
-                                 which its queue may be looked through                                  next_freed
+                                 which its queue may be looked through                                  rc, next_freed
 ``used:<day>``            hash   what was promised that day, times how long,  400 days                  cr, ch, st, ar,
-                                 by measure and subject (``usage.lua``)                                 ad, rp
+                                 by measure and subject (``usage.lua``)                                 ad, rc, rp
 ``used-by:<day>:<owner>`` hash   the same of an owner's clusters, by row      62 days                   as ``used``
-``limit-exceptions``      hash   ``<resource> <subject>`` -> a limit that an    its end, or removed;      set_limits
+``limit-exceptions``      hash   ``<resource> <subject>`` -> a limit that an  its end, or removed;      set_limits
                                  admin set for a while (msgpack)              at most 1000
 ``noted:<id>:<note>``     string marks a warning about a budget or a lowered  the budget's period, or   `Usage`
                                  limit as given                               30 days
@@ -51,8 +51,8 @@ key                       type   content                                      un
 ``acknowledged``          hash   reader -> what it has in use (msgpack)       permanent                 ack
 ========================= ====== ============================================ ========================= ================
 
-Scripts: cr create, ch change, ad admit, st save_status, re save_report, rp reprice, ev add_event, rm remove, ar
-archive, ack acknowledge and readers.
+Scripts: cr create, ch change, ad admit, st save_status, re save_report, rc recharge, rp reprice, ev add_event, rm
+remove, ar archive, ack acknowledge and readers.
 
 The leases of the shards and the list of replicas are read, not written: see `headrace_chassis.redis.keys`.
 """
