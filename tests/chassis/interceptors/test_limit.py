@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
@@ -17,7 +18,9 @@ from headrace import errors
 from headrace._wire.status import from_rpc_error
 from headrace.internal.v1 import agent_service_pb2, route_service_pb2
 from headrace.v1 import auth_service_pb2, cluster_service_pb2
-from headrace_chassis.interceptors.limit import Buckets, Turns
+from headrace.v1.enums import Right
+from headrace_chassis.interceptors.call import Call, Method
+from headrace_chassis.interceptors.limit import Buckets, Limits, Turns
 from headrace_chassis.settings import CallSettings, ServiceSettings
 
 LOGIN = auth_service_pb2.LoginRequest()
@@ -190,3 +193,29 @@ async def test_calls_wait_for_their_turn_in_their_order_and_the_cancelled_leave(
     outcomes = await asyncio.gather(*calls.values(), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes].count(asyncio.CancelledError) == 1
     assert not running
+
+
+async def test_one_report_of_a_user_is_made_at_a_time_and_others_do_not_wait_for_it() -> None:
+    limits, running, release = Limits(CallSettings(), []), list[str](), asyncio.Event()
+
+    async def serve(call: Call) -> None:
+        running.append(call.context.peer())
+        await release.wait()
+
+    def called(name: str, peer: str) -> asyncio.Future[Any]:
+        method = Method(f"/{name}", name, is_stream=False, right=Right.CLUSTER_VIEW)
+        call = Call(None, cast("Any", SimpleNamespace(peer=lambda: peer)), {})
+        return asyncio.ensure_future(limits.limit(method, serve)(call))
+
+    async def settle() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    ann, bob = "ipv4:192.0.2.1:1", "ipv4:192.0.2.2:1"
+    calls = [called("UsageService.ListUsage", peer) for peer in (ann, ann, bob)]
+    calls.append(called("ClusterService.GetCluster", ann))
+    await settle()
+    assert running == [ann, bob, ann]
+    release.set()
+    await asyncio.gather(*calls)
+    assert len(running) == 4

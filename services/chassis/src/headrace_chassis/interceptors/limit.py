@@ -22,6 +22,9 @@ from headrace_chassis.settings import CallSettings, Network
 _LOGIN = "AuthService.Login"
 # Methods that only read are named like this; all others change something, sign a certificate or a token, or wait.
 _READS = ("Get", "List", "WhoAmI", "Check")
+_REPORTS = {"ListUsage"}
+"""Reads that may take seconds and much memory: one of each user at a time, and some together."""
+_REPORTS_AT_ONCE = 4
 _STREAM_RETRY_SECONDS = 1.0
 _MIN_SWEEP = 1024
 _ROUNDING_SECONDS = 1e-6
@@ -90,6 +93,7 @@ class Limits:
         at_once = settings.changes_at_once_per_user, settings.changes_at_once
         # Agents have turns of their own: those of one user's many clusters do not make other users wait.
         self._turns, self._agent_turns = Turns(*at_once), Turns(*at_once)
+        self._report_turns = Turns(1, _REPORTS_AT_ONCE)
         self._streams = Counter[str]()
 
     def limit(self, method: Method, serve: Serve) -> Serve:
@@ -105,7 +109,9 @@ class Limits:
                 buckets, streams = self._changes, self._settings.streams_per_user
         if method.is_stream:
             return self._stream(method, serve, buckets, streams)
-        if method.name.rpartition(".")[2].startswith(_READS):
+        if (name := method.name.rpartition(".")[2]) in _REPORTS:
+            return self._rated(method, self._in_turn(serve, self._report_turns), buckets)
+        if name.startswith(_READS):
             return self._rated(method, serve, self._reads)
         if method.right is Right.ANYONE:
             return self._rated(method, serve, buckets)  # nobody waits for strangers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _DIMENSIONS = {pb.UsageDimension.Value(f"USAGE_DIMENSION_{name.name}"): name for name in Dimension}
 _EVERYBODY = "-"
+_ADDED_AT_ONCE = 32  # rows after which other calls get their turn: one may have dozens of tags
 _SUMMED = {Dimension.USER: "users", Dimension.GROUP: "groups", Dimension.PROFILE: "profiles"}
 """What sums are kept of when rows are not kept any more."""
 
@@ -67,7 +69,9 @@ class UsageService(UsageServiceServicer):
         report = Report(by, request.tag_key)
         try:
             async for rows in await self._rows(request.subject, days, by, caller):
-                report.add(rows)
+                for start in range(0, len(rows), _ADDED_AT_ONCE):
+                    report.add(rows[start : start + _ADDED_AT_ONCE])
+                    await asyncio.sleep(0)
         except TooManySums:
             text = f"there are more than {MAX_SUMS} sums; ask for a shorter period or by less"
             raise InvalidRequest.of(Violation("group_by", text)) from None

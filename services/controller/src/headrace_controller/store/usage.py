@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,11 +75,10 @@ class Usage:
             *(("HGETALL", self._keys.used_by(day, owner)) for owner, day in kept),
             *(("HMGET", self._keys.record(cluster), "meter", "labels") for _, cluster in running),
         )
-        found = [
-            row
-            for (owner, day), hash_ in zip(kept, cast("list[_Hash]", answers), strict=False)
-            for row in _rows(owner, day, hash_)
-        ]
+        found: list[UsageOf] = []
+        for (owner, day), hash_ in zip(kept, cast("list[_Hash]", answers), strict=False):
+            found += _rows(owner, day, hash_)
+            await asyncio.sleep(0)  # other calls get their turn
         for (owner, _), (meter, labels) in zip(running, answers[len(kept) :], strict=True):
             if labels is not None:
                 of = _labels.decode(labels)
