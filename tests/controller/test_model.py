@@ -35,15 +35,15 @@ def test_workers_that_wait_for_room_are_wanted_and_not_to_be_had_yet() -> None:
     group, other = Group(size=8), Group(name="other", size=1)
     queued = Queued(since=1, turn=1, subject="users/ann", resource="workers", most=4, used=4, asked=8)
     starting = running_cluster(groups=[group, other], queued=queued)
-    assert (starting.desired(group), queued.waits, starting.with_all()) == (8, True, starting)
+    assert (starting.desired(group), queued.waits, starting.with_all_granted()) == (8, True, starting)
     growing = replace(starting, queued=replace(queued, admitted=2.0, granted={"default": 3}))
     assert growing.queued is not None
     assert (growing.desired(group), growing.wanted(group), growing.desired(other)) == (3, 8, 1)
     assert (growing.queued.waits, growing.begun) == (True, 2.0)
-    whole = growing.with_all()
+    whole = growing.with_all_granted()
     assert whole.queued is not None
-    assert (whole.desired(group), whole.queued.waits, whole.with_all()) == (8, False, whole)
-    assert running_cluster(groups=[group]).with_all().desired(group) == 8
+    assert (whole.desired(group), whole.queued.waits, whole.with_all_granted()) == (8, False, whole)
+    assert running_cluster(groups=[group]).with_all_granted().desired(group) == 8
 
 
 def test_groups_are_found_by_name() -> None:

@@ -418,7 +418,7 @@ class Cluster:
         wanted = self.wanted(group)
         return wanted if self.queued is None else min(wanted, self.queued.granted.get(group.name, wanted))
 
-    def with_all(self) -> Cluster:
+    def with_all_granted(self) -> Cluster:
         """The cluster as it would be if none of its workers waited for room."""
         if self.queued is None or not self.queued.granted:
             return self

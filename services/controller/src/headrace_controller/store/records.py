@@ -125,7 +125,7 @@ class Records:
             if (changed := _changed(seen, change, etag)) is None:
                 return seen
             resized = changed.spec.groups != seen.spec.groups or changed.targets != seen.targets
-            asked = demand(changed.with_all() if resized else changed)
+            asked = demand(changed.with_all_granted() if resized else changed)
             waiting = growth(seen, changed) if resized else None
             answer = await self._save_change(
                 seen, changed, demand=asked, limits=limits, resized=resized, growth=waiting, event=event
@@ -165,7 +165,7 @@ class Records:
             binding = limits(seen)
             ask = {
                 "seen": str(seen.revision),
-                "demand": pack_demand(demand(seen.with_all())),
+                "demand": pack_demand(demand(seen.with_all_granted())),
                 "growth": to_builtins(growth(seen, seen)),
                 "limits": packed_limits(binding),
                 "charged_to": _charged_to(seen, binding),
