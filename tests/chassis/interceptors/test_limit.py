@@ -195,7 +195,8 @@ async def test_calls_wait_for_their_turn_in_their_order_and_the_cancelled_leave(
     assert not running
 
 
-async def test_one_report_of_a_user_is_made_at_a_time_and_others_do_not_wait_for_it() -> None:
+@pytest.mark.parametrize("report", ["ListUsage", "ListBudgets"])
+async def test_one_report_of_a_user_is_made_at_a_time_and_others_do_not_wait_for_it(report: str) -> None:
     limits, running, release = Limits(CallSettings(), []), list[str](), asyncio.Event()
 
     async def serve(call: Call) -> None:
@@ -212,7 +213,7 @@ async def test_one_report_of_a_user_is_made_at_a_time_and_others_do_not_wait_for
             await asyncio.sleep(0)
 
     ann, bob = "ipv4:192.0.2.1:1", "ipv4:192.0.2.2:1"
-    calls = [called("UsageService.ListUsage", peer) for peer in (ann, ann, bob)]
+    calls = [called(f"UsageService.{report}", peer) for peer in (ann, ann, bob)]
     calls.append(called("ClusterService.GetCluster", ann))
     await settle()
     assert running == [ann, bob, ann]

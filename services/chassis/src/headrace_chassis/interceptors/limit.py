@@ -22,8 +22,8 @@ from headrace_chassis.settings import CallSettings, Network
 _LOGIN = "AuthService.Login"
 # Methods that only read are named like this; all others change something, sign a certificate or a token, or wait.
 _READS = ("Get", "List", "WhoAmI", "Check")
-_REPORTS = {"ListUsage"}
-"""Reads that may take seconds and much memory: one of each user at a time, and some together."""
+_REPORTS = {"ListUsage", "ListBudgets"}
+"""Reads that may take seconds, or long in Redis, and much memory: one of each user at a time, and some together."""
 _REPORTS_AT_ONCE = 4
 _STREAM_RETRY_SECONDS = 1.0
 _MIN_SWEEP = 1024
