@@ -52,6 +52,33 @@ async def test_a_resource_that_is_named_only_now_counts_at_once(redis: Redis) ->
     assert await used(replica) == Demand()
 
 
+async def scripts(redis: Redis) -> int:
+    """How many scripts Redis has run."""
+    return (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+
+
+async def test_what_was_not_written_meanwhile_is_not_looked_at_again(redis: Redis) -> None:
+    replica = Replica(redis, counting(1))
+    clusters = [await replica.create(name, 1) for name in ("ann", "bob", "eve")]
+    stale = Replica(redis, counting(None))
+    await stale.load()
+    await replica.recharging.apply()
+    before = await scripts(redis)
+    await replica.recharging.apply()
+    assert await scripts(redis) == before
+
+    await stale.scale(clusters[0], 2)  # by the policy before
+    await replica.load()
+    before = await scripts(redis)
+    await replica.recharging.apply()
+    assert await scripts(redis) == before + 1
+    assert (await used(replica))["r/licences"] == 4000
+
+    replica.follow(counting(2))
+    await replica.recharging.apply()
+    assert (await used(replica))["r/licences"] == 8000
+
+
 async def test_what_others_write_meanwhile_is_charged_once(redis: Redis) -> None:
     replica = Replica(redis, counting(None))
     clusters = [await replica.create(name, 1) for name in ("ann", "bob", "eve")]

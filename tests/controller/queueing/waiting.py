@@ -80,6 +80,7 @@ class Replica:
         """Take up another policy."""
         self.admission.follow(policy)
         self.serving.follow(policy)
+        self.recharging.follow(policy)
 
     async def budgets_known(self, owner: str, _groups: Sequence[str]) -> None:
         self.known.add(owner)

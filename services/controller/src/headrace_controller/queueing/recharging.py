@@ -16,7 +16,10 @@ _AGAIN_SECONDS = 10.0  # for what a replica has written meanwhile that did not h
 
 
 class Recharging:
-    """Looks at this replica's clusters, at most 500 a second, when the policy or whose they are has changed."""
+    """Looks at this replica's clusters, at most 500 a second, when the policy or whose they are has changed.
+
+    Under one policy it looks at a record again only if it was written meanwhile.
+    """
 
     def __init__(
         self, store: Store, mirror: ClusterMirror, admission: Admission, own: Callable[[], Sequence[ClusterId]]
@@ -25,10 +28,12 @@ class Recharging:
         self._mirror = mirror
         self._admission = admission
         self._own = own
+        self._charged: dict[ClusterId, int] = {}  # revisions of records that are charged by the policy in force
         self._news = asyncio.Event()
 
     def follow(self, _policy: object) -> None:
         """Charge by another policy."""
+        self._charged = {}  # anew: a charge in progress may be by the policy before
         self._news.set()
 
     def gained(self, _shard: int) -> None:
@@ -50,11 +55,15 @@ class Recharging:
 
     async def apply(self) -> None:
         """Charge the clusters by the policy in force that are charged otherwise."""
-        await spread(self._charge, self._own())
+        own = self._own()
+        self._charged = {cluster_id: self._charged[cluster_id] for cluster_id in own if cluster_id in self._charged}
+        await spread(self._charge, own)
 
     async def _charge(self, cluster_id: ClusterId) -> None:
+        charged = self._charged
         try:
-            if (cluster := self._mirror.get(cluster_id)) is None:
+            cluster = self._mirror.get(cluster_id)
+            if cluster is None or charged.get(cluster_id) == cluster.revision:
                 return
             record = await self._store.records.recharge(
                 cluster, demand=self._admission.count, limits=self._admission.limits
@@ -63,3 +72,4 @@ class Recharging:
             return
         if record is not None:
             self._mirror.apply(record)
+        charged[cluster_id] = (record or cluster).revision
