@@ -63,7 +63,9 @@ def test_admins_set_limits_for_a_while(cli: Cli, headrace: FakeHeadrace) -> None
     assert cli("admin", "limits", "unset", "ann", "clusters").code == 0
     left = json.loads(cli("admin", "limits", "list", "--json").out)
     assert [(one["subject"], one["resource"], one["limit"]) for one in left] == [("users/ann", "workers", 2000)]
-    assert "a deadline" in cli("admin", "limits", "unset", "ann").out
+    done = cli("admin", "limits", "unset", "ann")
+    assert "These limits have ended" in done.err
+    assert "a deadline" in done.out
     assert cli("admin", "limits", "unset", "groups/lab").out.strip() == "Nothing is set for groups/lab."
     assert "until" not in cli("limits").out
 

@@ -52,10 +52,14 @@ async def test_the_newest_clusters_lose_workers_after_the_grace(redis: Redis) ->
     await replica.lowering.step()
     assert await replica.workers(ann, bob, eve) == [3, 3, 3]
     above = "A limit was lowered: deployment may have 5 workers, and has 9."
-    after = "after handing over their data, unless less is used by then."
+    unless = "data, unless less is used by then."
     assert await told(replica, ann) == [f"{above} It gets no more until that is less."]
-    assert await told(replica, bob) == [f"{above} 1 worker of this cluster is retired in 1 min, {after}"]
-    assert await told(replica, eve) == [f"{above} 3 workers of this cluster are retired in 1 min, {after}"]
+    assert await told(replica, bob) == [
+        f"{above} 1 worker of this cluster is retired in 1 min, after handing over its {unless}"
+    ]
+    assert await told(replica, eve) == [
+        f"{above} 3 workers of this cluster are retired in 1 min, after handing over their {unless}"
+    ]
     await replica.scale(eve, 2)
     replica.later = 59
     await replica.lowering.step()

@@ -101,6 +101,9 @@ async def test_small_ones_overtake_a_large_one_only_while_it_is_young(redis: Red
     await replica.serving.step()
     late = await replica.create("eve", 1)
     assert await replica.waits(large, late) == [True, True]
+    told = (await replica.store.reads.get(late.id)).queued
+    assert told is not None
+    assert (told.used, told.most) == (10, 10)  # "10 workers, of which 18 are used" helps nobody
     await replica.end(first)
     await replica.serving.step()
     assert await replica.waits(large, late) == [True, True]

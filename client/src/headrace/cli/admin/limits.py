@@ -12,7 +12,7 @@ from headrace._wire import limits_calls
 from headrace.cli.calling import call
 from headrace.cli.key_values import parse_limits
 from headrace.cli.options import Address, CaFile, Json
-from headrace.cli.output import local_time, print_json, print_table
+from headrace.cli.output import local_time, print_json, print_note, print_table
 from headrace.sizes import describe_amount
 from headrace.v1 import limits_service_pb2 as pb
 
@@ -71,6 +71,8 @@ def unset(
         ca_file,
         lambda connection: limits_calls.remove_exceptions(connection, _name(who), resources or []),
     )
+    if found:
+        print_note("These limits have ended; those of the policy bind again:")
     _print(found, as_json=as_json, empty=f"Nothing is set for {who}.")
 
 

@@ -116,7 +116,8 @@ class Lowering:
         if surplus:
             them = f"{count(surplus, 'worker')} of this cluster {'is' if surplus == 1 else 'are'}"
             when = f"in {duration(self._admission.lowered_grace)}" if self._admission.lowered_grace else "now"
-            follows = f"{them} retired {when}, after handing over their data, unless less is used by then."
+            theirs = "its" if surplus == 1 else "their"
+            follows = f"{them} retired {when}, after handing over {theirs} data, unless less is used by then."
         event = self._event(f"A limit was lowered: {exceeded}. {follows}")
         with suppress(ClusterNotFound):
             await self._store.events.add(cluster.id, cluster.owner, event)

@@ -28,17 +28,18 @@ local function refusal()
       local resource, most = bound[1], bound[2]
       local mine, wanted = had[resource] or 0, ask.demand[resource] or 0
       if wanted > mine then
-        local others = 0
+        local others, reserved = 0, 0
         if not own then
           others = tonumber(redis.call('HGET', ask.usage .. limit.subject, resource) or 0)
           if charged[limit.subject] then
             others = others - mine
           end
           kept = kept or queue and held(limit.subject) or {}
-          others = others + (kept[resource] or 0)
+          reserved = kept[resource] or 0
         end
-        if others + wanted > most then
-          return { 'limit', limit.subject, resource, others + mine, mine, most }
+        if others + reserved + wanted > most then
+          local used = others + mine  -- what is kept for another cluster counts as used, as far as there is room for it
+          return { 'limit', limit.subject, resource, math.max(used, math.min(used + reserved, most)), mine, most }
         end
       end
     end
