@@ -30,7 +30,7 @@ key                       type   content                                      un
 ``used-by:<day>:<owner>`` hash   the same of an owner's clusters, by row      62 days                   as ``used``
 ``limit-exceptions``      hash   ``<resource> <subject>`` -> a limit that an  its end, or removed;      set_limits
                                  admin set for a while (msgpack)              at most 1000
-``noted:<id>:<note>``     string marks a warning about a budget or a lowered  the budget's period, or   `Usage`
+``noted:<id>:<note>``     string marks a warning about a budget or a lowered  the budget's period, or   `Notes`
                                  limit as given                               30 days
 ``living``                zset   id -> place                                  permanent                 cr, st
 ``ended``                 zset   id -> time of its end                        permanent                 st, rm

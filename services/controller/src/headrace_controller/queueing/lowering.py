@@ -102,12 +102,12 @@ class Lowering:
         }
         for id_, key in self._told - pairs.keys():
             if self._own(id_):
-                await self._store.used.forget(id_, _note(key))
+                await self._store.notes.discard(id_, _note(key))
         self._told &= pairs.keys()
         for pair, (cluster, one) in pairs.items():
             if pair in self._told:
                 continue
-            if await self._store.used.note(cluster.id, _note(pair[1]), seconds=_NOTED_SECONDS):
+            if await self._store.notes.add(cluster.id, _note(pair[1]), seconds=_NOTED_SECONDS):
                 await self._warn(cluster, one, surplus.get(cluster.id, 0))
             self._told.add(pair)
 

@@ -15,6 +15,7 @@ from headrace_controller.store.connection import Connection
 from headrace_controller.store.enrolments import Enrolments
 from headrace_controller.store.events import Events
 from headrace_controller.store.limit_exceptions import KeptLimitExceptions
+from headrace_controller.store.notes import Notes
 from headrace_controller.store.observations import KeptObservations
 from headrace_controller.store.queue import Queue
 from headrace_controller.store.reads import Reads
@@ -52,6 +53,7 @@ class Store:
         self.replicas = Replicas(connection)
         self.queue = Queue(connection)
         self.observations = KeptObservations(connection)
+        self.notes = Notes(connection)
         self.limit_exceptions = KeptLimitExceptions(connection)
         self.used = Usage(connection, accounts)
 

@@ -133,17 +133,6 @@ class Usage:
         ask = {"prices": self._accounts.prices(cluster), "currency": self._accounts.currency}
         await self._connection.run_on(_reprice, cluster.id, cluster.owner, ask)
 
-    async def note(self, cluster: ClusterId, note: str, *, seconds: int) -> bool:
-        """Note something about a cluster for some seconds; return whether it was not noted before."""
-        answer = await self._connection.command(
-            "SET", self._keys.noted(cluster, note), "1", "NX", "EX", max(1, seconds)
-        )
-        return answer is not None
-
-    async def forget(self, cluster: ClusterId, note: str) -> None:
-        """Forget what was noted about a cluster."""
-        await self._connection.command("DEL", self._keys.noted(cluster, note))
-
     async def _members(self, kind: str, days: Days) -> set[tuple[str, str]]:
         """Subjects of a kind, each with an owner whose use is in its sums."""
         found: set[tuple[str, str]] = set()

@@ -223,7 +223,7 @@ class BudgetWatch:
             return
         level = "used up" if one.is_used_up else "warned"
         note = sha256(f"{bound.subject} {bound.what} {bound.budget.per} {one.starts} {level}".encode()).hexdigest()[:20]
-        if not await self._store.used.note(id_, note, seconds=(one.resets - one.at) // 1000 + 1):
+        if not await self._store.notes.add(id_, note, seconds=(one.resets - one.at) // 1000 + 1):
             return
         type_ = EventType.BUDGET_USED_UP if one.is_used_up else EventType.BUDGET_WARNED
         event = Event(type=type_, message=warning(one), severity=Severity.WARNING, time=self._clock())
