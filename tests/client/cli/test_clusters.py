@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 from tests.client.fake_cluster import FakeCluster
@@ -273,8 +274,13 @@ def test_events_have_types_of_the_contract_and_mark_warnings(cli: Cli, headrace:
 
 
 def test_events_are_followed_to_the_end_of_the_cluster(cli: Cli, headrace: FakeHeadrace, cluster: FakeCluster):
+    def stop() -> None:
+        while len(headrace.requests_of(pb.WatchClustersRequest)) < 2:
+            time.sleep(0.01)
+        headrace.set_phase(cluster, cluster_pb2.PHASE_STOPPED)
+
     headrace.break_off("WatchClusters", 1)
-    stopper = threading.Timer(0.3, headrace.set_phase, (cluster, cluster_pb2.PHASE_STOPPED))
+    stopper = threading.Thread(target=stop, daemon=True)
     stopper.start()
     out = cli("clusters", "events", "mine", "--follow").out
     stopper.join()
