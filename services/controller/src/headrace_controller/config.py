@@ -56,8 +56,8 @@ class Settings(ServiceSettings):
         default=0,
         ge=0,
         le=200,
-        description="Owners by whose name the metrics page shows what is promised: so many, those with the most cores. "
-        "Whoever reads the page or asks the Prometheus sees their names.",
+        description="Number of owners for whom the metrics page shows what they are promised, by name: those with the "
+        "most cores. All who read the page or ask the Prometheus see these names.",
     )
     start_timeout_seconds: float = Field(
         default=60, gt=0, description="Seconds after which a scheduler that is not usable counts as failed."
