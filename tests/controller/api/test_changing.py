@@ -251,7 +251,13 @@ async def test_an_ended_cluster_is_deleted_with_its_events_and_logs(ann: User, s
     assert any(key[0] == cluster for key in site.machine.statuses)
     await ann.delete(made.name)
     await fails(ClusterNotFound, ann.get(made.name))
-    assert "`headrace clusters list --all`" in str(await fails(ClusterNotFound, ann.get("clusters/~lab")))
+    for name, advice in [
+        ("lab", "`headrace clusters list --all`"),
+        ("eve/lab", "`headrace clusters list --all --shared`"),
+    ]:
+        error = str(await fails(ClusterNotFound, ann.get(f"clusters/~{name.replace('/', ':')}")))
+        assert error.startswith(f"there is no living cluster named {name!r}")
+        assert advice in error
     await fails(ClusterNotFound, ann.delete(made.name))
     await fails(ClusterNotFound, ann.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=made.name)))
     assert not any(key[0] == cluster for key in site.machine.statuses)

@@ -169,8 +169,10 @@ def not_found(name: str) -> ClusterNotFound:
     """Return the error of a cluster that does not exist, or not for this caller."""
     known = name[:100].removeprefix("clusters/")
     if known.startswith("~"):
+        owner, _, alias = known[1:].rpartition(":")
+        name, whose, option = (f"{owner}/{alias}", "those of others", " --shared") if owner else (alias, "yours", "")
         return ClusterNotFound(
-            f"there is no living cluster named {known[1:]!r} that you may see; `headrace clusters list --all` shows "
-            "yours with their ids, also those that have ended"
+            f"there is no living cluster named {name!r} that you may see; `headrace clusters list --all{option}` shows "
+            f"{whose} with their ids, also those that have ended"
         )
     return ClusterNotFound(f"there is no cluster {known!r} that you may see; `headrace clusters list` shows yours")

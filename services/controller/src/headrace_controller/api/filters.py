@@ -47,8 +47,8 @@ class Filter:
         if role is None:
             whose = "all users" if owner is None else owner
             raise PermissionDenied(
-                f"{caller.user} may not see all clusters of {whose}; only admins may. Leave `owner` empty for yours, "
-                "or set `include_shared` for those that you may see"
+                f"{caller.user} may not see all clusters of {whose}; only admins may. Leave the owner out for yours; "
+                "`--shared`, in Python `shared=True`, lists those of others that you may see"
             )
         phases = tuple(_PHASES[number] for number in set(message.phases))
         return cls(
