@@ -68,14 +68,14 @@ def test_check_config_tells_the_line_of_broken_python(
 def test_check_policy_needs_no_settings(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(BROKEN)
-    assert run("check-policy", str(file)) == (0, "")
+    assert run("check-policy", str(file)) == (0, f"{file}: no problems found\n")
     file.write_text("\nlimits: {user: {cores: -1}}")
     code, output = run("check-policy", str(file))
     assert code == 2
     assert "line 2: limits.user.cores: Input should be greater than or equal to 0" in output
     code, output = run("check-policy", str(tmp_path / "gone"))
     assert code == 2
-    assert "cannot be read: No such file or directory" in output
+    assert output == f"the policy file {tmp_path / 'gone'} cannot be read: No such file or directory\n"
 
 
 def test_what_the_policy_file_decides_cannot_be_set_beside_it(policy: Path) -> None:

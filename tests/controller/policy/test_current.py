@@ -123,7 +123,7 @@ async def test_a_file_that_goes_and_comes_back_is_refused_meanwhile(current: Cur
     await current.refresh()
     assert clusters(current) == 2
     assert current.refused is not None
-    assert current.refused.reason == f"line 1: {file} cannot be read: No such file or directory"
+    assert current.refused.reason == f"the policy file {file} cannot be read: No such file or directory"
     write(file, "\xff", "latin-1")
     await current.refresh()
     assert current.refused.reason.startswith(f"line 1: {file} is not text in UTF-8")

@@ -44,6 +44,10 @@ class BadPolicy(HeadraceError, ValueError):
         self.problems = tuple(first)
 
 
+class UnreadablePolicy(HeadraceError, ValueError):
+    """A policy file that cannot be opened, such as one that is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What a file holds, and where."""
@@ -94,7 +98,7 @@ class Document:
 
 
 def read_text(file: Path) -> str:
-    """Return what a policy file holds; raise `BadPolicy` if it cannot be read."""
+    """Return what a policy file holds; raise `UnreadablePolicy`, or `BadPolicy` if it is no text or too large."""
     try:
         with file.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
@@ -102,7 +106,7 @@ def read_text(file: Path) -> str:
                 raise _too_large(os.fstat(stream.fileno()).st_size)
             return raw.decode()
     except OSError as error:
-        raise BadPolicy(Problem(1, "", f"{file} cannot be read: {error.strerror}")) from None
+        raise UnreadablePolicy(f"the policy file {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise BadPolicy(Problem(line, "", f"{file} is not text in UTF-8: {error.reason}")) from None

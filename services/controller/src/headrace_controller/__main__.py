@@ -23,6 +23,7 @@ def check_policy_file(file: Annotated[Path, typer.Argument(help="Policy file, YA
     except BadPolicyFile as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+    typer.echo(f"{file}: no problems found")
 
 
 if __name__ == "__main__":

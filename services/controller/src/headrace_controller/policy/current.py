@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from headrace.errors import HeadraceError, TooManyRequests
 from headrace_chassis import logs
-from headrace_chassis.policy_document import BadPolicy, read_text
+from headrace_chassis.policy_document import BadPolicy, UnreadablePolicy, read_text
 from headrace_controller.bounded_threads import BoundedThreads
 from headrace_controller.loops import faults_logged
 from headrace_controller.metrics import POLICY_REFUSED
@@ -44,6 +44,8 @@ def read_file(file: Path, check: Check | None = None) -> tuple[str, PolicyFile]:
     try:
         text = read_text(file)
         return text, PolicyFile.read(text, check)
+    except UnreadablePolicy as error:
+        raise BadPolicyFile(str(error)) from None
     except BadPolicy as error:
         raise BadPolicyFile(f"the policy file {file} is refused:\n{error}") from None
 
