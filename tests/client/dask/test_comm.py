@@ -101,9 +101,9 @@ async def test_without_a_session_a_broken_connection_is_made_anew(
     with dask.config.set({"headrace.connect": "proxied", "headrace.session-grace": users_grace}):
         async with agateway.new_cluster() as cluster, cluster.get_client() as client:
             await cluster.scale(1)
+            before = client.scheduler_comm
             fake.proxy.cut()
-            await eventually(lambda: client.status != "running")
-            await eventually(lambda: client.status == "running")
+            await eventually(lambda: client.scheduler_comm is not before and client.status == "running")
             assert await client.submit(sum, [1, 2]) == 3
 
 

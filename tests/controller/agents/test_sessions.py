@@ -65,7 +65,7 @@ async def test_a_hello_is_stored_before_the_first_instruction(
     assert (report.session, report.connected, report.holder, report.changed) == (10, True, "a", CLOCK)
     assert (report.scheduler_address, report.joined) == ("tls://127.0.0.1:1", {ONE: "tls://127.0.0.1:2"})
     [instruction] = stream.instructions
-    assert [guest.member for guest in instruction.guests.guests] == ["users/ann", "roles/admin"]
+    assert [guest.member for guest in instruction.guests.guests] == ["users/ann", "roles/admin", "roles/operator"]
     instruction.ClearField("guests")
     assert instruction == pb.SessionResponse()
 
