@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -144,10 +145,9 @@ async def test_the_panel_has_a_button_that_keeps_the_cluster(
 
 
 def test_a_cluster_is_kept_as_far_as_the_policy_allows(cluster: GatewayCluster, fake: FakeHeadrace) -> None:
-    cluster.keep(hours=1.5)
-    until = fake.clusters[cluster.name].record.spec.keep_until_time.seconds
-    cluster.keep(hours=0.5)  # never shortens it
-    assert fake.clusters[cluster.name].record.spec.keep_until_time.seconds == until
+    until = cluster.keep(hours=1.5)
+    assert until == fake.clusters[cluster.name].record.spec.keep_until_time.ToDatetime(tzinfo=UTC)
+    assert cluster.keep(hours=0.5) == until  # never shortens it
     with pytest.raises(KeepRefused) as caught:
         cluster.keep(hours=25)
     assert caught.value.details == {"seconds": "86400"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from datetime import datetime
 from typing import Any, Literal, assert_type
 
 import pytest
@@ -24,6 +25,7 @@ def test_plain_use_returns_values(gateway: Gateway) -> None:
         assert_type(cluster.report(), ClusterReport)
         assert_type(cluster.workers(), list[Worker])
         assert_type(cluster.scale(0), None)
+        assert_type(cluster.keep(), datetime)
         assert_type(cluster.follow_logs("scheduler"), Iterator[tuple[str, str]])
 
 
@@ -35,6 +37,7 @@ async def test_asynchronous_use_returns_coroutines(configured: None) -> None:
         async with gateway.new_cluster() as cluster:
             assert_type(cluster, GatewayCluster[Literal[True]])
             assert_type(await cluster.report(), ClusterReport)
+            assert_type(await cluster.keep(), datetime)
             assert_type(cluster.follow_logs("scheduler"), AsyncIterator[tuple[str, str]])
 
 

@@ -377,7 +377,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         return self._life.shares
 
     @both_faces
-    async def keep(self, hours: float = KEEP_HOURS) -> None:
+    async def keep(self, hours: float = KEEP_HOURS) -> datetime:
         """Put culling of the cluster off (KeepCluster). A lifetime of its own is extended if it would end before.
 
         An earlier call that keeps it for longer stays in force.
@@ -386,6 +386,11 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         ----------
         hours
             Hours from now.
+
+        Returns
+        -------
+        datetime.datetime
+            Time in UTC until which culling is put off: that of an earlier call if it is later.
 
         Raises
         ------
@@ -398,7 +403,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         PermissionDenied
             You may not scale the cluster.
         """
-        await self._life.keep(hours)
+        return await self._life.keep(hours)
 
     @both_faces
     async def add_worker_group(

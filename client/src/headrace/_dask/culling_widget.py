@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any
 
 KEEP_HOURS = 2.0
@@ -19,7 +20,7 @@ class KeepButton:
         Starts to keep the cluster.
     """
 
-    def __init__(self, keep: Callable[[], Future[None]]) -> None:
+    def __init__(self, keep: Callable[[], Future[datetime]]) -> None:
         from ipywidgets import HTML, Button, VBox
 
         self._keep = keep
@@ -38,7 +39,7 @@ class KeepButton:
         self.button.disabled = True
         self._keep().add_done_callback(self._kept)
 
-    def _kept(self, outcome: Future[None]) -> None:
+    def _kept(self, outcome: Future[datetime]) -> None:
         self.button.disabled = False
         if (error := outcome.exception()) is not None:
             self._text.value = html.escape(str(error))

@@ -8,6 +8,7 @@ import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from distributed import Client
 from distributed.core import Status, rpc
@@ -171,9 +172,10 @@ class Lifecycle:
             self.usage = usage
             self.waiting = calls.waiting_workers(cluster)
 
-    async def keep(self, hours: float) -> None:
-        """Put culling of the cluster off."""
-        self.note(await culling_calls.keep(self._session.connection, self.name, keep_seconds(hours)))
+    async def keep(self, hours: float) -> datetime:
+        """Put culling of the cluster off; return the time until which it is."""
+        kept = self.note(await culling_calls.keep(self._session.connection, self.name, keep_seconds(hours)))
+        return kept.spec.keep_until_time.ToDatetime(tzinfo=UTC)
 
     async def _start_once(self) -> None:
         self.status = Status.starting
