@@ -19,6 +19,9 @@ def main(behaviour: str) -> None:
     print(f"behaving as {behaviour}", flush=True)
     if behaviour == "dies":
         sys.exit("the settings are wrong")
+    if behaviour == "refuses":
+        print("idle_timeout_seconds: too short", flush=True)
+        sys.exit(2)
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:

@@ -80,6 +80,15 @@ async def test_it_gives_up_on_a_child_that_keeps_dying_and_shows_the_end_of_its_
         await watched.start(fake_part("auth", "dies"), fake_part("proxy"))
 
 
+async def test_a_child_that_refuses_its_settings_is_started_once_and_its_reason_told_once(
+    watched: Watched, fake_part: MakeFake
+):
+    with pytest.raises(GaveUp, match=r"auth refuses its settings") as caught:
+        await watched.start(fake_part("auth", "refuses"))
+    assert str(caught.value).count("idle_timeout_seconds: too short") == 1
+    assert "starting it again" not in watched.output
+
+
 async def test_it_never_gives_up_a_child_that_was_ready_once(
     watched: Watched, fake_part: MakeFake, eventually: Eventually
 ):

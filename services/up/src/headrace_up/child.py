@@ -12,7 +12,11 @@ from headrace_up.process import Part, Process, spawn
 
 
 class NotReady(Exception):
-    """The process ended, or took too long, before it was ready."""
+    """The process ended, or took too long, before it was ready. `code` is its exit code, if it ended."""
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class Child:
@@ -133,7 +137,7 @@ async def _until_ready(part: Part, process: Process, probe: asyncio.Future[None]
             return probe.result()
         if not ended.done():
             raise NotReady(f"was not ready within {part.ready_seconds:g} s")
-        raise NotReady(describe_end(ended.result()))
+        raise NotReady(describe_end(ended.result()), ended.result())
     finally:
         probe.cancel()
         ended.cancel()

@@ -1,6 +1,7 @@
 """Keeps parts running: a part that ended is started again, however often that is necessary.
 
-Only a part that is never ready in the first place is given up: then a person waits for the start.
+Only a part that is never ready in the first place is given up: then a person waits for the start. One that refuses its
+settings is given up at once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from headrace_up.process import Part, Process, spawn
 
 HEALTHY_SECONDS = 5.0  # a part that has run for as long after it was ready has not failed in a row
 ATTEMPTS = 5  # of the first start
+BAD_SETTINGS_EXIT_CODE = 2  # of a service; it would end the same way each time
 EXPLAINED_FAILURES = 4  # after as many in a row, the end of the log is shown
 LONGEST_PAUSE = 30.0
 REPAIR_SECONDS = 600.0
@@ -150,6 +152,8 @@ class Supervisor:
             self._report_ready(child, ready, started)
             end = describe_end(await child.wait())
         except NotReady as error:
+            if error.code == BAD_SETTINGS_EXIT_CODE and not ready.done():
+                raise GaveUp(f"{child.part.name} refuses its settings{_end_of_log(child)}") from None
             end = str(error)
             await child.stop(within=0)
             await self._repair(child.part)
