@@ -1,4 +1,4 @@
-"""CullingService of the fake headrace: keeps clusters for a day at most, and lists what a test sets.
+"""CullingService of the fake headrace: keeps clusters for a day at most, or as a test says, and lists what a test sets.
 
 `tests/contract/test_culling_service.py` holds KeepCluster to the real one.
 """
@@ -11,20 +11,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from headrace import errors
+from headrace.cli.output import duration
 from headrace.v1 import cluster_pb2, culling_service_pb2_grpc
 from headrace.v1 import culling_service_pb2 as pb
 
 if TYPE_CHECKING:
     from tests.client.fake_clusters import FakeClusters
 
-_DAY = 86_400
-
 
 class FakeCulling(culling_service_pb2_grpc.CullingServiceServicer):
-    """`cullings` is what ListCulling answers, `culled` are the names that CullCluster was called with."""
+    """`keep_seconds` is how long it keeps clusters at most, `cullings` is what ListCulling answers, `culled` are the
+    names that CullCluster was called with.
+    """
 
     def __init__(self, clusters: FakeClusters) -> None:
         self._clusters = clusters
+        self.keep_seconds = 86_400
         self.cullings: list[pb.Culling] = []
         self.culled: list[str] = []
 
@@ -33,8 +35,9 @@ class FakeCulling(culling_service_pb2_grpc.CullingServiceServicer):
         seconds = request.duration.ToMilliseconds() / 1000
         if seconds <= 0:
             raise errors.InvalidRequest.of(errors.Violation("duration", "must be more than 0 s"))
-        if seconds > _DAY:
-            raise errors.KeepRefused("the policy allows at most 1 d at once", {"seconds": str(_DAY)})
+        if seconds > self.keep_seconds:
+            text = f"the policy allows at most {duration(self.keep_seconds)} at once"
+            raise errors.KeepRefused(text, {"seconds": str(self.keep_seconds)})
         until = max(time.time() + seconds, cluster.record.spec.keep_until_time.ToMilliseconds() / 1000)
         cluster.record.spec.keep_until_time.FromMilliseconds(round(until * 1000))
         self._clusters.add_event(cluster, "The warning is withdrawn.", type_=cluster_pb2.EVENT_TYPE_CULLING_WITHDRAWN)

@@ -18,6 +18,7 @@ from headrace import Gateway, GatewayCluster
 from headrace._dask.culling_notices import CullingNotices
 from headrace.errors import InvalidRequest, KeepRefused
 from headrace.v1 import cluster_pb2
+from headrace.v1 import culling_service_pb2 as pb
 
 WARNED, WITHDRAWN = cluster_pb2.EVENT_TYPE_CULLING_WARNED, cluster_pb2.EVENT_TYPE_CULLING_WITHDRAWN
 WARNING = "This cluster is stopped in 5 min because it has been <idle>."
@@ -129,7 +130,7 @@ async def test_the_panel_has_a_button_that_keeps_the_cluster(
     pytest.importorskip("ipywidgets")
     panel: Any = cluster._widget()
     box = panel.children[0].children[1]
-    text, button = box.children
+    text, button, _until = box.children
     assert box.layout.display == "none"
     happens(WARNING, WARNED)
     await eventually(lambda: box.layout.display == "")
@@ -142,6 +143,23 @@ async def test_the_panel_has_a_button_that_keeps_the_cluster(
     button.click()
     await eventually(lambda: box.layout.display == "none")  # the warning is withdrawn
     assert fake.clusters[cluster.name].record.spec.keep_until_time.seconds
+
+
+async def test_the_button_keeps_it_for_no_longer_than_is_allowed(
+    cluster: GatewayCluster, fake: FakeHeadrace, eventually: Eventually
+) -> None:
+    pytest.importorskip("ipywidgets")
+    panel: Any = cluster._widget()
+    text, button, until = panel.children[0].children[1].children
+    assert button.description == "Keep for up to 2 h"
+    fake.culling.keep_seconds = 1
+    button.click()
+    await eventually(lambda: text.value == "the policy allows at most 1 s at once" and not button.disabled)
+    fake.culling.keep_seconds = 240
+    button.click()
+    await eventually(lambda: until.value.startswith("Culling is put off until 2"))
+    asked = [request.duration.seconds for request in fake.requests_of(pb.KeepClusterRequest)]
+    assert asked == [7200, 7200, 239]
 
 
 def test_a_cluster_is_kept_as_far_as_the_policy_allows(cluster: GatewayCluster, fake: FakeHeadrace) -> None:

@@ -585,7 +585,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         panel: Any = super()._widget()
         if is_new and panel is not None:
             button = KeepButton(
-                lambda: asyncio.run_coroutine_threadsafe(self._life.keep(KEEP_HOURS), self._session.asyncio_loop)
+                lambda: asyncio.run_coroutine_threadsafe(self._life.keep_up_to(KEEP_HOURS), self._session.asyncio_loop)
             )
             add_keep_button(panel, button)
             self._life.notices.on_change(button.show)

@@ -17,7 +17,7 @@ class KeepButton:
     Parameters
     ----------
     keep
-        Starts to keep the cluster.
+        Starts to keep the cluster for `KEEP_HOURS`, or for as long as the policy allows.
     """
 
     def __init__(self, keep: Callable[[], Future[datetime]]) -> None:
@@ -25,14 +25,16 @@ class KeepButton:
 
         self._keep = keep
         self._text: Any = HTML()
-        self.button: Any = Button(description=f"Keep for {KEEP_HOURS:g} h", button_style="warning")
-        self.box: Any = VBox([self._text, self.button])
+        self._until: Any = HTML()
+        self.button: Any = Button(description=f"Keep for up to {KEEP_HOURS:g} h", button_style="warning")
+        self.box: Any = VBox([self._text, self.button, self._until])
         self.button.on_click(self._clicked)
         self.show("")
 
     def show(self, warning: str) -> None:
         """Show a warning; "" hides it."""
         self._text.value = warning and f"<strong>{html.escape(warning)}</strong>"
+        self._until.value = ""
         self.box.layout.display = "" if warning else "none"
 
     def _clicked(self, _button: object) -> None:
@@ -43,6 +45,8 @@ class KeepButton:
         self.button.disabled = False
         if (error := outcome.exception()) is not None:
             self._text.value = html.escape(str(error))
+        else:  # the warning goes with its event, if keeping the cluster is of use against it
+            self._until.value = f"Culling is put off until {outcome.result().astimezone():%Y-%m-%d %H:%M:%S}."
 
 
 def add_keep_button(panel: Any, keep: KeepButton) -> None:

@@ -29,7 +29,7 @@ from headrace._wire.creating import Wanted, get_or_create
 from headrace._wire.watch import wait_until_running
 from headrace._wire.words import word
 from headrace.access import Share
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, KeepRefused
 from headrace.v1 import cluster_pb2
 from headrace.v1.cluster_service_pb2 import WatchClustersResponse
 
@@ -176,6 +176,17 @@ class Lifecycle:
         """Put culling of the cluster off; return the time until which it is."""
         kept = self.note(await culling_calls.keep(self._session.connection, self.name, keep_seconds(hours)))
         return kept.spec.keep_until_time.ToDatetime(tzinfo=UTC)
+
+    async def keep_up_to(self, hours: float) -> datetime:
+        """Put culling of the cluster off for this long, or for as long as the policy allows."""
+        try:
+            return await self.keep(hours)
+        except KeepRefused as refused:
+            # What is allowed may end at a fixed time, which has come nearer until the server is asked again.
+            seconds = int(refused.details.get("seconds", 0)) - 1
+            if seconds <= 0:
+                raise
+            return await self.keep(seconds / 3600)
 
     async def _start_once(self) -> None:
         self.status = Status.starting
