@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -121,6 +124,40 @@ def test_create_takes_a_time_to_wait_for_room(cli: Cli, headrace: FakeHeadrace):
     refused = cli("clusters", "create", "--queue-timeout", "soon")
     assert refused.code == 1
     assert "--queue-timeout" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + 15), (signal.SIGHUP, 128 + 1)]
+)
+def test_a_signal_to_create_while_it_waits_stops_the_cluster(headrace: FakeHeadrace, number: int, code: int):
+    command = [sys.executable, "-m", "headrace.cli", "clusters", "create"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiting:
+        try:
+            assert waiting.stderr is not None
+            assert waiting.stderr.readline(), "the first event of the cluster"
+            waiting.send_signal(number)
+            _, err = waiting.communicate(timeout=30)
+        finally:
+            waiting.kill()
+    [made] = headrace.clusters.values()
+    assert [asked.name for asked in headrace.requests_of(pb.StopClusterRequest)] == [made.record.name]
+    assert waiting.returncode == code
+    assert "Traceback" not in err
+
+
+def test_a_signal_to_create_does_not_stop_a_cluster_that_it_only_found(headrace: FakeHeadrace, cli: Cli):
+    cli("clusters", "create", "--name", "mine", "--no-wait")
+    command = [sys.executable, "-m", "headrace.cli", "clusters", "create", "--name", "mine"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiting:
+        try:
+            assert waiting.stderr is not None
+            assert waiting.stderr.readline(), "the first event of the cluster"
+            waiting.terminate()
+            waiting.communicate(timeout=30)
+        finally:
+            waiting.kill()
+    assert waiting.returncode == 128 + 15
+    assert not headrace.requests_of(pb.StopClusterRequest)
 
 
 def test_create_with_a_taken_name_prints_that_cluster(cli: Cli, cluster: FakeCluster):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+
+import typer
 
 from headrace._target.target import Target
 from headrace._wire.connection import Connection
@@ -29,3 +33,27 @@ def call_target(target: Target, action: Callable[[Connection], Awaitable[T]]) ->
             await connection.close()
 
     return asyncio.run(run())
+
+
+@contextmanager
+def ended_by_signals() -> Generator[None]:
+    """Have SIGTERM and SIGHUP cancel what runs, as Ctrl-C does. Signals that are ignored stay so, as with nohup."""
+    loop, task, received = asyncio.get_running_loop(), asyncio.current_task(), list[int]()
+    assert task
+
+    def on_signal(number: int) -> None:
+        received.append(number)
+        task.cancel()
+
+    handled = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]
+    for number in handled:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        raise typer.Exit(128 + received[0]) from None
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)

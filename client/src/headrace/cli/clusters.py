@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from headrace._wire.creating import Wanted, get_or_create
 from headrace._wire.option_values import option_values
 from headrace._wire.watch import wait_until_ended, wait_until_running
 from headrace.cli import cluster_reading, cluster_sharing
-from headrace.cli.calling import call
+from headrace.cli.calling import call, ended_by_signals
 from headrace.cli.cluster_view import event_line, print_clusters, workers
 from headrace.cli.key_values import parse_shares, parse_tags, parse_values
 from headrace.cli.options import Address, CaFile, Cluster, Clusters, Group, Json
@@ -23,6 +24,8 @@ from headrace.cli.output import local_time, print_json, print_note, print_table
 from headrace.errors import StopFailed
 from headrace.v1 import cluster_pb2, cluster_service_pb2
 from headrace.v1.cluster_service_pb2 import WatchClustersResponse
+
+_UNDO_SECONDS = 10.0
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, create, scale, watch and stop clusters.")
 
@@ -99,7 +102,7 @@ def create(
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Create a cluster; it runs until it is stopped."""
+    """Create a cluster; it runs until it is stopped. Ctrl-C while it starts or waits for room stops it."""
     options = option_values(parse_values(option or []))
     spec = cluster_pb2.ClusterSpec(
         alias=name,
@@ -268,8 +271,16 @@ cluster_sharing.add_to(app)
 
 
 async def _create(connection: Connection, wanted: Wanted, *, wait: bool) -> cluster_pb2.Cluster:
-    cluster, _ = await get_or_create(connection, wanted)
-    return await wait_until_running(connection, cluster, _print_event) if wait else cluster
+    with ended_by_signals():
+        cluster, created = await get_or_create(connection, wanted)
+        if not wait:
+            return cluster
+        try:
+            return await wait_until_running(connection, cluster, _print_event)
+        except asyncio.CancelledError:
+            if created:
+                await calls.stop(connection, cluster.name, _UNDO_SECONDS)
+            raise
 
 
 def _print_event(step: WatchClustersResponse) -> None:
