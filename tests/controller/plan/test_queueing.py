@@ -15,7 +15,7 @@ from headrace_controller.plan import Place, StartProcesses
 from headrace_controller.plan.findings import Finding
 from headrace_controller.plan.queueing import rounded, steps
 
-RATE = "At the rate of late, some start in about"
+RATE = "At the recent rate, some start in about"
 
 
 def waiting(spec: dict[str, Any] | None = None, **facts: Any) -> Cluster:
@@ -31,8 +31,8 @@ def waiting(spec: dict[str, Any] | None = None, **facts: Any) -> Cluster:
         (None, ""),
         (Place(0), " It is the next."),
         (Place(1), " 1 cluster is before it."),
-        (Place(4, 150.0), " 4 clusters are before it. At the rate of late, it starts in about 2 min."),
-        (Place(17, 7.0), " About 20 clusters are before it. At the rate of late, it starts in about 10 s."),
+        (Place(4, 150.0), " 4 clusters are before it. At the recent rate, it starts in about 2 min."),
+        (Place(17, 7.0), " About 20 clusters are before it. At the recent rate, it starts in about 10 s."),
     ],
 )
 def test_it_is_told_what_it_waits_for_and_its_place(place: Place | None, text: str) -> None:

@@ -102,7 +102,7 @@ def _place(place: Place | None, whom: str, starts: str) -> str:
     sentence = sentence if exact and place.before <= 5 else f"About {sentence}"
     if place.seconds is None:
         return sentence
-    return f"{sentence} At the rate of late, {starts} in about {duration(_coarse(place.seconds))}."
+    return f"{sentence} At the recent rate, {starts} in about {duration(_coarse(place.seconds))}."
 
 
 def _coarse(seconds: float) -> float:
