@@ -15,6 +15,7 @@ from tests.client.fake_clusters import FakeClusters
 from tests.client.fake_culling import FakeCulling
 from tests.client.fake_limits import FakeLimits
 from tests.client.fake_options import FakeOptions
+from tests.client.fake_usage import FakeUsage
 from tests.client.sni_proxy import SniProxy
 
 from headrace import __version__, errors
@@ -26,6 +27,7 @@ from headrace.v1 import (
     culling_service_pb2_grpc,
     limits_service_pb2_grpc,
     options_service_pb2_grpc,
+    usage_service_pb2_grpc,
 )
 from headrace_chassis.tls.certificates import Authority
 
@@ -49,6 +51,7 @@ class FakeHeadrace(FakeClusters):
         self.audit = FakeAudit()
         self.culling = FakeCulling(self)
         self.limits = FakeLimits(self, self.auth.caller)
+        self.usage = FakeUsage(self, self.auth.caller)
         self._serve()
         self.proxy = SniProxy(self.routes)
 
@@ -97,6 +100,7 @@ class FakeHeadrace(FakeClusters):
         cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, self._server)
         culling_service_pb2_grpc.add_CullingServiceServicer_to_server(self.culling, self._server)
         limits_service_pb2_grpc.add_LimitsServiceServicer_to_server(self.limits, self._server)
+        usage_service_pb2_grpc.add_UsageServiceServicer_to_server(self.usage, self._server)
         options_service_pb2_grpc.add_OptionsServiceServicer_to_server(FakeOptions(), self._server)
         credentials = grpc.ssl_server_credentials([(self._leaf.key_pem, self._leaf.cert_pem)])
         self.port = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Self
 
 from distributed.utils import Logs, NoOpAwaitable
@@ -452,6 +452,46 @@ class Gateway(TwoFaced[Asynchronous]):
         """
         dimensions = [by] if isinstance(by, str) else list(by)
         return await usage_calls.usage(self._session.connection, by=dimensions, since=since, until=until, of=of)
+
+    @both_faces
+    async def budgets(self, user: str = "") -> list[dict[str, Any]]:
+        """Report the budgets that bind your clusters, and what is used of them (ListBudgets).
+
+        Parameters
+        ----------
+        user
+            Whose budgets. Default: yours.
+
+        Returns
+        -------
+        list of dict
+            One for each budget, those of the user first, then those of the user's groups: ``subject`` (such as
+            ``"users/ann"``), ``period`` (``"day"``, ``"week"`` or ``"month"``), ``what`` is counted (``"cost"``,
+            ``"core_hours"`` or ``"gpu_hours"``), ``currency`` (of costs), ``limit``, ``used``, ``left``,
+            ``used_up_time`` (when it will be used up if what runs now goes on; None if not in this period),
+            ``reset_time`` (when it begins again) and ``then``, what follows when it is used up. Times are in UTC.
+
+        Raises
+        ------
+        PermissionDenied
+            It is somebody else's, and you are not an admin.
+        """
+        found = await usage_calls.budgets(self._session.connection, user)
+        return [
+            {
+                "subject": budget.subject,
+                "period": budget.period,
+                "what": budget.what,
+                "currency": found.currency if budget.what == "cost" else "",
+                "limit": budget.limit,
+                "used": budget.used,
+                "left": max(0.0, budget.limit - budget.used),
+                "used_up_time": budget.used_up_time.ToDatetime(tzinfo=UTC) if budget.HasField("used_up_time") else None,
+                "reset_time": budget.reset_time.ToDatetime(tzinfo=UTC),
+                "then": budget.then,
+            }
+            for budget in found.budgets
+        ]
 
     @both_faces
     async def limits(self, user: str = "") -> list[dict[str, Any]]:

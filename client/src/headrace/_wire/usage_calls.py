@@ -52,8 +52,9 @@ async def usage(
 
 async def budgets(connection: Connection, user: str = "") -> pb.ListBudgetsResponse:
     """Return the budgets that bind a user, by default the caller, and their currency (ListBudgets)."""
+    name = f"users/{user.removeprefix('users/')}" if user else ""
     stub = cast("UsageServiceAsyncStub", UsageServiceStub(connection.channel))
-    return await connection.call(stub.ListBudgets, pb.ListBudgetsRequest(user=user), doing="reading budgets")
+    return await connection.call(stub.ListBudgets, pb.ListBudgetsRequest(user=name), doing="reading budgets")
 
 
 def columns(by: Iterable[str]) -> list[str]:
