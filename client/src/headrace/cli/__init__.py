@@ -17,7 +17,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"auto_envvar_prefix": "HEADRACE", "help_option_names": ["-h", "--help"]},
-    epilog="HEADRACE_DEBUG=1 shows the traceback of an error.",
+    epilog="Each option can be set by an environment variable: HEADRACE_CLUSTERS_CREATE_NAME is --name of "
+    "`clusters create`. HEADRACE_DEBUG=1 shows the traceback of an error.",
 )
 
 

@@ -36,7 +36,7 @@ Shared = Annotated[bool, typer.Option("--shared", help="Also clusters of others 
 Lifetime = Annotated[str, typer.Option("--lifetime", help='Time after which the cluster is stopped, such as "8h".')]
 Share = Annotated[
     list[str] | None,
-    typer.Option("--share", help='Who else may use it, such as "users/bob=connect,scale". Repeatable.'),
+    typer.Option("--share", help='Who else may use it, such as "users/bob=connect". Repeatable.'),
 ]
 
 
@@ -95,7 +95,8 @@ def create(
         typer.Option(help="With --owner: a group of that user. Repeatable. Default: those of their newest cluster."),
     ] = None,
     queue_timeout: Annotated[
-        str, typer.Option(help="Time to wait for room, such as 10min. 0: not at all. Default: headrace.timeouts.queue.")
+        str,
+        typer.Option(help="Time to wait for room, such as 10min. 0: not at all. Default: that of the configuration."),
     ] = "",
     wait: Annotated[bool, typer.Option(help="Wait until the cluster can be used.")] = True,
     address: Address = None,

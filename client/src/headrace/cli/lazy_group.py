@@ -51,5 +51,16 @@ class LazyGroup(typer.core.TyperGroup):
         """Load the command before it is looked up."""
         if args and args[0] in self.lines:
             module = importlib.import_module(f"{self.package}.{args[0]}")
-            self.commands[args[0]] = typer.main.get_command(module.app)
+            self.commands[args[0]] = command = typer.main.get_command(module.app)
+            _hide_variables(command)
         return super().resolve_command(ctx, args)
+
+
+def _hide_variables(command: Command) -> None:
+    """Leave environment variables out of help: their names are longer than its columns. docs/cli.md tells the rule."""
+    for parameter in command.params:
+        if isinstance(parameter, typer.core.TyperOption | typer.core.TyperArgument):
+            parameter.show_envvar = False
+    if isinstance(command, typer.core.TyperGroup):
+        for subcommand in command.commands.values():
+            _hide_variables(subcommand)

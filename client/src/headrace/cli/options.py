@@ -12,7 +12,7 @@ Address = Annotated[
     typer.Option(
         "--address",
         envvar="DASK_HEADRACE__ADDRESS",
-        help="Address of headrace, such as https://dask.example.org:8790. Default: that of Dask's configuration, or "
+        help="Address of headrace, such as https://host:8790. Default: that of Dask's configuration, or "
         "the `headrace up` of this machine.",
     ),
 ]
