@@ -72,6 +72,13 @@ async def test_usage_is_a_list_of_rows(connection: Connection) -> None:
     for wrong in ("year", "tag:", "day:x"):
         with pytest.raises(InvalidRequest, match="is none of day, month, user"):
             await usage_calls.usage(connection, by=[wrong])
+    for argument, text in [
+        ({"since": "yesterday"}, "since: must be a day such as 2026-11-26, is 'yesterday'"),
+        ({"until": "now"}, "until: must be a day such as 2026-11-26, is 'now'"),
+        ({"of": "ann"}, "of: must be "),
+    ]:
+        with pytest.raises(InvalidRequest, match=f"^{text}"):
+            await usage_calls.usage(connection, **argument)
     label, text = spent(cluster.status.usage) or ("", "")
     assert label == "cost"
     assert text.endswith(" EUR")

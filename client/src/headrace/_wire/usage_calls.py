@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BY = ("day", "month", "user", "group", "profile", "cluster", "tag")
 _HOUR = 3600.0
+_ARGUMENTS = {"start_day": "since", "end_day": "until", "subject": "of"}
+"""The arguments of `usage`, which are options of the command too, by field of the request."""
 
 
 async def usage(
@@ -47,7 +49,14 @@ async def usage(
     )
     stub = cast("UsageServiceAsyncStub", UsageServiceStub(connection.channel))
     pages = connection.pages(stub.ListUsage, request, doing="reading usage")
-    return [_row(row, dimensions, page.currency) async for page in pages for row in page.usage]
+    try:
+        return [_row(row, dimensions, page.currency) async for page in pages for row in page.usage]
+    except InvalidRequest as error:
+        if not error.violations:
+            raise
+        raise InvalidRequest.of(
+            *(Violation(_ARGUMENTS.get(v.field, v.field), v.description) for v in error.violations)
+        ) from None
 
 
 async def budgets(connection: Connection, user: str = "") -> pb.ListBudgetsResponse:

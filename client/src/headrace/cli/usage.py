@@ -36,8 +36,10 @@ def usage(
         list[str] | None,
         typer.Option("--by", help="Sum by day, month, user, group, profile, cluster, tag, or tag:KEY. Repeatable."),
     ] = None,
-    since: Annotated[str, typer.Option("--since", help="First day, in UTC. Default: the first of this month.")] = "",
-    until: Annotated[str, typer.Option("--until", help="Last day, in UTC. Default: today.")] = "",
+    since: Annotated[
+        str, typer.Option("--since", help="First day, in UTC, such as 2026-11-26. Default: the first of this month.")
+    ] = "",
+    until: Annotated[str, typer.Option("--until", help="Last day, in UTC, likewise. Default: today.")] = "",
     of: Annotated[
         str,
         typer.Option("--of", help='Whose: users/NAME, groups/NAME, clusters/ID, or "-" for all. Default: yours.'),
