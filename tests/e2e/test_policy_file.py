@@ -56,7 +56,8 @@ def test_an_admin_compares_a_policy_and_then_puts_it_in_force(site: Site, tmp_pa
     assert list(yaml.safe_load(shown.stdout)["profiles"]) == ["small"]
     compared = site.admin("diff", str(other))
     assert compared.returncode == 0
-    assert "profiles.tiny" in compared.stdout
+    assert "profiles.tiny\n  + " in compared.stdout
+    assert "\n  + label: Tiny\n" in compared.stdout
     assert "limits.user" not in compared.stdout
     assert "It affects nobody who has a cluster now." in compared.stdout
     site.file.write_text(other.read_text())

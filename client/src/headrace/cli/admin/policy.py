@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
 from headrace._wire import policy_calls
 from headrace.cli.calling import call
 from headrace.cli.options import Address, CaFile, Json
-from headrace.cli.output import local_time, print_json, print_note, print_table
+from headrace.cli.output import local_time, print_json, print_note, print_table, printable
 from headrace.errors import HeadraceError
 from headrace.v1 import policy_service_pb2 as pb
 
 MAX_BYTES = 1 << 20
 """What controllers read of a policy."""
+_LONG_WORD = 12  # characters; PyYAML breaks a line behind the word that is too long for it
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Show the policy in force, and what another one would change."
@@ -75,13 +79,28 @@ def _print(found: pb.DiffPolicyResponse, file: Path) -> None:
             ["LINE", "KEY", "REASON"], [[str(one.line), one.key, one.reason] for one in found.problems], empty=""
         )
         return
-    rows = [
-        [one.key, one.before if one.HasField("before") else "-", one.after if one.HasField("after") else "-"]
-        for one in found.changes
-    ]
-    print_table(["KEY", "NOW", "THEN"], rows, empty="The policy in force says the same.")
+    print_changes(found.changes)
     if found.changes or found.effects:
         effects = [[one.subject, one.owner or "-", one.message, one.key] for one in found.effects]
         print_table(["WHO", "OWNER", "WHAT", "BECAUSE OF"], effects, empty="It affects nobody who has a cluster now.")
     if found.more_effects:
         print_note(f"and {found.more_effects} more effects")
+
+
+def print_changes(changes: Sequence[pb.PolicyChange]) -> None:
+    """Print each key that differs, with the lines that go (-) and those that come (+)."""
+    if not changes:
+        print("The policy in force says the same.")
+    for one in changes:
+        print(printable(one.key))
+        if one.HasField("before"):
+            print(*(f"  - {line}" for line in _lines(one.before)), sep="\n")
+        if one.HasField("after"):
+            print(*(f"  + {line}" for line in _lines(one.after)), sep="\n")
+
+
+def _lines(value: str) -> Iterator[str]:
+    """Yield a value, which is YAML in one line, as lines that fit the terminal."""
+    width = shutil.get_terminal_size().columns - len("  + ") - _LONG_WORD
+    text = yaml.safe_dump(yaml.safe_load(value), sort_keys=False, allow_unicode=True, width=width)
+    return map(printable, text.removesuffix("...\n").splitlines())
