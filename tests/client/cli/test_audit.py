@@ -33,6 +33,13 @@ def test_the_newest_records_come_last(cli: Cli, headrace: FakeHeadrace) -> None:
     assert len(found) == 5
 
 
+def test_methods_are_left_out_of_what_is_counted(cli: Cli, headrace: FakeHeadrace) -> None:
+    methods = ["Auth.Login", "ClusterService.StopCluster", "Auth.Login", "ClusterService.CreateCluster", "Auth.Login"]
+    headrace.audit.records = [pb.AuditRecord(method=method) for method in methods]
+    found = json.loads(cli("admin", "audit", "--without", "Login", "-n", "2", "--json").out)
+    assert {one["method"] for one in found} == {"ClusterService.StopCluster", "ClusterService.CreateCluster"}
+
+
 def test_filters_are_passed_on(cli: Cli, headrace: FakeHeadrace) -> None:
     arguments = ("--by", "bob", "--owner", "users/ann", "--cluster", "c1", "--method", "StopCluster", "--failed")
     arguments += ("--token", "t1", "--since", "2h", "--until", "1h")

@@ -25,6 +25,9 @@ def audit(
     owner: Annotated[str, typer.Option("--owner", help="User whose cluster, token or session it was about.")] = "",
     cluster: Annotated[str, typer.Option("--cluster", help="Id of the cluster that it was about.")] = "",
     method: Annotated[str, typer.Option("--method", help="Method, such as StopCluster.")] = "",
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="Method to leave out, such as Login. Repeatable.")
+    ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only what was refused or failed.")] = False,
     token: Annotated[str, typer.Option("--token", help="Token that was called with, as the records name it.")] = "",
     since: Annotated[str, typer.Option("--since", help='Age of the oldest record, such as "2h".')] = "",
@@ -47,7 +50,9 @@ def audit(
     found = call(
         address,
         ca_file,
-        lambda connection: audit_calls.records(connection, request, since=start, until=end, count=count),
+        lambda connection: audit_calls.records(
+            connection, request, since=start, until=end, count=count, without=without or ()
+        ),
     )
     if as_json:
         print_json(found)
