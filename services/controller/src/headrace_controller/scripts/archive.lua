@@ -8,6 +8,7 @@ if redis.call('EXISTS', key.record) == 0 then
 end
 add_events()
 announce('removed')
+pcall(dequeue)
 pcall(begin_stop)
 write_route('')
 if not pcall(promise, {}) then

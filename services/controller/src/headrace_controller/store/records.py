@@ -39,7 +39,7 @@ _recharge = ledger_script("recharge")
 _save_status = ledger_script("save_status")
 _save_report = record_script("save_report")
 _remove = record_script("remove")
-_archive = record_script("archive")
+_archive = ledger_script("archive")
 
 
 class Records:
