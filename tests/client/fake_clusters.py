@@ -198,8 +198,8 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
             group.adapt.minimum = min(request.adapt.minimum, MAX_WORKERS)
             if request.adapt.HasField("maximum"):
                 group.adapt.maximum = min(request.adapt.maximum, MAX_WORKERS)
-            maximum = request.adapt.maximum if request.adapt.HasField("maximum") else MAX_WORKERS
-            group.size = max(group.size, request.adapt.minimum, min(1, maximum))  # as under some load
+            maximum = group.adapt.maximum if group.adapt.HasField("maximum") else MAX_WORKERS
+            group.size = max(group.size, group.adapt.minimum, min(1, maximum))  # as under some load
         else:
             group.ClearField("adapt")
         return self._respecified(cluster)

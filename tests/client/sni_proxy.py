@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import socket
 import threading
 from collections.abc import Mapping
+from typing import cast
 
 
 class SniProxy:
@@ -81,12 +82,15 @@ class SniProxy:
 
 
 def _pump(one: socket.socket, other: socket.socket) -> None:
-    while True:
-        for source in select.select([one, other], [], [])[0]:
-            try:
-                data = source.recv(1 << 16)
-                (other if source is one else one).sendall(data)
-            except OSError:
-                return
-            if not data:
-                return
+    with selectors.DefaultSelector() as selector:
+        selector.register(one, selectors.EVENT_READ, other)
+        selector.register(other, selectors.EVENT_READ, one)
+        while True:
+            for key, _ in selector.select():
+                try:
+                    data = cast("socket.socket", key.fileobj).recv(1 << 16)
+                    key.data.sendall(data)
+                except OSError:
+                    return
+                if not data:
+                    return
