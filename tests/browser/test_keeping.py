@@ -13,7 +13,7 @@ from tests.browser.test_reconnecting import MAKE, PANEL, SAID
 from tests.e2e.running import Running, running
 
 POLICY = "culling: {idle: {after: 1 h, warn: 3595 s}}"
-KEEP = "[...document.querySelectorAll('button')].find(button => button.innerText === 'Keep for 2 h')"
+KEEP = "[...document.querySelectorAll('button')].find(button => button.innerText === 'Keep for up to 2 h')"
 SHOWN = f"{KEEP}?.offsetParent"  # it has none while it is hidden
 
 

@@ -135,10 +135,11 @@ def test_rules_that_are_wrong_or_slow_do_nothing_and_the_administrator_hears_it(
     with measured(site, gateway, "kept") as cluster:
         site.set_rules(*(f'name: {name}, {AT_ONCE}, query: "{_quoted(query)}"' for name, query in queries.items()))
         for name in FAILING:
-            wait_until(lambda name=name: site.failed(name) >= 2)
+            wait_until(lambda name=name: site.failed(name) >= 3)
         assert site.failed("strangers") == 0
         listed = site.dry_run()
-        assert site.log().count("the query of a culling rule fails") == len(FAILING)  # not in each round
+        # Once for each reason and not in each round; on a slow machine a query may also fail for being slow.
+        assert len(FAILING) <= site.log().count("the query of a culling rule fails") <= 2 * len(FAILING)
         for name, (_, why) in FAILING.items():
             [line] = [line for line in listed.splitlines() if f"rules/{name} " in line]
             assert "cannot be known now" in line

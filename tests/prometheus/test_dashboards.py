@@ -111,7 +111,7 @@ async def test_each_query_returns_data_and_each_panel_is_drawn(eventually: Event
             return {title for title, query in QUERIES if not has_data(prometheus, query, values)}
 
         with suppress(AssertionError):
-            await eventually(lambda: not without_data())
+            await eventually(lambda: not without_data(), within=90)
         assert without_data() == set()
         draw(prometheus, prices)
 

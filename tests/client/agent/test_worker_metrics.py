@@ -9,7 +9,7 @@ from distributed import Scheduler, Worker
 from tests.client.agent.running import Cluster
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
-from headrace.agent import preload, worker_metrics
+from headrace.agent import dashboard, worker_metrics
 from headrace.agent.dashboard import KEY_HEADER
 from headrace.agent.metrics_page import WORKERS
 
@@ -100,6 +100,6 @@ async def test_pages_of_a_worker_that_a_command_runs_are_closed() -> None:
     ):
         own = f"127.0.0.1:{worker.http_server.port}"
         assert (await get(own, "/metrics")).code == 200
-        await preload.dask_setup(worker)
+        dashboard.refuse_all(worker)
         for path in ("/metrics", "/health", "/status", "/"):
             assert (await get(own, path)).code == 403
