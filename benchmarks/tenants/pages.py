@@ -69,7 +69,7 @@ async def _row(count: int, port: int, path: str) -> Row:
 
 @contextmanager
 def _controller(count: int) -> Generator[int]:
-    """Serve the pages of a controller that knows so many clusters; yields the port."""
+    """Serve the pages of a controller that knows this number of clusters; yields the port."""
     redis, prefix = Redis(), Prefix("unused")  # nothing is read from it
     mirror = ClusterMirror(Store(redis, Keys(prefix)))
     mirror.connect(ClusterMetrics(lambda _: True, clock=time.time))

@@ -35,7 +35,7 @@ async def kept(redis: Redis) -> list[Marks]:
 
 
 async def observed(redis: Redis, clusters: int) -> bool:
-    """Whether so many clusters are known to have been observed for a while; a slow machine makes pauses."""
+    """Whether this number of clusters is known to have been observed for a while; a slow machine makes pauses."""
     known = [(of_another(marks), marks[0]) for marks in await kept(redis)]
     return [until - one.counting_from(one.since) > 1 for one, until in known] == [True] * clusters
 

@@ -31,7 +31,7 @@ def text(numbers: Mapping[str, object] | None = None, *lines: str) -> str:
 
 @dataclass
 class Page:
-    """A page that says what a test wants, to whoever sends the key.
+    """A page that says what a test wants, to a reader that sends the key.
 
     Attributes
     ----------

@@ -43,7 +43,17 @@ async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
 
 
 async def spread(write: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
-    """Write each item, at most 500 a second, so that users' writes have room beside them."""
+    """Write each item, at most 500 a second, so that users' writes have room beside them.
+
+    An item that fails keeps no other from being written; the first failure is raised at the end, or at once if the
+    store is away.
+    """
+    failures: list[BaseException] = []
     for start in range(0, len(items), _WRITES):
-        await asyncio.gather(*map(write, items[start : start + _WRITES]))
+        answers = await asyncio.gather(*map(write, items[start : start + _WRITES]), return_exceptions=True)
+        failures += [answer for answer in answers if isinstance(answer, BaseException)]
+        if any(isinstance(failure, StoreUnavailable) for failure in failures):
+            break
         await asyncio.sleep(_PAUSE_SECONDS)
+    if failures:
+        raise failures[0]

@@ -37,7 +37,7 @@ class Observations:
     Parameters
     ----------
     shard, shards
-        Returns the shard of a cluster, of so many.
+        Function that returns the shard of a cluster, and the number of shards.
     interval
         Seconds between two rounds of measuring.
     """

@@ -115,7 +115,7 @@ class Order:
 
 
 def _near_steps(length: int, changes: int) -> Iterator[int]:
-    """Return the places of an order that people may be told otherwise after so many changes of it."""
+    """Return the places of an order whose rounded number may be another after this number of changes."""
     end = 0
     for step in steps(length + changes):
         yield from range(max(end, step - changes), min(length, step + changes))

@@ -33,7 +33,7 @@ class Recharging:
 
     def follow(self, _policy: object) -> None:
         """Charge by another policy."""
-        self._charged = {}  # anew: a charge in progress may be by the policy before
+        self._charged = {}  # a new dict: a charge in progress writes to the old one
         self._news.set()
 
     def gained(self, _shard: int) -> None:
