@@ -25,7 +25,14 @@ ENVIRONMENT = ROOT / ".venv-protos"
 GENERATOR = ("grpcio-tools==1.62.3", "setuptools<80", "mypy-protobuf==3.6.0")
 SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 # Enums that are also written without protobuf, for code that must not import it: the name of a value, or CamelCase.
-PLAIN_ENUMS = {"Right": False, "ConditionType": True, "ConditionStatus": False, "EventType": True, "ExitCause": False}
+PLAIN_ENUMS = {
+    "Right": False,
+    "ConditionType": True,
+    "ConditionStatus": False,
+    "EventType": True,
+    "ExitCause": False,
+    "WaitReason": False,
+}
 CLOSED_ENUMS = {"Right"}  # what people write is checked against it
 ENUMS = Path("headrace", "v1", "enums.py")
 

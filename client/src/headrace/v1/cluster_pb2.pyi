@@ -95,6 +95,20 @@ class _EndReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Workers failed to start repeatedly."""
     END_REASON_QUEUE_TIMEOUT: _EndReason.ValueType  # 12
     """It waited in the queue for too long."""
+    END_REASON_IMAGE_UNAVAILABLE: _EndReason.ValueType  # 13
+    """The scheduler's image does not exist, or may not be pulled."""
+    END_REASON_REFUSED: _EndReason.ValueType  # 14
+    """The platform refuses the scheduler's process for good."""
+    END_REASON_QUOTA_EXCEEDED: _EndReason.ValueType  # 15
+    """A quota of the platform has no room for the scheduler."""
+    END_REASON_EVICTED: _EndReason.ValueType  # 16
+    """The platform evicted the scheduler."""
+    END_REASON_PREEMPTED: _EndReason.ValueType  # 17
+    """The platform gave the scheduler's place to something more important."""
+    END_REASON_NODE_LOST: _EndReason.ValueType  # 18
+    """The node that the scheduler ran on was lost."""
+    END_REASON_DELETED: _EndReason.ValueType  # 19
+    """Somebody else removed the scheduler's process."""
 
 class EndReason(_EndReason, metaclass=_EndReasonEnumTypeWrapper):
     """Why a cluster ended."""
@@ -125,6 +139,20 @@ END_REASON_WORKERS_FAILED: EndReason.ValueType  # 11
 """Workers failed to start repeatedly."""
 END_REASON_QUEUE_TIMEOUT: EndReason.ValueType  # 12
 """It waited in the queue for too long."""
+END_REASON_IMAGE_UNAVAILABLE: EndReason.ValueType  # 13
+"""The scheduler's image does not exist, or may not be pulled."""
+END_REASON_REFUSED: EndReason.ValueType  # 14
+"""The platform refuses the scheduler's process for good."""
+END_REASON_QUOTA_EXCEEDED: EndReason.ValueType  # 15
+"""A quota of the platform has no room for the scheduler."""
+END_REASON_EVICTED: EndReason.ValueType  # 16
+"""The platform evicted the scheduler."""
+END_REASON_PREEMPTED: EndReason.ValueType  # 17
+"""The platform gave the scheduler's place to something more important."""
+END_REASON_NODE_LOST: EndReason.ValueType  # 18
+"""The node that the scheduler ran on was lost."""
+END_REASON_DELETED: EndReason.ValueType  # 19
+"""Somebody else removed the scheduler's process."""
 global___EndReason = EndReason
 
 class _ConditionType:
@@ -203,6 +231,20 @@ class _ExitCauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """It exceeded its memory limit."""
     EXIT_CAUSE_START_FAILED: _ExitCause.ValueType  # 4
     """It never ran."""
+    EXIT_CAUSE_IMAGE_UNAVAILABLE: _ExitCause.ValueType  # 5
+    """It never ran: its image does not exist, or may not be pulled."""
+    EXIT_CAUSE_REFUSED: _ExitCause.ValueType  # 6
+    """It never ran: the platform refuses it for good, such as by a webhook or a security policy."""
+    EXIT_CAUSE_QUOTA_EXCEEDED: _ExitCause.ValueType  # 7
+    """It never ran: a quota of the platform has no room for it."""
+    EXIT_CAUSE_EVICTED: _ExitCause.ValueType  # 8
+    """The platform evicted it, such as from a node that is drained or short of memory."""
+    EXIT_CAUSE_PREEMPTED: _ExitCause.ValueType  # 9
+    """The platform gave its place to something more important, or took a spot node back."""
+    EXIT_CAUSE_NODE_LOST: _ExitCause.ValueType  # 10
+    """The node that it ran on was lost."""
+    EXIT_CAUSE_DELETED: _ExitCause.ValueType  # 11
+    """Somebody else than headrace removed it."""
 
 class ExitCause(_ExitCause, metaclass=_ExitCauseEnumTypeWrapper):
     """Why a process exited."""
@@ -217,7 +259,53 @@ EXIT_CAUSE_OUT_OF_MEMORY: ExitCause.ValueType  # 3
 """It exceeded its memory limit."""
 EXIT_CAUSE_START_FAILED: ExitCause.ValueType  # 4
 """It never ran."""
+EXIT_CAUSE_IMAGE_UNAVAILABLE: ExitCause.ValueType  # 5
+"""It never ran: its image does not exist, or may not be pulled."""
+EXIT_CAUSE_REFUSED: ExitCause.ValueType  # 6
+"""It never ran: the platform refuses it for good, such as by a webhook or a security policy."""
+EXIT_CAUSE_QUOTA_EXCEEDED: ExitCause.ValueType  # 7
+"""It never ran: a quota of the platform has no room for it."""
+EXIT_CAUSE_EVICTED: ExitCause.ValueType  # 8
+"""The platform evicted it, such as from a node that is drained or short of memory."""
+EXIT_CAUSE_PREEMPTED: ExitCause.ValueType  # 9
+"""The platform gave its place to something more important, or took a spot node back."""
+EXIT_CAUSE_NODE_LOST: ExitCause.ValueType  # 10
+"""The node that it ran on was lost."""
+EXIT_CAUSE_DELETED: ExitCause.ValueType  # 11
+"""Somebody else than headrace removed it."""
 global___ExitCause = ExitCause
+
+class _WaitReason:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _WaitReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_WaitReason.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    WAIT_REASON_UNSPECIFIED: _WaitReason.ValueType  # 0
+    """Not specified."""
+    WAIT_REASON_UNSCHEDULABLE: _WaitReason.ValueType  # 1
+    """No node has room for it, or fits it."""
+    WAIT_REASON_NODE_COMING: _WaitReason.ValueType  # 2
+    """No node has room for it; one is being added."""
+    WAIT_REASON_IMAGE_PULL: _WaitReason.ValueType  # 3
+    """Its image is being pulled."""
+    WAIT_REASON_STARTING: _WaitReason.ValueType  # 4
+    """It is being started."""
+
+class WaitReason(_WaitReason, metaclass=_WaitReasonEnumTypeWrapper):
+    """Why a process that was launched does not run yet."""
+
+WAIT_REASON_UNSPECIFIED: WaitReason.ValueType  # 0
+"""Not specified."""
+WAIT_REASON_UNSCHEDULABLE: WaitReason.ValueType  # 1
+"""No node has room for it, or fits it."""
+WAIT_REASON_NODE_COMING: WaitReason.ValueType  # 2
+"""No node has room for it; one is being added."""
+WAIT_REASON_IMAGE_PULL: WaitReason.ValueType  # 3
+"""Its image is being pulled."""
+WAIT_REASON_STARTING: WaitReason.ValueType  # 4
+"""It is being started."""
+global___WaitReason = WaitReason
 
 class _WorkerState:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -291,6 +379,10 @@ class _EventTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """A proxy refused the cluster's route."""
     EVENT_TYPE_BACKEND_FAILED: _EventType.ValueType  # 16
     """The backend could not start processes."""
+    EVENT_TYPE_WAITING: _EventType.ValueType  # 17
+    """Processes that were launched do not run yet, for a reason that the event names."""
+    EVENT_TYPE_SCHEDULER_LEAVING: _EventType.ValueType  # 18
+    """The platform is about to end the scheduler."""
     EVENT_TYPE_WORKERS_STARTING: _EventType.ValueType  # 20
     """Workers are being launched."""
     EVENT_TYPE_WORKERS_JOINED: _EventType.ValueType  # 21
@@ -303,6 +395,8 @@ class _EventTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Workers did not start."""
     EVENT_TYPE_RETIREMENT_DELAYED: _EventType.ValueType  # 25
     """Workers that should leave hold the only copy of data that no other worker has room for."""
+    EVENT_TYPE_WORKERS_LEAVING: _EventType.ValueType  # 26
+    """The platform is about to end workers. They hand their data over and are replaced."""
     EVENT_TYPE_STOPPING: _EventType.ValueType  # 30
     """The cluster is stopping, as intended."""
     EVENT_TYPE_STOPPED: _EventType.ValueType  # 31
@@ -377,6 +471,10 @@ EVENT_TYPE_ROUTE_REJECTED: EventType.ValueType  # 15
 """A proxy refused the cluster's route."""
 EVENT_TYPE_BACKEND_FAILED: EventType.ValueType  # 16
 """The backend could not start processes."""
+EVENT_TYPE_WAITING: EventType.ValueType  # 17
+"""Processes that were launched do not run yet, for a reason that the event names."""
+EVENT_TYPE_SCHEDULER_LEAVING: EventType.ValueType  # 18
+"""The platform is about to end the scheduler."""
 EVENT_TYPE_WORKERS_STARTING: EventType.ValueType  # 20
 """Workers are being launched."""
 EVENT_TYPE_WORKERS_JOINED: EventType.ValueType  # 21
@@ -389,6 +487,8 @@ EVENT_TYPE_WORKERS_FAILED: EventType.ValueType  # 24
 """Workers did not start."""
 EVENT_TYPE_RETIREMENT_DELAYED: EventType.ValueType  # 25
 """Workers that should leave hold the only copy of data that no other worker has room for."""
+EVENT_TYPE_WORKERS_LEAVING: EventType.ValueType  # 26
+"""The platform is about to end workers. They hand their data over and are replaced."""
 EVENT_TYPE_STOPPING: EventType.ValueType  # 30
 """The cluster is stopping, as intended."""
 EVENT_TYPE_STOPPED: EventType.ValueType  # 31
@@ -979,6 +1079,8 @@ class Worker(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     EXIT_FIELD_NUMBER: builtins.int
+    WAIT_REASON_FIELD_NUMBER: builtins.int
+    LEAVING_FIELD_NUMBER: builtins.int
     name: builtins.str
     """clusters/{cluster}/workers/{worker}."""
     group: builtins.str
@@ -991,6 +1093,10 @@ class Worker(google.protobuf.message.Message):
     """Host that it runs on, as the backend names it. Empty if unknown."""
     message: builtins.str
     """Sentence for people: what it waits for or why it ended."""
+    wait_reason: global___WaitReason.ValueType
+    """Why it does not run yet; message says more. Unspecified if that is unknown, and once it runs."""
+    leaving: global___ExitCause.ValueType
+    """Why the platform is ending it. Unspecified unless that is announced, and once it has ended."""
     @property
     def resources(self) -> global___Resources:
         """What it may use."""
@@ -1015,9 +1121,11 @@ class Worker(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         message: builtins.str = ...,
         exit: global___ProcessExit | None = ...,
+        wait_reason: global___WaitReason.ValueType = ...,
+        leaving: global___ExitCause.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "exit", b"exit", "resources", b"resources"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "create_time", b"create_time", "exit", b"exit", "group", b"group", "host", b"host", "message", b"message", "name", b"name", "resources", b"resources", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "create_time", b"create_time", "exit", b"exit", "group", b"group", "host", b"host", "leaving", b"leaving", "message", b"message", "name", b"name", "resources", b"resources", "state", b"state", "wait_reason", b"wait_reason"]) -> None: ...
 
 global___Worker = Worker
 
@@ -1088,6 +1196,8 @@ class ClusterEvent(google.protobuf.message.Message):
     SEVERITY_FIELD_NUMBER: builtins.int
     TYPE_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
+    WAIT_REASON_FIELD_NUMBER: builtins.int
+    EXIT_CAUSE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """clusters/{cluster}/events/{event}. Events of a cluster sort by {event}."""
     severity: global___Severity.ValueType
@@ -1096,6 +1206,10 @@ class ClusterEvent(google.protobuf.message.Message):
     """What happened."""
     message: builtins.str
     """Sentence for people."""
+    wait_reason: global___WaitReason.ValueType
+    """Why processes wait. Unspecified if the event tells of no wait."""
+    exit_cause: global___ExitCause.ValueType
+    """Why processes ended, are being ended or cannot start. Unspecified if the event tells of no such thing."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time at which it happened."""
@@ -1108,8 +1222,10 @@ class ClusterEvent(google.protobuf.message.Message):
         severity: global___Severity.ValueType = ...,
         type: global___EventType.ValueType = ...,
         message: builtins.str = ...,
+        wait_reason: global___WaitReason.ValueType = ...,
+        exit_cause: global___ExitCause.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["message", b"message", "name", b"name", "severity", b"severity", "time", b"time", "type", b"type"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["exit_cause", b"exit_cause", "message", b"message", "name", b"name", "severity", b"severity", "time", b"time", "type", b"type", "wait_reason", b"wait_reason"]) -> None: ...
 
 global___ClusterEvent = ClusterEvent

@@ -57,6 +57,13 @@ class EndReason(OpenEnum):
     BACKEND_ERROR = "BACKEND_ERROR"
     WORKERS_FAILED = "WORKERS_FAILED"
     QUEUE_TIMEOUT = "QUEUE_TIMEOUT"
+    IMAGE_UNAVAILABLE = "IMAGE_UNAVAILABLE"
+    REFUSED = "REFUSED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    EVICTED = "EVICTED"
+    PREEMPTED = "PREEMPTED"
+    NODE_LOST = "NODE_LOST"
+    DELETED = "DELETED"
 
     @property
     def failure(self) -> bool:
@@ -72,6 +79,13 @@ _FAILURES = frozenset(
         EndReason.BACKEND_ERROR,
         EndReason.WORKERS_FAILED,
         EndReason.QUEUE_TIMEOUT,
+        EndReason.IMAGE_UNAVAILABLE,
+        EndReason.REFUSED,
+        EndReason.QUOTA_EXCEEDED,
+        EndReason.EVICTED,
+        EndReason.PREEMPTED,
+        EndReason.NODE_LOST,
+        EndReason.DELETED,
     }
 )
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
+from headrace.v1.enums import ExitCause
 from headrace_controller.backends.process import ProcessSpec, ProcessStatus
 from headrace_controller.options.catalogue import Option
 
@@ -207,7 +208,20 @@ class Plugin(Protocol):
 
 
 class BackendError(Exception):
-    """The backend failed; the call may be repeated. The message says what to do."""
+    """The backend failed. The message says what to do.
+
+    Parameters
+    ----------
+    message
+        For people.
+    cause
+        Why processes can never be started as they are asked for. It is not tried again: a cluster whose scheduler it
+        concerns fails, and workers count as failed. None if the call may be repeated.
+    """
+
+    def __init__(self, message: str, *, cause: ExitCause | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class AddressRefused(Exception):

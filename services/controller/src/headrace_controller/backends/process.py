@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from headrace.v1.enums import ExitCause
+from headrace.v1.enums import ExitCause, WaitReason
 
 if TYPE_CHECKING:  # the zygote of the local backend starts sooner without it
     from headrace_controller.model import Resources
@@ -96,7 +96,12 @@ class ProcessStatus:
     exit_cause
         Why it exited; None while it has not.
     message
-        For people, what exit code and cause leave out, such as the command that was not found; often empty.
+        For people, what the other fields leave out, such as the command that was not found, the nodes that have no
+        room or the image that is pulled; often empty. It follows a colon.
+    wait
+        Why a PENDING process does not run yet; None if that is unknown.
+    leaving
+        Why others than headrace are ending a RUNNING process; None if nobody is. It hands its data over meanwhile.
     started
         Time at which it started, in seconds since the epoch; 0 if it has not.
     host
@@ -110,5 +115,7 @@ class ProcessStatus:
     exit_code: int | None = None
     exit_cause: ExitCause | None = None
     message: str = ""
+    wait: WaitReason | None = None
+    leaving: ExitCause | None = None
     started: float = 0.0
     host: str = ""
