@@ -148,6 +148,75 @@ async def test_sockets_are_for_their_owner_only(running: Running) -> None:
         assert mode_of(Path(address.removeprefix("unix:"))) == 0o600
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def test_a_kubelet_without_tls_learns_health_and_nothing_else(
+    settings: ServiceSettings, directory: Path, eventually: Eventually
+) -> None:
+    address = free_port()
+    service = certified(settings, directory, "service", Authority.create("ours", DAY))
+    async with (
+        running_service(service.model_copy(update={"listen": free_port(), "health_listen": address})) as running,
+        grpc.aio.insecure_channel(address) as probe,
+    ):
+
+        async def ready() -> bool:
+            return await health(probe) == SERVING
+
+        await eventually(ready)
+        assert await health(probe, "headrace.v1.AuthService") == SERVING
+        watch = probe.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=5)
+        login = probe.unary_unary("/headrace.v1.AuthService/Login")(b"", timeout=5)
+        for call in (watch.read(), login):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        running.fake.failing.append("the store is away")
+        await eventually(lambda: _not_ready(probe))
+        assert await health(probe, "live") == SERVING, "a restart does not bring the store back"
+
+
+async def _not_ready(probe: grpc.aio.Channel) -> bool:
+    return await health(probe) == NOT_SERVING
+
+
+async def test_after_sigterm_calls_are_served_until_load_balancers_know(
+    settings: ServiceSettings, eventually: Eventually
+) -> None:
+    address = free_port()
+    patient = settings.model_copy(update={"health_listen": address, "shutdown_delay_seconds": 600})
+    async with running_service(patient) as running, grpc.aio.insecure_channel(address) as probe:
+        watch = running.clusters.WatchClusters(cluster_service_pb2.WatchClustersRequest(), metadata=running.bearer())
+        await watch.read()
+        await eventually(lambda: _ready(probe))
+        os.kill(os.getpid(), signal.SIGTERM)
+        await eventually(lambda: _not_ready(probe))
+        assert await health(probe, "live") == SERVING
+        await running.auth.Login(auth_service_pb2.LoginRequest(), timeout=5)
+        again = running.clusters.WatchClusters(cluster_service_pb2.WatchClustersRequest(), metadata=running.bearer())
+        await again.read()
+        assert not watch.done()
+
+
+async def test_the_drain_follows_the_delay(settings: ServiceSettings) -> None:
+    async with running_service(settings.model_copy(update={"shutdown_delay_seconds": 0.05})) as running:
+        call = running.clusters.WatchClusters(cluster_service_pb2.WatchClustersRequest(), metadata=running.bearer())
+        await call.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert isinstance(from_rpc_error(caught.value), errors.Draining)
+        await asyncio.wait_for(running.task, 5)
+
+
+async def _ready(probe: grpc.aio.Channel) -> bool:
+    return await health(probe) == SERVING
+
+
 def certified(settings: ServiceSettings, directory: Path, name: str, authority: Authority) -> ServiceSettings:
     leaf = authority.issue(name, DAY, ip_addresses=["127.0.0.1"])
     files = {"certificate": leaf.cert_pem, "key": leaf.key_pem, "ca": authority.cert_pem}

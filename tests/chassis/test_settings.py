@@ -64,6 +64,8 @@ def test_replicas_have_names_of_their_own(environment: pytest.MonkeyPatch) -> No
         ("INTERNAL_LISTEN", "0.0.0.0:9000", "set tls_certificate_file, tls_key_file and tls_ca_file (mutual TLS)"),
         ("TLS_KEY_FILE", "/key.pem", "belong together"),
         ("METRICS_LISTEN", "unix:/m.sock", "Prometheus reads no unix sockets"),
+        ("HEALTH_LISTEN", "unix:/h.sock", "a kubelet reaches no unix sockets"),
+        ("INTERNAL_LISTEN", "0.0.0.0:9000", "or set trust_network if a service mesh protects the port"),
         ("DRAIN_SECONDS", "-1", "greater than or equal to 0"),
         ("REDIS_URL", "http://x", "pattern"),
         ("DEPLOYMENT", "Not OK", "HEADRACE_EXAMPLE_DEPLOYMENT"),
@@ -83,6 +85,12 @@ def test_a_wrong_setting_is_named_and_explained(
 def test_on_this_machine_the_internal_listener_needs_no_tls(environment: pytest.MonkeyPatch, address: str) -> None:
     environment.setenv("HEADRACE_EXAMPLE_INTERNAL_LISTEN", address)
     assert ExampleSettings.load().internal_listen == address
+
+
+def test_in_a_mesh_the_internal_listener_needs_no_tls(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HEADRACE_EXAMPLE_INTERNAL_LISTEN", "0.0.0.0:9000")
+    environment.setenv("HEADRACE_EXAMPLE_TRUST_NETWORK", "true")
+    assert ExampleSettings.load().internal_listen == "0.0.0.0:9000"
 
 
 @pytest.mark.parametrize(

@@ -74,5 +74,6 @@ class AuthSettings(ServiceSettings):
 
     @property
     def destinations(self) -> Destinations:
-        own = (self.listen, self.internal_listen, self.metrics_listen, self.route_address, self.auth_address)
+        listeners = (self.listen, self.internal_listen, self.metrics_listen, self.health_listen)
+        own = (*listeners, self.route_address, self.auth_address)
         return Destinations.of(self.allowed_destinations, own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 
@@ -15,6 +16,9 @@ Check = Callable[[], Awaitable[object]]
 CHECK_SECONDS = 2.0
 # Until the first success, because others wait for it.
 FIRST_CHECK_SECONDS = 0.05
+NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+LIVE = "live"
+"""Name under which health checks ask whether the process answers at all, for probes of liveness."""
 
 log = get_logger()
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -34,7 +38,17 @@ class Health:
 
     async def register(self, services: Sequence[str]) -> None:
         self._services += services
+        await self.servicer.set(LIVE, _SERVING)
         await self._set(serving=False)
+
+    def serve_checks(self, server: grpc.aio.Server) -> None:
+        """Add `Check` alone: strangers who reach a health listener could hold any number of `Watch` streams open."""
+        check = grpc.unary_unary_rpc_method_handler(
+            self.servicer.Check,
+            request_deserializer=health_pb2.HealthCheckRequest.FromString,
+            response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+        )
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(NAME, {"Check": check})])
 
     async def run(self) -> None:
         """Check until cancelled."""

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from headrace_chassis import logs
 from headrace_chassis.audit.log import AuditLog
+from headrace_chassis.health import NAME as HEALTH_SERVICE
 from headrace_chassis.health import Check, Health
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.seal import read_deployment_keys
@@ -31,14 +32,13 @@ from headrace_chassis.metrics_page import Page, metrics_page
 from headrace_chassis.readiness import report_ready
 from headrace_chassis.settings import ServiceSettings
 from headrace_chassis.tls.channels import open_channel
-from headrace_chassis.tls.listener import bind, new_server
+from headrace_chassis.tls.listener import bind, bind_plain, new_health_server, new_server
 from headrace_chassis.traces import spans_of_calls, tracing_of
 
 S = TypeVar("S", bound=ServiceSettings)
 Registration = Callable[[grpc.aio.Server], str]
 Task = Callable[[], Awaitable[None]]
 
-HEALTH_SERVICE = "grpc.health.v1.Health"
 _LAST_SPANS_SECONDS = 0.5
 
 log = logs.get_logger()
@@ -103,6 +103,7 @@ class _Service:
         self._limits = Limits(settings.calls, settings.trusted_proxies)
         self._tracing = tracing_of(settings)
         self._servers: list[grpc.aio.Server] = []
+        self._health_server: grpc.aio.Server | None = None
 
     async def run(self) -> None:
         stopping = asyncio.Event()
@@ -120,9 +121,12 @@ class _Service:
                 await self._start()
                 running += [group.create_task(_never_ending(task)) for task in tasks]
                 await stopping.wait()
+                await self._leave()
                 await self._drain()
             finally:
                 await self._stop(0)
+                if self._health_server:
+                    await self._health_server.stop(0)
                 for task in running:
                     task.cancel()
 
@@ -131,6 +135,11 @@ class _Service:
         await self._listen(settings.listen, self._app.public, internal=False)
         if settings.internal_listen:
             await self._listen(settings.internal_listen, self._app.internal, internal=True)
+        if settings.health_listen:
+            self._health_server = new_health_server()
+            self._health.serve_checks(self._health_server)
+            log.info("listening", address=bind_plain(self._health_server, settings.health_listen), services=["health"])
+            await self._health_server.start()
         for server in self._servers:
             await server.start()
 
@@ -159,9 +168,15 @@ class _Service:
         report_ready()
         await asyncio.Event().wait()
 
+    async def _leave(self) -> None:
+        """Report NOT_SERVING, and serve on until callers go elsewhere."""
+        await self._health.drain()
+        if delay := self._settings.shutdown_delay_seconds:
+            log.info("leaving: health checks answer NOT_SERVING, calls are served", seconds=delay)
+            await asyncio.sleep(delay)
+
     async def _drain(self) -> None:
         log.info("draining", seconds=self._settings.drain_seconds)
-        await self._health.drain()
         self._deadlines.drain()
         await self._stop(self._settings.drain_seconds)
 

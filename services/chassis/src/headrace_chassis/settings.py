@@ -108,7 +108,19 @@ class ServiceSettings(BaseSettings):
     internal_listen: OptionalAddress = Field(
         default="",
         description="gRPC listener for headrace's own services and Envoy, unix:/path or host:port. Empty: none. "
-        "On TCP beyond this machine it needs the tls_*_file settings.",
+        "On TCP beyond this machine it needs the tls_*_file settings, or trust_network.",
+    )
+    trust_network: bool = Field(
+        default=False,
+        description="Let listeners for headrace's own services and for Envoy be plain on the network. Set it only "
+        "where a service mesh encrypts these connections and decides who may call whom: who reaches such a listener "
+        "otherwise acts as one of headrace's services.",
+    )
+    health_listen: OptionalAddress = Field(
+        default="",
+        description="host:port of a plain gRPC listener for health checks and nothing else, for a kubelet, whose "
+        "probes speak no TLS. The service `live` is SERVING as long as this process answers; all others are SERVING "
+        "while calls are served. Empty: none; the other listeners answer health checks in any case.",
     )
     metrics_listen: OptionalAddress = Field(default="", description="host:port of the metrics page. Empty: none.")
     metrics_token_file: Path | None = Field(
@@ -148,8 +160,15 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level that is logged."
     )
+    shutdown_delay_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=3600,
+        description="Seconds after SIGTERM for which calls are served as before, while health checks answer "
+        "NOT_SERVING: until load balancers send no new calls. Then the drain begins.",
+    )
     drain_seconds: float = Field(
-        default=5, ge=0, le=3600, description="Seconds after SIGTERM within which calls may finish."
+        default=5, ge=0, le=3600, description="Seconds of the drain, within which calls may finish."
     )
     default_deadline_seconds: float = Field(
         default=30, gt=0, le=3600, description="Deadline of unary calls that come without one, in seconds."
@@ -191,6 +210,10 @@ class ServiceSettings(BaseSettings):
         """Whether services authenticate one another with certificates."""
         return self.tls_certificate_file is not None
 
+    def may_be_plain(self, address: str) -> bool:
+        """Whether a listener on TCP for our own services is safe: with mutual TLS, on loopback, or in a mesh."""
+        return self.has_tls or self.trust_network or is_loopback(address)
+
     @field_serializer("redis_url")
     def _without_password(self, url: str) -> str:
         return re.sub(r"(?<=://)[^/@]*@", "***@", url)
@@ -203,12 +226,14 @@ class ServiceSettings(BaseSettings):
                 "tls_certificate_file, tls_key_file and tls_ca_file belong together: set all three or none"
             )
         on_network = self.internal_listen and not unix_path(self.internal_listen)
-        if on_network and not self.has_tls and not is_loopback(self.internal_listen):
+        if on_network and not self.may_be_plain(self.internal_listen):
             raise ValueError(
                 f"internal_listen={self.internal_listen} would let anybody on the network act as one of headrace's own "
                 "services: set tls_certificate_file, tls_key_file and tls_ca_file (mutual TLS), "
-                "or listen on unix:/path or on 127.0.0.1"
+                "or listen on unix:/path or on 127.0.0.1, or set trust_network if a service mesh protects the port"
             )
+        if self.health_listen and unix_path(self.health_listen):
+            raise ValueError("health_listen must be host:port: a kubelet reaches no unix sockets")
         if self.metrics_listen and unix_path(self.metrics_listen):
             raise ValueError("metrics_listen must be host:port: Prometheus reads no unix sockets")
         return self

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from headrace_chassis.addresses import DNS_LABEL, DNS_NAME, OPTIONAL_DNS_NAME, is_loopback, unix_path
+from headrace_chassis.addresses import DNS_LABEL, DNS_NAME, OPTIONAL_DNS_NAME, unix_path
 from headrace_chassis.destinations import Destination, Destinations
 from headrace_chassis.settings import Address, OptionalAddress, ServiceSettings
 
@@ -157,6 +157,7 @@ class Settings(ServiceSettings):
             self.listen,
             self.internal_listen,
             self.metrics_listen,
+            self.health_listen,
             self.envoy_metrics_listen,
             self.tracing_target,
             *(service.target for service in self.http_services),
@@ -168,10 +169,11 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if unix_path(self.xds_listen) is None and not self.has_tls and not is_loopback(self.xds_listen):
+        if unix_path(self.xds_listen) is None and not self.may_be_plain(self.xds_listen):
             raise ValueError(
                 f"xds_listen={self.xds_listen} would show the address of every cluster to anybody on the network: "
-                "set tls_certificate_file, tls_key_file and tls_ca_file (mutual TLS), or listen on unix:/path"
+                "set tls_certificate_file, tls_key_file and tls_ca_file (mutual TLS), or listen on unix:/path, or set "
+                "trust_network if a service mesh protects the port"
             )
         if self.envoy_metrics_listen and self.metrics_token_file is None:
             raise ValueError("envoy_metrics_listen needs metrics_token_file: Envoy's metrics name every cluster")

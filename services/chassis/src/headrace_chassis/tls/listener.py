@@ -24,6 +24,14 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
+_HEALTH_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 1 << 10),
+    ("grpc.max_metadata_size", 8 << 10),
+    ("grpc.max_concurrent_streams", 10),
+    ("grpc.max_connection_idle_ms", 60_000),
+)
+
 log = get_logger()
 
 
@@ -34,6 +42,11 @@ class AddressInUse(Exception):
 def new_server(interceptor: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
     """Return a server without an address."""
     return grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
+
+
+def new_health_server() -> grpc.aio.Server:
+    """Return a server for health checks: strangers may reach it, so it accepts small messages only."""
+    return grpc.aio.server(options=_HEALTH_OPTIONS)
 
 
 def bind(server: grpc.aio.Server, address: str, settings: ServiceSettings, *, internal: bool) -> str:
@@ -47,10 +60,15 @@ def bind(server: grpc.aio.Server, address: str, settings: ServiceSettings, *, in
         path.chmod(0o666 if settings.listen_to_all_accounts and not internal else 0o600)
         return address
     credentials = _credentials(settings, internal=internal) if settings.has_tls else None
-    if credentials is None and not is_loopback(address):
+    if credentials is None and not is_loopback(address) and not settings.trust_network:
         log.warning("listening without TLS on the network: only a service mesh makes that safe", address=address)
     port = _add(server, address, credentials)
     return f"{address.rpartition(':')[0]}:{port}"
+
+
+def bind_plain(server: grpc.aio.Server, address: str) -> str:
+    """Bind the server to ``host:port`` without TLS, for what everybody may know; return the address as `bind` does."""
+    return f"{address.rpartition(':')[0]}:{_add(server, address, None)}"
 
 
 def _add(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
