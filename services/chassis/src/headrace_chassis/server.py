@@ -18,7 +18,7 @@ from headrace_chassis import logs
 from headrace_chassis.audit.log import AuditLog
 from headrace_chassis.health import NAME as HEALTH_SERVICE
 from headrace_chassis.health import Check, Health
-from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.agent_tokens import AgentTokens, VerifyAgent
 from headrace_chassis.identity.seal import read_deployment_keys
 from headrace_chassis.identity.tokens import TokenVerifier, keys_from_auth, no_keys
 from headrace_chassis.interceptors import order
@@ -58,6 +58,8 @@ class App:
         Run as long as the service. The service ends if one of them ends or fails.
     verifier
         Verifies access tokens. Default: with the keys of the auth service.
+    verify_agent
+        Verifies tokens of agents. Default: takes those only that this deployment has issued.
     audit
         Records calls, if the service has users.
     pages
@@ -69,6 +71,7 @@ class App:
     check: Check
     tasks: Sequence[Task] = ()
     verifier: TokenVerifier | None = None
+    verify_agent: VerifyAgent | None = None
     audit: AuditLog | None = None
     pages: Mapping[str, Page] = field(default_factory=dict[str, Page])
 
@@ -97,7 +100,8 @@ class _Service:
         self._settings = settings
         self._app = app
         self._verifier = verifier
-        self._agent_tokens = AgentTokens(read_deployment_keys(settings.deployment_key_file), settings.deployment)
+        own_tokens = AgentTokens(read_deployment_keys(settings.deployment_key_file), settings.deployment)
+        self._verify_agent = app.verify_agent or own_tokens.verify_own
         self._health = Health(app.check)
         self._deadlines = Deadlines(settings.default_deadline_seconds)
         self._limits = Limits(settings.calls, settings.trusted_proxies)
@@ -154,7 +158,7 @@ class _Service:
         log.info("listening", address=bound, services=services, internal=internal)
 
     def _interceptor(self, *, internal: bool) -> grpc.aio.ServerInterceptor:
-        who = authenticate(self._verifier, self._agent_tokens, internal=internal)
+        who = authenticate(self._verifier, self._verify_agent, internal=internal)
         recorder = None if self._app.audit is None else audit(self._app.audit, self._settings.trusted_proxies)
         interceptors = order(who, self._deadlines.deadline, self._limits.limit, recorder)
         return lift(trace(self._tracing), *interceptors) if self._tracing else lift(*interceptors)

@@ -69,6 +69,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             services.agent_service.register,
         ],
         internal=[services.route_service.register],
+        verify_agent=services.agent_verifier.verify,
         audit=base.audit,
         pages={
             service_discovery.PATH: measurements.list_schedulers,

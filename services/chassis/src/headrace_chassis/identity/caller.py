@@ -53,7 +53,8 @@ class AgentCaller:
     Attributes
     ----------
     cluster, process
-        Id of the cluster; "scheduler", or the id of the worker.
+        Id of the cluster; "scheduler", or the id of the worker. Both are empty for a process in standby, which belongs
+        to no cluster yet.
     launch
         Names the launch whose token it sent; empty for the credential of a process that has enrolled.
     """
@@ -72,10 +73,15 @@ def set_caller(caller: Caller | AgentCaller | None) -> None:
 
 
 def caller_name() -> str:
-    """Return ``users/{user}`` or ``clusters/{cluster}``, or "" if the RPC is for anyone or for services."""
+    """Return ``users/{user}`` or ``clusters/{cluster}``, or "" if the RPC is for anyone or for services.
+
+    A process in standby is called ``launches/{launch}``.
+    """
     match _caller.get():
         case None:
             return ""
+        case AgentCaller(cluster="") as agent:
+            return f"launches/{agent.launch}"
         case AgentCaller() as agent:
             return cluster_name(agent.cluster)
         case user:

@@ -9,7 +9,7 @@ from typing import Any
 from headrace.access import CLUSTER_RIGHTS, may
 from headrace.errors import PermissionDenied, TokenInvalid
 from headrace.v1.enums import Right
-from headrace_chassis.identity.agent_tokens import AgentTokens
+from headrace_chassis.identity.agent_tokens import VerifyAgent
 from headrace_chassis.identity.caller import ROLES, AgentCaller, Caller, set_caller
 from headrace_chassis.identity.rights import set_right
 from headrace_chassis.identity.tokens import TokenVerifier
@@ -18,7 +18,7 @@ from headrace_chassis.interceptors.call import Call, Interceptor, Method, Serve
 Metadata = Mapping[str, str | bytes]
 
 
-def authenticate(verifier: TokenVerifier, agent_tokens: AgentTokens, *, internal: bool) -> Interceptor:
+def authenticate(verifier: TokenVerifier, verify_agent: VerifyAgent, *, internal: bool) -> Interceptor:
     """Make the interceptor of one listener. RPCs for services are served on the internal one only."""
 
     def interceptor(method: Method, serve: Serve) -> Serve:
@@ -39,7 +39,7 @@ def authenticate(verifier: TokenVerifier, agent_tokens: AgentTokens, *, internal
                 _check_service(method, internal=internal)
                 return None
             case Right.AGENT:
-                return agent_tokens.verify(_credential(metadata, "Agent "))
+                return await verify_agent(_credential(metadata, "Agent "))
             case _:
                 caller = await verifier.verify(_credential(metadata, "Bearer "))
                 set_caller(caller)  # for the log, also if they are refused

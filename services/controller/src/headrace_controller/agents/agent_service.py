@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 from typing_extensions import override
 
-from headrace.errors import ClusterNotFound, InvalidRequest, TokenInvalid, Violation
+from headrace.errors import ClusterNotFound, InvalidRequest, StoreUnavailable, TokenInvalid, Violation
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.internal.v1.agent_service_pb2_grpc import AgentServiceServicer, add_AgentServiceServicer_to_server
 from headrace.tracing import traceparent
@@ -37,6 +37,8 @@ class AgentService(AgentServiceServicer):
     @override
     async def Enroll(self, request: pb.EnrollRequest, context: Context) -> pb.EnrollResponse:
         caller = current_agent()
+        if not caller.cluster:
+            raise StoreUnavailable("this process is in standby, and has not been given to a cluster yet; try again")
         response = await self.enrolment.enrol(caller, await self._cluster(caller), request)
         if response.tracing_endpoint:
             response.traceparent = traceparent()

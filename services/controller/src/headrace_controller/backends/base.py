@@ -177,6 +177,39 @@ class Manifests(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attestation:
+    """Which process sent a token of its platform.
+
+    Attributes
+    ----------
+    cluster, process
+        Both are empty for a process in standby, which belongs to no cluster yet.
+    launch
+        Names this very process: no other one has it, not even its replacement of the same name.
+    launched
+        Time at which it was launched for its cluster, in seconds since the epoch.
+    """
+
+    cluster: str
+    process: str
+    launch: str
+    launched: float
+
+
+@runtime_checkable
+class Attests(Protocol):
+    """Optional: processes prove who they are with a token of their platform, a JWT, in place of `agent_token`."""
+
+    async def attest(self, token: str) -> Attestation:
+        """Returns whose token it is.
+
+        Anybody can send anything here: what it costs is bounded, and nothing in the token is believed before the
+        platform has verified it. Raises `TokenInvalid` or `TooManyRequests`; `BackendError` if it may be repeated.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """What every backend knows of the deployment.
 

@@ -5,10 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import TypeVar, cast
 
+from headrace.errors import TokenInvalid
 from headrace_chassis.logs import get_logger
-from headrace_controller.backends.base import Backend, BackendError, Capabilities, LogPiece, Manifests, Network, Warms
+from headrace_controller.backends.base import (
+    Attestation,
+    Attests,
+    Backend,
+    BackendError,
+    Capabilities,
+    LogPiece,
+    Manifests,
+    Network,
+    Warms,
+)
 from headrace_controller.backends.changes import ChangeFeed
 from headrace_controller.backends.followed import FollowedBackend
 from headrace_controller.backends.process import ProcessSpec, ProcessStatus
@@ -127,6 +138,19 @@ class BackendRouter:
     async def check_address(self, cluster: str, process: str, address: str) -> None:
         """Passes the question on; raises `BackendError` if no backend is known for the cluster."""
         await self._only(cluster).check_address(cluster, process, address)
+
+    async def attest(self, token: str) -> Attestation:
+        """Returns whose token it is. Nothing says of which backend it is, so those that attest are asked one by one."""
+        attesting = [one for one in self._followed.values() if isinstance(self._backends[one.name], Attests)]
+        unknown: Exception = TokenInvalid("no backend of this deployment takes tokens of its platform")
+        for one in attesting:
+            try:
+                return await cast("Attests", one.opened).attest(token)
+            except BackendError as error:
+                unknown = error
+            except TokenInvalid as error:
+                unknown = unknown if isinstance(unknown, BackendError) else error
+        raise unknown
 
     async def forget(self, cluster: str) -> None:
         of_cluster = self._of(cluster)

@@ -9,6 +9,7 @@ from headrace_chassis.redis.keys import audit_log
 from headrace_controller.agents.address_checks import AddressChecks
 from headrace_controller.agents.agent_events import AgentEvents
 from headrace_controller.agents.agent_service import AgentService
+from headrace_controller.agents.agent_verifier import AgentVerifier
 from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.launch_claims import LaunchClaims
 from headrace_controller.agents.sessions import Sessions
@@ -68,6 +69,15 @@ class ServiceParts:
             adopt=self._reconciling.adoption.adopt,
             clock=self._base.clock,
             silence_seconds=self._base.settings.scheduler_silence_seconds,
+        )
+
+    @cached_property
+    def agent_verifier(self) -> AgentVerifier:
+        return AgentVerifier(
+            self._base.agent_tokens,
+            self._base.router,
+            launch_seconds=self._base.settings.agent_token_seconds,
+            clock=self._base.clock,
         )
 
     @cached_property
