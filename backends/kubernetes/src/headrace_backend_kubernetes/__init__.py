@@ -1,0 +1,1 @@
+"""headrace's Kubernetes backend: clusters as pods."""
