@@ -43,6 +43,7 @@ def templates(profile: Mapping[str, Any], defaults: Mapping[str, Any] | None = N
     return PodTemplates(
         PodDefaults.model_validate({"image": "example.org/dask:1", **(defaults or {})}),
         {"p": ProfileSettings.model_validate(profile)},
+        "own",
     )
 
 
@@ -263,7 +264,8 @@ def test_a_pod_may_be_changed_without_changing_the_next_one() -> None:
 
 def test_namespaces() -> None:
     made = templates({"namespace": "lab"})
-    assert (made.namespace("p"), made.namespace("gone"), made.namespaces) == ("lab", "", frozenset({"lab"}))
+    assert (made.namespace("p"), made.namespace("gone"), made.namespaces) == ("lab", "own", {"lab", "own"})
+    assert made.of(spec())["metadata"]["namespace"] == "lab"
 
 
 @pytest.mark.parametrize(

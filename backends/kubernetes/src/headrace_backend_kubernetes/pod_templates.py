@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from headrace.v1.enums import ExitCause
 from headrace_backend_kubernetes.layers import layered
 from headrace_backend_kubernetes.merging import merge, without_nulls
 from headrace_backend_kubernetes.profile_settings import (
@@ -49,11 +50,14 @@ class PodTemplates:
         What the pods of all profiles start from.
     profiles
         Settings of each profile, by its key. A profile that is not there has the defaults.
+    namespace
+        Namespace of the pods of profiles that name none.
     """
 
-    def __init__(self, defaults: PodDefaults, profiles: Mapping[str, ProfileSettings]) -> None:
+    def __init__(self, defaults: PodDefaults, profiles: Mapping[str, ProfileSettings], namespace: str = "") -> None:
         self.defaults = defaults
         self.profiles = dict(profiles)
+        self._own_namespace = namespace
         self._layered: dict[tuple[str, Role, str], PodSettings] = {}
 
     def of(self, spec: ProcessSpec) -> Plain:
@@ -67,7 +71,8 @@ class PodTemplates:
         if not image:
             raise BackendError(
                 f"profile {profile!r} has no image; the administrator sets one as profiles.{profile}.settings.image, "
-                "or for all profiles as backends.kubernetes.pods.image"
+                "or for all profiles as backends.kubernetes.pods.image",
+                cause=ExitCause.REFUSED,
             )
         container = _container(settings, str(image), spec)
         pod: Plain = {
@@ -84,8 +89,12 @@ class PodTemplates:
         pod = without_nulls(merge(pod, settings.extra_pod_config))
         pod.setdefault("volumes", [])
         pod["containers"] = [container]
-        metadata = {"labels": settings.labels, "annotations": settings.annotations}
-        return {"metadata": without_nulls(metadata), "spec": pod}
+        metadata = {
+            "namespace": self.namespace(profile),
+            "labels": settings.labels,
+            "annotations": settings.annotations,
+        }
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": without_nulls(metadata), "spec": pod}
 
     def settings(self, profile: str, role: Role, group: str = "") -> PodSettings:
         """Return what is set for the pods of a role, of a group of workers if one is given."""
@@ -95,13 +104,13 @@ class PodTemplates:
         return self._layered[key]
 
     def namespace(self, profile: str) -> str:
-        """Return the namespace of a profile's pods; "" is the backend's own."""
-        return self._profile(profile).namespace or ""
+        """Return the namespace of a profile's pods."""
+        return self._profile(profile).namespace or self._own_namespace
 
     @property
     def namespaces(self) -> frozenset[str]:
-        """Namespaces that profiles name."""
-        return frozenset(one.namespace for one in self.profiles.values() if one.namespace)
+        """Namespaces of the pods of all profiles."""
+        return frozenset({self._own_namespace, *(one.namespace or "" for one in self.profiles.values())} - {""})
 
     def _profile(self, key: str) -> ProfileSettings:
         return self.profiles.get(key, _NOTHING)
