@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,19 @@ async def test_a_plain_scheduler_and_worker_compute(cluster: Cluster) -> None:
         process.send_signal(signal.SIGTERM)
         await _log(process)
         assert process.returncode == 0
+
+
+async def test_a_scheduler_listens_on_the_ports_that_its_backend_wants(cluster: Cluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        port, dashboard = str(one.getsockname()[1]), str(other.getsockname()[1])
+    ports = {"HEADRACE_SCHEDULER_PORT": port, "HEADRACE_DASHBOARD_PORT": dashboard}
+    scheduler = await _run(cluster, "scheduler", given={**cluster.identity("scheduler").to_environment(), **ports})
+    await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
+    (hello,) = cluster.controller.state.hellos
+    assert hello.scheduler_address.endswith(f":{port}")
+    assert hello.dashboard_address.endswith(f":{dashboard}")
+    scheduler.send_signal(signal.SIGTERM)
+    await _log(scheduler)
 
 
 async def test_a_command_finds_its_settings_in_the_environment(cluster: Cluster) -> None:

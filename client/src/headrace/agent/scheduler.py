@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from importlib.util import find_spec
 
@@ -64,9 +65,9 @@ def make_scheduler(enrollment: pb.EnrollResponse, security: RenewableSecurity) -
         security=security,
         protocol="tls",
         host=host or None,
-        port=0,
+        port=_port("HEADRACE_SCHEDULER_PORT"),
         dashboard=False,
-        dashboard_address=f"{_bracketed(host)}:0",
+        dashboard_address=f"{_bracketed(host)}:{_port('HEADRACE_DASHBOARD_PORT')}",
         jupyter=False,
     )
     worker_status.serve_many(scheduler)
@@ -81,6 +82,11 @@ def _connect_dashboard(scheduler: Scheduler) -> None:
         logger.warning("no dashboard: Bokeh is not installed")
     else:
         dashboard.connect(scheduler)
+
+
+def _port(variable: str) -> int:
+    """Reads a port that a backend wants, whose processes have network addresses of their own; 0 means any."""
+    return int(os.environ.get(variable, "0"))
 
 
 def _bracketed(host: str) -> str:
