@@ -19,7 +19,7 @@ from headrace.v1 import cluster_pb2 as headrace_dot_v1_dot_cluster__pb2
 from headrace.v1 import right_pb2 as headrace_dot_v1_dot_right__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace/internal/v1/agent_service.proto\x12\x14headrace.internal.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19headrace/v1/cluster.proto\x1a\x17headrace/v1/right.proto\"\xee\x01\n\rEnrollRequest\x12\x35\n\x04role\x18\x01 \x01(\x0e\x32!.headrace.internal.v1.ProcessRoleB\x04\xe2\x41\x01\x02\x12\x15\n\x07process\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12I\n\x08versions\x18\x03 \x03(\x0b\x32\x31.headrace.internal.v1.EnrollRequest.VersionsEntryB\x04\xe2\x41\x01\x01\x12\x13\n\x05nonce\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9e\x06\n\x0e\x45nrollResponse\x12\x0e\n\x06\x63\x61_pem\x18\x01 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x02 \x01(\t\x12\x17\n\x0fprivate_key_pem\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11scheduler_address\x18\x05 \x01(\t\x12\x16\n\x0eworker_threads\x18\x06 \x01(\x05\x12\x1b\n\x13worker_memory_bytes\x18\x07 \x01(\x03\x12S\n\x10worker_resources\x18\x08 \x03(\x0b\x32\x39.headrace.internal.v1.EnrollResponse.WorkerResourcesEntry\x12,\n\x0b\x64\x61sk_config\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12J\n\x0b\x65nvironment\x18\n \x03(\x0b\x32\x35.headrace.internal.v1.EnrollResponse.EnvironmentEntry\x12\x13\n\x0blisten_host\x18\x0b \x01(\t\x12\x18\n\x10\x64\x61shboard_prefix\x18\x0c \x01(\t\x12!\n\x19\x61\x64\x61ptive_interval_seconds\x18\r \x01(\x01\x12\x1f\n\x17worker_lifetime_seconds\x18\x0e \x01(\x01\x12\x12\n\ncredential\x18\x0f \x01(\t\x12\x11\n\tenrolment\x18\x10 \x01(\x03\x12\x15\n\rdashboard_key\x18\x11 \x01(\t\x12\x19\n\x11heartbeat_seconds\x18\x12 \x01(\x01\x12\x13\n\x0bmetrics_key\x18\x13 \x01(\t\x12\x18\n\x10tracing_endpoint\x18\x14 \x01(\t\x12\x13\n\x0btraceparent\x18\x15 \x01(\t\x1a\x36\n\x14WorkerResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x86\x03\n\x0eSessionRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x35\n\x05hello\x18\x02 \x01(\x0b\x32$.headrace.internal.v1.SchedulerHelloH\x00\x12\x37\n\x06\x63hange\x18\x03 \x01(\x0b\x32%.headrace.internal.v1.SchedulerChangeH\x00\x12;\n\rscale_request\x18\x04 \x01(\x0b\x32\".headrace.internal.v1.ScaleRequestH\x00\x12\x31\n\x05\x65vent\x18\x05 \x01(\x0b\x32 .headrace.internal.v1.AgentEventH\x00\x12\x39\n\x07\x63losing\x18\x06 \x01(\x0b\x32&.headrace.internal.v1.SchedulerClosingH\x00\x12=\n\theartbeat\x18\x07 \x01(\x0b\x32(.headrace.internal.v1.SchedulerHeartbeatH\x00\x42\x08\n\x06report\"\xd0\x02\n\x0eSchedulerHello\x12\x0f\n\x07session\x18\x01 \x01(\x03\x12\x19\n\x11scheduler_address\x18\x02 \x01(\t\x12\x19\n\x11\x64\x61shboard_address\x18\x03 \x01(\t\x12\x44\n\x08versions\x18\x04 \x03(\x0b\x32\x32.headrace.internal.v1.SchedulerHello.VersionsEntry\x12\x33\n\x07workers\x18\x05 \x03(\x0b\x32\".headrace.internal.v1.JoinedWorker\x12\x30\n\x08\x61\x63tivity\x18\x06 \x01(\x0b\x32\x1e.headrace.internal.v1.Activity\x12\x19\n\x11heartbeat_seconds\x18\x07 \x01(\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\x0cJoinedWorker\x12\x0f\n\x07process\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x9f\x01\n\nLeftWorker\x12\x0f\n\x07process\x18\x01 \x01(\t\x12\x0f\n\x07retired\x18\x02 \x01(\x08\x12\x12\n\ntasks_lost\x18\x03 \x01(\x05\x12\x14\n\x0cresults_lost\x18\x04 \x01(\x05\x12\x16\n\x0escattered_lost\x18\x05 \x01(\x05\x12\x1a\n\x12memory_limit_bytes\x18\x06 \x01(\x03\x12\x11\n\texit_code\x18\x07 \x01(\x05\"\xa7\x01\n\x0fSchedulerChange\x12\x32\n\x06joined\x18\x01 \x03(\x0b\x32\".headrace.internal.v1.JoinedWorker\x12.\n\x04left\x18\x02 \x03(\x0b\x32 .headrace.internal.v1.LeftWorker\x12\x30\n\x08\x61\x63tivity\x18\x03 \x01(\x0b\x32\x1e.headrace.internal.v1.Activity\"K\n\x08\x41\x63tivity\x12\x0f\n\x07\x63lients\x18\x01 \x01(\x05\x12.\n\nidle_since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x0cScaleRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x05\"l\n\nAgentEvent\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.headrace.v1.EventType\x12\'\n\x08severity\x18\x02 \x01(\x0e\x32\x15.headrace.v1.Severity\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x14\n\x12SchedulerHeartbeat\":\n\x10SchedulerClosing\x12&\n\x06reason\x18\x01 \x01(\x0e\x32\x16.headrace.v1.EndReason\"\xd4\x01\n\x0fSessionResponse\x12<\n\x0f\x61\x64\x61ptive_groups\x18\x01 \x03(\x0b\x32#.headrace.internal.v1.AdaptiveGroup\x12\x37\n\x06retire\x18\x02 \x03(\x0b\x32\'.headrace.internal.v1.RetireInstruction\x12\x0c\n\x04stop\x18\x03 \x01(\x08\x12\x0e\n\x06redial\x18\x04 \x01(\x08\x12,\n\x06guests\x18\x05 \x01(\x0b\x32\x1c.headrace.internal.v1.Guests\"5\n\x06Guests\x12+\n\x06guests\x18\x01 \x03(\x0b\x32\x1b.headrace.internal.v1.Guest\"H\n\x05Guest\x12\x0e\n\x06member\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"b\n\rAdaptiveGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0f\n\x07minimum\x18\x02 \x01(\x05\x12\x14\n\x07maximum\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07\x64\x65sired\x18\x04 \x01(\x05\x42\n\n\x08_maximum\"0\n\x11RetireInstruction\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0c\n\x04keep\x18\x02 \x01(\x05*_\n\x10\x41gentErrorReason\x12\"\n\x1e\x41GENT_ERROR_REASON_UNSPECIFIED\x10\x00\x12\'\n#AGENT_ERROR_REASON_SESSION_REPLACED\x10\x01*`\n\x0bProcessRole\x12\x1c\n\x18PROCESS_ROLE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROCESS_ROLE_SCHEDULER\x10\x01\x12\x17\n\x13PROCESS_ROLE_WORKER\x10\x02\x32\xcb\x01\n\x0c\x41gentService\x12Y\n\x06\x45nroll\x12#.headrace.internal.v1.EnrollRequest\x1a$.headrace.internal.v1.EnrollResponse\"\x04\x80\xf5\x18\x03\x12`\n\x07Session\x12$.headrace.internal.v1.SessionRequest\x1a%.headrace.internal.v1.SessionResponse\"\x04\x80\xf5\x18\x03(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace/internal/v1/agent_service.proto\x12\x14headrace.internal.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19headrace/v1/cluster.proto\x1a\x17headrace/v1/right.proto\"\xee\x01\n\rEnrollRequest\x12\x35\n\x04role\x18\x01 \x01(\x0e\x32!.headrace.internal.v1.ProcessRoleB\x04\xe2\x41\x01\x02\x12\x15\n\x07process\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12I\n\x08versions\x18\x03 \x03(\x0b\x32\x31.headrace.internal.v1.EnrollRequest.VersionsEntryB\x04\xe2\x41\x01\x01\x12\x13\n\x05nonce\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9e\x06\n\x0e\x45nrollResponse\x12\x0e\n\x06\x63\x61_pem\x18\x01 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x02 \x01(\t\x12\x17\n\x0fprivate_key_pem\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11scheduler_address\x18\x05 \x01(\t\x12\x16\n\x0eworker_threads\x18\x06 \x01(\x05\x12\x1b\n\x13worker_memory_bytes\x18\x07 \x01(\x03\x12S\n\x10worker_resources\x18\x08 \x03(\x0b\x32\x39.headrace.internal.v1.EnrollResponse.WorkerResourcesEntry\x12,\n\x0b\x64\x61sk_config\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12J\n\x0b\x65nvironment\x18\n \x03(\x0b\x32\x35.headrace.internal.v1.EnrollResponse.EnvironmentEntry\x12\x13\n\x0blisten_host\x18\x0b \x01(\t\x12\x18\n\x10\x64\x61shboard_prefix\x18\x0c \x01(\t\x12!\n\x19\x61\x64\x61ptive_interval_seconds\x18\r \x01(\x01\x12\x1f\n\x17worker_lifetime_seconds\x18\x0e \x01(\x01\x12\x12\n\ncredential\x18\x0f \x01(\t\x12\x11\n\tenrolment\x18\x10 \x01(\x03\x12\x15\n\rdashboard_key\x18\x11 \x01(\t\x12\x19\n\x11heartbeat_seconds\x18\x12 \x01(\x01\x12\x13\n\x0bmetrics_key\x18\x13 \x01(\t\x12\x18\n\x10tracing_endpoint\x18\x14 \x01(\t\x12\x13\n\x0btraceparent\x18\x15 \x01(\t\x1a\x36\n\x14WorkerResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8d\x01\n\x0eStandbyRequest\x12J\n\x08versions\x18\x01 \x03(\x0b\x32\x32.headrace.internal.v1.StandbyRequest.VersionsEntryB\x04\xe2\x41\x01\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"x\n\x0fStandbyResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07process\x18\x02 \x01(\t\x12/\n\x04role\x18\x03 \x01(\x0e\x32!.headrace.internal.v1.ProcessRole\x12\x12\n\ngeneration\x18\x04 \x01(\x03\"\x86\x03\n\x0eSessionRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x35\n\x05hello\x18\x02 \x01(\x0b\x32$.headrace.internal.v1.SchedulerHelloH\x00\x12\x37\n\x06\x63hange\x18\x03 \x01(\x0b\x32%.headrace.internal.v1.SchedulerChangeH\x00\x12;\n\rscale_request\x18\x04 \x01(\x0b\x32\".headrace.internal.v1.ScaleRequestH\x00\x12\x31\n\x05\x65vent\x18\x05 \x01(\x0b\x32 .headrace.internal.v1.AgentEventH\x00\x12\x39\n\x07\x63losing\x18\x06 \x01(\x0b\x32&.headrace.internal.v1.SchedulerClosingH\x00\x12=\n\theartbeat\x18\x07 \x01(\x0b\x32(.headrace.internal.v1.SchedulerHeartbeatH\x00\x42\x08\n\x06report\"\xd0\x02\n\x0eSchedulerHello\x12\x0f\n\x07session\x18\x01 \x01(\x03\x12\x19\n\x11scheduler_address\x18\x02 \x01(\t\x12\x19\n\x11\x64\x61shboard_address\x18\x03 \x01(\t\x12\x44\n\x08versions\x18\x04 \x03(\x0b\x32\x32.headrace.internal.v1.SchedulerHello.VersionsEntry\x12\x33\n\x07workers\x18\x05 \x03(\x0b\x32\".headrace.internal.v1.JoinedWorker\x12\x30\n\x08\x61\x63tivity\x18\x06 \x01(\x0b\x32\x1e.headrace.internal.v1.Activity\x12\x19\n\x11heartbeat_seconds\x18\x07 \x01(\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\x0cJoinedWorker\x12\x0f\n\x07process\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x9f\x01\n\nLeftWorker\x12\x0f\n\x07process\x18\x01 \x01(\t\x12\x0f\n\x07retired\x18\x02 \x01(\x08\x12\x12\n\ntasks_lost\x18\x03 \x01(\x05\x12\x14\n\x0cresults_lost\x18\x04 \x01(\x05\x12\x16\n\x0escattered_lost\x18\x05 \x01(\x05\x12\x1a\n\x12memory_limit_bytes\x18\x06 \x01(\x03\x12\x11\n\texit_code\x18\x07 \x01(\x05\"\xa7\x01\n\x0fSchedulerChange\x12\x32\n\x06joined\x18\x01 \x03(\x0b\x32\".headrace.internal.v1.JoinedWorker\x12.\n\x04left\x18\x02 \x03(\x0b\x32 .headrace.internal.v1.LeftWorker\x12\x30\n\x08\x61\x63tivity\x18\x03 \x01(\x0b\x32\x1e.headrace.internal.v1.Activity\"K\n\x08\x41\x63tivity\x12\x0f\n\x07\x63lients\x18\x01 \x01(\x05\x12.\n\nidle_since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"+\n\x0cScaleRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x05\"l\n\nAgentEvent\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.headrace.v1.EventType\x12\'\n\x08severity\x18\x02 \x01(\x0e\x32\x15.headrace.v1.Severity\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x14\n\x12SchedulerHeartbeat\":\n\x10SchedulerClosing\x12&\n\x06reason\x18\x01 \x01(\x0e\x32\x16.headrace.v1.EndReason\"\xd4\x01\n\x0fSessionResponse\x12<\n\x0f\x61\x64\x61ptive_groups\x18\x01 \x03(\x0b\x32#.headrace.internal.v1.AdaptiveGroup\x12\x37\n\x06retire\x18\x02 \x03(\x0b\x32\'.headrace.internal.v1.RetireInstruction\x12\x0c\n\x04stop\x18\x03 \x01(\x08\x12\x0e\n\x06redial\x18\x04 \x01(\x08\x12,\n\x06guests\x18\x05 \x01(\x0b\x32\x1c.headrace.internal.v1.Guests\"5\n\x06Guests\x12+\n\x06guests\x18\x01 \x03(\x0b\x32\x1b.headrace.internal.v1.Guest\"H\n\x05Guest\x12\x0e\n\x06member\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"b\n\rAdaptiveGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0f\n\x07minimum\x18\x02 \x01(\x05\x12\x14\n\x07maximum\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07\x64\x65sired\x18\x04 \x01(\x05\x42\n\n\x08_maximum\"0\n\x11RetireInstruction\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0c\n\x04keep\x18\x02 \x01(\x05*_\n\x10\x41gentErrorReason\x12\"\n\x1e\x41GENT_ERROR_REASON_UNSPECIFIED\x10\x00\x12\'\n#AGENT_ERROR_REASON_SESSION_REPLACED\x10\x01*`\n\x0bProcessRole\x12\x1c\n\x18PROCESS_ROLE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROCESS_ROLE_SCHEDULER\x10\x01\x12\x17\n\x13PROCESS_ROLE_WORKER\x10\x02\x32\xab\x02\n\x0c\x41gentService\x12Y\n\x06\x45nroll\x12#.headrace.internal.v1.EnrollRequest\x1a$.headrace.internal.v1.EnrollResponse\"\x04\x80\xf5\x18\x03\x12^\n\x07Standby\x12$.headrace.internal.v1.StandbyRequest\x1a%.headrace.internal.v1.StandbyResponse\"\x04\x80\xf5\x18\x03\x30\x01\x12`\n\x07Session\x12$.headrace.internal.v1.SessionRequest\x1a%.headrace.internal.v1.SessionResponse\"\x04\x80\xf5\x18\x03(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,16 +40,22 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_ENROLLRESPONSE_WORKERRESOURCESENTRY']._serialized_options = b'8\001'
   _globals['_ENROLLRESPONSE_ENVIRONMENTENTRY']._options = None
   _globals['_ENROLLRESPONSE_ENVIRONMENTENTRY']._serialized_options = b'8\001'
+  _globals['_STANDBYREQUEST_VERSIONSENTRY']._options = None
+  _globals['_STANDBYREQUEST_VERSIONSENTRY']._serialized_options = b'8\001'
+  _globals['_STANDBYREQUEST'].fields_by_name['versions']._options = None
+  _globals['_STANDBYREQUEST'].fields_by_name['versions']._serialized_options = b'\342A\001\001'
   _globals['_SCHEDULERHELLO_VERSIONSENTRY']._options = None
   _globals['_SCHEDULERHELLO_VERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_AGENTSERVICE'].methods_by_name['Enroll']._options = None
   _globals['_AGENTSERVICE'].methods_by_name['Enroll']._serialized_options = b'\200\365\030\003'
+  _globals['_AGENTSERVICE'].methods_by_name['Standby']._options = None
+  _globals['_AGENTSERVICE'].methods_by_name['Standby']._serialized_options = b'\200\365\030\003'
   _globals['_AGENTSERVICE'].methods_by_name['Session']._options = None
   _globals['_AGENTSERVICE'].methods_by_name['Session']._serialized_options = b'\200\365\030\003'
-  _globals['_AGENTERRORREASON']._serialized_start=3178
-  _globals['_AGENTERRORREASON']._serialized_end=3273
-  _globals['_PROCESSROLE']._serialized_start=3275
-  _globals['_PROCESSROLE']._serialized_end=3371
+  _globals['_AGENTERRORREASON']._serialized_start=3444
+  _globals['_AGENTERRORREASON']._serialized_end=3539
+  _globals['_PROCESSROLE']._serialized_start=3541
+  _globals['_PROCESSROLE']._serialized_end=3637
   _globals['_ENROLLREQUEST']._serialized_start=215
   _globals['_ENROLLREQUEST']._serialized_end=453
   _globals['_ENROLLREQUEST_VERSIONSENTRY']._serialized_start=406
@@ -60,38 +66,44 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_ENROLLRESPONSE_WORKERRESOURCESENTRY']._serialized_end=1202
   _globals['_ENROLLRESPONSE_ENVIRONMENTENTRY']._serialized_start=1204
   _globals['_ENROLLRESPONSE_ENVIRONMENTENTRY']._serialized_end=1254
-  _globals['_SESSIONREQUEST']._serialized_start=1257
-  _globals['_SESSIONREQUEST']._serialized_end=1647
-  _globals['_SCHEDULERHELLO']._serialized_start=1650
-  _globals['_SCHEDULERHELLO']._serialized_end=1986
+  _globals['_STANDBYREQUEST']._serialized_start=1257
+  _globals['_STANDBYREQUEST']._serialized_end=1398
+  _globals['_STANDBYREQUEST_VERSIONSENTRY']._serialized_start=406
+  _globals['_STANDBYREQUEST_VERSIONSENTRY']._serialized_end=453
+  _globals['_STANDBYRESPONSE']._serialized_start=1400
+  _globals['_STANDBYRESPONSE']._serialized_end=1520
+  _globals['_SESSIONREQUEST']._serialized_start=1523
+  _globals['_SESSIONREQUEST']._serialized_end=1913
+  _globals['_SCHEDULERHELLO']._serialized_start=1916
+  _globals['_SCHEDULERHELLO']._serialized_end=2252
   _globals['_SCHEDULERHELLO_VERSIONSENTRY']._serialized_start=406
   _globals['_SCHEDULERHELLO_VERSIONSENTRY']._serialized_end=453
-  _globals['_JOINEDWORKER']._serialized_start=1988
-  _globals['_JOINEDWORKER']._serialized_end=2036
-  _globals['_LEFTWORKER']._serialized_start=2039
-  _globals['_LEFTWORKER']._serialized_end=2198
-  _globals['_SCHEDULERCHANGE']._serialized_start=2201
-  _globals['_SCHEDULERCHANGE']._serialized_end=2368
-  _globals['_ACTIVITY']._serialized_start=2370
-  _globals['_ACTIVITY']._serialized_end=2445
-  _globals['_SCALEREQUEST']._serialized_start=2447
-  _globals['_SCALEREQUEST']._serialized_end=2490
-  _globals['_AGENTEVENT']._serialized_start=2492
-  _globals['_AGENTEVENT']._serialized_end=2600
-  _globals['_SCHEDULERHEARTBEAT']._serialized_start=2602
-  _globals['_SCHEDULERHEARTBEAT']._serialized_end=2622
-  _globals['_SCHEDULERCLOSING']._serialized_start=2624
-  _globals['_SCHEDULERCLOSING']._serialized_end=2682
-  _globals['_SESSIONRESPONSE']._serialized_start=2685
-  _globals['_SESSIONRESPONSE']._serialized_end=2897
-  _globals['_GUESTS']._serialized_start=2899
-  _globals['_GUESTS']._serialized_end=2952
-  _globals['_GUEST']._serialized_start=2954
-  _globals['_GUEST']._serialized_end=3026
-  _globals['_ADAPTIVEGROUP']._serialized_start=3028
-  _globals['_ADAPTIVEGROUP']._serialized_end=3126
-  _globals['_RETIREINSTRUCTION']._serialized_start=3128
-  _globals['_RETIREINSTRUCTION']._serialized_end=3176
-  _globals['_AGENTSERVICE']._serialized_start=3374
-  _globals['_AGENTSERVICE']._serialized_end=3577
+  _globals['_JOINEDWORKER']._serialized_start=2254
+  _globals['_JOINEDWORKER']._serialized_end=2302
+  _globals['_LEFTWORKER']._serialized_start=2305
+  _globals['_LEFTWORKER']._serialized_end=2464
+  _globals['_SCHEDULERCHANGE']._serialized_start=2467
+  _globals['_SCHEDULERCHANGE']._serialized_end=2634
+  _globals['_ACTIVITY']._serialized_start=2636
+  _globals['_ACTIVITY']._serialized_end=2711
+  _globals['_SCALEREQUEST']._serialized_start=2713
+  _globals['_SCALEREQUEST']._serialized_end=2756
+  _globals['_AGENTEVENT']._serialized_start=2758
+  _globals['_AGENTEVENT']._serialized_end=2866
+  _globals['_SCHEDULERHEARTBEAT']._serialized_start=2868
+  _globals['_SCHEDULERHEARTBEAT']._serialized_end=2888
+  _globals['_SCHEDULERCLOSING']._serialized_start=2890
+  _globals['_SCHEDULERCLOSING']._serialized_end=2948
+  _globals['_SESSIONRESPONSE']._serialized_start=2951
+  _globals['_SESSIONRESPONSE']._serialized_end=3163
+  _globals['_GUESTS']._serialized_start=3165
+  _globals['_GUESTS']._serialized_end=3218
+  _globals['_GUEST']._serialized_start=3220
+  _globals['_GUEST']._serialized_end=3292
+  _globals['_ADAPTIVEGROUP']._serialized_start=3294
+  _globals['_ADAPTIVEGROUP']._serialized_end=3392
+  _globals['_RETIREINSTRUCTION']._serialized_start=3394
+  _globals['_RETIREINSTRUCTION']._serialized_end=3442
+  _globals['_AGENTSERVICE']._serialized_start=3640
+  _globals['_AGENTSERVICE']._serialized_end=3939
 # @@protoc_insertion_point(module_scope)

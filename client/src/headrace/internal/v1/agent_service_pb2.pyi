@@ -258,6 +258,72 @@ class EnrollResponse(google.protobuf.message.Message):
 global___EnrollResponse = EnrollResponse
 
 @typing.final
+class StandbyRequest(google.protobuf.message.Message):
+    """Request of Standby."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class VersionsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    VERSIONS_FIELD_NUMBER: builtins.int
+    @property
+    def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Versions by name: "python", "dask", "distributed", "headrace"."""
+
+    def __init__(
+        self,
+        *,
+        versions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["versions", b"versions"]) -> None: ...
+
+global___StandbyRequest = StandbyRequest
+
+@typing.final
+class StandbyResponse(google.protobuf.message.Message):
+    """Response of Standby. Without a cluster: the process waits on."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: builtins.int
+    PROCESS_FIELD_NUMBER: builtins.int
+    ROLE_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    cluster: builtins.str
+    """Id of the cluster that the process is given to."""
+    process: builtins.str
+    """"scheduler", or the id of the worker that it becomes."""
+    role: global___ProcessRole.ValueType
+    """Its role."""
+    generation: builtins.int
+    """Generation of the cluster's spec that it is given for."""
+    def __init__(
+        self,
+        *,
+        cluster: builtins.str = ...,
+        process: builtins.str = ...,
+        role: global___ProcessRole.ValueType = ...,
+        generation: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cluster", b"cluster", "generation", b"generation", "process", b"process", "role", b"role"]) -> None: ...
+
+global___StandbyResponse = StandbyResponse
+
+@typing.final
 class SessionRequest(google.protobuf.message.Message):
     """Message from the agent."""
 

@@ -21,6 +21,11 @@ class AgentServiceStub(object):
                 request_serializer=headrace_dot_internal_dot_v1_dot_agent__service__pb2.EnrollRequest.SerializeToString,
                 response_deserializer=headrace_dot_internal_dot_v1_dot_agent__service__pb2.EnrollResponse.FromString,
                 )
+        self.Standby = channel.unary_stream(
+                '/headrace.internal.v1.AgentService/Standby',
+                request_serializer=headrace_dot_internal_dot_v1_dot_agent__service__pb2.StandbyRequest.SerializeToString,
+                response_deserializer=headrace_dot_internal_dot_v1_dot_agent__service__pb2.StandbyResponse.FromString,
+                )
         self.Session = channel.stream_stream(
                 '/headrace.internal.v1.AgentService/Session',
                 request_serializer=headrace_dot_internal_dot_v1_dot_agent__service__pb2.SessionRequest.SerializeToString,
@@ -38,6 +43,19 @@ class AgentServiceServicer(object):
 
         Fails with UNAUTHENTICATED, FAILED_PRECONDITION (CLUSTER_ENDED), NOT_FOUND (the controller does not know this process),
         UNAVAILABLE (retry).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Standby(self, request, context):
+        """Waits until the process, which is ready and belongs to nobody, is given to a cluster; then it enrols like any other. The first
+        response comes at once, and says that the process counts as ready while the stream is open. The token is one of its platform,
+        since it can have none of a cluster. Of several streams of a process the newest one is answered. After UNAVAILABLE the process
+        opens another one with any replica.
+
+        Fails with UNAUTHENTICATED, ABORTED (a newer stream of the process), FAILED_PRECONDITION (nothing is kept in standby),
+        UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +79,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.Enroll,
                     request_deserializer=headrace_dot_internal_dot_v1_dot_agent__service__pb2.EnrollRequest.FromString,
                     response_serializer=headrace_dot_internal_dot_v1_dot_agent__service__pb2.EnrollResponse.SerializeToString,
+            ),
+            'Standby': grpc.unary_stream_rpc_method_handler(
+                    servicer.Standby,
+                    request_deserializer=headrace_dot_internal_dot_v1_dot_agent__service__pb2.StandbyRequest.FromString,
+                    response_serializer=headrace_dot_internal_dot_v1_dot_agent__service__pb2.StandbyResponse.SerializeToString,
             ),
             'Session': grpc.stream_stream_rpc_method_handler(
                     servicer.Session,
@@ -93,6 +116,23 @@ class AgentService(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.internal.v1.AgentService/Enroll',
             headrace_dot_internal_dot_v1_dot_agent__service__pb2.EnrollRequest.SerializeToString,
             headrace_dot_internal_dot_v1_dot_agent__service__pb2.EnrollResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Standby(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/headrace.internal.v1.AgentService/Standby',
+            headrace_dot_internal_dot_v1_dot_agent__service__pb2.StandbyRequest.SerializeToString,
+            headrace_dot_internal_dot_v1_dot_agent__service__pb2.StandbyResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -33,6 +33,19 @@ class AgentServiceStub:
     UNAVAILABLE (retry).
     """
 
+    Standby: grpc.UnaryStreamMultiCallable[
+        headrace.internal.v1.agent_service_pb2.StandbyRequest,
+        headrace.internal.v1.agent_service_pb2.StandbyResponse,
+    ]
+    """Waits until the process, which is ready and belongs to nobody, is given to a cluster; then it enrols like any other. The first
+    response comes at once, and says that the process counts as ready while the stream is open. The token is one of its platform,
+    since it can have none of a cluster. Of several streams of a process the newest one is answered. After UNAVAILABLE the process
+    opens another one with any replica.
+
+    Fails with UNAUTHENTICATED, ABORTED (a newer stream of the process), FAILED_PRECONDITION (nothing is kept in standby),
+    UNAVAILABLE.
+    """
+
     Session: grpc.StreamStreamMultiCallable[
         headrace.internal.v1.agent_service_pb2.SessionRequest,
         headrace.internal.v1.agent_service_pb2.SessionResponse,
@@ -57,6 +70,19 @@ class AgentServiceAsyncStub:
 
     Fails with UNAUTHENTICATED, FAILED_PRECONDITION (CLUSTER_ENDED), NOT_FOUND (the controller does not know this process),
     UNAVAILABLE (retry).
+    """
+
+    Standby: grpc.aio.UnaryStreamMultiCallable[
+        headrace.internal.v1.agent_service_pb2.StandbyRequest,
+        headrace.internal.v1.agent_service_pb2.StandbyResponse,
+    ]
+    """Waits until the process, which is ready and belongs to nobody, is given to a cluster; then it enrols like any other. The first
+    response comes at once, and says that the process counts as ready while the stream is open. The token is one of its platform,
+    since it can have none of a cluster. Of several streams of a process the newest one is answered. After UNAVAILABLE the process
+    opens another one with any replica.
+
+    Fails with UNAUTHENTICATED, ABORTED (a newer stream of the process), FAILED_PRECONDITION (nothing is kept in standby),
+    UNAVAILABLE.
     """
 
     Session: grpc.aio.StreamStreamMultiCallable[
@@ -85,6 +111,21 @@ class AgentServiceServicer(metaclass=abc.ABCMeta):
 
         Fails with UNAUTHENTICATED, FAILED_PRECONDITION (CLUSTER_ENDED), NOT_FOUND (the controller does not know this process),
         UNAVAILABLE (retry).
+        """
+
+    @abc.abstractmethod
+    def Standby(
+        self,
+        request: headrace.internal.v1.agent_service_pb2.StandbyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[headrace.internal.v1.agent_service_pb2.StandbyResponse], collections.abc.AsyncIterator[headrace.internal.v1.agent_service_pb2.StandbyResponse]]:
+        """Waits until the process, which is ready and belongs to nobody, is given to a cluster; then it enrols like any other. The first
+        response comes at once, and says that the process counts as ready while the stream is open. The token is one of its platform,
+        since it can have none of a cluster. Of several streams of a process the newest one is answered. After UNAVAILABLE the process
+        opens another one with any replica.
+
+        Fails with UNAUTHENTICATED, ABORTED (a newer stream of the process), FAILED_PRECONDITION (nothing is kept in standby),
+        UNAVAILABLE.
         """
 
     @abc.abstractmethod
