@@ -1,0 +1,289 @@
+{{- /* What auth, controller and proxy have in common. Each takes dict "root" . "component" "auth". */ -}}
+
+{{- define "headrace.commonSettings" -}}
+{{- $root := .root -}}
+deployment: {{ include "headrace.deployment" $root }}
+health_listen: 0.0.0.0:8081
+metrics_listen: 0.0.0.0:9100
+metrics_token_file: /etc/headrace/metrics/token
+deployment_key_file: /etc/headrace/key/deployment.key
+log_format: {{ $root.Values.logFormat }}
+log_level: {{ $root.Values.logLevel }}
+{{- if include "headrace.tls" $root }}
+tls_certificate_file: /etc/headrace/tls/tls.crt
+tls_key_file: /etc/headrace/tls/tls.key
+tls_ca_file: /etc/headrace/tls/ca.crt
+{{- else }}
+trust_network: true
+{{- end }}
+{{- if $root.Values.trustedProxies }}
+trusted_proxies: {{ toJson $root.Values.trustedProxies }}
+{{- else if $root.Values.networkPolicy.enabled }}
+trusted_proxies: [127.0.0.0/8, "::1/128", 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, "fc00::/7"]
+{{- end }}
+{{- end }}
+
+{{- define "headrace.authSettings" -}}
+{{ include "headrace.commonSettings" . }}
+listen: 0.0.0.0:50051
+internal_listen: 0.0.0.0:50052
+shutdown_delay_seconds: 5
+route_address: {{ include "headrace.host" (dict "root" .root "component" "controller") }}:50052
+bootstrap_token_file: /etc/headrace/admin/token.json
+policy_file: /etc/headrace/policy/policy.yaml
+{{- $authenticators := .root.Values.auth.authenticators }}
+{{- if not .root.Values.rbac.tokenReview }}{{ $authenticators = omit $authenticators "kubernetes" }}{{ end }}
+authenticators: {{ toJson $authenticators }}
+allowed_destinations: {{ toJson .root.Values.allowedDestinations }}
+{{- end }}
+
+{{- define "headrace.controllerSettings" -}}
+{{ include "headrace.commonSettings" . }}
+listen: 0.0.0.0:50051
+internal_listen: 0.0.0.0:50052
+shutdown_delay_seconds: 5
+auth_address: {{ include "headrace.host" (dict "root" .root "component" "auth") }}:50051
+policy_file: /etc/headrace/policy/policy.yaml
+{{- if include "headrace.tls" .root }}
+agent_endpoint: {{ include "headrace.host" (dict "root" .root "component" "controller") }}:50051
+agent_ca_file: /etc/headrace/tls/ca.crt
+{{- else }}
+agent_endpoint: {{ include "headrace.fullname" .root }}.{{ .root.Release.Namespace }}.svc:{{ .root.Values.proxy.service.port }}
+agent_ca_file: /etc/headrace/public/ca.crt
+{{- end }}
+backends:
+  kubernetes:
+    namespace: {{ include "headrace.daskNamespace" .root }}
+    enrolment: {{ .root.Values.enrolment }}
+    pods:
+      image: {{ include "headrace.image" (dict "root" .root "image" "dask") | quote }}
+      {{- with .root.Values.images.pullPolicy }}
+      image_pull_policy: {{ . }}
+      {{- end }}
+      {{- with .root.Values.images.pullSecrets }}
+      image_pull_secrets: {{ toJson . }}
+      {{- end }}
+{{- end }}
+
+{{- define "headrace.proxySettings" -}}
+{{ include "headrace.commonSettings" . }}
+listen: unix:/run/headrace/proxy.sock
+xds_listen: unix:/run/headrace/xds.sock
+state_directory: /run/headrace
+auth_address: {{ include "headrace.host" (dict "root" .root "component" "auth") }}:50051
+route_address: {{ include "headrace.host" (dict "root" .root "component" "controller") }}:50052
+auth_target: {{ include "headrace.host" (dict "root" .root "component" "auth") }}:50051
+authz_target: {{ include "headrace.host" (dict "root" .root "component" "auth") }}:50052
+controller_target: {{ include "headrace.host" (dict "root" .root "component" "controller") }}:50051
+public_listen: 0.0.0.0:8443
+public_certificate_file: /etc/headrace/public/tls.crt
+public_key_file: /etc/headrace/public/tls.key
+envoy_metrics_listen: 0.0.0.0:9101
+allowed_destinations: {{ toJson .root.Values.allowedDestinations }}
+{{- with .root.Values.basePath }}
+base_path: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- /* The settings file: the chart's settings under those of the values. */ -}}
+{{- define "headrace.settings" -}}
+{{- $own := include (printf "headrace.%sSettings" .component) . | fromYaml -}}
+{{- if hasKey $own "Error" }}{{ fail (printf "settings of %s: %s" .component $own.Error) }}{{ end -}}
+{{- toYaml (mustMergeOverwrite $own (deepCopy (index .root.Values .component).settings)) -}}
+{{- end }}
+
+{{- define "headrace.settingsConfigMap" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata: {{- include "headrace.metadata" . | nindent 2 }}
+data:
+  settings.yaml: |
+    {{- include "headrace.settings" . | nindent 4 }}
+{{- end }}
+
+{{- define "headrace.probes" -}}
+startupProbe:
+  grpc: {port: 8081}
+  periodSeconds: 2
+  timeoutSeconds: 5
+  failureThreshold: 150
+readinessProbe:
+  grpc: {port: 8081}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 2
+livenessProbe:
+  grpc: {port: 8081, service: live}
+  periodSeconds: 10
+  timeoutSeconds: 10
+  failureThreshold: 6
+{{- end }}
+
+{{- define "headrace.podMetadata" -}}
+{{- $values := index .root.Values .component -}}
+labels: {{- include "headrace.labels" . | nindent 2 }}
+  {{- with $values.pod.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  headrace.dev/settings: {{ include "headrace.settings" . | sha256sum }}
+  {{- if .root.Values.mesh.enabled }}
+  {{- include "headrace.mesh.podAnnotations" . | nindent 2 }}
+  {{- end }}
+  {{- with $values.pod.annotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- /* Environment of every service: where its settings file is, and how it names itself. */ -}}
+{{- define "headrace.env" -}}
+{{- $prefix := printf "HEADRACE_%s" (upper .component) -}}
+- {name: HEADRACE_CONFIG, value: /etc/headrace/settings/settings.yaml}
+- name: {{ $prefix }}_REPLICA
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- if ne .component "proxy" }}
+{{- include "headrace.redisEnv" . | nindent 0 }}
+{{- else }}
+- name: {{ $prefix }}_NODE
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- end }}
+{{- with (index .root.Values .component).pod.env }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end }}
+
+{{- define "headrace.redisEnv" -}}
+{{- $redis := .root.Values.redis -}}
+{{- $secret := $redis.passwordSecret.name -}}
+{{- $key := $redis.passwordSecret.key -}}
+{{- $url := $redis.url -}}
+{{- if .root.Values.valkey.enabled -}}
+{{- $secret = printf "%s-redis" (include "headrace.fullname" .root) -}}
+{{- $key = "password" -}}
+{{- $url = printf "redis://%s:6379/0" (include "headrace.host" (dict "root" .root "component" "valkey")) -}}
+{{- end -}}
+{{- $_ := required "valkey.enabled is false: say in redis.url where the store is" $url -}}
+{{- if $secret -}}
+- name: REDIS_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ $key }}}}
+{{ end -}}
+{{- $scheme := regexFind "^[a-z]+://" $url -}}
+{{- $who := empty $secret | ternary "" (printf "%s:$(REDIS_PASSWORD)@" $redis.username) -}}
+{{- $full := printf "%s%s%s" $scheme $who (trimPrefix $scheme $url) -}}
+{{- if and $redis.caSecret.name (not .root.Values.valkey.enabled) -}}
+{{- $full = printf "%s%sssl_ca_certs=/etc/headrace/redis/ca.crt" $full (contains "?" $full | ternary "&" "?") -}}
+{{- end -}}
+- {name: HEADRACE_{{ upper .component }}_REDIS_URL, value: {{ $full | quote }}}
+{{- end }}
+
+{{- define "headrace.volumeMounts" -}}
+- {name: tmp, mountPath: /tmp}
+- {name: settings, mountPath: /etc/headrace/settings, readOnly: true}
+- {name: key, mountPath: /etc/headrace/key, readOnly: true}
+- {name: metrics, mountPath: /etc/headrace/metrics, readOnly: true}
+{{- if include "headrace.tls" .root }}
+- {name: tls, mountPath: /etc/headrace/tls, readOnly: true}
+{{- end }}
+{{- if and .root.Values.redis.caSecret.name (not .root.Values.valkey.enabled) (ne .component "proxy") }}
+- {name: redis, mountPath: /etc/headrace/redis, readOnly: true}
+{{- end }}
+{{- with (index .root.Values .component).pod.volumeMounts }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end }}
+
+{{- define "headrace.volumes" -}}
+- name: tmp
+  emptyDir: {}
+- name: settings
+  configMap: {name: {{ include "headrace.fullname" .root }}-{{ .component }}}
+- name: key
+  secret: {secretName: {{ include "headrace.deploymentKeySecret" .root }}, defaultMode: 0440}
+- name: metrics
+  secret: {secretName: {{ include "headrace.metricsTokenSecret" .root }}, defaultMode: 0440}
+{{- if include "headrace.tls" .root }}
+- name: tls
+  secret: {secretName: {{ include "headrace.tlsSecret" . }}, defaultMode: 0440}
+{{- end }}
+{{- if and .root.Values.redis.caSecret.name (not .root.Values.valkey.enabled) (ne .component "proxy") }}
+- name: redis
+  secret:
+    secretName: {{ .root.Values.redis.caSecret.name }}
+    items: [{key: {{ .root.Values.redis.caSecret.key }}, path: ca.crt}]
+{{- end }}
+{{- with (index .root.Values .component).pod.volumes }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end }}
+
+{{- define "headrace.policyVolume" -}}
+- name: policy
+  configMap: {name: {{ include "headrace.fullname" . }}-policy}
+{{- end }}
+
+{{- define "headrace.grpcService" -}}
+apiVersion: v1
+kind: Service
+metadata: {{- include "headrace.metadata" . | nindent 2 }}
+spec:
+  selector: {{- include "headrace.selectorLabels" . | nindent 4 }}
+  ports:
+    {{- $protocol := empty (include "headrace.tls" .root) | ternary "grpc" "tls" }}
+    - {name: grpc, port: 50051, targetPort: grpc, appProtocol: {{ $protocol }}}
+    - {name: grpc-internal, port: 50052, targetPort: grpc-internal, appProtocol: {{ $protocol }}}
+    - {name: metrics, port: 9100, targetPort: metrics, appProtocol: http}
+{{- end }}
+
+{{- define "headrace.disruptionBudget" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {{- include "headrace.metadata" . | nindent 2 }}
+spec:
+  maxUnavailable: 1
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels: {{- include "headrace.selectorLabels" . | nindent 6 }}
+{{- end }}
+
+{{- define "headrace.autoscaler" -}}
+{{- with (index .root.Values .component).autoscaling -}}
+{{- if .enabled -}}
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {{- include "headrace.metadata" $ | nindent 2 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: {{ include "headrace.fullname" $.root }}-{{ $.component }}
+  minReplicas: {{ .minReplicas }}
+  maxReplicas: {{ .maxReplicas }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target: {type: Utilization, averageUtilization: {{ .targetCPUUtilizationPercentage }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "headrace.serviceAccount" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{- include "headrace.metadata" . | nindent 2 }}
+automountServiceAccountToken: false
+{{- end }}
+
+{{- /* Beginning of the spec of a Deployment: number of pods, and how they are replaced. */ -}}
+{{- define "headrace.rollout" -}}
+{{- $values := index .root.Values .component -}}
+{{- if not (dig "autoscaling" "enabled" false $values) }}
+replicas: {{ $values.replicas }}
+{{- end }}
+revisionHistoryLimit: 5
+strategy:
+  type: RollingUpdate
+  rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+selector:
+  matchLabels: {{- include "headrace.selectorLabels" . | nindent 4 }}
+{{- end }}
