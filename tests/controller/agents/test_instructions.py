@@ -17,7 +17,7 @@ from headrace_controller.model import AdaptRange, Group, Phase, WorkerState
 
 def test_instructions_are_complete() -> None:
     groups = [Group(name="default", size=1), Group(name="gpu", size=1, adapt=AdaptRange(minimum=0, maximum=4))]
-    workers = running_worker("default-1"), worker("default-2", WorkerState.RETIRING), running_worker("gpu-3")
+    workers = running_worker("default-1"), running_worker("default-2"), running_worker("gpu-3")
     found = instructions(running_cluster(*workers, groups=groups, targets={"gpu": 2}))
     assert list(found.retire) == [pb.RetireInstruction(group="default", keep=1)]
     assert list(found.adaptive_groups) == [pb.AdaptiveGroup(group="gpu", minimum=0, maximum=4, desired=2)]

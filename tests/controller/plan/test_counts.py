@@ -39,7 +39,7 @@ def test_workers_are_counted_by_group_and_none_is_wanted_of_a_group_that_was_rem
     groups = [Group(size=3), Group(name="empty", size=1, adapt=AdaptRange(minimum=0))]
     counts = count_workers(running_cluster(*workers, groups=groups, targets={"empty": 4}))
     assert {name: (c.desired, c.running, len(c.pending)) for name, c in counts.items()} == {
-        "default": (3, 2, 1),
+        "default": (3, 1, 1),
         "empty": (4, 0, 0),
         "gone": (0, 1, 0),
     }

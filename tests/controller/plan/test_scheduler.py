@@ -95,11 +95,11 @@ def test_it_runs_when_it_has_reported_and_is_routed() -> None:
     ("processes", "report", "message"),
     [
         ({}, Report(), "Waiting for the scheduler's process to start."),
-        ({SCHEDULER: process(state=ProcessState.PENDING)}, Report(), "Waiting for room for the scheduler."),
+        ({SCHEDULER: process(state=ProcessState.PENDING)}, Report(), "The scheduler waits for room."),
         (
             {SCHEDULER: process(state=ProcessState.PENDING, message="12 jobs before it")},
             Report(),
-            "Waiting for room for the scheduler: 12 jobs before it",
+            "The scheduler waits for room: 12 jobs before it.",
         ),
         ({SCHEDULER: process()}, Report(), "The scheduler's process runs. Waiting for it to report."),
     ],

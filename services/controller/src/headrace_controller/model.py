@@ -16,7 +16,7 @@ from typing import NewType
 from headrace.access import Access, Share
 from headrace.open_enum import OpenEnum
 from headrace.option_types import OptionValue
-from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause, WaitReason
 from headrace_controller.meter import Meter
 
 ClusterId = NewType("ClusterId", str)
@@ -286,6 +286,8 @@ class WorkerRecord:
     joined: bool = False  # whether it ever was RUNNING
     message: str = ""
     exit: Exit | None = None
+    wait: WaitReason | None = None  # why its process does not run yet
+    leaving: ExitCause | None = None  # why others than headrace were ending its process when that was last seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,8 +295,9 @@ class Backoff:
     """A group whose last launch failed."""
 
     failures: int  # consecutive launches whose workers ended without having joined
-    retry_at: float  # no worker of the group is launched before
+    retry_at: float  # no worker of the group is launched before; infinite: until a user changes the cluster
     message: str = ""  # how the last one failed
+    cause: ExitCause | None = None  # of the last one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +329,10 @@ class Status:
     message: str = ""
     log_tail: str = ""
     warnings: Mapping[str, float] = field(default_factory=dict[str, float])  # of culling: times, by `Finding.key`
+    waits: Mapping[str, Mapping[WaitReason, float]] = field(
+        default_factory=dict[str, Mapping[WaitReason, float]]
+    )  # by group, "" for the scheduler, why processes wait to run, and since when
+    leaving: ExitCause | None = None  # why others than headrace are ending the scheduler
     traceparent: str = ""  # of the call that created the cluster, if it was traced
 
 
@@ -441,13 +448,23 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a cluster. The store gives it its id."""
+    """Something that happened to a cluster. The store gives it its id.
+
+    Attributes
+    ----------
+    wait
+        Why the processes that it tells of wait.
+    exit_cause
+        Why the processes that it tells of have ended, are being ended or cannot start.
+    """
 
     type: EventType
     message: str
     severity: Severity = Severity.INFO
     time: float = 0.0
     id: str = ""
+    wait: WaitReason | None = None
+    exit_cause: ExitCause | None = None
 
 
 class Demand(Counter[str]):

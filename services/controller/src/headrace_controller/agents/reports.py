@@ -22,6 +22,7 @@ _EXIT_CODES = range(-64, 256)
 _CLOSING = {
     cluster_pb2.END_REASON_IDLE: EndReason.IDLE,
     cluster_pb2.END_REASON_USER: EndReason.USER,
+    cluster_pb2.END_REASON_SCHEDULER_LOST: EndReason.SCHEDULER_LOST,  # by a signal that headrace did not send
 }
 
 

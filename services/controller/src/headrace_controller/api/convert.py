@@ -12,7 +12,7 @@ from headrace.option_types import OptionValue
 from headrace.resource_names import cluster_name, event_name, group_name, user_name, worker_name
 from headrace.v1 import cluster_pb2 as pb
 from headrace.v1 import option_value_pb2, options_service_pb2
-from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause, WaitReason
 from headrace_chassis.routes import share_messages
 from headrace_controller import resources
 from headrace_controller.meter import Meter
@@ -47,6 +47,7 @@ _SEVERITIES = {severity: pb.Severity.Value(f"SEVERITY_{severity}") for severity 
 _EVENT_TYPES = {type_: pb.EventType.Value(f"EVENT_TYPE_{type_.name}") for type_ in EventType}
 _CONDITION_TYPES = {type_: pb.ConditionType.Value(f"CONDITION_TYPE_{type_.name}") for type_ in ConditionType}
 _CONDITION_STATUSES = {status: pb.ConditionStatus.Value(f"CONDITION_STATUS_{status}") for status in ConditionStatus}
+_WAIT_REASONS = {reason: pb.WaitReason.Value(f"WAIT_REASON_{reason}") for reason in WaitReason}
 _EXIT_CAUSES = {cause: pb.ExitCause.Value(f"EXIT_CAUSE_{cause}") for cause in ExitCause}
 
 
@@ -92,6 +93,8 @@ def worker(record: Cluster, worker: WorkerRecord) -> pb.Worker:
         create_time=timestamp(worker.created),
         message=worker.message,
         exit=None if worker.exit is None else _exit(worker.exit),
+        wait_reason=_wait_reason(worker.wait),
+        leaving=_exit_cause(None if worker.state.ended else worker.leaving),
     )
 
 
@@ -102,6 +105,8 @@ def event(cluster: ClusterId, event: Event) -> pb.ClusterEvent:
         severity=_SEVERITIES.get(event.severity, pb.SEVERITY_UNSPECIFIED),
         type=_EVENT_TYPES.get(event.type, pb.EVENT_TYPE_UNSPECIFIED),
         message=event.message,
+        wait_reason=_wait_reason(event.wait),
+        exit_cause=_exit_cause(event.exit_cause),
     )
 
 
@@ -223,6 +228,12 @@ def _resources(resources: Resources) -> pb.Resources:
 
 
 def _exit(exit_: Exit) -> pb.ProcessExit:
-    return pb.ProcessExit(
-        cause=_EXIT_CAUSES.get(exit_.cause, pb.EXIT_CAUSE_UNSPECIFIED), exit_code=exit_.code, time=timestamp(exit_.time)
-    )
+    return pb.ProcessExit(cause=_exit_cause(exit_.cause), exit_code=exit_.code, time=timestamp(exit_.time))
+
+
+def _exit_cause(cause: ExitCause | None) -> pb.ExitCause.ValueType:
+    return pb.EXIT_CAUSE_UNSPECIFIED if cause is None else _EXIT_CAUSES.get(cause, pb.EXIT_CAUSE_UNSPECIFIED)
+
+
+def _wait_reason(reason: WaitReason | None) -> pb.WaitReason.ValueType:
+    return pb.WAIT_REASON_UNSPECIFIED if reason is None else _WAIT_REASONS.get(reason, pb.WAIT_REASON_UNSPECIFIED)

@@ -18,10 +18,10 @@ class GroupCount:
     pending: list[WorkerRecord] = field(default_factory=list[WorkerRecord])  # oldest first
 
     def add(self, worker: WorkerRecord) -> None:
-        """Counts a worker that has not ended."""
+        """Counts a worker that has not ended. One that others are ending is not counted: another one replaces it."""
         if worker.state is WorkerState.PENDING:
             self.pending.append(worker)
-        else:
+        elif worker.state is WorkerState.RUNNING:
             self.running += 1
 
     @property
@@ -56,7 +56,7 @@ def count_workers(cluster: Cluster) -> GroupCounts:
     counts, pending = GroupCounts(cluster), WorkerState.PENDING
     by_state = count_states(cluster.workers)
     for (group, state), number in by_state.items():
-        if number and state is not pending and not state.ended:
+        if number and state is WorkerState.RUNNING:
             counts[group].running += number
     if any(state is pending and number for (_, state), number in by_state.items()):
         for worker in cluster.workers.values():

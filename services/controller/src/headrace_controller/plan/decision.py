@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from headrace.v1.enums import ExitCause
 from headrace_controller.backends.process import ProcessStatus
 from headrace_controller.model import Event, Status, WorkerId, WorkerRecord
 from headrace_controller.plan.findings import Finding
@@ -15,10 +16,20 @@ NewWorkerId = Callable[[str, int], WorkerId]
 
 @dataclass(frozen=True, slots=True)
 class StartError:
-    """Why the backend could not launch something, and the time from which it may be asked again."""
+    """Why the backend could not launch something.
+
+    Attributes
+    ----------
+    retry_at
+        Time from which it may be asked again.
+    cause
+        Why it never will launch `processes`, which are all that it was asked for; None if it may be asked again.
+    """
 
     message: str
     retry_at: float
+    cause: ExitCause | None = None
+    processes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +89,9 @@ class Policy:
     Attributes
     ----------
     start_timeout
-        Time within which a cluster must be usable.
+        Time within which a cluster must be usable, not counting the time that its scheduler waits to run.
+    pending_timeout
+        Time for which a scheduler may wait to run: for room, a node or its image.
     worker_start_timeout
         Time within which a worker must join its scheduler.
     scheduler_lost
@@ -100,6 +113,7 @@ class Policy:
     """
 
     start_timeout: float = 60.0
+    pending_timeout: float = 1800.0
     worker_start_timeout: float = 60.0
     scheduler_lost: float = 30.0
     scheduler_silence: float = 30.0

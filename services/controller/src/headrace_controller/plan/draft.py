@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from headrace.v1.enums import ConditionStatus, ConditionType, EventType
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause, WaitReason
 from headrace_controller.backends.process import ProcessState
 from headrace_controller.model import Backoff, Cluster, Condition, Event, Severity, WorkerId, WorkerRecord
 from headrace_controller.plan.counts import GroupCounts
@@ -31,6 +32,7 @@ class Draft:
         self.workers: Mapping[WorkerId, WorkerRecord] = cluster.workers
         self.backoffs: dict[str, Backoff] = dict(cluster.status.backoffs)
         self.losses: dict[WorkerId, float] = dict(cluster.status.losses)
+        self.waits: dict[str, Mapping[WaitReason, float]] = dict(cluster.status.waits)
         self.counts = GroupCounts(cluster)  # filled when the workers are walked through
         self.conditions = {condition.type: condition for condition in cluster.status.conditions}
         self.actions: list[Action] = []
@@ -38,12 +40,24 @@ class Draft:
         self.requeue_at: float | None = None
         self._changed_workers: Workers | None = None
 
-    def record_event(self, kind: EventType, message: str, severity: Severity = Severity.INFO) -> None:
+    def record_event(
+        self,
+        kind: EventType,
+        message: str,
+        severity: Severity = Severity.INFO,
+        *,
+        wait: WaitReason | None = None,
+        cause: ExitCause | None = None,
+    ) -> None:
         """Adds an event."""
-        self.events.append(Event(type=kind, message=message, severity=severity, time=self.now))
+        self.events.append(
+            Event(type=kind, message=message, severity=severity, time=self.now, wait=wait, exit_cause=cause)
+        )
 
     def check_at(self, time: float) -> None:
-        """Has the plan made again at that time, or earlier."""
+        """Has the plan made again at that time, or earlier; never because of an infinite one."""
+        if time == math.inf:
+            return
         self.requeue_at = time if self.requeue_at is None else min(self.requeue_at, time)
 
     def reached(self, time: float) -> bool:
@@ -95,6 +109,7 @@ class Draft:
             conditions=tuple(self.conditions.values()),
             backoffs=self.backoffs,
             losses=self.losses,
+            waits=self.waits,
         )
         return Decision(
             status=self.cluster.status if status == self.cluster.status else status,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from headrace.v1.enums import EventType
+from headrace.v1.enums import EventType, ExitCause
 from headrace_controller.model import EndReason, Phase, Severity, WorkerState
 from headrace_controller.plan.decision import Decision, StopAll
 from headrace_controller.plan.draft import Draft
@@ -14,11 +14,20 @@ from headrace_controller.plan.worker_state import with_process
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why a cluster ends: for programs and for people. If `process` is set, the last lines of its log are kept."""
+    """Why a cluster ends: for programs and for people.
+
+    Attributes
+    ----------
+    process
+        The last lines of its log are kept.
+    cause
+        Why processes ended or cannot start, if that is why the cluster ends.
+    """
 
     reason: EndReason
     message: str
     process: str | None = None
+    cause: ExitCause | None = None
 
 
 def stop_requested(draft: Draft) -> Ending | None:
@@ -39,7 +48,7 @@ def begin_end(draft: Draft, ending: Ending) -> None:
         log_tail=tail(log, draft.policy.log_tail_bytes),
     )
     if ending.reason.failure:
-        draft.record_event(EventType.FAILING, ending.message, Severity.ERROR)
+        draft.record_event(EventType.FAILING, ending.message, Severity.ERROR, cause=ending.cause)
     else:
         draft.record_event(EventType.STOPPING, ending.message)
 
@@ -56,6 +65,7 @@ def finish(draft: Draft) -> None:
             draft.set_worker(with_process(closed, draft.seen.processes.get(worker.id), draft.now))
     draft.conditions.clear()
     draft.losses.clear()
+    draft.waits.clear()
     reason = draft.status.reason or EndReason.USER
     phase, event, severity = Phase.STOPPED, EventType.STOPPED, Severity.INFO
     if reason.failure:

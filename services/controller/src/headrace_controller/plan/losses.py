@@ -6,11 +6,12 @@ together. Their replacement does not wait.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.v1.enums import EventType, ExitCause
 from headrace_controller.model import Departure, Severity, WorkerId, WorkerRecord, WorkerState
 from headrace_controller.plan.draft import Draft
+from headrace_controller.plan.exit_causes import ENDED_BY_OTHERS
 from headrace_controller.plan.sentences import about_workers, count, describe_exit_code, size
 
 
@@ -48,10 +49,24 @@ def _record(draft: Draft, workers: Sequence[WorkerRecord]) -> None:
             lost.append(worker)
         else:
             closed.append(worker)
-    for alike in filter(None, (over_memory, lost)):
-        draft.record_event(EventType.WORKERS_LOST, _about_lost(alike, departures), Severity.WARNING)
-    if closed:
-        draft.record_event(EventType.WORKERS_CLOSED, about_workers(closed, "has ended", "have ended"))
+    if over_memory:
+        message = _about_lost(over_memory, departures)
+        draft.record_event(EventType.WORKERS_LOST, message, Severity.WARNING, cause=ExitCause.OUT_OF_MEMORY)
+    for alike in _by_others(lost):
+        cause = alike[0].exit and alike[0].exit.cause
+        draft.record_event(EventType.WORKERS_LOST, _about_lost(alike, departures), Severity.WARNING, cause=cause)
+    for alike in _by_others(closed):
+        cause = alike[0].exit and alike[0].exit.cause
+        draft.record_event(EventType.WORKERS_CLOSED, about_workers(alike, "has ended", "have ended"), cause=cause)
+
+
+def _by_others(workers: Sequence[WorkerRecord]) -> Iterable[Sequence[WorkerRecord]]:
+    """The workers, apart by why others ended them; all others together."""
+    alike: dict[ExitCause | None, list[WorkerRecord]] = {}
+    for worker in workers:
+        cause = worker.exit.cause if worker.exit else None
+        alike.setdefault(cause if cause in ENDED_BY_OTHERS else None, []).append(worker)
+    return alike.values()
 
 
 def _about_lost(workers: Sequence[WorkerRecord], departures: Mapping[WorkerId, Departure]) -> str:

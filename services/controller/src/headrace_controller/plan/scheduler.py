@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType
 from headrace_controller.backends.process import SCHEDULER, ProcessState, ProcessStatus
 from headrace_controller.model import EndReason, Phase, Severity
-from headrace_controller.plan.decision import StartProcesses
+from headrace_controller.plan.decision import StartError, StartProcesses
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending
-from headrace_controller.plan.sentences import describe_exit, duration
+from headrace_controller.plan.exit_causes import CANNOT_START, end_reason, exit_cause
+from headrace_controller.plan.sentences import advice, describe_exit, describe_leaving, detail, duration
 from headrace_controller.plan.starting import may_launch
+from headrace_controller.plan.waits import follow_scheduler, scheduler_waits
 
 _SILENT = "The scheduler does not answer."
+_SIGNALLED = (
+    "The scheduler was told to end by a signal that headrace did not send, such as when its machine shuts down."
+)
 _BLOCKED = (
     "although its process runs. Its event loop may be blocked, for example by a large graph or a plugin. It is not "
     "stopped."
@@ -25,13 +30,17 @@ def reconcile_scheduler(draft: Draft) -> Ending | None:
     process = draft.seen.processes.get(SCHEDULER)
     _check_holder(draft)
     _launch(draft, process)
+    follow_scheduler(draft, process)
+    _follow_leaving(draft, process)
     if process is not None and process.state is ProcessState.EXITED:
         return _exited(draft, process)
+    if process is None and (error := draft.seen.start_errors.get(None)) is not None and error.cause is not None:
+        return _refused(error)
     if draft.seen.route.rejected_by:
         return _route_rejected(draft)
     _set_reachable(draft)
     _set_routed(draft)
-    return _check_start(draft, process) if draft.status.phase is Phase.STARTING else _check_contact(draft)
+    return _check_start(draft, process) if draft.status.phase is Phase.STARTING else _check_contact(draft, process)
 
 
 def _check_holder(draft: Draft) -> None:
@@ -53,11 +62,36 @@ def _launch(draft: Draft, process: ProcessStatus | None) -> None:
         draft.actions.append(StartProcesses((SCHEDULER,)))
 
 
+def _refused(error: StartError) -> Ending:
+    message = f"The scheduler cannot be started{detail(error.message)}{advice(error.cause)}"
+    return Ending(end_reason(error.cause, EndReason.BACKEND_ERROR), message, cause=error.cause)
+
+
+def _follow_leaving(draft: Draft, process: ProcessStatus | None) -> None:
+    """Tells once that others than headrace are ending the scheduler; remembers it until it has ended."""
+    if process is None or process.state is not ProcessState.RUNNING or process.leaving is draft.status.leaving:
+        return
+    draft.status = replace(draft.status, leaving=process.leaving)
+    if process.leaving is not None:
+        message = f"{_about_leaving(process)} The cluster ends with it."
+        draft.record_event(EventType.SCHEDULER_LEAVING, message, Severity.WARNING, cause=process.leaving)
+
+
+def _about_leaving(process: ProcessStatus | None) -> str:
+    """The sentence about a scheduler that others are ending; "" if nobody is."""
+    if process is None or process.leaving is None:
+        return ""
+    return f"The scheduler {describe_leaving(process.leaving)}{detail(process.message)}"
+
+
 def _exited(draft: Draft, process: ProcessStatus) -> Ending:
-    reason = EndReason.BACKEND_ERROR if draft.status.started is None else EndReason.SCHEDULER_LOST
-    if process.exit_cause is ExitCause.OUT_OF_MEMORY:
-        reason = EndReason.OUT_OF_MEMORY
-    return Ending(reason, f"The scheduler's process {describe_exit(process)}.", SCHEDULER)
+    otherwise = EndReason.BACKEND_ERROR if draft.status.started is None else EndReason.SCHEDULER_LOST
+    cause = exit_cause(process.exit_cause, draft.status.leaving)
+    reason = end_reason(cause, otherwise)
+    if reason is EndReason.SCHEDULER_LOST and draft.report.closing is EndReason.SCHEDULER_LOST:
+        return Ending(reason, _SIGNALLED, SCHEDULER, cause)
+    message = f"The scheduler's process {describe_exit(replace(process, exit_cause=cause))}.{advice(cause)}"
+    return Ending(reason, message, None if cause in CANNOT_START else SCHEDULER, cause)
 
 
 def _route_rejected(draft: Draft) -> Ending:
@@ -112,14 +146,26 @@ def _check_start(draft: Draft, process: ProcessStatus | None) -> Ending | None:
         draft.status = replace(draft.status, phase=Phase.RUNNING, started=draft.now, message="")
         draft.record_event(EventType.RUNNING, "The cluster is usable.")
         return None
-    waits_for = _waits_for(draft, process)
+    waits_for = _about_leaving(process) or _waits_for(draft, process)
     draft.set_message(waits_for)
-    timeout, created = draft.policy.start_timeout, draft.status.scheduler_created
-    assert created is not None
-    if not draft.reached(max(created, draft.seen.watching_since) + timeout):
+    since, timeout = _started_waiting(draft, process)
+    if not draft.reached(since + timeout):
         return None
     message = f"The cluster was not usable within {duration(timeout)}. {waits_for}"
     return Ending(EndReason.START_TIMEOUT, message, SCHEDULER)
+
+
+def _started_waiting(draft: Draft, process: ProcessStatus | None) -> tuple[float, float]:
+    """Time since which the cluster is waited for, and for how long that may take. What nobody can use waits longer."""
+    created, policy = draft.status.scheduler_created, draft.policy
+    assert created is not None
+    since = max(created, draft.seen.watching_since)
+    if process is None:
+        return since, policy.start_timeout
+    if process.state is ProcessState.PENDING:
+        return since, max(policy.pending_timeout, policy.start_timeout)
+    # Clocks of other machines may be fast.
+    return max(since, min(process.started, since + policy.pending_timeout)), policy.start_timeout
 
 
 def _waits_for(draft: Draft, process: ProcessStatus | None) -> str:
@@ -128,18 +174,22 @@ def _waits_for(draft: Draft, process: ProcessStatus | None) -> str:
     if process is None:
         return "Waiting for the scheduler's process to start."
     if process.state is ProcessState.PENDING:
-        return f"Waiting for room for the scheduler{': ' + process.message if process.message else '.'}"
+        return scheduler_waits(draft, process)
     if not draft.report.connected:
         return "The scheduler's process runs. Waiting for it to report."
     return "The scheduler runs. Waiting until the proxy has its route."
 
 
-def _check_contact(draft: Draft) -> Ending | None:
+def _check_contact(draft: Draft, process: ProcessStatus | None) -> Ending | None:
     if draft.report.connected:
-        draft.set_message("")
+        draft.set_message(_about_leaving(process))
         return None
     draft.set_message(_SILENT)
     timeout = draft.policy.scheduler_lost
     if not draft.reached(max(draft.report.changed, draft.seen.watching_since) + timeout):
         return None
-    return Ending(EndReason.SCHEDULER_LOST, f"The scheduler has not answered for {duration(timeout)}.", SCHEDULER)
+    leaving = draft.status.leaving
+    message = f"The scheduler has not answered for {duration(timeout)}."
+    if leaving is not None:
+        message = f"{_about_leaving(process) or _SILENT} It has not answered for {duration(timeout)}.{advice(leaving)}"
+    return Ending(end_reason(leaving, EndReason.SCHEDULER_LOST), message, SCHEDULER, leaving)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from headrace.v1.enums import ConditionStatus, ConditionType, EventType
+from headrace.v1.enums import ConditionStatus, ConditionType, EventType, ExitCause
 from headrace_controller.backends.process import SCHEDULER
 from headrace_controller.model import Backoff, EndReason, Severity, WorkerRecord
+from headrace_controller.plan.counts import GroupCount
 from headrace_controller.plan.decision import StartProcesses
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending
-from headrace_controller.plan.sentences import lower_first
+from headrace_controller.plan.exit_causes import CANNOT_START, ENDED_BY_OTHERS
+from headrace_controller.plan.sentences import advice, lower_first
 
 _BACKEND_FAILED, _START_FAILED = "BackendFailed", "StartFailed"
 
@@ -19,7 +22,8 @@ _BACKEND_FAILED, _START_FAILED = "BackendFailed", "StartFailed"
 def may_launch(draft: Draft, group: str | None) -> bool:
     """Whether the backend may be asked now to launch workers of a group; None is the scheduler."""
     error = draft.seen.start_errors.get(group)
-    return error is None or draft.reached(error.retry_at)
+    # After a refusal for good, the group itself pauses; workers that are wanted later were never refused.
+    return error is None or error.cause is not None or draft.reached(error.retry_at)
 
 
 def may_add(draft: Draft, group: str) -> bool:
@@ -46,12 +50,22 @@ def count_failures(draft: Draft, failed: Sequence[WorkerRecord]) -> Ending | Non
     latest = [worker for worker in failed if _is_new(draft, worker)]
     for group, last in {worker.group: worker for worker in latest}.items():
         _count(draft, group, last)
-    if not latest or not _all_groups_fail(draft):
+    if not _all_groups_fail(draft):
         return None
-    last = latest[-1]
-    failures = draft.backoffs[last.group].failures
+    counted = [worker for worker in failed if worker.group in draft.backoffs]
+    if not counted:
+        return None
+    last = counted[-1]
+    cause, failures = _cause(last), draft.backoffs[last.group].failures
+    if cause in CANNOT_START:
+        message = f"No worker can be started. The failure: {lower_first(last.message)}{advice(cause)}"
+        return Ending(EndReason.WORKERS_FAILED, message, cause=cause)
     message = f"Workers failed to start {failures} times in a row. The last failure: {lower_first(last.message)}"
-    return Ending(EndReason.WORKERS_FAILED, message, last.id)
+    return Ending(EndReason.WORKERS_FAILED, message, last.id, cause)
+
+
+def _cause(worker: WorkerRecord) -> ExitCause | None:
+    return worker.exit.cause if worker.exit else None
 
 
 def _is_new(draft: Draft, worker: WorkerRecord) -> bool:
@@ -64,16 +78,28 @@ def _count(draft: Draft, group: str, last: WorkerRecord) -> None:
     before = draft.backoffs.get(group)
     failures = 1 + (before.failures if before else 0)
     pause = min(draft.policy.retry_first * 2 ** min(failures - 1, 30), draft.policy.retry_longest)
-    draft.backoffs[group] = Backoff(failures=failures, retry_at=draft.now + pause, message=last.message)
+    cause = _cause(last)
+    if cause in CANNOT_START:
+        failures = max(failures, draft.policy.worker_failure_limit)
+        # A quota has room again when others have ended. All else is as it is until somebody changes something.
+        pause = draft.policy.retry_longest if cause is ExitCause.QUOTA_EXCEEDED else math.inf
+    draft.backoffs[group] = Backoff(failures=failures, retry_at=draft.now + pause, message=last.message, cause=cause)
 
 
 def _all_groups_fail(draft: Draft) -> bool:
     """Whether no worker runs, and every group that should have workers has failed too often."""
     if any(count.running for count in draft.counts.values()):
         return False
-    wanting = [group for group, count in draft.counts.items() if count.desired]
-    failures = [draft.backoffs[group].failures if group in draft.backoffs else 0 for group in wanting]
-    return bool(failures) and min(failures) >= draft.policy.worker_failure_limit
+    wanting = [count for count in draft.counts.values() if count.desired]
+    return bool(wanting) and all(_fails(draft, count) for count in wanting)
+
+
+def _fails(draft: Draft, count: GroupCount) -> bool:
+    backoff = draft.backoffs.get(count.group)
+    if backoff is None or backoff.failures < draft.policy.worker_failure_limit or backoff.cause in ENDED_BY_OTHERS:
+        return False
+    # That a quota has no room for some says nothing about those that it had room for.
+    return backoff.cause not in CANNOT_START or not any(worker.id in draft.seen.processes for worker in count.pending)
 
 
 def set_startable(draft: Draft) -> None:

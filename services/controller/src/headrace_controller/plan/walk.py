@@ -7,13 +7,14 @@ records.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from headrace.v1.enums import EventType
+from headrace.v1.enums import EventType, ExitCause
 from headrace_controller.backends.process import ProcessState, ProcessStatus
 from headrace_controller.model import Severity, WorkerId, WorkerRecord, WorkerState
 from headrace_controller.plan.draft import Draft
-from headrace_controller.plan.sentences import about_workers, count
+from headrace_controller.plan.sentences import about_workers, count, describe_leaving, detail
 from headrace_controller.plan.worker_state import current
 from headrace_controller.worker_counts import count_states
 
@@ -25,6 +26,7 @@ class Walk:
     joined: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
     closed: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
     failed: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
+    leaving: list[WorkerRecord] = field(default_factory=list[WorkerRecord])
     ended: list[WorkerId] = field(default_factory=list[WorkerId])  # now or before
 
 
@@ -65,7 +67,10 @@ def _unsettled(draft: Draft) -> list[tuple[WorkerRecord, ProcessStatus | None]]:
         if not (
             worker.state is running
             and worker.address == address
-            and (process is None or (process.state is process_runs and process.host == worker.host))
+            and (
+                process is None
+                or (process.state is process_runs and process.host == worker.host and process.leaving is None)
+            )
             and worker.id not in retired
         )
     ]
@@ -75,6 +80,8 @@ def _sort(draft: Draft, walk: Walk, before: WorkerRecord, worker: WorkerRecord) 
     """Sorts a worker that has changed by the event that it causes."""
     if worker.state is WorkerState.RUNNING and before.state is not WorkerState.RUNNING:
         walk.joined.append(worker)
+    elif worker.state is WorkerState.RETIRING:
+        walk.leaving.append(worker)
     elif worker.id in draft.losses:
         pass  # its loss is recorded later, with this
     elif worker.id in draft.report.retired:
@@ -93,8 +100,29 @@ def record_turns(draft: Draft, walk: Walk) -> None:
         now = draft.counts[group]
         workers = f"{count(joined, 'worker')}{draft.of_group(group)}"
         draft.record_event(EventType.WORKERS_JOINED, f"{workers} joined; {now.running} of {now.desired} run.")
-    if walk.closed:
-        draft.record_event(EventType.WORKERS_CLOSED, about_workers(walk.closed, "has ended", "have ended"))
+    for cause, leaving in _by_cause(walk.leaving).items():
+        assert cause is not None
+        first = draft.seen.processes[leaving[0].id]
+        fate = f"{describe_leaving(cause)}{detail(first.message)}"
+        if len(leaving) == 1:
+            message = f"Worker {leaving[0].id} {fate} Its data moves to other workers, and it is replaced."
+        else:
+            message = (
+                f"{len(leaving)} workers are leaving; of them, {leaving[0].id} {fate} "
+                "Their data moves to other workers, and they are replaced."
+            )
+        draft.record_event(EventType.WORKERS_LEAVING, message, Severity.WARNING, cause=cause)
+    for cause, closed in _by_cause(walk.closed).items():
+        draft.record_event(EventType.WORKERS_CLOSED, about_workers(closed, "has ended", "have ended"), cause=cause)
     if walk.failed:
         message = about_workers(walk.failed, "failed to start", "failed to start")
-        draft.record_event(EventType.WORKERS_FAILED, message, Severity.WARNING)
+        last = walk.failed[-1].exit
+        draft.record_event(EventType.WORKERS_FAILED, message, Severity.WARNING, cause=last and last.cause)
+
+
+def _by_cause(workers: Iterable[WorkerRecord]) -> dict[ExitCause | None, list[WorkerRecord]]:
+    """The workers by why others are ending them."""
+    alike: dict[ExitCause | None, list[WorkerRecord]] = {}
+    for worker in workers:
+        alike.setdefault(worker.leaving, []).append(worker)
+    return alike

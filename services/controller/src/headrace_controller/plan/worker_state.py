@@ -8,7 +8,16 @@ from headrace.v1.enums import ExitCause
 from headrace_controller.backends.process import ProcessState, ProcessStatus
 from headrace_controller.model import Exit, WorkerRecord, WorkerState
 from headrace_controller.plan.draft import Draft
-from headrace_controller.plan.sentences import describe_exit, duration
+from headrace_controller.plan.exit_causes import exit_cause
+from headrace_controller.plan.sentences import (
+    clock_time,
+    describe_end,
+    describe_exit,
+    describe_leaving,
+    describe_wait,
+    detail,
+    duration,
+)
 
 
 def current(draft: Draft, worker: WorkerRecord, process: ProcessStatus | None) -> WorkerRecord:
@@ -17,9 +26,13 @@ def current(draft: Draft, worker: WorkerRecord, process: ProcessStatus | None) -
     if worker.state.ended:
         return worker
     if worker.id in draft.report.retired:
-        return _turned(draft, worker, WorkerState.CLOSED, "Its data has moved to other workers.")
+        return _turned(draft, worker, WorkerState.CLOSED, f"{_left(worker)}Its data has moved to other workers.")
     if process is not None and process.state is ProcessState.EXITED:
         return _exited(draft, worker, process)
+    if process is not None and process.leaving is not None:
+        return _leaving(draft, worker, process, process.leaving)
+    if process is None and not worker.joined and (refused := _refused(draft, worker)) is not None:
+        return refused
     if (address := draft.report.joined.get(worker.id)) is not None:
         return _joined(draft, worker, address)
     if not draft.report.connected:  # whether it has joined or left is unknown
@@ -42,7 +55,7 @@ def with_process(worker: WorkerRecord, process: ProcessStatus | None, now: float
     if process.host and process.host != worker.host:
         worker = replace(worker, host=process.host)
     if process.state is ProcessState.EXITED and worker.exit is None:
-        cause = process.exit_cause or ExitCause.EXITED
+        cause = exit_cause(process.exit_cause, worker.leaving) or ExitCause.EXITED
         worker = replace(worker, exit=Exit(cause=cause, code=process.exit_code, time=now))
     return worker
 
@@ -56,15 +69,36 @@ def _joined(draft: Draft, worker: WorkerRecord, address: str) -> WorkerRecord:
 def _exited(draft: Draft, worker: WorkerRecord, process: ProcessStatus) -> WorkerRecord:
     as_intended = worker.joined and process.exit_code == 0
     state = WorkerState.CLOSED if as_intended else WorkerState.FAILED
-    return _turned(draft, worker, state, f"Its process {describe_exit(process)}.")
+    cause = exit_cause(process.exit_cause, worker.leaving)
+    return _turned(draft, worker, state, f"Its process {describe_exit(replace(process, exit_cause=cause))}.")
+
+
+def _leaving(draft: Draft, worker: WorkerRecord, process: ProcessStatus, cause: ExitCause) -> WorkerRecord:
+    """One that others are ending counts no more, so that it is replaced while it hands its data over."""
+    if worker.state is WorkerState.RETIRING and worker.leaving is cause:
+        return worker
+    message = f"Its process {describe_leaving(cause)}{detail(process.message)}"
+    return replace(_turned(draft, worker, WorkerState.RETIRING, message), leaving=cause)
+
+
+def _left(worker: WorkerRecord) -> str:
+    return f"Its process {describe_end(worker.leaving)}. " if worker.leaving else ""
+
+
+def _refused(draft: Draft, worker: WorkerRecord) -> WorkerRecord | None:
+    """The worker as failed, if the backend has refused it for good."""
+    error = draft.seen.start_errors.get(worker.group)
+    if error is None or error.cause is None or worker.id not in error.processes:
+        return None
+    failed = _turned(draft, worker, WorkerState.FAILED, f"It cannot be started{detail(error.message)}")
+    return replace(failed, exit=Exit(cause=error.cause, time=draft.now))
 
 
 def _check_start(draft: Draft, worker: WorkerRecord, process: ProcessStatus | None) -> WorkerRecord:
     if process is not None and process.state is ProcessState.PENDING:  # the backend has no room: nobody's fault
-        message = process.message or "Waiting for room."
-        return worker if worker.message == message else replace(worker, message=message)
+        return _waiting(draft, worker, process)
     if worker.message and not worker.joined:
-        worker = replace(worker, message="")  # there is room now
+        worker = replace(worker, message="", wait=None)  # there is room now
     started = process.started if process is not None else 0.0
     timeout = draft.policy.worker_start_timeout
     if not draft.reached(max(worker.since, started, draft.report.changed, draft.seen.watching_since) + timeout):
@@ -72,6 +106,18 @@ def _check_start(draft: Draft, worker: WorkerRecord, process: ProcessStatus | No
     return _turned(draft, worker, WorkerState.FAILED, f"It did not join the scheduler within {duration(timeout)}.")
 
 
+def _waiting(draft: Draft, worker: WorkerRecord, process: ProcessStatus) -> WorkerRecord:
+    """One that waits. Its record keeps the first words about a reason: of thousands, each new word is a write."""
+    message = process.message or "Waiting for room."
+    if process.wait is not None:
+        if worker.wait is process.wait:
+            return worker
+        message = f"Waiting {describe_wait(process.wait)} since {clock_time(draft.now)}{detail(process.message)}"
+    same = worker.message == message and worker.wait is process.wait
+    return worker if same else replace(worker, message=message, wait=process.wait)
+
+
 def _turned(draft: Draft, worker: WorkerRecord, state: WorkerState, message: str) -> WorkerRecord:
     since = worker.since if worker.state is state else draft.now
-    return replace(worker, state=state, since=since, message=message)
+    leaving = None if state.alive else worker.leaving
+    return replace(worker, state=state, since=since, message=message, wait=None, leaving=leaving)

@@ -14,6 +14,7 @@ from headrace_controller.plan.ending import Ending
 from headrace_controller.plan.losses import record_losses
 from headrace_controller.plan.sentences import count
 from headrace_controller.plan.starting import count_failures, end_pauses, may_add, may_launch, reset_failures
+from headrace_controller.plan.waits import follow_workers
 from headrace_controller.plan.walk import Walk, record_turns, walk_through
 
 
@@ -24,6 +25,7 @@ def reconcile_workers(draft: Draft) -> Ending | None:
     walk = walk_through(draft)
     reset_failures(draft, walk.joined)
     record_turns(draft, walk)
+    follow_workers(draft)
     if (ending := count_failures(draft, [worker for worker in walk.failed if not worker.joined])) is not None:
         return ending
     for group in draft.counts.values():
@@ -47,7 +49,7 @@ def _close_surplus(draft: Draft, group: GroupCount) -> list[WorkerId]:
     closing = {worker.id: worker for worker in order[: group.surplus_pending]}
     for worker in closing.values():
         message = "Closed because fewer workers are wanted."
-        draft.set_worker(replace(worker, state=WorkerState.CLOSED, since=draft.now, message=message))
+        draft.set_worker(replace(worker, state=WorkerState.CLOSED, since=draft.now, message=message, wait=None))
     group.pending = [worker for worker in group.pending if worker.id not in closing]
     return list(closing)
 

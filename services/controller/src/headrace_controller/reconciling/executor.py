@@ -99,8 +99,14 @@ class Executor:
         try:
             await self._backend.start(self._specs.make(cluster, processes, manifest))
         except BackendError as error:
-            log.warning("cannot launch processes; will try again", cluster=cluster.id, group=group, error=str(error))
-            self._start_errors.record(cluster.id, group, str(error))
+            log.warning(
+                "cannot launch processes; will try again" if error.cause is None else "can never launch processes",
+                cluster=cluster.id,
+                group=group,
+                error=str(error),
+                cause=error.cause,
+            )
+            self._start_errors.record(cluster.id, group, str(error), cause=error.cause, processes=processes)
             self._queue.add(cluster.id)
         else:
             self._start_errors.clear(cluster.id, group)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from headrace.backoff import delays
+from headrace.v1.enums import ExitCause
 from headrace_controller.model import ClusterId
 from headrace_controller.plan import StartError
 
@@ -24,12 +25,24 @@ class StartErrors:
         found = self._by_cluster.get(cluster)
         return {group: pausing.error for group, pausing in found.items()} if found else _NONE
 
-    def record(self, cluster: ClusterId, group: str | None, message: str) -> None:
-        """Records that the backend could not launch something; the pause before the next try grows each time."""
+    def record(
+        self,
+        cluster: ClusterId,
+        group: str | None,
+        message: str,
+        *,
+        cause: ExitCause | None = None,
+        processes: Iterable[str] = (),
+    ) -> None:
+        """Records that the backend could not launch processes; the pause before the next try grows each time.
+
+        With a cause it never will launch these.
+        """
         of_cluster = self._by_cluster.setdefault(cluster, {})
         before = of_cluster.get(group)
         pauses = before.pauses if before else delays(0.1, 10.0)
-        of_cluster[group] = _Pausing(StartError(message, self._clock() + next(pauses)), pauses)
+        error = StartError(message, self._clock() + next(pauses), cause, frozenset(processes))
+        of_cluster[group] = _Pausing(error, pauses)
 
     def clear(self, cluster: ClusterId, group: str | None) -> None:
         """Discards the error of a group whose launch the backend has accepted."""

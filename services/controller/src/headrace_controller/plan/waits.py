@@ -1,0 +1,70 @@
+"""Processes that were launched and do not run yet: told of once for each reason, however many they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from headrace.v1.enums import EventType, WaitReason
+from headrace_controller.backends.process import ProcessState, ProcessStatus
+from headrace_controller.model import WorkerRecord
+from headrace_controller.plan.draft import Draft
+from headrace_controller.plan.sentences import clock_time, count, describe_wait, detail
+
+_SCHEDULER = ""
+
+
+def follow_scheduler(draft: Draft, process: ProcessStatus | None) -> None:
+    """Tells why the scheduler waits."""
+    if process is None or process.state is not ProcessState.PENDING or process.wait is None:
+        _follow(draft, _SCHEDULER, {})
+    else:
+        message = f"The scheduler waits {describe_wait(process.wait)}{detail(process.message)}"
+        _follow(draft, _SCHEDULER, {process.wait: message})
+
+
+def scheduler_waits(draft: Draft, process: ProcessStatus) -> str:
+    """The sentence about a scheduler that waits, with the backend's latest words."""
+    since = draft.waits.get(_SCHEDULER, {}).get(process.wait) if process.wait else None
+    since_when = "" if since is None else f" since {clock_time(since)}"
+    return f"The scheduler waits {describe_wait(process.wait)}{since_when}{detail(process.message)}"
+
+
+def follow_workers(draft: Draft) -> None:
+    """Tells why workers wait, one event for each group and reason."""
+    for group in draft.waits.keys() - draft.counts.keys() - {_SCHEDULER}:
+        del draft.waits[group]
+    for name, group in draft.counts.items():
+        _follow(draft, name, _about_waiting(draft, name, group.pending))
+
+
+def _about_waiting(draft: Draft, group: str, pending: Iterable[WorkerRecord]) -> Mapping[WaitReason, str]:
+    by_reason: dict[WaitReason, list[WorkerRecord]] = {}
+    for worker in pending:
+        if worker.wait is not None:
+            by_reason.setdefault(worker.wait, []).append(worker)
+    sentences: dict[WaitReason, str] = {}
+    for reason, waiting in by_reason.items():
+        first = draft.seen.processes.get(waiting[0].id)
+        verb = "waits" if len(waiting) == 1 else "wait"
+        sentences[reason] = (
+            f"{count(len(waiting), 'worker')}{draft.of_group(group)} {verb} {describe_wait(reason)}"
+            f"{detail(first.message if first else '')}"
+        )
+    return sentences
+
+
+def _follow(draft: Draft, group: str, sentences: Mapping[WaitReason, str]) -> None:
+    """Records why something waits, and tells of reasons that are new since it began to wait.
+
+    One that comes back is not told again, so that reasons that take turns cause no flood.
+    """
+    if not sentences:
+        draft.waits.pop(group, None)
+        return
+    known = draft.waits.get(group, {})
+    new = [reason for reason in sentences if reason not in known]
+    for reason in new:
+        if reason is not WaitReason.STARTING:  # nobody waits for what goes on as usual
+            draft.record_event(EventType.WAITING, sentences[reason], wait=reason)
+    if new:
+        draft.waits[group] = {**known, **dict.fromkeys(new, draft.now)}
