@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headrace._dask.gateway import Gateway
     from headrace._dask.options import Options
     from headrace._dask.security import GatewaySecurity
-    from headrace._target.auth import BasicAuth, GatewayAuth, JupyterHubAuth, TokenAuth, get_auth
+    from headrace._target.auth import BasicAuth, GatewayAuth, JupyterHubAuth, KubernetesAuth, TokenAuth, get_auth
     from headrace.access import Share
     from headrace.errors import GatewayClusterError, GatewayServerError, GatewayWarning
     from headrace.v1.enums import Right
@@ -41,6 +41,7 @@ __all__ = [
     "GatewayServerError",
     "GatewayWarning",
     "JupyterHubAuth",
+    "KubernetesAuth",
     "LoginMethod",
     "Options",
     "Profile",
@@ -70,6 +71,7 @@ _HOMES = {
     "GatewayServerError": "errors",
     "GatewayWarning": "errors",
     "JupyterHubAuth": "_target.auth",
+    "KubernetesAuth": "_target.auth",
     "LoginMethod": "_dask.deployment",
     "Options": "_dask.options",
     "Profile": "_dask.deployment",

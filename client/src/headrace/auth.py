@@ -1,5 +1,5 @@
 """Ways to log in, under the module name that dask_gateway has for them."""
 
-from headrace._target.auth import BasicAuth, GatewayAuth, JupyterHubAuth, TokenAuth, get_auth
+from headrace._target.auth import BasicAuth, GatewayAuth, JupyterHubAuth, KubernetesAuth, TokenAuth, get_auth
 
-__all__ = ["BasicAuth", "GatewayAuth", "JupyterHubAuth", "TokenAuth", "get_auth"]
+__all__ = ["BasicAuth", "GatewayAuth", "JupyterHubAuth", "KubernetesAuth", "TokenAuth", "get_auth"]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace._target import config
+from headrace._target.pod import Pod
 from headrace.arguments import checked
 from headrace.errors import InvalidRequest, Unauthenticated, Violation
 from headrace.v1 import auth_service_pb2
@@ -131,7 +132,54 @@ class JupyterHubAuth(TokenAuth):
         return self.token
 
 
-_BY_NAME: Mapping[str, type[GatewayAuth]] = {"basic": BasicAuth, "token": TokenAuth, "jupyterhub": JupyterHubAuth}
+class KubernetesAuth(TokenAuth):
+    """Log in as the service account of the Kubernetes pod that this program runs in.
+
+    Parameters
+    ----------
+    token_file
+        File that has the service account's token. Default: the one at ``/var/run/secrets/headrace.dev/user-token``,
+        which is good for nothing but headrace, or else the token that each pod has by default. It is read for each
+        login, since Kubernetes renews it.
+    method
+        Way to log in, as listed by `Gateway.server_info`.
+
+    Raises
+    ------
+    Unauthenticated
+        The program does not run in a pod that has a token, and none is given.
+    """
+
+    @checked
+    def __init__(self, token_file: str | None = None, method: str = "kubernetes") -> None:
+        super().__init__(token_file=token_file or str(_token_of_pod()), method=method)
+
+    def cache_key(self) -> object:
+        """The same for all tokens in the file: they are of one service account."""
+        return self.token_file, self.method
+
+
+def _token_of_pod() -> Path:
+    pod = Pod.find()
+    if pod is None:
+        raise Unauthenticated(
+            "KubernetesAuth works in a pod of Kubernetes, and this program runs in none: log in in another way"
+        )
+    if pod.token_file is None:
+        raise Unauthenticated(
+            f"this pod has no service account token: there is no {' and no '.join(map(str, pod.token_files[1:]))}; "
+            "set automountServiceAccountToken of the pod to true, or mount a projected token with the audience "
+            f"headrace at {pod.token_files[1]}, or log in in another way: headrace.auth.type"
+        )
+    return pod.token_file
+
+
+_BY_NAME: Mapping[str, type[GatewayAuth]] = {
+    "basic": BasicAuth,
+    "token": TokenAuth,
+    "jupyterhub": JupyterHubAuth,
+    "kubernetes": KubernetesAuth,
+}
 # Configuration that was written for dask-gateway names its classes.
 _OF_DASK_GATEWAY: Mapping[str, type[GatewayAuth]] = {
     f"{module}.{cls.__name__}": cls
@@ -147,8 +195,9 @@ def get_auth(auth: GatewayAuth | str | type[GatewayAuth] | None = None) -> Gatew
     Parameters
     ----------
     auth
-        An object, a class, "basic", "token", "jupyterhub", or the full name of a class. Classes are called with
-        ``headrace.auth.kwargs``. Default: what ``headrace.auth.type`` names, or "basic".
+        An object, a class, "basic", "token", "jupyterhub", "kubernetes", or the full name of a class. Classes are
+        called with ``headrace.auth.kwargs``. Default: what ``headrace.auth.type`` names, or "kubernetes" in a pod that
+        has a service account's token, or "basic".
 
     Raises
     ------
@@ -159,12 +208,17 @@ def get_auth(auth: GatewayAuth | str | type[GatewayAuth] | None = None) -> Gatew
     """
     if isinstance(auth, GatewayAuth):
         return auth
-    cls = auth if isinstance(auth, type) else _find(auth or config.get_text("auth.type") or "basic")
+    cls = auth if isinstance(auth, type) else _find(auth or config.get_text("auth.type") or _default())
     kwargs = config.get_mapping("auth.kwargs")
     try:
         return cls(**kwargs)
     except TypeError as error:
         raise InvalidRequest.of(Violation("headrace.auth.kwargs", f"do not fit {cls.__name__}: {error}")) from error
+
+
+def _default() -> str:
+    pod = Pod.find()
+    return "basic" if pod is None or pod.token_file is None else "kubernetes"
 
 
 def _find(name: str) -> type[GatewayAuth]:

@@ -1,4 +1,4 @@
-"""The headrace to talk to: from arguments, the configuration, or the `headrace up` of this machine."""
+"""The headrace to talk to: from arguments, the configuration, this machine's `headrace up`, or the pod's cluster."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from headrace._target import config
 from headrace._target.auth import GatewayAuth, TokenAuth, get_auth
 from headrace._target.http_proxy import HttpProxy, find_http_proxy
 from headrace._target.local_gateway import LocalGateway, data_directory
+from headrace._target.pod import CONFIG_MAP, Offer, Pod, offer_at
 from headrace._target.saved_login import SavedLogin
 from headrace.errors import InvalidRequest, Violation
 
@@ -56,7 +57,8 @@ class Target:
     ca_file
         PEM file of the certificate authority of `address`. None means the authorities that the system trusts.
     ca_pem
-        Content of `ca_file` or of the system's file. None means the authorities that gRPC trusts.
+        Content of `ca_file`, or of what the pod's cluster says, or of the system's file. None means the authorities
+        that gRPC trusts.
     auth
         How to log in.
     local
@@ -105,15 +107,16 @@ class Target:
             The file of `headrace up` or of `headrace login` cannot be read.
         """
         address = address or config.get_text("address")
-        local = None
+        local, offer = None, None
         if not address:
-            address, local = _local_address()
+            address, local, offer = _found_address()
         host, port, tls, path = parsed = parse_address(address)
         address = str(parsed)
         local = local or _local_if_at(address)
         saved = SavedLogin.read(address)
         public = public_address if public_address is not None else config.get_text("public-address")
         ca_file = _choose_ca_file(ca_file, local, saved)
+        offer = offer or offer_at(address)
         given_proxy = proxy_address if proxy_address is not None else config.get("proxy-address")
         return cls(
             address=address,
@@ -125,7 +128,7 @@ class Target:
             proxy_address=_proxy_address(given_proxy, host, port),
             has_proxy=not path or given_proxy is not None,
             ca_file=ca_file,
-            ca_pem=_read_roots(ca_file) if tls else None,
+            ca_pem=_read_roots(ca_file, offer) if tls else None,
             auth=_choose_auth(auth, local, saved),
             local=local,
             http_proxy=find_http_proxy(host, "https" if tls else "http"),
@@ -158,17 +161,24 @@ def _bad_address(address: str, description: str) -> InvalidRequest:
     return InvalidRequest.of(Violation("address", f"{address!r} {description}"))
 
 
-def _local_address() -> tuple[str, LocalGateway]:
-    local = LocalGateway.read()
-    if local is None:
-        raise InvalidRequest.of(
-            Violation(
-                "address",
-                "none is given, headrace.address is not configured (environment: DASK_HEADRACE__ADDRESS), and no "
-                f"`headrace up` has written its address to {data_directory()}; give an address, or run `headrace up`",
-            )
+def _found_address() -> tuple[str, LocalGateway | None, Offer | None]:
+    if (local := LocalGateway.read()) is not None:
+        return local.address, local, None
+    missing = "none is given, headrace.address is not configured (environment: DASK_HEADRACE__ADDRESS)"
+    if (pod := Pod.find()) is None:
+        description = (
+            f"{missing}, and no `headrace up` has written its address to {data_directory()}; give an address, or run "
+            "`headrace up`"
         )
-    return local.address, local
+        raise InvalidRequest.of(Violation("address", description))
+    offer, why = pod.find_offer()
+    if offer is None:
+        description = (
+            f"{missing}, and none is offered to this pod: {why}; give an address, or mount the ConfigMap {CONFIG_MAP} "
+            "of headrace's namespace at /etc/dask, or ask the administrator to let this pod's service account read it"
+        )
+        raise InvalidRequest.of(Violation("address", description))
+    return offer.address, None, offer
 
 
 def _local_if_at(address: str) -> LocalGateway | None:
@@ -215,13 +225,15 @@ def _choose_ca_file(given: str | None, local: LocalGateway | None, saved: SavedL
     return saved.ca_file if saved is not None else None
 
 
-def _read_roots(ca_file: str | None) -> bytes | None:
+def _read_roots(ca_file: str | None, offer: Offer | None) -> bytes | None:
     if ca_file is not None:
         try:
             return Path(ca_file).read_bytes()
         except OSError as error:
             description = f"{ca_file} cannot be read ({error.strerror}); give the PEM file of the certificate authority"
             raise InvalidRequest.of(Violation("headrace.tls.ca-file", description)) from error
+    if offer is not None and offer.ca_pem is not None:
+        return offer.ca_pem
     # gRPC's own list lacks the authorities that a company adds to its machines.
     for path in (ssl.get_default_verify_paths().cafile, *_SYSTEM_ROOTS):
         if path and Path(path).is_file():
