@@ -29,6 +29,10 @@ class Settings(BaseModel):
     colour: str = "blue"
 
 
+class ProfileSettings(BaseModel):
+    """Settings of profiles of the plugin that this module is."""
+
+
 def options(settings: Settings) -> Sequence[Option]:
     return [Option(key="colour", label="Colour", description="", type=Text(), default=settings.colour)]
 
@@ -47,6 +51,7 @@ def test_a_backend_has_its_own_settings_and_options() -> None:
     assert list(loaded) == ["fake"]
     assert isinstance(loaded["fake"].backend, FakeBackend)
     assert [(option.key, option.default) for option in loaded["fake"].options] == [("colour", "red")]
+    assert loaded["fake"].profile_settings is ProfileSettings
 
 
 @pytest.mark.parametrize(
@@ -79,6 +84,7 @@ def test_the_installed_backends_have_the_local_one(tmp_path: Path) -> None:
     assert name == "local"
     assert isinstance(loaded.backend, LocalBackend)
     assert {option.key for option in loaded.options} == {"conda_prefix", "start_command"}
+    assert loaded.profile_settings is None
 
 
 def test_no_settings_mean_the_only_installed_backend() -> None:

@@ -11,7 +11,7 @@ from headrace_chassis.redis.connection import connect
 from headrace_chassis.server import App
 from headrace_controller import metrics
 from headrace_controller.backends.base import Backend, Deployment, Warms
-from headrace_controller.backends.registry import LoadedBackend, load
+from headrace_controller.backends.registry import LoadedBackend, load, options_of, profile_models_of
 from headrace_controller.config import Settings
 from headrace_controller.mirror.handlers import OnRemoved
 from headrace_controller.parts import Parts, make_parts
@@ -35,8 +35,13 @@ async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend
 
 def check_policy(settings: Settings) -> None:
     """Raises HeadraceError or ValueError for a policy that the backends of the settings do not fit; starts nothing."""
-    options = {name: loaded.options for name, loaded in _load_backends(settings).items()}
-    CurrentPolicy(settings.policy_file, settings.policy(), lambda policy: check_fit(policy, options, settings.signals))
+    backends = _load_backends(settings)
+    options, models = options_of(backends), profile_models_of(backends)
+    CurrentPolicy(
+        settings.policy_file,
+        settings.policy(),
+        lambda policy: check_fit(policy, options, models, settings.signals),
+    )
 
 
 def _load_backends(settings: Settings) -> dict[str, LoadedBackend]:
@@ -52,6 +57,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
     base, measurements, tenancy, reconciling, services = parts
     _connect(parts)
     _show(parts, stack)
+    base.follow_backends(base.current_policy.policy)
     await base.backend.open()
     stack.push_async_callback(base.backend.close)
     stack.push_async_callback(reconciling.manifests.close)
@@ -156,6 +162,7 @@ def _connect(parts: Parts) -> None:
     ]
     trace = PolicyTrace(base.audit, base.current_policy.policy, clock=base.clock)
     policies = [
+        base.follow_backends,  # how processes are launched
         base.follow_profiles,  # what users may choose
         tenancy.admission.follow,  # what they may use
         tenancy.serving.follow,  # who has room now

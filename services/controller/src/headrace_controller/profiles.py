@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from headrace.errors import InvalidRequest
 from headrace.option_types import BadValue, OptionValue
@@ -15,14 +18,14 @@ from headrace_controller.options.programs import Offer, Program
 from headrace_controller.options.setting import Setting, Settings, check_setting, make_setting
 from headrace_controller.options.standard import standard_options
 from headrace_controller.options.variables import ENVIRONMENT
-from headrace_controller.policy.file import PolicyFile, UnfitPolicy
+from headrace_controller.policy.file import Path, PolicyFile, UnfitPolicy, faults_of
 from headrace_controller.policy.modules import CannotImport
 from headrace_controller.policy.offers import ProfileSettings
 from headrace_controller.policy.option_settings import OptionSettings, check_new_key
 
 T = TypeVar("T")
 NOTHING = Offer()
-_Faults = list[tuple[tuple[str, ...], str]]
+_Faults = list[tuple[Path, str]]
 
 
 class UnknownProfile(LookupError):
@@ -52,6 +55,8 @@ class Profile:
         What options set; others do not give what these set.
     program
         Function that offers more options, or None.
+    backend_settings
+        Settings of the backend for it, as the backend's own model; None if the backend has none.
     limits
         Those of all its clusters together; None means none.
     users, groups
@@ -66,6 +71,7 @@ class Profile:
     of_groups: Mapping[str, Mapping[str, Option]]
     settings: Sequence[Setting] = ()
     program: Program | None = None
+    backend_settings: BaseModel | None = None
     limits: Limits | None = None
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
@@ -149,6 +155,14 @@ class Profiles:
             raise UnknownProfile(f"there is no profile {key[:80]!r}; you may choose {', '.join(offered)}")
         return offered[key]
 
+    def backend_settings(self) -> dict[str, dict[str, BaseModel]]:
+        """Return the settings of backends for their profiles, by backend and key."""
+        found: dict[str, dict[str, BaseModel]] = {}
+        for profile in self:
+            if profile.backend_settings is not None:
+                found.setdefault(profile.backend, {})[profile.key] = profile.backend_settings
+        return found
+
     def backend_of(self, key: str) -> str | None:
         """Return the backend of a profile's clusters; None if the profile has gone and there are several backends."""
         if key in self._profiles:
@@ -157,18 +171,24 @@ class Profiles:
         return backends.pop() if len(backends) == 1 else None
 
 
-def build_profiles(policy: PolicyFile, backend_options: Mapping[str, Sequence[Option]]) -> Profiles:
+def build_profiles(
+    policy: PolicyFile,
+    backend_options: Mapping[str, Sequence[Option]],
+    backend_models: Mapping[str, type[BaseModel]] = MappingProxyType({}),
+) -> Profiles:
     """Build the profiles of a policy.
 
     Parameters
     ----------
     backend_options
         Each backend's own options, by its name; the first one is the default.
+    backend_models
+        Models of what backends have settings of profiles for, by the backend's name.
 
     Raises
     ------
     UnfitPolicy
-        There is no such backend, an option does not fit, or a function cannot be imported.
+        There is no such backend, a setting or an option does not fit, or a function cannot be imported.
     """
     standard = standard_options(cores=policy.worker.cores, memory_bytes=int(policy.worker.memory_bytes))
     profiles: list[Profile] = []
@@ -179,7 +199,8 @@ def build_profiles(policy: PolicyFile, backend_options: Mapping[str, Sequence[Op
             there = ", ".join(backend_options)
             faults.append((("profiles", key, "backend"), f"there is no backend {backend!r}; `backends` has {there}"))
             continue
-        building = _Building(key, settings, backend, {o.key: o for o in (*standard, *backend_options[backend])})
+        existing = {option.key: option for option in (*standard, *backend_options[backend])}
+        building = _Building(key, settings, backend, existing, backend_models.get(backend))
         profiles.append(building.profile())
         faults += building.faults
     if faults:
@@ -190,11 +211,19 @@ def build_profiles(policy: PolicyFile, backend_options: Mapping[str, Sequence[Op
 class _Building:
     """Builds a profile from its settings, and collects what is wrong with them."""
 
-    def __init__(self, key: str, settings: ProfileSettings, backend: str, existing: Mapping[str, Option]) -> None:
+    def __init__(
+        self,
+        key: str,
+        settings: ProfileSettings,
+        backend: str,
+        existing: Mapping[str, Option],
+        model: type[BaseModel] | None,
+    ) -> None:
         self._key = key
         self._settings = settings
         self._backend = backend
         self._existing = existing
+        self._model = model
         self.faults: _Faults = []
 
     def profile(self) -> Profile:
@@ -218,6 +247,7 @@ class _Building:
             of_groups=of_groups,
             settings=[] if self.faults else self._settings_of([options, *of_groups.values()]),
             program=self._program(),
+            backend_settings=self._backend_settings(),
             limits=None if limits == Limits() else limits,
             users=frozenset(settings.users),
             groups=frozenset(settings.groups),
@@ -259,6 +289,19 @@ class _Building:
                 found.append(setting)
         return found
 
+    def _backend_settings(self) -> BaseModel | None:
+        given = self._settings.settings
+        if self._model is None:
+            if given:
+                self._fault(("settings",), f"backend {self._backend!r} has no settings of profiles")
+            return None
+        try:
+            return self._model.model_validate(given)
+        except ValidationError as error:
+            for path, reason in faults_of(error):
+                self._fault(("settings", *path), reason)
+            return None
+
     def _program(self) -> Program | None:
         settings = self._settings
         if not settings.python:
@@ -269,5 +312,5 @@ class _Building:
             self._fault(("python",), error)
             return None
 
-    def _fault(self, path: tuple[str, ...], reason: object) -> None:
+    def _fault(self, path: Path, reason: object) -> None:
         self.faults.append((("profiles", self._key, *path), str(reason)))

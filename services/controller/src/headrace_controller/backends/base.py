@@ -209,6 +209,22 @@ class Attests(Protocol):
         ...
 
 
+@runtime_checkable
+class Profiled(Protocol):
+    """Optional: profiles have settings of this backend (``profiles.<key>.settings``), checked by `ProfileSettings`."""
+
+    async def check_profiles(self, settings: Mapping[str, Any]) -> None:
+        """Raises `UnfitProfiles` if processes could not be launched with these settings of profiles, by their keys.
+
+        Raises `BackendError` if that cannot be found out now. Changes nothing.
+        """
+        ...
+
+    def use_profiles(self, settings: Mapping[str, Any]) -> None:
+        """Launches with these settings of profiles, by their keys, from now on; also before it is opened."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """What every backend knows of the deployment.
@@ -226,7 +242,10 @@ class Deployment:
 
 
 class Plugin(Protocol):
-    """An entry of the entry point group ``headrace.backends``, usually a module."""
+    """An entry of the entry point group ``headrace.backends``, usually a module.
+
+    Where profiles have settings of the backend, it also has ``ProfileSettings``, their model (`Profiled`).
+    """
 
     Settings: ClassVar[type[BaseModel]]
     """The backend's settings; read from ``backends.<name>`` of the controller's settings."""
@@ -259,3 +278,11 @@ class BackendError(Exception):
 
 class AddressRefused(Exception):
     """A process does not listen on an address that its agent reported. The message says why, as "it ..."."""
+
+
+class UnfitProfiles(Exception):
+    """No processes could be launched with settings of profiles: the path of each fault, from the key on, and why."""
+
+    def __init__(self, faults: Sequence[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__("\n".join(f"{'.'.join(map(str, path))}: {reason}" for path, reason in faults))
+        self.faults = faults

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from headrace_controller.backends.base import Backend, Deployment, Plugin
 from headrace_controller.options.catalogue import Option
@@ -21,10 +21,11 @@ class UnusableBackend(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LoadedBackend:
-    """A backend, not opened yet, with its own options."""
+    """A backend, not opened yet, with its own options and the model of its settings of profiles, if it has any."""
 
     backend: Backend
     options: tuple[Option, ...] = ()
+    profile_settings: type[BaseModel] | None = None
 
 
 def load(
@@ -51,6 +52,17 @@ def load(
     return {name: _create(name, own, deployment, found) for name, own in named.items()}
 
 
+def options_of(backends: Mapping[str, LoadedBackend]) -> dict[str, Sequence[Option]]:
+    """Returns each backend's own options, by its name."""
+    return {name: loaded.options for name, loaded in backends.items()}
+
+
+def profile_models_of(backends: Mapping[str, LoadedBackend]) -> dict[str, type[BaseModel]]:
+    """Returns the models of those backends that have settings of profiles, by name."""
+    found = {name: loaded.profile_settings for name, loaded in backends.items()}
+    return {name: model for name, model in found.items() if model is not None}
+
+
 def _create(
     name: str, settings: Mapping[str, object], deployment: Deployment, found: Mapping[str, EntryPoint]
 ) -> LoadedBackend:
@@ -61,7 +73,8 @@ def _create(
     except (ImportError, AttributeError) as error:
         raise UnusableBackend(f"backends.{name} cannot be imported: {error}") from error
     checked = _check(name, plugin, settings)
-    return LoadedBackend(plugin.create(checked, deployment), tuple(plugin.options(checked)))
+    profile_settings = cast("type[BaseModel] | None", getattr(plugin, "ProfileSettings", None))
+    return LoadedBackend(plugin.create(checked, deployment), tuple(plugin.options(checked)), profile_settings)
 
 
 def _check(name: str, plugin: Plugin, settings: Mapping[str, object]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from headrace.errors import TokenInvalid
 from headrace_chassis.logs import get_logger
@@ -18,6 +18,8 @@ from headrace_controller.backends.base import (
     LogPiece,
     Manifests,
     Network,
+    Profiled,
+    UnfitProfiles,
     Warms,
 )
 from headrace_controller.backends.changes import ChangeFeed
@@ -84,6 +86,30 @@ class BackendRouter:
         """Returns once all that are open are warm."""
         backends = [one.opened for one in self._followed.values() if one.observed]
         await asyncio.gather(*(backend.warm() for backend in backends if isinstance(backend, Warms)))
+
+    async def check_profiles(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        """Passes settings of profiles on, by backend and key; raises `UnfitProfiles` or `BackendError`."""
+        faults: list[tuple[tuple[str | int, ...], str]] = []
+        failed: BackendError | None = None
+        for name, of_profiles in settings.items():
+            try:
+                backend = self._named(name).opened
+                if isinstance(backend, Profiled):
+                    await backend.check_profiles(of_profiles)
+            except UnfitProfiles as error:
+                faults += error.faults
+            except BackendError as error:
+                failed = error
+        if faults:
+            raise UnfitProfiles(faults)
+        if failed is not None:
+            raise failed
+
+    def use_profiles(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        """Passes settings of profiles on, by backend and key."""
+        for name, backend in self._backends.items():
+            if isinstance(backend, Profiled):
+                backend.use_profiles(settings.get(name, {}))
 
     async def close(self) -> None:
         for task in self._following:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from secrets import token_hex
@@ -17,17 +17,16 @@ from headrace_chassis.identity.seal import Seal, read_deployment_keys
 from headrace_chassis.redis.keys import Prefix
 from headrace_chassis.redis.leases import ShardLeases
 from headrace_controller.authorities import Authorities
-from headrace_controller.backends.base import Backend
-from headrace_controller.backends.registry import LoadedBackend
+from headrace_controller.backends.base import Backend, BackendError, UnfitProfiles
+from headrace_controller.backends.registry import LoadedBackend, options_of, profile_models_of
 from headrace_controller.backends.router import BackendRouter
 from headrace_controller.config import Settings
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import ClusterId
-from headrace_controller.options.catalogue import Option
 from headrace_controller.policing.fit import check_fit
-from headrace_controller.policy.current import CurrentPolicy
-from headrace_controller.policy.file import PolicyFile
+from headrace_controller.policy.current import CurrentPolicy, UncheckedPolicy
+from headrace_controller.policy.file import PolicyFile, UnfitPolicy
 from headrace_controller.profiles import Profiles
 from headrace_controller.reconciling.queue import WorkQueue
 from headrace_controller.reconciling.shards import Shards
@@ -52,16 +51,26 @@ class BaseParts:
         self.deployment_keys = read_deployment_keys(settings.deployment_key_file)
         self.seal = Seal(self.deployment_keys)
 
-    @property
-    def _backend_options(self) -> Mapping[str, Sequence[Option]]:
-        return {name: loaded.options for name, loaded in self.backends.items()}
-
     @cached_property
     def current_policy(self) -> CurrentPolicy[Profiles]:
         def fit(policy: PolicyFile) -> Profiles:
-            return check_fit(policy, self._backend_options, self.settings.signals)
+            options, models = options_of(self.backends), profile_models_of(self.backends)
+            return check_fit(policy, options, models, self.settings.signals)
 
-        return CurrentPolicy(self.settings.policy_file, self.settings.policy(), fit, clock=self.clock)
+        return CurrentPolicy(
+            self.settings.policy_file, self.settings.policy(), fit, self._check_backends, clock=self.clock
+        )
+
+    async def _check_backends(self, profiles: Profiles) -> None:
+        """Ask the backends whether they can launch what the profiles of a policy say."""
+        try:
+            await self.router.check_profiles(profiles.backend_settings())
+        except UnfitProfiles as error:
+            raise UnfitPolicy(
+                [(("profiles", key, "settings", *path), reason) for (key, *path), reason in error.faults]
+            ) from None
+        except BackendError as error:
+            raise UncheckedPolicy(str(error)) from error
 
     @cached_property
     def profiles(self) -> Profiles:
@@ -70,6 +79,10 @@ class BaseParts:
     def follow_profiles(self, _policy: PolicyFile) -> None:
         """Take up the profiles of a policy."""
         self.profiles.replace(self.current_policy.fitted)
+
+    def follow_backends(self, _policy: PolicyFile) -> None:
+        """Let backends launch as the profiles of a policy say."""
+        self.router.use_profiles(self.current_policy.fitted.backend_settings())
 
     @cached_property
     def mirror(self) -> ClusterMirror:

@@ -31,9 +31,13 @@ def _with_sizes(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     content = cast("Mapping[str, Any]", value)
-    return {key: _size(inner) if key.endswith("_bytes") else _with_sizes(inner) for key, inner in content.items()}
+    return {
+        # Settings of backends have keys of others, with any values.
+        key: _size(inner) if key.endswith("_bytes") and isinstance(inner, int) else _with_sizes(inner)
+        for key, inner in content.items()
+    }
 
 
-def _size(number: int | None) -> int | str | None:
+def _size(number: int) -> int | str:
     text = format_bytes(number) if number else "bytes"
     return number if text.endswith("bytes") else text

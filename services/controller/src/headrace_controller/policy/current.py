@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,12 +16,13 @@ from headrace_controller.bounded_threads import BoundedThreads
 from headrace_controller.loops import faults_logged
 from headrace_controller.metrics import POLICY_REFUSED
 from headrace_controller.policy import modules
-from headrace_controller.policy.file import Check, PolicyFile
+from headrace_controller.policy.file import Check, PolicyFile, UnfitPolicy, refused
 from headrace_controller.policy.modules import Stamp
 
 T = TypeVar("T")
 log = logs.get_logger()
 _POLL_SECONDS = 1.0
+_VERIFY_AGAIN_SECONDS = 30.0
 _NOTHING: tuple[str | None, Mapping[str, Stamp]] = None, {}
 
 Listener = Callable[[PolicyFile], None]
@@ -33,6 +34,10 @@ class Refusal:
 
     at: float
     reason: str
+
+
+class UncheckedPolicy(Exception):
+    """Whether a deployment can carry out a policy cannot be found out now. The message says why."""
 
 
 class BadPolicyFile(HeadraceError):
@@ -70,6 +75,10 @@ class CurrentPolicy(Generic[T]):
         The policy in force if there is no file.
     fit
         Returns what a policy is in this deployment; raises `UnfitPolicy` for one that it cannot carry out.
+    verify
+        Asks others, such as the API server of Kubernetes, about what `fit` has returned; raises `UnfitPolicy`, or
+        `UncheckedPolicy` while they do not answer. Such a policy is in force nevertheless, and is verified again until
+        they do. So is the policy of the start: what lives goes on, even if something has become unfit meanwhile.
 
     Raises
     ------
@@ -82,12 +91,15 @@ class CurrentPolicy(Generic[T]):
         file: Path | None,
         policy: PolicyFile,
         fit: Callable[[PolicyFile], T],
+        verify: Callable[[T], Awaitable[None]] | None = None,
         *,
         clock: Callable[[], float] = time.time,
         reading_seconds: float = 60.0,
     ) -> None:
         self.file = file
         self._fit = fit
+        self._verify = verify
+        self._verify_at = None if verify is None else clock()  # when the policy is verified next
         self._clock = clock
         self._listeners: list[Listener] = []
         self._reading = BoundedThreads("reading the policy and its Python", reading_seconds)
@@ -118,11 +130,18 @@ class CurrentPolicy(Generic[T]):
         Raises
         ------
         BadPolicy
-            It would be refused.
+            It would be refused. One that cannot be verified now is not.
         InternalError, TooManyRequests
             Its Python takes too long, or earlier Python still does.
         """
         read = await self._read(text, {})
+        if self._verify is not None:
+            try:
+                await self._verify(read.fitted)
+            except UnfitPolicy as error:
+                raise await asyncio.to_thread(refused, text, error) from None
+            except UncheckedPolicy as error:
+                log.warning("a policy was compared without asking all backends", reason=str(error))
         return read.policy, read.fitted
 
     def on_change(self, listener: Listener) -> None:
@@ -138,25 +157,28 @@ class CurrentPolicy(Generic[T]):
 
     async def refresh(self) -> None:
         """Read the file. A broken one is logged once, and the policy in force stays."""
+        due = self._due()
         if self.file is None:
+            if due:
+                await self._verify_again()
             return
         before, self._seen = self._seen, _NOTHING
         try:
             # The text is compared: a file that is written twice in one tick of the clock changes nothing else.
             seen = await asyncio.to_thread(_look, self.file, before[1])
-            if seen == before:
+            if seen == before and not due:
                 self._seen = before
                 return
             stamps: dict[str, Stamp] = {}
             self._seen = seen[0], stamps
             read = await self._read(seen[0], stamps)
+            await self._verified(read.fitted, seen[0])
         except HeadraceError as error:
             if isinstance(error, TooManyRequests):
                 self._seen = _NOTHING  # it is read again
             self._refuse(str(error))
             return
-        self.refused = None
-        POLICY_REFUSED.set(0)
+        self._accept()
         if (read.policy, read.stamps) == (self._now.policy, self._now.stamps):
             return
         self._now = read
@@ -164,6 +186,40 @@ class CurrentPolicy(Generic[T]):
         for listener in self._listeners:
             listener(read.policy)
         log.info("a new policy is in force", file=str(self.file))
+
+    def _due(self) -> bool:
+        """Whether to verify the policy now, though nothing has changed."""
+        if self._verify_at is None or self._clock() < self._verify_at:
+            return False
+        self._verify_at = self._clock() + _VERIFY_AGAIN_SECONDS
+        return True
+
+    async def _verify_again(self) -> None:
+        """Verify the policy of the settings, which is in force."""
+        try:
+            await self._verified(self.fitted, "")
+        except BadPolicy as error:
+            self._refuse(str(error))
+        else:
+            self._accept()
+
+    async def _verified(self, fitted: T, text: str) -> None:
+        """Verify a policy; raise `BadPolicy`. Unless it is found fit, it is verified again later."""
+        if self._verify is None:
+            return
+        self._verify_at = self._clock() + _VERIFY_AGAIN_SECONDS
+        try:
+            await self._verify(fitted)
+        except UnfitPolicy as error:
+            raise await asyncio.to_thread(refused, text, error) from None
+        except UncheckedPolicy as error:
+            log.warning("the policy cannot be checked now and holds nevertheless", reason=str(error))
+        else:
+            self._verify_at = None
+
+    def _accept(self) -> None:
+        self.refused = None
+        POLICY_REFUSED.set(0)
 
     async def _read(self, text: str, stamps: dict[str, Stamp]) -> _Read[T]:
         """Read a policy in a thread with a time limit: modules run when they are imported.

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
-from headrace_chassis.policy_document import BadPolicy, Document, Problem
+from headrace_chassis.policy_document import BadPolicy, Document
 from headrace_chassis.roles import Roles
 from headrace_controller.policy.offers import AllLimits, Key, ProfileSettings, SchedulerSettings, WorkerDefaults
 from headrace_controller.policy.sections import Budgets, Culling, Section
@@ -52,21 +52,28 @@ class PolicyFile(Section):
             if check is not None:
                 check(policy)
         except ValidationError as error:
-            raise BadPolicy(*_problems(error, document)) from None
+            raise BadPolicy(*(document.problem(path, reason) for path, reason in faults_of(error))) from None
         except UnfitPolicy as error:
             raise BadPolicy(*(document.problem(path, reason) for path, reason in error.faults)) from None
         return policy
 
 
 Check = Callable[[PolicyFile], object]
+Path = tuple[str | int, ...]
 
 
 class UnfitPolicy(ValueError):
     """A well-formed policy that this deployment cannot carry out: the path of each fault, and its reason."""
 
-    def __init__(self, faults: Sequence[tuple[tuple[str, ...], str]]) -> None:
-        super().__init__("\n".join(f"{'.'.join(path)}: {reason}" for path, reason in faults))
+    def __init__(self, faults: Sequence[tuple[Path, str]]) -> None:
+        super().__init__("\n".join(f"{'.'.join(map(str, path))}: {reason}" for path, reason in faults))
         self.faults = faults
+
+
+def refused(text: str, error: UnfitPolicy) -> BadPolicy:
+    """Return what is wrong with the policy of a text, each fault with its line."""
+    document = Document.parse(text)
+    return BadPolicy(*(document.problem(path, reason) for path, reason in error.faults))
 
 
 _MAPPING = "must be a mapping of keys to values"
@@ -74,9 +81,10 @@ _REASONS = {"extra_forbidden": "there is no such key", "model_type": _MAPPING, "
 _OF_KEY = "[key]"  # pydantic's last step to a key
 
 
-def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
+def faults_of(error: ValidationError) -> Iterator[tuple[Path, str]]:
+    """Yield the path of each fault that a model has found, and its reason."""
     for problem in error.errors(include_url=False):
         path, reason = problem["loc"], _REASONS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
         if path[-1:] == (_OF_KEY,):
             path, reason = path[:-1], f"cannot be a key here: {reason}"
-        yield document.problem(path, reason)
+        yield path, reason

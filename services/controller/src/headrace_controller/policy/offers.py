@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field
 
@@ -182,6 +182,11 @@ class ProfileSettings(Section):
     )
     groups: list[Name] = Field(
         default=[], max_length=1000, description="Groups whose members may choose it, beside `users`."
+    )
+    settings: dict[str, Any] = Field(
+        default={},
+        description="Settings of the profile's backend, such as what the pods of Kubernetes are like; the backend "
+        "checks them.",
     )
     options: dict[str, OptionSettings] = Field(
         default={}, max_length=64, description="Changes to options, and new options, by key."
