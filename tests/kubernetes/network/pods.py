@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 Kubectl = Callable[..., str]
-PORTS = (50051, 50052, 8081, 9100, 9101, 8443, 6379, 8786, 8787, 40000)
+PORTS: tuple[int, ...] = (50051, 50052, 8081, 9100, 9101, 8443, 6379, 8786, 8787, 40000)
 LISTEN = f"""
 import asyncio
 async def main():
@@ -88,5 +89,5 @@ def reached_by_all(
 ) -> dict[Pod, dict[tuple[str, int], bool]]:
     """Ask all pods at once."""
     with ThreadPoolExecutor(max_workers=len(asked)) as pool:
-        answers = pool.map(lambda item: reached(kubectl, *item), asked.items())
+        answers = pool.map(reached, repeat(kubectl), asked, asked.values())
         return {pod: dict(zip(asked[pod], answer, strict=True)) for pod, answer in zip(asked, answers, strict=True)}

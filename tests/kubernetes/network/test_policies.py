@@ -64,7 +64,7 @@ ROLES = {
     "false proxy": Where("other", _service("proxy")),
     "false worker": Where("other", _dask("worker", "ours")),
 }
-ALL = set(PORTS)
+ALL: set[int] = set(PORTS)
 NONE: set[int] = set()
 DASK = ("scheduler", "worker", "far worker", "far scheduler")
 # Which ports of whom each pod reaches; every pair that is not here: none.
