@@ -44,7 +44,7 @@ class Authorities:
         """Return them without those that have expired, and with a successor if it is time for one."""
         living = [each for each in self.trusted if each.expire_time > now]
         if not living or living[-1].expire_time < now + SUCCESSOR_BEFORE:
-            living.append(Authority.create(common_name, AUTHORITY_LIFETIME))
+            living.append(Authority.create(common_name, now + AUTHORITY_LIFETIME - datetime.now(UTC)))
         return Authorities(tuple(living))
 
     def signing(self, now: datetime) -> Authority:

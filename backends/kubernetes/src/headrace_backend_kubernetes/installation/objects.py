@@ -89,7 +89,7 @@ class KubernetesObjects:
                 raise
 
 
-def _encoded(data: Mapping[str, bytes]) -> dict[str, str]:
+def _encoded(data: Mapping[str, bytes]) -> dict[str, bytes | str]:
     return {key: base64.b64encode(value).decode() for key, value in data.items()}
 
 
