@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+Helm = Callable[..., str]
 BINARIES = ROOT / ".cache" / "kubernetes"
 
 
@@ -33,5 +34,5 @@ def kubectl() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def helm() -> Callable[..., str]:
+def helm() -> Helm:
     return _runner("helm")

@@ -9,6 +9,7 @@
 
 {{/* Checks how users reach the public port; each message says what to set. */}}
 {{- define "headrace.ingress.check" -}}
+{{- $_ := include "headrace.sniSuffix" . }}
 {{- if .Values.ingress.enabled }}
 {{- if not .Values.basePath }}
 {{- fail "ingress.enabled needs basePath, such as /headrace: an Ingress passes HTTP/1.1, and clients speak gRPC-Web only to addresses with a path" }}

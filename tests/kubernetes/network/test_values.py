@@ -1,0 +1,116 @@
+"""Wrong values are refused with the name of the value, and with what to write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.kubernetes.network.conftest import Helm
+
+CHART = Path(__file__).parents[3] / "deploy" / "helm" / "headrace"
+INGRESS = {"enabled": True, "host": "headrace.example.org"}
+PARENT = [{"name": "edge"}]
+
+
+def _refusal(helm: Helm, tmp_path: Path, values: Mapping[str, Any]) -> str:
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    with pytest.raises(AssertionError) as raised:
+        helm("template", "headrace", str(CHART), "-f", str(file))
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"networkPolicies": {}}, "'networkPolicies' not allowed"),
+        ({"networkPolicy": {"dask": {"intranet": True}}}, "at '/networkPolicy/dask': additional properties 'intranet'"),
+        ({"networkPolicy": {"dnsPorts": ["53"]}}, "at '/networkPolicy/dnsPorts/0': got string, want integer"),
+        (
+            {"networkPolicy": {"prometheus": ["monitoring"]}},
+            "at '/networkPolicy/prometheus/0': got string, want object",
+        ),
+        ({"monitoring": {"rules": {"enabled": "yes"}}}, "at '/monitoring/rules/enabled': got string, want boolean"),
+        ({"auth": {"replicas": "two"}}, "at '/auth/replicas': got string, want integer"),
+        ({"images": {"dask": {"repository": "x"}}}, "at '/images/dask': additional properties 'repository'"),
+        ({"ingress": {"daskTraffic": "vpn"}}, "at '/ingress/daskTraffic': value must be one of"),
+        ({"mesh": {"policies": "linkerd"}}, "at '/mesh/policies': value must be one of"),
+        ({"basePath": "headrace/"}, "at '/basePath': 'headrace/' does not match pattern"),
+    ],
+)
+def test_a_value_that_is_none_is_named(helm: Helm, tmp_path: Path, values: Mapping[str, Any], said: str) -> None:
+    assert said in _refusal(helm, tmp_path, values)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"ingress": INGRESS}, "ingress.enabled needs basePath, such as /headrace"),
+        ({"ingress": {"enabled": True}, "basePath": "/headrace"}, "ingress.enabled needs ingress.host"),
+        ({"ingress": INGRESS, "basePath": "/headrace"}, "whose TLS must pass unopened (SNI passthrough)"),
+        (
+            {"ingress": INGRESS | {"daskTraffic": "tls-route"}, "basePath": "/headrace"},
+            "ingress.daskTraffic: tls-route needs gatewayApi.enabled",
+        ),
+        ({"gatewayApi": {"enabled": True}}, "gatewayApi.enabled needs gatewayApi.parentRefs"),
+        ({"gatewayApi": {"enabled": True, "parentRefs": PARENT}}, "gatewayApi.enabled needs publicHostnames"),
+        ({"gatewayApi": {"http": {"enabled": True, "parentRefs": PARENT}}}, "http.enabled needs gatewayApi.enabled"),
+        ({"controller": {"settings": {"sni_suffix": "a.example"}}}, "proxy.settings.sni_suffix differ"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_explained(
+    helm: Helm, tmp_path: Path, values: Mapping[str, Any], said: str
+) -> None:
+    assert said in _refusal(helm, tmp_path, values)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        "10.0.0.0/8",
+        "10.1.2.3/32",
+        "172.16.0.0/12",
+        "172.31.255.0/24",
+        "192.168.0.0/16",
+        "100.64.0.0/16",
+        "fd12:3456::/32",
+    ],
+)
+def test_private_networks_may_be_opened(helm: Helm, network: str) -> None:
+    opened = json.dumps([network])
+    assert network in helm(
+        "template", "headrace", str(CHART), "--set-json", f"networkPolicy.dask.privateNetworks={opened}"
+    )
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *("169.254.169.254/32", "169.254.0.0/16", "0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/7", "172.0.0.0/8"),
+        *("100.100.100.200/32", "100.100.0.0/16", "100.64.0.0/10", "168.63.129.16/32", "8.8.8.8/32", "10.0.0.0"),
+        *("fd00::/8", "fd00:ec2::/32", "fe80::/10", "::/0", "nfs.example.org", ""),
+    ],
+)
+def test_no_network_with_a_metadata_service_is_opened(helm: Helm, tmp_path: Path, network: str) -> None:
+    values = {"networkPolicy": {"dask": {"privateNetworks": [network]}}}
+    assert "networkPolicy.dask.privateNetworks: " in _refusal(helm, tmp_path, values)
+
+
+def _maps(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, part in schema.get("properties", {}).items():
+        if part.get("type") == "object":
+            yield f"{path}{name}", part
+            yield from _maps(part, f"{path}{name}.")
+
+
+def test_every_map_is_strict_or_meant_to_be_open() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    default = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == {*default, "global"}
+    for path, part in _maps(schema):
+        assert part.get("additionalProperties") is False or "properties" not in part, path
