@@ -1,1 +1,1 @@
-"""headrace's Kubernetes backend: clusters as pods."""
+"""The Kubernetes backend: each scheduler and each worker is one pod."""

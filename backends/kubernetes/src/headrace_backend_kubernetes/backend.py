@@ -1,0 +1,202 @@
+"""The Kubernetes backend: each scheduler and each worker is one pod."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from headrace_backend_kubernetes import labels
+from headrace_backend_kubernetes.api import Api, connect
+from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
+from headrace_backend_kubernetes.logs import Logs
+from headrace_backend_kubernetes.manifests import ManifestStore
+from headrace_backend_kubernetes.namespaces import Namespaces
+from headrace_backend_kubernetes.objects import Pod
+from headrace_backend_kubernetes.pod_table import PodTable
+from headrace_backend_kubernetes.pod_templates import PodTemplates
+from headrace_backend_kubernetes.process_pods import ProcessPods, manifest_annotation
+from headrace_backend_kubernetes.profile_settings import ProfileSettings
+from headrace_backend_kubernetes.retention import Retention
+from headrace_backend_kubernetes.starting import Starting
+from headrace_backend_kubernetes.stopping import MARGIN_SECONDS, Stopping
+from headrace_controller.backends.addresses import check_remote_address
+from headrace_controller.backends.base import BackendError, Capabilities, Deployment, LogPiece, Network
+from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessSpec, ProcessStatus, Role
+
+
+class KubernetesBackend:
+    """Runs processes as pods of a Kubernetes cluster.
+
+    Parameters
+    ----------
+    settings
+        The backend's settings.
+    deployment
+        The deployment.
+    """
+
+    def __init__(self, settings: Settings, deployment: Deployment) -> None:
+        self.capabilities = Capabilities(
+            stop_seconds=settings.pods.termination_grace_period_seconds + MARGIN_SECONDS,
+            notice_seconds=5.0,
+            reports_signals=False,  # 128 + n, which may be a program's own exit code
+        )
+        self.table = PodTable(remembered=settings.ended_pods + 1000)
+        self.templates = PodTemplates(settings.pods, {}, settings.namespace)
+        self._settings = settings
+        self._deployment = deployment
+        self._profiles: Mapping[str, ProfileSettings] = {}
+        self._endpoint = settings.agent_endpoint or deployment.agent_endpoint
+        self._pods = ProcessPods(
+            deployment=deployment.id, endpoint=self._endpoint, token_seconds=settings.token_seconds
+        )
+        self._opened: _Opened | None = None
+
+    @property
+    def api(self) -> Api:
+        """The connection; raises `BackendError` before the backend is open."""
+        return self._open.api
+
+    async def open(self) -> None:
+        """Connects; knows all pods when it returns."""
+        try:
+            api = await connect(self._settings)
+        except Unreachable as error:
+            raise backend_error("backends.kubernetes cannot be opened", error) from error
+        self.templates = PodTemplates(self._settings.pods, self._profiles, api.namespace)
+        namespaces = Namespaces(api, self.table, labels.selector(self._deployment.id))
+        try:
+            await namespaces.open(api.namespace, self.templates.namespaces)
+        except (ApiError, Unreachable) as error:
+            await api.close()
+            raise backend_error(
+                f"pods of namespace {api.namespace} cannot be listed with the controller's service account", error
+            ) from error
+        self._opened = _Opened(api, self.table, namespaces, self._settings, self._deployment.id)
+
+    async def close(self) -> None:
+        """Disconnects. Pods run on."""
+        self.table.close()
+        if self._opened:
+            await self._opened.close()
+
+    def use_profiles(self, settings: Mapping[str, ProfileSettings]) -> None:
+        """Makes pods as these settings of profiles say from now on; pods that run stay as they are."""
+        self._profiles = settings
+        own = self._opened.api.namespace if self._opened else self._settings.namespace
+        self.templates = PodTemplates(self._settings.pods, settings, own)
+        if self._opened:
+            self._opened.namespaces.follow(self.templates.namespaces)
+
+    async def start(self, specs: Sequence[ProcessSpec]) -> None:
+        opened = self._open
+        pods = [(spec.key, self._pods.of(spec, self.templates)) for spec in specs if not self.table.runs(spec.key)]
+        await opened.starting.start(pods)
+        for spec in specs:
+            large = spec.role is Role.SCHEDULER and spec.manifest and not manifest_annotation(spec.manifest)
+            if large and (pod := self.table.pod(spec.key)):
+                await opened.manifests.write(pod, spec.manifest)
+        await asyncio.sleep(0)  # readers of the changes receive them before this returns
+
+    async def stop(self, cluster: str, processes: Sequence[str] | None = None) -> None:
+        await self._open.stopping.stop(self.table.running(cluster, processes))
+
+    async def observe(self, cluster: str | None = None) -> Sequence[ProcessStatus]:
+        """Returns what the watches have shown; that takes no time."""
+        return self.table.statuses(cluster)
+
+    def changes(self) -> AsyncIterator[ProcessStatus]:
+        return self.table.feed.stream()
+
+    async def logs(
+        self,
+        cluster: str,
+        process: str | None = None,
+        *,
+        tail_lines: int | None = None,
+        follow: bool = False,
+        positions: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[LogPiece]:
+        logs = self._open.logs
+        read = logs.follow if follow else logs.read
+        async for piece in read(cluster, process, tail_lines=tail_lines, positions=positions or {}):
+            yield piece
+
+    def network(self, cluster: str, process: str) -> Network:
+        """A pod listens on all of its addresses; Dask itself finds an IPv4 address only."""
+        pod = self.table.pod(ProcessKey(cluster, process))
+        ips = pod.ips if pod else []
+        only_v6 = bool(ips) and all(ipaddress.ip_address(ip).version == 6 for ip in ips)
+        return Network(
+            agent_endpoint=self._endpoint,
+            listen_host=ips[0] if only_v6 else "",
+            dns_names=(pod.name,) if pod else (),
+            ip_addresses=tuple(ips),
+        )
+
+    async def check_address(self, cluster: str, process: str, address: str) -> None:
+        """Accepts addresses of the very pod, as the API server has them."""
+        key = ProcessKey(cluster, process)
+        pod = self.table.pod(key)
+        if pod is None or not self.table.runs(key) or not pod.ips:
+            raise BackendError(f"{process} of cluster {cluster} does not run, as far as is known now")
+        check_remote_address(address, pod.ips)
+
+    async def forget(self, cluster: str) -> None:
+        """Deletes what is left of a cluster: ended pods with their logs, exit codes and manifests."""
+        opened = self._open
+        where = {pod.namespace for pod in self.table.pods(cluster) if self.table.exists(pod)}
+        try:
+            for namespace in where:
+                selector = labels.selector(self._deployment.id, cluster)
+                await opened.api.delete_pods(namespace, selector, grace_seconds=0)
+        except (ApiError, Unreachable) as error:
+            raise backend_error(f"the ended pods of cluster {cluster} cannot be deleted", error) from error
+        self.table.forget(cluster)
+
+    async def manifest(self, cluster: str) -> bytes | None:
+        pod = self._scheduler(cluster)
+        return await self._open.manifests.read(pod) if pod else None
+
+    async def manifests(self) -> Mapping[str, bytes]:
+        found: dict[str, bytes] = {}
+        for pod in self.table.schedulers():
+            if manifest := await self._open.manifests.read(pod):
+                found[pod.cluster] = manifest
+        return found
+
+    async def update_manifest(self, cluster: str, manifest: bytes) -> None:
+        if pod := self._scheduler(cluster):
+            await self._open.manifests.write(pod, manifest)
+
+    @property
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            raise BackendError("it is not open")
+        return self._opened
+
+    def _scheduler(self, cluster: str) -> Pod | None:
+        key = ProcessKey(cluster, SCHEDULER)
+        return self.table.pod(key) if self.table.runs(key) else None
+
+
+class _Opened:
+    """What there is while the backend is open."""
+
+    def __init__(self, api: Api, table: PodTable, namespaces: Namespaces, settings: Settings, deployment: str) -> None:
+        self.api = api
+        self.namespaces = namespaces
+        self.starting = Starting(api, table, deployment)
+        self.stopping = Stopping(api, table)
+        self.logs = Logs(api, table)
+        self.manifests = ManifestStore(api, table)
+        retention = Retention(api, table, per_cluster=settings.ended_pods_per_cluster, in_all=settings.ended_pods)
+        self._retention = asyncio.create_task(retention.run(), name="ended pods")
+
+    async def close(self) -> None:
+        self._retention.cancel()
+        await asyncio.gather(self._retention, return_exceptions=True)
+        await self.namespaces.close()
+        await self.api.close()

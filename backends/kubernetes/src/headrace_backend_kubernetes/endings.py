@@ -1,0 +1,175 @@
+"""Why a pod has ended, never starts, or is being ended by others. Pure.
+
+Who runs pods and images that are not ours words what goes wrong; we sort it by the words that the kubelet and the
+container runtimes use, and hand the sentence on.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from headrace.v1.enums import ExitCause
+from headrace_backend_kubernetes.objects import ContainerStatus, Pod, Terminated, Waiting
+
+_LONGEST_MESSAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a process does not run, or not much longer; a message for people where the cause says too little."""
+
+    cause: ExitCause
+    message: str = ""
+    exit_code: int | None = None
+
+
+# --- ended ---
+
+_DISRUPTIONS = {
+    "PreemptionByScheduler": ExitCause.PREEMPTED,
+    "EvictionByEvictionAPI": ExitCause.EVICTED,
+    "TerminationByKubelet": ExitCause.EVICTED,
+    "DeletionByTaintManager": ExitCause.NODE_LOST,
+    "DeletionByPodGC": ExitCause.NODE_LOST,
+}
+_POD_REASONS = {
+    "Evicted": ExitCause.EVICTED,
+    "Preempting": ExitCause.PREEMPTED,
+    "Terminated": ExitCause.EVICTED,  # the node shut down in order
+    "NodeShutdown": ExitCause.EVICTED,
+    "Shutdown": ExitCause.EVICTED,
+    "NodeLost": ExitCause.NODE_LOST,
+    "NodeAffinity": ExitCause.REFUSED,
+    "OutOfcpu": ExitCause.START_FAILED,
+    "OutOfmemory": ExitCause.START_FAILED,
+    "OutOfpods": ExitCause.START_FAILED,
+    "UnexpectedAdmissionError": ExitCause.START_FAILED,
+}
+_NO_MODULE = re.compile(r"No module named '?(headrace|distributed|dask)(\.[\w.]+)?'?")
+_NOT_FOUND = re.compile(r"executable file not found|no such file or directory", re.IGNORECASE)
+
+
+def pod_ending(pod: Pod) -> Ending | None:
+    """Returns why others than the process itself ended a pod; None if nobody did."""
+    if disruption := _disruption(pod):
+        return disruption
+    cause = _POD_REASONS.get(pod.status.reason)
+    return Ending(cause, _cut(pod.status.message or pod.status.reason)) if cause else None
+
+
+def container_ending(pod: Pod) -> Ending:
+    """Returns how the process itself ended."""
+    ended = pod.main.terminated
+    if ended is None:
+        return _init_ending(pod) or Ending(ExitCause.START_FAILED, _cut(pod.status.message or pod.status.reason))
+    if ended.reason == "OOMKilled":
+        return Ending(ExitCause.OUT_OF_MEMORY, "", ended.exit_code)
+    if ended.reason in {"StartError", "ContainerCannotRun"}:
+        return Ending(ExitCause.START_FAILED, _start_error(pod.image, ended), ended.exit_code)
+    if ended.exit_code and (missing := _NO_MODULE.search(ended.message)):
+        return Ending(ExitCause.START_FAILED, _lacks(pod.image, missing[1]), ended.exit_code)
+    return Ending(ExitCause.EXITED, "", ended.exit_code)
+
+
+def _init_ending(pod: Pod) -> Ending | None:
+    for each in pod.status.init_container_statuses:
+        if (ended := each.state.terminated) and ended.exit_code:
+            return Ending(
+                ExitCause.START_FAILED,
+                _cut(f"init container {each.name} ended with exit code {ended.exit_code}: {ended.message.strip()}"),
+                ended.exit_code,
+            )
+    return None
+
+
+def _start_error(image: str, ended: Terminated) -> str:
+    sentence = _cut(ended.message)
+    if _NOT_FOUND.search(ended.message) and '"python"' in ended.message:
+        return f"image {image} has no Python in its PATH: {sentence}"
+    return sentence
+
+
+def _lacks(image: str, module: str) -> str:
+    if module == "headrace":
+        return f"image {image} has no headrace: build one with `pip install headrace[dask]` beside its Dask"
+    return f"image {image} has no Dask: build one with `pip install headrace[dask]`"
+
+
+# --- will never start ---
+
+_CONFIG_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_PULL_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
+_NEVER_PULLED = re.compile(
+    r"not found|manifest unknown|does not exist|name unknown|pull access denied|insufficient_scope|unauthorized"
+    r"|authorization failed|403 forbidden|denied:|no match for platform|invalid reference",
+    re.IGNORECASE,
+)
+# A registry that is away says this, whatever else is in the sentence.
+_AWAY = re.compile(
+    r"no such host|timeout|timed out|connection (refused|reset)|server misbehaving|network is unreachable"
+    r"|toomanyrequests|\b(429|50[0234])\b|TLS handshake|unexpected EOF",
+    re.IGNORECASE,
+)
+
+
+def never_starts(pod: Pod) -> Ending | None:
+    """Returns why a pending pod can never run; None if it may."""
+    for each in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        if (waiting := each.state.waiting) and (ending := _hopeless(each, waiting)):
+            return ending
+    return None
+
+
+def _hopeless(container: ContainerStatus, waiting: Waiting) -> Ending | None:
+    if waiting.reason in {"InvalidImageName", "ErrImageNeverPull"}:
+        return Ending(ExitCause.IMAGE_UNAVAILABLE, _cut(waiting.message or waiting.reason))
+    if waiting.reason in _PULL_ERRORS and is_permanent_pull_error(waiting.message):
+        return Ending(ExitCause.IMAGE_UNAVAILABLE, _cut(waiting.message))
+    if waiting.reason in _CONFIG_ERRORS:
+        return Ending(ExitCause.START_FAILED, _cut(f"container {container.name}: {waiting.message or waiting.reason}"))
+    return None
+
+
+def is_permanent_pull_error(message: str) -> bool:
+    """Whether an image cannot be pulled by trying again."""
+    return bool(_NEVER_PULLED.search(message)) and not _AWAY.search(message)
+
+
+# --- being ended by others ---
+
+
+def leaving(pod: Pod) -> Ending | None:
+    """Returns why others are ending a pod that may still run; None if nobody is, or headrace itself."""
+    if pod.stopped:
+        return None
+    if disruption := _disruption(pod):
+        return disruption
+    return Ending(ExitCause.DELETED) if pod.metadata.deletion_timestamp else None
+
+
+def abandoned(pod: Pod) -> Ending | None:
+    """Returns that a pod's node is lost; its containers are reported as running by nobody then.
+
+    The node's pods are marked as not ready before they are deleted. A node that is only drained reports them ready.
+    """
+    if pod.status.reason == "NodeLost":
+        return Ending(ExitCause.NODE_LOST, _cut(pod.status.message))
+    disruption, ready = _disruption(pod), pod.condition("Ready")
+    lost = disruption is not None and disruption.cause is ExitCause.NODE_LOST
+    if lost and pod.metadata.deletion_timestamp and ready and ready.status != "True":
+        return disruption
+    return None
+
+
+def _disruption(pod: Pod) -> Ending | None:
+    said = pod.condition("DisruptionTarget")
+    if said is None or said.status != "True":
+        return None
+    return Ending(_DISRUPTIONS.get(said.reason, ExitCause.EVICTED), _cut(said.message))
+
+
+def _cut(message: str) -> str:
+    """One line of bounded length, for messages contain what tenants wrote."""
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 3]}..."

@@ -1,0 +1,59 @@
+"""What goes wrong with the API server, and what it means for a process. Pure."""
+
+from __future__ import annotations
+
+from headrace.v1.enums import ExitCause
+from headrace_backend_kubernetes.objects import Details
+from headrace_controller.backends.base import BackendError
+
+_NO_DETAILS = Details()
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class ApiError(Exception):
+    """The API server refused a request. The message is its own sentence."""
+
+    def __init__(self, code: int, reason: str = "", message: str = "", details: Details = _NO_DETAILS) -> None:
+        super().__init__(message or reason or f"HTTP status {code}")
+        self.code = code
+        self.reason = reason
+        self.details = details
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request may succeed soon. A quota that two requests change at once answers Conflict."""
+        of_quota = self.code == 409 and self.reason == "Conflict" and "resourcequotas" in str(self)
+        return self.code in _PASSING or of_quota
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the object is gone, or is another one of the same name."""
+        return self.code == 404 or (self.code == 409 and "uid" in str(self).lower())
+
+    @property
+    def exists_already(self) -> bool:
+        """Whether there is an object of this name."""
+        return self.code == 409 and self.reason == "AlreadyExists"
+
+
+class Unreachable(Exception):
+    """The API server did not answer. The message says why."""
+
+    def __init__(self, why: BaseException) -> None:
+        super().__init__(str(why) or type(why).__name__)
+
+
+def backend_error(what: str, error: ApiError | Unreachable) -> BackendError:
+    """Returns what the controller hears: permanent if the API server will never accept it."""
+    if isinstance(error, Unreachable):
+        return BackendError(f"{what}: the Kubernetes API server does not answer: {error}")
+    return BackendError(f"{what}: {error}", cause=refusal_cause(error))
+
+
+def refusal_cause(error: ApiError) -> ExitCause | None:
+    """Returns why a pod was refused for good; None if the API server may accept it later."""
+    if error.code == 403 and "exceeded quota" in str(error):
+        return ExitCause.QUOTA_EXCEEDED
+    if error.is_passing or error.code in {401, 409}:
+        return None
+    return ExitCause.REFUSED

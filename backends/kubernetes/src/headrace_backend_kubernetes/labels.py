@@ -1,0 +1,55 @@
+"""Labels and annotations of pods: how people select them, and how we find them again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headrace_backend_kubernetes.names import label_value
+from headrace_controller.backends.process import ProcessSpec
+
+_DOMAIN = "headrace.dev/"
+DEPLOYMENT = f"{_DOMAIN}deployment"
+CLUSTER = f"{_DOMAIN}cluster"
+PROCESS = f"{_DOMAIN}process"
+GENERATION = f"{_DOMAIN}generation"
+ROLE = "app.kubernetes.io/component"
+STANDBY = f"{_DOMAIN}standby"
+MANIFEST = f"{_DOMAIN}manifest"
+MANIFEST_SECRET = f"{_DOMAIN}manifest-secret"
+STOPPED = f"{_DOMAIN}stopped"
+"""Annotation of a pod that headrace stops, so that each replica knows that nobody else does."""
+
+_FOR_PEOPLE = ("owner", "profile", "group")
+
+
+def selector(deployment: str, cluster: str | None = None) -> str:
+    """Selects the pods of a deployment, or of one of its clusters."""
+    of_deployment = f"{DEPLOYMENT}={label_value(deployment)}"
+    return of_deployment if cluster is None else f"{of_deployment},{CLUSTER}={label_value(cluster)}"
+
+
+def labels_of(spec: ProcessSpec, deployment: str) -> dict[str, str]:
+    """Returns the labels of a process's pod; illegal values are escaped."""
+    return {
+        "app.kubernetes.io/name": "dask",
+        "app.kubernetes.io/instance": label_value(deployment),
+        ROLE: str(spec.role),
+        "app.kubernetes.io/managed-by": "headrace",
+        "app.kubernetes.io/part-of": "headrace",
+        **{name: label_value(value) for name, value in _values(spec, deployment).items()},
+    }
+
+
+def annotations_of(spec: ProcessSpec, deployment: str) -> dict[str, str]:
+    """Returns the real values of the labels, and the generation."""
+    return {**_values(spec, deployment), GENERATION: str(spec.generation)}
+
+
+def _values(spec: ProcessSpec, deployment: str) -> Mapping[str, str]:
+    for_people = {"owner": spec.owner, **spec.labels}
+    return {
+        DEPLOYMENT: deployment,
+        CLUSTER: spec.key.cluster,
+        PROCESS: spec.key.process,
+        **{f"{_DOMAIN}{name}": for_people[name] for name in _FOR_PEOPLE if for_people.get(name)},
+    }

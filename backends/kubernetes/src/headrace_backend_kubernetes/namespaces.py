@@ -1,0 +1,96 @@
+"""Watches the namespaces of a deployment: its pods, and what Kubernetes says of pods there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from functools import partial
+
+import msgspec
+
+from headrace_backend_kubernetes.api import Api
+from headrace_backend_kubernetes.objects import decode_event, decode_pod
+from headrace_backend_kubernetes.pod_table import PodTable
+from headrace_backend_kubernetes.watching import Watch
+
+_EVENTS = "involvedObject.kind=Pod"
+
+
+class Namespaces:
+    """Keeps a table of pods up to date with one watch of pods and one of events for each namespace.
+
+    Parameters
+    ----------
+    selector
+        Selects the deployment's pods.
+    """
+
+    def __init__(self, api: Api, table: PodTable, selector: str) -> None:
+        self._api = api
+        self._table = table
+        self._selector = selector
+        self._watching: dict[str, list[asyncio.Task[None]]] = {}
+
+    async def open(self, own: str, others: Collection[str]) -> None:
+        """Knows all pods of its own namespace when it returns; those of others are known soon."""
+        pods = self._pods(own)
+        await pods.list()
+        self._watch(own, pods)
+        self.follow(others)
+
+    def follow(self, namespaces: Collection[str]) -> None:
+        """Watches further namespaces. One that was left is still watched, for pods may run there."""
+        for namespace in namespaces:
+            if namespace not in self._watching:
+                self._watch(namespace, self._pods(namespace))
+
+    async def close(self) -> None:
+        """Ends all watches."""
+        tasks = [task for of_namespace in self._watching.values() for task in of_namespace]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _watch(self, namespace: str, pods: Watch) -> None:
+        self._watching[namespace] = [
+            asyncio.create_task(pods.run(), name=f"pods of {namespace}"),
+            asyncio.create_task(self._events(namespace).run(), name=f"events of {namespace}"),
+        ]
+
+    def _pods(self, namespace: str) -> Watch:
+        async def refresh() -> str:
+            pods, version = await self._api.list_pods(namespace, self._selector)
+            self._table.replace(namespace, pods)
+            return version
+
+        return Watch(
+            "pods",
+            namespace,
+            refresh=refresh,
+            open_stream=partial(self._api.watch_pods, namespace, self._selector),
+            accept=self._accept_pod,
+        )
+
+    def _events(self, namespace: str) -> Watch:
+        async def refresh() -> str:
+            # Old events do not matter, so only the version is of interest.
+            return (await self._api.list_events(namespace, _EVENTS, limit=1)).metadata.resource_version
+
+        return Watch(
+            "events",
+            namespace,
+            refresh=refresh,
+            open_stream=partial(self._api.watch_events, namespace, _EVENTS),
+            accept=self._accept_event,
+        )
+
+    def _accept_pod(self, change: str, content: msgspec.Raw) -> None:
+        pod = decode_pod(content)
+        if change == "DELETED":
+            self._table.delete(pod)
+        else:
+            self._table.accept(pod)
+
+    def _accept_event(self, change: str, content: msgspec.Raw) -> None:
+        if change != "DELETED":
+            self._table.note(decode_event(content))

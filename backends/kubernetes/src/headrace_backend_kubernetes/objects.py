@@ -1,0 +1,241 @@
+"""The parts of the API server's objects that we read.
+
+Thousands of pods change often, so only these fields are decoded; the official client's models take many times as long.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct, field
+
+from headrace_backend_kubernetes import labels
+from headrace_controller.backends.process import ProcessKey, Role
+
+
+class Slim(Struct, rename="camel", gc=False):
+    """A part of an object, spelled as in the API."""
+
+
+class Metadata(Slim):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    deletion_grace_period_seconds: int | None = None
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+    annotations: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class Container(Slim):
+    name: str = ""
+    image: str = ""
+
+
+class PodSpec(Slim):
+    containers: list[Container] = field(default_factory=list[Container])
+    node_name: str = ""
+    termination_grace_period_seconds: int = 30
+
+
+class Condition(Slim):
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+class Waiting(Slim):
+    reason: str = ""
+    message: str = ""
+
+
+class Running(Slim):
+    started_at: datetime | None = None
+
+
+class Terminated(Slim):
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+    started_at: datetime | None = None
+
+
+class ContainerState(Slim):
+    waiting: Waiting | None = None
+    running: Running | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(Slim):
+    name: str = ""
+    state: ContainerState = ContainerState()
+
+
+class PodIp(Slim):
+    ip: str = ""
+
+
+class PodStatus(Slim):
+    phase: str = "Pending"
+    reason: str = ""
+    message: str = ""
+    conditions: list[Condition] = field(default_factory=list[Condition])
+    container_statuses: list[ContainerStatus] = field(default_factory=list[ContainerStatus])
+    init_container_statuses: list[ContainerStatus] = field(default_factory=list[ContainerStatus])
+    pod_ips: list[PodIp] = field(default_factory=list[PodIp], name="podIPs")
+
+
+class Pod(Slim):
+    """A pod of this deployment."""
+
+    metadata: Metadata
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        return self.metadata.namespace
+
+    @property
+    def uid(self) -> str:
+        return self.metadata.uid
+
+    @property
+    def version(self) -> int:
+        """Grows with each change of the pod."""
+        return int(self.metadata.resource_version or 0)
+
+    @property
+    def key(self) -> ProcessKey | None:
+        """The process that it is; None for one that belongs to no cluster yet."""
+        return ProcessKey(self.cluster, self.process) if self.cluster and self.process else None
+
+    @property
+    def cluster(self) -> str:
+        """Id of its cluster; empty for one in standby."""
+        return self.metadata.annotations.get(labels.CLUSTER, "")
+
+    @property
+    def process(self) -> str:
+        """Its process in the cluster; empty for one in standby."""
+        return self.metadata.annotations.get(labels.PROCESS, "")
+
+    @property
+    def role(self) -> Role:
+        return Role.SCHEDULER if self.metadata.labels.get(labels.ROLE) == Role.SCHEDULER else Role.WORKER
+
+    @property
+    def generation(self) -> int:
+        text = self.metadata.annotations.get(labels.GENERATION, "0")
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether headrace stops it."""
+        return labels.STOPPED in self.metadata.annotations
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs nothing any more; it stays until somebody deletes it."""
+        return self.status.phase in {"Succeeded", "Failed"}
+
+    @property
+    def created(self) -> float:
+        """Time at which it was created, in seconds since the epoch."""
+        return self.metadata.creation_timestamp.timestamp() if self.metadata.creation_timestamp else 0.0
+
+    @property
+    def ips(self) -> list[str]:
+        return [each.ip for each in self.status.pod_ips if each.ip]
+
+    @property
+    def image(self) -> str:
+        return self.spec.containers[0].image if self.spec.containers else ""
+
+    @property
+    def main(self) -> ContainerState:
+        """The state of the container that runs Dask."""
+        name = self.spec.containers[0].name if self.spec.containers else ""
+        return next((each.state for each in self.status.container_statuses if each.name == name), _NOTHING)
+
+    def condition(self, kind: str) -> Condition | None:
+        return next((each for each in self.status.conditions if each.type == kind), None)
+
+
+_NOTHING = ContainerState()
+
+
+class ListMetadata(Slim):
+    resource_version: str = ""
+    continue_: str = field(default="", name="continue")
+
+
+class PodList(Slim):
+    metadata: ListMetadata
+    items: list[Pod] = field(default_factory=list[Pod])
+
+
+class Involved(Slim):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+
+
+class Event(Slim):
+    """What a component of Kubernetes says of a pod."""
+
+    involved_object: Involved = Involved()
+    reason: str = ""
+    message: str = ""
+    metadata: Metadata = Metadata()
+    first_timestamp: datetime | None = None
+
+
+class EventList(Slim):
+    metadata: ListMetadata
+    items: list[Event] = field(default_factory=list[Event])
+
+
+class Cause(Slim):
+    """A field that is wrong, and why."""
+
+    reason: str = ""
+    message: str = ""
+    field: str = ""
+
+
+class Details(Slim):
+    retry_after_seconds: int = 0
+    causes: list[Cause] = msgspec.field(default_factory=list[Cause])
+
+
+class Status(Slim):
+    """What the API server answers when it does not do what it was asked."""
+
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+    details: Details = Details()
+
+
+class Notice(Slim):
+    """One line of a watch."""
+
+    type: str
+    object: msgspec.Raw
+
+
+decode_pod = msgspec.json.Decoder(Pod).decode
+decode_pods = msgspec.json.Decoder(PodList).decode
+decode_event = msgspec.json.Decoder(Event).decode
+decode_events = msgspec.json.Decoder(EventList).decode
+decode_status = msgspec.json.Decoder(Status).decode
+decode_notice = msgspec.json.Decoder(Notice).decode

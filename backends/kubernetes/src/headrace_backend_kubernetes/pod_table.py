@@ -1,0 +1,261 @@
+"""The pods of a deployment in memory, the status of each process, and the stream of their changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from itertools import chain
+from typing import TypeVar
+
+from headrace_backend_kubernetes.objects import Event, Pod
+from headrace_backend_kubernetes.statuses import Note, deleted, status_of
+from headrace_backend_kubernetes.waiting import TOLD
+from headrace_controller.backends.changes import ChangeFeed
+from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessState, ProcessStatus
+
+V = TypeVar("V")
+
+_UNKNOWN_NOTES = 1000  # of pods that the other watch has not shown yet
+
+
+class PodTable:
+    """Keeps the newest version of each pod, by what the watches and the answers to requests say, in any order.
+
+    Parameters
+    ----------
+    remembered
+        Number of processes whose pod is gone that are remembered; the oldest are discarded.
+    """
+
+    def __init__(self, *, remembered: int) -> None:
+        self.feed = ChangeFeed()
+        self.ended: OrderedDict[str, Pod] = OrderedDict()
+        """Pods that have ended and can be deleted, by uid, oldest first."""
+        self.hopeless: dict[str, Pod] = {}
+        """Pods that will never start and must be deleted, by uid."""
+        self.standby: dict[str, Pod] = {}
+        """Pods that belong to no cluster, by uid."""
+        self.changed = asyncio.Event()
+        """Set when a pod was added to `ended`, `hopeless` or `standby`, or left the latter."""
+        self._remembered = remembered
+        self._pods: dict[tuple[str, str], Pod] = {}
+        self._processes: dict[str, dict[str, tuple[Pod, ProcessStatus]]] = {}
+        self._gone: OrderedDict[ProcessKey, None] = OrderedDict()
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._notes: dict[str, Note] = {}
+        self._early_notes: OrderedDict[str, Note] = OrderedDict()
+        self._waiting: dict[str, asyncio.Event] = {}
+        self._exits: dict[ProcessKey, list[asyncio.Future[None]]] = {}
+        self._closed = False
+
+    # --- what it is told ---
+
+    def accept(self, pod: Pod) -> None:
+        """Accepts a version of a pod, unless a newer one or its deletion is known."""
+        place = pod.namespace, pod.name
+        known = self._pods.get(place)
+        if pod.uid in self._deleted:
+            return
+        if known and known.uid == pod.uid and known.version >= pod.version:
+            return
+        if known and known.uid != pod.uid:
+            if known.version > pod.version:
+                return
+            self.delete(known)
+        self._pods[place] = pod
+        if pod.uid in self._early_notes:
+            self._notes[pod.uid] = self._early_notes.pop(pod.uid)
+        self._sort_in(pod)
+
+    def delete(self, pod: Pod) -> None:
+        """Accepts that a pod is gone. Its process has exited, and is remembered for a while."""
+        place = pod.namespace, pod.name
+        known = self._pods.get(place)
+        _keep(self._deleted, pod.uid, None, most=4 * self._remembered + 1000)
+        self._notes.pop(pod.uid, None)
+        for kept in (self.ended, self.hopeless, self.standby):
+            kept.pop(pod.uid, None)
+        if known is None or known.uid != pod.uid:
+            return
+        del self._pods[place]
+        if known.key is None:
+            self.changed.set()
+        elif (found := self._find(known.key)) and found[0].uid == pod.uid:
+            self._lose(known.key, max(known, pod, key=_version), found[1])
+
+    def replace(self, namespace: str, pods: Iterable[Pod]) -> None:
+        """Accepts all pods of a namespace; those that are missing are gone."""
+        fresh = {pod.uid: pod for pod in pods}
+        for known in [pod for (where, _), pod in self._pods.items() if where == namespace and pod.uid not in fresh]:
+            self.delete(known)
+        for pod in fresh.values():
+            self.accept(pod)
+
+    def note(self, event: Event) -> None:
+        """Accepts what a component of Kubernetes says of a pod, if it says why the pod waits."""
+        about = event.involved_object
+        if event.reason not in TOLD:
+            return
+        said = Note(
+            reason=event.reason,
+            message=event.message,
+            since=event.first_timestamp.timestamp() if event.first_timestamp else 0.0,
+        )
+        pod = self._pods.get((about.namespace, about.name))
+        if pod is None or pod.uid != about.uid:
+            _keep(self._early_notes, about.uid, said, most=_UNKNOWN_NOTES)
+        elif pod.status.phase == "Pending":
+            self._notes[pod.uid] = said
+            self._sort_in(pod)
+
+    def forget(self, cluster: str) -> None:
+        """Discards what is known of a cluster."""
+        for pod, _ in self._processes.pop(cluster, {}).values():
+            self._pods.pop((pod.namespace, pod.name), None)
+            self._gone.pop(ProcessKey(cluster, pod.process), None)
+            _keep(self._deleted, pod.uid, None, most=4 * self._remembered + 1000)
+            for kept in (self.ended, self.hopeless, self._notes):
+                kept.pop(pod.uid, None)
+        self._wake(cluster)
+
+    def close(self) -> None:
+        """Ends all streams of changes."""
+        self._closed = True
+        self.feed.close()
+        for cluster in list(self._waiting):
+            self._wake(cluster)
+
+    # --- what it knows ---
+
+    def find(self, namespace: str, name: str) -> Pod | None:
+        """Returns a pod by its name, one in standby too."""
+        return self._pods.get((namespace, name))
+
+    def pod(self, key: ProcessKey) -> Pod | None:
+        """Returns the pod of a process, as it was last; it may be gone."""
+        found = self._find(key)
+        return found[0] if found else None
+
+    def pods(self, cluster: str) -> list[Pod]:
+        """Returns the pods of a cluster's processes."""
+        return [pod for pod, _ in self._processes.get(cluster, {}).values()]
+
+    def exists(self, pod: Pod) -> bool:
+        """Whether the API server has a pod, as far as is known."""
+        known = self._pods.get((pod.namespace, pod.name))
+        return known is not None and known.uid == pod.uid
+
+    def statuses(self, cluster: str | None = None) -> list[ProcessStatus]:
+        """Returns the status of each process, of one cluster or of all."""
+        chosen = self._processes.values() if cluster is None else [self._processes.get(cluster, {})]
+        return [status for _, status in chain.from_iterable(of_cluster.values() for of_cluster in chosen)]
+
+    def runs(self, key: ProcessKey) -> bool:
+        """Whether a process runs or is about to."""
+        found = self._find(key)
+        return found is not None and found[1].state is not ProcessState.EXITED
+
+    def running(self, cluster: str, processes: Collection[str] | None = None) -> list[Pod]:
+        """Returns the pods of a cluster's processes that have not exited."""
+        return [
+            pod
+            for name, (pod, status) in self._processes.get(cluster, {}).items()
+            if status.state is not ProcessState.EXITED and (processes is None or name in processes)
+        ]
+
+    def schedulers(self) -> list[Pod]:
+        """Returns the pods of all schedulers that have not exited."""
+        every = chain.from_iterable(of_cluster.values() for of_cluster in self._processes.values())
+        return [
+            pod for pod, status in every if status.state is not ProcessState.EXITED and status.key.process == SCHEDULER
+        ]
+
+    async def exited(self, key: ProcessKey) -> None:
+        """Returns when a process has exited or nothing is known of it any more."""
+        if self.runs(key):
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._exits.setdefault(key, []).append(waiting)
+            await waiting
+
+    def next_change(self, cluster: str) -> asyncio.Event | None:
+        """Returns an event that is set at the next change of a cluster; None once this table is closed."""
+        return None if self._closed else self._waiting.setdefault(cluster, asyncio.Event())
+
+    # --- how it keeps it ---
+
+    def _sort_in(self, pod: Pod) -> None:
+        key = pod.key
+        if key is None:
+            self.standby[pod.uid] = pod
+            self.changed.set()
+            return
+        if self.standby.pop(pod.uid, None):
+            self.changed.set()
+        if pod.ended:
+            self.ended[pod.uid] = pod
+            self._notes.pop(pod.uid, None)
+            self.changed.set()
+        found = self._find(key)
+        if found and found[0].uid != pod.uid and _age(found[0]) > _age(pod):
+            return  # an older pod of a process that was launched again
+        status = status_of(key, pod, self._notes.get(pod.uid))
+        if status.state is ProcessState.EXITED and not pod.ended:
+            self.hopeless[pod.uid] = pod
+            self.changed.set()
+        self._gone.pop(key, None)
+        self._publish(pod, status)
+
+    def _lose(self, key: ProcessKey, pod: Pod, status: ProcessStatus) -> None:
+        if pod.ended and status.state is ProcessState.EXITED:
+            self._discard(key)  # it was kept for its log only
+            return
+        self._publish(pod, deleted(status, pod))
+        self._gone[key] = None
+        while len(self._gone) > self._remembered:
+            self._discard(self._gone.popitem(last=False)[0])
+
+    def _discard(self, key: ProcessKey) -> None:
+        of_cluster = self._processes.get(key.cluster, {})
+        of_cluster.pop(key.process, None)
+        if not of_cluster:
+            self._processes.pop(key.cluster, None)
+        self._wake(key.cluster)
+
+    def _publish(self, pod: Pod, status: ProcessStatus) -> None:
+        key = status.key
+        of_cluster = self._processes.setdefault(key.cluster, {})
+        before = of_cluster.get(key.process)
+        of_cluster[key.process] = pod, status
+        if before is None or before[1] != status:
+            self.feed.publish(status)
+            self._wake(key.cluster)
+        if status.state is ProcessState.EXITED:
+            self._wake_exits(key)
+
+    def _find(self, key: ProcessKey) -> tuple[Pod, ProcessStatus] | None:
+        return self._processes.get(key.cluster, {}).get(key.process)
+
+    def _wake(self, cluster: str) -> None:
+        if event := self._waiting.pop(cluster, None):
+            event.set()
+
+    def _wake_exits(self, key: ProcessKey) -> None:
+        for waiting in self._exits.pop(key, ()):
+            if not waiting.done():
+                waiting.set_result(None)
+
+
+def _keep(kept: OrderedDict[str, V], key: str, value: V, *, most: int) -> None:
+    kept[key] = value
+    while len(kept) > most:
+        kept.popitem(last=False)
+
+
+def _age(pod: Pod) -> tuple[int, float, int]:
+    """The greater, the later a process was launched as this pod."""
+    return pod.generation, pod.created, pod.version
+
+
+def _version(pod: Pod) -> int:
+    return pod.version

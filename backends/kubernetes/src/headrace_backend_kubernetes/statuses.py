@@ -1,0 +1,79 @@
+"""From a pod, and what Kubernetes has said of it, to the status of a process. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from headrace.v1.enums import ExitCause
+from headrace_backend_kubernetes.endings import Ending, abandoned, container_ending, leaving, never_starts, pod_ending
+from headrace_backend_kubernetes.objects import Pod
+from headrace_backend_kubernetes.waiting import wait
+from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """The last event that says why a pod waits."""
+
+    reason: str
+    message: str
+    since: float = 0.0
+
+
+def status_of(key: ProcessKey, pod: Pod, note: Note | None = None) -> ProcessStatus:
+    """Returns what a pod says of its process."""
+    state = pod.main
+    if ending := _ending(pod):
+        return _status(
+            key, pod, ProcessState.EXITED,
+            started=_seconds(state.terminated.started_at if state.terminated else None),
+            exit_code=ending.exit_code, exit_cause=ending.cause, message=ending.message,
+        )  # fmt: skip
+    if state.running:
+        why = leaving(pod)
+        return _status(
+            key, pod, ProcessState.RUNNING, started=_seconds(state.running.started_at),
+            leaving=why.cause if why else None, message=why.message if why else "",
+        )  # fmt: skip
+    reason, message = wait(pod, note)
+    return _status(key, pod, ProcessState.PENDING, wait=reason, message=message)
+
+
+def deleted(status: ProcessStatus, pod: Pod) -> ProcessStatus:
+    """Returns the status of a process whose pod is gone; one that had exited stays as it was."""
+    if status.state is ProcessState.EXITED:
+        return status
+    state = pod.main
+    ending = Ending(ExitCause.STOPPED) if pod.stopped else leaving(pod) or Ending(ExitCause.DELETED)
+    return _status(
+        status.key, pod, ProcessState.EXITED,
+        started=status.started, exit_code=state.terminated.exit_code if state.terminated else None,
+        exit_cause=ending.cause, message=ending.message,
+    )  # fmt: skip
+
+
+def _ending(pod: Pod) -> Ending | None:
+    if not (pod.ended or pod.main.terminated):
+        return abandoned(pod) or (None if pod.main.running else never_starts(pod))
+    code = pod.main.terminated.exit_code if pod.main.terminated else None
+    if pod.stopped:
+        return Ending(ExitCause.STOPPED, exit_code=code)
+    if others := pod_ending(pod):
+        return Ending(others.cause, others.message, code)
+    return container_ending(pod)
+
+
+def _status(key: ProcessKey, pod: Pod, state: ProcessState, **facts: object) -> ProcessStatus:
+    return ProcessStatus(
+        key=key,
+        role=pod.role,
+        generation=pod.generation,
+        state=state,
+        host=pod.spec.node_name,
+        **facts,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def _seconds(time: datetime | None) -> float:
+    return time.timestamp() if time else 0.0
