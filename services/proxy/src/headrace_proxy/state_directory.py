@@ -31,6 +31,22 @@ def locked(directory: Path) -> Generator[None]:
         os.close(descriptor)
 
 
+def running_proxy(directory: Path) -> int | None:
+    """Return the process id of the proxy that holds the directory, or None if none does."""
+    try:
+        descriptor = os.open(directory / "proxy.lock", os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        content = os.pread(descriptor, 20, 0)
+        return int(content) if content.isdigit() else None
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def _lock(descriptor: int, directory: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
