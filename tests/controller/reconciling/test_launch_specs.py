@@ -28,8 +28,14 @@ class Tokens:
         return f"token of {process} of {cluster} for {seconds} s"
 
 
+SCHEDULER_SIZE = Resources(cores=0.5, memory_bytes=2**31)
 SPECS = LaunchSpecs(
-    cast("Profiles", OneProfile()), {"local": ["conda_prefix"]}, cast("AgentTokens", Tokens()), "PEM", token_seconds=60
+    cast("Profiles", OneProfile()),
+    {"local": ["conda_prefix"]},
+    cast("AgentTokens", Tokens()),
+    "PEM",
+    token_seconds=60,
+    scheduler=lambda: SCHEDULER_SIZE,
 )
 GPU = Group(name="gpu", options={"worker_gpus": 2, "conda_prefix": "/gpu"})
 
@@ -65,9 +71,9 @@ def test_a_worker_has_the_shape_of_its_group() -> None:
     assert spec.manifest == b""
 
 
-def test_the_scheduler_keeps_the_manifest_and_has_no_shape() -> None:
+def test_the_scheduler_keeps_the_manifest_and_is_as_large_as_limits_count_it() -> None:
     (spec,) = SPECS.make(cluster(), [SCHEDULER], b"manifest")
-    assert (spec.role, spec.manifest, spec.resources) == (Role.SCHEDULER, b"manifest", Resources())
+    assert (spec.role, spec.manifest, spec.resources) == (Role.SCHEDULER, b"manifest", SCHEDULER_SIZE)
     assert spec.settings == {"conda_prefix": "/env"}
     assert "group" not in spec.labels
 

@@ -80,6 +80,7 @@ class ReconcilingParts:
             self._base.agent_tokens,
             ca_file.read_text(encoding="ascii") if ca_file else "",
             token_seconds=self._base.settings.agent_token_seconds,
+            scheduler=lambda: self._base.current_policy.policy.scheduler.resources(),
         )
 
     @cached_property

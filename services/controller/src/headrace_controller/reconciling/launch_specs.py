@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from headrace.tracing import TRACEPARENT
 from headrace_chassis.identity.agent_tokens import AgentTokens
@@ -24,6 +24,8 @@ class LaunchSpecs:
         Certificate authority that agents check this service with; empty for a unix socket.
     token_seconds
         Time after its launch within which a process must enrol.
+    scheduler
+        Returns what a scheduler may use: what it counts as in limits.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class LaunchSpecs:
         agent_ca_pem: str = "",
         *,
         token_seconds: float,
+        scheduler: Callable[[], Resources] = Resources,
     ) -> None:
         self._profiles = profiles
         self._own_options = own_options
         self._agent_tokens = agent_tokens
         self._agent_ca_pem = agent_ca_pem
         self._token_seconds = token_seconds
+        self._scheduler = scheduler
 
     def make(self, cluster: Cluster, processes: Sequence[str], manifest: bytes) -> list[ProcessSpec]:
         """Returns a spec for each process; `manifest` is kept with the scheduler.
@@ -62,7 +66,7 @@ class LaunchSpecs:
             owner=cluster.owner,
             agent_token=self._agent_tokens.launch(cluster.id, process, self._token_seconds),
             agent_ca_pem=self._agent_ca_pem,
-            resources=shapes.shape(cluster.spec, group).resources if group else Resources(),
+            resources=shapes.shape(cluster.spec, group).resources if group else self._scheduler(),
             environment={**shapes.environment(cluster.spec, group), **_trace(cluster)},
             labels=_labels(cluster, group),
             settings=shapes.backend_settings(cluster.spec, group, self._own_options.get(backend, ())),
