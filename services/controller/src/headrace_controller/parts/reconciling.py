@@ -74,13 +74,17 @@ class ReconcilingParts:
     @cached_property
     def launch_specs(self) -> LaunchSpecs:
         ca_file = self._base.settings.agent_ca_file
+
+        def scheduler() -> Resources:
+            return self._base.current_policy.policy.scheduler.resources()
+
         return LaunchSpecs(
             self._base.profiles,
             {name: [option.key for option in loaded.options] for name, loaded in self._base.backends.items()},
             self._base.agent_tokens,
             ca_file.read_text(encoding="ascii") if ca_file else "",
             token_seconds=self._base.settings.agent_token_seconds,
-            scheduler=lambda: self._base.current_policy.policy.scheduler.resources(),
+            scheduler=scheduler,
         )
 
     @cached_property
