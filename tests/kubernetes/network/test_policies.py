@@ -14,7 +14,6 @@ import yaml
 from tests.kubernetes.network.pods import PORTS, Kubectl, Pod, manifest, reached_by_all
 
 CHART = Path(__file__).parents[3] / "deploy" / "helm" / "headrace"
-IMAGE = "localhost/plain-dask:test"
 NODE_NETWORK = Path("/run/netns/test-kubernetes")
 # Addresses that the node of the test cluster is given for these tests: one of the internet, a server on a private
 # network, another one, and where clouds keep their metadata service.
@@ -135,7 +134,11 @@ def namespaces(kubectl: Kubectl) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def pods(
-    kubectl: Kubectl, helm: Callable[..., str], namespaces: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    kubectl: Kubectl,
+    helm: Callable[..., str],
+    image: Callable[[str], str],
+    namespaces: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Pod]:
     """All pods, under the chart's policies."""
     values = tmp_path_factory.mktemp("values") / "values.yaml"
@@ -144,7 +147,7 @@ def pods(
     policies = helm("template", "net", str(CHART), "-n", namespaces["release"], "-f", str(values), *shown)
     kubectl("apply", "--server-side", "-f", "-", stdin=policies)
     named = {role: Pod(role.replace(" ", "-"), namespaces[where.namespace]) for role, where in ROLES.items()}
-    made = [manifest(pod.name, pod.namespace, IMAGE, ROLES[role].labels) for role, pod in named.items()]
+    made = [manifest(pod.name, pod.namespace, image("plain-dask"), ROLES[role].labels) for role, pod in named.items()]
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
     for namespace in namespaces.values():
         kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod", "--all", "--timeout=90s")

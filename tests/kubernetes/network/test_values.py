@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.kubernetes.network.conftest import Helm
+from tests.kubernetes.running import CommandFailed
 
+Helm = Callable[..., str]
 CHART = Path(__file__).parents[3] / "deploy" / "helm" / "headrace"
 INGRESS = {"enabled": True, "host": "headrace.example.org"}
 PARENT = [{"name": "edge"}]
@@ -19,7 +20,7 @@ PARENT = [{"name": "edge"}]
 def _refusal(helm: Helm, tmp_path: Path, values: Mapping[str, Any]) -> str:
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))
-    with pytest.raises(AssertionError) as raised:
+    with pytest.raises(CommandFailed) as raised:
         helm("template", "headrace", str(CHART), "-f", str(file))
     return str(raised.value)
 
