@@ -35,6 +35,9 @@ MakeBackend = Callable[[], Backend]
 class BackendContract:
     """Tests for any backend; the processes are programs of our own, so that no controller is needed."""
 
+    many = 20
+    """Number of clusters, or of processes, that start at once."""
+
     @pytest.fixture
     def make_backend(self) -> MakeBackend:
         """Returns what makes a backend, each time of the same place, as a controller does that starts again."""
@@ -92,7 +95,7 @@ class BackendContract:
         await until_running(backend, cluster, "other")
 
     async def test_many_clusters_start_and_stop_at_once(self, backend: Backend) -> None:
-        clusters = [new_cluster() for _ in range(20)]
+        clusters = [new_cluster() for _ in range(self.many)]
 
         async def live(cluster: str) -> None:
             await backend.start([spec(cluster, SCHEDULER), spec(cluster, "w-1")])
@@ -173,7 +176,7 @@ class BackendContract:
         assert (await status(backend, cluster)).exit_cause is ExitCause.STOPPED
 
     async def test_stopping_what_waits_for_its_turn_ends_it_too(self, backend: Backend, cluster: str) -> None:
-        workers = [f"w-{i}" for i in range(30)]
+        workers = [f"w-{i}" for i in range(self.many)]
         await backend.start([spec(cluster, worker) for worker in workers])
         await backend.stop(cluster)
         assert {s.state for s in await backend.observe(cluster)} == {ProcessState.EXITED}

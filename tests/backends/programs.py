@@ -8,9 +8,10 @@ from dataclasses import dataclass
 NO_SUCH_COMMAND = "no-such-command"
 _LONGEST_ARGUMENT = 100_000
 _LISTENS = """
-import socket, time
-with socket.create_server(("127.0.0.1", 0)) as server:
-    print(f"127.0.0.1:{server.getsockname()[1]}", flush=True)
+import os, socket, time
+host = os.environ.get("TEST_LISTEN_HOST", "127.0.0.1")
+with socket.create_server((host, 0)) as server:
+    print(f"{host}:{server.getsockname()[1]}", flush=True)
     time.sleep(1000)
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from headrace_backend_kubernetes import labels
 from headrace_backend_kubernetes.api import Api, connect
@@ -17,7 +17,7 @@ from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_backend_kubernetes.pod_templates import PodTemplates
 from headrace_backend_kubernetes.process_pods import ProcessPods, manifest_annotation
-from headrace_backend_kubernetes.profile_settings import ProfileSettings
+from headrace_backend_kubernetes.profile_settings import PodDefaults, ProfileSettings
 from headrace_backend_kubernetes.retention import Retention
 from headrace_backend_kubernetes.starting import Starting
 from headrace_backend_kubernetes.stopping import MARGIN_SECONDS, Stopping
@@ -35,16 +35,25 @@ class KubernetesBackend:
         The backend's settings.
     deployment
         The deployment.
+    make_templates
+        Makes the templates of pods, when the backend is opened and with each change of the profiles.
     """
 
-    def __init__(self, settings: Settings, deployment: Deployment) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        deployment: Deployment,
+        *,
+        make_templates: Callable[[PodDefaults, Mapping[str, ProfileSettings], str], PodTemplates] = PodTemplates,
+    ) -> None:
         self.capabilities = Capabilities(
             stop_seconds=settings.pods.termination_grace_period_seconds + MARGIN_SECONDS,
             notice_seconds=5.0,
             reports_signals=False,  # 128 + n, which may be a program's own exit code
         )
         self.table = PodTable(remembered=settings.ended_pods + 1000)
-        self.templates = PodTemplates(settings.pods, {}, settings.namespace)
+        self._make_templates = make_templates
+        self.templates = make_templates(settings.pods, {}, settings.namespace)
         self._settings = settings
         self._deployment = deployment
         self._profiles: Mapping[str, ProfileSettings] = {}
@@ -65,7 +74,7 @@ class KubernetesBackend:
             api = await connect(self._settings)
         except Unreachable as error:
             raise backend_error("backends.kubernetes cannot be opened", error) from error
-        self.templates = PodTemplates(self._settings.pods, self._profiles, api.namespace)
+        self.templates = self._make_templates(self._settings.pods, self._profiles, api.namespace)
         namespaces = Namespaces(api, self.table, labels.selector(self._deployment.id))
         try:
             await namespaces.open(api.namespace, self.templates.namespaces)
@@ -86,7 +95,7 @@ class KubernetesBackend:
         """Makes pods as these settings of profiles say from now on; pods that run stay as they are."""
         self._profiles = settings
         own = self._opened.api.namespace if self._opened else self._settings.namespace
-        self.templates = PodTemplates(self._settings.pods, settings, own)
+        self.templates = self._make_templates(self._settings.pods, settings, own)
         if self._opened:
             self._opened.namespaces.follow(self.templates.namespaces)
 

@@ -72,7 +72,7 @@ class ContainerState(Slim):
 
 class ContainerStatus(Slim):
     name: str = ""
-    state: ContainerState = ContainerState()
+    state: ContainerState = field(default_factory=ContainerState)
 
 
 class PodIp(Slim):
@@ -93,8 +93,8 @@ class Pod(Slim):
     """A pod of this deployment."""
 
     metadata: Metadata
-    spec: PodSpec = PodSpec()
-    status: PodStatus = PodStatus()
+    spec: PodSpec = field(default_factory=PodSpec)
+    status: PodStatus = field(default_factory=PodStatus)
 
     @property
     def name(self) -> str:
@@ -192,10 +192,10 @@ class Involved(Slim):
 class Event(Slim):
     """What a component of Kubernetes says of a pod."""
 
-    involved_object: Involved = Involved()
+    involved_object: Involved = field(default_factory=Involved)
     reason: str = ""
     message: str = ""
-    metadata: Metadata = Metadata()
+    metadata: Metadata = field(default_factory=Metadata)
     first_timestamp: datetime | None = None
 
 
@@ -214,7 +214,7 @@ class Cause(Slim):
 
 class Details(Slim):
     retry_after_seconds: int = 0
-    causes: list[Cause] = msgspec.field(default_factory=list[Cause])
+    causes: list[Cause] = field(default_factory=list[Cause])
 
 
 class Status(Slim):
@@ -223,7 +223,7 @@ class Status(Slim):
     code: int = 0
     reason: str = ""
     message: str = ""
-    details: Details = Details()
+    details: Details = field(default_factory=Details)
 
 
 class Notice(Slim):
