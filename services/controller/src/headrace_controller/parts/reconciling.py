@@ -6,6 +6,7 @@ from functools import cached_property
 
 from headrace_chassis.traces import tracing_of
 from headrace_controller.culling.scaling import ScalingToZero
+from headrace_controller.model import Resources
 from headrace_controller.parts.base import BaseParts
 from headrace_controller.parts.tenancy import TenancyParts
 from headrace_controller.plan import Policy
