@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.controller.builders import SCHEDULER_ADDRESS, WORKER_ADDRESS, exited_process, process
 from tests.controller.plan.deciding import conditions
 
-from headrace.v1.enums import ConditionStatus, ConditionType
+from headrace.v1.enums import ConditionStatus, ConditionType, ExitCause, WaitReason
 from headrace_controller.backends.process import SCHEDULER, ProcessState, ProcessStatus
 from headrace_controller.model import (
     AdaptRange,
@@ -37,6 +38,7 @@ from headrace_controller.plan import (
     Policy,
     RouteState,
     Seen,
+    StartError,
     StartProcesses,
     StopAll,
     StopProcesses,
@@ -61,6 +63,8 @@ class World:
         self.cluster = cluster
         self.processes = processes or {}
         self.log_tail: dict[str, str] = {}
+        self.refusing: ExitCause | None = None
+        self.start_errors: dict[str | None, StartError] = {}
 
     # What the plan must never do, whatever is seen.
 
@@ -69,6 +73,7 @@ class World:
             processes=dict(self.processes),
             route=RouteState(routed=bool(self.cluster.report.scheduler_address)),
             log_tail=self.log_tail,
+            start_errors=dict(self.start_errors),
         )
         before = self.cluster
         decision = plan(before, seen, self.now, POLICY, new_id)
@@ -96,6 +101,8 @@ class World:
             return
         for count in count_workers(replace(before, workers=workers)).values():
             assert count.surplus_pending == 0
+        leaving = {name for name, seen in self.processes.items() if seen.leaving is not None}
+        assert not any(workers[WorkerId(name)].state.alive for name in leaving & workers.keys())
         for name in stopped(decision.actions) & set(before.report.joined):
             if (record := before.workers.get(WorkerId(name))) and record.state is WorkerState.RUNNING:
                 assert name in before.report.retired
@@ -109,13 +116,24 @@ class World:
         self.report(departures=kept)
 
     def carry_out(self, actions: tuple[Action, ...]) -> None:
-        for name in started(actions):
-            self.processes.setdefault(name, process(name))
+        for action in actions:
+            if isinstance(action, StartProcesses):
+                self.start(action.processes)
         for name in self.processes if StopAll() in actions else stopped(actions):
             self.exit(name, 0)
         for action in actions:
             if isinstance(action, FetchLogTail):
                 self.log_tail[action.process] = "the end"
+
+    def start(self, names: tuple[str, ...]) -> None:
+        record = self.cluster.workers.get(WorkerId(names[0]))
+        group = record.group if record else None
+        if self.refusing is not None:
+            self.start_errors[group] = StartError("no", self.now + 1, self.refusing, frozenset(names))
+            return
+        self.start_errors.pop(group, None)
+        for name in names:
+            self.processes.setdefault(name, process(name))
 
     # What happens outside.
 
@@ -126,8 +144,8 @@ class World:
     def alive(self, name: str) -> bool:
         return name in self.processes and self.processes[name].state is not ProcessState.EXITED
 
-    def exit(self, name: str, code: int) -> None:
-        self.processes[name] = exited_process(name, code)
+    def exit(self, name: str, code: int, cause: ExitCause = ExitCause.EXITED) -> None:
+        self.processes[name] = exited_process(name, code, cause)
         self.notice(name)
 
     def notice(self, name: str) -> None:
@@ -151,9 +169,23 @@ class World:
         self.notice(worker)
         self.report(retired=self.cluster.report.retired | {worker})
 
+    def run_or_end(self) -> None:
+        """What waits runs, what is leaving has left."""
+        for name, seen in list(self.processes.items()):
+            if seen.state is ProcessState.PENDING:
+                self.processes[name] = process(name, started=self.now)
+            elif seen.leaving is not None:
+                self.exit(name, 0)
+
+    def try_again(self) -> None:
+        """What users do after a refusal."""
+        if any(backoff.retry_at == math.inf for backoff in self.cluster.status.backoffs.values()):
+            self.cluster = replace(self.cluster, generation=self.cluster.generation + 1)
+
     def behave(self) -> None:
         """All goes well for a moment: processes get ready, the agent follows its instructions."""
         self.now += 3
+        self.run_or_end()
         if not self.alive(SCHEDULER):
             return
         if not self.cluster.report.connected:
@@ -172,8 +204,10 @@ class World:
 
     def settle(self) -> None:
         """All goes well for long enough that the cluster must become as it is wanted."""
+        self.refusing = None
         decision, quiet = self.plan(), 0
         for _ in range(ENOUGH_STEPS):
+            self.try_again()
             before = self.cluster
             self.behave()
             decision = self.plan()
@@ -270,9 +304,28 @@ class PlanMachine(RuleBasedStateMachine):
         self.change_spec(stop=True)
 
     @precondition(lambda self: bool(self.world.processes))
-    @rule(data=st.data(), code=st.sampled_from([0, 1, -9]))
-    def process_ends(self, data: st.DataObject, code: int) -> None:
-        self.world.exit(data.draw(st.sampled_from(sorted(self.world.processes))), code)
+    @rule(data=st.data(), code=st.sampled_from([0, 1, -9]), cause=st.sampled_from(ExitCause))
+    def process_ends(self, data: st.DataObject, code: int, cause: ExitCause) -> None:
+        self.world.exit(data.draw(st.sampled_from(sorted(self.world.processes))), code, cause)
+
+    @precondition(lambda self: bool(self.world.processes))
+    @rule(data=st.data(), cause=st.sampled_from(ExitCause))
+    def others_are_ending_a_process(self, data: st.DataObject, cause: ExitCause) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.processes)))
+        if self.world.processes[name].state is ProcessState.RUNNING:
+            self.world.processes[name] = process(name, leaving=cause)
+
+    @precondition(lambda self: bool(self.world.processes))
+    @rule(data=st.data(), reason=st.none() | st.sampled_from(WaitReason))
+    def a_process_waits(self, data: st.DataObject, reason: WaitReason | None) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.processes)))
+        report = self.world.cluster.report
+        if self.world.alive(name) and name not in report.joined and not (name == SCHEDULER and report.session):
+            self.world.processes[name] = process(name, ProcessState.PENDING, wait=reason)
+
+    @rule(cause=st.none() | st.sampled_from(ExitCause))
+    def the_backend_refuses_what_is_started(self, cause: ExitCause | None) -> None:
+        self.world.refusing = cause
 
     @precondition(lambda self: bool(set(self.world.processes) - {SCHEDULER}))
     @rule(data=st.data())
