@@ -101,11 +101,11 @@ def images() -> dict[str, Image]:
     plain = packages("plain-dask", dask_system, "dask[distributed]", "--constraint", str(ROOT / "constraints.txt"))
     old = packages("old-dask-requirements", dask_system, *OLD_DASK, *_client_needs())
     client = own(dask_system, "client")
-    service = {"layers": (services_system, locked("headrace", services_system), own(services_system, *SERVICES))}
+    services = (services_system, locked("headrace", services_system), own(services_system, *SERVICES))
     envoy = files("envoy", {"usr/local/bin/envoy": _envoy_binary()})
     valkey = files("valkey", {"usr/local/bin/valkey-server": get_binary_path()}, folders=("data",))
     return {
-        "headrace": Image(**service),
+        "headrace": Image(services),
         "headrace-dask": Image((dask_system, locked("headrace-dask", dask_system), client)),
         "envoy": Image((bare, envoy), "101:101", ("/usr/local/bin/envoy",), workdir="/", environment=()),
         "valkey": Image((bare, valkey), "999:999", (), ("valkey-server",), workdir="/data", environment=()),

@@ -1,0 +1,113 @@
+"""A Kubernetes for tests: the one that KUBECONFIG names, or our own, started here and ended again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.kubernetes import images
+
+ROOT = Path(__file__).parent.parent.parent
+BINARIES = ROOT / ".cache" / "kubernetes"
+RECIPE = Path(__file__).parent / "recipe"
+FAKE_NODES = 3
+
+
+class CommandFailed(AssertionError):
+    """kubectl or helm said no; the text is what it said."""
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """A running cluster, as its administrator reaches it."""
+
+    kubeconfig: Path
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        return self._run("kubectl", *arguments, stdin=stdin)
+
+    def helm(self, *arguments: str, stdin: str = "") -> str:
+        return self._run("helm", *arguments, stdin=stdin)
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Creates or changes objects, all in one call."""
+        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        """Returns an object, or a list of them, as the API has it: ``get("pod", name, "-n", namespace)``."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def _run(self, program: str, *arguments: str, stdin: str) -> str:
+        done = subprocess.run(
+            [program_path(program), *arguments],
+            input=stdin,
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+        )
+        if done.returncode:
+            raise CommandFailed(
+                f"{program} {' '.join(arguments)}: exit status {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
+
+def program_path(name: str) -> str:
+    """Where kubectl or helm is: ours if it was built, else the one on PATH."""
+    ours = BINARIES / name
+    return str(ours) if ours.exists() else name
+
+
+def image(name: str) -> str:
+    """The image of a name of images.py; HEADRACE_TEST_IMAGE_OLD_DASK and so on name others, for other clusters."""
+    return os.environ.get(f"HEADRACE_TEST_IMAGE_{name.upper().replace('-', '_')}", f"localhost/{name}:test")
+
+
+def until(reached: Callable[[], object], what: str, within: float = 60) -> Any:
+    """Waits until the answer is true, and returns it. A command that fails meanwhile counts as "not yet"."""
+    end = time.monotonic() + within
+    said = ""
+    while time.monotonic() < end:
+        try:
+            if answer := reached():
+                return answer
+        except CommandFailed as failure:
+            said = f": {failure}"
+        time.sleep(0.1)
+    raise AssertionError(f"not within {within:.0f} s: {what}{said}")
+
+
+@contextlib.contextmanager
+def own_cluster(keep: Path | None = None) -> Generator[Kubernetes]:
+    """Builds what is missing, starts a cluster with our images, and ends it.
+
+    With ``keep`` the cluster has its files there, is used again if it runs, and is not ended.
+    """
+    subprocess.run([RECIPE / "build.sh", BINARIES], check=True)
+    state = keep or Path(tempfile.mkdtemp(prefix="hr-k8s-"))
+    try:
+        if not (keep and (state / "kubeconfig").exists()):
+            _recipe("up", state, "--fake-nodes", str(FAKE_NODES))
+        subprocess.run([sys.executable, "-m", images.__name__, "--load", state], cwd=ROOT, check=True)
+        yield Kubernetes(state / "kubeconfig")
+    finally:
+        if not keep:
+            _recipe("down", state)
+            shutil.rmtree(state, ignore_errors=True)
+
+
+def _recipe(task: str, state: Path, *arguments: str) -> None:
+    command = [sys.executable, RECIPE / "cluster.py", task, state, "--binaries", BINARIES, *arguments]
+    # In a session of its own: Ctrl-C must not end what takes the cluster down.
+    subprocess.run(command, check=True, start_new_session=True)
