@@ -66,6 +66,28 @@ async def test_health_follows_the_check(
     await eventually(lambda: has(SERVING))
 
 
+async def test_a_failure_that_stays_is_logged_once(
+    settings: ServiceSettings,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(health_module, "FIRST_CHECK_SECONDS", 0.001)
+    checks = 0
+
+    async def check() -> None:
+        nonlocal checks
+        checks += 1
+        raise RuntimeError("the store is away" if checks < 50 else "the keys are away")
+
+    health = health_module.Health(check)
+    running = asyncio.create_task(health.run())
+    await eventually(lambda: checks > 100)
+    running.cancel()
+    printed = capsys.readouterr().out
+    assert printed.count("the store is away") == printed.count("the keys are away") == 1
+
+
 async def test_reflection_lists_the_services_of_the_listener(running: Running) -> None:
     reflect = running.channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
     request = reflection_pb2.ServerReflectionRequest(list_services="")

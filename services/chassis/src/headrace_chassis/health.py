@@ -35,6 +35,7 @@ class Health:
         self._services: list[str] = [""]
         self._serving: bool | None = None
         self._draining = False
+        self._logged = ""
 
     async def register(self, services: Sequence[str]) -> None:
         self._services += services
@@ -66,13 +67,19 @@ class Health:
             async with asyncio.timeout(CHECK_SECONDS):
                 await self._check()
         except Exception as error:  # noqa: BLE001 any failure means not healthy
-            if self._serving is not False or not self.passed_once.is_set():
-                log.warning("not healthy", error=str(error) or type(error).__name__)
+            self._log(str(error) or type(error).__name__)
             await self._set(serving=False)
         else:
+            self._logged = ""
             if not self._draining:
                 await self._set(serving=True)
                 self.passed_once.set()
+
+    def _log(self, error: str) -> None:
+        """Log a failure, once until there is another one or success: at the start it is met 20 times a second."""
+        if error != self._logged:
+            self._logged = error
+            log.warning("not healthy", error=error)
 
     async def _set(self, *, serving: bool) -> None:
         if serving is self._serving:
