@@ -44,6 +44,7 @@ internal_listen: 0.0.0.0:50052
 shutdown_delay_seconds: 5
 auth_address: {{ include "headrace.host" (dict "root" .root "component" "auth") }}:50051
 policy_file: /etc/headrace/policy/policy.yaml
+start_timeout_seconds: 180
 {{- if include "headrace.tls" .root }}
 agent_endpoint: {{ include "headrace.host" (dict "root" .root "component" "controller") }}:50051
 agent_ca_file: /etc/headrace/tls/ca.crt
@@ -54,8 +55,11 @@ agent_ca_file: /etc/headrace/public/ca.crt
 backends:
   kubernetes:
     namespace: {{ include "headrace.daskNamespace" .root }}
-    enrolment: {{ .root.Values.enrolment }}
+    {{- if eq .root.Values.enrolment "secret" }}
+    enrolment: secret
+    {{- end }}
     pods:
+      service_account: {{ include "headrace.fullname" .root }}-dask
       image: {{ include "headrace.image" (dict "root" .root "image" "dask") | quote }}
       {{- with .root.Values.images.pullPolicy }}
       image_pull_policy: {{ . }}
