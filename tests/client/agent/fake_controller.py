@@ -95,6 +95,8 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         self.enrolled: list[pb.EnrollRequest] = []
         self.enrolled_with: list[object] = []
         self.credential = ""
+        self.platform_tokens: set[str] = set()
+        self.standing_by: dict[str, asyncio.Future[pb.StandbyResponse]] = {}  # by token
         self.refusal: HeadraceError | None = None
         self.session_refusal: HeadraceError | grpc.StatusCode | None = None
         self.refused = 0
@@ -130,7 +132,9 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> pb.EnrollResponse:
         self.enrolled.append(request)
         self.enrolled_with.append(dict(context.invocation_metadata() or ()).get("authorization"))
-        await self._check(context, self.refusal or self._refuse_process(request), TOKEN, self.credential)
+        await self._check(
+            context, self.refusal or self._refuse_process(request), TOKEN, self.credential, *self.platform_tokens
+        )
         leaf = self.authority.issue(request.process, self.certificate_lifetime)
         response = pb.EnrollResponse()
         response.CopyFrom(self.enrollment)
@@ -142,6 +146,15 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         if request.role == pb.PROCESS_ROLE_WORKER and self.state.hellos:
             response.scheduler_address = self.state.hellos[-1].scheduler_address
         return response
+
+    async def Standby(  # noqa: N802
+        self, request: pb.StandbyRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> AsyncIterator[pb.StandbyResponse]:
+        await self._check(context, self.refusal, *self.platform_tokens)
+        shown = str(dict(context.invocation_metadata() or ())["authorization"]).removeprefix("Agent ")
+        assignment = self.standing_by[shown] = asyncio.get_running_loop().create_future()
+        yield pb.StandbyResponse()
+        yield await assignment
 
     def _refuse_process(self, request: pb.EnrollRequest) -> HeadraceError | None:
         """Workers are started after the scheduler has reported its address."""

@@ -1,4 +1,4 @@
-"""``python -m headrace.agent [-- COMMAND...]``: runs one process of a cluster in a fresh interpreter."""
+"""``python -m headrace.agent [--standby | -- COMMAND...]``: runs one process of a cluster in a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from headrace.agent import standby
 from headrace.agent.command import CommandFailed, run_command
 from headrace.agent.enrollment import NotEnrolled
 from headrace.agent.identity import Identity, IdentityMissing, remove_token
@@ -16,9 +17,14 @@ logger = logging.getLogger("headrace.agent")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs Dask's own scheduler or worker, or the command after ``--``; returns the exit code."""
+    """Runs Dask's own scheduler or worker, or the command after ``--``; returns the exit code.
+
+    With ``--standby`` it waits, with everything imported, until it is given to a cluster.
+    """
     log_like_dask()
     try:
+        if list(arguments) == ["--standby"]:
+            return standby.run()
         identity = Identity.from_environment(os.environ)
         remove_token(os.environ)
         if not arguments:

@@ -31,7 +31,7 @@ logger = logging.getLogger("headrace.agent")
 # A restarting controller answers sooner; a process that cannot enrol for longer ends, and is launched again.
 GIVE_UP_SECONDS = 60.0
 _CALL_SECONDS = 10.0
-_TEMPORARY = (
+TEMPORARY = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -76,7 +76,7 @@ async def enroll(channel: ControllerChannel, identity: Identity, give_up: float 
 async def _pause_or_raise(error: grpc.aio.AioRpcError, identity: Identity, tries: Iterator[float], end: float) -> None:
     reason: HeadraceError = from_rpc_error(error, f"enrolling at {identity.endpoint}")
     pause = max(next(tries), reason.retry_after if isinstance(reason, TooManyRequests) else 0.0)
-    if error.code() not in _TEMPORARY or time.monotonic() + pause > end:
+    if error.code() not in TEMPORARY or time.monotonic() + pause > end:
         raise NotEnrolled(f"{identity.process} of cluster {identity.cluster} cannot enrol: {reason.message}") from error
     logger.info("waiting for the controller: %s", reason.message)
     await asyncio.sleep(pause)

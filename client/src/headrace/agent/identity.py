@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,6 +93,15 @@ def move_token_to_file(environ: MutableMapping[str, str], file: Path) -> None:
     with open(file, "x", encoding="utf-8", opener=_private) as opened:
         opened.write(environ.pop(_TOKEN))
     environ[_TOKEN_FILE] = str(file.absolute())
+
+
+def keep_token(environ: MutableMapping[str, str]) -> Callable[[], str]:
+    """Removes the token from an environment; returns what reads it again, for its file may be renewed.
+
+    Reading raises `IdentityMissing` if the file has gone.
+    """
+    kept = {name: environ.pop(name) for name in (_TOKEN, _TOKEN_FILE) if name in environ}
+    return lambda: _token(kept)
 
 
 def remove_token(environ: MutableMapping[str, str]) -> None:

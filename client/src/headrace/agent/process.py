@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import sys
+from collections.abc import Awaitable, Callable
 from types import ModuleType
 
 import dask.config
@@ -22,10 +23,15 @@ from headrace.agent.worker import run_worker
 logger = logging.getLogger("headrace.agent")
 
 
-def run(identity: Identity) -> int:
+def run(identity: Identity, assigned: Callable[[], Awaitable[Identity | None]] | None = None) -> int:
     """Enrols, runs the scheduler or the worker with its nanny until it ends, and returns the exit code.
 
     Called once, in a fresh process or in one that was forked before any thread, event loop or gRPC existed.
+
+    Parameters
+    ----------
+    assigned
+        For a process in standby: waits until it is known which process it becomes; None if it ends before.
     """
     signals.reset()
     log_like_dask()
@@ -33,9 +39,17 @@ def run(identity: Identity) -> int:
     # Spawned children would import the parent's main module again, which has nothing to do with a user's tasks.
     sys.modules["__main__"] = ModuleType("__main__")
     _set_limits()
-    serve = run_scheduler if identity.role == SCHEDULER else run_worker
+
+    async def serve() -> int:
+        nonlocal identity
+        if assigned is not None:
+            if (given := await assigned()) is None:
+                return 0
+            identity = given
+        return await (run_scheduler if identity.role == SCHEDULER else run_worker)(identity)
+
     try:
-        return asyncio_run(serve(identity), loop_factory=get_loop_factory())
+        return asyncio_run(serve(), loop_factory=get_loop_factory())
     except NotEnrolled as error:
         logger.error("%s", error)  # noqa: TRY400 the message says everything
     except Exception as error:

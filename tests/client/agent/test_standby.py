@@ -1,0 +1,138 @@
+"""``python -m headrace.agent --standby``: ready before it is known what for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from tests.client.agent.running import Cluster
+from tests.client.agent.test_plain_start import _log as log_of  # pyright: ignore[reportPrivateUsage]
+
+from headrace.agent.enrollment import NotEnrolled
+from headrace.agent.identity import Identity, move_token_to_file
+from headrace.agent.standby import wait_for_cluster
+from headrace.errors import TokenInvalid
+from headrace.internal.v1 import agent_service_pb2 as pb
+
+SCHEDULER, WORKER = pb.PROCESS_ROLE_SCHEDULER, pb.PROCESS_ROLE_WORKER
+
+
+@dataclass
+class Standby:
+    """A process in standby, and the file with its platform's token."""
+
+    process: asyncio.subprocess.Process
+    token: str
+    file: Path
+
+    async def log(self) -> str:
+        return await log_of(self.process)
+
+
+Start = Callable[..., Awaitable[Standby]]
+
+
+@pytest.fixture
+async def start(cluster: Cluster) -> AsyncIterator[Start]:
+    """Starts a process in standby of a role, and waits until it is ready."""
+    started: list[Standby] = []
+    cluster.controller.credential = "of an enrolled process"
+
+    async def start(role: str, name: str = "") -> Standby:
+        token, file = f"header.{name or role}.signature", cluster.directory / f"{name or role}.token"
+        cluster.controller.platform_tokens.add(token)
+        nobody = replace(cluster.identity(role), cluster="", process="", role=role, generation=0, token=token)
+        environment = nobody.to_environment()
+        move_token_to_file(environment, file)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "headrace.agent",
+            "--standby",
+            env={**os.environ, **environment},
+            cwd=cluster.directory,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        started.append(Standby(process, token, file))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.returncode is None:
+            one.process.kill()
+            await one.log()
+
+
+async def ready(cluster: Cluster, *standbys: Standby) -> None:
+    await cluster.eventually(lambda: all(one.token in cluster.controller.standing_by for one in standbys), within=60)
+
+
+async def test_a_scheduler_and_a_worker_from_standby_compute_and_one_that_is_not_needed_ends(
+    cluster: Cluster, start: Start
+) -> None:
+    scheduler, worker, spare = await start("scheduler"), await start("worker"), await start("scheduler", "spare")
+    await ready(cluster, scheduler, worker, spare)
+    assert cluster.controller.enrolled == []
+    spare.process.send_signal(signal.SIGTERM)
+    log = await spare.log()
+    assert spare.process.returncode == 0, log
+    cluster.controller.enrollment.environment["MINE"] = "yes"
+    give(cluster, scheduler.token, "scheduler", SCHEDULER)
+    await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
+    give(cluster, worker.token, "default-1-abc234", WORKER)
+    await cluster.eventually(lambda: "default-1-abc234" in cluster.controller.state.workers, within=60)
+    assert cluster.controller.enrolled_with == [f"Agent {scheduler.token}", f"Agent {worker.token}"]
+    async with cluster.connect() as client:
+        assert await client.submit(os.getenv, "MINE") == "yes"
+        assert await client.submit(os.getenv, "HEADRACE_AGENT_TOKEN_FILE") is None
+    for one in (worker, scheduler):
+        one.process.send_signal(signal.SIGTERM)
+        log = await one.log()
+        assert one.process.returncode == 0, log
+        assert "start cold" not in log
+
+
+async def waiting(cluster: Cluster, read_token: Callable[[], str]) -> asyncio.Task[Identity]:
+    """In this process: waits on its stream as a scheduler."""
+    identity = replace(cluster.identity("scheduler"), cluster="", process="", generation=0)
+    cluster.controller.platform_tokens.add(read_token())
+    return asyncio.create_task(wait_for_cluster(identity, read_token))
+
+
+def give(cluster: Cluster, token: str, name: str, role: pb.ProcessRole.ValueType) -> None:
+    assignment = cluster.controller.standing_by.pop(token)
+    assignment.set_result(pb.StandbyResponse(cluster="c1", process=name, role=role, generation=7))
+
+
+async def test_it_opens_another_stream_with_a_renewed_token(cluster: Cluster) -> None:
+    tokens = ["h.first.s"]
+    task = await waiting(cluster, lambda: tokens[-1])
+    await cluster.eventually(lambda: "h.first.s" in cluster.controller.standing_by)
+    await cluster.controller.stop()
+    cluster.controller.platform_tokens = {"h.renewed.s"}
+    tokens.append("h.renewed.s")
+    await cluster.controller.start()
+    await cluster.eventually(lambda: "h.renewed.s" in cluster.controller.standing_by)
+    give(cluster, "h.renewed.s", "scheduler", SCHEDULER)
+    assert await task == replace(cluster.identity("scheduler"), generation=7, token="h.renewed.s")
+
+
+async def test_it_says_why_it_cannot_wait(cluster: Cluster) -> None:
+    cluster.controller.refusal = TokenInvalid("the pod's token is for another audience")
+    with pytest.raises(NotEnrolled, match=r"cannot wait in standby.*another audience"):
+        await (await waiting(cluster, lambda: "h.first.s"))
+
+
+async def test_it_becomes_only_what_it_is_prepared_as(cluster: Cluster) -> None:
+    task = await waiting(cluster, lambda: "h.first.s")
+    await cluster.eventually(lambda: "h.first.s" in cluster.controller.standing_by)
+    give(cluster, "h.first.s", "default-1-abc234", WORKER)
+    with pytest.raises(NotEnrolled, match="prepared as a scheduler, and was given another role"):
+        await task
