@@ -94,6 +94,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, 
             reconciling.orphans.run,
             reconciling.resync.run,
             reconciling.retention.run,
+            reconciling.standby_keeping.run,
             tenancy.budgets.run,
             measurements.measuring.run,
             tenancy.pricing.run,
@@ -151,6 +152,7 @@ def _connect(parts: Parts) -> None:
         tenancy.observations.gained,  # loads what was observed of them before
         reconciling.reconciler.gained,  # queues its clusters
         reconciling.orphans.gained,  # checks for processes without a record
+        reconciling.standby_keeping.gained,  # keeps processes in standby, if it is the first shard
         tenancy.recharging.gained,  # charges its clusters by the policy in force
         tenancy.lowering.gained,  # tells its clusters of lowered limits
     ]
@@ -158,6 +160,7 @@ def _connect(parts: Parts) -> None:
         base.shards.lost,
         reconciling.manifests.discard_all,
         reconciling.start_errors.discard_all,
+        reconciling.standby_keeping.lost,
         tenancy.observations.lost,
     ]
     trace = PolicyTrace(base.audit, base.current_policy.policy, clock=base.clock)
@@ -172,6 +175,7 @@ def _connect(parts: Parts) -> None:
         tenancy.follow_culling,  # when clusters are given back
         tenancy.budgets.follow,  # what may be used in a period
         trace.follow,  # what the audit log tells
+        reconciling.standby_keeping.follow,  # what is kept in standby
     ]
     for follow in policies:
         base.current_policy.on_change(follow)

@@ -14,6 +14,9 @@ RECONCILES = Counter(
 RECONCILE_SECONDS = Histogram("headrace_controller_reconcile_seconds", "Duration of one step.", buckets=_SECONDS)
 QUEUE = Gauge("headrace_controller_queue", "Clusters that wait for a step.")
 SESSIONS = Gauge("headrace_controller_sessions", "Agents whose session this replica holds.")
+STANDBYS = Gauge(
+    "headrace_controller_standbys", "Processes in standby that wait with this replica until a cluster needs them."
+)
 UNKNOWN_WORKERS = Counter(
     "headrace_controller_unknown_workers", "Workers that agents reported although no record has them."
 )

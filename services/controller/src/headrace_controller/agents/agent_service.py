@@ -16,6 +16,7 @@ from headrace.tracing import traceparent
 from headrace_chassis.identity.caller import AgentCaller, current_agent
 from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.sessions import Sessions
+from headrace_controller.agents.standbys import Standbys
 from headrace_controller.backends.process import SCHEDULER
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, ClusterId
@@ -31,6 +32,7 @@ class AgentService(AgentServiceServicer):
 
     enrolment: Enrolment
     sessions: Sessions
+    standbys: Standbys
     mirror: ClusterMirror
     adopt: Callable[[str], Awaitable[bool]]
 
@@ -43,6 +45,11 @@ class AgentService(AgentServiceServicer):
         if response.tracing_endpoint:
             response.traceparent = traceparent()
         return response
+
+    @override
+    async def Standby(self, request: pb.StandbyRequest, context: Context) -> AsyncIterator[pb.StandbyResponse]:
+        async for response in self.standbys.serve(current_agent()):
+            yield response
 
     @override
     async def Session(

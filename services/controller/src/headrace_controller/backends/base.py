@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from headrace.v1.enums import ExitCause
-from headrace_controller.backends.process import ProcessSpec, ProcessStatus
+from headrace_controller.backends.process import ProcessKey, ProcessSpec, ProcessStatus, Role
 from headrace_controller.options.catalogue import Option
 
 
@@ -205,6 +205,39 @@ class Attests(Protocol):
 
         Anybody can send anything here: what it costs is bounded, and nothing in the token is believed before the
         platform has verified it. Raises `TokenInvalid` or `TooManyRequests`; `BackendError` if it may be repeated.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a process in standby becomes."""
+
+    key: ProcessKey
+    role: Role
+    generation: int
+
+
+@runtime_checkable
+class StandBys(Protocol):
+    """Optional: keeps processes ready that belong to nobody, and gives them to clusters instead of launching others.
+
+    `start` gives a process to a cluster if it is what would be launched. It never returns: when the cluster ends, so
+    does the process, and another one takes its place.
+    """
+
+    async def keep(self, patterns: Sequence[ProcessSpec] | None) -> None:
+        """Keeps processes ready that are launched like these, and ends those that are like none of them.
+
+        A pattern is the scheduler or a worker of a profile with its default options, of nobody. How many are kept, the
+        backend's own settings say. None: another controller of the deployment does it from now on.
+        """
+        ...
+
+    async def stand_by(self, launch: str) -> Assignment:
+        """Counts a process in standby as ready while this is awaited; returns what it becomes, once that is decided.
+
+        Raises `TokenInvalid` for a launch that is none of a process in standby.
         """
         ...
 

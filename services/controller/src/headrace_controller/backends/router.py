@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from headrace.errors import TokenInvalid
 from headrace_chassis.logs import get_logger
 from headrace_controller.backends.base import (
+    Assignment,
     Attestation,
     Attests,
     Backend,
@@ -19,6 +20,7 @@ from headrace_controller.backends.base import (
     Manifests,
     Network,
     Profiled,
+    StandBys,
     UnfitProfiles,
     Warms,
 )
@@ -168,15 +170,26 @@ class BackendRouter:
     async def attest(self, token: str) -> Attestation:
         """Returns whose token it is. Nothing says of which backend it is, so those that attest are asked one by one."""
         attesting = [one for one in self._followed.values() if isinstance(self._backends[one.name], Attests)]
-        unknown: Exception = TokenInvalid("no backend of this deployment takes tokens of its platform")
-        for one in attesting:
-            try:
-                return await cast("Attests", one.opened).attest(token)
-            except BackendError as error:
-                unknown = error
-            except TokenInvalid as error:
-                unknown = unknown if isinstance(unknown, BackendError) else error
-        raise unknown
+        if not attesting:
+            raise TokenInvalid("no backend of this deployment takes tokens of its platform")
+        return await _first_to_know(attesting, lambda backend: cast("Attests", backend).attest(token))
+
+    async def keep(self, patterns: Sequence[ProcessSpec] | None) -> None:
+        """Passes each backend that keeps processes in standby the patterns that are its own."""
+        keeping = [one for one in self._followed.values() if isinstance(self._backends[one.name], StandBys)]
+
+        async def keep(name: str, backend: Backend) -> None:
+            own = None if patterns is None else [pattern for pattern in patterns if pattern.backend == name]
+            await cast("StandBys", backend).keep(own)
+
+        await _ask(keeping, keep)
+
+    async def stand_by(self, launch: str) -> Assignment:
+        """Waits with the backend whose process it is."""
+        keeping = [one for one in self._followed.values() if isinstance(self._backends[one.name], StandBys)]
+        if not keeping:
+            raise TokenInvalid("no backend of this deployment keeps processes in standby")
+        return await _first_to_know(keeping, lambda backend: cast("StandBys", backend).stand_by(launch))
 
     async def forget(self, cluster: str) -> None:
         of_cluster = self._of(cluster)
@@ -238,6 +251,17 @@ async def _ask(followed: Iterable[FollowedBackend], call: Callable[[str, Backend
         if isinstance(answer, BaseException):
             raise answer
     return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+
+async def _first_to_know(followed: Iterable[FollowedBackend], ask: Callable[[Backend], Awaitable[T]]) -> T:
+    """Asks one backend after another whose process it is. One that is away may be the one that would know."""
+    refused: list[Exception] = []
+    for one in followed:
+        try:
+            return await ask(one.opened)
+        except (BackendError, TokenInvalid) as error:
+            refused.append(error)
+    raise next((error for error in refused if isinstance(error, BackendError)), refused[0])
 
 
 async def _manifest(backend: Backend, cluster: str) -> bytes | None:

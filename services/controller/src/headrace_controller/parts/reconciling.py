@@ -23,6 +23,7 @@ from headrace_controller.reconciling.replica_liveness import ReplicaLiveness
 from headrace_controller.reconciling.resync import Resync
 from headrace_controller.reconciling.retention import Retention
 from headrace_controller.reconciling.route_states import RouteStates
+from headrace_controller.reconciling.standby_keeping import StandbyKeeping
 from headrace_controller.reconciling.start_errors import StartErrors
 
 _MAX_PAUSE_SECONDS = 60.0  # between two polls for clusters whose retention is over
@@ -89,6 +90,10 @@ class ReconcilingParts:
         )
 
     @cached_property
+    def standby_keeping(self) -> StandbyKeeping:
+        return StandbyKeeping(self._base.router, self._base.profiles, self.launch_specs)
+
+    @cached_property
     def executor(self) -> Executor:
         return Executor(
             self._base.backend,
@@ -131,6 +136,7 @@ class ReconcilingParts:
     def policy(self) -> Policy:
         return Policy(
             start_timeout=self._base.settings.start_timeout_seconds,
+            pending_timeout=self._base.settings.pending_timeout_seconds,
             worker_start_timeout=self._base.settings.worker_start_timeout_seconds,
             scheduler_lost=self._base.settings.scheduler_lost_seconds,
             scheduler_silence=self._base.settings.scheduler_silence_seconds,

@@ -13,6 +13,7 @@ from headrace_controller.agents.agent_verifier import AgentVerifier
 from headrace_controller.agents.enrolment import Enrolment
 from headrace_controller.agents.launch_claims import LaunchClaims
 from headrace_controller.agents.sessions import Sessions
+from headrace_controller.agents.standbys import Standbys
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.audit_service import AuditService
 from headrace_controller.api.batch_stop import BatchStop
@@ -101,6 +102,7 @@ class ServiceParts:
         return AgentService(
             enrolment=enrolment,
             sessions=self.sessions,
+            standbys=Standbys(self._base.router),
             mirror=self._base.mirror,
             adopt=self._reconciling.adoption.adopt,
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
+from headrace.option_types import OptionValue
 from headrace.tracing import TRACEPARENT
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessSpec, Role
-from headrace_controller.model import Cluster, Group, Resources, WorkerId
+from headrace_controller.model import Cluster, ClusterId, Group, Resources, Spec, UserId, WorkerId, WorkerRecord
 from headrace_controller.options import shapes
 from headrace_controller.profiles import Profiles
 
@@ -54,6 +56,19 @@ class LaunchSpecs:
         if backend is None:
             raise BackendError(f"profile {cluster.spec.profile!r} is not in the settings any more; put it back")
         return [self._spec(cluster, process, backend, manifest) for process in processes]
+
+    def patterns(self, profile: str, options: Mapping[str, OptionValue]) -> list[ProcessSpec]:
+        """Returns the scheduler and the worker that a cluster with these options would start, as those of nobody."""
+        worker, group = WorkerId("worker"), Group()
+        nobody = Cluster(
+            id=ClusterId(""),
+            owner=UserId(""),
+            created=0,
+            spec=Spec(profile=profile, options=options, groups=(group,)),
+            workers={worker: WorkerRecord(id=worker, group=group.name)},
+        )
+        specs = self.make(nobody, [SCHEDULER, worker], b"")
+        return [replace(spec, key=ProcessKey("", ""), agent_token="", generation=0) for spec in specs]
 
     def _spec(self, cluster: Cluster, process: str, backend: str, manifest: bytes) -> ProcessSpec:
         record = cluster.workers.get(WorkerId(process))
