@@ -1,0 +1,201 @@
+"""What pods say of their processes. Pods are as a real API server sent them."""
+
+from __future__ import annotations
+
+import pytest
+from tests.backends.kubernetes.pods import changed, decoded, recorded
+
+from headrace.v1.enums import ExitCause, WaitReason
+from headrace_backend_kubernetes.endings import is_permanent_pull_error
+from headrace_backend_kubernetes.objects import Pod
+from headrace_backend_kubernetes.statuses import Note, deleted, status_of
+from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus, Role
+
+KEY = ProcessKey("c1", "w1")
+DELETED_AT = "2026-11-26T15:10:30Z"
+
+
+def _status(pod: Pod, note: Note | None = None) -> ProcessStatus:
+    return status_of(KEY, pod, note)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "code", "message"),
+    [
+        ("exit-3", ExitCause.EXITED, 3, ""),
+        ("oom", ExitCause.OUT_OF_MEMORY, 137, ""),
+        ("no-headrace", ExitCause.START_FAILED, 1, "plain-dask:test has no headrace: build one with `pip install"),
+        ("no-python", ExitCause.START_FAILED, 128, "image localhost/envoy:test has no Python in its PATH: "),
+        ("no-command", ExitCause.START_FAILED, 128, 'exec: "no-such-command": executable file not found in $PATH'),
+        ("init-fails", ExitCause.START_FAILED, 4, "init container prepare ended with exit code 4: cannot prepare"),
+        ("never-pulled", ExitCause.IMAGE_UNAVAILABLE, None, '"localhost/no-such:1" is not present with pull policy'),
+        ("invalid-image", ExitCause.IMAGE_UNAVAILABLE, None, 'couldn\'t parse image name "Not A Name"'),
+        ("no-configmap", ExitCause.START_FAILED, None, 'container dask: configmap "none" not found'),
+        ("root", ExitCause.START_FAILED, None, "runAsUser breaks non-root policy"),
+    ],
+)
+def test_what_cannot_run_has_exited_and_says_why(name: str, cause: ExitCause, code: int | None, message: str) -> None:
+    status = _status(decoded(recorded(name)))
+    assert (status.state, status.exit_cause, status.exit_code) == (ProcessState.EXITED, cause, code)
+    assert message in status.message
+    assert "\n" not in status.message
+
+
+def test_a_running_pod_says_where_and_since_when() -> None:
+    status = _status(decoded(recorded("runs")))
+    assert (status.state, status.role, status.generation, status.host) == (
+        ProcessState.RUNNING,
+        Role.WORKER,
+        1,
+        "node-1",
+    )
+    assert status.started > 1_700_000_000
+    assert status.leaving is None
+
+
+# --- waiting ---
+
+
+def test_a_pod_without_room_says_what_the_scheduler_of_kubernetes_says() -> None:
+    status = _status(decoded(recorded("unschedulable")))
+    assert (status.state, status.wait) == (ProcessState.PENDING, WaitReason.UNSCHEDULABLE)
+    assert status.message.startswith("0/4 nodes are available: 1 Insufficient cpu")
+
+
+@pytest.mark.parametrize("reason", ["TriggeredScaleUp", "Nominated"])
+def test_an_autoscaler_that_adds_a_node_is_named(reason: str) -> None:
+    note = Note(reason=reason, message="pod triggered scale-up: [{pool-1 3->4 (max: 10)}]")
+    status = _status(decoded(recorded("unschedulable")), note)
+    assert (status.wait, status.message) == (
+        WaitReason.NODE_COMING,
+        "pod triggered scale-up: [{pool-1 3->4 (max: 10)}]",
+    )
+
+
+def test_an_image_that_is_pulled_is_named_with_its_time() -> None:
+    starting = changed("runs", status={"phase": "Pending", "containerStatuses": []})
+    status = _status(starting, Note(reason="Pulling", message='Pulling image "x"', since=1_795_705_461))
+    assert status.wait is WaitReason.IMAGE_PULL
+    assert status.message == "image localhost/headrace-dask:test, since 15:04:21 UTC"
+    pulled = _status(starting, Note(reason="Pulled", message="Successfully pulled image"))
+    assert (pulled.wait, pulled.message) == (WaitReason.STARTING, "")
+
+
+def test_a_registry_that_is_away_is_waited_for() -> None:
+    status = _status(decoded(recorded("registry-away")))
+    assert (status.state, status.wait) == (ProcessState.PENDING, WaitReason.IMAGE_PULL)
+    assert "connection refused" in status.message
+
+
+@pytest.mark.parametrize(
+    ("message", "permanent"),
+    [
+        ('failed to resolve reference "docker.io/library/nothing:1": docker.io/library/nothing:1: not found', True),
+        ("pull access denied, repository does not exist or may require authorization: insufficient_scope", True),
+        ("unexpected status from HEAD request to https://r/v2/x/manifests/1: 401 Unauthorized", True),
+        ("unexpected status from HEAD request to https://r/v2/x/manifests/1: 403 Forbidden", True),
+        ("no match for platform in manifest: not found", True),
+        ("unexpected status from HEAD request to https://r/v2/x/manifests/1: 503 Service Unavailable", False),
+        ("toomanyrequests: You have reached your pull rate limit. 429 Too Many Requests", False),
+        ("dial tcp: lookup registry.example.org: no such host", False),
+        ("dial tcp 10.0.0.1:443: i/o timeout", False),
+        ("net/http: TLS handshake timeout", False),
+        ("something that nobody has seen before", False),
+    ],
+)
+def test_an_image_that_does_not_exist_is_told_from_a_registry_that_is_away(message: str, permanent: bool) -> None:
+    assert is_permanent_pull_error(message) is permanent
+    for reason in ("ErrImagePull", "ImagePullBackOff"):
+        waiting = [{"name": "dask", "state": {"waiting": {"reason": reason, "message": message}}}]
+        status = _status(changed("registry-away", status={"containerStatuses": waiting}))
+        assert (status.state is ProcessState.EXITED) is permanent
+        assert status.exit_cause is (ExitCause.IMAGE_UNAVAILABLE if permanent else None)
+        assert status.message == message
+
+
+# --- ended by others ---
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("PreemptionByScheduler", ExitCause.PREEMPTED),
+        ("EvictionByEvictionAPI", ExitCause.EVICTED),
+        ("TerminationByKubelet", ExitCause.EVICTED),
+        ("DeletionByTaintManager", ExitCause.NODE_LOST),
+        ("DeletionByPodGC", ExitCause.NODE_LOST),
+        ("SomethingNew", ExitCause.EVICTED),
+    ],
+)
+def test_a_pod_that_others_end_is_leaving_and_then_gone(reason: str, cause: ExitCause) -> None:
+    disruption = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "said so"}
+    pod = changed("runs", condition=disruption, deletionTimestamp=DELETED_AT)
+    status = _status(pod)
+    assert (status.state, status.leaving, status.message) == (ProcessState.RUNNING, cause, "said so")
+    gone = deleted(status, pod)
+    assert (gone.state, gone.exit_cause, gone.message) == (ProcessState.EXITED, cause, "said so")
+
+
+def test_a_real_eviction_is_announced() -> None:
+    status = _status(decoded(recorded("evicting")))
+    assert (status.state, status.leaving) == (ProcessState.RUNNING, ExitCause.EVICTED)
+
+
+@pytest.mark.parametrize("reason", ["Evicted", "Preempting", "NodeShutdown"])
+def test_a_pod_that_its_node_ends_says_why(reason: str) -> None:
+    ended = {"phase": "Failed", "reason": reason, "message": "The node was low on resource: memory. "}
+    status = _status(changed("exit-3", status=ended))
+    assert status.exit_cause is (ExitCause.PREEMPTED if reason == "Preempting" else ExitCause.EVICTED)
+    assert (status.exit_code, status.message) == (3, "The node was low on resource: memory.")
+
+
+def test_a_pod_of_a_lost_node_counts_as_exited_before_it_is_gone() -> None:
+    disruption = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": "taint"}
+    not_ready = {"type": "Ready", "status": "False"}
+    pod = recorded("runs")
+    pod["status"]["conditions"] = [disruption, not_ready]
+    pod["metadata"]["deletionTimestamp"] = DELETED_AT
+    status = _status(decoded(pod))
+    assert (status.state, status.exit_cause) == (ProcessState.EXITED, ExitCause.NODE_LOST)
+
+
+def test_a_pod_that_somebody_deletes_says_so() -> None:
+    pod = changed("runs", deletionTimestamp=DELETED_AT)
+    status = _status(pod)
+    assert (status.state, status.leaving) == (ProcessState.RUNNING, ExitCause.DELETED)
+    assert deleted(status, pod).exit_cause is ExitCause.DELETED
+
+
+# --- ended by headrace ---
+
+
+@pytest.mark.parametrize("phase", ["Running", "Failed"])
+def test_what_headrace_stops_was_stopped_however_it_ends(phase: str) -> None:
+    stopped = {"headrace.dev/stopped": "true"}
+    status = _status(changed("exit-3", annotations=stopped, status={"phase": phase, "reason": "DeadlineExceeded"}))
+    assert (status.state, status.exit_cause, status.exit_code) == (ProcessState.EXITED, ExitCause.STOPPED, 3)
+    running = changed("runs", annotations=stopped, deletionTimestamp=DELETED_AT)
+    assert _status(running).leaving is None
+    assert deleted(_status(running), running).exit_cause is ExitCause.STOPPED
+
+
+def test_an_exit_stays_what_it_was_when_its_pod_is_deleted() -> None:
+    for name in ("exit-3", "never-pulled"):
+        pod = decoded(recorded(name))
+        assert deleted(_status(pod), pod) == _status(pod)
+
+
+# --- hostile ---
+
+
+def test_a_huge_message_is_one_line_of_bounded_length() -> None:
+    message = "no such thing: not found\n" * 10_000
+    waiting = [{"name": "dask", "state": {"waiting": {"reason": "ErrImagePull", "message": message}}}]
+    status = _status(changed("registry-away", status={"containerStatuses": waiting}))
+    assert len(status.message) == 1000
+    assert "\n" not in status.message
+
+
+@pytest.mark.parametrize("generation", ["", "x", "-1", "9" * 400, "٣"])
+def test_a_generation_that_is_no_number_is_none(generation: str) -> None:
+    assert _status(changed("runs", annotations={"headrace.dev/generation": generation})).generation == 0
