@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import pytest
@@ -296,6 +297,10 @@ def test_namespaces() -> None:
         ({"labels": {"app.kubernetes.io/name": "x"}}, "labels.app.kubernetes.io/name.[key]", "headrace sets it itself"),
         ({"annotations": {"a.headrace.dev/x": "x"}}, "annotations.a.headrace.dev/x.[key]", "headrace sets it itself"),
         ({"labels": {"a": True}}, "labels.a", "put it in quotes"),
+        ({"affinity": {"a": [{"b": date(2026, 1, 2)}]}}, "affinity", "a.0.b: is read as a date; put it in quotes"),
+        ({"affinity": {"a": {1: 2}}}, "affinity", "a.1: is no text; put the key in quotes"),
+        ({"tolerations": [{"x": float("inf")}]}, "tolerations.0", "x: is no number that JSON has"),
+        ({"resources": {"a/b": "many"}}, "resources.a/b", "String should match pattern"),
         ({"volumes": {"a": {"path": "/var/run/secrets/headrace.dev/x", "source": {"x": 1}}}}, "volumes.a", "another"),
         ({"image": "a b"}, "image", "String should match pattern"),
         ({"image": "a\n"}, "image", "String should match pattern"),

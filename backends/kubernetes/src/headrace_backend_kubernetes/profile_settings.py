@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from headrace_backend_kubernetes.reserved import check_container, check_name, check_pod, check_variable
+from headrace_backend_kubernetes.reserved import check_container, check_name, check_plain, check_pod, check_variable
 
-Plain = dict[str, Any]
+Plain = Annotated[dict[str, Any], AfterValidator(check_plain)]
 """A part of a pod, in Kubernetes' own words. The API server checks it."""
 
 
@@ -37,6 +37,9 @@ Factor = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidato
 LimitFactor = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False), BeforeValidator(_not_a_truth)]
 ResourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9./_-]{0,314}[A-Za-z0-9])?$")]
 Variable = Annotated[str, Field(pattern=r"^[-._A-Za-z][-._A-Za-z0-9]{0,255}$"), AfterValidator(check_variable)]
+Quantity = Annotated[
+    str, Field(pattern=r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$"), BeforeValidator(_number_as_text)
+]
 MetaName = Annotated[str, AfterValidator(check_name)]
 
 
@@ -128,7 +131,7 @@ class PodSettings(Section):
     gpu_resource: ResourceName = Field(
         default="nvidia.com/gpu", description="Extended resource that GPUs are requested as."
     )
-    resources: dict[ResourceName, LooseText | None] = Field(
+    resources: dict[ResourceName, Quantity | None] = Field(
         default={},
         description="Further resources of each pod, as request and limit, such as `ephemeral-storage: 20Gi`.",
     )
@@ -166,7 +169,7 @@ class PodSettings(Section):
     )
     scratch_size: str = Field(
         default="",
-        pattern=r"^([0-9]+(\.[0-9]+)?([kMGTP]i?)?)?$",
+        pattern=r"^([0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?)?$",
         description="Most that a pod may write to /tmp, where Dask spills to, such as `20Gi`. Empty: as the node has.",
     )
     volumes: dict[DnsLabel, Volume | None] = Field(default={}, description="Volumes by name.")

@@ -1,7 +1,8 @@
-"""What administrators cannot change of a pod, because headrace would no longer work with it. Pure."""
+"""What administrators cannot set of a pod, because headrace or JSON would not work with it. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -52,6 +53,12 @@ def check_variable(name: str) -> str:
     return name
 
 
+def check_plain(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a part of a pod; raise ValueError for what JSON does not have: YAML also reads dates and other keys."""
+    _check_values(config, "")
+    return config
+
+
 def check_pod(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what is laid on a pod's spec; raise ValueError if headrace would not work with it."""
     _check_keys(config, _OF_POD)
@@ -85,3 +92,18 @@ def _named(config: Mapping[str, Any], key: str, name: str = "name") -> list[str]
         raise ValueError(f"{key} must be a list")  # noqa: TRY004 pydantic wants it
     found = [cast("Mapping[str, object]", entry).get(name) for entry in entries if isinstance(entry, Mapping)]
     return [value for value in found if isinstance(value, str)]
+
+
+def _check_values(value: object, path: str) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in cast("Mapping[object, object]", value).items():
+            if not isinstance(key, str):
+                raise ValueError(f"{path}{key}: is no text; put the key in quotes")  # noqa: TRY004 pydantic wants it
+            _check_values(inner, f"{path}{key}.")
+    elif isinstance(value, list):
+        for index, inner in enumerate(cast("list[object]", value)):
+            _check_values(inner, f"{path}{index}.")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{path[:-1]}: is no number that JSON has")
+    elif value is not None and not isinstance(value, str | int | float):
+        raise ValueError(f"{path[:-1]}: is read as a {type(value).__name__}; put it in quotes")
