@@ -153,6 +153,12 @@ class Pod(Slim):
         return self.metadata.creation_timestamp.timestamp() if self.metadata.creation_timestamp else 0.0
 
     @property
+    def launched(self) -> float:
+        """Time at which it was created for its cluster, or given to it from standby."""
+        text = self.metadata.annotations.get(labels.GIVEN, "")
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 15 else self.created
+
+    @property
     def ips(self) -> list[str]:
         return [each.ip for each in self.status.pod_ips if each.ip]
 

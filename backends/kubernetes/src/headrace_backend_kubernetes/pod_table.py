@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 from typing import TypeVar
 
@@ -38,6 +38,8 @@ class PodTable:
         """Pods that belong to no cluster, by uid."""
         self.changed = asyncio.Event()
         """Set when a pod was added to `ended`, `hopeless` or `standby`, or left the latter."""
+        self.on_standby: Callable[[Pod], None] = lambda _pod: None
+        """Called with each version of a pod in standby, with the one that belongs to a cluster, and with its end."""
         self._remembered = remembered
         self._pods: dict[tuple[str, str], Pod] = {}
         self._processes: dict[str, dict[str, tuple[Pod, ProcessStatus]]] = {}
@@ -81,6 +83,7 @@ class PodTable:
         del self._pods[place]
         if known.key is None:
             self.changed.set()
+            self.on_standby(pod)
         elif (found := self._find(known.key)) and found[0].uid == pod.uid:
             self._lose(known.key, max(known, pod, key=_version), found[1])
 
@@ -131,6 +134,10 @@ class PodTable:
     def find(self, namespace: str, name: str) -> Pod | None:
         """Returns a pod by its name, one in standby too."""
         return self._pods.get((namespace, name))
+
+    def of_uid(self, uid: str) -> Pod | None:
+        """Returns a pod by its uid. That takes long with many pods, unless it is in standby."""
+        return self.standby.get(uid) or next((pod for pod in self._pods.values() if pod.uid == uid), None)
 
     def pod(self, key: ProcessKey) -> Pod | None:
         """Returns the pod of a process, as it was last; it may be gone."""
@@ -189,9 +196,11 @@ class PodTable:
         if key is None:
             self.standby[pod.uid] = pod
             self.changed.set()
+            self.on_standby(pod)
             return
         if self.standby.pop(pod.uid, None):
             self.changed.set()
+            self.on_standby(pod)
         if pod.ended:
             self.ended[pod.uid] = pod
             self._notes.pop(pod.uid, None)
@@ -254,7 +263,7 @@ def _keep(kept: OrderedDict[str, V], key: str, value: V, *, most: int) -> None:
 
 def _age(pod: Pod) -> tuple[int, float, int]:
     """The greater, the later a process was launched as this pod."""
-    return pod.generation, pod.created, pod.version
+    return pod.generation, pod.launched, pod.version
 
 
 def _version(pod: Pod) -> int:
