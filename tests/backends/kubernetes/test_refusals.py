@@ -106,12 +106,12 @@ def test_the_layer_that_is_closest_to_the_pod_is_named(settings: dict[str, Any],
             [("p.runtime_class", 'pod rejected: RuntimeClass "nope" not found (the pod\'s spec.runtimeClassName)')],
         ),
         (
-            forbidden('violates PodSecurity "restricted:latest": runAsUser=0 (must not)'),
+            forbidden('violates PodSecurity "restricted:latest": runAsUser=0'),
             {"security_context": {"runAsUser": 0}},
             [
                 (
                     "p.security_context",
-                    'violates PodSecurity "restricted:latest": runAsUser=0 (must not) (the pod\'s spec.securityContext)',
+                    'violates PodSecurity "restricted:latest": runAsUser=0 (the pod\'s spec.securityContext)',
                 )
             ],
         ),

@@ -17,6 +17,7 @@ from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_backend_kubernetes.pod_templates import PodTemplates
 from headrace_backend_kubernetes.process_pods import ProcessPods, manifest_annotation
+from headrace_backend_kubernetes.profile_checks import check_profiles
 from headrace_backend_kubernetes.profile_settings import PodDefaults, ProfileSettings
 from headrace_backend_kubernetes.retention import Retention
 from headrace_backend_kubernetes.starting import Starting
@@ -90,6 +91,12 @@ class KubernetesBackend:
         self.table.close()
         if self._opened:
             await self._opened.close()
+
+    async def check_profiles(self, settings: Mapping[str, ProfileSettings]) -> None:
+        """Has the API server check the pods that these settings of profiles would make."""
+        opened = self._open
+        templates = self._make_templates(self._settings.pods, settings, opened.api.namespace)
+        await check_profiles(templates, lambda spec: self._pods.of(spec, templates), opened.api)
 
     def use_profiles(self, settings: Mapping[str, ProfileSettings]) -> None:
         """Makes pods as these settings of profiles say from now on; pods that run stay as they are."""
