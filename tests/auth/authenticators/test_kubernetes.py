@@ -12,7 +12,14 @@ import jwt
 import pytest
 from pydantic import ValidationError
 
-from headrace.errors import BadCredentials, HeadraceError, PermissionDenied, TokenExpired, TooManyRequests
+from headrace.errors import (
+    BadCredentials,
+    GatewayServerError,
+    HeadraceError,
+    PermissionDenied,
+    TokenExpired,
+    TooManyRequests,
+)
 from headrace_auth.authenticators.base import ChecksTokens, KnowsUsers
 from headrace_auth.authenticators.kubernetes import PLACES, PLACES_OF_POD, Pods, Settings, create
 from headrace_auth.authenticators.kubernetes_api import PodMarks
@@ -274,7 +281,7 @@ def test_a_wrong_setting_is_named(settings: dict[str, object], says: str) -> Non
 
 
 def test_outside_of_kubernetes_it_says_what_is_missing() -> None:
-    with pytest.raises(ValueError, match="Run auth in a pod with a service account token, or set kubeconfig"):
+    with pytest.raises(GatewayServerError, match="Run auth in a pod with a service account token, or set kubeconfig"):
         create(Settings(), AsyncExitStack())
 
 

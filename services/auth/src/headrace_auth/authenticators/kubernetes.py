@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from cachetools import TTLCache
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from headrace.errors import BadCredentials, PermissionDenied, TokenExpired
+from headrace.errors import BadCredentials, GatewayServerError, PermissionDenied, TokenExpired
 from headrace_auth.authenticators.base import AuthenticatorSettings, Identity
 from headrace_auth.authenticators.kubernetes_tokens import Account, Claims, read_claims
 from headrace_auth.login_queue import LoginQueue
@@ -194,7 +194,7 @@ def create(settings: Settings, stack: AsyncExitStack) -> Pods:
     try:
         from headrace_auth.authenticators.kubernetes_api import KubernetesApi
     except ModuleNotFoundError as error:
-        raise ValueError(
+        raise GatewayServerError(
             f"the authenticator kubernetes needs the package {error.name}: install headrace-auth[kubernetes]"
         ) from None
     api = KubernetesApi(settings.kubeconfig)
@@ -210,6 +210,6 @@ def _own_namespace(settings: Settings) -> str:
     except OSError:
         if settings.spawners:
             return ""
-        raise ValueError(
+        raise GatewayServerError(
             "the authenticator kubernetes does not know whom to let in: auth runs in no pod, so set `namespaces`"
         ) from None

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 
-from headrace.errors import InternalError, StoreUnavailable
+from headrace.errors import GatewayServerError, InternalError, StoreUnavailable
 from headrace_auth.authenticators.kubernetes_tokens import Account, reviewed
 from headrace_chassis.logs import get_logger
 
@@ -35,7 +35,7 @@ class KubernetesApi:
 
     Raises
     ------
-    ValueError
+    GatewayServerError
         This process runs in no pod and has no kubeconfig.
     """
 
@@ -49,7 +49,7 @@ class KubernetesApi:
             try:
                 config.load_incluster_config(client_configuration=self._configuration)
             except config.ConfigException as error:
-                raise ValueError(
+                raise GatewayServerError(
                     f"the authenticator kubernetes needs a Kubernetes to ask, and there is none: {error} Run auth in a "
                     "pod with a service account token, or set kubeconfig"
                 ) from error
