@@ -33,7 +33,7 @@ class PodTable:
         self.ended: OrderedDict[str, Pod] = OrderedDict()
         """Pods that have ended and can be deleted, by uid, oldest first."""
         self.hopeless: dict[str, Pod] = {}
-        """Pods that will never start and must be deleted, by uid."""
+        """Pods that do not end by themselves although their process has exited, by uid: never started, or of a lost node."""
         self.standby: dict[str, Pod] = {}
         """Pods that belong to no cluster, by uid."""
         self.changed = asyncio.Event()
@@ -203,13 +203,14 @@ class PodTable:
             self.on_standby(pod)
         if pod.ended:
             self.ended[pod.uid] = pod
+            self.hopeless.pop(pod.uid, None)
             self._notes.pop(pod.uid, None)
             self.changed.set()
         found = self._find(key)
         if found and found[0].uid != pod.uid and _age(found[0]) > _age(pod):
             return  # an older pod of a process that was launched again
         status = status_of(key, pod, self._notes.get(pod.uid))
-        if status.state is ProcessState.EXITED and not pod.ended:
+        if status.state is ProcessState.EXITED and not (pod.ended or pod.main.terminated):
             self.hopeless[pod.uid] = pod
             self.changed.set()
         self._gone.pop(key, None)
