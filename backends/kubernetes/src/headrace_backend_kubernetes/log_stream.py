@@ -49,9 +49,9 @@ class Pieces:
 
     def __init__(self, process: str, pod: Pod, after: Position | None) -> None:
         self._process = process
-        self._pod = pod.uid
         self._after = after
-        self._at = Position("", 0, pod.uid)
+        self._at = Position("", 0, pod.uid)  # of the line that was read last
+        self._done = self._at  # of the last line that was collected wholly
         self._collected: list[bytes] = []
         self._size = 0
         self._rest = b""
@@ -62,43 +62,44 @@ class Pieces:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             pieces += self._add_line(line + b"\n")
-        if len(self._rest) > PIECE:  # a line that never ends
+        if len(self._rest) > 2 * PIECE:  # a line that does not end
             pieces += self._add_line(self._rest)
             self._rest = b""
-        return pieces + self.flush()
+        return pieces + self._flush()
 
     def end(self) -> list[LogPiece]:
         """Returns what is left: a last line that has no end."""
         pieces = self._add_line(self._rest) if self._rest else []
         self._rest = b""
-        return pieces + self.flush()
+        return pieces + self._flush()
 
-    def flush(self) -> list[LogPiece]:
+    def _flush(self) -> list[LogPiece]:
         if not self._collected:
             return []
-        piece = LogPiece(self._process, b"".join(self._collected), str(self._at))
+        piece = LogPiece(self._process, b"".join(self._collected), str(self._done) if self._done.time else "")
         self._collected, self._size = [], 0
         return [piece]
 
     def _add_line(self, line: bytes) -> list[LogPiece]:
-        pieces: list[LogPiece] = []
         text = self._without_time(line)
         if self._is_old():
-            return pieces
+            return []
+        pieces: list[LogPiece] = []
         for first in range(0, len(text), PIECE):
             part = text[first : first + PIECE]
             if self._size + len(part) > PIECE:
-                pieces += self.flush()
+                pieces += self._flush()
             self._collected.append(part)
             self._size += len(part)
+        self._done = self._at
         return pieces
 
     def _without_time(self, line: bytes) -> bytes:
         found = _TIME.match(line)
         if not found:
-            return line
+            return line  # goes on with a line that did not end
         time = found[0][:-1].decode()
-        self._at = Position(time, self._at.count + 1 if time == self._at.time else 1, self._pod)
+        self._at = Position(time, self._at.count + 1 if time == self._at.time else 1, self._at.pod)
         return line[found.end() :]
 
     def _is_old(self) -> bool:

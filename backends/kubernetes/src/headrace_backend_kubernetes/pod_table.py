@@ -33,7 +33,7 @@ class PodTable:
         self.ended: OrderedDict[str, Pod] = OrderedDict()
         """Pods that have ended and can be deleted, by uid, oldest first."""
         self.hopeless: dict[str, Pod] = {}
-        """Pods that do not end by themselves although their process has exited, by uid: never started, or of a lost node."""
+        """Pods that stay as they are although their process has exited, by uid: never started, or of a lost node."""
         self.standby: dict[str, Pod] = {}
         """Pods that belong to no cluster, by uid."""
         self.changed = asyncio.Event()
