@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from headrace_backend_kubernetes import labels
 from headrace_backend_kubernetes.api import Api, connect
+from headrace_backend_kubernetes.attestation import PodAttestation
 from headrace_backend_kubernetes.config import Settings
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
 from headrace_backend_kubernetes.logs import Logs
@@ -16,14 +17,15 @@ from headrace_backend_kubernetes.namespaces import Namespaces
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_backend_kubernetes.pod_templates import PodTemplates
-from headrace_backend_kubernetes.process_pods import ProcessPods, manifest_annotation
+from headrace_backend_kubernetes.process_pods import ProcessPods, audience_of, manifest_annotation
 from headrace_backend_kubernetes.profile_checks import check_profiles
 from headrace_backend_kubernetes.profile_settings import PodDefaults, ProfileSettings
 from headrace_backend_kubernetes.retention import Retention
 from headrace_backend_kubernetes.starting import Starting
 from headrace_backend_kubernetes.stopping import MARGIN_SECONDS, Stopping
+from headrace_backend_kubernetes.token_review import token_reviews
 from headrace_controller.backends.addresses import check_remote_address
-from headrace_controller.backends.base import BackendError, Capabilities, Deployment, LogPiece, Network
+from headrace_controller.backends.base import Attestation, BackendError, Capabilities, Deployment, LogPiece, Network
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessSpec, ProcessStatus, Role
 
 
@@ -160,6 +162,10 @@ class KubernetesBackend:
             raise BackendError(f"{process} of cluster {cluster} does not run, as far as is known now")
         check_remote_address(address, pod.ips)
 
+    async def attest(self, token: str) -> Attestation:
+        """Verifies a pod's service account token with the API server."""
+        return await self._open.attestation.attest(token)
+
     async def forget(self, cluster: str) -> None:
         """Deletes what is left of a cluster: ended pods with their logs, exit codes and manifests."""
         opened = self._open
@@ -208,6 +214,8 @@ class _Opened:
         self.stopping = Stopping(api, table)
         self.logs = Logs(api, table)
         self.manifests = ManifestStore(api, table)
+        audience = audience_of(deployment)
+        self.attestation = PodAttestation(token_reviews(api, audience), table.find, audience)
         retention = Retention(api, table, per_cluster=settings.ended_pods_per_cluster, in_all=settings.ended_pods)
         self._retention = asyncio.create_task(retention.run(), name="ended pods")
 

@@ -70,7 +70,7 @@ class ProcessPods:
                 "sources": [
                     {
                         "serviceAccountToken": {
-                            "audience": f"headrace/{self.deployment}",
+                            "audience": audience_of(self.deployment),
                             "expirationSeconds": self.token_seconds,
                             "path": "token",
                         }
@@ -95,6 +95,11 @@ class ProcessPods:
         ).to_environment()
         del identity["HEADRACE_AGENT_TOKEN"]
         return {**identity, "HEADRACE_AGENT_TOKEN_FILE": TOKEN_FILE}
+
+
+def audience_of(deployment: str) -> str:
+    """Returns the audience of the tokens that pods enrol with: no other deployment takes them."""
+    return f"headrace/{deployment}"
 
 
 def manifest_annotation(manifest: bytes) -> dict[str, str]:

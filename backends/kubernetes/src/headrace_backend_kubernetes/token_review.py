@@ -1,0 +1,75 @@
+"""Asks the API server whose token a pod has sent."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace_backend_kubernetes.api import Api
+from headrace_backend_kubernetes.attestation import BoundPod, Review
+from headrace_backend_kubernetes.faults import ApiError, Unreachable
+from headrace_backend_kubernetes.objects import Slim
+from headrace_controller.backends.base import BackendError
+
+_FORBIDDEN = 403
+_POD = "authentication.kubernetes.io/pod-"
+_SERVICE_ACCOUNT = "system:serviceaccount:"
+
+
+class _User(Slim):
+    username: str = ""
+    extra: dict[str, list[str]] = msgspec.field(default_factory=dict[str, list[str]])
+
+
+class _ReviewStatus(Slim):
+    authenticated: bool = False
+    audiences: list[str] = msgspec.field(default_factory=list[str])
+    user: _User = msgspec.field(default_factory=_User)
+
+
+class _TokenReview(Slim):
+    status: _ReviewStatus = msgspec.field(default_factory=_ReviewStatus)
+
+
+_decode = msgspec.json.Decoder(_TokenReview).decode
+
+
+def token_reviews(api: Api, audience: str) -> Review:
+    """Returns what asks the API server, for one audience."""
+
+    async def review(token: str) -> BoundPod | None:
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        try:
+            answer = await api.review_token(body)
+        except ApiError as error:
+            raise BackendError(_sentence(error)) from error
+        except Unreachable as error:
+            raise BackendError(f"the Kubernetes API server does not answer: {error}") from error
+        return bound_pod(answer, audience)
+
+    return review
+
+
+def bound_pod(answer: bytes, audience: str) -> BoundPod | None:
+    """Returns the pod that a review confirms; None if the token is not good for the audience, or bound to no pod."""
+    status = _decode(answer).status
+    if not status.authenticated or audience not in status.audiences:
+        return None
+    username, extra = status.user.username, status.user.extra
+    names, uids = extra.get(f"{_POD}name", []), extra.get(f"{_POD}uid", [])
+    if not username.startswith(_SERVICE_ACCOUNT) or len(names) != 1 or len(uids) != 1:
+        return None
+    namespace, _, _ = username.removeprefix(_SERVICE_ACCOUNT).partition(":")
+    return BoundPod(namespace, names[0], uids[0])
+
+
+def _sentence(error: ApiError) -> str:
+    if error.code == _FORBIDDEN:
+        return (
+            "the controller's service account may not create tokenreviews: bind it to a ClusterRole that may, or set "
+            "backends.kubernetes.enrolment to `secret`"
+        )
+    return f"the API server cannot review a pod's token: {error}"
