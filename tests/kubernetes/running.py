@@ -21,6 +21,9 @@ ROOT = Path(__file__).parent.parent.parent
 BINARIES = ROOT / ".cache" / "kubernetes"
 RECIPE = Path(__file__).parent / "recipe"
 FAKE_NODES = 3
+PRETENDED = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
+"""The toleration that lets a pod on to pretended nodes."""
+READY = 'jsonpath={.status.conditions[?(@.type=="Ready")]}'
 
 
 class CommandFailed(AssertionError):
@@ -86,6 +89,33 @@ def until(reached: Callable[[], object], what: str, within: float = 60) -> Any:
             said = f": {failure}"
         time.sleep(0.1)
     raise AssertionError(f"not within {within:.0f} s: {what}{said}")
+
+
+@contextlib.contextmanager
+def pretended_node(kubernetes: Kubernetes, name: str) -> Generator[str]:
+    """A pretended node of one's own, with the label type=NAME: pods need that and PRETENDED's toleration."""
+    taint = {"key": PRETENDED["key"], "value": "fake", "effect": "NoSchedule"}
+    metadata = {"name": name, "annotations": {PRETENDED["key"]: "fake"}, "labels": {"type": name}}
+    kubernetes.apply({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {"taints": [taint]}})
+    try:
+        until(lambda: '"True"' in kubernetes.kubectl("get", "node", name, "-o", READY), f"{name} is ready")
+        yield name
+    finally:
+        kubernetes.kubectl("delete", "node", name, "--ignore-not-found")
+
+
+def lose(kubernetes: Kubernetes, node: str) -> None:
+    """Takes a pretended node away as if its machine had lost power, and says so for the controllers at once.
+
+    They would else find out after their grace period of 50 s. Its pods stay as they are until somebody deletes them by
+    force; the controllers' taint makes them Terminating once their toleration has run out.
+    """
+    on_it = f"--field-selector=spec.nodeName={node}"
+    kubernetes.kubectl("annotate", "pods", "--all-namespaces", on_it, "kwok.x-k8s.io/lost=true")
+    kubernetes.kubectl("annotate", "node", node, f"{PRETENDED['key']}-")
+    unknown = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "gone in a test"}
+    patch = json.dumps({"status": {"conditions": [unknown]}})
+    kubernetes.kubectl("patch", "node", node, "--subresource=status", "-p", patch)
 
 
 @contextlib.contextmanager
