@@ -60,7 +60,7 @@ class Namespaces:
     def _pods(self, namespace: str) -> Watch:
         async def refresh() -> str:
             pods, version = await self._api.list_pods(namespace, self._selector)
-            self._table.replace(namespace, pods)
+            self._table.replace(namespace, pods, int(version))
             return version
 
         return Watch(

@@ -87,11 +87,12 @@ class PodTable:
         elif (found := self._find(known.key)) and found[0].uid == pod.uid:
             self._lose(known.key, max(known, pod, key=_version), found[1])
 
-    def replace(self, namespace: str, pods: Iterable[Pod]) -> None:
-        """Accepts all pods of a namespace; those that are missing are gone."""
+    def replace(self, namespace: str, pods: Iterable[Pod], version: int) -> None:
+        """Accepts all pods of a namespace, as they were at a version; those that are missing are gone."""
         fresh = {pod.uid: pod for pod in pods}
-        for known in [pod for (where, _), pod in self._pods.items() if where == namespace and pod.uid not in fresh]:
-            self.delete(known)
+        for (where, _), known in list(self._pods.items()):
+            if where == namespace and known.uid not in fresh and known.version <= version:
+                self.delete(known)
         for pod in fresh.values():
             self.accept(pod)
 

@@ -1,0 +1,197 @@
+"""The table of pods says the same whatever order watches and answers come in."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.backends.kubernetes.pods import decoded, recorded
+
+from headrace.v1.enums import ExitCause, WaitReason
+from headrace_backend_kubernetes.objects import Event, Pod, decode_event
+from headrace_backend_kubernetes.pod_table import PodTable
+from headrace_controller.backends.process import ProcessKey, ProcessState
+
+KEY = ProcessKey("c1", "w1")
+
+
+def _pod(version: int, name: str = "runs", *, uid: str = "u1", pod_name: str = "p1", **annotations: str) -> Pod:
+    pod: dict[str, Any] = recorded(name)
+    metadata = pod["metadata"]
+    metadata |= {"resourceVersion": str(version), "uid": uid, "name": pod_name}
+    metadata["annotations"] |= {f"headrace.dev/{key}": value for key, value in annotations.items()}
+    return decoded(pod)
+
+
+PENDING, RUNNING, ENDED = _pod(1, "unschedulable"), _pod(2), _pod(3, "exit-3")
+
+
+def _table() -> PodTable:
+    return PodTable(remembered=3)
+
+
+@given(st.permutations([PENDING, RUNNING, ENDED]))
+def test_the_newest_version_counts(order: list[Pod]) -> None:
+    table = _table()
+    for pod in order:
+        table.accept(pod)
+    [status] = table.statuses()
+    assert (status.state, status.exit_code) == (ProcessState.EXITED, 3)
+    assert list(table.ended) == ["u1"]
+    assert not table.hopeless
+
+
+@given(st.permutations([PENDING, RUNNING]))
+def test_a_pod_that_was_deleted_does_not_come_back(order: list[Pod]) -> None:
+    table = _table()
+    table.accept(RUNNING)
+    table.delete(_pod(9))
+    for pod in order:
+        table.accept(pod)
+    [status] = table.statuses()
+    assert (status.state, status.exit_cause) == (ProcessState.EXITED, ExitCause.DELETED)
+    assert table.find(RUNNING.namespace, "p1") is None
+
+
+def test_each_change_is_published_once() -> None:
+    table = _table()
+    stream = table.feed.stream()
+    for pod in (PENDING, PENDING, RUNNING, _pod(3), ENDED, _pod(4, "exit-3")):
+        table.accept(pod)
+    table.close()
+
+    async def read() -> list[ProcessState]:
+        return [status.state async for status in stream]
+
+    assert asyncio.run(read()) == [ProcessState.PENDING, ProcessState.RUNNING, ProcessState.EXITED]
+
+
+def test_a_launch_after_an_end_is_another_pod() -> None:
+    table = _table()
+    table.accept(ENDED)
+    again = _pod(7, uid="u2")
+    table.accept(again)  # before the deletion of the first is seen
+    table.delete(_pod(6, "exit-3"))
+    assert table.runs(KEY)
+    assert list(table.ended) == []
+
+
+def test_an_older_launch_of_a_process_hides_no_newer_one() -> None:
+    newer = _pod(5, uid="u2", pod_name="p2", generation="2")
+    for order in itertools.permutations([ENDED, newer]):
+        table = _table()
+        for pod in order:
+            table.accept(pod)
+        [status] = table.statuses()
+        assert (status.generation, status.state) == (2, ProcessState.RUNNING)
+        table.delete(ENDED)
+        assert table.runs(KEY)
+
+
+def test_what_a_list_does_not_show_is_gone() -> None:
+    table = _table()
+    table.accept(RUNNING)
+    table.replace("another", [], version=9)
+    assert table.runs(KEY)
+    table.replace(RUNNING.namespace, [], version=1)  # it was created after the list was made
+    assert table.runs(KEY)
+    table.replace(RUNNING.namespace, [], version=9)
+    assert not table.runs(KEY)
+
+
+def test_pods_that_never_start_are_to_be_deleted_and_ended_ones_are_kept() -> None:
+    table = _table()
+    table.accept(_pod(1, "invalid-image"))
+    assert list(table.hopeless) == ["u1"]
+    table.delete(_pod(2, "invalid-image"))
+    [status] = table.statuses()
+    assert status.exit_cause is ExitCause.IMAGE_UNAVAILABLE
+    assert not table.hopeless
+
+
+def test_a_container_that_has_ended_is_not_deleted_before_its_pod_says_so() -> None:
+    pod = recorded("exit-3")
+    pod["status"]["phase"] = "Running"
+    table = _table()
+    table.accept(decoded(pod))
+    assert not table.runs(KEY)
+    assert not table.hopeless
+    assert not table.ended
+
+
+def test_memory_of_deleted_pods_is_bounded() -> None:
+    table = _table()
+    for n in range(10):
+        pod = _pod(1, uid=f"u{n}", pod_name=f"p{n}", process=f"w{n}")
+        table.accept(pod)
+        table.delete(pod)
+    assert [status.key.process for status in table.statuses()] == ["w7", "w8", "w9"]
+
+
+def test_pods_in_standby_belong_to_nobody_until_they_are_given() -> None:
+    table = _table()
+    table.accept(_pod(1, cluster="", process=""))
+    assert list(table.standby) == ["u1"]
+    assert table.statuses() == []
+    table.accept(_pod(2))
+    assert not table.standby
+    assert table.runs(KEY)
+
+
+def test_forgetting_a_cluster_discards_it_for_good() -> None:
+    table = _table()
+    table.accept(ENDED)
+    table.forget("c1")
+    table.accept(_pod(4, "exit-3"))  # still on its way
+    assert table.statuses() == []
+    assert not table.ended
+
+
+# --- events ---
+
+
+def _event(reason: str, message: str = "", uid: str = "u1") -> Event:
+    about = {"name": "p1", "namespace": PENDING.namespace, "uid": uid}
+    return decode_event(json.dumps({"involvedObject": about, "reason": reason, "message": message}))
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before its pod", "after its pod"])
+def test_an_event_says_why_a_pod_waits(*, early: bool) -> None:
+    table = _table()
+    steps = [lambda: table.accept(PENDING), lambda: table.note(_event("TriggeredScaleUp", "adds one"))]
+    for step in reversed(steps) if early else steps:
+        step()
+    [status] = table.statuses()
+    assert (status.wait, status.message) == (WaitReason.NODE_COMING, "adds one")
+
+
+def test_an_event_of_another_pod_of_the_same_name_says_nothing() -> None:
+    table = _table()
+    table.accept(PENDING)
+    table.note(_event("TriggeredScaleUp", uid="u0"))
+    table.note(_event("Scheduled"))
+    [status] = table.statuses()
+    assert status.wait is WaitReason.UNSCHEDULABLE
+
+
+def test_events_of_unknown_pods_are_bounded() -> None:
+    table = _table()
+    for n in range(5000):
+        table.note(_event("Pulling", uid=f"u{n}"))
+    assert len(table._early_notes) <= 1000  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_whoever_waits_for_an_exit_is_woken_by_a_deletion_too() -> None:
+    table = _table()
+    table.accept(RUNNING)
+    waiting = asyncio.ensure_future(table.exited(KEY))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    table.delete(RUNNING)
+    await waiting
+    await table.exited(ProcessKey("c1", "unknown"))
