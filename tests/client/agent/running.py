@@ -110,6 +110,7 @@ class Cluster:
     directory: Path
     eventually: Eventually
     started: list[Agent] = field(default_factory=list[Agent])
+    environment: dict[str, str] = field(default_factory=dict[str, str])  # of all processes that are started from now on
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def identity(self, process: str) -> Identity:
@@ -125,7 +126,7 @@ class Cluster:
 
     def start(self, process: str, *, standby: bool = False) -> Agent:
         log = self.directory / f"{process}.log"
-        pid = self.zygote.start(self.identity(process).to_environment(), log, standby=standby)
+        pid = self.zygote.start(self.environment | self.identity(process).to_environment(), log, standby=standby)
         agent = Agent(process, pid, log, self.zygote.codes)
         self.started.append(agent)
         return agent

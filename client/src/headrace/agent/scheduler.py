@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -18,6 +19,7 @@ from headrace.agent import dashboard, signals, worker_status
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.client_absences import session_grace
 from headrace.agent.enrollment import enroll, keep_renewed
+from headrace.agent.grace import grace_seconds, hands_over, usable_seconds
 from headrace.agent.identity import Identity
 from headrace.agent.scheduler_agent import SchedulerAgent
 from headrace.agent.settings import apply
@@ -30,7 +32,7 @@ logger = logging.getLogger("headrace.agent")
 
 async def run_scheduler(identity: Identity) -> int:
     """Runs the scheduler until it ends; returns the exit code."""
-    channel = ControllerChannel(identity)
+    channel, grace = ControllerChannel(identity), grace_seconds()
     try:
         began = time.time_ns()
         enrollment = await enroll(channel, identity)
@@ -48,7 +50,7 @@ async def run_scheduler(identity: Identity) -> int:
 
         async with agent.running():
             renewing = asyncio.create_task(keep_renewed(identity, channel, enrollment, install))
-            await _until_end(scheduler, agent)
+            await _until_end(scheduler, agent, grace)
             renewing.cancel()
         logger.info("scheduler of cluster %s ended", identity.cluster)
         return 0
@@ -93,14 +95,28 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-async def _until_end(scheduler: Scheduler, agent: SchedulerAgent) -> None:
+async def _until_end(scheduler: Scheduler, agent: SchedulerAgent, grace: float) -> None:
     ended = asyncio.create_task(scheduler.finished())
     signalled = asyncio.create_task(signals.wait_for_end())
     gone = asyncio.create_task(agent.cluster_gone())
     try:
         await asyncio.wait((ended, signalled, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
-            await scheduler.close(reason=signalled.result() if signalled.done() else "headrace-cluster-gone")
+        if signalled.done() and not ended.done():
+            await _leave(scheduler, agent, grace, reason=signalled.result())
+        elif not ended.done():
+            await scheduler.close(reason="headrace-cluster-gone")
     finally:
         for task in (ended, signalled, gone):
             task.cancel()
+
+
+async def _leave(scheduler: Scheduler, agent: SchedulerAgent, grace: float, *, reason: str) -> None:
+    """Ends in the time that is left, and says why if that is enough."""
+    seconds = usable_seconds(grace)
+    if hands_over(grace):
+        agent.tell_signal(within=seconds / 2)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await scheduler.close(reason=reason)
+    else:
+        await scheduler.close(reason=reason)

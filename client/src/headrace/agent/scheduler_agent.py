@@ -77,6 +77,8 @@ class SchedulerAgent:
         self._idle_timeout = IdleTimeout(scheduler)
         self._idle_too_long: asyncio.Task[None] | None = None
         self._shut_down_by_client = False
+        self._signalled = False
+        self._closing_seconds = _CLOSING_SECONDS
         self._closing_acknowledged = asyncio.Event()
         self._cluster_gone = asyncio.Event()
         scheduler.add_plugin(self._plugin)
@@ -98,6 +100,14 @@ class SchedulerAgent:
     async def cluster_gone(self) -> None:
         """Waits until the cluster's record is permanently gone."""
         await self._cluster_gone.wait()
+
+    def tell_signal(self, *, within: float) -> None:
+        """Has the controller told, before the scheduler closes, that a signal ends it; waits no longer than `within`.
+
+        A controller that has ordered the end itself pays no attention to it.
+        """
+        self._signalled = True
+        self._closing_seconds = min(self._closing_seconds, within)
 
     async def _keep_session(self) -> None:
         if await self._session.run() is Outcome.CLOSING_ACKNOWLEDGED:
@@ -147,7 +157,7 @@ class SchedulerAgent:
             return
         self._pending.set_closing(reason)
         try:
-            async with asyncio.timeout(_CLOSING_SECONDS):
+            async with asyncio.timeout(self._closing_seconds):
                 await self._closing_acknowledged.wait()
         except TimeoutError:
             logger.warning("no controller received the reason why this scheduler ends")
@@ -158,7 +168,9 @@ class SchedulerAgent:
             return None
         if self._shut_down_by_client:
             return cluster_pb2.END_REASON_USER
-        return cluster_pb2.END_REASON_IDLE if self._idle_too_long is not None else None
+        if self._idle_too_long is not None:
+            return cluster_pb2.END_REASON_IDLE
+        return cluster_pb2.END_REASON_SCHEDULER_LOST if self._signalled else None
 
     def _hello(self) -> pb.SchedulerHello:
         self._scaling.repeat_requests()

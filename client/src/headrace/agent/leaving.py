@@ -1,0 +1,73 @@
+"""A worker that has to leave, such as for a drained node or a spot machine: nothing that it has computed is lost.
+
+Its scheduler gives it no more tasks and moves its results to other workers. What runs has a part of the time to finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from headrace.agent.plugin import RETIRE_STIMULUS
+
+if TYPE_CHECKING:
+    from distributed import Nanny
+
+logger = logging.getLogger("headrace.agent")
+
+# Part of the time that tasks that run may take; the rest is for moving what they leave.
+_TASKS_PART = 0.6
+# Between two looks at running tasks, and two tries while no other worker has room for the data.
+_POLL_SECONDS = 0.1
+_RETRY_SECONDS = 0.5
+
+
+async def hand_over(nanny: Nanny, seconds: float) -> None:
+    """Has the scheduler retire the worker and close it; gives up when the scheduler is gone or the time is over."""
+    address = nanny.worker_address
+    if address is None:
+        return  # its worker process has not started: it has nothing
+    begun = time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            await _retire(nanny, address, close=False)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TASKS_PART * seconds - (time.monotonic() - begun)):
+                    await _tasks_have_ended(nanny, address)
+            await _retire(nanny, address, close=True)
+        logger.info("what this worker held has moved to other workers")
+    except TimeoutError:
+        logger.warning("the time to end is over: what this worker still holds is lost")
+    except OSError as error:  # comms that break
+        logger.info("the scheduler takes nothing over: %s", error)
+    except Exception:  # of the scheduler, which answers with its own
+        logger.exception("what this worker holds could not be moved")
+
+
+async def _retire(nanny: Nanny, address: str, *, close: bool) -> None:
+    """Returns once the results have moved. As long as there is nobody to take them, it tries again."""
+    scheduler: Any = nanny.scheduler
+    while True:
+        retired = await scheduler.retire_workers(
+            workers=[address], close_workers=close, remove=close, stimulus_id=f"{RETIRE_STIMULUS}-{time.time()}"
+        )
+        if address in retired:
+            return
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _tasks_have_ended(nanny: Nanny, address: str) -> None:
+    """Waits until no task runs, and until the scheduler knows the results of those that did."""
+    worker: Any = nanny.rpc(address)
+    scheduler: Any = nanny.scheduler
+    ran: set[Any] = set()
+    while True:
+        running = set(await worker.call_stack())
+        ran |= running
+        processing = await scheduler.processing(workers=[address])
+        if not running and ran.isdisjoint(processing.get(address, ())):
+            return
+        await asyncio.sleep(_POLL_SECONDS)
