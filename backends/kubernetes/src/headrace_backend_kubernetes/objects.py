@@ -148,6 +148,11 @@ class Pod(Slim):
         return self.status.phase in {"Succeeded", "Failed"}
 
     @property
+    def done(self) -> bool:
+        """Whether it runs no Dask process any more; its phase may say so only later."""
+        return self.ended or self.main.terminated is not None
+
+    @property
     def created(self) -> float:
         """Time at which it was created, in seconds since the epoch."""
         return self.metadata.creation_timestamp.timestamp() if self.metadata.creation_timestamp else 0.0

@@ -211,7 +211,7 @@ class PodTable:
         if found and found[0].uid != pod.uid and _age(found[0]) > _age(pod):
             return  # an older pod of a process that was launched again
         status = status_of(key, pod, self._notes.get(pod.uid))
-        if status.state is ProcessState.EXITED and not (pod.ended or pod.main.terminated):
+        if status.state is ProcessState.EXITED and not pod.done:
             self.hopeless[pod.uid] = pod
             self.changed.set()
         self._gone.pop(key, None)

@@ -48,7 +48,7 @@ class Starting:
     async def _start(self, key: ProcessKey, body: Mapping[str, Any]) -> None:
         namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
         before = self._table.find(namespace, name)
-        if before and before.ended:
+        if before and before.done:
             await self._replace(before)
         for _ in range(_TRIES):
             try:
@@ -68,7 +68,7 @@ class Starting:
         """Whether a pod of this name is the wanted one; deletes it if it has ended."""
         if there.key != key or there.metadata.annotations.get(DEPLOYMENT) != self._deployment:
             raise ApiError(400, "Invalid", f"pod {there.name} exists already and belongs to somebody else; delete it")
-        if there.ended:
+        if there.done:
             await self._replace(there)
             return False
         if there.metadata.deletion_timestamp:

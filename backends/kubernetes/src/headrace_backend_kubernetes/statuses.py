@@ -54,7 +54,7 @@ def deleted(status: ProcessStatus, pod: Pod) -> ProcessStatus:
 
 
 def _ending(pod: Pod) -> Ending | None:
-    if not (pod.ended or pod.main.terminated):
+    if not pod.done:
         return abandoned(pod) or (None if pod.main.running else never_starts(pod))
     code = pod.main.terminated.exit_code if pod.main.terminated else None
     if pod.stopped:
