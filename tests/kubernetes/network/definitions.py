@@ -4,31 +4,54 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-# Release and place in it. What needs a newer Go than the test cluster's own build waits.
+# What to take from which release. One that needs a newer Go than the build of the test cluster must wait.
+_OPERATOR = "example/prometheus-operator-crd/monitoring.coreos.com"
 MODULES = {
-    "sigs.k8s.io/gateway-api@v1.6.2": "config/crd/standard/gateway.networking.k8s.io_{}.yaml",
-    "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
-        "example/prometheus-operator-crd/monitoring.coreos.com_{}.yaml"
-    ),
-    "istio.io/api@v1.32.0": "kubernetes/{}.gen.yaml",
-}
-KINDS = {
-    "sigs.k8s.io/gateway-api@v1.6.2": ("gateways", "httproutes", "tlsroutes", "backendtlspolicies"),
-    "github.com/prometheus-operator/prometheus-operator@v0.85.0": ("podmonitors", "scrapeconfigs", "prometheusrules"),
-    "istio.io/api@v1.32.0": ("customresourcedefinitions",),
+    "sigs.k8s.io/gateway-api@v1.6.2": [
+        f"config/crd/standard/gateway.networking.k8s.io_{kind}.yaml"
+        for kind in ("gateways", "httproutes", "tlsroutes", "backendtlspolicies")
+    ],
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0": [
+        f"{_OPERATOR}_{kind}.yaml" for kind in ("podmonitors", "scrapeconfigs", "prometheusrules")
+    ],
+    "istio.io/api@v1.32.0": ["kubernetes/customresourcedefinitions.gen.yaml"],
+    "github.com/cert-manager/cert-manager@v1.21.2": [
+        f"deploy/crds/cert-manager.io_{kind}.yaml" for kind in ("certificates", "issuers", "clusterissuers")
+    ],
 }
 
 
 def files() -> list[Path]:
     """Fetch the modules, or find them in Go's cache; return the files with the definitions."""
     found: list[Path] = []
-    for module, place in MODULES.items():
+    for module, places in MODULES.items():
         done = subprocess.run(
             ["go", "mod", "download", "-json", module], cwd="/", check=False, capture_output=True, text=True
         )
         assert done.returncode == 0, f"{module}: {done.stdout} {done.stderr}"
         folder = Path(json.loads(done.stdout)["Dir"])
-        found += [folder / place.format(kind) for kind in KINDS[module]]
+        found += [folder / place for place in places]
     return found
+
+
+@contextmanager
+def defined(kubectl: Callable[..., str]) -> Iterator[None]:
+    """Have the definitions in the cluster; those that were not there before are removed at the end."""
+    before = _there(kubectl)
+    kubectl("apply", "--server-side", *(f"--filename={file}" for file in files()))
+    brought = _there(kubectl) - before
+    if brought:
+        kubectl("wait", "--for=condition=Established", "--timeout=60s", *brought)
+    try:
+        yield
+    finally:
+        if brought:
+            kubectl("delete", "--wait=false", *brought)
+
+
+def _there(kubectl: Callable[..., str]) -> set[str]:
+    return set(kubectl("get", "customresourcedefinitions", "-o", "name").split())

@@ -42,15 +42,8 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def defined(kubectl: Kubectl) -> Iterator[None]:
-    """The definitions are in the cluster; those that this test has brought are removed."""
-    before = set(kubectl("get", "customresourcedefinitions", "-o", "name").split())
-    files = definitions.files()
-    kubectl("apply", "--server-side", *(f"--filename={file}" for file in files))
-    brought = set(kubectl("get", "customresourcedefinitions", "-o", "name").split()) - before
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", *brought)
-    yield
-    if brought:
-        kubectl("delete", "--wait=false", *brought)
+    with definitions.defined(kubectl):
+        yield
 
 
 def _rendered(helm: Callable[..., str], tmp_path: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
