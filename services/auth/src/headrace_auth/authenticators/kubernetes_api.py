@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from headrace_chassis.logs import get_logger
 
 AT_ONCE = 16
 _TIMEOUT_SECONDS = 3.0
+_PAUSE_SECONDS = 1.0
 
 log = get_logger()
 
@@ -45,6 +47,7 @@ class KubernetesApi:
         self._opened: Any = None
         self._opening = asyncio.Lock()
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._paused_until = 0.0  # on the monotonic clock
         if kubeconfig is None:
             try:
                 config.load_incluster_config(client_configuration=self._configuration)
@@ -59,7 +62,7 @@ class KubernetesApi:
         spec = client.V1TokenReviewSpec(token=token, audiences=[audience] if audience else None)
         api = client.AuthenticationV1Api(await self._client())
         answer = await self._ask(
-            api.create_token_review(client.V1TokenReview(spec=spec), _request_timeout=_TIMEOUT_SECONDS),
+            lambda: api.create_token_review(client.V1TokenReview(spec=spec), _request_timeout=_TIMEOUT_SECONDS),
             "create tokenreviews (a ClusterRole)",
         )
         status = answer.status
@@ -73,7 +76,7 @@ class KubernetesApi:
         api = client.CoreV1Api(await self._client())
         try:
             pod = await self._ask(
-                api.read_namespaced_pod(name, namespace, _request_timeout=_TIMEOUT_SECONDS),
+                lambda: api.read_namespaced_pod(name, namespace, _request_timeout=_TIMEOUT_SECONDS),
                 f"get pods in the namespace {namespace}",
             )
         except _NotFoundError:
@@ -95,10 +98,12 @@ class KubernetesApi:
                 self._opened = client.ApiClient(configuration=self._configuration)
         return self._opened
 
-    async def _ask(self, request: Awaitable[Any], needed: str) -> Any:
+    async def _ask(self, request: Callable[[], Awaitable[Any]], needed: str) -> Any:
         try:
             async with self._turns:
-                return await request
+                if time.monotonic() < self._paused_until:
+                    raise _away()  # without waiting as long as the one that found it out
+                return await request()
         except client.ApiException as error:
             if error.status == 404:
                 raise _NotFoundError from None
@@ -108,17 +113,21 @@ class KubernetesApi:
                     "pods cannot log in: headrace's auth service may not ask the Kubernetes API server about them; "
                     f"tell the administrator that its service account needs the right to {needed}"
                 ) from None
-            raise _away(error.reason or str(error.status)) from None
+            raise self._pause(error.reason or str(error.status)) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _away(str(error) or type(error).__name__) from None
+            raise self._pause(str(error) or type(error).__name__) from None
+
+    def _pause(self, reason: str) -> StoreUnavailable:
+        log.warning("the Kubernetes API server does not answer", reason=reason)
+        self._paused_until = time.monotonic() + _PAUSE_SECONDS
+        return _away()
 
 
 class _NotFoundError(Exception):
     pass
 
 
-def _away(reason: str) -> StoreUnavailable:
-    log.warning("the Kubernetes API server does not answer", reason=reason)
+def _away() -> StoreUnavailable:
     return StoreUnavailable(
         "pods cannot log in now, because the Kubernetes API server does not answer headrace; running clusters and "
         "those who are logged in are not affected; repeat the login in a minute"
