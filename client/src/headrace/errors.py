@@ -87,7 +87,7 @@ class ClusterFailed(GatewayClusterError):
     Attributes
     ----------
     reason
-        The end reason, such as ``"BACKEND_ERROR"``.
+        The end reason, such as ``"BACKEND_ERROR"``, ``"IMAGE_UNAVAILABLE"`` or ``"PREEMPTED"``.
     log_tail
         Last lines of the log of the process that failed, at most 8 KiB.
     """

@@ -471,6 +471,24 @@ def test_a_worker_has_the_cause_of_its_exit(fake: FakeHeadrace) -> None:
     assert (found.state, found.exit.cause, found.exit.exit_code) == ("failed", "out_of_memory", -9)
 
 
+def test_what_the_platform_does_with_workers_is_in_words(fake: FakeHeadrace) -> None:
+    from headrace import ClusterEvent, Worker
+
+    leaving = cluster_pb2.Worker(name="clusters/c/workers/w", leaving=cluster_pb2.EXIT_CAUSE_PREEMPTED)
+    waiting = cluster_pb2.Worker(name="clusters/c/workers/w", wait_reason=cluster_pb2.WAIT_REASON_NODE_COMING)
+    found = [Worker.from_proto(worker) for worker in (leaving, waiting)]
+    assert [(worker.wait_reason, worker.leaving) for worker in found] == [("", "preempted"), ("node_coming", "")]
+    event = cluster_pb2.ClusterEvent(
+        type=cluster_pb2.EVENT_TYPE_WAITING,
+        wait_reason=cluster_pb2.WAIT_REASON_UNSCHEDULABLE,
+        exit_cause=cluster_pb2.EXIT_CAUSE_UNSPECIFIED,
+    )
+    told = ClusterEvent.from_proto(event)
+    assert (told.type, told.wait_reason, told.exit_cause) == ("Waiting", "unschedulable", "")
+    event.exit_cause = cluster_pb2.EXIT_CAUSE_NODE_LOST
+    assert ClusterEvent.from_proto(event).exit_cause == "node_lost"
+
+
 def test_a_closed_gateway_says_so(configured: None) -> None:
     gateway = Gateway()
     gateway.close()

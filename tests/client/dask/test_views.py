@@ -51,6 +51,17 @@ def test_a_long_wait_says_what_it_waits_for(
     assert lines == ["waits for a node [31m"]
 
 
+def test_a_wait_whose_numbers_change_is_one_line_with_the_latest(capfd: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    progress.report("starts")
+    for nodes in range(100):
+        progress.report(f"waits for room: 0/{nodes} nodes")
+    with ThreadPoolExecutor() as pool:
+        progress.wait_for(pool.submit(time.sleep, 0.7))
+    lines = [line.partition(" s  ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert lines == ["starts", "waits for room: 0/99 nodes"]
+
+
 def test_it_can_be_switched_off(capfd: pytest.CaptureFixture[str]) -> None:
     with dask.config.set({"headrace.progress": False}), ThreadPoolExecutor() as pool:
         progress = Progress()

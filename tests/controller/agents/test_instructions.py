@@ -12,7 +12,7 @@ from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1.enums import Right
 from headrace_chassis.identity.certificate_names import name_in_certificate
 from headrace_controller.agents.instructions import instructions
-from headrace_controller.model import AdaptRange, Group, Phase, WorkerState
+from headrace_controller.model import AdaptRange, Group, Phase
 
 
 def test_instructions_are_complete() -> None:

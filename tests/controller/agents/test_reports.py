@@ -151,11 +151,13 @@ def test_what_makes_no_sense_is_left_out() -> None:
     [
         (cluster_pb2.END_REASON_IDLE, EndReason.IDLE),
         (cluster_pb2.END_REASON_USER, EndReason.USER),
+        (cluster_pb2.END_REASON_SCHEDULER_LOST, EndReason.SCHEDULER_LOST),
+        (cluster_pb2.END_REASON_EVICTED, None),  # the backend knows, not the agent
         (cluster_pb2.END_REASON_BUDGET, None),
         (cluster_pb2.END_REASON_UNSPECIFIED, None),
     ],
 )
-def test_an_agent_may_say_that_its_scheduler_ends_because_it_is_idle_or_was_shut_down(
+def test_an_agent_may_say_that_its_scheduler_ends_because_it_is_idle_was_shut_down_or_signalled(
     reported: cluster_pb2.EndReason.ValueType, closing: EndReason | None
 ) -> None:
     request = pb.SessionRequest(sequence=9, closing=pb.SchedulerClosing(reason=reported))
@@ -168,6 +170,12 @@ def test_retired_workers_stay_until_they_are_closed() -> None:
     assert reports.without_recorded(Report(retired=frozenset({A, B, C})), cluster).retired == {A}
     kept = Report(retired=frozenset({A}))
     assert reports.without_recorded(kept, cluster) is kept
+
+
+def test_what_one_costs_that_others_end_stays_until_its_process_has_ended() -> None:
+    report = connected_report(departures={A: Departure(results_lost=2)})
+    leaving = running_cluster(worker(A, WorkerState.RETIRING, address="tls://10.0.0.1:1", joined=True))
+    assert reports.without_recorded(report, leaving) is report
 
 
 def test_what_a_loss_cost_stays_until_the_loss_is_recorded() -> None:

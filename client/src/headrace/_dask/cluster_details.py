@@ -26,6 +26,10 @@ class ClusterEvent:
         The same as a sentence.
     cluster
         Id of the cluster.
+    wait_reason
+        Why processes wait to run: "unschedulable", "node_coming" or "image_pull"; else "".
+    exit_cause
+        Why processes ended, are being ended or cannot start, as in `WorkerExit.cause`; else "".
     """
 
     time: datetime
@@ -33,6 +37,8 @@ class ClusterEvent:
     type: str
     message: str
     cluster: str
+    wait_reason: str = ""
+    exit_cause: str = ""
 
     @classmethod
     def from_proto(cls, event: cluster_pb2.ClusterEvent) -> ClusterEvent:
@@ -43,6 +49,8 @@ class ClusterEvent:
             type=event_type(event.type),
             message=event.message,
             cluster=event.name.removeprefix("clusters/").partition("/")[0],
+            wait_reason=_wait_reason(event.wait_reason),
+            exit_cause=_exit_cause(event.exit_cause),
         )
 
 
@@ -53,7 +61,9 @@ class WorkerExit:
     Attributes
     ----------
     cause
-        "stopped" by headrace, "exited" by itself, "out_of_memory" or "start_failed".
+        "stopped" by headrace, "exited" by itself, "out_of_memory", or "start_failed". By the platform that runs it:
+        "image_unavailable", "refused" or "quota_exceeded" if it never ran, "evicted", "preempted", "node_lost", or
+        "deleted" by somebody else.
     exit_code
         Exit code, negative for a signal. None if unknown.
     time
@@ -89,6 +99,10 @@ class Worker:
         What it waits for or why it ended, in a sentence.
     exit
         How its process exited. None while it runs.
+    wait_reason
+        Why it does not run yet: "unschedulable", "node_coming", "image_pull" or "starting". "" if unknown, or it runs.
+    leaving
+        Why the platform is ending it, such as "preempted"; it hands its data over meanwhile. "" if it is not.
     """
 
     name: str
@@ -102,6 +116,8 @@ class Worker:
     create_time: datetime
     message: str
     exit: WorkerExit | None
+    wait_reason: str = ""
+    leaving: str = ""
 
     def __repr__(self) -> str:
         memory = f", memory={describe_bytes(self.memory_bytes)}" if self.memory_bytes else ""
@@ -122,10 +138,19 @@ class Worker:
             create_time=worker.create_time.ToDatetime(tzinfo=UTC),
             message=worker.message,
             exit=_to_exit(worker.exit) if worker.HasField("exit") else None,
+            wait_reason=_wait_reason(worker.wait_reason),
+            leaving=_exit_cause(worker.leaving),
         )
 
 
 def _to_exit(process: cluster_pb2.ProcessExit) -> WorkerExit:
-    cause = word(cluster_pb2.ExitCause.DESCRIPTOR, process.cause).lower()
     exit_code = process.exit_code if process.HasField("exit_code") else None
-    return WorkerExit(cause, exit_code, process.time.ToDatetime(tzinfo=UTC))
+    return WorkerExit(_exit_cause(process.cause), exit_code, process.time.ToDatetime(tzinfo=UTC))
+
+
+def _exit_cause(cause: int) -> str:
+    return word(cluster_pb2.ExitCause.DESCRIPTOR, cause).lower()
+
+
+def _wait_reason(reason: int) -> str:
+    return word(cluster_pb2.WaitReason.DESCRIPTOR, reason).lower()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import html
+import re
 import sys
 import time
 from collections.abc import Awaitable
@@ -33,9 +34,13 @@ class Progress:
         self._enabled = bool(config.get("progress"))
 
     def report(self, message: str) -> None:
-        """Add a sentence, once. May be called in any thread."""
+        """Add a sentence, once; one that differs in its numbers only replaces the last. May be called in any thread."""
         text = "".join(c if c.isprintable() else " " for c in message).strip()
-        if text and text not in self._lines:
+        if not text or text in self._lines:
+            return
+        if self._lines and _without_numbers(text) == _without_numbers(self._lines[-1]):
+            self._lines[-1] = text
+        else:
             self._lines.append(text)
 
     def wait_for(self, future: concurrent.futures.Future[T]) -> T:
@@ -75,6 +80,10 @@ class Progress:
     def _end(self) -> None:
         if self._display is not None:
             self._display.end(self._lines, time.monotonic() - self._started)
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d+", "", text)
 
 
 def _choose_display() -> _Display:

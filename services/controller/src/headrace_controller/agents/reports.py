@@ -113,7 +113,8 @@ def _is_unrecorded(report: Report, cluster: Cluster, name: WorkerId) -> bool:
     if name in cluster.status.losses:
         return True
     worker = cluster.workers.get(name)
-    return worker is not None and worker.state is WorkerState.RUNNING and report.joined.get(name) != worker.address
+    joined = worker is not None and worker.state in {WorkerState.RUNNING, WorkerState.RETIRING}
+    return joined and report.joined.get(name) != worker.address
 
 
 def _joined(cluster: Cluster, workers: Iterable[pb.JoinedWorker]) -> dict[WorkerId, str]:
