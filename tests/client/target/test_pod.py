@@ -114,7 +114,9 @@ def test_what_the_namespace_headrace_offers_is_taken_next(api: FakeApiServer) ->
 def test_the_address_alone_finds_the_authority_again(api: FakeApiServer) -> None:
     """A cluster's own Gateway is made with the address of the first one."""
     api.offer("team", address=ADDRESS, ca_crt="pem")
-    assert Target.resolve(Target.resolve().address).ca_pem == b"pem"
+    again = Target.resolve(Target.resolve().address)
+    assert again.ca_pem == b"pem"
+    assert again.trusts == "the authority in the ConfigMap headrace-client"
 
 
 def test_the_configuration_comes_first(api: FakeApiServer) -> None:

@@ -59,6 +59,8 @@ class Target:
     ca_pem
         Content of `ca_file`, or of what the pod's cluster says, or of the system's file. None means the authorities
         that gRPC trusts.
+    trusts
+        Where the certificate authority comes from, for people.
     auth
         How to log in.
     local
@@ -77,6 +79,7 @@ class Target:
     has_proxy: bool = True
     ca_file: str | None
     ca_pem: bytes | None = field(repr=False)
+    trusts: str = ""
     auth: GatewayAuth
     local: LocalGateway | None = None
     http_proxy: HttpProxy | None = None
@@ -129,6 +132,7 @@ class Target:
             has_proxy=not path or given_proxy is not None,
             ca_file=ca_file,
             ca_pem=_read_roots(ca_file, offer) if tls else None,
+            trusts=_trusts(ca_file, offer),
             auth=_choose_auth(auth, local, saved),
             local=local,
             http_proxy=find_http_proxy(host, "https" if tls else "http"),
@@ -223,6 +227,14 @@ def _choose_ca_file(given: str | None, local: LocalGateway | None, saved: SavedL
     if local is not None:
         return local.ca_file
     return saved.ca_file if saved is not None else None
+
+
+def _trusts(ca_file: str | None, offer: Offer | None) -> str:
+    if ca_file is not None:
+        return f"the authority in {ca_file}"
+    if offer is not None and offer.ca_pem is not None:
+        return f"the authority in the ConfigMap {CONFIG_MAP}"
+    return "an authority that this system trusts"
 
 
 def _read_roots(ca_file: str | None, offer: Offer | None) -> bytes | None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from headrace._target.target import Target
 from headrace._wire.http1 import client_context
 
 _HOP_SECONDS = 3.0
+_SOON_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +115,30 @@ async def _shake_hands(target: Target) -> Hop:
         return Hop("TLS", works=False, message=await _explain_certificate(target, error))
     except (ssl.SSLError, OSError) as error:
         return Hop("TLS", works=False, message=f"{target.endpoint} does not speak TLS ({_brief(error)})")
-    chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    chosen, certificate = _negotiated(writer)
     writer.transport.abort()
     if chosen != "h2" and not target.path:
         return Hop("TLS", works=False, message=f"{target.endpoint} does not speak HTTP/2, so it is not headrace")
-    return Hop("TLS", works=True, message=f"the certificate of {target.endpoint} is trusted")
+    return Hop("TLS", works=True, message=f"the certificate of {target.endpoint} is trusted{certificate}")
+
+
+def _negotiated(writer: asyncio.StreamWriter) -> tuple[str | None, str]:
+    """Return the protocol, and until when the certificate is valid."""
+    connection = writer.get_extra_info("ssl_object")
+    end = connection.getpeercert().get("notAfter")
+    if not end:
+        return connection.selected_alpn_protocol(), ""
+    days = (ssl.cert_time_to_seconds(end) - time.time()) / 86400
+    soon = "; renew it, or find out why it is not renewed" if days < _SOON_DAYS else ""
+    return connection.selected_alpn_protocol(), f", and valid until {end} ({days:.0f} days){soon}"
 
 
 async def _explain_certificate(target: Target, error: ssl.SSLCertVerificationError) -> str:
-    trusted = f"the authority in {target.ca_file}" if target.ca_file else "an authority that this system trusts"
     description = await _describe_certificate(target)
     about = f" It is {description}." if description else ""
     return (
         f"the certificate of {target.endpoint} is not accepted: {error.verify_message} (expected: one for "
-        f"{target.host} from {trusted}).{about} Set headrace.tls.ca-file to the PEM file of its authority"
+        f"{target.host} from {target.trusts}).{about} Set headrace.tls.ca-file to the PEM file of its authority"
     )
 
 
