@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("client", "services", "backends", "protos", "docs", "scripts", "tests", "benchmarks")
+FOLDERS = ("client", "services", "backends", "deploy", "protos", "docs", "scripts", "tests", "benchmarks")
 PAGES = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
 SOURCES = [path.as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.*")]
 # `plan/planning.py`, or with the part that it is of: `controller: plan/planning.py`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def files() -> list[Path]:
 
 
 @contextmanager
-def defined(kubectl: Callable[..., str]) -> Iterator[None]:
+def defined(kubectl: Callable[..., str]) -> Generator[None]:
     """Have the definitions in the cluster; those that were not there before are removed at the end."""
     before = _there(kubectl)
     kubectl("apply", "--server-side", *(f"--filename={file}" for file in files()))
