@@ -1,0 +1,55 @@
+"""One installation of the chart for all tests here, as `helm install` makes it: only images and sizes of Dask pods differ."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.kubernetes.chart.installation import Installation
+from tests.kubernetes.running import Kubernetes
+
+
+@pytest.fixture(scope="session")
+def installation(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """headrace in a namespace that enforces PodSecurity `restricted`."""
+    name = f"test-chart-{secrets.token_hex(3)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kubernetes.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    volume = None
+    if not kubernetes.get("storageclass")["items"]:
+        volume = _make_volume(kubernetes, name, tmp_path_factory.mktemp("valkey"))
+    values = tmp_path_factory.mktemp("values") / "images.json"
+    installed = Installation(kubernetes, name, values)
+    values.write_text(json.dumps(installed.small))
+    try:
+        installed.install()
+        yield installed
+        installed.uninstall()
+    finally:
+        kubernetes.kubectl("delete", "namespace", name, "--wait=false")
+        if volume:
+            kubernetes.kubectl("delete", "persistentvolume", volume, "--wait=false")
+
+
+def _make_volume(kubernetes: Kubernetes, namespace: str, folder: Path) -> str:
+    """A volume for Valkey, where the cluster has no storage class to make one."""
+    folder.chmod(0o777)
+    claim = {"namespace": namespace, "name": "data-headrace-valkey-0"}
+    name = f"{namespace}-valkey"
+    kubernetes.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": name},
+            "spec": {
+                "capacity": {"storage": "8Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "hostPath": {"path": str(folder)},
+                "claimRef": claim,
+            },
+        }
+    )
+    return name

@@ -1,0 +1,107 @@
+"""What `helm install` without values gives."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+from cryptography import x509
+from tests.kubernetes.chart.installation import RELEASE, Installation
+from tests.kubernetes.running import CommandFailed, until
+
+SERVICES = ("auth", "controller", "proxy")
+
+
+def test_helm_test_runs_a_computation(installation: Installation) -> None:
+    assert "The sum of 0 to 999 is 499500" in installation.test()
+
+
+def test_services_run_twice_and_in_a_restricted_namespace(installation: Installation) -> None:
+    for service in SERVICES:
+        assert installation.get("deployment", f"{RELEASE}-{service}")["status"]["readyReplicas"] == 2
+    labels = installation.kubernetes.get("namespace", installation.namespace)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_dask_pods_have_no_token_of_kubernetes(installation: Installation) -> None:
+    printed = installation.run(
+        "no-token",
+        """
+        import headrace
+
+        def accounts():
+            import os
+            return sorted(os.listdir("/var/run/secrets"))
+
+        with headrace.Gateway() as gateway, gateway.new_cluster() as cluster:
+            cluster.scale(1)
+            with cluster.get_client() as client:
+                print("worker", client.submit(accounts).result())
+                print("scheduler", client.run_on_scheduler(accounts))
+        """,
+    )
+    assert "worker ['headrace.dev']" in printed
+    assert "scheduler ['headrace.dev']" in printed
+
+
+@pytest.mark.parametrize(
+    ("account", "verb", "resource", "may"),
+    [
+        ("controller", "create", "pods", True),
+        ("controller", "get", "pods/log", True),
+        ("controller", "create", "pods/exec", False),
+        ("controller", "create", "deployments", False),
+        ("controller", "list", "secrets", False),
+        ("auth", "get", "secrets", False),
+        ("auth", "list", "pods", False),
+        ("proxy", "list", "pods", False),
+        ("valkey", "list", "pods", False),
+        ("dask", "list", "pods", False),
+        ("dask", "get", f"configmaps/{RELEASE}-client", True),  # of any pod that may log in
+        ("renewal", "get", f"secrets/{RELEASE}-deployment-key", False),
+        ("renewal", "patch", f"secrets/{RELEASE}-deployment-key", False),
+        ("renewal", "patch", f"secrets/{RELEASE}-auth-tls", True),
+    ],
+)
+def test_each_service_account_has_the_rights_that_it_needs(
+    installation: Installation, account: str, verb: str, resource: str, *, may: bool
+) -> None:
+    who = f"system:serviceaccount:{installation.namespace}:{RELEASE}-{account}"
+    try:
+        answer = installation.kubectl("auth", "can-i", verb, resource, "--as", who, "--as-group", _group(installation))
+    except CommandFailed as failure:
+        answer = str(failure)
+    assert ("yes" in answer.split()) is may, answer
+
+
+def test_nothing_of_helms_own_is_left_of_the_job_that_makes_credentials(installation: Installation) -> None:
+    found = installation.get("jobs,serviceaccounts,roles")["items"]
+    assert not [each["metadata"]["name"] for each in found if each["metadata"]["name"] == f"{RELEASE}-credentials"]
+
+
+def test_a_new_host_name_gets_a_certificate_that_envoy_serves_without_a_restart(installation: Installation) -> None:
+    proxies = _uids(installation, "proxy")
+    installation.upgrade("--set", "publicHostnames={dask.example}")
+    until(lambda: "dask.example" in _served(installation), "Envoy serves the new certificate", within=180)
+    assert _uids(installation, "proxy") == proxies
+    installation.kubectl("create", "job", "renewal-now", "--from", f"cronjob/{RELEASE}-renewal")
+    installation.kubectl("wait", "job/renewal-now", "--for=condition=Complete", "--timeout=120s")
+    assert installation.kubectl("logs", "job/renewal-now") == "Nothing is missing, and nothing expires soon\n"
+    installation.kubectl("delete", "job", "renewal-now", "--wait=false")
+
+
+def _served(installation: Installation) -> list[str]:
+    """Names of the certificate of the public port."""
+    address = installation.get("service", RELEASE)["spec"]["clusterIP"]
+    certificate = x509.load_pem_x509_certificate(ssl.get_server_certificate((address, 443)).encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.DNSName)
+
+
+def _uids(installation: Installation, component: str) -> set[str]:
+    pods = installation.get("pods", "-l", f"app.kubernetes.io/component={component}")["items"]
+    return {pod["metadata"]["uid"] for pod in pods}
+
+
+def _group(installation: Installation) -> str:
+    return f"system:serviceaccounts:{installation.namespace}"

@@ -1,0 +1,54 @@
+"""`helm uninstall`, with clusters that stay and without."""
+
+from __future__ import annotations
+
+from tests.kubernetes.chart.installation import Installation
+from tests.kubernetes.running import until
+
+BEGIN = """
+    import uuid
+    import headrace
+
+    gateway = headrace.Gateway()
+    cluster = gateway.new_cluster(shutdown_on_close=False)
+    cluster.scale(1)
+    client = cluster.get_client()
+    client.publish_dataset(number=client.submit(uuid.uuid4, pure=False))
+    print(cluster.name, client.get_dataset("number").result())
+"""
+CONTINUE = """
+    import headrace
+
+    with headrace.Gateway() as gateway:
+        [found] = gateway.list_clusters()
+        with gateway.connect(found.name) as cluster, cluster.get_client() as client:
+            print(cluster.name, client.get_dataset("number").result())
+"""
+
+
+def test_clusters_compute_on_without_headrace_and_are_adopted_by_the_next_installation(
+    installation: Installation,
+) -> None:
+    printed = installation.run("begin", BEGIN).splitlines()[-1]
+    key = installation.secret("deployment-key")
+    running = {uid for uid, phase in installation.dask_pods().items() if phase == "Running"}
+
+    installation.upgrade("--set", "uninstall.keepClusters=true")
+    installation.uninstall()
+    assert running <= {uid for uid, phase in installation.dask_pods().items() if phase == "Running"}
+    installation.install()
+    assert installation.secret("deployment-key") == key
+    assert installation.run("continue", CONTINUE).splitlines()[-1] == printed
+
+
+def test_an_uninstallation_leaves_no_dask_pod_and_no_object_of_the_release(installation: Installation) -> None:
+    installation.run("begin-again", BEGIN)
+    assert installation.dask_pods()
+    installation.uninstall()
+    until(lambda: not installation.dask_pods(), "all Dask pods are removed")
+    found = installation.get(
+        "all,roles,rolebindings,serviceaccounts,networkpolicies", "-l", "app.kubernetes.io/name=headrace"
+    )
+    left = [each["metadata"]["name"] for each in found["items"] if each["kind"] != "Pod"]
+    assert left == []
+    installation.install()  # for the other tests
