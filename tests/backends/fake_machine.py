@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tests.backends.programs import NO_SUCH_COMMAND, Program
 
-from headrace.v1.enums import ExitCause
+from headrace.v1.enums import ExitCause, WaitReason
 from headrace_controller.backends.base import BackendError, Network
 from headrace_controller.backends.changes import ChangeFeed
 from headrace_controller.backends.process import (
@@ -44,6 +44,8 @@ class FakeMachine:
         self.trouble: str = ""
         self.unforgettable: set[str] = set()  # clusters whose files cannot be removed
         self.fails_to_start: str = ""
+        self.never_takes: Callable[[ProcessSpec], ExitCause | None] = lambda _spec: None  # for good, and why
+        self.waits: Callable[[ProcessSpec], WaitReason | None] = lambda _spec: None
         self.on_start: Callable[[ProcessSpec], None] = lambda _spec: None
         self.on_exit: Callable[[ProcessKey], None] = lambda _key: None
         self.network = Network(
@@ -61,6 +63,8 @@ class FakeMachine:
         key = (spec.key.cluster, spec.key.process)
         if self.runs(*key):
             return
+        if (cause := self.never_takes(spec)) is not None:
+            raise BackendError(f"the machine takes no {spec.role}: {cause.lower()}", cause=cause)
         self.starts.append(key)
         self.specs[key] = spec
         if spec.manifest and spec.role is Role.SCHEDULER:
@@ -73,7 +77,20 @@ class FakeMachine:
             started=time.time(),
             host="fake",
         )
-        self._play(status, self._program(*key))
+        if (reason := self.waits(spec)) is not None:
+            self.set(replace(status, state=ProcessState.PENDING, started=0.0, wait=reason, message="0/3 nodes"))
+        else:
+            self._play(status, self._program(*key))
+
+    def let_run(self, cluster: str, process: str = SCHEDULER) -> None:
+        """Lets a process run that waits."""
+        waiting = self.statuses[cluster, process]
+        running = replace(waiting, state=ProcessState.RUNNING, started=time.time(), wait=None, message="")
+        self._play(running, self._program(cluster, process))
+
+    def announce_end(self, cluster: str, process: str, cause: ExitCause) -> None:
+        """Says that others are ending a process."""
+        self.set(replace(self.statuses[cluster, process], leaving=cause, message="the node is drained"))
 
     def set(self, status: ProcessStatus) -> None:
         cluster, process = status.key.cluster, status.key.process
@@ -95,7 +112,12 @@ class FakeMachine:
     def exit(self, cluster: str, process: str = SCHEDULER, code: int = 1, cause: ExitCause = ExitCause.EXITED) -> None:
         if self.runs(cluster, process):
             exited = replace(
-                self.statuses[cluster, process], state=ProcessState.EXITED, exit_code=code, exit_cause=cause
+                self.statuses[cluster, process],
+                state=ProcessState.EXITED,
+                exit_code=code,
+                exit_cause=cause,
+                wait=None,
+                leaving=None,
             )
             self.set(exited)
 
