@@ -24,8 +24,11 @@ _REASONS = {
 
 
 def exit_cause(seen: ExitCause | None, announced: ExitCause | None) -> ExitCause | None:
-    """The cause of an exit. What ends in order after others have announced its end looks as if it ended by itself."""
-    return announced if announced is not None and seen in {None, ExitCause.EXITED} else seen
+    """The cause of an exit. What ends in order after others have announced its end looks as if it ended by itself.
+
+    Or as if headrace had ended it, which stops what has handed its data over.
+    """
+    return announced if announced is not None and seen in {None, ExitCause.EXITED, ExitCause.STOPPED} else seen
 
 
 def end_reason(cause: ExitCause | None, otherwise: EndReason) -> EndReason:
