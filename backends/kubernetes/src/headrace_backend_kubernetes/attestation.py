@@ -87,7 +87,7 @@ class PodAttestation:
         self._find = find
         self._audience = audience
         self._clock = clock
-        self._answers: TTLCache[bytes, BoundPod | None] = TTLCache(_CACHED, _CACHED_SECONDS)
+        self._answers: TTLCache[bytes, BoundPod | None] = TTLCache(_CACHED, _CACHED_SECONDS, time.monotonic)
         self._of_pod = Buckets(_REVIEWS_PER_SECOND, _REVIEWS_BURST)
         self._turns = asyncio.Semaphore(_REVIEWS_AT_ONCE)
         self._waiting = 0

@@ -21,11 +21,21 @@ from headrace_backend_kubernetes.process_pods import ProcessPods, audience_of, m
 from headrace_backend_kubernetes.profile_checks import check_profiles
 from headrace_backend_kubernetes.profile_settings import PodDefaults, ProfileSettings
 from headrace_backend_kubernetes.retention import Retention
+from headrace_backend_kubernetes.standby import StandbyPool
+from headrace_backend_kubernetes.standby_pods import StandbyPod, standby_pod, wanted
 from headrace_backend_kubernetes.starting import Starting
 from headrace_backend_kubernetes.stopping import MARGIN_SECONDS, Stopping
 from headrace_backend_kubernetes.token_review import token_reviews
 from headrace_controller.backends.addresses import check_remote_address
-from headrace_controller.backends.base import Attestation, BackendError, Capabilities, Deployment, LogPiece, Network
+from headrace_controller.backends.base import (
+    Assignment,
+    Attestation,
+    BackendError,
+    Capabilities,
+    Deployment,
+    LogPiece,
+    Network,
+)
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessSpec, ProcessStatus, Role
 
 
@@ -86,7 +96,8 @@ class KubernetesBackend:
             raise backend_error(
                 f"pods of namespace {api.namespace} cannot be listed with the controller's service account", error
             ) from error
-        self._opened = _Opened(api, self.table, namespaces, self._settings, self._deployment.id)
+        standby = StandbyPool(api, self.table, self._deployment.id, self._standby_pod)
+        self._opened = _Opened(api, self.table, namespaces, self._settings, self._deployment.id, standby=standby)
 
     async def close(self) -> None:
         """Disconnects. Pods run on."""
@@ -110,7 +121,8 @@ class KubernetesBackend:
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
         opened = self._open
-        pods = [(spec.key, self._pods.of(spec, self.templates)) for spec in specs if not self.table.runs(spec.key)]
+        missing = await opened.standby.take([spec for spec in specs if not self.table.runs(spec.key)])
+        pods = [(spec.key, self._pods.of(spec, self.templates)) for spec in missing]
         await opened.starting.start(pods)
         for spec in specs:
             large = spec.role is Role.SCHEDULER and spec.manifest and not manifest_annotation(spec.manifest)
@@ -166,6 +178,18 @@ class KubernetesBackend:
         """Verifies a pod's service account token with the API server."""
         return await self._open.attestation.attest(token)
 
+    async def keep(self, patterns: Sequence[ProcessSpec] | None) -> None:
+        """Keeps as many pods in standby as the settings of their profiles say."""
+        numbered = None if patterns is None else [(spec, wanted(spec, self.templates)) for spec in patterns]
+        self._open.standby.keep(numbered)
+
+    async def stand_by(self, launch: str) -> Assignment:
+        """Waits until a pod in standby is given to a cluster, by any controller."""
+        return await self._open.standby.stand_by(launch)
+
+    def _standby_pod(self, spec: ProcessSpec) -> StandbyPod | None:
+        return standby_pod(spec, self._pods, self.templates)
+
     async def forget(self, cluster: str) -> None:
         """Deletes what is left of a cluster: ended pods with their logs, exit codes and manifests."""
         opened = self._open
@@ -207,9 +231,19 @@ class KubernetesBackend:
 class _Opened:
     """What there is while the backend is open."""
 
-    def __init__(self, api: Api, table: PodTable, namespaces: Namespaces, settings: Settings, deployment: str) -> None:
+    def __init__(
+        self,
+        api: Api,
+        table: PodTable,
+        namespaces: Namespaces,
+        settings: Settings,
+        deployment: str,
+        *,
+        standby: StandbyPool,
+    ) -> None:
         self.api = api
         self.namespaces = namespaces
+        self.standby = standby
         self.starting = Starting(api, table, deployment)
         self.stopping = Stopping(api, table)
         self.logs = Logs(api, table)
@@ -217,10 +251,14 @@ class _Opened:
         audience = audience_of(deployment)
         self.attestation = PodAttestation(token_reviews(api, audience), table.find, audience)
         retention = Retention(api, table, per_cluster=settings.ended_pods_per_cluster, in_all=settings.ended_pods)
-        self._retention = asyncio.create_task(retention.run(), name="ended pods")
+        self._tasks = [
+            asyncio.create_task(retention.run(), name="ended pods"),
+            asyncio.create_task(standby.run(), name="pods in standby"),
+        ]
 
     async def close(self) -> None:
-        self._retention.cancel()
-        await asyncio.gather(self._retention, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.namespaces.close()
         await self.api.close()

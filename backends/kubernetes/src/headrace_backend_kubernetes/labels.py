@@ -24,6 +24,9 @@ MANIFEST_SECRET = f"{_DOMAIN}manifest-secret"
 STOPPED = f"{_DOMAIN}stopped"
 """Annotation of a pod that headrace stops, so that each replica knows that nobody else does."""
 
+OF_THE_PLATFORM = frozenset(f"app.kubernetes.io/{name}" for name in ("name", "instance", "managed-by", "part-of"))
+"""Labels that all pods of a deployment have, and that say nothing of a cluster."""
+
 _FOR_PEOPLE = ("owner", "profile", "group")
 
 

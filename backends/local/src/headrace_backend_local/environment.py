@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+# This module offers them, too.
+from headrace_chassis.environment import inherited as inherited  # noqa: PLC0414
+from headrace_chassis.environment import needs_fresh_interpreter as needs_fresh_interpreter  # noqa: PLC0414
 
-from headrace_chassis.environment import inherited as inherited  # noqa: PLC0414 - this module offers it too
-
-# Read when the interpreter or a library is loaded, that is before a fork.
-_READ_EARLY = re.compile(
-    r"(LD|LC|DASK|OMP|GOMP|KMP|MKL|OPENBLAS|GOTO|BLIS|NUMEXPR|NUMBA|VECLIB|MALLOC|GLIBC|ARROW)_\w*"
-    r"|LANG|LANGUAGE|TZ|PYTHON\w*"
-)
 # What Dask itself sets before it starts a worker.
 WORKER_DEFAULTS = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
@@ -31,8 +25,3 @@ ZYGOTE_DEFAULTS = {
 }
 # Defaults of the settings of these names. The zygote may be started before the settings are read.
 STANDBY, NICE = 2, 5
-
-
-def needs_fresh_interpreter(names: Iterable[str]) -> bool:
-    """Whether one of these variables has no effect on a process that is forked with everything imported."""
-    return any(_READ_EARLY.fullmatch(name) for name in names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 # An allow-list: what else an administrator's shell contains, such as tokens of other systems, is passed to no process.
@@ -14,6 +14,17 @@ _INHERITED = re.compile(
     r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|CUDA_\w+|NVIDIA_\w+"
     r"|HEADRACE_UP_DIRECTORY"  # not a secret: `headrace up` finds all of its processes by it
 )
+
+# Read when the interpreter or a library is loaded.
+_READ_EARLY = re.compile(
+    r"(LD|LC|DASK|OMP|GOMP|KMP|MKL|OPENBLAS|GOTO|BLIS|NUMEXPR|NUMBA|VECLIB|MALLOC|GLIBC|ARROW)_\w*"
+    r"|LANG|LANGUAGE|TZ|PYTHON\w*"
+)
+
+
+def needs_fresh_interpreter(names: Iterable[str]) -> bool:
+    """Whether one of these variables has no effect on a process that has everything imported."""
+    return any(_READ_EARLY.fullmatch(name) for name in names)
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
