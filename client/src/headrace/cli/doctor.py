@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from headrace._target.target import Target
-from headrace._wire import auth_calls, diagnosis
+from headrace._wire import auth_calls, diagnosis, policy_calls
 from headrace._wire.connection import Connection
 from headrace._wire.diagnosis import Hop
-from headrace.cli import doctor_clusters
+from headrace.cli import doctor_clusters, doctor_kubernetes
 from headrace.cli.options import Address, CaFile, Json
 from headrace.cli.version import versions
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, PermissionDenied
 from headrace.v1 import cluster_service_pb2
 
 app = typer.Typer(add_completion=False)
@@ -33,16 +33,26 @@ def doctor(
     *,
     address: Address = None,
     ca_file: CaFile = None,
+    kubernetes: Annotated[
+        bool, typer.Option("--kubernetes", help="Run in a pod: also check DNS, rights and the image there.")
+    ] = False,
+    namespace: Annotated[
+        str, typer.Option(help="With --kubernetes: namespace of the clusters' pods. Default: this pod's.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Find out which part of the way to your clusters fails."""
 
     async def examine() -> list[Hop]:
         found: list[Hop] = []
-        async for hop in walk(address, str(ca_file) if ca_file else None, cluster):
-            found.append(hop)
-            if not as_json:
-                print(f"{'ok  ' if hop.works else 'FAIL'}  {hop.name:<13} {hop.message}", flush=True)
+        walks = [walk(address, str(ca_file) if ca_file else None, cluster)]
+        if kubernetes:
+            walks.insert(0, doctor_kubernetes.walk(namespace))
+        for hops in walks:
+            async for hop in hops:
+                found.append(hop)
+                if not as_json:
+                    print(f"{'ok  ' if hop.works else 'FAIL'}  {hop.name:<13} {hop.message}", flush=True)
         return found
 
     hops = asyncio.run(examine())
@@ -90,6 +100,8 @@ async def _services(connection: Connection, cluster: str) -> AsyncIterator[Hop]:
         yield hop
         if not hop.works:
             return
+    if (hop := await _policy(connection)) is not None:
+        yield hop
     async for hop in doctor_clusters.reach(connection, cluster):
         yield hop
 
@@ -125,3 +137,18 @@ async def _controller(connection: Connection) -> Hop:
         message = f"{error.message}; its log says more"
         return Hop("controller", works=False, message=message)
     return Hop("controller", works=True, message="answers")
+
+
+async def _policy(connection: Connection) -> Hop | None:
+    """Say whether the policy file was refused; None to those who may not know."""
+    try:
+        shown = await policy_calls.show_policy(connection)
+    except PermissionDenied:
+        return None
+    except HeadraceError as error:
+        return Hop("policy", works=False, message=f"{error.message}; the controller's log says more")
+    if shown.refusal:
+        first = shown.refusal.splitlines()[0]
+        message = f"the policy file was refused, an older policy holds: {first}; `headrace admin policy show` says all"
+        return Hop("policy", works=False, message=message)
+    return Hop("policy", works=True, message=f"{shown.file or 'the one of the settings'} is in force")
