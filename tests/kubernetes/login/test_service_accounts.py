@@ -6,8 +6,10 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -163,11 +165,73 @@ async def test_while_the_api_server_is_away_logins_of_pods_say_so_and_may_be_rep
         await pods(away).check_token(token_of(kubernetes, namespace, pod))
 
 
+async def test_pods_log_in_again_once_the_api_server_is_back(
+    kubernetes: Kubernetes, namespace: str, pod: str, pods: Authenticator, tmp_path: Path
+) -> None:
+    token = token_of(kubernetes, namespace, pod)
+    way = Way(kubernetes)
+    authenticator = pods(changed(kubernetes, tmp_path, server=await way.open()), cache_seconds=0)
+    assert await named(authenticator, token) == f"{namespace}:default"
+    await way.close()
+    with pytest.raises(StoreUnavailable):
+        await authenticator.check_token(token)
+    await way.open()
+    async with asyncio.timeout(60):
+        while not await _logs_in(authenticator, token):  # noqa: ASYNC110 auth pauses for a second
+            await asyncio.sleep(0.1)
+    await way.close()
+
+
+async def _logs_in(authenticator: Pods, token: str) -> bool:
+    try:
+        return bool(await named(authenticator, token))
+    except StoreUnavailable:
+        return False
+
+
+class Way:
+    """The way to the API server, which can be cut."""
+
+    def __init__(self, kubernetes: Kubernetes) -> None:
+        config = yaml.safe_load(kubernetes.kubectl("config", "view", "--minify"))
+        there = urlsplit(config["clusters"][0]["cluster"]["server"])
+        self._there = there.hostname, there.port or 443
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return f"https://127.0.0.1:{self._port}"
+
+    async def close(self) -> None:
+        assert self._server
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, out = await asyncio.open_connection(*self._there)
+        self._writers |= {writer, out}
+        await asyncio.gather(_pass_on(reader, out), _pass_on(there, writer))
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while content := await reader.read(1 << 16):
+            writer.write(content)
+            await writer.drain()
+    writer.transport.abort()
+
+
 def changed(kubernetes: Kubernetes, directory: Path, server: str = "", user: dict[str, Any] | None = None) -> Path:
     """Writes the kubeconfig with another server or user."""
     config = yaml.safe_load(kubernetes.kubectl("config", "view", "--raw", "--flatten", "--minify"))
     if server:
-        config["clusters"][0]["cluster"]["server"] = server
+        # The certificate need not be for the address of the test's own.
+        config["clusters"][0]["cluster"] = {"server": server, "insecure-skip-tls-verify": True}
     if user:
         config["users"][0]["user"] = user
     path = directory / "kubeconfig"
