@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := $(shell cd protos && find headrace -name '*.proto' | sort)
 COVERAGE_TESTS := tests/controller/test_model.py tests/controller/plan tests/controller/store/test_keys.py tests/controller/api/test_convert.py tests/client/test_access.py
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-jupyterhub test-prometheus test-tracing test-storms test-connections test-compat coverage check protos reference bench wheels clean
+.PHONY: help setup demo test test-browser test-jupyterhub test-prometheus test-tracing test-storms test-connections test-compat kubernetes test-kubernetes sbom coverage check protos reference bench wheels clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,7 +24,7 @@ demo: setup ## Starts everything, answers real questions on real data, shows it,
 	$(BIN)/python demo/flights.py
 
 test: setup ## All tests that need nothing but wheels
-	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub --ignore tests/prometheus --ignore tests/connections
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub --ignore tests/prometheus --ignore tests/connections --ignore tests/kubernetes
 
 test-browser: setup ## Dashboards and notebooks in a headless Chromium, installed from Debian where it is missing
 	scripts/install_chromium.sh
@@ -51,6 +51,14 @@ test-connections: setup ## 100 kills of Envoy, minutes of silence, forged sessio
 	PYTHON=$(PYTHON) scripts/install_jupyterlab.sh
 	$(BIN)/pytest -n 3 --dist worksteal tests/connections
 
+kubernetes: ## Builds the Kubernetes of the tests into .cache/, with Go; cold 28 CPU minutes, unchanged seconds
+	@command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or newer (https://go.dev/dl)" >&2; exit 1; }
+	tests/kubernetes/recipe/build.sh "$(CURDIR)/.cache/kubernetes"
+
+test-kubernetes: setup ## On a real Kubernetes: starts it, tests, ends it; with KUBECONFIG on that cluster
+	scripts/install_mmdebstrap.sh
+	$(BIN)/python -m tests.kubernetes.run
+
 test-compat: setup ## Client and agent beside older and newer Dask, grpcio, protobuf and Python
 	$(BIN)/python scripts/compat_environments.py
 
@@ -67,12 +75,16 @@ check: setup ## Lint, types, import rules, contract, drift of generated stubs
 	$(BIN)/python scripts/generate_protos.py --check
 	$(BIN)/python scripts/generate_reference.py --check
 	$(BIN)/python scripts/generate_dashboards.py --check
+	$(BIN)/python scripts/generate_image_requirements.py --check
+	$(BIN)/python scripts/generate_chart_reference.py --check
 
 protos: setup ## Generates the Python stubs from protos/
 	$(BIN)/python scripts/generate_protos.py
 
-reference: setup ## Generates the tables of docs/operating.md and the schema of policies from the code
+reference: setup ## Generates tables of docs, schemas and requirements of images from the code
 	$(BIN)/python scripts/generate_reference.py
+	$(BIN)/python scripts/generate_image_requirements.py
+	$(BIN)/python scripts/generate_chart_reference.py
 
 bench: setup ## Speed, beside dask-gateway in one interleaved run, and how cost grows with size
 	$(BIN)/python benchmarks/run.py
@@ -81,9 +93,14 @@ bench: setup ## Speed, beside dask-gateway in one interleaved run, and how cost 
 
 wheels: setup ## Builds all distributions into dist/
 	rm -rf dist
-	for project in client services/chassis services/auth services/controller services/proxy services/up backends/local; do \
+	for project in client services/chassis services/auth services/controller services/proxy services/up backends/local backends/kubernetes; do \
 	  $(BIN)/python -m build --no-isolation --wheel --outdir dist $$project >/dev/null || exit 1; done
 	ls dist
+
+sbom: setup ## Says what is in our images: CycloneDX documents in dist/
+	scripts/install_mmdebstrap.sh
+	test -x .venv-sbom/bin/cyclonedx-py || { $(PYTHON) -m venv .venv-sbom && .venv-sbom/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0; }
+	$(BIN)/python scripts/make_sbom.py
 
 clean: ## Removes all that make has made
 	rm -rf .venv .venv-* build dist .pytest_cache .ruff_cache .hypothesis .cache

