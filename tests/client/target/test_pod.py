@@ -159,7 +159,7 @@ def test_an_api_server_that_is_not_the_clusters_gets_no_token(api: FakeApiServer
     api.offer("team", address=ADDRESS)
     other = Authority.create("other", timedelta(days=1))
     (api.secrets / "kubernetes.io" / "serviceaccount" / "ca.crt").write_bytes(other.cert_pem)
-    with pytest.raises(InvalidRequest, match=r"cannot be read: .*CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(InvalidRequest, match=r"cannot be asked for .*CERTIFICATE_VERIFY_FAILED"):
         Target.resolve()
     assert api.asked == []
 
@@ -181,7 +181,9 @@ def test_a_pod_without_a_token_says_what_to_set(api: FakeApiServer) -> None:
     with pytest.raises(Unauthenticated, match="automountServiceAccountToken"):
         KubernetesAuth()
     assert isinstance(get_auth(), BasicAuth)
-    with pytest.raises(InvalidRequest, match="ConfigMap headrace-client of the namespace team cannot be read"):
+    with pytest.raises(
+        InvalidRequest, match="this pod has no service account token to read the ConfigMap headrace-client with"
+    ):
         Target.resolve()
 
 

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import cast
 
@@ -94,37 +95,41 @@ class Pod:
 
         It is that of the pod's namespace, or else that of the namespace `NAMESPACE`.
         """
-        reasons: list[str] = []
-        for namespace in self._namespaces():
-            offer = self._read(namespace, reasons)
-            if offer is not None:
-                _offers[offer.address] = offer
-                return offer, ""
+        offer, reasons = self._read_offer()
+        if offer is not None:
+            _offers[offer.address] = offer
+            return offer, ""
         for namespace in self._namespaces():
             if _has_service(f"{NAMESPACE}.{namespace}.svc"):
                 return Offer(f"https://{NAMESPACE}.{namespace}.svc", None), ""
         reasons.append(f"no service {NAMESPACE} is in {' or '.join(self._namespaces())}")
         return None, "; ".join(reasons)
 
+    def _read_offer(self) -> tuple[Offer | None, list[str]]:
+        """Return what a ConfigMap offers, or None and the reasons."""
+        if not (self._account / "token").is_file():
+            return None, [f"this pod has no service account token to read the ConfigMap {CONFIG_MAP} with"]
+        reasons: list[str] = []
+        for namespace in self._namespaces():
+            try:
+                data = self._get(f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}")
+                return Offer(data["address"].strip(), data.get("ca.crt", "").encode() or None), []
+            except urllib.error.HTTPError as error:
+                reason = {403: "must not be read", 404: "does not exist"}.get(error.code, f"is not served: {error}")
+                error.close()
+            except (OSError, HTTPException) as error:
+                why = getattr(error, "reason", None) or str(error) or type(error).__name__
+                return None, [*reasons, f"the API server cannot be asked for the ConfigMap {CONFIG_MAP}: {why}"]
+            except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+                reason = "has no address"
+            reasons.append(f"the ConfigMap {CONFIG_MAP} of the namespace {namespace} {reason}")
+        return None, reasons
+
     def _namespaces(self) -> Iterator[str]:
         if own := self.namespace:
             yield own
         if own != NAMESPACE:
             yield NAMESPACE
-
-    def _read(self, namespace: str, reasons: list[str]) -> Offer | None:
-        """Read the ConfigMap; say in `reasons` why it has no offer."""
-        try:
-            data = self._get(f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}")
-            return Offer(data["address"].strip(), data.get("ca.crt", "").encode() or None)
-        except urllib.error.HTTPError as error:
-            reason = {403: "must not be read", 404: "does not exist"}.get(error.code, f"is not served: {error}")
-        except OSError as error:
-            reason = f"cannot be read: {getattr(error, 'reason', None) or error.strerror or error}"
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-            reason = "has no address"
-        reasons.append(f"the ConfigMap {CONFIG_MAP} of the namespace {namespace} {reason}")
-        return None
 
     def _get(self, path: str) -> Mapping[str, str]:
         token = (self._account / "token").read_text("ascii").strip()
