@@ -19,9 +19,9 @@ system() {
   rm -rf "$folder"/var/cache/* "$folder"/var/lib/apt "$folder"/var/log/* "$folder"/dev "$folder"/etc/apt "$folder"/tmp
   rm -rf "$folder"/usr/share/doc "$folder"/usr/share/man "$folder"/usr/share/locale "$folder"/usr/share/lintian
   mkdir -p "$folder/dev" "$folder/proc" "$folder/sys" "$folder/usr/local/bin"
-  # The user belongs to group 0, and that owns its home: a cluster may choose any other user id.
-  mkdir -m 1777 "$folder/tmp"
-  mkdir -p "$folder/home" && mkdir -m 775 "$folder/home/headrace"
+  # Also the home may be written by anybody: a cluster may choose any other user and group.
+  mkdir -p "$folder/home"
+  mkdir -m 1777 "$folder/tmp" "$folder/home/headrace"
   echo 'root:x:0:0:root:/:/usr/sbin/nologin' >"$folder/etc/passwd"
   echo 'headrace:x:1000:0:headrace:/home/headrace:/usr/sbin/nologin' >>"$folder/etc/passwd"
   echo 'root:x:0:' >"$folder/etc/group"
