@@ -114,6 +114,29 @@ def test_pods_that_never_start_are_to_be_deleted_and_ended_ones_are_kept() -> No
     assert not table.hopeless
 
 
+def test_an_end_is_remembered_of_a_pod_that_ended_while_it_was_deleted() -> None:
+    ended = recorded("exit-3")
+    ended["metadata"] |= {
+        "resourceVersion": "3",
+        "uid": "u1",
+        "name": "p1",
+        "deletionTimestamp": "2026-11-26T15:10:30Z",
+    }
+    table = _table()
+    for pod in (RUNNING, decoded(ended)):
+        table.accept(pod)
+    table.delete(decoded(ended))
+    [status] = table.statuses()
+    assert (status.state, status.exit_code) == (ProcessState.EXITED, 3)
+
+
+def test_what_was_kept_for_its_log_is_gone_with_its_pod() -> None:
+    table = _table()
+    table.accept(ENDED)
+    table.delete(_pod(9, "exit-3"))
+    assert table.statuses() == []
+
+
 def test_a_container_that_has_ended_is_not_deleted_before_its_pod_says_so() -> None:
     pod = recorded("exit-3")
     pod["status"]["phase"] = "Running"

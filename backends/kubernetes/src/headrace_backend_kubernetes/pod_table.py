@@ -85,7 +85,7 @@ class PodTable:
             self.changed.set()
             self.on_standby(pod)
         elif (found := self._find(known.key)) and found[0].uid == pod.uid:
-            self._lose(known.key, max(known, pod, key=_version), found[1])
+            self._lose(known, found[1], pod)
 
     def replace(self, namespace: str, pods: Iterable[Pod], version: int) -> None:
         """Accepts all pods of a namespace, as they were at a version; those that are missing are gone."""
@@ -217,10 +217,12 @@ class PodTable:
         self._gone.pop(key, None)
         self._publish(pod, status)
 
-    def _lose(self, key: ProcessKey, pod: Pod, status: ProcessStatus) -> None:
-        if pod.ended and status.state is ProcessState.EXITED:
-            self._discard(key)  # it was kept for its log only
+    def _lose(self, known: Pod, status: ProcessStatus, last: Pod) -> None:
+        key = status.key
+        if known.ended and not known.metadata.deletion_timestamp:
+            self._discard(key)  # it had ended before, and was kept for its log only
             return
+        pod = max(known, last, key=_version)
         self._publish(pod, deleted(status, pod))
         self._gone[key] = None
         while len(self._gone) > self._remembered:
