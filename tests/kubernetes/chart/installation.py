@@ -73,14 +73,14 @@ class Installation:
             pod["metadata"]["uid"]: pod["status"]["phase"] for pod in pods if "deletionTimestamp" not in pod["metadata"]
         }
 
-    def run(self, name: str, script: str) -> str:
-        """Runs a script in a pod such as a notebook's, and returns what it printed."""
-        self.begin(name, script)
+    def run(self, name: str, script: str, of: str = "headrace-dask") -> str:
+        """Runs a script in a pod such as a notebook's, of an image, and returns what it printed."""
+        self.begin(name, script, of)
         return self.finish(name)
 
-    def begin(self, name: str, script: str) -> None:
+    def begin(self, name: str, script: str, of: str = "headrace-dask") -> None:
         """Starts such a pod."""
-        self.kubernetes.apply(_client_pod(self.namespace, name, textwrap.dedent(script)))
+        self.kubernetes.apply(_client_pod(self.namespace, name, textwrap.dedent(script), image(of)))
 
     def finish(self, name: str) -> str:
         """Waits until the pod has ended well, removes it, and returns what it printed."""
@@ -101,12 +101,12 @@ class Installation:
         self.kubernetes.helm(*arguments, "-n", self.namespace, "--wait", "--timeout", f"{INSTALL_SECONDS}s")
 
 
-def _client_pod(namespace: str, name: str, script: str) -> dict[str, Any]:
+def _client_pod(namespace: str, name: str, script: str, of: str) -> dict[str, Any]:
     """A pod with the default service account and nothing mounted."""
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     container = {
         "name": "client",
-        "image": image("headrace-dask"),
+        "image": of,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-u", "-c", script],
         "securityContext": security,
