@@ -200,7 +200,7 @@ class BackendContract:
             assert (await text(one, cluster), await text(other, cluster)) == ("up\n", "up\n")
         await one.forget(cluster)
         async with promised(other.capabilities.notice_seconds):
-            while await other.observe(cluster):
+            while await other.observe(cluster):  # noqa: ASYNC110 no change says that a cluster was forgotten
                 await asyncio.sleep(0.01)
         await asyncio.gather(one.close(), other.close())
 
