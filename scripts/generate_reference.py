@@ -1,6 +1,7 @@
-"""Writes the tables of docs/operating.md and docs/policy.schema.json from the code; --check only reports drift.
+"""Writes the tables of docs/ and docs/policy.schema.json from the code; --check only reports drift.
 
-A table stands between ``<!-- KIND: MODULE -->`` and ``<!-- end -->``; KIND is settings, metrics or keys.
+A table stands between ``<!-- KIND: MODULE -->`` and ``<!-- end -->``; KIND is settings, metrics or keys, or
+fields, of the class MODULE:CLASS.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from headrace_chassis.settings import ServiceSettings
 from headrace_controller.policy.schema import policy_schema
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGE = DOCS / "operating.md"
+PAGES = (DOCS / "operating.md", DOCS / "profiles.md")
 SCHEMA = DOCS / "policy.schema.json"
-BLOCK = re.compile(r"(<!-- (settings|metrics|keys): ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (settings|metrics|keys|fields): ([\w.]+)(?::(\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
@@ -32,16 +33,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="change nothing, fail if they are not up to date")
     check = bool(parser.parse_args().check)
-    page = PAGE.read_text(encoding="utf-8")
-    page = BLOCK.sub(lambda found: found[1] + TABLES[found[2]](importlib.import_module(found[3])) + found[4], page)
+    pages = [(page, BLOCK.sub(table, page.read_text(encoding="utf-8"))) for page in PAGES]
     code = 0
-    for file, new in ((PAGE, page), (SCHEMA, policy_schema())):
+    for file, new in (*pages, (SCHEMA, policy_schema())):
         if not check:
             file.write_text(new, encoding="utf-8")
         elif not file.exists() or file.read_text(encoding="utf-8") != new:
             print(f"docs/{file.name} differs from the code: run `make reference` and commit", file=sys.stderr)
             code = 1
     return code
+
+
+def table(found: re.Match[str]) -> str:
+    """Return a block with its table as it is now."""
+    module = importlib.import_module(found[3])
+    if found[2] == "fields":
+        return found[1] + fields_table(getattr(module, found[4])) + found[5]
+    return found[1] + TABLES[found[2]](module) + found[5]
+
+
+def fields_table(model: type[BaseModel]) -> str:
+    """Return the keys of a section as a table."""
+    rows = [
+        f"| `{name}` | {shown(field, field.get_default(call_default_factory=True))} | {field.description or ''} |"
+        for name, field in model.model_fields.items()
+        if not isinstance(field.default, BaseModel)
+    ]
+    return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows, ""])
 
 
 def settings_table(module: ModuleType) -> str:
