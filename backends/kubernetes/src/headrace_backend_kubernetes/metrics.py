@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 REQUESTS = Counter(
     "headrace_kubernetes_requests",
@@ -15,4 +15,3 @@ WATCH_RESTARTS = Counter(
     "listed again), error, silent.",
     ["resource", "reason"],
 )
-PODS = Gauge("headrace_kubernetes_pods", "Pods of the deployment that are known, by state.", ["state"])
