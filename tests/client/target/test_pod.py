@@ -15,6 +15,7 @@ import dask.config
 import pytest
 
 from headrace import BasicAuth, KubernetesAuth, get_auth
+from headrace._dask.scheduler_access import SchedulerAccess
 from headrace._target.pod import Pod
 from headrace._target.target import Target
 from headrace.errors import InvalidRequest, Unauthenticated
@@ -119,6 +120,15 @@ def test_the_address_alone_finds_the_authority_again(api: FakeApiServer) -> None
     assert again.trusts == "the authority in the ConfigMap headrace-client"
 
 
+def test_a_way_to_schedulers_that_is_offered_is_taken_where_none_is_configured(api: FakeApiServer) -> None:
+    api.offer("team", address=ADDRESS, headrace_yaml="headrace: {connect: proxied}")
+    target = Target.resolve()
+    assert SchedulerAccess(mode=target.connect).mode == "proxied"
+    assert SchedulerAccess(mode="nonsense").mode == SchedulerAccess().mode == "auto"
+    with dask.config.set({"headrace.connect": "direct"}):
+        assert SchedulerAccess(mode=target.connect).mode == "direct"
+
+
 def test_the_configuration_comes_first(api: FakeApiServer) -> None:
     api.offer("team", address=ADDRESS)
     with dask.config.set({"headrace.address": "https://configured:1", "headrace.auth.type": "basic"}):
@@ -132,9 +142,11 @@ def test_the_configuration_comes_first(api: FakeApiServer) -> None:
     ("maps", "says"),
     [
         ({}, "ConfigMap headrace-client of the namespace team does not exist"),
-        ({"team": {"other": "x"}}, "of the namespace team has no address"),
-        ({"team": {"address": 7}}, "of the namespace team has no address"),
-        ({"team": {"address": ADDRESS, "ca_crt": 7}}, "of the namespace team has no address"),
+        ({"team": {"other": "x"}}, "of the namespace team has no valid content"),
+        ({"team": {"address": 7}}, "of the namespace team has no valid content"),
+        ({"team": {"address": ADDRESS, "ca_crt": 7}}, "of the namespace team has no valid content"),
+        ({"team": {"address": ADDRESS, "headrace_yaml": "a: ["}}, "of the namespace team has no valid content"),
+        ({"team": {"address": ADDRESS, "headrace_yaml": "[1]"}}, "of the namespace team has no valid content"),
     ],
 )
 def test_without_an_offer_it_says_what_to_mount(

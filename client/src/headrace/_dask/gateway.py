@@ -186,7 +186,12 @@ class Gateway(TwoFaced[Asynchronous]):
         """
         connection = self._session.connection
         cluster = await calls.find(connection, cluster_name)
-        access = SchedulerAccess(lambda: connection, self._session.asyncio_loop, calls.cluster_id(cluster.name))
+        access = SchedulerAccess(
+            lambda: connection,
+            self._session.asyncio_loop,
+            calls.cluster_id(cluster.name),
+            mode=self._session.target.connect,
+        )
         return ClusterReport.from_proto(cluster, self._session.target, GatewaySecurity(access))
 
     @both_faces

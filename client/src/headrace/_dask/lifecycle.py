@@ -115,7 +115,12 @@ class Lifecycle:
         self._origin = origin
         self._report = report
         self._timeout = config.get_seconds("timeouts.start") if timeout is None else config.seconds(timeout, "timeout")
-        self._access = SchedulerAccess(lambda: session.connection, session.asyncio_loop, given_up=self._end_clients)
+        self._access = SchedulerAccess(
+            lambda: session.connection,
+            session.asyncio_loop,
+            given_up=self._end_clients,
+            mode=session.target.connect,
+        )
         self.security = GatewaySecurity(self._access)
         self._ending = set[asyncio.Task[None]]()
         self._starting: asyncio.Task[None] | None = None

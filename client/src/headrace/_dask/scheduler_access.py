@@ -40,6 +40,7 @@ _CHECK_SECONDS = 1.0
 _DOUBT_SECONDS = 0.5
 # While there is a certificate that serves, a renewal must not hold up a connection for longer, nor more often.
 _ASK_SECONDS = 1.5
+_MODES = ("auto", "direct", "proxied")
 _RETRY_SECONDS = 10.0
 
 NOTHING_THERE = (ClusterEnded, NotFound, PermissionDenied)
@@ -65,6 +66,8 @@ class SchedulerAccess:
         Id of the cluster. It may be set later, before the first use.
     given_up
         Called on `loop` with the reason, each time that a connection is wanted and there is nothing to connect to.
+    mode
+        How to connect if ``headrace.connect`` is auto: auto, direct or proxied.
     """
 
     def __init__(
@@ -73,9 +76,10 @@ class SchedulerAccess:
         loop: asyncio.AbstractEventLoop | None = None,
         cluster: str = "",
         given_up: Callable[[HeadraceError], None] = lambda _: None,
+        mode: str = "",
     ) -> None:
         self.cluster = cluster
-        self.mode = _connect_mode()
+        self.mode = _connect_mode(mode)
         self.server_name = ""
         self.direct_address = ""
         self.has_proxy = True
@@ -262,11 +266,11 @@ def _session_grace() -> int:
     return int(config.get_seconds("session-grace"))
 
 
-def _connect_mode() -> str:
+def _connect_mode(offered: str) -> str:
     mode = config.get_text("connect")
-    if mode not in {"auto", "direct", "proxied"}:
+    if mode not in _MODES:
         raise InvalidRequest.of(Violation("headrace.connect", f"is {mode!r} and must be auto, direct or proxied"))
-    return mode
+    return offered if mode == "auto" and offered in _MODES else mode
 
 
 @contextmanager

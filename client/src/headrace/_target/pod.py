@@ -16,7 +16,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+
+import yaml
 
 CONFIG_MAP = "headrace-client"
 NAMESPACE = "headrace"
@@ -33,10 +35,13 @@ class Offer:
     ----------
     ca_pem
         Certificate authority of `address`. None means the authorities that the system trusts.
+    connect
+        How Dask's traffic goes there, as the setting ``connect`` says it; "" if nothing is said.
     """
 
     address: str
     ca_pem: bytes | None = field(repr=False)
+    connect: str = ""
 
 
 _offers: dict[str, Offer] = {}
@@ -113,15 +118,15 @@ class Pod:
         for namespace in self._namespaces():
             try:
                 data = self._get(f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}")
-                return Offer(data["address"].strip(), data.get("ca.crt", "").encode() or None), []
+                return _offer(data), []
             except urllib.error.HTTPError as error:
                 reason = {403: "must not be read", 404: "does not exist"}.get(error.code, f"is not served: {error}")
                 error.close()
             except (OSError, HTTPException) as error:
                 why = getattr(error, "reason", None) or str(error) or type(error).__name__
                 return None, [*reasons, f"the API server cannot be asked for the ConfigMap {CONFIG_MAP}: {why}"]
-            except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-                reason = "has no address"
+            except (ValueError, KeyError, AttributeError, TypeError, RecursionError, yaml.YAMLError):
+                reason = "has no valid content"
             reasons.append(f"the ConfigMap {CONFIG_MAP} of the namespace {namespace} {reason}")
         return None, reasons
 
@@ -142,6 +147,12 @@ class Pod:
         with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
             content = json.loads(answer.read(_ANSWER_BYTES))
         return cast("Mapping[str, str]", content["data"])
+
+
+def _offer(data: Mapping[str, str]) -> Offer:
+    settings: Any = yaml.safe_load(data.get("headrace.yaml", "")) or {}
+    connect = settings.get("headrace", {}).get("connect")
+    return Offer(data["address"].strip(), data.get("ca.crt", "").encode() or None, str(connect or ""))
 
 
 def offer_at(address: str) -> Offer | None:

@@ -61,6 +61,8 @@ class Target:
         that gRPC trusts.
     trusts
         Where the certificate authority comes from, for people.
+    connect
+        How Dask's traffic goes, if ``headrace.connect`` does not say it; "" if nothing is known.
     auth
         How to log in.
     local
@@ -80,6 +82,7 @@ class Target:
     ca_file: str | None
     ca_pem: bytes | None = field(repr=False)
     trusts: str = ""
+    connect: str = ""
     auth: GatewayAuth
     local: LocalGateway | None = None
     http_proxy: HttpProxy | None = None
@@ -133,6 +136,7 @@ class Target:
             ca_file=ca_file,
             ca_pem=_read_roots(ca_file, offer) if tls else None,
             trusts=_trusts(ca_file, offer),
+            connect=offer.connect if offer is not None else "",
             auth=_choose_auth(auth, local, saved),
             local=local,
             http_proxy=find_http_proxy(host, "https" if tls else "http"),
