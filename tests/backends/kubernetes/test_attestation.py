@@ -41,6 +41,7 @@ class Pod:
     cluster: str = "c1"
     process: str = "scheduler"
     launched: float = NOW - 5
+    began: float = 0.0
     ended: bool = False
 
 
@@ -160,6 +161,17 @@ async def test_forged_tokens_cost_few_requests_and_keep_no_other_pod_out(deploym
     deployment.pods[neighbour.namespace, neighbour.name] = Pod(uid="uid-2", cluster="c2")
     assert (await deployment.attestation.attest(deployment.issue(neighbour))).cluster == "c2"
     await refused(deployment, text, "too many different tokens", TooManyRequests)
+
+
+async def test_a_pod_that_has_waited_for_hours_was_launched_when_it_began(deployment: Deployment) -> None:
+    pod = deployment.pods[POD.namespace, POD.name]
+    pod.launched = NOW - 10_000
+    text = deployment.issue()
+    await refused(deployment, text, "not known to run yet", BackendError)
+    pod.began = NOW - 2
+    assert (await deployment.attestation.attest(text)).launched == NOW - 2
+    pod.launched, pod.began = NOW - 3, NOW - 9000  # from standby
+    assert (await deployment.attestation.attest(text)).launched == NOW - 3
 
 
 async def test_an_answer_is_cached_whatever_it_is(deployment: Deployment) -> None:

@@ -25,8 +25,11 @@ def pattern(role: Role) -> ProcessSpec:
     return replace(made, role=role, settings={})
 
 
-def process(cluster: str, name: str = SCHEDULER, **facts: Any) -> ProcessSpec:
-    made = {"owner": "ann@example.org", "labels": {"profile": "small", "owner": "ann@example.org", "tag/a": "b"}}
+def process(cluster: str, name: str = SCHEDULER, /, **facts: Any) -> ProcessSpec:
+    made: dict[str, Any] = {
+        "owner": "ann@example.org",
+        "labels": {"profile": "small", "owner": "ann@example.org", "tag/a": "b"},
+    }
     return replace(spec(cluster, name, **made), **{"settings": {}, **facts})
 
 
@@ -128,9 +131,11 @@ async def test_only_what_fits_is_given(
     await keeper.keep([pattern(Role.SCHEDULER)])
     pods = await kept(keeper, eventually, workers=0)
     waiting = [await wait_ready(keeper, pod, eventually) for pod in pods]
-    for number, facts in enumerate(
-        ({"environment": {"OMP_NUM_THREADS": "4"}}, {"settings": {"image": "localhost/other:test"}})
-    ):
+    different: list[dict[str, Any]] = [
+        {"environment": {"OMP_NUM_THREADS": "4"}},
+        {"settings": {"image": "localhost/other:test"}},
+    ]
+    for number, facts in enumerate(different):
         cluster = f"c0000000000000000s2{number}"
         await keeper.start([process(cluster, **facts)])
         pod = keeper.table.pod(ProcessKey(cluster, SCHEDULER))

@@ -29,6 +29,7 @@ _REVIEWS_PER_SECOND, _REVIEWS_BURST = 0.2, 5
 _REVIEWS_AT_ONCE = 32
 _REVIEWS_WAITING = 1000
 _RETRY_SECONDS = 1.0
+_SEEN_SECONDS = 60.0  # a pod that starts sooner is not waited for until the watch shows that it runs
 
 
 class KnownPod(Protocol):
@@ -46,6 +47,11 @@ class KnownPod(Protocol):
     @property
     def launched(self) -> float:
         """Time at which it was created, or given to its cluster."""
+        ...
+
+    @property
+    def began(self) -> float:
+        """Time at which its process was started; 0 while that is not known."""
         ...
 
     @property
@@ -99,7 +105,11 @@ class PodAttestation:
         if await self._confirmed(token, claimed) != claimed:
             raise TokenInvalid("the API server does not confirm the pod's token: it is forged, or its pod is gone")
         pod = self._known(claimed)  # it may have ended meanwhile
-        return Attestation(cluster=pod.cluster, process=pod.process, launch=pod.uid, launched=pod.launched)
+        if not pod.began and pod.launched < self._clock() - _SEEN_SECONDS:
+            raise BackendError(f"pod {_short(claimed.name)} has waited long, and is not known to run yet")
+        # It may have waited for its node for hours, in which nobody had its token.
+        launched = max(pod.launched, pod.began)
+        return Attestation(cluster=pod.cluster, process=pod.process, launch=pod.uid, launched=launched)
 
     def _read(self, token: str) -> BoundPod:
         claims = _claims(token)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
 
+from headrace.errors import TokenInvalid
 from headrace_backend_kubernetes import labels
 from headrace_backend_kubernetes.api import Api, connect
 from headrace_backend_kubernetes.attestation import PodAttestation
 from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.enrolment_secrets import EnrolmentSecrets, token_source
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
 from headrace_backend_kubernetes.logs import Logs
 from headrace_backend_kubernetes.manifests import ManifestStore
@@ -122,9 +125,13 @@ class KubernetesBackend:
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
         opened = self._open
         missing = await opened.standby.take([spec for spec in specs if not self.table.runs(spec.key)])
-        pods = [(spec.key, self._pods.of(spec, self.templates)) for spec in missing]
+        pods = [(spec.key, self._pods.of(spec, self.templates, self._token_source(spec))) for spec in missing]
+        if self._by_secret:
+            await self._write_tokens(missing)
         await opened.starting.start(pods)
         for spec in specs:
+            if self._by_secret and spec.role is Role.SCHEDULER and (pod := self.table.pod(spec.key)):
+                await opened.secrets.give_to(pod)
             large = spec.role is Role.SCHEDULER and spec.manifest and not manifest_annotation(spec.manifest)
             if large and (pod := self.table.pod(spec.key)):
                 await opened.manifests.write(pod, spec.manifest)
@@ -176,16 +183,36 @@ class KubernetesBackend:
 
     async def attest(self, token: str) -> Attestation:
         """Verifies a pod's service account token with the API server."""
+        if self._by_secret:
+            raise TokenInvalid("pods enrol with tokens of the controller here (backends.kubernetes.enrolment: secret)")
         return await self._open.attestation.attest(token)
 
     async def keep(self, patterns: Sequence[ProcessSpec] | None) -> None:
         """Keeps as many pods in standby as the settings of their profiles say."""
+        if self._by_secret:
+            patterns = None if patterns is None else ()
         numbered = None if patterns is None else [(spec, wanted(spec, self.templates)) for spec in patterns]
         self._open.standby.keep(numbered)
 
     async def stand_by(self, launch: str) -> Assignment:
         """Waits until a pod in standby is given to a cluster, by any controller."""
         return await self._open.standby.stand_by(launch)
+
+    @property
+    def _by_secret(self) -> bool:
+        return self._settings.enrolment == "secret"
+
+    def _token_source(self, spec: ProcessSpec) -> dict[str, Any] | None:
+        return token_source(spec.key) if self._by_secret else None
+
+    async def _write_tokens(self, specs: Sequence[ProcessSpec]) -> None:
+        """Before the pods are made, since they wait for their tokens; one request or two for each cluster."""
+        places: dict[tuple[str, str], list[ProcessSpec]] = {}
+        for spec in specs:
+            namespace = self.templates.namespace(spec.labels.get("profile", "")) or self._open.api.namespace
+            places.setdefault((namespace, spec.key.cluster), []).append(spec)
+        for (namespace, cluster), of_cluster in places.items():
+            await self._open.secrets.put(namespace, cluster, of_cluster)
 
     def _standby_pod(self, spec: ProcessSpec) -> StandbyPod | None:
         return standby_pod(spec, self._pods, self.templates)
@@ -198,6 +225,8 @@ class KubernetesBackend:
             for namespace in where:
                 selector = labels.selector(self._deployment.id, cluster)
                 await opened.api.delete_pods(namespace, selector, grace_seconds=0)
+                if self._by_secret:
+                    await opened.secrets.forget(namespace, cluster)
         except (ApiError, Unreachable) as error:
             raise backend_error(f"the ended pods of cluster {cluster} cannot be deleted", error) from error
         self.table.forget(cluster)
@@ -248,6 +277,7 @@ class _Opened:
         self.stopping = Stopping(api, table)
         self.logs = Logs(api, table)
         self.manifests = ManifestStore(api, table)
+        self.secrets = EnrolmentSecrets(api, table, deployment)
         audience = audience_of(deployment)
         self.attestation = PodAttestation(token_reviews(api, audience), table.find, audience)
         retention = Retention(api, table, per_cluster=settings.ended_pods_per_cluster, in_all=settings.ended_pods)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,6 +40,12 @@ class Settings(BaseModel):
     )
     burst: int = Field(
         default=200, ge=1, le=10_000, description="Such requests that may be made at once after a quiet time."
+    )
+    enrolment: Literal["token-review", "secret"] = Field(
+        default="token-review",
+        description="How pods prove who they are. `token-review`: with a token of their service account, which the API "
+        "server reviews; the controller must be allowed to create tokenreviews. `secret`: with a token that the "
+        "controller writes into a Secret of each cluster; there are no pods in standby then.",
     )
     token_seconds: int = Field(
         default=3600,

@@ -164,6 +164,12 @@ class Pod(Slim):
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 15 else self.created
 
     @property
+    def began(self) -> float:
+        """Time at which its process was started, in seconds since the epoch; 0 if it was not."""
+        at = self.main.running.started_at if self.main.running else None
+        return at.timestamp() if at else 0.0
+
+    @property
     def ips(self) -> list[str]:
         return [each.ip for each in self.status.pod_ips if each.ip]
 
