@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
+from redis.asyncio import Redis
 from tests.backends.fake_backend import FakeBackend
 from tests.backends.fake_machine import FakeMachine
 
+from headrace_chassis.identity.seal import new_deployment_key
 from headrace_chassis.policy_document import BadPolicy
 from headrace_controller.backends.base import BackendError, UnfitProfiles
+from headrace_controller.backends.registry import LoadedBackend
 from headrace_controller.backends.router import BackendRouter
+from headrace_controller.config import Settings
+from headrace_controller.parts.base import BaseParts
 from headrace_controller.policing.printed import print_policy
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.profiles import Profiles, build_profiles
@@ -66,7 +72,7 @@ profiles:
       tolerations:
         - {key: spot}
         - never
-      amounts: {gpu: many}
+      amounts: [4]
   here:
     settings: {image: x}
 """
@@ -75,7 +81,7 @@ profiles:
     assert [str(problem) for problem in caught.value.problems] == [
         "line 5: profiles.spot.settings.imag: there is no such key",
         "line 8: profiles.spot.settings.tolerations.1: must be a mapping of keys to values",
-        "line 9: profiles.spot.settings.amounts.gpu: Input should be a valid number, unable to parse string as a number",
+        "line 9: profiles.spot.settings.amounts: must be a mapping of keys to values",
         "line 11: profiles.here.settings: backend 'local' has no settings of profiles",
     ]
 
@@ -123,6 +129,36 @@ async def test_faults_of_all_backends_are_told_even_if_one_is_away() -> None:
         await router.check_profiles({"first": {}, "second": {}})
     finally:
         await router.close()
+
+
+async def test_a_policy_reaches_the_backends_and_is_refused_if_they_refuse_it(tmp_path: Path) -> None:
+    key, file = tmp_path / "key", tmp_path / "policy.yaml"
+    key.write_text(new_deployment_key() + "\n")
+    file.write_text("profiles: {p: {settings: {image: first}}}")
+    settings = Settings.model_validate(
+        {"listen": "unix:/run/x.sock", "deployment_key_file": key, "policy_file": file, "deployment": "test"}
+    )
+    backend, redis = ProfiledBackend(), Redis()
+    base = BaseParts(settings, redis, redis, {"pods": LoadedBackend(backend, (), PodSettings)})
+    base.current_policy.on_change(base.follow_backends)
+    base.follow_backends(base.current_policy.policy)
+    assert backend.used == {"p": PodSettings(image="first")}
+    await base.router.open()
+    try:
+        backend.verdict = UnfitProfiles([(("p", "image"), "cannot be pulled")])
+        file.write_text("profiles:\n  p:\n    settings:\n      image: second")
+        await base.current_policy.refresh()
+        assert base.current_policy.refused is not None
+        assert base.current_policy.refused.reason == "line 4: profiles.p.settings.image: cannot be pulled"
+        assert backend.used == {"p": PodSettings(image="first")}
+        backend.verdict = BackendError("does not answer")
+        file.write_text("profiles: {p: {settings: {image: third}}}")
+        await base.current_policy.refresh()
+        assert base.current_policy.refused is None
+        assert backend.used == {"p": PodSettings(image="third")}
+    finally:
+        await base.router.close()
+        await redis.aclose()
 
 
 async def test_a_backend_that_is_not_open_cannot_be_asked() -> None:

@@ -9,13 +9,14 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
+from headrace.errors import HeadraceError
 from headrace_controller.backends.base import Backend, Deployment, Plugin
 from headrace_controller.options.catalogue import Option
 
 GROUP = "headrace.backends"
 
 
-class UnusableBackend(ValueError):
+class UnusableBackend(HeadraceError, ValueError):
     """A backend of the settings cannot be created. The message names the setting and what to do."""
 
 
