@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kubernetes.running import PRETENDED, CommandFailed, Kubernetes, image, lose, pretended_node, until
+from tests.kubernetes.running import PRETENDED, RECIPE, CommandFailed, Kubernetes, image, lose, pretended_node, until
 
 ON_PRETENDED: dict[str, Any] = {"nodeSelector": {"type": "kwok"}, "tolerations": [PRETENDED]}
 RESTRICTED = {
@@ -172,3 +175,14 @@ def _status(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str, Any]
 
 def _quota(kubernetes: Kubernetes, namespace: str) -> dict[str, Any]:
     return kubernetes.get("resourcequota", "none", "-n", namespace)
+
+
+def test_a_refused_start_leaves_the_running_cluster_alone(kubernetes: Kubernetes, tmp_path: Path) -> None:
+    if not Path("/run/netns/test-kubernetes").exists():
+        pytest.skip("the cluster is not of our recipe")
+    command = [sys.executable, RECIPE / "cluster.py"]
+    done = subprocess.run([*command, "up", tmp_path], check=False, capture_output=True, text=True)
+    assert "a cluster is up on this machine" in done.stderr
+    subprocess.run([*command, "down", tmp_path], check=True)
+    assert kubernetes.get("node", "node-1")["status"]["conditions"]
+    assert Path("/run/netns/test-kubernetes").exists()
