@@ -277,7 +277,8 @@ def test_namespaces() -> None:
         ({"extra_pod_config": {"containers": []}}, "extra_pod_config", "write a sidecar into `initContainers`"),
         ({"extra_pod_config": {"activeDeadlineSeconds": None}}, "extra_pod_config", "activeDeadlineSeconds cannot"),
         ({"extra_pod_config": {"volumes": {"a": 1}}}, "extra_pod_config", "volumes must be a list"),
-        ({"extra_pod_config": {"volumes": [{"name": "headrace-token"}]}}, "extra_pod_config", "choose another one"),
+        ({"extra_pod_config": {"volumes": [{"name": "headrace-token"}]}}, "extra_pod_config", "choose another name"),
+        ({"volumes": {"headrace-token": {"path": "/x", "source": {"x": 1}}}}, "volumes.headrace-token.[key]", "choose"),
         ({"extra_container_config": {"args": ["x"]}}, "extra_container_config", "write an entry point as `command`"),
         (
             {"extra_container_config": {"env": [{"name": "HEADRACE_CLUSTER"}]}},

@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from headrace_backend_kubernetes.reserved import check_container, check_name, check_plain, check_pod, check_variable
+from headrace_backend_kubernetes.reserved import (
+    check_container,
+    check_name,
+    check_plain,
+    check_pod,
+    check_variable,
+    check_volume,
+)
 
 Plain = Annotated[dict[str, Any], AfterValidator(check_plain)]
 """A part of a pod, in Kubernetes' own words. The API server checks it."""
@@ -172,7 +179,9 @@ class PodSettings(Section):
         pattern=r"^([0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?)?$",
         description="Most that a pod may write to /tmp, where Dask spills to, such as `20Gi`. Empty: as the node has.",
     )
-    volumes: dict[DnsLabel, Volume | None] = Field(default={}, description="Volumes by name.")
+    volumes: dict[Annotated[DnsLabel, AfterValidator(check_volume)], Volume | None] = Field(
+        default={}, description="Volumes by name."
+    )
     environment: dict[Variable, Annotated[VariableValue, BeforeValidator(_value)] | None] = Field(
         default={},
         description="Environment variables: texts, or where they come from. Users' own variables override them.",

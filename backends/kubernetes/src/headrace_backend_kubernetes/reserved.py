@@ -53,6 +53,13 @@ def check_variable(name: str) -> str:
     return name
 
 
+def check_volume(name: str) -> str:
+    """Return the name of a volume; raise ValueError for one that headrace sets itself."""
+    if name.startswith(OWN_VOLUMES):
+        raise ValueError(f"{name!r} is named as headrace's own volumes are; choose another name")
+    return name
+
+
 def check_plain(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a part of a pod; raise ValueError for what JSON does not have: YAML also reads dates and other keys."""
     _check_values(config, "")
@@ -63,8 +70,7 @@ def check_pod(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what is laid on a pod's spec; raise ValueError if headrace would not work with it."""
     _check_keys(config, _OF_POD)
     for volume in _named(config, "volumes"):
-        if volume.startswith(OWN_VOLUMES):
-            raise ValueError(f"volumes: {volume!r} has a name as headrace's own have; choose another one")
+        check_volume(volume)
     return config
 
 
