@@ -37,7 +37,7 @@ from headrace_backend_kubernetes.objects import (
 from headrace_backend_kubernetes.pace import Pace
 
 _AT_ONCE = 32
-_TRIES = 5
+_TRIES = 4
 _TRY_SECONDS = 20.0
 _CONNECT_SECONDS = 5.0
 _SILENT_SECONDS = 150.0  # bookmarks come each minute

@@ -1,0 +1,158 @@
+"""How requests are made: what is tried again, what is not, and what is counted. The server answers as a test says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from prometheus_client import REGISTRY
+from tests.backends.kubernetes.pods import recorded
+
+from headrace_backend_kubernetes.api import Api, connect
+from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.faults import ApiError, Unreachable
+
+POD = recorded("runs")
+
+
+class Server:
+    """Answers requests one by one with what it was given, the last again and again."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, Any, dict[str, str]]] = []
+        self.requests: list[tuple[str, str, Any]] = []
+
+    def answers_with(self, *answers: tuple[int, Any] | tuple[int, Any, dict[str, str]]) -> None:
+        self.answers = [(answer[0], answer[1], answer[2] if len(answer) == 3 else {}) for answer in answers]
+
+    async def handle(self, request: web.Request) -> web.Response:
+        text = await request.text()
+        self.requests.append((request.method, request.path_qs, json.loads(text) if text else None))
+        code, content, headers = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+        body = content if isinstance(content, str) else json.dumps(content)
+        return web.Response(status=code, text=body, headers=headers, content_type="application/json")
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[tuple[Server, Path]]:
+    server = Server()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    yield server, _kubeconfig(tmp_path, port)
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def api(server: tuple[Server, Path]) -> AsyncIterator[Api]:
+    api = await connect(Settings(kubeconfig=server[1], namespace="ns"))
+    yield api
+    await api.close()
+
+
+def _kubeconfig(directory: Path, port: int) -> Path:
+    file = directory / "kubeconfig"
+    named = {"name": "test"}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{**named, "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{**named, "user": {"token": "t"}}],
+        "contexts": [{**named, "context": {"cluster": "test", "user": "test"}}],
+    }
+    file.write_text(json.dumps(content))
+    return file
+
+
+def _status(code: int, reason: str, message: str) -> dict[str, Any]:
+    return {"kind": "Status", "code": code, "reason": reason, "message": message}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        (429, _status(429, "TooManyRequests", "later"), {"Retry-After": "0"}),
+        (500, _status(500, "InternalError", "failed calling webhook")),
+        (503, "<html>a proxy in between</html>"),
+        (409, _status(409, "Conflict", 'Operation cannot be fulfilled on resourcequotas "q": modified')),
+    ],
+    ids=["too many", "webhook away", "proxy", "quota changed"],
+)
+async def test_what_may_succeed_soon_is_tried_again(server: tuple[Server, Path], api: Api, first: Any) -> None:
+    server[0].answers_with(first, (201, POD))
+    pod = await api.create_pod("ns", {"metadata": {"name": "p"}})
+    assert pod.name == "runs"
+    assert len(server[0].requests) == 2
+
+
+async def test_a_refusal_is_not_tried_again_and_keeps_its_sentence(server: tuple[Server, Path], api: Api) -> None:
+    server[0].answers_with((403, _status(403, "Forbidden", "exceeded quota: small")))
+    with pytest.raises(ApiError, match="exceeded quota: small") as raised:
+        await api.create_pod("ns", {})
+    assert (raised.value.code, raised.value.reason) == (403, "Forbidden")
+    assert len(server[0].requests) == 1
+
+
+async def test_unknown_fields_reach_the_api_server_which_refuses_them(server: tuple[Server, Path], api: Api) -> None:
+    server[0].answers_with((201, POD))
+    body = {"spec": {"fieldOfNextYear": {"a": [1, None]}}}
+    await api.create_pod("ns", body, dry_run=True)
+    [(method, path, sent)] = server[0].requests
+    assert (method, sent) == ("POST", body)
+    assert "fieldValidation=Strict" in path
+    assert "dryRun=All" in path
+
+
+async def test_a_pod_is_changed_and_deleted_only_if_it_is_the_very_one(server: tuple[Server, Path], api: Api) -> None:
+    server[0].answers_with((201, POD))
+    pod = await api.create_pod("ns", {})
+    conflict = _status(409, "Conflict", "Precondition failed: UID in precondition: 1, UID in object meta: 2")
+    server[0].answers_with((409, conflict))
+    assert await api.patch_pod(pod, {"spec": {"activeDeadlineSeconds": 1}}) is None
+    await api.delete_pod(pod, grace_seconds=0)
+    _, patch, delete = server[0].requests
+    assert patch[2] == {"spec": {"activeDeadlineSeconds": 1}, "metadata": {"uid": pod.uid}}
+    assert delete[2] == {"preconditions": {"uid": pod.uid}, "gracePeriodSeconds": 0}
+
+
+async def test_a_list_is_read_page_by_page(server: tuple[Server, Path], api: Api) -> None:
+    server[0].answers_with(
+        (200, {"metadata": {"resourceVersion": "7", "continue": "next/page="}, "items": [POD]}),
+        (200, {"metadata": {"resourceVersion": "7"}, "items": [recorded("exit-3")]}),
+    )
+    pods, version = await api.list_pods("ns", "a=b")
+    assert ([pod.name for pod in pods], version) == (["runs", "exit-3"], "7")
+    assert "continue=next/page%3D" in server[0].requests[1][1]
+
+
+async def test_an_api_server_that_is_away_is_said_to_be(tmp_path: Path) -> None:
+    api = await connect(Settings(kubeconfig=_kubeconfig(tmp_path, 9), namespace="ns"))
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
+        await api.create_pod("ns", {})
+    await api.close()
+
+
+async def test_a_kubeconfig_that_does_not_exist_is_said_to(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable):
+        await connect(Settings(kubeconfig=tmp_path / "none"))
+
+
+async def test_requests_are_counted(server: tuple[Server, Path], api: Api) -> None:
+    def counted(code: str) -> float:
+        labels = {"verb": "delete", "resource": "pods", "code": code}
+        return REGISTRY.get_sample_value("headrace_kubernetes_requests_total", labels) or 0
+
+    server[0].answers_with((201, POD), (503, ""), (404, _status(404, "NotFound", "gone")))
+    pod = await api.create_pod("ns", {})
+    before = counted("503"), counted("404")
+    await api.delete_pod(pod)
+    assert (counted("503"), counted("404")) == (before[0] + 1, before[1] + 1)
