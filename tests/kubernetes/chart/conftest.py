@@ -1,4 +1,4 @@
-"""One installation of the chart for all tests here, as `helm install` makes it: only images and sizes of Dask pods differ."""
+"""One installation of the chart for all tests here, as `helm install` makes it, with small Dask pods."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ def test_dask_pods_have_no_token_of_kubernetes(installation: Installation) -> No
     ("account", "verb", "resource", "may"),
     [
         ("controller", "create", "pods", True),
-        ("controller", "get", "pods/log", True),
-        ("controller", "create", "pods/exec", False),
+        ("controller", "get", "pods --subresource=log", True),
+        ("controller", "create", "pods --subresource=exec", False),
         ("controller", "create", "deployments", False),
         ("controller", "list", "secrets", False),
         ("auth", "get", "secrets", False),
@@ -67,8 +67,9 @@ def test_each_service_account_has_the_rights_that_it_needs(
     installation: Installation, account: str, verb: str, resource: str, *, may: bool
 ) -> None:
     who = f"system:serviceaccount:{installation.namespace}:{RELEASE}-{account}"
+    group = f"system:serviceaccounts:{installation.namespace}"
     try:
-        answer = installation.kubectl("auth", "can-i", verb, resource, "--as", who, "--as-group", _group(installation))
+        answer = installation.kubectl("auth", "can-i", verb, *resource.split(), "--as", who, "--as-group", group)
     except CommandFailed as failure:
         answer = str(failure)
     assert ("yes" in answer.split()) is may, answer
@@ -101,7 +102,3 @@ def _served(installation: Installation) -> list[str]:
 def _uids(installation: Installation, component: str) -> set[str]:
     pods = installation.get("pods", "-l", f"app.kubernetes.io/component={component}")["items"]
     return {pod["metadata"]["uid"] for pod in pods}
-
-
-def _group(installation: Installation) -> str:
-    return f"system:serviceaccounts:{installation.namespace}"
