@@ -47,7 +47,7 @@ def after(decision: Decision, before: Cluster) -> Cluster:
     [
         (UNSCHEDULABLE, NO_NODE, f"The scheduler waits for room on a node: {NO_NODE}"),
         (NODE_COMING, "group spot", "The scheduler waits for a node that is being added: group spot."),
-        (IMAGE_PULL, "python:3.12", "The scheduler waits for its image to be pulled: python:3.12."),
+        (IMAGE_PULL, "python:3.12", "The scheduler waits for an image to be pulled: python:3.12."),
         (WaitReason("NEW_REASON"), "", "The scheduler waits for room."),
     ],
 )
@@ -61,7 +61,7 @@ def test_why_a_scheduler_waits_is_an_event_and_the_message(reason: WaitReason, m
 def test_a_process_that_just_starts_is_no_event() -> None:
     decision = plan(STARTING, waiting(reason=AT_START, message="on node-1"), now=901.0)
     assert decision.events == ()
-    assert decision.status.message == "The scheduler waits for its process to start since 00:15 UTC: on node-1."
+    assert decision.status.message == "The scheduler waits for the process to start since 00:15 UTC: on node-1."
 
 
 def test_other_numbers_and_reasons_that_come_back_are_not_told_again_but_shown() -> None:
@@ -108,9 +108,9 @@ def test_workers_that_wait_are_one_event_for_each_group_and_reason() -> None:
     table = [process(), waiting("cpu-1"), waiting("cpu-2"), waiting("cpu-3", IMAGE_PULL, "x"), waiting("gpu-4")]
     decision = decide(state, *table)
     assert messages(decision, EventType.WAITING) == [
-        f"2 workers of group cpu wait for room on a node: {NO_NODE}",
-        "1 worker of group cpu waits for its image to be pulled: x.",
-        f"1 worker of group gpu waits for room on a node: {NO_NODE}",
+        f"Workers of group cpu wait for room on a node: {NO_NODE}",
+        "Workers of group cpu wait for an image to be pulled: x.",
+        f"Workers of group gpu wait for room on a node: {NO_NODE}",
     ]
     assert decision.workers[WorkerId("cpu-1")].message == f"Waiting for room on a node since 00:16 UTC: {NO_NODE}"
 

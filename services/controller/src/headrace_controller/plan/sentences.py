@@ -17,8 +17,8 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 _WAITS = {
     WaitReason.UNSCHEDULABLE: "for room on a node",
     WaitReason.NODE_COMING: "for a node that is being added",
-    WaitReason.IMAGE_PULL: "for its image to be pulled",
-    WaitReason.STARTING: "for its process to start",
+    WaitReason.IMAGE_PULL: "for an image to be pulled",
+    WaitReason.STARTING: "for the process to start",
 }
 _ENDED = {
     ExitCause.OUT_OF_MEMORY: "exceeded its memory limit",

@@ -8,7 +8,7 @@ from headrace.v1.enums import EventType, WaitReason
 from headrace_controller.backends.process import ProcessState, ProcessStatus
 from headrace_controller.model import WorkerRecord
 from headrace_controller.plan.draft import Draft
-from headrace_controller.plan.sentences import clock_time, count, describe_wait, detail
+from headrace_controller.plan.sentences import clock_time, describe_wait, detail
 
 _SCHEDULER = ""
 
@@ -38,18 +38,13 @@ def follow_workers(draft: Draft) -> None:
 
 
 def _about_waiting(draft: Draft, group: str, pending: Iterable[WorkerRecord]) -> Mapping[WaitReason, str]:
-    by_reason: dict[WaitReason, list[WorkerRecord]] = {}
-    for worker in pending:
-        if worker.wait is not None:
-            by_reason.setdefault(worker.wait, []).append(worker)
+    """Sentences without numbers of workers: of those that wait for the same, the backend reports one after another."""
     sentences: dict[WaitReason, str] = {}
-    for reason, waiting in by_reason.items():
-        first = draft.seen.processes.get(waiting[0].id)
-        verb = "waits" if len(waiting) == 1 else "wait"
-        sentences[reason] = (
-            f"{count(len(waiting), 'worker')}{draft.of_group(group)} {verb} {describe_wait(reason)}"
-            f"{detail(first.message if first else '')}"
-        )
+    for worker in pending:
+        if worker.wait is not None and worker.wait not in sentences:
+            process = draft.seen.processes.get(worker.id)
+            said = detail(process.message if process else "")
+            sentences[worker.wait] = f"Workers{draft.of_group(group)} wait {describe_wait(worker.wait)}{said}"
     return sentences
 
 
