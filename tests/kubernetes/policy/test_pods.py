@@ -30,7 +30,7 @@ def gpus(kubernetes: Kubernetes, node: str, number: int) -> None:
 async def test_workers_are_placed_apart_from_the_scheduler_and_get_their_gpus(
     site: Site, kubernetes: Kubernetes
 ) -> None:
-    with pretended_node(kubernetes, "k7-on-demand") as on_demand, pretended_node(kubernetes, "k7-spot") as spot:
+    with pretended_node(kubernetes, "policy-on-demand") as on_demand, pretended_node(kubernetes, "policy-spot") as spot:
         gpus(kubernetes, spot, 2)
         kubernetes.kubectl("taint", "node", spot, "spot=true:NoSchedule")
         site.use(
@@ -115,7 +115,7 @@ async def test_variables_and_volumes_come_from_secrets_and_config_maps(site: Sit
 
 
 async def test_classes_spread_and_grace_are_those_of_the_profile(site: Site, kubernetes: Kubernetes) -> None:
-    name = f"k7-{site.cluster}"
+    name = f"policy-{site.cluster}"
     kubernetes.apply(
         {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": 1000},
         {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": "runc"},
