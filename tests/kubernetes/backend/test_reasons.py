@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -24,7 +24,7 @@ PRETENDED_PODS = {"tolerations": [PRETENDED], "node_selector": {"type": "kwok"}}
 
 
 @asynccontextmanager
-async def opened(site: Site, pods: dict[str, Any], **settings: Any) -> AsyncIterator[KubernetesBackend]:
+async def opened(site: Site, pods: dict[str, Any], **settings: Any) -> AsyncGenerator[KubernetesBackend]:
     backend = site.backend(pods, **settings)
     await backend.open()
     try:

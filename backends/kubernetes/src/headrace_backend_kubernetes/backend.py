@@ -64,7 +64,7 @@ class KubernetesBackend:
     ) -> None:
         self.capabilities = Capabilities(
             stop_seconds=settings.pods.termination_grace_period_seconds + MARGIN_SECONDS,
-            notice_seconds=5.0,
+            notice_seconds=30.0,  # kubelets of busy nodes report late
             reports_signals=False,  # 128 + n, which may be a program's own exit code
         )
         self.table = PodTable(remembered=settings.ended_pods + 1000)
