@@ -10,20 +10,18 @@ labels:
   app.kubernetes.io/managed-by: headrace
 secrets: {{ include "headrace.credentials.secrets" . }}
 certificate_days: {{ .Values.tls.certificateDays }}
-certificates:
+{{- $certificates := dict -}}
 {{- if and (include "headrace.tls" .) (eq .Values.tls.services.mode "internal") }}
 {{- range list "auth" "controller" "proxy" }}
-  {{ . }}:
-    names: {{ include "headrace.serviceNames" (dict "root" $ "service" (printf "%s-%s" $full .)) }}
-    restart: {{ $full }}-{{ . }}
+{{- $name := printf "%s-%s" $full . }}
+{{- $names := include "headrace.serviceNames" (dict "root" $ "service" $name) | fromJsonArray }}
+{{- $_ := set $certificates . (dict "names" $names "restart" $name) }}
 {{- end }}
 {{- end }}
 {{- if eq .Values.tls.public.mode "internal" }}
-  public:
-    names: {{ include "headrace.publicNames" . }}
-{{- else }}
-  {}
+{{- $_ := set $certificates "public" (dict "names" (include "headrace.publicNames" . | fromJsonArray)) }}
 {{- end }}
+certificates: {{- toYaml $certificates | nindent 2 }}
 client:
   config_map: {{ .Values.client.configMap }}
   address: {{ .Values.client.address | default (include "headrace.publicAddress" .) }}
