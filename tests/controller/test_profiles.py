@@ -121,7 +121,7 @@ def test_a_profile_of_a_backend_that_is_not_there_is_told() -> None:
 
 def test_the_examples_of_the_documentation_are_valid() -> None:
     page = Path(__file__).parents[2] / "docs" / "profiles.md"
-    [example, own] = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    [example, own, _of_backend] = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     prefix = Option(key="conda_prefix", label="", description="", type=Text(), default="")
     lab = build_profiles(PolicyFile.read(own), {"local": [prefix]}).get("lab").offered(ANN)
     values, violations = lab.check({"shape": "large", "conda": "ml", "patience": "1 h"}, "o")
