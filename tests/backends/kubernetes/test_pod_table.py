@@ -133,8 +133,17 @@ def test_an_end_is_remembered_of_a_pod_that_ended_while_it_was_deleted() -> None
 def test_what_was_kept_for_its_log_is_gone_with_its_pod() -> None:
     table = _table()
     table.accept(ENDED)
+    deleting = recorded("exit-3")
+    deleting["metadata"] |= {
+        "resourceVersion": "8",
+        "uid": "u1",
+        "name": "p1",
+        "deletionTimestamp": "2026-11-26T15:10:30Z",
+    }
+    table.accept(decoded(deleting))
     table.delete(_pod(9, "exit-3"))
     assert table.statuses() == []
+    assert not table.ended
 
 
 def test_a_container_that_has_ended_is_not_deleted_before_its_pod_says_so() -> None:

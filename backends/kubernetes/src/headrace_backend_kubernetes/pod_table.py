@@ -76,7 +76,8 @@ class PodTable:
         known = self._pods.get(place)
         _keep(self._deleted, pod.uid, None, most=4 * self._remembered + 1000)
         self._notes.pop(pod.uid, None)
-        for kept in (self.ended, self.hopeless, self.standby):
+        was_kept = self.ended.pop(pod.uid, None) is not None
+        for kept in (self.hopeless, self.standby):
             kept.pop(pod.uid, None)
         if known is None or known.uid != pod.uid:
             return
@@ -85,7 +86,10 @@ class PodTable:
             self.changed.set()
             self.on_standby(pod)
         elif (found := self._find(known.key)) and found[0].uid == pod.uid:
-            self._lose(known, found[1], pod)
+            if was_kept:
+                self._discard(known.key)  # it was there for its log only
+            else:
+                self._lose(max(known, pod, key=_version), found[1])
 
     def replace(self, namespace: str, pods: Iterable[Pod], version: int) -> None:
         """Accepts all pods of a namespace, as they were at a version; those that are missing are gone."""
@@ -203,7 +207,8 @@ class PodTable:
             self.changed.set()
             self.on_standby(pod)
         if pod.ended:
-            self.ended[pod.uid] = pod
+            if pod.uid in self.ended or not pod.metadata.deletion_timestamp:
+                self.ended[pod.uid] = pod
             self.hopeless.pop(pod.uid, None)
             self._notes.pop(pod.uid, None)
             self.changed.set()
@@ -217,12 +222,8 @@ class PodTable:
         self._gone.pop(key, None)
         self._publish(pod, status)
 
-    def _lose(self, known: Pod, status: ProcessStatus, last: Pod) -> None:
+    def _lose(self, pod: Pod, status: ProcessStatus) -> None:
         key = status.key
-        if known.ended and not known.metadata.deletion_timestamp:
-            self._discard(key)  # it had ended before, and was kept for its log only
-            return
-        pod = max(known, last, key=_version)
         self._publish(pod, deleted(status, pod))
         self._gone[key] = None
         while len(self._gone) > self._remembered:

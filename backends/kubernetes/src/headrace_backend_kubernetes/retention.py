@@ -57,7 +57,7 @@ def surplus(ended: Iterable[Pod], *, per_cluster: int, in_all: int) -> list[Pod]
     kept: Counter[str] = Counter()
     number = 0
     chosen: list[Pod] = []
-    for pod in reversed(list(ended)):
+    for pod in reversed([each for each in ended if not each.metadata.deletion_timestamp]):
         if kept[pod.cluster] >= per_cluster or number == in_all:
             chosen.append(pod)
         else:
