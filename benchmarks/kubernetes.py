@@ -17,6 +17,7 @@ import resource
 import secrets
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from prometheus_client import REGISTRY
@@ -107,32 +108,31 @@ async def _until(backend: KubernetesBackend, state: ProcessState, pods: int) -> 
         reached += status.state is state
 
 
-async def measure(namespace: str, pods: int, clusters: int) -> list[dict[str, object]]:
+async def measure(namespace: str, pods: int, clusters: int) -> AsyncIterator[dict[str, object]]:
     """Launches pods, waits until they run, restarts the backend, and stops and forgets them all."""
     deployment = f"bench-{secrets.token_hex(3)}"
     backend = _backend(namespace, deployment)
     costs = Costs()
     await backend.open()
-    rows = [costs.read("open", pods)]
+    yield costs.read("open", pods)
     names = [f"c{secrets.token_hex(8)}" for _ in range(clusters)]
     each = pods // clusters
     running = asyncio.create_task(_until(backend, ProcessState.RUNNING, each * clusters))
     await asyncio.gather(*(backend.start([_spec(name, n) for n in range(each)]) for name in names))
-    rows.append(costs.read("start, until accepted", pods))
+    yield costs.read("start, until accepted", pods)
     await running
-    rows.append(costs.read("until all run", pods))
+    yield costs.read("until all run", pods)
     await backend.close()
     backend = _backend(namespace, deployment)
     gc.collect()
     costs.read("", pods)
     await backend.open()
-    rows.append(costs.read("another controller: open", pods))
+    yield costs.read("another controller: open", pods)
     await asyncio.gather(*map(backend.stop, names))
-    rows.append(costs.read("stop, until all have ended", pods))
+    yield costs.read("stop, until all have ended", pods)
     await asyncio.gather(*map(backend.forget, names))
-    rows.append(costs.read("forget", pods))
+    yield costs.read("forget", pods)
     await backend.close()
-    return rows
 
 
 async def _main() -> None:
@@ -141,7 +141,7 @@ async def _main() -> None:
     parser.add_argument("--clusters", type=int, default=1)
     parser.add_argument("--namespace", default="default", help="an existing one (default: default)")
     arguments = parser.parse_args()
-    for row in await measure(arguments.namespace, arguments.pods, arguments.clusters):
+    async for row in measure(arguments.namespace, arguments.pods, arguments.clusters):
         print(json.dumps(row), flush=True)
 
 
