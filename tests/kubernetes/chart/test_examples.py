@@ -17,6 +17,7 @@ from headrace_controller.app import check_policy
 from headrace_controller.config import Settings as ControllerSettings
 from headrace_proxy.config import Settings as ProxySettings
 
+pytestmark = pytest.mark.timeout(400)  # what the tests share is made in the first one
 HELM = Path(__file__).parents[3] / "deploy" / "helm"
 EXAMPLES = sorted(path.stem for path in (HELM / "examples").glob("*.yaml"))
 SETTINGS: dict[str, type[ServiceSettings]] = {

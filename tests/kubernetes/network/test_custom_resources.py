@@ -12,6 +12,7 @@ import yaml
 from tests.kubernetes.network import definitions
 from tests.kubernetes.network.pods import Kubectl
 
+pytestmark = pytest.mark.timeout(400)  # what the tests share is made in the first one
 CHART = Path(__file__).parents[3] / "deploy" / "helm" / "headrace"
 PARENT: list[dict[str, Any]] = [{"name": "edge", "namespace": "gateways", "sectionName": "tls"}]
 VALUES: dict[str, dict[str, Any]] = {
