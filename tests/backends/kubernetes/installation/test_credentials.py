@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.backends.kubernetes.installation.memory_objects import MemoryObjects
 
 from headrace_auth.bootstrap_token import BootstrapToken
 from headrace_backend_kubernetes.installation.credentials import (
@@ -19,7 +20,6 @@ from headrace_backend_kubernetes.installation.credentials import (
 )
 from headrace_chassis.identity.seal import read_deployment_keys
 from headrace_chassis.tls.certificate_files import CertificateFiles
-from tests.backends.kubernetes.installation.memory_objects import MemoryObjects
 
 AUTH = Certificate(names=("r-auth", "r-auth.ns.svc"), restart="r-auth")
 PUBLIC = Certificate(names=("r", "hub.example"))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.backends.kubernetes.installation.memory_objects import MemoryObjects
 from tests.backends.kubernetes.installation.objects_contract import ObjectsContract
 
