@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from headrace.agent import standby
+from headrace.agent import signals, standby
 from headrace.agent.command import CommandFailed, run_command
 from headrace.agent.enrollment import NotEnrolled
 from headrace.agent.identity import Identity, IdentityMissing, remove_token
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     With ``--standby`` it waits, with everything imported, until it is given to a cluster.
     """
     log_like_dask()
+    signals.reset()
     try:
         if list(arguments) == ["--standby"]:
             return standby.run()

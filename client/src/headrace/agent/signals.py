@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
+from types import FrameType
 
 
 def reset() -> None:
     """Removes the handlers inherited from the process that this one was forked from."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+    for number in (signal.SIGCHLD, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    # For the first process of a container the default is to ignore it, and the process would be killed in the end.
+    signal.signal(signal.SIGTERM, _end if os.getpid() == 1 else signal.SIG_DFL)
 
 
 async def wait_for_end() -> str:
@@ -32,3 +37,7 @@ async def wait_for_end() -> str:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
