@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.kubernetes import running
-from tests.kubernetes.running import CommandFailed, Kubernetes
+from tests.kubernetes import definitions, running
+from tests.kubernetes.chart.installation import Installation
+from tests.kubernetes.chart.installed import installed
+from tests.kubernetes.running import Kubernetes
+
+TEST_SECONDS = 600
+"""A limit against hanging, no expectation: what tests share is made in the first of them."""
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +55,34 @@ def namespace(request: pytest.FixtureRequest, kubernetes: Kubernetes) -> Iterato
     kubernetes.kubectl("delete", "namespace", name, "--wait=false")
 
 
+@pytest.fixture(scope="session")
+def installation(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The chart's release for all tests that need one. Tests that ask for it come last, in the order of `_turn`."""
+    with installed(kubernetes, tmp_path_factory.mktemp("chart")) as release:
+        yield release
+
+
+@pytest.fixture(scope="session")
+def custom_resources(kubectl: Callable[..., str]) -> Iterator[None]:
+    """Kubernetes knows the resources that the chart makes for other projects."""
+    with definitions.defined(kubectl):
+        yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives the tests here the time that busy machines need, and keeps what uninstalls the chart for the end."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[bool, bool]:
+    needed: list[str] = getattr(item, "fixturenames", [])
+    return "installation" in needed, item.path.stem == "test_uninstall"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -57,9 +90,16 @@ def pytest_runtest_makereport(
     """Adds to the report of a failed test what its namespace says."""
     report = yield
     arguments: dict[str, object] = getattr(item, "funcargs", {})
-    cluster, name = arguments.get("kubernetes"), arguments.get("namespace")
-    if call.excinfo is not None and not report.skipped and isinstance(cluster, Kubernetes) and isinstance(name, str):
-        with contextlib.suppress(CommandFailed):
-            said = cluster.kubectl("get", "pods,events", "-n", name, "-o", "wide")
-            report.sections.append((f"namespace {name}", said))
+    cluster = arguments.get("kubernetes")
+    if call.excinfo is not None and not report.skipped and isinstance(cluster, Kubernetes):
+        for name in sorted(set(_namespaces(arguments))):
+            report.sections.append((f"namespace {name}", running.said_of(cluster, name)))
     return report
+
+
+def _namespaces(arguments: Mapping[str, object]) -> Iterator[str]:
+    for name, value in arguments.items():
+        if isinstance(value, Installation):
+            yield value.namespace
+        elif name == "namespace" and isinstance(value, str):
+            yield value

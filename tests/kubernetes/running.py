@@ -77,18 +77,45 @@ def image(name: str) -> str:
     return os.environ.get(f"HEADRACE_TEST_IMAGE_{name.upper().replace('-', '_')}", f"localhost/{name}:test")
 
 
-def until(reached: Callable[[], object], what: str, within: float = 60) -> Any:
-    """Waits until the answer is true, and returns it. A command that fails meanwhile counts as "not yet"."""
+def until(reached: Callable[[], object], what: str, within: float = 120) -> Any:
+    """Waits until the answer is true, and returns it. A command that fails meanwhile counts as "not yet".
+
+    Each question costs a fifth of a second of a processor, which the pods need too: it is asked less and less often.
+    """
     end = time.monotonic() + within
-    said = ""
+    said, pause = "", 0.1
     while time.monotonic() < end:
         try:
             if answer := reached():
                 return answer
         except CommandFailed as failure:
             said = f": {failure}"
-        time.sleep(0.1)
+        time.sleep(pause)
+        pause = min(pause * 1.3, 1)
     raise AssertionError(f"not within {within:.0f} s: {what}{said}")
+
+
+def said_of(kubernetes: Kubernetes, namespace: str) -> str:
+    """Pods, events and the ends of logs of a namespace, for whoever looks why a test failed."""
+    said: list[str] = []
+    for arguments in (
+        ("get", "pods,jobs", "-o", "wide"),
+        ("get", "events", "--sort-by=.lastTimestamp"),
+        (
+            "logs",
+            "--selector=!none",
+            "--all-containers",
+            "--prefix",
+            "--tail=30",
+            "--ignore-errors",
+            "--max-log-requests=100",
+        ),
+    ):
+        try:
+            said.append(kubernetes.kubectl(*arguments, "--namespace", namespace))
+        except CommandFailed as failure:
+            said.append(str(failure))
+    return "\n".join(said)
 
 
 @contextlib.contextmanager

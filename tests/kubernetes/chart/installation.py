@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.kubernetes.running import Kubernetes, image, until
+from tests.kubernetes.running import CommandFailed, Kubernetes, image, said_of, until
 
 CHART = Path(__file__).parent.parent.parent.parent / "deploy" / "helm" / "headrace"
 RELEASE = "headrace"
 INSTALL_SECONDS = 300
+PROMETHEUS = {"app": "prometheus"}
+"""Labels of pods that the network policies admit as Prometheus."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,13 @@ class Installation:
 
     @property
     def small(self) -> dict[str, Any]:
-        """The names of the tests' images, and Dask pods of which several fit onto the test's one node."""
+        """The names of the tests' images, Dask pods of which several fit onto the test's one node, and a Prometheus."""
         policy = {
             "scheduler": {"cores": 0.1, "memory_bytes": "512 MiB"},
             "worker": {"cores": 0.1, "memory_bytes": "512 MiB"},
         }
-        return {**self.images, "policy": policy}
+        network = {"prometheus": [{"podSelector": {"matchLabels": PROMETHEUS}}]}
+        return {**self.images, "policy": policy, "networkPolicy": network}
 
     @property
     def images(self) -> dict[str, Any]:
@@ -51,7 +54,7 @@ class Installation:
         self._helm("rollback", RELEASE, str(revision))
 
     def uninstall(self) -> None:
-        self._helm("uninstall", RELEASE)
+        self._helm("uninstall", RELEASE, "--ignore-not-found")
 
     def test(self) -> str:
         return self.kubernetes.helm("test", RELEASE, "-n", self.namespace, "--logs", "--timeout", f"{INSTALL_SECONDS}s")
@@ -98,7 +101,11 @@ class Installation:
         return phase if phase in {"Succeeded", "Failed"} else ""
 
     def _helm(self, *arguments: str) -> None:
-        self.kubernetes.helm(*arguments, "-n", self.namespace, "--wait", "--timeout", f"{INSTALL_SECONDS}s")
+        try:
+            self.kubernetes.helm(*arguments, "-n", self.namespace, "--wait", "--timeout", f"{INSTALL_SECONDS}s")
+        except CommandFailed as failure:
+            failure.add_note(said_of(self.kubernetes, self.namespace))
+            raise
 
 
 def _client_pod(namespace: str, name: str, script: str, of: str) -> dict[str, Any]:

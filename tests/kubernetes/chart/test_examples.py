@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.kubernetes.network import definitions
 
 from headrace_auth.config import AuthSettings
 from headrace_chassis.settings import ServiceSettings
@@ -17,7 +16,6 @@ from headrace_controller.app import check_policy
 from headrace_controller.config import Settings as ControllerSettings
 from headrace_proxy.config import Settings as ProxySettings
 
-pytestmark = pytest.mark.timeout(400)  # what the tests share is made in the first one
 HELM = Path(__file__).parents[3] / "deploy" / "helm"
 EXAMPLES = sorted(path.stem for path in (HELM / "examples").glob("*.yaml"))
 SETTINGS: dict[str, type[ServiceSettings]] = {
@@ -34,12 +32,6 @@ def namespace(kubectl: Kubectl, namespace: str) -> str:
     """A namespace that admits only pods of the PodSecurity standard `restricted`."""
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     return namespace
-
-
-@pytest.fixture(scope="module")
-def defined(kubectl: Kubectl) -> Iterator[None]:
-    with definitions.defined(kubectl):
-        yield
 
 
 @pytest.fixture(scope="module", params=EXAMPLES)
@@ -87,7 +79,7 @@ def namespaces(kubectl: Kubectl, rendered: Objects) -> Iterator[None]:
         kubectl("delete", "namespace", name, "--wait=false")
 
 
-@pytest.mark.usefixtures("defined", "namespaces")
+@pytest.mark.usefixtures("custom_resources", "namespaces")
 def test_the_api_server_accepts_every_object_and_every_pod(kubectl: Kubectl, rendered: Objects) -> None:
     pods = [each for each in _pods_of(rendered) if each not in rendered]
     assert len(pods) > 5

@@ -51,4 +51,3 @@ def test_an_uninstallation_leaves_no_dask_pod_and_no_object_of_the_release(insta
     )
     left = [each["metadata"]["name"] for each in found["items"] if each["kind"] != "Pod"]
     assert left == []
-    installation.install()  # for the other tests

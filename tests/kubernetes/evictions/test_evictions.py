@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from tests.kubernetes.chart.installation import Installation
 from tests.kubernetes.running import until
-
-pytestmark = pytest.mark.timeout(600)
 
 _PRELUDE = """
 import time

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import pytest
 from tests.kubernetes.chart.installation import Installation
 
-pytestmark = pytest.mark.timeout(600)
-
 _CREATE = """
 import headrace
 

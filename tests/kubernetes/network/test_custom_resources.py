@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.kubernetes.network import definitions
 from tests.kubernetes.network.pods import Kubectl
 
-pytestmark = pytest.mark.timeout(400)  # what the tests share is made in the first one
 CHART = Path(__file__).parents[3] / "deploy" / "helm" / "headrace"
 PARENT: list[dict[str, Any]] = [{"name": "edge", "namespace": "gateways", "sectionName": "tls"}]
 VALUES: dict[str, dict[str, Any]] = {
@@ -41,12 +39,6 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def defined(kubectl: Kubectl) -> Iterator[None]:
-    with definitions.defined(kubectl):
-        yield
-
-
 def _rendered(helm: Callable[..., str], tmp_path: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))
@@ -54,7 +46,7 @@ def _rendered(helm: Callable[..., str], tmp_path: Path, values: dict[str, Any]) 
     return [document for document in yaml.safe_load_all(text) if document]
 
 
-@pytest.mark.usefixtures("defined")
+@pytest.mark.usefixtures("custom_resources")
 @pytest.mark.parametrize("values", VALUES)
 def test_the_api_server_accepts_them_strictly(
     kubectl: Kubectl, helm: Callable[..., str], tmp_path: Path, values: str

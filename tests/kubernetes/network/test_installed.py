@@ -9,18 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.kubernetes.chart.installation import Installation
+from tests.kubernetes.chart.installation import PROMETHEUS, Installation
 from tests.kubernetes.running import Kubernetes
 
-pytestmark = pytest.mark.timeout(600)  # the installation is part of the first test
 EXAMPLES = Path(__file__).parents[3] / "deploy" / "helm" / "examples"
-PROMETHEUS = {"app": "prometheus"}
 # Each beside the values for a small node: the file, and what only a larger environment has.
-INSTALLED = {
-    "trial": {"networkPolicy": {"prometheus": [{"podSelector": {"matchLabels": PROMETHEUS}}]}},
-    "namespace-only": {},
-    "mesh-istio": {"mesh": {"policies": "none"}},
-}
+INSTALLED = {"namespace-only": {}, "mesh-istio": {"mesh": {"policies": "none"}}}
 # Asks the page of a scheduler's port 8787 without headrace's key, as a neighbour on the network would.
 ASK = """
 import time, urllib.error, urllib.request
@@ -69,11 +63,10 @@ def test_it_computes(installed: Installation) -> None:
     assert "The sum of 0 to 999 is 499500" in installed.test()
 
 
-@pytest.mark.parametrize("installed", ["trial"], indirect=True)
-def test_a_dashboard_refuses_who_reaches_its_port_without_envoy(installed: Installation) -> None:
-    installed.begin("neighbour", ASK)
-    installed.kubectl("label", "pod", "neighbour", "app=prometheus")
-    printed = installed.finish("neighbour")
+def test_a_dashboard_refuses_who_reaches_its_port_without_envoy(installation: Installation) -> None:
+    installation.begin("neighbour", ASK)
+    installation.kubectl("label", "pod", "neighbour", *(f"{key}={value}" for key, value in PROMETHEUS.items()))
+    printed = installation.finish("neighbour")
     assert "port 8787" in printed
     assert [line for line in printed.splitlines() if line.startswith("/")] == [
         *("/status 403", "/metrics 403", "/metrics/headrace 403", "/health 403", "/ 403")

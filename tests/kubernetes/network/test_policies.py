@@ -13,7 +13,6 @@ import pytest
 import yaml
 from tests.kubernetes.network.pods import PORTS, Kubectl, Pod, manifest, reached_by_all
 
-pytestmark = pytest.mark.timeout(400)  # what the tests share is made in the first one
 CHART = Path(__file__).parents[3] / "deploy" / "helm" / "headrace"
 NODE_NETWORK = Path("/run/netns/test-kubernetes")
 # Addresses that the node of the test cluster is given for these tests: one of the internet, a server on a private

@@ -7,8 +7,11 @@ import subprocess
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-# What to take from which release. One that needs a newer Go than the build of the test cluster must wait.
+import yaml
+
+# What to take from which release, by file. One that needs a newer Go than the build of the test cluster must wait.
 _OPERATOR = "example/prometheus-operator-crd/monitoring.coreos.com"
 MODULES = {
     "sigs.k8s.io/gateway-api@v1.6.2": [
@@ -23,26 +26,29 @@ MODULES = {
         f"deploy/crds/cert-manager.io_{kind}.yaml" for kind in ("certificates", "issuers", "clusterissuers")
     ],
 }
+UNUSED = {f"{group}.istio.io" for group in ("extensions", "networking", "telemetry")}
 
 
-def files() -> list[Path]:
-    """Fetch the modules, or find them in Go's cache; return the files with the definitions."""
-    found: list[Path] = []
+def definitions() -> list[dict[str, Any]]:
+    """Fetch the modules, or find them in Go's cache; return the definitions."""
+    found: list[dict[str, Any]] = []
     for module, places in MODULES.items():
         done = subprocess.run(
             ["go", "mod", "download", "-json", module], cwd="/", check=False, capture_output=True, text=True
         )
         assert done.returncode == 0, f"{module}: {done.stdout} {done.stderr}"
         folder = Path(json.loads(done.stdout)["Dir"])
-        found += [folder / place for place in places]
-    return found
+        for place in places:
+            found += filter(None, yaml.load_all((folder / place).read_text(), yaml.CSafeLoader))
+    return [each for each in found if each["spec"]["group"] not in UNUSED]
 
 
 @contextmanager
 def defined(kubectl: Callable[..., str]) -> Generator[None]:
     """Have the definitions in the cluster; those that were not there before are removed at the end."""
     before = _there(kubectl)
-    kubectl("apply", "--server-side", *(f"--filename={file}" for file in files()))
+    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": definitions()})
+    kubectl("apply", "--server-side", "-f", "-", stdin=listed)
     brought = _there(kubectl) - before
     if brought:
         kubectl("wait", "--for=condition=Established", "--timeout=60s", *brought)
