@@ -14,6 +14,7 @@ from tests.kubernetes.chart.installation import Installation
 from tests.kubernetes.chart.installed import installed
 from tests.kubernetes.running import Kubernetes
 
+HERE = Path(__file__).parent
 TEST_SECONDS = 600
 """A limit against hanging, no expectation: what tests share is made in the first of them."""
 
@@ -71,14 +72,24 @@ def custom_resources(kubectl: Callable[..., str]) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives the tests here the time that busy machines need, and keeps what uninstalls the chart for the end."""
+    """Gives the tests here the time that busy machines need, says which must run in one process, and orders them."""
     for item in items:
-        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+        if HERE in item.path.parents:
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+            item.add_marker(pytest.mark.xdist_group(_sharing(item)))
     items.sort(key=_turn)
 
 
+def _sharing(item: pytest.Item) -> str:
+    """What a test shares with others: a fixture that there must be once, or else those of its folder."""
+    needed: list[str] = getattr(item, "fixturenames", [])
+    once = (name for name in ("installation", "custom_resources") if name in needed)
+    return next(once, item.path.relative_to(HERE).parts[0])
+
+
 def _turn(item: pytest.Item) -> tuple[bool, bool]:
+    """What needs the installation comes late, and what uninstalls it last."""
     needed: list[str] = getattr(item, "fixturenames", [])
     return "installation" in needed, item.path.stem == "test_uninstall"
 

@@ -28,7 +28,8 @@ def main() -> int:
     keep = asked.keep.resolve() if asked.keep else None
     with contextlib.nullcontext(Kubernetes(Path(given))) if given else own_cluster(keep) as cluster:
         tests = arguments if any(not word.startswith("-") for word in arguments) else ["tests/kubernetes", *arguments]
-        command = [sys.executable, "-m", "pytest", *tests]
+        # Pods are waited for more than computed in: two tests at a time, those that share something in one process.
+        command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--durations", "15", *tests]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)})
         try:
             return process.wait()

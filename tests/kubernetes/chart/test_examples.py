@@ -16,6 +16,7 @@ from headrace_controller.app import check_policy
 from headrace_controller.config import Settings as ControllerSettings
 from headrace_proxy.config import Settings as ProxySettings
 
+pytestmark = pytest.mark.usefixtures("custom_resources")
 HELM = Path(__file__).parents[3] / "deploy" / "helm"
 EXAMPLES = sorted(path.stem for path in (HELM / "examples").glob("*.yaml"))
 SETTINGS: dict[str, type[ServiceSettings]] = {
@@ -79,7 +80,7 @@ def namespaces(kubectl: Kubectl, rendered: Objects) -> Iterator[None]:
         kubectl("delete", "namespace", name, "--wait=false")
 
 
-@pytest.mark.usefixtures("custom_resources", "namespaces")
+@pytest.mark.usefixtures("namespaces")
 def test_the_api_server_accepts_every_object_and_every_pod(kubectl: Kubectl, rendered: Objects) -> None:
     pods = [each for each in _pods_of(rendered) if each not in rendered]
     assert len(pods) > 5
