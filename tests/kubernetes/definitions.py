@@ -51,7 +51,7 @@ def defined(kubectl: Callable[..., str]) -> Generator[None]:
     kubectl("apply", "--server-side", "-f", "-", stdin=listed)
     brought = _there(kubectl) - before
     if brought:
-        kubectl("wait", "--for=condition=Established", "--timeout=60s", *brought)
+        kubectl("wait", "--for=condition=Established", "--timeout=240s", *brought)
     try:
         yield
     finally:

@@ -80,7 +80,7 @@ async def test_one_deployment_uses_the_namespaces_of_its_profiles(
     await after.open()
     opened.push_async_callback(after.close)
     changes = after.changes()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while {status.key.cluster for status in await after.observe()} != {near, far}:
             await anext(changes)
     await after.stop(far)
@@ -145,7 +145,7 @@ async def test_only_the_last_ended_pods_of_a_cluster_are_kept(opened: AsyncExitS
     for worker in workers:
         await backend.stop(cluster, [worker])
         await until(backend, cluster, exited, worker)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while len(await backend.observe(cluster)) > 2:
             event = backend.table.next_change(cluster)
             assert event

@@ -42,7 +42,7 @@ async def _kubectl(kubernetes: Kubernetes, *arguments: str, stdin: str = "") -> 
 
 async def _gone(kubernetes: Kubernetes, namespace: str, cluster: str) -> None:
     selector = f"headrace.dev/cluster={cluster}"
-    await _kubectl(kubernetes, "wait", "pod", "-n", namespace, "-l", selector, "--for=delete", "--timeout=30s")
+    await _kubectl(kubernetes, "wait", "pod", "-n", namespace, "-l", selector, "--for=delete", "--timeout=120s")
 
 
 # --- before it runs ---

@@ -16,7 +16,7 @@ async def until(
     cluster: str,
     holds: Callable[[ProcessStatus], object],
     process: str = SCHEDULER,
-    within: float = 60,
+    within: float = 120,
 ) -> ProcessStatus:
     """Returns the status of a process once it is as a test wants it."""
     changes = backend.changes()

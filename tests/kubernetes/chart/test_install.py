@@ -86,7 +86,7 @@ def test_a_new_host_name_gets_a_certificate_that_envoy_serves_without_a_restart(
     until(lambda: "dask.example" in _served(installation), "Envoy serves the new certificate", within=180)
     assert _uids(installation, "proxy") == proxies
     installation.kubectl("create", "job", "renewal-now", "--from", f"cronjob/{RELEASE}-renewal")
-    installation.kubectl("wait", "job/renewal-now", "--for=condition=Complete", "--timeout=120s")
+    installation.kubectl("wait", "job/renewal-now", "--for=condition=Complete", "--timeout=240s")
     assert installation.kubectl("logs", "job/renewal-now") == "Nothing is missing, and nothing expires soon\n"
     installation.kubectl("delete", "job", "renewal-now", "--wait=false")
 

@@ -62,7 +62,7 @@ def found_in(kubernetes: Kubernetes, namespace: str, name: str, **changes: Any) 
     def ended() -> bool:
         return kubernetes.get("pod", name, "-n", namespace)["status"]["phase"] in {"Succeeded", "Failed"}
 
-    until(ended, f"pod {name} has ended", within=120)
+    until(ended, f"pod {name} has ended")
     log = kubernetes.kubectl("logs", name, "-n", namespace)
     return json.loads(log.splitlines()[-1])
 

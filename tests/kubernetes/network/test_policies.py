@@ -150,7 +150,7 @@ def pods(
     made = [manifest(pod.name, pod.namespace, image("plain-dask"), ROLES[role].labels) for role, pod in named.items()]
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
     for namespace in namespaces.values():
-        kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod", "--all", "--timeout=90s")
+        kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod", "--all", "--timeout=240s")
     listed = json.loads(kubectl("get", "pods", "-A", "-o", "json"))["items"]
     addresses = {
         (pod["metadata"]["namespace"], pod["metadata"]["name"]): pod["status"].get("podIP", "") for pod in listed
