@@ -8,7 +8,8 @@ from tests.backends.kubernetes.pods import changed, decoded, recorded
 from headrace.v1.enums import ExitCause, WaitReason
 from headrace_backend_kubernetes.endings import is_permanent_pull_error
 from headrace_backend_kubernetes.objects import Pod
-from headrace_backend_kubernetes.statuses import Note, deleted, status_of
+from headrace_backend_kubernetes.statuses import deleted, status_of
+from headrace_backend_kubernetes.waiting import Note
 from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus, Role
 
 KEY = ProcessKey("c1", "w1")

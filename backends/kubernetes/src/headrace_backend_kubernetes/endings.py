@@ -10,9 +10,8 @@ import re
 from dataclasses import dataclass
 
 from headrace.v1.enums import ExitCause
+from headrace_backend_kubernetes.messages import one_line
 from headrace_backend_kubernetes.objects import ContainerStatus, Pod, Terminated, Waiting
-
-_LONGEST_MESSAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +54,14 @@ def pod_ending(pod: Pod) -> Ending | None:
     if disruption := _disruption(pod):
         return disruption
     cause = _POD_REASONS.get(pod.status.reason)
-    return Ending(cause, _cut(pod.status.message or pod.status.reason)) if cause else None
+    return Ending(cause, one_line(pod.status.message or pod.status.reason)) if cause else None
 
 
 def container_ending(pod: Pod) -> Ending:
     """Returns how the process itself ended."""
     ended = pod.main.terminated
     if ended is None:
-        return _init_ending(pod) or Ending(ExitCause.START_FAILED, _cut(pod.status.message or pod.status.reason))
+        return _init_ending(pod) or Ending(ExitCause.START_FAILED, one_line(pod.status.message or pod.status.reason))
     if ended.reason == "OOMKilled":
         return Ending(ExitCause.OUT_OF_MEMORY, "", ended.exit_code)
     if ended.reason in {"StartError", "ContainerCannotRun"}:
@@ -77,14 +76,14 @@ def _init_ending(pod: Pod) -> Ending | None:
         if (ended := each.state.terminated) and ended.exit_code:
             return Ending(
                 ExitCause.START_FAILED,
-                _cut(f"init container {each.name} ended with exit code {ended.exit_code}: {ended.message.strip()}"),
+                one_line(f"init container {each.name} ended with exit code {ended.exit_code}: {ended.message.strip()}"),
                 ended.exit_code,
             )
     return None
 
 
 def _start_error(image: str, ended: Terminated) -> str:
-    sentence = _cut(ended.message)
+    sentence = one_line(ended.message)
     if _NOT_FOUND.search(ended.message) and '"python"' in ended.message:
         return f"image {image} has no Python in its PATH: {sentence}"
     return sentence
@@ -123,11 +122,13 @@ def never_starts(pod: Pod) -> Ending | None:
 
 def _hopeless(container: ContainerStatus, waiting: Waiting) -> Ending | None:
     if waiting.reason in {"InvalidImageName", "ErrImageNeverPull"}:
-        return Ending(ExitCause.IMAGE_UNAVAILABLE, _cut(waiting.message or waiting.reason))
+        return Ending(ExitCause.IMAGE_UNAVAILABLE, one_line(waiting.message or waiting.reason))
     if waiting.reason in _PULL_ERRORS and is_permanent_pull_error(waiting.message):
-        return Ending(ExitCause.IMAGE_UNAVAILABLE, _cut(waiting.message))
+        return Ending(ExitCause.IMAGE_UNAVAILABLE, one_line(waiting.message))
     if waiting.reason in _CONFIG_ERRORS:
-        return Ending(ExitCause.START_FAILED, _cut(f"container {container.name}: {waiting.message or waiting.reason}"))
+        return Ending(
+            ExitCause.START_FAILED, one_line(f"container {container.name}: {waiting.message or waiting.reason}")
+        )
     return None
 
 
@@ -154,7 +155,7 @@ def abandoned(pod: Pod) -> Ending | None:
     The node's pods are marked as not ready before they are deleted. A node that is only drained reports them ready.
     """
     if pod.status.reason == "NodeLost":
-        return Ending(ExitCause.NODE_LOST, _cut(pod.status.message))
+        return Ending(ExitCause.NODE_LOST, one_line(pod.status.message))
     disruption, ready = _disruption(pod), pod.condition("Ready")
     lost = disruption is not None and disruption.cause is ExitCause.NODE_LOST
     if lost and pod.metadata.deletion_timestamp and ready and ready.status != "True":
@@ -166,10 +167,4 @@ def _disruption(pod: Pod) -> Ending | None:
     said = pod.condition("DisruptionTarget")
     if said is None or said.status != "True":
         return None
-    return Ending(_DISRUPTIONS.get(said.reason, ExitCause.EVICTED), _cut(said.message))
-
-
-def _cut(message: str) -> str:
-    """One line of bounded length, for messages contain what tenants wrote."""
-    line = " ".join(message.split())
-    return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 3]}..."
+    return Ending(_DISRUPTIONS.get(said.reason, ExitCause.EVICTED), one_line(said.message))

@@ -9,8 +9,8 @@ from itertools import chain
 from typing import TypeVar
 
 from headrace_backend_kubernetes.objects import Event, Pod
-from headrace_backend_kubernetes.statuses import Note, deleted, status_of
-from headrace_backend_kubernetes.waiting import TOLD
+from headrace_backend_kubernetes.statuses import deleted, status_of
+from headrace_backend_kubernetes.waiting import TOLD, Note
 from headrace_controller.backends.changes import ChangeFeed
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessState, ProcessStatus
 

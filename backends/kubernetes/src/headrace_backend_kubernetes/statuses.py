@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from headrace.v1.enums import ExitCause
 from headrace_backend_kubernetes.endings import Ending, abandoned, container_ending, leaving, never_starts, pod_ending
 from headrace_backend_kubernetes.objects import Pod
-from headrace_backend_kubernetes.waiting import wait
+from headrace_backend_kubernetes.waiting import Note, wait
 from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """The last event that says why a pod waits."""
-
-    reason: str
-    message: str
-    since: float = 0.0
 
 
 def status_of(key: ProcessKey, pod: Pod, note: Note | None = None) -> ProcessStatus:
