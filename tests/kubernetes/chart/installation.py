@@ -26,13 +26,19 @@ class Installation:
 
     @property
     def small(self) -> dict[str, Any]:
-        """The names of the tests' images, Dask pods of which several fit onto the test's one node, and a Prometheus."""
+        """The names of the tests' images, pods of which several fit onto the test's one node, and a Prometheus."""
+        least = {"resources": {"requests": {"cpu": "10m"}}}
         policy = {
-            "scheduler": {"cores": 0.1, "memory_bytes": "512 MiB"},
-            "worker": {"cores": 0.1, "memory_bytes": "512 MiB"},
+            "scheduler": {"cores": 0.01, "memory_bytes": "512 MiB"},
+            "worker": {"cores": 0.01, "memory_bytes": "512 MiB"},
         }
-        network = {"prometheus": [{"podSelector": {"matchLabels": PROMETHEUS}}]}
-        return {**self.images, "policy": policy, "networkPolicy": network}
+        return {
+            **self.images,
+            **dict.fromkeys(("auth", "controller", "valkey"), least),
+            "proxy": {**least, "envoy": least},
+            "policy": policy,
+            "networkPolicy": {"prometheus": [{"podSelector": {"matchLabels": PROMETHEUS}}]},
+        }
 
     @property
     def images(self) -> dict[str, Any]:
