@@ -58,7 +58,9 @@ class Site:
         )
         endpoint = "controller.test:50051"
         return KubernetesBackend(
-            made, Deployment(id=self.deployment, agent_endpoint=endpoint), make_templates=ProgramTemplates
+            made,
+            Deployment(id=self.deployment, agent_endpoint=endpoint, keys=(b"key",)),
+            make_templates=ProgramTemplates,
         )
 
 

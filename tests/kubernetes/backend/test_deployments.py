@@ -19,6 +19,7 @@ from headrace_backend_kubernetes.profile_settings import ProfileSettings
 from headrace_controller.backends.process import SCHEDULER, ProcessState
 
 PODS = {"tolerations": [PRETENDED], "node_selector": {"type": "kwok"}}
+FOREIGN = {"containers": [{"name": "c", "image": "localhost/none:1"}], "nodeSelector": {"no-such": "node"}}
 HOSTILE = "ann'; DROP/../\n 天文学 " + "x" * 1000
 
 
@@ -56,6 +57,41 @@ async def test_two_deployments_in_one_namespace_do_not_see_each_other(opened: As
     await other.forget(cluster)
     [status] = await one.observe(cluster)
     assert status.state is ProcessState.RUNNING
+
+
+async def test_pods_that_somebody_labels_as_ours_are_not_believed(
+    opened: AsyncExitStack, site: Site, kubernetes: Kubernetes
+) -> None:
+    backend = await _open(opened, site)
+    cluster = new_cluster()
+    await backend.start([spec(cluster, SCHEDULER)])
+    await until(backend, cluster, running)
+    [pod] = kubernetes.get("pods", "-n", site.namespace, "-l", f"headrace.dev/cluster={cluster}")["items"]
+    labels, sealed = pod["metadata"]["labels"], pod["metadata"]["annotations"]
+    standby = {
+        "headrace.dev/deployment": site.deployment,
+        "headrace.dev/standby": "kind",
+        "headrace.dev/ready": "true",
+    }
+    for name, given, written in (
+        ("scheduler", labels, {**sealed, "headrace.dev/generation": "999999"}),
+        ("copy", labels, sealed),
+        ("standby", standby, {}),
+    ):
+        metadata = {"name": name, "namespace": site.namespace, "labels": given, "annotations": written}
+        kubernetes.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": FOREIGN})
+    mark = new_cluster()  # the watch shows it after them
+    await backend.start([spec(mark, SCHEDULER)])
+    await until(backend, mark, running)
+    [status] = await backend.observe(cluster)
+    assert (status.state, status.generation) == (ProcessState.RUNNING, 3)
+    assert not backend.table.standby
+    assert backend.table.find(site.namespace, "copy") is None
+
+    after = await _open(opened, site)  # which lists them
+    [status] = await after.observe(cluster)
+    assert (status.state, status.generation) == (ProcessState.RUNNING, 3)
+    assert not after.table.standby
 
 
 async def test_one_deployment_uses_the_namespaces_of_its_profiles(

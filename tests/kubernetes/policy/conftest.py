@@ -83,7 +83,7 @@ async def site(kubernetes: Kubernetes, namespace: str, image: Callable[[str], st
         image=image("headrace-dask"), image_pull_policy="IfNotPresent", termination_grace_period_seconds=2
     )
     settings = Settings(kubeconfig=kubernetes.kubeconfig, namespace=namespace, pods=pods)
-    deployment = Deployment(id=f"test-{secrets.token_hex(3)}", agent_endpoint="controller.test:50051")
+    deployment = Deployment(id=f"test-{secrets.token_hex(3)}", agent_endpoint="controller.test:50051", keys=(b"key",))
     backend = KubernetesBackend(settings, deployment)
     await backend.open()
     made = Site(kubernetes, namespace, backend)

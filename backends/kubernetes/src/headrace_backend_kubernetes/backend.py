@@ -24,6 +24,7 @@ from headrace_backend_kubernetes.process_pods import ProcessPods, audience_of, m
 from headrace_backend_kubernetes.profile_checks import check_profiles
 from headrace_backend_kubernetes.profile_settings import PodDefaults, ProfileSettings
 from headrace_backend_kubernetes.retention import Retention
+from headrace_backend_kubernetes.seals import PodSeals
 from headrace_backend_kubernetes.standby import StandbyPool
 from headrace_backend_kubernetes.standby_pods import StandbyPod, standby_pod, wanted
 from headrace_backend_kubernetes.starting import Starting
@@ -75,7 +76,10 @@ class KubernetesBackend:
         self._profiles: Mapping[str, ProfileSettings] = {}
         self._endpoint = settings.agent_endpoint or deployment.agent_endpoint
         self._pods = ProcessPods(
-            deployment=deployment.id, endpoint=self._endpoint, token_seconds=settings.token_seconds
+            deployment=deployment.id,
+            endpoint=self._endpoint,
+            token_seconds=settings.token_seconds,
+            seals=PodSeals(deployment.keys, deployment.id),
         )
         self._opened: _Opened | None = None
 
@@ -91,7 +95,7 @@ class KubernetesBackend:
         except Unreachable as error:
             raise backend_error("backends.kubernetes cannot be opened", error) from error
         self.templates = self._make_templates(self._settings.pods, self._profiles, api.namespace)
-        namespaces = Namespaces(api, self.table, labels.selector(self._deployment.id))
+        namespaces = Namespaces(api, self.table, labels.selector(self._deployment.id), self._pods.seals)
         try:
             await namespaces.open(api.namespace, self.templates.namespaces)
         except (ApiError, Unreachable) as error:
@@ -99,8 +103,8 @@ class KubernetesBackend:
             raise backend_error(
                 f"pods of namespace {api.namespace} cannot be listed with the controller's service account", error
             ) from error
-        standby = StandbyPool(api, self.table, self._deployment.id, self._standby_pod)
-        self._opened = _Opened(api, self.table, namespaces, self._settings, self._deployment.id, standby=standby)
+        standby = StandbyPool(api, self.table, self._deployment.id, self._pods, self._standby_pod)
+        self._opened = _Opened(api, self.table, namespaces, self._settings, self._pods, standby=standby)
 
     async def close(self) -> None:
         """Disconnects. Pods run on."""
@@ -266,19 +270,19 @@ class _Opened:
         table: PodTable,
         namespaces: Namespaces,
         settings: Settings,
-        deployment: str,
+        pods: ProcessPods,
         *,
         standby: StandbyPool,
     ) -> None:
         self.api = api
         self.namespaces = namespaces
         self.standby = standby
-        self.starting = Starting(api, table, deployment)
+        self.starting = Starting(api, table, pods.seals)
         self.stopping = Stopping(api, table)
         self.logs = Logs(api, table)
         self.manifests = ManifestStore(api, table)
-        self.secrets = EnrolmentSecrets(api, table, deployment)
-        audience = audience_of(deployment)
+        self.secrets = EnrolmentSecrets(api, table, pods.deployment)
+        audience = audience_of(pods.deployment)
         self.attestation = PodAttestation(token_reviews(api, audience), table.find, audience)
         retention = Retention(api, table, per_cluster=settings.ended_pods_per_cluster, in_all=settings.ended_pods)
         self._tasks = [

@@ -21,6 +21,8 @@ GIVEN = f"{_DOMAIN}given"
 """Annotation of a pod from standby: when it was given to its cluster, in seconds since the epoch."""
 MANIFEST = f"{_DOMAIN}manifest"
 MANIFEST_SECRET = f"{_DOMAIN}manifest-secret"
+SEAL = f"{_DOMAIN}seal"
+"""Annotation by which the controllers know that they have made a pod what it says it is."""
 STOPPED = f"{_DOMAIN}stopped"
 """Annotation of a pod that headrace stops, so that each replica knows that nobody else does."""
 

@@ -7,11 +7,16 @@ from collections.abc import Collection
 from functools import partial
 
 import msgspec
+from cachetools import LRUCache
 
 from headrace_backend_kubernetes.api import Api
-from headrace_backend_kubernetes.objects import decode_event, decode_pod
+from headrace_backend_kubernetes.objects import Pod, decode_event, decode_pod
 from headrace_backend_kubernetes.pod_table import PodTable
+from headrace_backend_kubernetes.seals import PodSeals
 from headrace_backend_kubernetes.watching import Watch
+from headrace_chassis.logs import get_logger
+
+log = get_logger()
 
 _EVENTS = "involvedObject.kind=Pod"
 
@@ -22,13 +27,17 @@ class Namespaces:
     Parameters
     ----------
     selector
-        Selects the deployment's pods.
+        Selects the pods that are labelled as the deployment's.
+    seals
+        Tell which of them the deployment has made.
     """
 
-    def __init__(self, api: Api, table: PodTable, selector: str) -> None:
+    def __init__(self, api: Api, table: PodTable, selector: str, seals: PodSeals) -> None:
         self._api = api
         self._table = table
         self._selector = selector
+        self._seals = seals
+        self._told: LRUCache[str, None] = LRUCache(1000)
         self._watching: dict[str, list[asyncio.Task[None]]] = {}
 
     async def open(self, own: str, others: Collection[str]) -> None:
@@ -60,7 +69,7 @@ class Namespaces:
     def _pods(self, namespace: str) -> Watch:
         async def refresh() -> str:
             pods, version = await self._api.list_pods(namespace, self._selector)
-            self._table.replace(namespace, pods, int(version))
+            self._table.replace(namespace, filter(self._is_ours, pods), int(version))
             return version
 
         return Watch(
@@ -88,8 +97,22 @@ class Namespaces:
         pod = decode_pod(content)
         if change == "DELETED":
             self._table.delete(pod)
-        else:
+        elif self._is_ours(pod):
             self._table.accept(pod)
+
+    def _is_ours(self, pod: Pod) -> bool:
+        """Whether the deployment has made a pod. One that others have labelled is left alone, and told of once."""
+        if self._seals.is_good(pod):
+            return True
+        if pod.uid not in self._told:
+            self._told[pod.uid] = None
+            log.warning(
+                "a pod is labelled as this deployment's, and has no seal of its key: somebody else has made or changed "
+                "it, and it is ignored",
+                namespace=pod.namespace,
+                pod=pod.name,
+            )
+        return False
 
     def _accept_event(self, change: str, content: msgspec.Raw) -> None:
         if change != "DELETED":

@@ -10,6 +10,7 @@ from headrace.agent.identity import Identity
 from headrace_backend_kubernetes import labels
 from headrace_backend_kubernetes.names import pod_name
 from headrace_backend_kubernetes.pod_templates import PodTemplates, literal
+from headrace_backend_kubernetes.seals import PodSeals
 from headrace_controller.backends.process import ProcessSpec, Role
 
 TOKEN_VOLUME = "headrace-token"  # noqa: S105 the volume's name
@@ -36,6 +37,7 @@ class ProcessPods:
     deployment: str
     endpoint: str
     token_seconds: int
+    seals: PodSeals
 
     def of(self, spec: ProcessSpec, templates: PodTemplates, token: Plain | None = None) -> Plain:
         """Returns the pod of a process.
@@ -54,6 +56,7 @@ class ProcessPods:
             **labels.annotations_of(spec, self.deployment),
             **manifest_annotation(spec.manifest),
         }
+        self.seal(pod)
         self.add_token(pod, token)
         grace = pod["spec"]["terminationGracePeriodSeconds"]
         identity = {**self._identity(spec), **_ports(spec.role), "HEADRACE_GRACE_SECONDS": str(grace)}
@@ -62,6 +65,14 @@ class ProcessPods:
             *({"name": name, "value": literal(value)} for name, value in identity.items()),
         ]
         return pod
+
+    def seal(self, pod: Plain) -> None:
+        """Seals a pod that has its name and says whose it is."""
+        metadata = pod["metadata"]
+        annotations = metadata["annotations"]
+        annotations[labels.SEAL] = self.seals.of(
+            metadata["namespace"], metadata["name"], metadata["labels"][labels.ROLE], annotations
+        )
 
     def add_token(self, pod: Plain, token: Plain | None = None) -> None:
         """Adds the volume with the token; no variable and no annotation ever has one."""

@@ -19,7 +19,8 @@ from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
-from headrace_backend_kubernetes.standby_pods import StandbyPod, giving, is_ready, kind_of, withdrawing
+from headrace_backend_kubernetes.process_pods import ProcessPods
+from headrace_backend_kubernetes.standby_pods import StandbyPod, giving, is_ready, kind_of, with_name, withdrawing
 from headrace_chassis.logs import get_logger
 from headrace_controller.backends.base import Assignment, BackendError
 from headrace_controller.backends.process import ProcessSpec
@@ -50,6 +51,8 @@ class StandbyPool:
 
     Parameters
     ----------
+    pods
+        Seals pods.
     make
         Returns the pod in standby that can become a process; None if the process needs one of its own.
     """
@@ -59,6 +62,7 @@ class StandbyPool:
         api: Api,
         table: PodTable,
         deployment: str,
+        pods: ProcessPods,
         make: Callable[[ProcessSpec], StandbyPod | None],
         *,
         clock: Callable[[], float] = time.time,
@@ -66,6 +70,7 @@ class StandbyPool:
         self._api = api
         self._table = table
         self._deployment = deployment
+        self._pods = pods
         self._make = make
         self._clock = clock
         self._wanted: dict[str, tuple[StandbyPod, int]] | None = None
@@ -96,7 +101,9 @@ class StandbyPool:
             self._taken.add(pod.uid)
             try:
                 self._table.accept(
-                    await self._api.json_patch_pod(pod, giving(pod, spec, self._deployment, self._clock()))
+                    await self._api.json_patch_pod(
+                        pod, giving(pod, spec, self._deployment, self._clock(), self._pods.seals)
+                    )
                 )
             except ApiError as error:
                 # Somebody else was faster, or deletes it. What else is wrong would be so for a new pod, too.
@@ -224,7 +231,7 @@ class StandbyPool:
             return
         for _ in range(min(missing, 1 if failures else _AT_ONCE)):
             name = _NAME + token_hex(5)
-            body = {**standby.body, "metadata": {**standby.body["metadata"], "name": name}}
+            body = with_name(standby, name, self._pods)
             try:
                 self._table.accept(await self._api.create_pod(standby.namespace, body))
             except ApiError as error:

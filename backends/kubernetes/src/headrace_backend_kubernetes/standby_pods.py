@@ -13,6 +13,7 @@ from headrace_backend_kubernetes import labels
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_templates import PodTemplates
 from headrace_backend_kubernetes.process_pods import ProcessPods, manifest_annotation
+from headrace_backend_kubernetes.seals import PodSeals
 from headrace_chassis.environment import needs_fresh_interpreter
 from headrace_controller.backends.process import ProcessKey, ProcessSpec, Role
 
@@ -48,7 +49,7 @@ def standby_pod(spec: ProcessSpec, pods: ProcessPods, templates: PodTemplates) -
     body = pods.of(nobody, templates)
     metadata = body["metadata"]
     del metadata["name"]
-    for name in {*labels.labels_of(nobody, ""), *labels.annotations_of(nobody, "")} - _OF_EVERY_POD:
+    for name in {labels.SEAL, *labels.labels_of(nobody, ""), *labels.annotations_of(nobody, "")} - _OF_EVERY_POD:
         metadata["labels"].pop(name, None)
         metadata["annotations"].pop(name, None)
     body["spec"]["containers"][0]["args"] += ["--standby"]
@@ -57,7 +58,15 @@ def standby_pod(spec: ProcessSpec, pods: ProcessPods, templates: PodTemplates) -
     return StandbyPod(metadata["namespace"], kind, body)
 
 
-def giving(pod: Pod, spec: ProcessSpec, deployment: str, now: float) -> list[Plain]:
+def with_name(standby: StandbyPod, name: str, pods: ProcessPods) -> Plain:
+    """Returns the pod in standby with a name, to be created."""
+    metadata = standby.body["metadata"]
+    body = {**standby.body, "metadata": {**metadata, "name": name, "annotations": {**metadata["annotations"]}}}
+    pods.seal(body)
+    return body
+
+
+def giving(pod: Pod, spec: ProcessSpec, deployment: str, now: float, seals: PodSeals) -> list[Plain]:
     """Returns the JSON patch that gives a pod in standby to a cluster, unless somebody else has given it before."""
     named = labels.labels_of(spec, deployment)
     annotations = {
@@ -65,6 +74,7 @@ def giving(pod: Pod, spec: ProcessSpec, deployment: str, now: float) -> list[Pla
         **manifest_annotation(spec.manifest),
         labels.GIVEN: str(int(now)),
     }
+    annotations[labels.SEAL] = seals.of(pod.namespace, pod.name, named[labels.ROLE], annotations)
     return [
         *_unchanged(pod),
         {"op": "remove", "path": _path("labels", labels.STANDBY)},

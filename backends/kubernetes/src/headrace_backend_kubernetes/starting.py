@@ -8,9 +8,9 @@ from typing import Any
 
 from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
-from headrace_backend_kubernetes.labels import DEPLOYMENT
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
+from headrace_backend_kubernetes.seals import PodSeals
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.process import ProcessKey
 
@@ -21,10 +21,10 @@ _PAUSE_SECONDS = 0.25
 class Starting:
     """Creates pods."""
 
-    def __init__(self, api: Api, table: PodTable, deployment: str) -> None:
+    def __init__(self, api: Api, table: PodTable, seals: PodSeals) -> None:
         self._api = api
         self._table = table
-        self._deployment = deployment
+        self._seals = seals
 
     async def start(self, pods: Sequence[tuple[ProcessKey, Mapping[str, Any]]]) -> None:
         """Creates the pods of processes that do not run; raises the first refusal when all were tried.
@@ -66,7 +66,7 @@ class Starting:
 
     async def _is_done(self, there: Pod, key: ProcessKey) -> bool:
         """Whether a pod of this name is the wanted one; deletes it if it has ended."""
-        if there.key != key or there.metadata.annotations.get(DEPLOYMENT) != self._deployment:
+        if there.key != key or not self._seals.is_good(there):
             raise ApiError(400, "Invalid", f"pod {there.name} exists already and belongs to somebody else; delete it")
         if there.done:
             await self._replace(there)

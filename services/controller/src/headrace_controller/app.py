@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
 from prometheus_client import REGISTRY
 
+from headrace_chassis.identity.seal import derive, read_deployment_keys
 from headrace_chassis.redis.connection import connect
 from headrace_chassis.server import App
 from headrace_controller import metrics
@@ -24,7 +26,8 @@ from headrace_controller.signals import service_discovery
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     """Builds the controller with the backends of its settings."""
-    return await _build(settings, stack, _load_backends(settings))
+    keys = read_deployment_keys(settings.deployment_key_file)
+    return await _build(settings, stack, _load_backends(settings, [derive(key, "backends") for key in keys]))
 
 
 async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend) -> App:
@@ -44,8 +47,9 @@ def check_policy(settings: Settings) -> None:
     )
 
 
-def _load_backends(settings: Settings) -> dict[str, LoadedBackend]:
-    deployment = Deployment(id=settings.deployment, agent_endpoint=settings.agent_endpoint or settings.listen)
+def _load_backends(settings: Settings, keys: Sequence[bytes] = ()) -> dict[str, LoadedBackend]:
+    endpoint = settings.agent_endpoint or settings.listen
+    deployment = Deployment(id=settings.deployment, agent_endpoint=endpoint, keys=keys)
     return load(settings.backends, deployment)
 
 

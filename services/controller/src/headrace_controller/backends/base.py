@@ -9,7 +9,7 @@ A backend is a distribution of its own, found by the entry point group ``headrac
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
@@ -268,10 +268,14 @@ class Deployment:
         Marks the processes of this deployment.
     agent_endpoint
         gRPC target of the controller for agents that run on the controller's own machine.
+    keys
+        Keys for backends, made from those of the deployment. A backend may mark what it has made with the first, and
+        know marks of any, so that nobody else can make what it believes to be its own.
     """
 
     id: str
     agent_endpoint: str
+    keys: Sequence[bytes] = field(default=(), repr=False)
 
 
 class Plugin(Protocol):
