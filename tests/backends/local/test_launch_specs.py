@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tests.backends.processes import spec
 
-from headrace_backend_local.environment import inherited, needs_fresh_interpreter
 from headrace_backend_local.launch_specs import LaunchSpecs
 from headrace_backend_local.protocol import LaunchSecrets, LaunchSpec, encode
+from headrace_chassis.environment import inherited, needs_fresh_interpreter
 from headrace_controller.backends.base import Deployment
 from headrace_controller.backends.process import SCHEDULER
 

@@ -1,10 +1,6 @@
-"""Environment variables of clusters' processes: what they inherit, and which ones a forked process cannot be given."""
+"""Environment variables with which the zygote and clusters' processes are started."""
 
 from __future__ import annotations
-
-# This module offers them, too.
-from headrace_chassis.environment import inherited as inherited  # noqa: PLC0414
-from headrace_chassis.environment import needs_fresh_interpreter as needs_fresh_interpreter  # noqa: PLC0414
 
 # What Dask itself sets before it starts a worker.
 WORKER_DEFAULTS = {

@@ -12,14 +12,10 @@ import msgspec
 from headrace.agent.identity import Identity
 from headrace_backend_local import paths
 from headrace_backend_local.accounts import NoAccount
-from headrace_backend_local.environment import (
-    TITLE_DEFAULTS,
-    WORKER_DEFAULTS,
-    inherited,
-    needs_fresh_interpreter,
-)
+from headrace_backend_local.environment import TITLE_DEFAULTS, WORKER_DEFAULTS
 from headrace_backend_local.process_tags import VARIABLE, ProcessTag, site
 from headrace_backend_local.protocol import Account, LaunchSecrets, LaunchSpec
+from headrace_chassis.environment import inherited, needs_fresh_interpreter
 from headrace_controller.backends.base import Deployment
 from headrace_controller.backends.process import ProcessSpec
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace_backend_local import paths
-from headrace_backend_local.environment import NICE, STANDBY, ZYGOTE_DEFAULTS, inherited
+from headrace_backend_local.environment import NICE, STANDBY, ZYGOTE_DEFAULTS
 from headrace_backend_local.process_tags import room_for_tag, site
+from headrace_chassis.environment import inherited
 
 AGENT = "headrace_backend_local.zygote.agent"
 
