@@ -7,7 +7,7 @@ records.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from headrace.v1.enums import EventType, ExitCause
@@ -102,22 +102,25 @@ def record_turns(draft: Draft, walk: Walk) -> None:
         draft.record_event(EventType.WORKERS_JOINED, f"{workers} joined; {now.running} of {now.desired} run.")
     for cause, leaving in _by_cause(walk.leaving).items():
         assert cause is not None
-        first = draft.seen.processes[leaving[0].id]
-        fate = f"{describe_leaving(cause)}{detail(first.message)}"
-        if len(leaving) == 1:
-            message = f"Worker {leaving[0].id} {fate} Its data moves to other workers, and it is replaced."
-        else:
-            message = (
-                f"{len(leaving)} workers are leaving; of them, {leaving[0].id} {fate} "
-                "Their data moves to other workers, and they are replaced."
-            )
-        draft.record_event(EventType.WORKERS_LEAVING, message, Severity.WARNING, cause=cause)
+        draft.record_event(
+            EventType.WORKERS_LEAVING, _about_leaving(draft, leaving, cause), Severity.WARNING, cause=cause
+        )
     for cause, closed in _by_cause(walk.closed).items():
         draft.record_event(EventType.WORKERS_CLOSED, about_workers(closed, "has ended", "have ended"), cause=cause)
     if walk.failed:
         message = about_workers(walk.failed, "failed to start", "failed to start")
         last = walk.failed[-1].exit
         draft.record_event(EventType.WORKERS_FAILED, message, Severity.WARNING, cause=last and last.cause)
+
+
+def _about_leaving(draft: Draft, workers: Sequence[WorkerRecord], cause: ExitCause) -> str:
+    first = workers[0].id
+    fate = f"{first} {describe_leaving(cause)}{detail(draft.seen.processes[first].message)}"
+    if len(workers) == 1:
+        return f"Worker {fate} Its data moves to other workers, and it is replaced."
+    return (
+        f"{len(workers)} workers are leaving; of them, {fate} Their data moves to other workers, and they are replaced."
+    )
 
 
 def _by_cause(workers: Iterable[WorkerRecord]) -> dict[ExitCause | None, list[WorkerRecord]]:
