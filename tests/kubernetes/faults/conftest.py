@@ -1,0 +1,75 @@
+"""One headrace for all tests here, with a profile for each fault that is there from the beginning."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kubernetes.faults.system import System, system
+from tests.kubernetes.running import PRETENDED, Kubernetes, image
+
+from headrace import Gateway, GatewayCluster
+
+REGISTRY_PORT = 5917
+MISSING = f"localhost:{REGISTRY_PORT}/no-such:1"
+"""An image of a registry on each node itself, from where nodes pull without TLS."""
+LOST_NODE = "test-faults-lost"
+PROFILES: dict[str, Any] = {
+    "missing": {"image": MISSING},
+    "full": {"namespace": True},
+    "gone": {"namespace": True},
+    "strict": {"namespace": True, "extra_pod_config": {"hostPID": True}},
+    "nodes": {"worker": {"tolerations": [PRETENDED], "lost_node_seconds": 1, "node_selector": {"type": LOST_NODE}}},
+}
+
+
+@pytest.fixture(scope="session")
+def headrace(kubernetes: Kubernetes, redis_url: str) -> Iterator[System]:
+    with (
+        tempfile.TemporaryDirectory(prefix="hr-faults-") as directory,
+        system(kubernetes, Path(directory), redis_url, PROFILES) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def registry(headrace: System) -> Iterator[None]:
+    """A registry that has no images."""
+    headrace.kubernetes.apply(_registry(headrace.name))
+    headrace.kubernetes.kubectl("wait", "pod", "registry", "-n", headrace.name, "--for=condition=Ready")
+    yield
+    headrace.kubernetes.kubectl("delete", "pod", "registry", "-n", headrace.name, "--grace-period=1")
+
+
+def _registry(namespace: str) -> dict[str, Any]:
+    serve = ["python", "-m", "http.server", "--bind", "127.0.0.1", "--directory", "/tmp", str(REGISTRY_PORT)]
+    container = {"name": "registry", "image": image("headrace-dask"), "command": serve}
+    spec = {"hostNetwork": True, "containers": [{**container, "imagePullPolicy": "IfNotPresent"}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "registry", "namespace": namespace}, "spec": spec}
+
+
+@pytest.fixture
+def gateway(headrace: System, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    """A user's; no cluster of theirs is left."""
+    monkeypatch.setenv("HEADRACE_DATA_DIR", str(headrace.layout.data))
+    with Gateway() as gateway:
+        yield gateway
+        gateway.stop_all()
+
+
+@pytest.fixture
+def cluster(gateway: Gateway) -> Iterator[GatewayCluster]:
+    with gateway.new_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: GatewayCluster) -> Iterator[Any]:
+    """Of a cluster with two workers."""
+    cluster.scale(2)
+    with cluster.get_client() as client:
+        client.wait_for_workers(2, timeout=120)
+        yield client

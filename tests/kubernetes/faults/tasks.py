@@ -1,0 +1,21 @@
+"""Tasks to compute. They are nested functions so that they travel by value: pods do not have the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def _make() -> tuple[Callable[[int], int], Callable[[int], int]]:
+    def counted(number: int) -> int:
+        from distributed import get_worker
+
+        get_worker().log_event("runs", number)
+        return number
+
+    def fill(size: int) -> int:
+        return len(bytearray(b"x") * size)
+
+    return counted, fill
+
+
+counted, fill = _make()

@@ -1,0 +1,55 @@
+"""Pods that end for reasons of Kubernetes' or by somebody's hand: nothing is computed again, and users hear why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed import wait
+from tests.kubernetes.faults.seen import MARKS, causes, until_failed
+from tests.kubernetes.faults.system import System
+from tests.kubernetes.faults.tasks import counted
+from tests.kubernetes.running import until
+
+from headrace import Gateway, GatewayCluster
+
+pytestmark = MARKS
+
+
+def test_an_evicted_worker_hands_its_results_over_and_is_replaced(
+    headrace: System, gateway: Gateway, cluster: GatewayCluster, client: Any
+) -> None:
+    futures = client.map(counted, range(40))
+    wait(futures)
+    headrace.evict(headrace.pod(cluster.name, "worker"))
+    until(lambda: ("WorkersClosed", "evicted") in causes(gateway, cluster.name), "the eviction is told")
+    client.wait_for_workers(2, timeout=60)
+    assert sum(client.gather(futures)) == sum(range(40))
+    assert len(client.get_events("runs")) == 40
+    assert ("WorkersLeaving", "evicted") in causes(gateway, cluster.name)
+
+
+def test_an_evicted_scheduler_ends_its_cluster(headrace: System, gateway: Gateway) -> None:
+    cluster = gateway.new_cluster(shutdown_on_close=False)
+    headrace.evict(headrace.pod(cluster.name, "scheduler"))
+    assert "was evicted from its node" in until_failed(gateway, cluster.name)
+    assert gateway.get_cluster(cluster.name).reason == "EVICTED"
+    assert "Create a new cluster to continue." in gateway.get_cluster(cluster.name).message
+
+
+def test_a_worker_that_is_deleted_by_hand_is_replaced(
+    headrace: System, gateway: Gateway, cluster: GatewayCluster, client: Any
+) -> None:
+    pod = headrace.pod(cluster.name, "worker")
+    headrace.kubernetes.kubectl("delete", "pod", pod, "-n", headrace.name, "--wait=false")
+    until(lambda: {"deleted"} == {cause for _, cause in causes(gateway, cluster.name)}, "the deletion is told")
+    until(lambda: len(headrace.pods(cluster.name, "worker")) == 2, "it is replaced")
+    client.wait_for_workers(2, timeout=60)
+    assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+
+
+def test_a_scheduler_that_is_deleted_by_hand_ends_its_cluster(headrace: System, gateway: Gateway) -> None:
+    cluster = gateway.new_cluster(shutdown_on_close=False)
+    pod = headrace.pod(cluster.name, "scheduler")
+    headrace.kubernetes.kubectl("delete", "pod", pod, "-n", headrace.name, "--wait=false")
+    assert "was deleted, and not by headrace" in until_failed(gateway, cluster.name)
+    assert gateway.get_cluster(cluster.name).reason == "DELETED"
