@@ -6,6 +6,9 @@ _LONGEST = 1000
 
 
 def one_line(message: str) -> str:
-    """Returns a message without line breaks, or its first thousand characters; tenants write some of them."""
-    line = " ".join(message.split())
+    """Returns a message without line breaks, or its first thousand characters.
+
+    Tenants, and registries of their choice, write some of them: no character is left that a terminal would obey.
+    """
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in message).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
