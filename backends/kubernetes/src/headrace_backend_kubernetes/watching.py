@@ -59,6 +59,7 @@ class Watch:
         self._open = open_stream
         self._accept = accept
         self._version = ""
+        self._received = False
 
     async def list(self) -> None:
         """Lists everything; raises what the API raises."""
@@ -69,11 +70,11 @@ class Watch:
         pauses = delays(*_PAUSES)
         while True:
             reason = "end"
+            self._received = False
             try:
                 if not self._version:
                     await self.list()
-                if await self._follow():
-                    pauses = delays(*_PAUSES)
+                await self._follow()
             except ApiError as error:
                 reason = "expired" if error.code == _GONE else "error"
                 if reason == "expired":
@@ -87,6 +88,8 @@ class Watch:
                 self._version = ""
                 log.exception("watch failed", resource=self._resource, namespace=self._namespace)
             metrics.WATCH_RESTARTS.labels(self._resource, reason).inc()
+            if self._received:  # a stream that breaks often must not be late as well
+                pauses = delays(*_PAUSES)
             await asyncio.sleep(next(pauses))
 
     def _warn(self, reason: str, error: Exception) -> None:
@@ -98,14 +101,12 @@ class Watch:
             error=str(error),
         )
 
-    async def _follow(self) -> bool:
-        """Hands changes on until the server closes the stream; returns whether there were any."""
-        received = False
+    async def _follow(self) -> None:
+        """Hands changes on until the server closes the stream."""
         async with self._open(self._version) as chunks:
             async for line in lines(chunks):
                 self._handle(line)
-                received = True
-        return received
+                self._received = True
 
     def _handle(self, line: bytes) -> None:
         notice = decode_notice(line)
