@@ -43,3 +43,8 @@ def until_failed(gateway: Gateway, cluster: str) -> str:
     with pytest.raises(errors.GatewayClusterError) as raised:
         gateway.connect(cluster)
     return str(raised.value)
+
+
+def runs(gateway: Gateway, cluster: str) -> bool:
+    """Whether a cluster can be used."""
+    return gateway.get_cluster(cluster).status.name == "RUNNING"

@@ -87,11 +87,6 @@ class System:
         """Names of a cluster's living workers."""
         return {str(pod["metadata"]["name"]) for pod in self.pods(cluster, "worker")}
 
-    def left(self, cluster: str) -> set[str]:
-        """Names of all pods of a cluster that are there, whatever they do."""
-        found = self.kubernetes.get("pods", "-n", self.name, "-l", f"headrace.dev/cluster={cluster}")["items"]
-        return {str(pod["metadata"]["name"]) for pod in found}
-
     def ever(self, cluster: str) -> set[str]:
         """The uids of all pods of a cluster that are there, ended ones too."""
         found = self.kubernetes.get("pods", "-n", self.name, "-l", f"headrace.dev/cluster={cluster}")["items"]
