@@ -13,11 +13,15 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 import msgspec
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from kubernetes.aio import client, config
 from kubernetes.aio.client import ApiClient, Configuration, CoreV1Api
+from kubernetes.aio.client.rest import RESTClientObject
 
 from headrace.backoff import delays
 from headrace_backend_kubernetes import metrics
@@ -62,8 +66,6 @@ class Api:
     async def close(self) -> None:
         """Closes all connections."""
         await self._client.close()
-        await asyncio.sleep(0)  # what was aborted is closed by the event loop, one turn for TLS and one for TCP
-        await asyncio.sleep(0)
 
     # --- pods ---
 
@@ -290,6 +292,39 @@ class Api:
         return _bare(self._core, name)
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Knows its connections until they have ended."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.transports = WeakSet[asyncio.Transport]()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport:
+            self.transports.add(connection.transport)
+        return connection
+
+
+class _Requests(RESTClientObject):
+    """Ends all connections when it is closed. After a cancelled request TLS would wait for the server to agree."""
+
+    _connector: _Connector | None = None
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        self._connector = _Connector(limit=self.maxsize, ssl=self.ssl_context)
+        return self._connector
+
+    async def close(self) -> None:
+        await super().close()
+        for transport in self._connector.transports if self._connector else ():
+            transport.abort()
+        await asyncio.sleep(0)  # what was aborted is closed by the event loop, one turn for TLS and one for TCP
+        await asyncio.sleep(0)
+
+
 async def connect(settings: Settings) -> Api:
     """Connects as the settings say; raises `Unreachable` if they lead nowhere. Nothing is requested yet."""
     configuration = Configuration()
@@ -299,7 +334,9 @@ async def connect(settings: Settings) -> Api:
     except (config.ConfigException, OSError) as error:
         raise Unreachable(error) from error
     pace = Pace(settings.requests_per_second, settings.burst, clock=time.monotonic)
-    return Api(ApiClient(configuration), settings.namespace or namespace, pace=pace)
+    api_client = ApiClient(configuration)
+    api_client.rest_client = _Requests(configuration)
+    return Api(api_client, settings.namespace or namespace, pace=pace)
 
 
 async def _load(settings: Settings, configuration: Configuration) -> str:
