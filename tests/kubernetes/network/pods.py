@@ -24,12 +24,12 @@ async def main():
     await asyncio.Event().wait()
 asyncio.run(main())
 """
-# Prints which of the addresses on standard input accept a connection. A dropped packet is repeated after 1 s.
+# Prints which of the addresses accept a connection. A dropped packet is repeated after 1, 3 and 7 s.
 DIAL = """
 import asyncio, json, sys
 async def dial(host, port):
     try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 3)
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 10)
     except OSError:
         return False
     writer.close()
