@@ -66,7 +66,7 @@ class Site:
 
     async def output(self, process: str) -> list[str]:
         """Returns what a process has written, once it has ended."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while True:
                 [status] = [one for one in await self.backend.observe(self.cluster) if one.key.process == process]
                 if status.state is ProcessState.EXITED:
