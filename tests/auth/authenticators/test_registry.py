@@ -42,7 +42,10 @@ def test_one_kind_may_be_there_several_times() -> None:
         ({"password": {}}, "password.users_file: Field required"),
         ({"password": {**FILE, "usersfile": 1}}, "password.usersfile: Extra inputs are not permitted"),
         ({"password": {**FILE, "prefix": "a/b"}}, "password.prefix: String should match pattern"),
-        ({"kerberos": {}}, "kerberos: there is no authenticator 'kerberos'; installed are development, kubernetes, password"),
+        (
+            {"kerberos": {}},
+            "kerberos: there is no authenticator 'kerberos'; installed are development, kubernetes, password",
+        ),
         ({"x": {"kind": "kerberos"}}, "x: there is no authenticator 'kerberos'"),
         ({"Pass word": FILE}, "Pass word: is no name for an authenticator"),
         ({"bootstrap": FILE}, "bootstrap: is no name for an authenticator"),
