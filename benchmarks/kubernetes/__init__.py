@@ -1,0 +1,1 @@
+"""What headrace costs and how fast it is on a Kubernetes."""
