@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import aiohttp
 import msgspec
@@ -297,14 +296,14 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.transports = WeakSet[asyncio.Transport]()
+        self.transports: set[asyncio.Transport] = set()  # uvloop's take no weak references
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
-        if connection.transport:
-            self.transports.add(connection.transport)
+        if connection.transport and connection.transport not in self.transports:
+            self.transports = {each for each in self.transports if not each.is_closing()} | {connection.transport}
         return connection
 
 
