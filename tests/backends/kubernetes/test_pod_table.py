@@ -46,6 +46,20 @@ def test_the_newest_version_counts(order: list[Pod]) -> None:
     assert not table.hopeless
 
 
+def test_a_process_that_was_deleted_has_ended_so_to_the_last() -> None:
+    deleted_at = {"deletionTimestamp": "2100-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+    ended_at = {"finishedAt": "2100-01-01T00:00:01Z"}
+    removed_at = {"deletionTimestamp": "2100-01-01T00:00:29Z", "deletionGracePeriodSeconds": 0}
+    table, pod = _table(), recorded("exit-3")
+    pod["status"]["containerStatuses"][0]["state"]["terminated"] |= ended_at
+    for version, metadata in enumerate((deleted_at, removed_at), 4):
+        pod["metadata"] |= {**metadata, "resourceVersion": str(version), "uid": "u1"}
+        table.accept(decoded(pod))
+    table.delete(decoded(pod))
+    [status] = table.statuses()
+    assert (status.exit_cause, status.exit_code) == (ExitCause.DELETED, 3)
+
+
 @given(st.permutations([PENDING, RUNNING]))
 def test_a_pod_that_was_deleted_does_not_come_back(order: list[Pod]) -> None:
     table = _table()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import pytest
 from tests.backends.kubernetes.pods import changed, decoded, recorded
 
@@ -165,6 +167,16 @@ def test_a_pod_that_somebody_deletes_says_so() -> None:
     status = _status(pod)
     assert (status.state, status.leaving) == (ProcessState.RUNNING, ExitCause.DELETED)
     assert deleted(status, pod).exit_cause is ExitCause.DELETED
+
+
+@pytest.mark.parametrize(("asked", "cause"), [(-1, ExitCause.DELETED), (0, ExitCause.DELETED), (1, ExitCause.EXITED)])
+def test_a_process_that_ends_once_its_pod_was_to_be_deleted_was_deleted(asked: int, cause: ExitCause) -> None:
+    pod = recorded("exit-3")
+    ended = datetime.fromisoformat(pod["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"])
+    gone_by = ended + timedelta(seconds=asked + 30)
+    pod["metadata"] |= {"deletionTimestamp": gone_by.isoformat(), "deletionGracePeriodSeconds": 30}
+    status = _status(decoded(pod))
+    assert (status.state, status.exit_cause, status.exit_code) == (ProcessState.EXITED, cause, 3)
 
 
 # --- ended by headrace ---

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.backends.processes import new_cluster, spec
+from tests.backends.processes import new_cluster, spec, text, until_written
+from tests.backends.programs import Program
 from tests.kubernetes.backend.opened import Site
 from tests.kubernetes.backend.watched import exited, running, until
 from tests.kubernetes.running import PRETENDED, Kubernetes, lose, pretended_node
@@ -225,3 +226,16 @@ async def test_pods_of_a_lost_node_are_given_up_and_removed(site: Site, kubernet
                 seen = await until(backend, cluster, exited, process)
                 assert seen.exit_cause is ExitCause.NODE_LOST
             await _gone(kubernetes, site.namespace, cluster)
+
+
+async def test_the_end_of_the_log_of_a_pod_that_was_deleted_can_be_read(site: Site, kubernetes: Kubernetes) -> None:
+    async with opened(site, {}) as backend:
+        cluster = new_cluster()
+        await backend.start([spec(cluster, SCHEDULER, Program(writes="one\ntwo\n", deaf=True))])
+        await until_written(backend, cluster, "two")
+        [pod] = backend.table.pods(cluster)
+        await _kubectl(kubernetes, "delete", "pod", pod.name, "-n", pod.namespace)
+        seen = await until(backend, cluster, exited)
+        assert seen.exit_cause is ExitCause.DELETED
+        assert await text(backend, cluster) == "one\ntwo\n"
+        assert await text(backend, cluster, tail_lines=1) == "two\n"

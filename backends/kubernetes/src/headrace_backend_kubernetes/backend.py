@@ -14,6 +14,7 @@ from headrace_backend_kubernetes.attestation import PodAttestation
 from headrace_backend_kubernetes.config import Settings
 from headrace_backend_kubernetes.enrolment_secrets import EnrolmentSecrets, token_source
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
+from headrace_backend_kubernetes.last_words import LastWords
 from headrace_backend_kubernetes.logs import Logs
 from headrace_backend_kubernetes.manifests import ManifestStore
 from headrace_backend_kubernetes.namespaces import Namespaces
@@ -279,7 +280,8 @@ class _Opened:
         self.standby = standby
         self.starting = Starting(api, table, pods.seals)
         self.stopping = Stopping(api, table)
-        self.logs = Logs(api, table)
+        last_words = LastWords(api, table)
+        self.logs = Logs(api, table, last_words)
         self.manifests = ManifestStore(api, table)
         self.secrets = EnrolmentSecrets(api, table, pods.deployment)
         audience = audience_of(pods.deployment)
@@ -287,6 +289,7 @@ class _Opened:
         retention = Retention(api, table, per_cluster=settings.ended_pods_per_cluster, in_all=settings.ended_pods)
         self._tasks = [
             asyncio.create_task(retention.run(), name="ended pods"),
+            asyncio.create_task(last_words.run(), name="logs of pods that others end"),
             asyncio.create_task(standby.run(), name="pods in standby"),
         ]
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from headrace.backoff import delays
 from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
+from headrace_backend_kubernetes.last_words import LastWords
 from headrace_backend_kubernetes.log_stream import Position, pieces
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
@@ -22,11 +23,12 @@ _WAITING_PIECES = 64
 
 
 class Logs:
-    """Reads logs through the API server."""
+    """Reads logs through the API server, and what is kept of those that it has no more."""
 
-    def __init__(self, api: Api, table: PodTable) -> None:
+    def __init__(self, api: Api, table: PodTable, last_words: LastWords) -> None:
         self._api = api
         self._table = table
+        self._last_words = last_words
 
     async def read(
         self, cluster: str, process: str | None, *, tail_lines: int | None, positions: Mapping[str, str]
@@ -96,9 +98,19 @@ class Logs:
     async def _pod(
         self, pod: Pod, position: Position | None, tail_lines: int | None, *, follow: bool
     ) -> AsyncIterator[LogPiece]:
-        since = position.since_seconds(time.time()) if position else None
         if tail_lines == 0 and not follow:
             return
+        if not follow and self._last_words.has(pod):
+            read = pieces(pod.process, pod, self._last_words.of(pod, tail_lines), position)
+        else:
+            read = self._asked(pod, position, tail_lines, follow=follow)
+        async for piece in read:
+            yield piece
+
+    async def _asked(
+        self, pod: Pod, position: Position | None, tail_lines: int | None, *, follow: bool
+    ) -> AsyncIterator[LogPiece]:
+        since = position.since_seconds(time.time()) if position else None
         try:
             async with self._api.log(pod, follow=follow, tail_lines=tail_lines, since_seconds=since) as chunks:
                 async for piece in pieces(pod.process, pod, chunks, position):

@@ -5,7 +5,7 @@ Thousands of pods change often, so only these fields are decoded; the official c
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec import Struct, field
@@ -24,7 +24,8 @@ class Metadata(Slim):
     uid: str = ""
     resource_version: str = ""
     creation_timestamp: datetime | None = None
-    deletion_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None  # when it is gone at the latest
+    deletion_grace_period_seconds: int = 0
     labels: dict[str, str] = field(default_factory=dict[str, str])
     annotations: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -61,6 +62,7 @@ class Terminated(Slim):
     reason: str = ""
     message: str = ""
     started_at: datetime | None = None
+    finished_at: datetime | None = None
 
 
 class ContainerState(Slim):
@@ -150,6 +152,19 @@ class Pod(Slim):
     def done(self) -> bool:
         """Whether it runs no Dask process any more; its phase may say so only later."""
         return self.ended or self.main.terminated is not None
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether the API server is removing it now."""
+        return self.metadata.deletion_timestamp is not None and not self.metadata.deletion_grace_period_seconds
+
+    @property
+    def ended_by_deletion(self) -> bool:
+        """Whether its process ended after somebody had asked to delete it."""
+        gone_by, terminated = self.metadata.deletion_timestamp, self.main.terminated
+        if gone_by is None or terminated is None or terminated.finished_at is None:
+            return False
+        return terminated.finished_at >= gone_by - timedelta(seconds=self.metadata.deletion_grace_period_seconds)
 
     @property
     def created(self) -> float:

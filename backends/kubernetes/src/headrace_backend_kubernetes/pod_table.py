@@ -216,6 +216,8 @@ class PodTable:
         if found and found[0].uid != pod.uid and _age(found[0]) > _age(pod):
             return  # an older pod of a process that was launched again
         status = status_of(key, pod, self._notes.get(pod.uid))
+        if found and found[0].uid == pod.uid and found[1].state is ProcessState.EXITED and pod.is_removed:
+            status = found[1]  # the last version no longer has the time at which it was to be deleted
         if status.state is ProcessState.EXITED and not pod.done:
             self.hopeless[pod.uid] = pod
             self.changed.set()

@@ -51,6 +51,8 @@ def _ending(pod: Pod) -> Ending | None:
         return Ending(ExitCause.STOPPED, exit_code=code)
     if others := pod_ending(pod):
         return Ending(others.cause, others.message, code)
+    if pod.ended_by_deletion:
+        return Ending(ExitCause.DELETED, exit_code=code)
     return container_ending(pod)
 
 
