@@ -14,8 +14,9 @@ import pytest
 from tests.client.agent.running import Cluster
 from tests.client.agent.test_plain_start import _log as log_of  # pyright: ignore[reportPrivateUsage]
 
-from headrace.agent.enrollment import NotEnrolled
-from headrace.agent.identity import Identity, move_token_to_file
+from headrace.agent.enrollment import NotEnrolled, enroll
+from headrace.agent.identity import move_token_to_file
+from headrace.agent.process import Assigned
 from headrace.agent.standby import wait_for_cluster
 from headrace.errors import TokenInvalid
 from headrace.internal.v1 import agent_service_pb2 as pb
@@ -99,7 +100,7 @@ async def test_a_scheduler_and_a_worker_from_standby_compute_and_one_that_is_not
         assert "start cold" not in log
 
 
-async def waiting(cluster: Cluster, read_token: Callable[[], str]) -> asyncio.Task[Identity]:
+async def waiting(cluster: Cluster, read_token: Callable[[], str]) -> asyncio.Task[Assigned]:
     """In this process: waits on its stream as a scheduler."""
     identity = replace(cluster.identity("scheduler"), cluster="", process="", generation=0)
     cluster.controller.platform_tokens.add(read_token())
@@ -121,7 +122,12 @@ async def test_it_opens_another_stream_with_a_renewed_token(cluster: Cluster) ->
     await cluster.controller.start()
     await cluster.eventually(lambda: "h.renewed.s" in cluster.controller.standing_by)
     give(cluster, "h.renewed.s", "scheduler", SCHEDULER)
-    assert await task == replace(cluster.identity("scheduler"), generation=7, token="h.renewed.s")
+    given, channel = await task
+    assert given == replace(cluster.identity("scheduler"), generation=7, token="h.renewed.s")
+    # By the connection of its stream: another controller may not know yet whose it is.
+    await enroll(channel, given)
+    assert cluster.controller.enrolled_with == ["Agent h.renewed.s"]
+    await channel.close()
 
 
 async def test_it_says_why_it_cannot_wait(cluster: Cluster) -> None:

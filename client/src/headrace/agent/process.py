@@ -9,12 +9,14 @@ import resource
 import sys
 from collections.abc import Awaitable, Callable
 from types import ModuleType
+from typing import TypeAlias
 
 import dask.config
 from distributed.compatibility import asyncio_run
 from distributed.config import get_loop_factory
 
 from headrace.agent import signals
+from headrace.agent.channel import ControllerChannel
 from headrace.agent.enrollment import NotEnrolled
 from headrace.agent.identity import SCHEDULER, Identity, remove_token
 from headrace.agent.scheduler import run_scheduler
@@ -23,7 +25,11 @@ from headrace.agent.worker import run_worker
 logger = logging.getLogger("headrace.agent")
 
 
-def run(identity: Identity, assigned: Callable[[], Awaitable[Identity | None]] | None = None) -> int:
+Assigned: TypeAlias = tuple[Identity, ControllerChannel]
+"""What a process becomes, and its connection."""
+
+
+def run(identity: Identity, assigned: Callable[[], Awaitable[Assigned | None]] | None = None) -> int:
     """Enrols, runs the scheduler or the worker with its nanny until it ends, and returns the exit code.
 
     Called once, in a fresh process or in one that was forked before any thread, event loop or gRPC existed.
@@ -42,11 +48,16 @@ def run(identity: Identity, assigned: Callable[[], Awaitable[Identity | None]] |
 
     async def serve() -> int:
         nonlocal identity
-        if assigned is not None:
-            if (given := await assigned()) is None:
-                return 0
-            identity = given
-        return await (run_scheduler if identity.role == SCHEDULER else run_worker)(identity)
+        if assigned is None:
+            channel = ControllerChannel(identity)
+        elif (given := await assigned()) is None:
+            return 0
+        else:
+            identity, channel = given
+        try:
+            return await (run_scheduler if identity.role == SCHEDULER else run_worker)(identity, channel)
+        finally:
+            await channel.close()
 
     try:
         return asyncio_run(serve(), loop_factory=get_loop_factory())

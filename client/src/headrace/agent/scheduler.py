@@ -30,32 +30,29 @@ from headrace.internal.v1 import agent_service_pb2 as pb
 logger = logging.getLogger("headrace.agent")
 
 
-async def run_scheduler(identity: Identity) -> int:
+async def run_scheduler(identity: Identity, channel: ControllerChannel) -> int:
     """Runs the scheduler until it ends; returns the exit code."""
-    channel, grace = ControllerChannel(identity), grace_seconds()
-    try:
-        began = time.time_ns()
-        enrollment = await enroll(channel, identity)
-        apply(enrollment)
-        with start_span(identity, channel, enrollment, began):
-            security = RenewableSecurity(certificates_of(enrollment))
-            sessions = SessionTable(session_grace())
-            listening.install(sessions)
-            scheduler = make_scheduler(enrollment, security)
-            agent = SchedulerAgent(scheduler, channel, enrollment, sessions)
-            await scheduler
+    grace = grace_seconds()
+    began = time.time_ns()
+    enrollment = await enroll(channel, identity)
+    apply(enrollment)
+    with start_span(identity, channel, enrollment, began):
+        security = RenewableSecurity(certificates_of(enrollment))
+        sessions = SessionTable(session_grace())
+        listening.install(sessions)
+        scheduler = make_scheduler(enrollment, security)
+        agent = SchedulerAgent(scheduler, channel, enrollment, sessions)
+        await scheduler
 
-        async def install(certificates: Certificates) -> None:
-            security.renew(certificates)
+    async def install(certificates: Certificates) -> None:
+        security.renew(certificates)
 
-        async with agent.running():
-            renewing = asyncio.create_task(keep_renewed(identity, channel, enrollment, install))
-            await _until_end(scheduler, agent, grace)
-            renewing.cancel()
-        logger.info("scheduler of cluster %s ended", identity.cluster)
-        return 0
-    finally:
-        await channel.close()
+    async with agent.running():
+        renewing = asyncio.create_task(keep_renewed(identity, channel, enrollment, install))
+        await _until_end(scheduler, agent, grace)
+        renewing.cancel()
+    logger.info("scheduler of cluster %s ended", identity.cluster)
+    return 0
 
 
 def make_scheduler(enrollment: pb.EnrollResponse, security: RenewableSecurity) -> Scheduler:

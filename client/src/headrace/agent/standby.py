@@ -45,16 +45,17 @@ def run() -> int:
     signal.signal(signal.SIGTERM, _end)  # the first process of a container has no default for it
     _prepare(identity.role)
 
-    async def assigned() -> Identity | None:
+    async def assigned() -> process.Assigned | None:
         return await _until_ended(wait_for_cluster(identity, read_token))
 
     return process.run(identity, assigned)
 
 
-async def wait_for_cluster(identity: Identity, read_token: Callable[[], str]) -> Identity:
+async def wait_for_cluster(identity: Identity, read_token: Callable[[], str]) -> process.Assigned:
     """Waits on a stream until the process is given to a cluster; returns what it is from then on.
 
-    The token is read again for each stream, since its platform renews it.
+    It goes on with the same connection: the controller at its end knows of the cluster, while others may hear of it
+    later. The token is read again for each stream, since its platform renews it.
     """
     tries = delays(0.1, 5.0)
     while True:
@@ -66,7 +67,9 @@ async def wait_for_cluster(identity: Identity, read_token: Callable[[], str]) ->
             ):
                 tries = delays(0.1, 5.0)
                 if response.cluster:
-                    return _become(identity, response, read_token())
+                    identity = _become(identity, response, read_token())
+                    channel.authenticate(identity.token)
+                    return identity, channel
             logger.info("the stream has ended; opening another one")
         except grpc.aio.AioRpcError as error:
             reason = from_rpc_error(error, f"waiting in standby at {identity.endpoint}")
@@ -74,7 +77,8 @@ async def wait_for_cluster(identity: Identity, read_token: Callable[[], str]) ->
                 raise NotEnrolled(f"this process cannot wait in standby: {reason.message}") from error
             logger.info("waiting for the controller: %s", reason.message)
         finally:
-            await channel.close()
+            if not identity.cluster:
+                await channel.close()
         await asyncio.sleep(next(tries))
 
 
@@ -87,7 +91,7 @@ def _become(identity: Identity, response: pb.StandbyResponse, token: str) -> Ide
     )
 
 
-async def _until_ended(waiting: Awaitable[Identity]) -> Identity | None:
+async def _until_ended(waiting: Awaitable[process.Assigned]) -> process.Assigned | None:
     """Returns None if the process is told to end first."""
     assignment = asyncio.ensure_future(waiting)
     signalled = asyncio.create_task(signals.wait_for_end())

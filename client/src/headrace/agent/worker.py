@@ -25,30 +25,27 @@ logger = logging.getLogger("headrace.agent")
 _CLOSE_SECONDS = 0.7
 
 
-async def run_worker(identity: Identity) -> int:
+async def run_worker(identity: Identity, channel: ControllerChannel) -> int:
     """Runs the nanny until it ends; returns the exit code."""
-    channel, grace = ControllerChannel(identity), grace_seconds()
+    grace = grace_seconds()
+    enrollment = await enroll(channel, identity)
+    if not enrollment.scheduler_address:
+        raise NotEnrolled(f"{identity.process} of cluster {identity.cluster} got no address of its scheduler")
+    apply(enrollment)
+    security = RenewableSecurity(certificates_of(enrollment))
+    nanny = make_nanny(identity, enrollment, security)
+
+    async def install(certificates: Certificates) -> None:
+        security.renew(certificates)
+        await install_in_worker(nanny, certificates)
+
+    renewing = asyncio.create_task(keep_renewed(identity, channel, enrollment, install))
     try:
-        enrollment = await enroll(channel, identity)
-        if not enrollment.scheduler_address:
-            raise NotEnrolled(f"{identity.process} of cluster {identity.cluster} got no address of its scheduler")
-        apply(enrollment)
-        security = RenewableSecurity(certificates_of(enrollment))
-        nanny = make_nanny(identity, enrollment, security)
-
-        async def install(certificates: Certificates) -> None:
-            security.renew(certificates)
-            await install_in_worker(nanny, certificates)
-
-        renewing = asyncio.create_task(keep_renewed(identity, channel, enrollment, install))
-        try:
-            await _until_end(nanny, grace)
-        finally:
-            renewing.cancel()
-        logger.info("worker %s ended", identity.process)
-        return 0
+        await _until_end(nanny, grace)
     finally:
-        await channel.close()
+        renewing.cancel()
+    logger.info("worker %s ended", identity.process)
+    return 0
 
 
 async def _until_end(nanny: Nanny, grace: float) -> None:
