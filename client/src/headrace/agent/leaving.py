@@ -23,13 +23,28 @@ _TASKS_PART = 0.6
 # Between two looks at running tasks, and two tries while no other worker has room for the data.
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 0.5
+_ANSWER_SECONDS = 0.5
 
 
 async def hand_over(nanny: Nanny, seconds: float) -> None:
-    """Has the scheduler retire the worker and close it; gives up when the scheduler is gone or the time is over."""
-    address = nanny.worker_address
-    if address is None:
+    """Has the scheduler retire the worker and close it.
+
+    Gives up when the scheduler or the worker process is gone, or the time is over.
+    """
+    address, process = nanny.worker_address, nanny.process
+    if address is None or process is None:
         return  # its worker process has not started: it has nothing
+    moving = asyncio.create_task(_hand_over(nanny, address, seconds))
+    ended = asyncio.create_task(process.stopped.wait())
+    try:
+        await asyncio.wait((moving, ended), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((moving,), timeout=_ANSWER_SECONDS)  # the scheduler's answer may come after the end
+    finally:
+        moving.cancel()
+        ended.cancel()
+
+
+async def _hand_over(nanny: Nanny, address: str, seconds: float) -> None:
     begun = time.monotonic()
     try:
         async with asyncio.timeout(seconds):
