@@ -22,6 +22,7 @@ PROFILES: dict[str, Any] = {
     "full": {"namespace": True},
     "gone": {"namespace": True},
     "strict": {"namespace": True, "extra_pod_config": {"hostPID": True}},
+    "pretended": {"tolerations": [PRETENDED], "node_selector": {"type": "kwok"}},
     "nodes": {"worker": {"tolerations": [PRETENDED], "lost_node_seconds": 1, "node_selector": {"type": LOST_NODE}}},
 }
 
