@@ -49,5 +49,5 @@ def test_twenty_clusters_come_and_go_while_watches_break_every_few_seconds(headr
         for name in names:
             until(lambda name=name: gateway.get_cluster(name).status.name == "STOPPED", f"{name} has stopped")
     assert sum(cut) > len(cut)
-    assert {name: len(headrace.ever(name)) for name in names} == dict.fromkeys(names, 1)
+    assert [name for name in names if len(headrace.ever(name)) > 1] == []  # one that ends late is deleted
     assert [name for name in names if headrace.pods(name)] == []
