@@ -84,6 +84,20 @@ def test_an_image_that_is_pulled_is_named_with_its_time() -> None:
     assert (pulled.wait, pulled.message) == (WaitReason.STARTING, "")
 
 
+@pytest.mark.parametrize(
+    ("reason", "message", "shown"),
+    [
+        ("Failed", "Error: ErrImagePull", "image localhost/headrace-dask:test"),
+        ("Failed", 'Failed to pull image "x": connection refused', 'Failed to pull image "x": connection refused'),
+        ("BackOff", 'Back-off pulling image "x"', 'Back-off pulling image "x"'),
+    ],
+)
+def test_whatever_event_tells_of_an_image_it_is_waited_for(reason: str, message: str, shown: str) -> None:
+    starting = changed("runs", status={"phase": "Pending", "containerStatuses": []})
+    status = _status(starting, Note(reason=reason, message=message))
+    assert (status.wait, status.message) == (WaitReason.IMAGE_PULL, shown)
+
+
 def test_a_registry_that_is_away_is_waited_for() -> None:
     status = _status(decoded(recorded("registry-away")))
     assert (status.state, status.wait) == (ProcessState.PENDING, WaitReason.IMAGE_PULL)

@@ -43,8 +43,9 @@ _AT_ONCE = 32
 _TRIES = 4
 _TRY_SECONDS = 20.0
 _CONNECT_SECONDS = 5.0
-_SILENT_SECONDS = 150.0  # bookmarks come each minute
 _WATCH_SECONDS = 600
+# A watch of pods has a bookmark each minute. The API server sends none to a watch of events.
+_SILENT_SECONDS = {"pods": 150.0, "events": _WATCH_SECONDS + 30.0}
 _PAGE = 500
 _LONGEST_PAUSE = 10.0
 _MERGE_PATCH = "application/merge-patch+json"
@@ -213,7 +214,7 @@ class Api:
     async def _watch(
         self, resource: str, function: str, version: str, **arguments: Any
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS[resource])
         response = await self._open(
             "watch", resource, function, timeout, watch=True, allow_watch_bookmarks=True,
             resource_version=version, timeout_seconds=_WATCH_SECONDS, **arguments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,6 +17,7 @@ TOLD = frozenset({
     "BackOff",
 })  # fmt: skip
 """Reasons of the events that this module reads."""
+_PULL_ERROR = re.compile(r"Error: (ErrImagePull|ImagePullBackOff)")  # all that some events say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +39,10 @@ def wait(pod: Pod, note: Note | None) -> tuple[WaitReason | None, str]:
             return WaitReason.IMAGE_PULL, one_line(waiting.message)
     if note is None or note.reason == "Pulled" or note.reason in _NODE_COMING:
         return WaitReason.STARTING, ""
-    if note.reason == "Pulling":
+    if note.reason == "Pulling" or _PULL_ERROR.fullmatch(note.message):
         return WaitReason.IMAGE_PULL, one_line(f"image {pod.image}{_since(note.since)}")
-    return WaitReason.STARTING, one_line(note.message)
+    pulls = note.reason in {"Failed", "BackOff"} and "pull" in note.message.lower()
+    return WaitReason.IMAGE_PULL if pulls else WaitReason.STARTING, one_line(note.message)
 
 
 def _unscheduled(pod: Pod, note: Note | None) -> tuple[WaitReason | None, str]:

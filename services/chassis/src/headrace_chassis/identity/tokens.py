@@ -150,7 +150,8 @@ class TokenVerifier:
         except Exception as error:  # noqa: BLE001 whatever failed, the last keys stay in use
             KEY_REFRESH_FAILURES.inc()
             self._source_failed = True
-            log.warning("signing keys not read", error=str(error), keys=len(self._keys))
+            said = error.details() if isinstance(error, grpc.aio.AioRpcError) else error
+            log.warning("signing keys not read", error=str(said), keys=len(self._keys))
             return False
         if not self._keys.keys() <= keys.keys():
             self._verified.clear()  # a key was withdrawn: tokens that it signed must fail
