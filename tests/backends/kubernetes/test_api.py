@@ -47,7 +47,7 @@ async def server(tmp_path: Path) -> AsyncIterator[tuple[Server, Path]]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    yield server, _kubeconfig(tmp_path, port)
+    yield server, kubeconfig(tmp_path, port)
     await runner.cleanup()
 
 
@@ -58,7 +58,7 @@ async def api(server: tuple[Server, Path]) -> AsyncIterator[Api]:
     await api.close()
 
 
-def _kubeconfig(directory: Path, port: int) -> Path:
+def kubeconfig(directory: Path, port: int) -> Path:
     file = directory / "kubeconfig"
     named = {"name": "test"}
     content = {
@@ -135,7 +135,7 @@ async def test_a_list_is_read_page_by_page(server: tuple[Server, Path], api: Api
 
 
 async def test_an_api_server_that_is_away_is_said_to_be(tmp_path: Path) -> None:
-    api = await connect(Settings(kubeconfig=_kubeconfig(tmp_path, 9), namespace="ns"))
+    api = await connect(Settings(kubeconfig=kubeconfig(tmp_path, 9), namespace="ns"))
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
         await api.create_pod("ns", {})
     await api.close()

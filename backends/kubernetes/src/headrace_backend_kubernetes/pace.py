@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+SHARE = 16
+"""Requests for one cluster at a time: those for others get their turns in between, however many pods it has."""
+
 
 class Pace:
     """Makes callers wait, first come first served."""

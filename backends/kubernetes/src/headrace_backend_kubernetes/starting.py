@@ -9,6 +9,7 @@ from typing import Any
 from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
 from headrace_backend_kubernetes.objects import Pod
+from headrace_backend_kubernetes.pace import SHARE
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_backend_kubernetes.seals import PodSeals
 from headrace_controller.backends.base import BackendError
@@ -32,14 +33,16 @@ class Starting:
         Once the API server has refused a pod for good, no more pods are asked for: they would be refused as well.
         """
         refused: list[BackendError] = []
+        room = asyncio.Semaphore(SHARE)
 
         async def start(key: ProcessKey, body: Mapping[str, Any]) -> None:
-            if refused and refused[0].cause is not None:
-                return
-            try:
-                await self._start(key, body)
-            except (ApiError, Unreachable) as error:
-                refused.append(backend_error(f"pod {body['metadata']['name']} cannot be created", error))
+            async with room:
+                if refused and refused[0].cause is not None:
+                    return
+                try:
+                    await self._start(key, body)
+                except (ApiError, Unreachable) as error:
+                    refused.append(backend_error(f"pod {body['metadata']['name']} cannot be created", error))
 
         await asyncio.gather(*(start(key, body) for key, body in pods if not self._table.runs(key)))
         if refused:

@@ -9,6 +9,7 @@ from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
 from headrace_backend_kubernetes.labels import STOPPED
 from headrace_backend_kubernetes.objects import Pod
+from headrace_backend_kubernetes.pace import SHARE
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_chassis.logs import get_logger
 from headrace_controller.backends.process import ProcessKey
@@ -32,15 +33,17 @@ class Stopping:
 
     async def stop(self, pods: Sequence[Pod]) -> None:
         """Returns when all have ended; raises `BackendError` if some could not be asked to."""
-        failures = await asyncio.gather(*map(self._stop, pods), return_exceptions=True)
+        room = asyncio.Semaphore(SHARE)
+        failures = await asyncio.gather(*(self._stop(pod, room) for pod in pods), return_exceptions=True)
         for pod, failure in zip(pods, failures, strict=True):
             if isinstance(failure, ApiError | Unreachable):
                 raise backend_error(f"pod {pod.name} cannot be stopped", failure)
             if isinstance(failure, BaseException):
                 raise failure
 
-    async def _stop(self, pod: Pod) -> None:
-        await self._ask(pod)
+    async def _stop(self, pod: Pod, room: asyncio.Semaphore) -> None:
+        async with room:
+            await self._ask(pod)
         key = ProcessKey(pod.cluster, pod.process)
         try:
             async with asyncio.timeout(pod.spec.termination_grace_period_seconds + MARGIN_SECONDS):
