@@ -113,8 +113,9 @@ def _is_unrecorded(report: Report, cluster: Cluster, name: WorkerId) -> bool:
     if name in cluster.status.losses:
         return True
     worker = cluster.workers.get(name)
-    joined = worker is not None and worker.state in {WorkerState.RUNNING, WorkerState.RETIRING}
-    return joined and report.joined.get(name) != worker.address
+    if worker is None or worker.state not in {WorkerState.RUNNING, WorkerState.RETIRING}:
+        return False
+    return report.joined.get(name) != worker.address
 
 
 def _joined(cluster: Cluster, workers: Iterable[pb.JoinedWorker]) -> dict[WorkerId, str]:
