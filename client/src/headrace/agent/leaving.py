@@ -24,6 +24,8 @@ _TASKS_PART = 0.6
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 0.5
 _ANSWER_SECONDS = 0.5
+# A scheduler that is gone would be dialled for half a minute.
+_CONNECT_SECONDS = 5.0
 
 
 async def hand_over(nanny: Nanny, seconds: float) -> None:
@@ -46,6 +48,7 @@ async def hand_over(nanny: Nanny, seconds: float) -> None:
 
 async def _hand_over(nanny: Nanny, address: str, seconds: float) -> None:
     begun = time.monotonic()
+    nanny.rpc.timeout = _CONNECT_SECONDS
     try:
         async with asyncio.timeout(seconds):
             await _retire(nanny, address, close=False)
