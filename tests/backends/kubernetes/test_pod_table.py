@@ -60,6 +60,20 @@ def test_a_process_that_was_deleted_has_ended_so_to_the_last() -> None:
     assert (status.exit_cause, status.exit_code) == (ExitCause.DELETED, 3)
 
 
+async def test_a_pod_that_a_lost_node_never_ends_counts_as_exited_after_its_grace() -> None:
+    table = PodTable(remembered=3, late_seconds=0)
+    changes = table.feed.stream()
+    pod = recorded("runs")
+    lost = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": "taint"}
+    pod["status"]["conditions"].append(lost)
+    pod["metadata"] |= {"uid": "u1", "deletionTimestamp": "2100-01-01T00:00:00Z"}
+    table.accept(decoded(pod))
+    leaving, exited = await anext(changes), await anext(changes)
+    assert (leaving.state, leaving.leaving) == (ProcessState.RUNNING, ExitCause.NODE_LOST)
+    assert (exited.state, exited.exit_cause) == (ProcessState.EXITED, ExitCause.NODE_LOST)
+    assert list(table.hopeless) == ["u1"]
+
+
 @given(st.permutations([PENDING, RUNNING]))
 def test_a_pod_that_was_deleted_does_not_come_back(order: list[Pod]) -> None:
     table = _table()

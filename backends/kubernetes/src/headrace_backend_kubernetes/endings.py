@@ -149,16 +149,17 @@ def leaving(pod: Pod) -> Ending | None:
     return Ending(ExitCause.DELETED) if pod.metadata.deletion_timestamp else None
 
 
-def abandoned(pod: Pod) -> Ending | None:
+def abandoned(pod: Pod, *, overdue: bool) -> Ending | None:
     """Returns that a pod's node is lost; its containers are reported as running by nobody then.
 
-    The node's pods are marked as not ready before they are deleted. A node that is only drained reports them ready.
+    The node's pods are marked as not ready before they are deleted. A node that is only drained reports them ready, and
+    ends them in time; `overdue` says that it has not.
     """
     if pod.status.reason == "NodeLost":
         return Ending(ExitCause.NODE_LOST, one_line(pod.status.message))
     disruption, ready = _disruption(pod), pod.condition("Ready")
     lost = disruption is not None and disruption.cause is ExitCause.NODE_LOST
-    if lost and pod.metadata.deletion_timestamp and ready and ready.status != "True":
+    if lost and pod.metadata.deletion_timestamp and (overdue or (ready and ready.status != "True")):
         return disruption
     return None
 

@@ -26,9 +26,11 @@ class PodTable:
     ----------
     remembered
         Number of processes whose pod is gone that are remembered; the oldest are discarded.
+    late_seconds
+        Time after its grace in which the node of a pod that is deleted must have ended it.
     """
 
-    def __init__(self, *, remembered: int) -> None:
+    def __init__(self, *, remembered: int, late_seconds: float = 15.0) -> None:
         self.feed = ChangeFeed()
         self.ended: OrderedDict[str, Pod] = OrderedDict()
         """Pods that have ended and can be deleted, by uid, oldest first."""
@@ -41,6 +43,8 @@ class PodTable:
         self.on_standby: Callable[[Pod], None] = lambda _pod: None
         """Called with each version of a pod in standby, with the one that belongs to a cluster, and with its end."""
         self._remembered = remembered
+        self._late_seconds = late_seconds
+        self._overdue: dict[str, bool] = {}  # of pods that were to be deleted, by uid: whether they should be gone
         self._pods: dict[tuple[str, str], Pod] = {}
         self._processes: dict[str, dict[str, tuple[Pod, ProcessStatus]]] = {}
         self._gone: OrderedDict[ProcessKey, None] = OrderedDict()
@@ -76,6 +80,7 @@ class PodTable:
         known = self._pods.get(place)
         _keep(self._deleted, pod.uid, None, most=4 * self._remembered + 1000)
         self._notes.pop(pod.uid, None)
+        self._overdue.pop(pod.uid, None)
         was_kept = self.ended.pop(pod.uid, None) is not None
         for kept in (self.hopeless, self.standby):
             kept.pop(pod.uid, None)
@@ -123,7 +128,7 @@ class PodTable:
             self._pods.pop((pod.namespace, pod.name), None)
             self._gone.pop(ProcessKey(cluster, pod.process), None)
             _keep(self._deleted, pod.uid, None, most=4 * self._remembered + 1000)
-            for kept in (self.ended, self.hopeless, self._notes):
+            for kept in (self.ended, self.hopeless, self._notes, self._overdue):
                 kept.pop(pod.uid, None)
         self._wake(cluster)
 
@@ -215,7 +220,7 @@ class PodTable:
         found = self._find(key)
         if found and found[0].uid != pod.uid and _age(found[0]) > _age(pod):
             return  # an older pod of a process that was launched again
-        status = status_of(key, pod, self._notes.get(pod.uid))
+        status = status_of(key, pod, self._notes.get(pod.uid), overdue=self._is_overdue(pod))
         if found and found[0].uid == pod.uid and found[1].state is ProcessState.EXITED and pod.is_removed:
             status = found[1]  # the last version no longer has the time at which it was to be deleted
         if status.state is ProcessState.EXITED and not pod.done:
@@ -223,6 +228,22 @@ class PodTable:
             self.changed.set()
         self._gone.pop(key, None)
         self._publish(pod, status)
+
+    def _is_overdue(self, pod: Pod) -> bool:
+        """Whether a pod should be gone by now; looks again when it should be."""
+        if pod.metadata.deletion_timestamp is None or pod.done:
+            return False
+        if pod.uid not in self._overdue:
+            self._overdue[pod.uid] = False
+            late = pod.metadata.deletion_grace_period_seconds + self._late_seconds
+            asyncio.get_running_loop().call_later(late, self._look_again, pod)
+        return self._overdue[pod.uid]
+
+    def _look_again(self, deleted: Pod) -> None:
+        pod = self.find(deleted.namespace, deleted.name)
+        if deleted.uid in self._overdue and pod and pod.uid == deleted.uid:
+            self._overdue[pod.uid] = True
+            self._sort_in(pod)
 
     def _lose(self, pod: Pod, status: ProcessStatus) -> None:
         key = status.key

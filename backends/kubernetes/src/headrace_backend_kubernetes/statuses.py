@@ -11,10 +11,16 @@ from headrace_backend_kubernetes.waiting import Note, wait
 from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus
 
 
-def status_of(key: ProcessKey, pod: Pod, note: Note | None = None) -> ProcessStatus:
-    """Returns what a pod says of its process."""
+def status_of(key: ProcessKey, pod: Pod, note: Note | None = None, *, overdue: bool = False) -> ProcessStatus:
+    """Returns what a pod says of its process.
+
+    Parameters
+    ----------
+    overdue
+        Whether the time is over within which it was to be deleted.
+    """
     state = pod.main
-    if ending := _ending(pod):
+    if ending := _ending(pod, overdue=overdue):
         return _status(
             key, pod, ProcessState.EXITED,
             started=_seconds(state.terminated.started_at if state.terminated else None),
@@ -43,9 +49,9 @@ def deleted(status: ProcessStatus, pod: Pod) -> ProcessStatus:
     )  # fmt: skip
 
 
-def _ending(pod: Pod) -> Ending | None:
+def _ending(pod: Pod, *, overdue: bool) -> Ending | None:
     if not pod.done:
-        return abandoned(pod) or (None if pod.main.running else never_starts(pod))
+        return abandoned(pod, overdue=overdue) or (None if pod.main.running else never_starts(pod))
     code = pod.main.terminated.exit_code if pod.main.terminated else None
     if pod.stopped:
         return Ending(ExitCause.STOPPED, exit_code=code)
