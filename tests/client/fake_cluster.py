@@ -35,6 +35,7 @@ class FakeCluster:
         self.request_id = ""
         self.events: list[cluster_pb2.ClusterEvent] = []
         self.room = 1000  # workers of each group for which limits leave room
+        self.waits_for = ""  # what all workers wait for; empty: they run
         self.record = cluster_pb2.Cluster(name=f"clusters/{cluster_id}", owner=owner, spec=spec)
         self.record.create_time.GetCurrentTime()
         self.record.status.phase = cluster_pb2.PHASE_STARTING
@@ -105,7 +106,7 @@ class FakeCluster:
         """Has as many workers as the record wants."""
         async with self._lock:
             wanted = sum(group.desired for group in self.record.status.worker_groups)
-            while self._scheduler is not None and len(self.workers) != wanted:
+            while self._scheduler is not None and len(self.workers) != wanted and not self.waits_for:
                 if len(self.workers) > wanted:
                     await self.workers.pop().close()
                 else:

@@ -254,11 +254,13 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     def ListWorkers(self, request: pb.ListWorkersRequest, context: Any) -> pb.ListWorkersResponse:
         cluster = self._find(request.parent, context)
+        running, pending = cluster_pb2.WORKER_STATE_RUNNING, cluster_pb2.WORKER_STATE_PENDING
         workers = [
             cluster_pb2.Worker(
                 name=f"{cluster.record.name}/workers/{group.name}-{n}-abcdef",
                 group=group.name,
-                state=cluster_pb2.WORKER_STATE_RUNNING,
+                state=pending if cluster.waits_for else running,
+                message=cluster.waits_for,
                 host="node-1",
                 resources=cluster_pb2.Resources(cores=2, memory_bytes=2 << 30),
             )

@@ -222,6 +222,15 @@ def test_waiting_for_workers_ends(gateway: Gateway) -> None:
         cluster.wait_for_workers(1)
 
 
+def test_an_error_of_missing_workers_says_what_they_wait_for(fake: FakeHeadrace, gateway: Gateway) -> None:
+    with gateway.new_cluster() as cluster:
+        fake.clusters[cluster.name].waits_for = "0/4 nodes are available"
+        cluster.scale(2)
+        expected = "only 0 of 2 workers arrived within 0.1 s; 2 have not joined, such as default-0-abcdef: 0/4 nodes"
+        with pytest.raises(TimeoutError, match=expected):
+            cluster.wait_for_workers(2, timeout=0.1)
+
+
 def test_logs_events_and_workers(gateway: Gateway) -> None:
     with gateway.new_cluster(worker_groups={"default": 1}) as cluster:
         assert list(cluster.logs()) == ["scheduler", "default-0-abcdef"]

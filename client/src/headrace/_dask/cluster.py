@@ -29,6 +29,7 @@ from headrace._dask.cluster_report import ClusterReport
 from headrace._dask.culling_widget import KEEP_HOURS, KeepButton, add_keep_button
 from headrace._dask.faces import Asynchronous, Mode, TwoFaced, both_faces, both_iterators, briefly, returns_either
 from headrace._dask.lifecycle import STOP_SECONDS, Existing, Lifecycle
+from headrace._dask.missing_workers import why_missing
 from headrace._dask.options import Options
 from headrace._dask.progress import Progress
 from headrace._dask.security import GatewaySecurity
@@ -339,7 +340,8 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
                 await feed.wait_for(worker_count("n_workers", n_workers))
         except TimeoutError:
             arrived = feed.count_running()
-            raise TimeoutError(f"only {arrived} of {n_workers} workers arrived within {limit:.3g} s") from None
+            why = await why_missing(self._session.connection, self.name)
+            raise TimeoutError(f"only {arrived} of {n_workers} workers arrived within {limit:.3g} s{why}") from None
 
     @both_faces
     async def update(
