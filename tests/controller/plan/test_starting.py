@@ -153,8 +153,8 @@ def test_a_cluster_is_given_up_only_when_every_group_has_failed_too_often() -> N
 def test_a_failure_of_a_removed_group_counts_for_nothing() -> None:
     state = running_cluster(worker("gpu-1"), groups=[Group(name="cpu", size=0)])
     assert decide(state, process(), failed("gpu-1"), policy=POLICY).status.backoffs == {}
-    wanted = {"groups": [Group(name="cpu", size=1)], "status": {"backoffs": failures("cpu", 2)}}
-    others_fail = running_cluster(worker("gpu-1"), **wanted)
+    backoffs = failures("cpu", 2)
+    others_fail = running_cluster(worker("gpu-1"), groups=[Group(name="cpu", size=1)], status={"backoffs": backoffs})
     assert decide(others_fail, process(), failed("gpu-1"), policy=POLICY).status.phase is Phase.RUNNING
 
 
