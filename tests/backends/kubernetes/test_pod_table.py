@@ -60,6 +60,14 @@ def test_a_process_that_was_deleted_has_ended_so_to_the_last() -> None:
     assert (status.exit_cause, status.exit_code) == (ExitCause.DELETED, 3)
 
 
+def test_a_pod_that_cannot_be_understood_hides_no_other() -> None:
+    table = _table()
+    odd = _pod(1, uid="u0", pod_name="odd")
+    odd.metadata.resource_version = "no number"
+    table.replace("", [odd, RUNNING], 9)
+    assert [status.state for status in table.statuses()] == [ProcessState.RUNNING]
+
+
 async def test_a_pod_that_a_lost_node_never_ends_counts_as_exited_after_its_grace() -> None:
     table = PodTable(remembered=3, late_seconds=0)
     changes = table.feed.stream()

@@ -45,3 +45,35 @@ async def test_a_stream_that_breaks_after_each_change_is_opened_again_at_once() 
     running.cancel()
     await asyncio.wait([running])
     assert versions[:BREAKS] == [str(number) for number in range(BREAKS)]
+
+
+async def test_an_object_that_cannot_be_read_does_not_stop_those_after_it() -> None:
+    opened: list[str] = []
+    seen: asyncio.Queue[msgspec.Raw] = asyncio.Queue()
+
+    async def refresh() -> str:
+        return "0"
+
+    @asynccontextmanager
+    async def open_stream(version: str) -> AsyncGenerator[AsyncIterator[bytes]]:
+        async def stream() -> AsyncIterator[bytes]:
+            for number in (1, 2):
+                pod = {"metadata": {"name": "a", "resourceVersion": str(number)}}
+                yield json.dumps({"type": "MODIFIED", "object": pod}).encode() + b"\n"
+            await asyncio.Event().wait()
+
+        opened.append(version)
+        yield stream()
+
+    def accept(_: str, content: msgspec.Raw) -> None:
+        if b'"1"' in bytes(content):
+            raise ValueError("year 0 is out of range")
+        seen.put_nowait(content)
+
+    running = asyncio.create_task(
+        Watch("events", "test", refresh=refresh, open_stream=open_stream, accept=accept).run()
+    )
+    assert b'"2"' in bytes(await asyncio.wait_for(seen.get(), 60))
+    running.cancel()
+    await asyncio.wait([running])
+    assert opened == ["0"]

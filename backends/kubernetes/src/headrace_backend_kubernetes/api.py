@@ -38,10 +38,13 @@ from headrace_backend_kubernetes.objects import (
     decode_status,
 )
 from headrace_backend_kubernetes.pace import Pace
+from headrace_chassis.logs import get_logger
 
 _AT_ONCE = 32
 _TRIES = 4
 _TRY_SECONDS = 20.0
+log = get_logger()
+
 _CONNECT_SECONDS = 5.0
 _WATCH_SECONDS = 600
 # A watch of pods has a bookmark each minute. The API server sends none to a watch of events.
@@ -80,7 +83,11 @@ class Api:
                     limit=_PAGE, _continue=page.metadata.continue_ or None,
                 )
             )  # fmt: skip
-            pods += page.items
+            for item in page.items:
+                try:
+                    pods.append(decode_pod(item))
+                except msgspec.MsgspecError as error:  # one pod must not hide the others
+                    log.warning("pod cannot be read", namespace=namespace, error=str(error))
             if not page.metadata.continue_:
                 return pods, page.metadata.resource_version
 

@@ -24,7 +24,7 @@ from headrace_controller.backends.base import Attestation, BackendError
 
 _CACHED = 20_000
 _CACHED_SECONDS = 60.0
-# A pod enrols once and may repeat that; whoever knows its uid is the pod itself, so others cannot use these up.
+# A pod enrols once and may repeat that. Others who use up its turns must know its uid, which few do while it starts.
 _REVIEWS_PER_SECOND, _REVIEWS_BURST = 0.2, 5
 _REVIEWS_AT_ONCE = 32
 _REVIEWS_WAITING = 1000

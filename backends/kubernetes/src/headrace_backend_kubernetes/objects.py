@@ -211,7 +211,7 @@ class ListMetadata(Slim):
 
 class PodList(Slim):
     metadata: ListMetadata
-    items: list[Pod] = field(default_factory=list[Pod])
+    items: list[msgspec.Raw] = field(default_factory=list[msgspec.Raw])
 
 
 class Involved(Slim):

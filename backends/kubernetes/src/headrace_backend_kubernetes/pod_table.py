@@ -11,8 +11,11 @@ from typing import TypeVar
 from headrace_backend_kubernetes.objects import Event, Pod
 from headrace_backend_kubernetes.statuses import deleted, status_of
 from headrace_backend_kubernetes.waiting import TOLD, Note
+from headrace_chassis.logs import get_logger
 from headrace_controller.backends.changes import ChangeFeed
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessState, ProcessStatus
+
+log = get_logger()
 
 V = TypeVar("V")
 
@@ -103,7 +106,10 @@ class PodTable:
             if where == namespace and known.uid not in fresh and known.version <= version:
                 self.delete(known)
         for pod in fresh.values():
-            self.accept(pod)
+            try:
+                self.accept(pod)
+            except Exception:  # one pod must not hide the others; logged in full
+                log.exception("pod cannot be read", namespace=namespace, pod=pod.name)
 
     def note(self, event: Event) -> None:
         """Accepts what a component of Kubernetes says of a pod, if it says why the pod waits."""

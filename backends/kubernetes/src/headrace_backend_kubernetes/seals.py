@@ -1,6 +1,6 @@
 """Seals on pods, by which the controllers know the pods that they have made. Pure.
 
-Whoever may create pods in a namespace can label one as a scheduler of any cluster, or as a pod in standby, and its
+A user who may create pods in a namespace can label one as a scheduler of any cluster, or as a pod in standby, and its
 token would be good for enrolling as that. So a pod says whose it is with a seal that only this deployment can make,
 good for this name in this namespace.
 """

@@ -114,7 +114,10 @@ class Watch:
             status = decode_status(notice.object)
             raise ApiError(status.code, status.reason, status.message)
         if notice.type != "BOOKMARK":
-            self._accept(notice.type, notice.object)
+            try:
+                self._accept(notice.type, notice.object)
+            except Exception:  # one object must not stop those after it; logged in full
+                log.exception("object cannot be read", resource=self._resource, namespace=self._namespace)
         # An object is not handed on twice after a break: where to go on is known only once it was accepted.
         self._version = _decode_named(notice.object).metadata.resource_version or self._version
 
