@@ -113,11 +113,11 @@ async def test_each_query_returns_data_and_each_panel_is_drawn(eventually: Event
         with suppress(AssertionError):
             await eventually(lambda: not without_data(), within=90)
         assert without_data() == set()
-        draw(prometheus, prices)
+        draw(prometheus, {"owner": owner, "cluster": cluster, **prices})
 
 
-def draw(prometheus: Prometheus, prices: dict[str, str]) -> None:
-    settings = [f"--set={name}={price}" for name, price in prices.items()]
+def draw(prometheus: Prometheus, variables: dict[str, str]) -> None:
+    settings = [f"--set={name}={value}" for name, value in variables.items()]
     script = FOLDER.parents[1] / "scripts" / "picture_dashboards.py"
     command = [sys.executable, str(script), prometheus.url, f"--output={PICTURES}", "--seconds=60", *settings]
     shutil.rmtree(PICTURES, ignore_errors=True)
