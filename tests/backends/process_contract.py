@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from typing import cast
 
 import pytest
 from tests.backends.contract import BackendContract
 from tests.backends.processes import spec, text, until_exited, until_running, until_written
-from tests.backends.programs import NO_SUCH_COMMAND, Program
+from tests.backends.programs import Program
 
-from headrace_controller.backends.base import AddressRefused, Backend
+from headrace_controller.backends.base import AddressRefused, Attests, Backend
 from headrace_controller.backends.process import SCHEDULER
 
 
@@ -23,31 +24,27 @@ class ProcessContract(BackendContract):
         await until_exited(backend, cluster)
         await backend.start([spec(cluster, SCHEDULER, Program(writes="second\n"))])
         await until_written(backend, cluster, "second")
-        assert await text(backend, cluster) == "first\nsecond\n"
+        assert await text(backend, cluster) == ("first\n" if backend.capabilities.logs_go_on else "") + "second\n"
 
-    async def test_a_command_that_does_not_exist_is_reported_with_its_search_path(
-        self, backend: Backend, cluster: str
-    ) -> None:
-        await backend.start([spec(cluster, SCHEDULER, [NO_SUCH_COMMAND], environment={"PATH": "/nowhere:/bin"})])
-        assert "/nowhere:/bin" in (await until_exited(backend, cluster)).message
-        assert NO_SUCH_COMMAND in await text(backend, cluster)
-
-    async def test_both_outputs_are_in_the_log_in_their_order(self, backend: Backend, cluster: str) -> None:
+    async def test_both_outputs_are_in_the_log(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", "echo tries; echo fails >&2; echo ends"])])
         await until_exited(backend, cluster)
-        assert await text(backend, cluster) == "tries\nfails\nends\n"
+        lines = (await text(backend, cluster)).splitlines()
+        assert sorted(lines) == ["ends", "fails", "tries"]
+        assert lines.index("tries") < lines.index("ends")
 
-    async def test_the_process_gets_identity_and_environment(self, backend: Backend, cluster: str) -> None:
+    async def test_the_process_gets_environment_and_identity_and_can_prove_it(
+        self, backend: Backend, cluster: str
+    ) -> None:
         script = (
-            "import os; from headrace.agent.identity import Identity;"
+            "import os, time; from headrace.agent.identity import Identity;"
             "print(Identity.from_environment(os.environ).token);"
-            "print({k: v for k, v in os.environ.items() if k[0] in 'HC'})"
+            "print({k: v for k, v in os.environ.items() if k[0] in 'HC'}, flush=True); time.sleep(1000)"
         )
         command = [sys.executable, "-c", script]
         await backend.start([spec(cluster, "w-1", command, environment={"COLOUR": "blue", "CITY": "Bonn"})])
-        await until_exited(backend, cluster, "w-1")
-        seen = await text(backend, cluster, "w-1")
-        assert seen.startswith("token\n")
+        await until_written(backend, cluster, "}\n", "w-1")
+        token, seen = (await text(backend, cluster, "w-1")).splitlines()
         for name, value in {
             "HEADRACE_CLUSTER": cluster,
             "HEADRACE_PROCESS": "w-1",
@@ -58,6 +55,11 @@ class ProcessContract(BackendContract):
             "CITY": "Bonn",
         }.items():
             assert f"'{name}': '{value}'" in seen
+        if isinstance(backend, Attests):
+            attested = await cast("Attests", backend).attest(token)
+            assert (attested.cluster, attested.process) == (cluster, "w-1")
+        else:
+            assert token == "token"
 
     @pytest.mark.parametrize("prefix", ["", "setsid "], ids=["in its group", "in a session of its own"])
     async def test_stopping_kills_what_the_process_has_started(
@@ -94,11 +96,7 @@ class ProcessContract(BackendContract):
         await until_written(backend, cluster, "\n", "w-1")
         theirs = (await text(backend, cluster, "w-1")).strip()
         await backend.check_address(cluster, "w-1", theirs)
-        with pytest.raises(AddressRefused, match="something else"):
+        with pytest.raises(AddressRefused):
             await backend.check_address(cluster, SCHEDULER, theirs)
-        with socket.create_server(("127.0.0.1", 0)) as service:
-            with pytest.raises(AddressRefused, match="something else"):
-                await backend.check_address(cluster, SCHEDULER, f"127.0.0.1:{service.getsockname()[1]}")
-            free = service.getsockname()[1]
-        with pytest.raises(AddressRefused, match="nothing listens"):
-            await backend.check_address(cluster, SCHEDULER, f"127.0.0.1:{free}")
+        with socket.create_server(("127.0.0.1", 0)) as service, pytest.raises(AddressRefused):
+            await backend.check_address(cluster, SCHEDULER, f"127.0.0.1:{service.getsockname()[1]}")

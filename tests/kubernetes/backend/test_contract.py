@@ -1,13 +1,14 @@
-"""The Kubernetes backend does what every backend must, on a real API server with real pods."""
+"""The Kubernetes backend does what every backend with processes must, on a real API server with real pods."""
 
 from __future__ import annotations
 
 import pytest
-from tests.backends.contract import BackendContract, MakeBackend
+from tests.backends.contract import MakeBackend
+from tests.backends.process_contract import ProcessContract
 from tests.kubernetes.backend.opened import Site
 
 
-class TestKubernetesBackend(BackendContract):
+class TestKubernetesBackend(ProcessContract):
     many = 6
 
     @pytest.fixture
