@@ -67,6 +67,7 @@ class KubernetesBackend:
         self.capabilities = Capabilities(
             stop_seconds=settings.pods.termination_grace_period_seconds + MARGIN_SECONDS,
             notice_seconds=30.0,  # kubelets of busy nodes report late
+            logs_go_on=False,  # a log belongs to its pod
             reports_signals=False,  # 128 + n, which may be a program's own exit code
         )
         self.table = PodTable(remembered=settings.ended_pods + 1000)

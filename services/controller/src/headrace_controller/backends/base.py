@@ -61,6 +61,8 @@ class Capabilities:
     keeps_logs
         Whether logs can be read after a process has exited.
     keeps_exits
+    logs_go_on
+        Whether the log of a process goes on when it is started again; else it begins anew.
         Whether exit code and cause are reported after a restart of the controller.
     reports_signals
         Whether a process that was killed by a signal has the negative number of the signal as its exit code.
@@ -76,6 +78,7 @@ class Capabilities:
     notice_seconds: float
     keeps_logs: bool = True
     keeps_exits: bool = True
+    logs_go_on: bool = True
     reports_signals: bool = True
     reports_out_of_memory: bool = True
     warm: bool = False

@@ -64,6 +64,7 @@ class BackendRouter:
             keeps_logs=all(one.keeps_logs for one in every),
             keeps_exits=all(one.keeps_exits for one in every),
             reports_signals=all(one.reports_signals for one in every),
+            logs_go_on=all(one.logs_go_on for one in every),
             reports_out_of_memory=all(one.reports_out_of_memory for one in every),
             warm=any(one.warm for one in every),
             suspend=all(one.suspend for one in every),
