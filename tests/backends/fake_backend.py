@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from tests.backends.fake_machine import FakeMachine
 
+from headrace.option_types import OptionValue
 from headrace_controller.backends.addresses import parse_address
 from headrace_controller.backends.base import AddressRefused, Capabilities, LogPiece, Network
 from headrace_controller.backends.changes import ChangeFeed
@@ -31,6 +32,9 @@ class FakeBackend:
     async def close(self) -> None:
         self._machine.feeds.discard(self._feed)
         self._feed.close()
+
+    def fixed_options(self, profile: str) -> Mapping[str, Mapping[str, OptionValue]]:
+        return self._machine.fixed_options
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
         self._machine.check()

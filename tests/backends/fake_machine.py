@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tests.backends.programs import NO_SUCH_COMMAND, Program
 
+from headrace.option_types import OptionValue
 from headrace.v1.enums import ExitCause, WaitReason
 from headrace_controller.backends.base import BackendError, Network
 from headrace_controller.backends.changes import ChangeFeed
@@ -21,6 +22,7 @@ from headrace_controller.backends.process import (
     ProcessStatus,
     Role,
 )
+from headrace_controller.options.catalogue import Option
 
 Key = tuple[str, str]
 
@@ -44,6 +46,8 @@ class FakeMachine:
         self.trouble: str = ""
         self.unforgettable: set[str] = set()  # clusters whose files cannot be removed
         self.fails_to_start: str = ""
+        self.options: Sequence[Option] = ()  # the backend's own
+        self.fixed_options: Mapping[str, Mapping[str, OptionValue]] = {}  # of new clusters of any profile
         self.never_takes: Callable[[ProcessSpec], ExitCause | None] = lambda _spec: None  # for good, and why
         self.waits: Callable[[ProcessSpec], WaitReason | None] = lambda _spec: None
         self.on_start: Callable[[ProcessSpec], None] = lambda _spec: None

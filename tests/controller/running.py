@@ -82,7 +82,7 @@ class Replica:
                 return
 
     async def _build(self, settings: Settings, stack: AsyncExitStack) -> App:
-        app = await build_with(settings, stack, FakeBackend(self.machine))
+        app = await build_with(settings, stack, FakeBackend(self.machine), self.machine.options)
         return replace(app, verifier=TokenVerifier(_keys, DEPLOYMENT))
 
     async def drain(self) -> None:

@@ -57,6 +57,17 @@ def container(profile: Mapping[str, Any], of: ProcessSpec | None = None, **defau
     return found
 
 
+def test_the_images_of_new_clusters_are_those_of_the_settings_by_role_and_group() -> None:
+    profile = {"scheduler": {"image": "s:1"}, "groups": {"gpu": {"image": "g:1"}, "same": {"labels": {"a": "b"}}}}
+    assert templates(profile).images("p") == {
+        "scheduler": {"image": "s:1"},
+        "worker": {"image": "example.org/dask:1"},
+        "worker/gpu": {"image": "g:1"},
+    }
+    assert templates({}, {"image": ""}).images("p") == {}
+    assert templates({}).images("gone")["worker"] == {"image": "example.org/dask:1"}
+
+
 def test_a_pod_without_settings_is_as_the_standard_restricted_wants_it() -> None:
     found, [dask] = pod({}), pod({})["containers"]
     assert found["restartPolicy"] == "Never"

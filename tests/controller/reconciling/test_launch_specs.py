@@ -71,6 +71,28 @@ def test_a_worker_has_the_shape_of_its_group() -> None:
     assert spec.manifest == b""
 
 
+def test_what_was_fixed_at_the_creation_holds_where_no_user_has_given_a_value() -> None:
+    def settings(fixed: dict[str, dict[str, str]], **options: str) -> list[object]:
+        made = running_cluster(
+            worker("gpu-1-abcdef"),
+            worker("default-1-abcdef"),
+            groups=[Group(), Group(name="gpu", options={"conda_prefix": ""})],
+            spec={"profile": "default", "options": options, "fixed": fixed},
+        )
+        specs = SPECS.make(made, [SCHEDULER, "default-1-abcdef", "gpu-1-abcdef"], b"")
+        return [spec.settings.get("conda_prefix") for spec in specs]
+
+    fixed = {
+        "scheduler": {"conda_prefix": "/s", "of another backend": "x"},
+        "worker": {"conda_prefix": "/w"},
+        "worker/gpu": {"conda_prefix": "/g"},
+    }
+    assert settings(fixed) == ["/s", "/w", "/g"]
+    assert settings({"worker": {"conda_prefix": "/w"}}) == [None, "/w", "/w"]
+    assert settings(fixed, conda_prefix="/own") == ["/own", "/own", "/g"]
+    assert settings({}) == [None, None, ""]
+
+
 def test_the_scheduler_keeps_the_manifest_and_is_as_large_as_limits_count_it() -> None:
     (spec,) = SPECS.make(cluster(), [SCHEDULER], b"manifest")
     assert (spec.role, spec.manifest, spec.resources) == (Role.SCHEDULER, b"manifest", SCHEDULER_SIZE)

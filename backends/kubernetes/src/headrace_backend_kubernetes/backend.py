@@ -128,6 +128,10 @@ class KubernetesBackend:
         if self._opened:
             self._opened.namespaces.follow(self.templates.namespaces)
 
+    def fixed_options(self, profile: str) -> Mapping[str, Mapping[str, str]]:
+        """Fixes images: a cluster whose scheduler and workers have different ones may not compute."""
+        return self.templates.images(profile)
+
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
         opened = self._open
         missing = await opened.standby.take([spec for spec in specs if not self.table.runs(spec.key)])

@@ -103,6 +103,14 @@ class PodTemplates:
             self._layered[key] = layered(self.defaults, self._profile(profile), role, key[2])
         return self._layered[key]
 
+    def images(self, profile: str) -> dict[str, dict[str, str]]:
+        """Return values of the option `image` as they are set: by role, and by ``worker/{group}`` where they differ."""
+        worker = self.settings(profile, Role.WORKER).image
+        groups = {group: self.settings(profile, Role.WORKER, group).image for group in self._profile(profile).groups}
+        found = {str(Role.SCHEDULER): self.settings(profile, Role.SCHEDULER).image, str(Role.WORKER): worker}
+        found |= {f"{Role.WORKER}/{group}": image for group, image in groups.items() if image != worker}
+        return {of: {"image": image} for of, image in found.items() if image}
+
     def namespace(self, profile: str) -> str:
         """Return the namespace of a profile's pods."""
         return self._profile(profile).namespace or self._own_namespace

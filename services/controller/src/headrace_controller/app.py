@@ -16,6 +16,7 @@ from headrace_controller.backends.base import Backend, Deployment, Warms
 from headrace_controller.backends.registry import LoadedBackend, load, options_of, profile_models_of
 from headrace_controller.config import Settings
 from headrace_controller.mirror.handlers import OnRemoved
+from headrace_controller.options.catalogue import Option
 from headrace_controller.parts import Parts, make_parts
 from headrace_controller.policing.fit import check_fit
 from headrace_controller.policing.trace import PolicyTrace
@@ -30,10 +31,12 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     return await _build(settings, stack, _load_backends(settings, [derive(key, "backends") for key in keys]))
 
 
-async def build_with(settings: Settings, stack: AsyncExitStack, backend: Backend) -> App:
-    """Builds the controller with one backend, whatever its settings name."""
+async def build_with(
+    settings: Settings, stack: AsyncExitStack, backend: Backend, options: Sequence[Option] = ()
+) -> App:
+    """Builds the controller with one backend and its own options, whatever its settings name."""
     names = set(settings.backends) or {p.backend for p in settings.profiles.values() if p.backend} or {"only"}
-    return await _build(settings, stack, dict.fromkeys(names, LoadedBackend(backend)))
+    return await _build(settings, stack, dict.fromkeys(names, LoadedBackend(backend, tuple(options))))
 
 
 def check_policy(settings: Settings) -> None:
@@ -54,7 +57,7 @@ def _load_backends(settings: Settings, keys: Sequence[bytes] = ()) -> dict[str, 
 
 
 async def _build(settings: Settings, stack: AsyncExitStack, backends: dict[str, LoadedBackend]) -> App:
-    redis, waiting = (connect(settings.redis_url) for _ in range(2))
+    redis, waiting = (connect(settings.redis_url, settings.redis_password_file) for _ in range(2))
     stack.push_async_callback(redis.aclose)
     stack.push_async_callback(waiting.aclose)
     parts = make_parts(settings, redis, waiting, backends)

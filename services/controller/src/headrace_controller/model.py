@@ -158,6 +158,9 @@ class Spec:
     ----------
     profile
         Key of the profile; resolved when the cluster is created, never empty afterwards.
+    fixed
+        Values of the backend's own options where no user has given one, as the settings of the profile were when the
+        cluster was created: by role, and by ``worker/{group}`` for groups of workers that differ.
     lifetime
         Seconds after its creation at which the cluster is stopped. None means never.
     stop
@@ -173,6 +176,7 @@ class Spec:
     alias: str = ""
     profile: str = ""
     options: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
+    fixed: Mapping[str, Mapping[str, OptionValue]] = field(default_factory=dict[str, Mapping[str, OptionValue]])
     groups: tuple[Group, ...] = (Group(),)
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     lifetime: float | None = None

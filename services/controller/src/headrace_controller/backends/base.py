@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
+from headrace.option_types import OptionValue
 from headrace.v1.enums import ExitCause
 from headrace_controller.backends.process import ProcessKey, ProcessSpec, ProcessStatus, Role
 from headrace_controller.options.catalogue import Option
@@ -60,9 +61,9 @@ class Capabilities:
         Time within which an exit is reported in the changes.
     keeps_logs
         Whether logs can be read after a process has exited.
-    keeps_exits
     logs_go_on
         Whether the log of a process goes on when it is started again; else it begins anew.
+    keeps_exits
         Whether exit code and cause are reported after a restart of the controller.
     reports_signals
         Whether a process that was killed by a signal has the negative number of the signal as its exit code.
@@ -77,8 +78,8 @@ class Capabilities:
     stop_seconds: float
     notice_seconds: float
     keeps_logs: bool = True
-    keeps_exits: bool = True
     logs_go_on: bool = True
+    keeps_exits: bool = True
     reports_signals: bool = True
     reports_out_of_memory: bool = True
     warm: bool = False
@@ -258,6 +259,19 @@ class Profiled(Protocol):
 
     def use_profiles(self, settings: Mapping[str, Any]) -> None:
         """Launches with these settings of profiles, by their keys, from now on; also before it is opened."""
+        ...
+
+
+@runtime_checkable
+class FixesOptions(Protocol):
+    """Optional: some of what the settings of a profile say holds for a cluster's whole life, such as an image."""
+
+    def fixed_options(self, profile: str) -> Mapping[str, Mapping[str, OptionValue]]:
+        """Returns values of the backend's own options, as the settings of a profile are now.
+
+        By role, and by ``worker/{group}`` for groups of workers that differ. They are kept with each cluster that is
+        created, and its processes are launched with them where no user has given a value.
+        """
         ...
 
 

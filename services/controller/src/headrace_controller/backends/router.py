@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, TypeVar, cast
 
 from headrace.errors import TokenInvalid
+from headrace.option_types import OptionValue
 from headrace_chassis.logs import get_logger
 from headrace_controller.backends.base import (
     Assignment,
@@ -16,6 +17,7 @@ from headrace_controller.backends.base import (
     Backend,
     BackendError,
     Capabilities,
+    FixesOptions,
     LogPiece,
     Manifests,
     Network,
@@ -62,9 +64,9 @@ class BackendRouter:
             stop_seconds=max(one.stop_seconds for one in every),
             notice_seconds=max(one.notice_seconds for one in every),
             keeps_logs=all(one.keeps_logs for one in every),
+            logs_go_on=all(one.logs_go_on for one in every),
             keeps_exits=all(one.keeps_exits for one in every),
             reports_signals=all(one.reports_signals for one in every),
-            logs_go_on=all(one.logs_go_on for one in every),
             reports_out_of_memory=all(one.reports_out_of_memory for one in every),
             warm=any(one.warm for one in every),
             suspend=all(one.suspend for one in every),
@@ -113,6 +115,11 @@ class BackendRouter:
         for name, backend in self._backends.items():
             if isinstance(backend, Profiled):
                 backend.use_profiles(settings.get(name, {}))
+
+    def fixed_options(self, name: str, profile: str) -> Mapping[str, Mapping[str, OptionValue]]:
+        """Returns what holds for the life of a new cluster of a profile; nothing if its backend fixes nothing."""
+        backend = self._backends.get(name)
+        return backend.fixed_options(profile) if isinstance(backend, FixesOptions) else {}
 
     async def close(self) -> None:
         for task in self._following:

@@ -59,8 +59,9 @@ def environment(spec: Spec, group: Group | None) -> Mapping[str, str]:
 
 def backend_settings(spec: Spec, group: Group | None, keys: Iterable[str]) -> dict[str, OptionValue]:
     """Return the values of a backend's own options for the group's workers, or for the scheduler."""
-    values = _values(spec, group)
-    return {key: values[key] for key in keys if key in values}
+    values, fixed = _values(spec, group), _fixed(spec, group)
+    settings = {key: values[key] for key in keys if key in values}
+    return settings | {key: fixed[key] for key in keys if key in fixed and not settings.get(key)}
 
 
 def demand(
@@ -102,6 +103,12 @@ def _amounts(of: Resources) -> dict[str, int]:
 
 def _values(spec: Spec, group: Group | None) -> Mapping[str, OptionValue]:
     return {**spec.options, **group.options} if group else spec.options
+
+
+def _fixed(spec: Spec, group: Group | None) -> Mapping[str, OptionValue]:
+    if group is None:
+        return spec.fixed.get("scheduler", {})
+    return {**spec.fixed.get("worker", {}), **spec.fixed.get(f"worker/{group.name}", {})}
 
 
 def _number(values: Mapping[str, OptionValue], key: str, default: float = 0.0) -> float:

@@ -10,6 +10,7 @@ from secrets import token_hex
 
 from redis.asyncio import Redis
 
+from headrace.option_types import OptionValue
 from headrace_chassis.audit.log import AuditLog
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.dashboard_keys import MetricsKeys
@@ -83,6 +84,11 @@ class BaseParts:
     def follow_backends(self, _policy: PolicyFile) -> None:
         """Let backends launch as the profiles of a policy say."""
         self.router.use_profiles(self.current_policy.fitted.backend_settings())
+
+    def fixed_options(self, profile: str) -> Mapping[str, Mapping[str, OptionValue]]:
+        """Return what the backend of a profile fixes for the life of a new cluster."""
+        backend = self.profiles.backend_of(profile)
+        return {} if backend is None else self.router.fixed_options(backend, profile)
 
     @cached_property
     def mirror(self) -> ClusterMirror:

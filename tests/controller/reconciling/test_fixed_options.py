@@ -1,0 +1,51 @@
+"""What the settings of a profile say of a cluster's processes when it is created, holds for its life."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+from tests.conftest import Eventually
+from tests.controller.running import Site
+
+from headrace.option_types import Text
+from headrace.v1 import cluster_service_pb2 as pb
+from headrace_controller.options.catalogue import Option
+
+IMAGE = Option(key="image", label="", description="", type=Text(), default="", per_group=True)
+
+
+def images(site: Site, cluster: str) -> list[object]:
+    """Return the image of each process of a cluster."""
+    return [spec.settings.get("image") for key, spec in site.machine.specs.items() if f"clusters/{key[0]}" == cluster]
+
+
+async def test_new_workers_have_the_image_with_which_their_cluster_was_created(
+    site: Site, redis: Redis, eventually: Eventually
+) -> None:
+    site.machine.options = [IMAGE]
+    site.machine.fixed_options = {"scheduler": {"image": "dask:1"}, "worker": {"image": "dask:1"}}
+    ann = await (await site.replica()).user("ann")
+    old = await ann.create()
+    await ann.until(old.name, "RUNNING")
+
+    site.machine.fixed_options = {"scheduler": {"image": "dask:2"}, "worker": {"image": "dask:2"}}
+    await ann.scale(old.name, 1)
+    await ann.until(old.name, "RUNNING", running=1)
+    new = await ann.create()
+    await ann.scale(new.name, 1)
+    await ann.until(new.name, "RUNNING", running=1)
+    own = await ann.create({"image": "own:3"})
+    await ann.scale(own.name, 1)
+    await ann.until(own.name, "RUNNING", running=1)
+    assert [images(site, made.name) for made in (old, new, own)] == [["dask:1"] * 2, ["dask:2"] * 2, ["own:3"] * 2]
+
+    await site.stop(site.replicas[0])
+    await redis.flushall()
+    ann = await (await site.replica("b")).user("ann")
+
+    async def adopted() -> bool:
+        listed = await ann.call("ListClusters", pb.ListClustersRequest())
+        return old.name in {one.name for one in listed.clusters}
+
+    await eventually(adopted)
+    await ann.scale(old.name, 2)
+    await eventually(lambda: images(site, old.name) == ["dask:1"] * 3)
