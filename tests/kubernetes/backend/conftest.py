@@ -10,7 +10,9 @@ from tests.kubernetes.running import Kubernetes
 
 from headrace_backend_kubernetes.backend import KubernetesBackend
 
-pytest.register_assert_rewrite("tests.backends.contract", "tests.backends.process_contract")
+pytest.register_assert_rewrite(
+    *(f"tests.backends.{each}" for each in ("contract", "process_contract", "platform_contract"))
+)
 
 
 @pytest.fixture
