@@ -50,6 +50,16 @@ def test_environment_wins_over_file_over_default(environment: pytest.MonkeyPatch
     assert settings.limits == Limits(clusters=5, workers=60)
 
 
+def test_redis_has_one_password(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("HEADRACE_EXAMPLE_REDIS_PASSWORD_FILE", str(tmp_path / "password"))
+    environment.setenv("HEADRACE_EXAMPLE_REDIS_URL", "redis://user@host:6379/0")
+    assert ExampleSettings.load().redis_password_file == tmp_path / "password"
+    environment.setenv("HEADRACE_EXAMPLE_REDIS_URL", "redis://:secret@host:6379/0")
+    with pytest.raises(ValueError, match="redis_url has a password") as refused:
+        ExampleSettings.load()
+    assert "secret" not in str(refused.value)
+
+
 def test_replicas_have_names_of_their_own(environment: pytest.MonkeyPatch) -> None:
     assert ExampleSettings.load().replica
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -31,6 +33,47 @@ async def test_a_broken_connection_is_repaired_without_anybody_noticing(redis: R
     async with connect(redis_url) as other:
         await other.client_kill_filter(_type="normal", skipme=True)
     assert await redis.get("k") == b"v"
+
+
+@pytest.fixture
+async def locked(redis: Redis) -> AsyncIterator[Redis]:
+    """A Valkey with the user `headrace` that has the password `a/b@c`."""
+    await redis.acl_setuser("headrace", enabled=True, passwords=["+a/b@c"], commands=["+ping"], keys=["*"])
+    yield redis
+    await redis.acl_deluser("headrace")
+
+
+async def test_the_password_is_read_for_each_new_connection(locked: Redis, redis_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    url = redis_url.replace("://", "://headrace@")
+    async with connect(url, file) as connection:
+        with pytest.raises(StoreUnavailable, match=f"the password file {file} cannot be read"):
+            await ping(connection)
+        file.write_text("wrong")
+        with pytest.raises(StoreUnavailable, match="invalid username-password pair"):
+            await ping(connection)
+        file.write_text("a/b@c\n")
+        await ping(connection)
+        await locked.acl_setuser("headrace", enabled=True, passwords=["-a/b@c", "+new"])
+        await locked.client_kill_filter(_type="normal", skipme=True)
+        file.write_text("new")
+        await ping(connection)
+
+
+async def test_a_password_file_without_a_user_is_for_the_default_one(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    await redis.config_set("requirepass", "secret")
+    try:
+        async with connect(redis_url) as without:
+            with pytest.raises(StoreUnavailable, match="authenticated"):
+                await ping(without)
+        async with connect(redis_url, file) as connection:
+            await ping(connection)
+    finally:
+        await redis.config_set("requirepass", "")
 
 
 async def test_a_loop_ends_whenever_it_is_cancelled(redis_url: str) -> None:

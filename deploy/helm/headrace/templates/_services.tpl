@@ -25,6 +25,7 @@ trusted_proxies: [127.0.0.0/8, "::1/128", 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0
 
 {{- define "headrace.authSettings" -}}
 {{ include "headrace.commonSettings" . }}
+{{ include "headrace.redisSettings" .root | trim }}
 listen: 0.0.0.0:50051
 internal_listen: 0.0.0.0:50052
 shutdown_delay_seconds: 5
@@ -39,6 +40,7 @@ allowed_destinations: {{ toJson .root.Values.allowedDestinations }}
 
 {{- define "headrace.controllerSettings" -}}
 {{ include "headrace.commonSettings" . }}
+{{ include "headrace.redisSettings" .root | trim }}
 listen: 0.0.0.0:50051
 internal_listen: 0.0.0.0:50052
 shutdown_delay_seconds: 5
@@ -145,9 +147,7 @@ annotations:
 - {name: HEADRACE_CONFIG, value: /etc/headrace/settings/settings.yaml}
 - name: {{ $prefix }}_REPLICA
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
-{{- if ne .component "proxy" }}
-{{- include "headrace.redisEnv" . | nindent 0 }}
-{{- else }}
+{{- if eq .component "proxy" }}
 - name: {{ $prefix }}_NODE
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 {{- end }}
@@ -156,28 +156,55 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{- define "headrace.redisEnv" -}}
-{{- $redis := .root.Values.redis -}}
-{{- $secret := $redis.passwordSecret.name -}}
-{{- $key := $redis.passwordSecret.key -}}
-{{- $url := $redis.url -}}
-{{- if .root.Values.valkey.enabled -}}
-{{- $secret = printf "%s-redis" (include "headrace.fullname" .root) -}}
-{{- $key = "password" -}}
-{{- $url = printf "redis://%s:6379/0" (include "headrace.host" (dict "root" .root "component" "valkey")) -}}
-{{- end -}}
-{{- $_ := required "valkey.enabled is false: say in redis.url where the store is" $url -}}
-{{- if $secret -}}
-- name: REDIS_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ $key }}}}
-{{ end -}}
-{{- $scheme := regexFind "^[a-z]+://" $url -}}
-{{- $who := empty $secret | ternary "" (printf "%s:$(REDIS_PASSWORD)@" $redis.username) -}}
-{{- $full := printf "%s%s%s" $scheme $who (trimPrefix $scheme $url) -}}
-{{- if and $redis.caSecret.name (not .root.Values.valkey.enabled) -}}
-{{- $full = printf "%s%sssl_ca_certs=/etc/headrace/redis/ca.crt" $full (contains "?" $full | ternary "&" "?") -}}
-{{- end -}}
-- {name: HEADRACE_{{ upper .component }}_REDIS_URL, value: {{ $full | quote }}}
+{{- /* Where the store is; its password is in a file, so that neither the environment nor the settings have it. */ -}}
+{{- define "headrace.redisSettings" -}}
+{{- $redis := .Values.redis -}}
+{{- if and .Values.valkey.enabled $redis.url }}
+{{- fail "redis.url names a store, and valkey.enabled has the chart run another one: set valkey.enabled to false to use the one in redis.url, or leave redis.url empty" }}
+{{- end }}
+{{- $url := required "valkey.enabled is false: say in redis.url where the store is" (include "headrace.redisUrl" .) }}
+{{- if contains "@" (splitList "/" $url | rest | rest | first) }}
+{{- fail "redis.url has a user or a password: write the user into redis.username, and the password into a Secret that redis.passwordSecret.name names" }}
+{{- end }}
+{{- $scheme := regexFind "^[a-z]+://" $url }}
+{{- $user := "" }}
+{{- if and $redis.username (not .Values.valkey.enabled) }}{{ $user = printf "%s@" (urlquery $redis.username) }}{{ end }}
+{{- $ca := "" }}
+{{- if include "headrace.redisCaSecret" . }}
+{{- $ca = printf "%sssl_ca_certs=/etc/headrace/redis/ca.crt" (contains "?" $url | ternary "&" "?") }}
+{{- end }}
+redis_url: {{ printf "%s%s%s%s" $scheme $user (trimPrefix $scheme $url) $ca | quote }}
+{{- if include "headrace.redisPasswordSecret" . }}
+redis_password_file: /etc/headrace/redis/password
+{{- end }}
+{{- end }}
+
+{{- define "headrace.redisUrl" -}}
+{{- if .Values.valkey.enabled }}{{ printf "redis://%s:6379/0" (include "headrace.host" (dict "root" . "component" "valkey")) }}{{ else }}{{ .Values.redis.url }}{{ end -}}
+{{- end }}
+{{- define "headrace.redisPasswordSecret" -}}
+{{- if .Values.valkey.enabled }}{{ include "headrace.fullname" . }}-redis{{ else }}{{ .Values.redis.passwordSecret.name }}{{ end -}}
+{{- end }}
+{{- define "headrace.redisCaSecret" -}}
+{{- if not .Values.valkey.enabled }}{{ .Values.redis.caSecret.name }}{{ end -}}
+{{- end }}
+
+{{- /* Password and certificate authority of the store, as files of one volume. */ -}}
+{{- define "headrace.redisVolume" -}}
+{{- $password := include "headrace.redisPasswordSecret" . -}}
+{{- $ca := include "headrace.redisCaSecret" . -}}
+{{- if or $password $ca }}
+- name: redis
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- if $password }}
+      - secret: {name: {{ $password }}, items: [{key: {{ .Values.valkey.enabled | ternary "password" .Values.redis.passwordSecret.key }}, path: password}]}
+      {{- end }}
+      {{- if $ca }}
+      - secret: {name: {{ $ca }}, items: [{key: {{ .Values.redis.caSecret.key }}, path: ca.crt}]}
+      {{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "headrace.volumeMounts" -}}
@@ -188,7 +215,7 @@ annotations:
 {{- if include "headrace.tls" .root }}
 - {name: tls, mountPath: /etc/headrace/tls, readOnly: true}
 {{- end }}
-{{- if and .root.Values.redis.caSecret.name (not .root.Values.valkey.enabled) (ne .component "proxy") }}
+{{- if and (ne .component "proxy") (include "headrace.redisVolume" .root) }}
 - {name: redis, mountPath: /etc/headrace/redis, readOnly: true}
 {{- end }}
 {{- with (index .root.Values .component).pod.volumeMounts }}
@@ -209,11 +236,8 @@ annotations:
 - name: tls
   secret: {secretName: {{ include "headrace.tlsSecret" . }}, defaultMode: 0440}
 {{- end }}
-{{- if and .root.Values.redis.caSecret.name (not .root.Values.valkey.enabled) (ne .component "proxy") }}
-- name: redis
-  secret:
-    secretName: {{ .root.Values.redis.caSecret.name }}
-    items: [{key: {{ .root.Values.redis.caSecret.key }}, path: ca.crt}]
+{{- if ne .component "proxy" }}
+{{- include "headrace.redisVolume" .root }}
 {{- end }}
 {{- with (index .root.Values .component).pod.volumes }}
 {{- toYaml . | nindent 0 }}

@@ -46,7 +46,7 @@ from headrace_chassis.traces import spans_of_calls
 
 async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
     """Build everything from the settings. What must be closed goes onto the stack."""
-    redis = connect(settings.redis_url)
+    redis = connect(settings.redis_url, settings.redis_password_file)
     stack.push_async_callback(redis.aclose)
     prefix = Prefix(settings.deployment)
     keys = _signing_keys(settings, redis, prefix)

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer, model_validator
@@ -139,6 +140,11 @@ class ServiceSettings(BaseSettings):
         pattern=r"^(redis|rediss|unix)://",
         description="Redis: redis://, rediss:// or unix:///path.sock?db=0.",
     )
+    redis_password_file: Path | None = Field(
+        default=None,
+        description="File with the password of Redis, which `redis_url` then has not; the user is in it, as "
+        "redis://user@host. Each new connection reads the file. None: as `redis_url` says.",
+    )
     deployment_key_file: Path = Field(
         description="File with the deployment's keys: 32 random bytes each in urlsafe base64, one per line; "
         "the first seals, all open."
@@ -217,6 +223,12 @@ class ServiceSettings(BaseSettings):
     @field_serializer("redis_url")
     def _without_password(self, url: str) -> str:
         return re.sub(r"(?<=://)[^/@]*@", "***@", url)
+
+    @model_validator(mode="after")
+    def _check_redis(self) -> Self:
+        if self.redis_password_file and urlsplit(self.redis_url).password is not None:
+            raise ValueError("redis_url has a password, and redis_password_file names another one: set one of them")
+        return self
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from functools import wraps
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
-from redis import exceptions
+from redis import CredentialProvider, exceptions
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
@@ -45,10 +47,33 @@ class _Cancellable(_Base):
             self.socket_timeout = limit
 
 
-def connect(url: str) -> redis.asyncio.Redis:
-    """Return a pool that connects when it is used. Readers that block for long need a pool of their own."""
+class _PasswordFile(CredentialProvider):
+    """Reads the password for each new connection, so that a changed one needs no restart."""
+
+    def __init__(self, username: str, file: Path) -> None:
+        self._username = username
+        self._file = file
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        try:
+            password = self._file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise exceptions.AuthenticationError(f"the password file {self._file} cannot be read: {error}") from None
+        return (self._username, password) if self._username else (password,)
+
+
+def connect(url: str, password_file: Path | None = None) -> redis.asyncio.Redis:
+    """Return a pool that connects when it is used. Readers that block for long need a pool of their own.
+
+    With a password file the address has no password, and may have a user.
+    """
+    credentials = None
+    if password_file:
+        url, username = _without_user(url)
+        credentials = _PasswordFile(username, password_file)
     pool = BlockingConnectionPool.from_url(
         url,
+        credential_provider=credentials,
         max_connections=CONNECTIONS,
         timeout=ANSWER_SECONDS,
         socket_timeout=ANSWER_SECONDS,
@@ -60,6 +85,12 @@ def connect(url: str) -> redis.asyncio.Redis:
     )
     pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
     return redis.asyncio.Redis.from_pool(pool)
+
+
+def _without_user(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    username, at, host = parts.netloc.rpartition("@")
+    return (url.replace(parts.netloc, host, 1), unquote(username)) if at else (url, "")
 
 
 async def ping(connection: redis.asyncio.Redis) -> None:
