@@ -27,6 +27,7 @@ from headrace.option_types import (
     TextList,
     TextMapping,
     check_pattern,
+    describe_bounds,
 )
 from headrace.v1 import option_value_pb2
 from headrace.v1 import options_service_pb2 as pb
@@ -215,6 +216,41 @@ def test_a_denied_key_is_named_with_its_rule() -> None:
     assert caught.value.path == "['headrace_token']"
 
 
+IMAGES = Text(allowed=("registry.example.org/*", "ghcr.io/lab/dask:*"), denied=("*:latest", "*/old[1]*"))
+
+
+@pytest.mark.parametrize(
+    "image", ["", "registry.example.org/x:1", "registry.example.org/a/b@sha256:0", "ghcr.io/lab/dask:2"]
+)
+def test_a_text_that_is_like_one_that_is_allowed_is_kept(image: str) -> None:
+    assert IMAGES.check(image) == image
+
+
+def test_a_text_that_is_not_allowed_is_refused_with_what_is() -> None:
+    for image in ("docker.io/x", "evil.org/registry.example.org/x", "ghcr.io/lab/dask", "Registry.example.org/x"):
+        with pytest.raises(BadValue) as caught:
+            IMAGES.check(image)
+        assert str(caught.value) == (
+            f"must be like registry.example.org/* or ghcr.io/lab/dask:*, is {image!r}; no other is allowed"
+        )
+    for image, pattern in [("registry.example.org/x:latest", "*:latest"), ("registry.example.org/old[1]", "*/old[1]*")]:
+        with pytest.raises(BadValue) as caught:
+            IMAGES.check(image)
+        assert str(caught.value) == f"must not be like {pattern}, is {image!r}; that is not allowed"
+    assert IMAGES.check("registry.example.org/old1")  # only * has a meaning
+    assert describe_bounds(IMAGES) == "like registry.example.org/* or ghcr.io/lab/dask:*"
+    assert describe_bounds(Text(denied=("x",))) == ""
+
+
+@pytest.mark.parametrize("key", ["1A", "A B", "É", "A\n", "A(x)"])
+def test_a_key_that_does_not_match_is_named_with_the_pattern(key: str) -> None:
+    type_ = TextMapping(key_pattern="[A-Z][A-Z0-9]*")
+    assert type_.check({"A1": "x"}) == {"A1": "x"}
+    with pytest.raises(BadValue, match=r"must have a name that matches the pattern \[A-Z\]\[A-Z0-9\]\*$") as caught:
+        type_.check({"A": "x", key: "x"})
+    assert caught.value.path == f"[{key!r}]"
+
+
 @pytest.mark.parametrize("pattern", ["[", "(?=a)b", r"(a)\1", "a{999999}", "(" * 500])
 def test_patterns_that_cannot_be_matched_in_linear_time_are_refused(pattern: str) -> None:
     with pytest.raises(BadValue, match="is no regular expression that can be used"):
@@ -238,6 +274,8 @@ def test_long_values_are_not_repeated_in_full() -> None:
         (Text(7), "string_type"),
         (Text(None), "string_type"),
         (Text(9, "[a-z]*"), "string_type"),
+        (IMAGES, "string_type"),
+        (TextMapping(key_pattern="[A-Z]*"), "mapping_type"),
         (Duration(), "duration_type"),
         (Duration(60, 7200.5), "duration_type"),
         (Bool(), "bool_type"),

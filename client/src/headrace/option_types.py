@@ -52,16 +52,30 @@ class BadType(BadValue, TypeError):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text of at most `max_bytes` bytes in UTF-8, all of which matches the regular expression `pattern`."""
+    """Text of at most `max_bytes` bytes in UTF-8, all of which matches the regular expression `pattern`.
+
+    Attributes
+    ----------
+    allowed, denied
+        A text must be like one of `allowed`, if there are any, and like none of `denied`; ``*`` stands for any text. An
+        empty text means "nothing special" and is allowed.
+    """
 
     max_bytes: int | None = 1024
     pattern: str | None = None
+    allowed: tuple[str, ...] | None = None
+    denied: tuple[str, ...] | None = None
 
     def check(self, value: object) -> str:
         """Return the value, or raise `BadValue`."""
         text = _text(value, self.max_bytes)
         if self.pattern is not None and not _matcher(self.pattern)(text):
             raise BadValue(f"must match the pattern {self.pattern}, is {_shown(text)}")
+        if text and self.allowed and not any(_like(text, pattern) for pattern in self.allowed):
+            raise BadValue(f"must be like {_either(self.allowed)}, is {_shown(text)}; no other is allowed")
+        for pattern in self.denied or ():
+            if text and _like(text, pattern):
+                raise BadValue(f"must not be like {pattern}, is {_shown(text)}; that is not allowed")
         return text
 
 
@@ -174,10 +188,13 @@ class TextMapping:
     denied_keys
         Keys that are refused; ``*`` stands for any text. Upper and lower case, and ``-`` and ``_``, count as equal, as
         they do in the names of Dask's settings.
+    key_pattern
+        Regular expression that each key must match.
     """
 
     max_entries: int | None = 128
     denied_keys: tuple[str, ...] | None = None
+    key_pattern: str | None = None
 
     def check(self, value: object) -> dict[str, str]:
         """Return a copy, or raise `BadValue`."""
@@ -189,9 +206,11 @@ class TextMapping:
         return checked
 
     def check_key(self, key: str) -> None:
-        """Raise `BadValue` if the key is denied."""
+        """Raise `BadValue` if the key is denied, or is not written as keys must be."""
+        if self.key_pattern is not None and not _matcher(self.key_pattern)(key):
+            raise BadValue(f"must have a name that matches the pattern {self.key_pattern}", f"[{_shown(key)}]")
         for pattern in self.denied_keys or ():
-            if fnmatch.fnmatchcase(_folded(key), _folded(pattern)):
+            if _like(_folded(key), _folded(pattern)):
                 raise BadValue(f"may not be set, as nothing that is named like {pattern}", f"[{_shown(key)}]")
 
 
@@ -238,6 +257,8 @@ def describe_bounds(type_: OptionType | None) -> str:
             return _bounds(least, most, format_bytes)
         case Duration(least, most):
             return _bounds(least, most, format_duration)
+        case Text(allowed=[*allowed]) if allowed:
+            return f"like {_either(allowed)}"
         case _:
             return ""
 
@@ -289,6 +310,15 @@ def _matcher(pattern: str) -> Callable[[str], object]:
         return SchemaValidator(schema).isinstance_python
     except SchemaError as error:
         raise ValueError(str(error).rpartition("\n")[2].removeprefix("error: ")) from None
+
+
+def _like(text: str, pattern: str) -> bool:
+    """Whether a text is like a pattern in which ``*`` stands for any text; nothing else in it has a meaning."""
+    return fnmatch.fnmatchcase(text, re.sub(r"[\[?]", r"[\g<0>]", pattern))
+
+
+def _either(patterns: Sequence[str]) -> str:
+    return " or ".join(patterns)
 
 
 def _folded(name: str) -> str:

@@ -149,6 +149,14 @@ def test_denied_variables_are_refused_also_those_of_a_mapping_that_is_passed_on(
         assert "follows from your other options" in next(iter(wrong({"extra": {name: "x"}}).values()))
 
 
+@pytest.mark.parametrize("name", ["A B", "1A", "Ä", "A\n", "$(A)", ""])
+def test_a_variable_that_kubernetes_would_refuse_is_refused_when_the_cluster_is_created(name: str) -> None:
+    assert len(wrong({"environment": {"-a.B_1": "x", name: "x"}})) == 1
+    [(field, told)] = wrong({"environment": {name or "=": "x"}}).items()
+    assert field.startswith("o.environment")
+    assert "must have a name that matches" in told or "must not contain '='" in told
+
+
 def test_an_option_of_the_cluster_cannot_be_given_for_a_group() -> None:
     assert wrong({"extra": {"A": "b"}}, {}).keys() == {"o.extra"}
 
@@ -160,6 +168,32 @@ def test_what_is_set_is_checked_when_it_is_known() -> None:
     _, [violation] = options.check({"tag": "evil"}, "o")
     assert violation.field == "o.image"
     assert "must match the pattern (lab:.*)?, is 'evil'; this follows from your other options" in violation.description
+
+
+def test_texts_are_allowed_and_denied_by_what_they_are_like_for_each_group_of_users() -> None:
+    text = """\
+profiles:
+  p:
+    options:
+      image: {allow: [lab*], deny: ["*:latest"]}
+      tag: {type: text, sets: {image: "lab/dask:{value}"}}
+    for_groups:
+      devs: {image: {allow: [lab*, dev/*]}}
+  q:
+    options:
+      image: {allow: [lab*], deny: ["*:latest"]}
+"""
+
+    def refused(image: str, *groups: str, profile_: str = "q") -> str:
+        offered = profile(text, profile_).offered(Person(user="ann", groups=groups))
+        _, violations = offered.check({"image": image} if profile_ == "q" else {"tag": image}, "o")
+        return "".join(f"{violation.field} {violation.description}" for violation in violations)
+
+    assert refused("lab/x:1") == refused("") == ""
+    assert refused("dev/x:1") == "o.image must be like lab*, is 'dev/x:1'; no other is allowed"
+    assert "must not be like *:latest" in refused("lab/x:latest")
+    assert refused("1", profile_="p") == ""
+    assert "must not be like *:latest, is 'lab/dask:latest'" in refused("latest", profile_="p")
 
 
 # For whom
@@ -224,7 +258,9 @@ def problem(options: str, more: str = "") -> Any:
         ("x: {type: integer, minimum: lots}", "must be a whole number"),
         ("x: {type: text, minimum: 3}", "because it is not a number"),
         ("x: {type: integer, pattern: a}", "because it is not a text"),
-        ("x: {type: integer, deny: [a]}", "because it is not a mapping"),
+        ("x: {type: integer, deny: [a]}", "because it is neither a text nor a mapping of texts"),
+        ("x: {type: integer, allow: [a]}", "cannot have `allow`"),
+        ("x: {type: text, allow: [a*], default: b}", "the default must be like a*, is 'b'"),
         ("x: {type: text, pattern: '['}", "is no regular expression that can be used"),
         ("x: {type: text, pattern: '(a)\\1'}", "is no regular expression that can be used: backreferences"),
         ("x: {type: text, pattern: 'a+'}", "the default must match the pattern a+, is ''; set `default`"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fastjsonschema
 import pytest
@@ -15,11 +15,15 @@ from tests.controller.running import Replica, Site
 from tests.controller.user import User
 
 from headrace.errors import InvalidRequest
-from headrace.option_types import Bytes, Float
+from headrace.option_types import BadValue, Bytes, Float
 from headrace.v1 import cluster_pb2, options_service_pb2
+from headrace_backend_kubernetes import plugin
+from headrace_backend_kubernetes.pod_templates import PodTemplates
+from headrace_backend_kubernetes.profile_settings import PodDefaults, ProfileSettings
 from headrace_controller import resources
 from headrace_controller.admission import Admission
-from headrace_controller.model import Group, Limits
+from headrace_controller.backends.process import ProcessKey, ProcessSpec, Role
+from headrace_controller.model import Group, Limits, Resources
 from headrace_controller.policing.changes import changes
 from headrace_controller.policing.printed import print_policy
 from headrace_controller.policy.file import PolicyFile
@@ -36,7 +40,7 @@ def read(name: str) -> PolicyFile:
 
 
 def profiles(policy: PolicyFile) -> Profiles:
-    return build_profiles(policy, {"local": []})
+    return build_profiles(policy, {"local": [], "kubernetes": plugin.options(None)}, {"kubernetes": ProfileSettings})
 
 
 def keys(policy: PolicyFile, *groups: str) -> list[str]:
@@ -57,7 +61,7 @@ def limits(policy: PolicyFile, profile: str, *groups: str, user: str = "ann") ->
 
 
 def test_there_are_examples() -> None:
-    assert [file.stem for file in EXAMPLES] == ["hpc", "hub", "university"]
+    assert [file.stem for file in EXAMPLES] == ["hpc", "hub", "kubernetes", "university"]
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
@@ -137,6 +141,50 @@ def test_at_the_hpc_centre_projects_have_profiles_and_licences_are_counted() -> 
     assert Admission(hpc, profiles(hpc)).count(solver)[resources.named("solver_licences")] == 3000
     assert limits(hpc, "solver", "engineering")["deployment"][resources.named("solver_licences")] == 40_000
     assert [budget.then for budget in hpc.budgets.groups["climate"]] == ["stop"]
+
+
+# On Kubernetes
+
+
+def test_on_kubernetes_users_choose_among_images_and_get_pods_where_the_administrator_wants_them() -> None:
+    kubernetes = read("kubernetes")
+    assert keys(kubernetes, "data-science") == ["standard", "own-image"]
+    assert keys(kubernetes, "research") == ["standard", "own-image", "gpu"]
+    standard = options(kubernetes, "standard")["image"].type
+    assert standard.check("stable") == "registry.example.org/dask:2026.8"
+    with pytest.raises(BadValue, match="must be one of 'stable', 'next'"):
+        standard.check("docker.io/miner:1")
+    own = options(kubernetes, "own-image")["image"].type
+    assert own.check("registry.example.org/teams/a:7") == "registry.example.org/teams/a:7"
+    with pytest.raises(BadValue, match=r"must be like registry\.example\.org/teams/"):
+        own.check("docker.io/miner:1")
+    with pytest.raises(BadValue, match=r"must not be like \*:latest"):
+        own.check("registry.example.org/teams/a:latest")
+
+    settings = cast("dict[str, ProfileSettings]", profiles(kubernetes).backend_settings()["kubernetes"])
+    templates = PodTemplates(PodDefaults(), settings)
+
+    def pod(profile: str, role: Role, group: str = "default", **resources: Any) -> dict[str, Any]:
+        spec = ProcessSpec(
+            key=ProcessKey("c", "p"),
+            backend="kubernetes",
+            role=role,
+            generation=1,
+            owner="ann",
+            agent_token="",
+            resources=Resources(cores=1, memory_bytes=GIB, **resources),
+            labels={"profile": profile, "group": group},
+        )
+        return templates.of(spec)["spec"]
+
+    scheduler, worker = pod("standard", Role.SCHEDULER), pod("standard", Role.WORKER)
+    assert (scheduler["nodeSelector"], worker["nodeSelector"]) == ({"pool": "on-demand"}, {"pool": "spot"})
+    assert {one["key"] for one in worker["tolerations"]} >= {"spot"}
+    assert settings["standard"].standby.schedulers > 0
+    of_gpus = pod("gpu", Role.WORKER, "gpu", gpus=1)
+    assert of_gpus["nodeSelector"] == {"pool": "gpu"}
+    assert of_gpus["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert pod("gpu", Role.WORKER)["nodeSelector"] == {"pool": "on-demand"}
 
 
 # In a running controller

@@ -17,7 +17,7 @@ from headrace.v1 import option_value_pb2 as headrace_dot_v1_dot_option__value__p
 from headrace.v1 import right_pb2 as headrace_dot_v1_dot_right__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/v1/options_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1eheadrace/v1/option_value.proto\x1a\x17headrace/v1/right.proto\"\x15\n\x13ListProfilesRequest\">\n\x14ListProfilesResponse\x12&\n\x08profiles\x18\x01 \x03(\x0b\x32\x14.headrace.v1.Profile\":\n\x07Profile\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"+\n\x12ListOptionsRequest\x12\x15\n\x07profile\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\";\n\x13ListOptionsResponse\x12$\n\x07options\x18\x01 \x03(\x0b\x32\x13.headrace.v1.Option\"\xe8\x04\n\x06Option\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12/\n\rdefault_value\x18\x04 \x01(\x0b\x32\x18.headrace.v1.OptionValue\x12\x11\n\tper_group\x18\x05 \x01(\x08\x12.\n\x0bstring_type\x18\x06 \x01(\x0b\x32\x17.headrace.v1.StringTypeH\x00\x12*\n\tbool_type\x18\x07 \x01(\x0b\x32\x15.headrace.v1.BoolTypeH\x00\x12(\n\x08int_type\x18\x08 \x01(\x0b\x32\x14.headrace.v1.IntTypeH\x00\x12,\n\nfloat_type\x18\t \x01(\x0b\x32\x16.headrace.v1.FloatTypeH\x00\x12.\n\x0bselect_type\x18\n \x01(\x0b\x32\x17.headrace.v1.SelectTypeH\x00\x12\x30\n\x0cmapping_type\x18\x0b \x01(\x0b\x32\x18.headrace.v1.MappingTypeH\x00\x12,\n\nbytes_type\x18\x0c \x01(\x0b\x32\x16.headrace.v1.BytesTypeH\x00\x12*\n\tlist_type\x18\r \x01(\x0b\x32\x15.headrace.v1.ListTypeH\x00\x12=\n\x13number_mapping_type\x18\x0e \x01(\x0b\x32\x1e.headrace.v1.NumberMappingTypeH\x00\x12\x32\n\rduration_type\x18\x0f \x01(\x0b\x32\x19.headrace.v1.DurationTypeH\x00\x42\x06\n\x04type\"0\n\nStringType\x12\x11\n\tmax_bytes\x18\x01 \x01(\x05\x12\x0f\n\x07pattern\x18\x02 \x01(\t\"\n\n\x08\x42oolType\"M\n\x07IntType\x12\x14\n\x07minimum\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x03H\x01\x88\x01\x01\x42\n\n\x08_minimumB\n\n\x08_maximum\"O\n\tFloatType\x12\x14\n\x07minimum\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\n\n\x08_minimumB\n\n\x08_maximum\"2\n\nSelectType\x12$\n\x07\x63hoices\x18\x01 \x03(\x0b\x32\x13.headrace.v1.Choice\"@\n\x06\x43hoice\x12\'\n\x05value\x18\x01 \x01(\x0b\x32\x18.headrace.v1.OptionValue\x12\r\n\x05label\x18\x02 \x01(\t\"7\n\x0bMappingType\x12\x13\n\x0bmax_entries\x18\x01 \x01(\x05\x12\x13\n\x0b\x64\x65nied_keys\x18\x02 \x03(\t\"(\n\x11NumberMappingType\x12\x13\n\x0bmax_entries\x18\x01 \x01(\x05\"O\n\tBytesType\x12\x14\n\x07minimum\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x03H\x01\x88\x01\x01\x42\n\n\x08_minimumB\n\n\x08_maximum\"R\n\x0c\x44urationType\x12\x14\n\x07minimum\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\n\n\x08_minimumB\n\n\x08_maximum\"\x1d\n\x08ListType\x12\x11\n\tmax_items\x18\x01 \x01(\x05\x32\xc3\x01\n\x0eOptionsService\x12Y\n\x0cListProfiles\x12 .headrace.v1.ListProfilesRequest\x1a!.headrace.v1.ListProfilesResponse\"\x04\x80\xf5\x18\x02\x12V\n\x0bListOptions\x12\x1f.headrace.v1.ListOptionsRequest\x1a .headrace.v1.ListOptionsResponse\"\x04\x80\xf5\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace/v1/options_service.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1eheadrace/v1/option_value.proto\x1a\x17headrace/v1/right.proto\"\x15\n\x13ListProfilesRequest\">\n\x14ListProfilesResponse\x12&\n\x08profiles\x18\x01 \x03(\x0b\x32\x14.headrace.v1.Profile\":\n\x07Profile\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"+\n\x12ListOptionsRequest\x12\x15\n\x07profile\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\";\n\x13ListOptionsResponse\x12$\n\x07options\x18\x01 \x03(\x0b\x32\x13.headrace.v1.Option\"\xe8\x04\n\x06Option\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12/\n\rdefault_value\x18\x04 \x01(\x0b\x32\x18.headrace.v1.OptionValue\x12\x11\n\tper_group\x18\x05 \x01(\x08\x12.\n\x0bstring_type\x18\x06 \x01(\x0b\x32\x17.headrace.v1.StringTypeH\x00\x12*\n\tbool_type\x18\x07 \x01(\x0b\x32\x15.headrace.v1.BoolTypeH\x00\x12(\n\x08int_type\x18\x08 \x01(\x0b\x32\x14.headrace.v1.IntTypeH\x00\x12,\n\nfloat_type\x18\t \x01(\x0b\x32\x16.headrace.v1.FloatTypeH\x00\x12.\n\x0bselect_type\x18\n \x01(\x0b\x32\x17.headrace.v1.SelectTypeH\x00\x12\x30\n\x0cmapping_type\x18\x0b \x01(\x0b\x32\x18.headrace.v1.MappingTypeH\x00\x12,\n\nbytes_type\x18\x0c \x01(\x0b\x32\x16.headrace.v1.BytesTypeH\x00\x12*\n\tlist_type\x18\r \x01(\x0b\x32\x15.headrace.v1.ListTypeH\x00\x12=\n\x13number_mapping_type\x18\x0e \x01(\x0b\x32\x1e.headrace.v1.NumberMappingTypeH\x00\x12\x32\n\rduration_type\x18\x0f \x01(\x0b\x32\x19.headrace.v1.DurationTypeH\x00\x42\x06\n\x04type\"Q\n\nStringType\x12\x11\n\tmax_bytes\x18\x01 \x01(\x05\x12\x0f\n\x07pattern\x18\x02 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x03 \x03(\t\x12\x0e\n\x06\x64\x65nied\x18\x04 \x03(\t\"\n\n\x08\x42oolType\"M\n\x07IntType\x12\x14\n\x07minimum\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x03H\x01\x88\x01\x01\x42\n\n\x08_minimumB\n\n\x08_maximum\"O\n\tFloatType\x12\x14\n\x07minimum\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\n\n\x08_minimumB\n\n\x08_maximum\"2\n\nSelectType\x12$\n\x07\x63hoices\x18\x01 \x03(\x0b\x32\x13.headrace.v1.Choice\"@\n\x06\x43hoice\x12\'\n\x05value\x18\x01 \x01(\x0b\x32\x18.headrace.v1.OptionValue\x12\r\n\x05label\x18\x02 \x01(\t\"L\n\x0bMappingType\x12\x13\n\x0bmax_entries\x18\x01 \x01(\x05\x12\x13\n\x0b\x64\x65nied_keys\x18\x02 \x03(\t\x12\x13\n\x0bkey_pattern\x18\x03 \x01(\t\"(\n\x11NumberMappingType\x12\x13\n\x0bmax_entries\x18\x01 \x01(\x05\"O\n\tBytesType\x12\x14\n\x07minimum\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x03H\x01\x88\x01\x01\x42\n\n\x08_minimumB\n\n\x08_maximum\"R\n\x0c\x44urationType\x12\x14\n\x07minimum\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\n\n\x08_minimumB\n\n\x08_maximum\"\x1d\n\x08ListType\x12\x11\n\tmax_items\x18\x01 \x01(\x05\x32\xc3\x01\n\x0eOptionsService\x12Y\n\x0cListProfiles\x12 .headrace.v1.ListProfilesRequest\x1a!.headrace.v1.ListProfilesResponse\"\x04\x80\xf5\x18\x02\x12V\n\x0bListOptions\x12\x1f.headrace.v1.ListOptionsRequest\x1a .headrace.v1.ListOptionsResponse\"\x04\x80\xf5\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,27 +43,27 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_OPTION']._serialized_start=394
   _globals['_OPTION']._serialized_end=1010
   _globals['_STRINGTYPE']._serialized_start=1012
-  _globals['_STRINGTYPE']._serialized_end=1060
-  _globals['_BOOLTYPE']._serialized_start=1062
-  _globals['_BOOLTYPE']._serialized_end=1072
-  _globals['_INTTYPE']._serialized_start=1074
-  _globals['_INTTYPE']._serialized_end=1151
-  _globals['_FLOATTYPE']._serialized_start=1153
-  _globals['_FLOATTYPE']._serialized_end=1232
-  _globals['_SELECTTYPE']._serialized_start=1234
-  _globals['_SELECTTYPE']._serialized_end=1284
-  _globals['_CHOICE']._serialized_start=1286
-  _globals['_CHOICE']._serialized_end=1350
-  _globals['_MAPPINGTYPE']._serialized_start=1352
-  _globals['_MAPPINGTYPE']._serialized_end=1407
-  _globals['_NUMBERMAPPINGTYPE']._serialized_start=1409
-  _globals['_NUMBERMAPPINGTYPE']._serialized_end=1449
-  _globals['_BYTESTYPE']._serialized_start=1451
-  _globals['_BYTESTYPE']._serialized_end=1530
-  _globals['_DURATIONTYPE']._serialized_start=1532
-  _globals['_DURATIONTYPE']._serialized_end=1614
-  _globals['_LISTTYPE']._serialized_start=1616
-  _globals['_LISTTYPE']._serialized_end=1645
-  _globals['_OPTIONSSERVICE']._serialized_start=1648
-  _globals['_OPTIONSSERVICE']._serialized_end=1843
+  _globals['_STRINGTYPE']._serialized_end=1093
+  _globals['_BOOLTYPE']._serialized_start=1095
+  _globals['_BOOLTYPE']._serialized_end=1105
+  _globals['_INTTYPE']._serialized_start=1107
+  _globals['_INTTYPE']._serialized_end=1184
+  _globals['_FLOATTYPE']._serialized_start=1186
+  _globals['_FLOATTYPE']._serialized_end=1265
+  _globals['_SELECTTYPE']._serialized_start=1267
+  _globals['_SELECTTYPE']._serialized_end=1317
+  _globals['_CHOICE']._serialized_start=1319
+  _globals['_CHOICE']._serialized_end=1383
+  _globals['_MAPPINGTYPE']._serialized_start=1385
+  _globals['_MAPPINGTYPE']._serialized_end=1461
+  _globals['_NUMBERMAPPINGTYPE']._serialized_start=1463
+  _globals['_NUMBERMAPPINGTYPE']._serialized_end=1503
+  _globals['_BYTESTYPE']._serialized_start=1505
+  _globals['_BYTESTYPE']._serialized_end=1584
+  _globals['_DURATIONTYPE']._serialized_start=1586
+  _globals['_DURATIONTYPE']._serialized_end=1668
+  _globals['_LISTTYPE']._serialized_start=1670
+  _globals['_LISTTYPE']._serialized_end=1699
+  _globals['_OPTIONSSERVICE']._serialized_start=1702
+  _globals['_OPTIONSSERVICE']._serialized_end=1897
 # @@protoc_insertion_point(module_scope)

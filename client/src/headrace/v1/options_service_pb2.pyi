@@ -215,17 +215,29 @@ class StringType(google.protobuf.message.Message):
 
     MAX_BYTES_FIELD_NUMBER: builtins.int
     PATTERN_FIELD_NUMBER: builtins.int
+    ALLOWED_FIELD_NUMBER: builtins.int
+    DENIED_FIELD_NUMBER: builtins.int
     max_bytes: builtins.int
     """Maximum length in bytes."""
     pattern: builtins.str
     """Regular expression that the whole text must match. Empty means any text."""
+    @property
+    def allowed(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What a text must be like; "*" stands for any text. None means any text. An empty text is always allowed."""
+
+    @property
+    def denied(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Texts that are refused; "*" stands for any text."""
+
     def __init__(
         self,
         *,
         max_bytes: builtins.int = ...,
         pattern: builtins.str = ...,
+        allowed: collections.abc.Iterable[builtins.str] | None = ...,
+        denied: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_bytes", b"max_bytes", "pattern", b"pattern"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allowed", b"allowed", "denied", b"denied", "max_bytes", b"max_bytes", "pattern", b"pattern"]) -> None: ...
 
 global___StringType = StringType
 
@@ -348,8 +360,11 @@ class MappingType(google.protobuf.message.Message):
 
     MAX_ENTRIES_FIELD_NUMBER: builtins.int
     DENIED_KEYS_FIELD_NUMBER: builtins.int
+    KEY_PATTERN_FIELD_NUMBER: builtins.int
     max_entries: builtins.int
     """Maximum number of keys."""
+    key_pattern: builtins.str
+    """Regular expression that each key must match. Empty means any key."""
     @property
     def denied_keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Keys that are refused; "*" stands for any text. Upper and lower case, and "-" and "_", count as equal."""
@@ -359,8 +374,9 @@ class MappingType(google.protobuf.message.Message):
         *,
         max_entries: builtins.int = ...,
         denied_keys: collections.abc.Iterable[builtins.str] | None = ...,
+        key_pattern: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["denied_keys", b"denied_keys", "max_entries", b"max_entries"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["denied_keys", b"denied_keys", "key_pattern", b"key_pattern", "max_entries", b"max_entries"]) -> None: ...
 
 global___MappingType = MappingType
 

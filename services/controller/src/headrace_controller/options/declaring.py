@@ -94,10 +94,12 @@ def _narrowed(type_: OptionType, change: OptionChange) -> OptionType:
     type_ = _bounded(type_, change)
     if change.pattern is not None or change.max_length is not None:
         type_ = _limited(type_, change)
+    if change.allow:
+        if not isinstance(type_, Text) or type_.allowed:
+            raise BadValue("cannot have `allow`: that is for texts of which all are allowed otherwise")
+        type_ = replace(type_, allowed=tuple(change.allow))
     if change.deny:
-        if not isinstance(type_, TextMapping):
-            raise BadValue("has no keys to deny, because it is not a mapping of texts")
-        type_ = replace(type_, denied_keys=(*(type_.denied_keys or ()), *change.deny))
+        type_ = _denying(type_, tuple(change.deny))
     if change.choices is None:
         return type_
     return Select(tuple(Choice(type_.check(value), label) for label, value in _labelled(change)))
@@ -121,6 +123,16 @@ def _limited(type_: OptionType, change: OptionChange) -> OptionType:
         raise BadValue("has no pattern and no maximum length, because it is not a text")
     most = type_.max_bytes if change.max_length is None else change.max_length
     return replace(type_, max_bytes=most, pattern=type_.pattern if change.pattern is None else change.pattern)
+
+
+def _denying(type_: OptionType, denied: tuple[str, ...]) -> OptionType:
+    match type_:
+        case TextMapping():
+            return replace(type_, denied_keys=(*(type_.denied_keys or ()), *denied))
+        case Text():
+            return replace(type_, denied=(*(type_.denied or ()), *denied))
+        case _:
+            raise BadValue("has nothing to deny, because it is neither a text nor a mapping of texts")
 
 
 def _selection(change: OptionChange) -> Select:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from headrace.option_types import TextMapping
 
 VARIABLES = TextMapping(
+    key_pattern=r"[-._A-Za-z][-._A-Za-z0-9]*",  # what every platform takes; Kubernetes refuses others when it is late
     denied_keys=(
         "HEADRACE_*",
         "DASK_DISTRIBUTED__COMM__TLS__*",
@@ -13,7 +14,7 @@ VARIABLES = TextMapping(
         "DASK_INTERNAL_INHERIT_CONFIG",
         "DASK_SCHEDULER_ADDRESS",
         "SPT_NOENV",
-    )
+    ),
 )
 """Without what headrace sets itself: with other values a process would not find or trust its cluster."""
 

@@ -75,10 +75,17 @@ class OptionChange(Section):
         default=None, max_length=256, description="Regular expression that a whole text must match."
     )
     max_length: int | None = Field(default=None, ge=0, le=32768, description="Maximum length of a text, in bytes.")
+    allow: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(
+        default=[],
+        max_length=128,
+        description="What a text must be like, such as images; '*' stands for any text. Empty means any text. An empty "
+        "text is always allowed.",
+    )
     deny: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(
         default=[],
         max_length=128,
-        description="Keys of a mapping that are refused, such as environment variables; '*' stands for any text.",
+        description="Texts that are refused, or keys of a mapping, such as environment variables; '*' stands for any "
+        "text.",
     )
 
     @model_validator(mode="after")
