@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import html
 import sys
 import traceback
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -20,52 +19,36 @@ from distributed import Client
 from distributed.comm.core import FatalCommClosedError
 from distributed.core import Status, rpc
 from distributed.deploy.cluster import Cluster
-from distributed.utils import Logs, NoOpAwaitable
+from distributed.utils import NoOpAwaitable
 from tornado.ioloop import IOLoop
 
-from headrace._dask import changes, logs
-from headrace._dask.cluster_details import ClusterEvent, Worker
-from headrace._dask.cluster_report import ClusterReport
+from headrace._dask import cluster_view
+from headrace._dask.cluster_changing import ClusterChanging
+from headrace._dask.cluster_reading import ClusterReading
 from headrace._dask.culling_widget import KEEP_HOURS, KeepButton, add_keep_button
-from headrace._dask.faces import Asynchronous, Mode, TwoFaced, both_faces, both_iterators, briefly, returns_either
+from headrace._dask.faces import Asynchronous, Mode, both_faces, briefly, returns_either
 from headrace._dask.lifecycle import STOP_SECONDS, Existing, Lifecycle
 from headrace._dask.missing_workers import why_missing
 from headrace._dask.options import Options
 from headrace._dask.progress import Progress
 from headrace._dask.security import GatewaySecurity
 from headrace._dask.session import Session
-from headrace._dask.specification import (
-    Lifetime,
-    WorkerGroups,
-    adapt_range,
-    share_seconds,
-    wanted_cluster,
-    worker_count,
-    worker_group,
-)
-from headrace._dask.spent import spent
+from headrace._dask.specification import Lifetime, WorkerGroups, wanted_cluster, worker_count
 from headrace._dask.state import State
 from headrace._target.auth import GatewayAuth
 from headrace._target.target import Target
-from headrace._wire import calls, sharing
 from headrace._wire.creating import Wanted
 from headrace.access import Share
 from headrace.arguments import checked
 from headrace.errors import GatewayWarning, HeadraceError, InvalidRequest, Violation
-from headrace.resource_names import cluster_name
 
 if TYPE_CHECKING:
     from headrace import Gateway
 
-DEFAULT_GROUP = "default"
-
 _EXIT_SECONDS = 10.0
 
-# Of Dask's tables, which have two columns; a notebook would align it right.
-_CELL = "<td colspan='2' style='text-align: left'>"
 
-
-class GatewayCluster(TwoFaced[Asynchronous], Cluster):
+class GatewayCluster(ClusterChanging[Asynchronous], ClusterReading[Asynchronous], Cluster):
     """A cluster of headrace. The constructor creates it and waits until it can be used.
 
     It is the same as ``Gateway(...).new_cluster(...)``; for a cluster that exists see `from_name`.
@@ -263,60 +246,6 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         return client
 
     @both_faces
-    async def scale(self, n: int, group: str = DEFAULT_GROUP) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - a method with two faces
-        """Ask for a number of workers, and end adaptive scaling of the group (ScaleCluster). Returns before they run.
-
-        Parameters
-        ----------
-        n
-            Number of workers, 0 or more.
-        group
-            Worker group.
-
-        Raises
-        ------
-        InvalidRequest
-            `n` is no number of workers.
-        QuotaExceeded
-            More than you may have, and the deployment is set to refuse that. By default as many as you may have are
-            started, with a `GatewayWarning`.
-        GroupNotFound
-            The cluster has no such group.
-        ClusterEnded, ClusterNotFound
-            The cluster is stopping or has ended.
-        PermissionDenied
-            You may not scale the cluster.
-        """
-        self._life.note(await changes.scale(self._session.connection, self.name, worker_count("n", n), group))
-
-    @both_faces
-    async def adapt(  # pyright: ignore[reportIncompatibleMethodOverride] - runs in the scheduler, not here, as dask-gateway's
-        self, minimum: int | None = None, maximum: int | None = None, active: bool = True, group: str = DEFAULT_GROUP
-    ) -> None:
-        """Let the number of workers in a group follow the load (AdaptCluster).
-
-        Parameters
-        ----------
-        minimum
-            Minimum number of workers. Default: 0.
-        maximum
-            Maximum number of workers. Default: as many as your limits allow.
-        active
-            False ends it; the group keeps its current number of workers.
-        group
-            Worker group.
-
-        Raises
-        ------
-        InvalidRequest
-            `minimum` or `maximum` is no number of workers, or `maximum` is smaller than `minimum`.
-        QuotaExceeded, GroupNotFound, ClusterEnded, ClusterNotFound, PermissionDenied
-            As for `scale`.
-        """
-        bounds = adapt_range(minimum, maximum) if active else None
-        self._life.note(await changes.adapt(self._session.connection, self.name, bounds, group))
-
-    @both_faces
     async def wait_for_workers(self, n_workers: int, timeout: float | str | timedelta | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - a method with two faces
         """Wait until this number of workers runs.
 
@@ -342,119 +271,6 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
             arrived = feed.count_running()
             why = await why_missing(self._session.connection, self.name)
             raise TimeoutError(f"only {arrived} of {n_workers} workers arrived within {limit:.3g} s{why}") from None
-
-    @both_faces
-    async def update(
-        self,
-        *,
-        tags: Mapping[str, str] | None = None,
-        lifetime: Lifetime | None = None,
-        shares: Iterable[Share] | None = None,
-    ) -> None:
-        """Change tags, lifetime or shares of the cluster; see `Gateway.update_cluster`."""
-        connection = self._session.connection
-        self._life.note(await changes.update(connection, self.name, tags=tags, lifetime=lifetime, shares=shares))
-
-    @both_faces
-    async def share(
-        self,
-        member: str,
-        rights: str | Iterable[str] = "connect",
-        *,
-        until: datetime | None = None,
-        for_: Lifetime | None = None,
-    ) -> None:
-        """Let somebody use the cluster; see `Gateway.share_cluster`."""
-        end = sharing.end_of(until, share_seconds(for_))
-        self._life.note(await sharing.share(self._session.connection, self.name, member, rights, end))
-
-    @both_faces
-    async def unshare(self, member: str) -> None:
-        """Take somebody's rights on the cluster away; see `Gateway.unshare_cluster`."""
-        self._life.note(await sharing.unshare(self._session.connection, self.name, member))
-
-    @property
-    def shares(self) -> tuple[Share, ...]:
-        """Who else may use the cluster, as this object saw it last; `report` asks."""
-        return self._life.shares
-
-    @both_faces
-    async def keep(self, hours: float = KEEP_HOURS) -> datetime:
-        """Put culling of the cluster off (KeepCluster). A lifetime of its own is extended if it would end before.
-
-        An earlier call that keeps it for longer stays in force.
-
-        Parameters
-        ----------
-        hours
-            Hours from now.
-
-        Returns
-        -------
-        datetime.datetime
-            Time in UTC until which culling is put off: that of an earlier call if it is later.
-
-        Raises
-        ------
-        KeepRefused
-            The policy does not allow that much. The details have the longest time that it allows, in ``seconds``.
-        InvalidRequest
-            `hours` is no time.
-        ClusterEnded, ClusterNotFound
-            The cluster is stopping or has ended.
-        PermissionDenied
-            You may not scale the cluster.
-        """
-        return await self._life.keep(hours)
-
-    @both_faces
-    async def add_worker_group(
-        self, group: str, size: int = 0, *, adapt: tuple[int, int | None] | None = None, **kwargs: Any
-    ) -> None:
-        """Add a worker group to the cluster; see `Gateway.add_worker_group`."""
-        new = worker_group(group, {"size": size, "adapt": adapt, "options": kwargs})
-        self._life.note(await changes.add_worker_group(self._session.connection, self.name, new))
-
-    @both_faces
-    async def remove_worker_group(self, group: str) -> None:
-        """Remove a worker group with its workers from the cluster; see `Gateway.remove_worker_group`."""
-        self._life.note(await changes.remove_worker_group(self._session.connection, self.name, group))
-
-    # Details
-
-    @both_faces
-    async def report(self) -> ClusterReport:
-        """Report on the cluster: status, conditions, worker groups, reason of its end (GetCluster).
-
-        The report has all changes that this object made or has seen. A change that another user made a moment ago may
-        be missing; `Gateway.get_cluster` has it.
-        """
-        version = self._life.resource_version
-        cluster = await calls.get_at_least(self._session.connection, cluster_name(self.name), version)
-        return ClusterReport.from_proto(self._life.note(cluster), self._session.target, self.security)
-
-    @both_faces
-    async def events(self) -> list[ClusterEvent]:
-        """Return the events of the cluster, oldest first; see `Gateway.events`."""
-        return [ClusterEvent.from_proto(event) for event in await calls.events(self._session.connection, self.name)]
-
-    @both_faces
-    async def workers(self) -> list[Worker]:
-        """List the workers as headrace knows them, also those that have not joined; see `Gateway.workers`."""
-        return [Worker.from_proto(worker) for worker in await calls.workers(self._session.connection, self.name)]
-
-    @both_faces
-    async def logs(self, process: str | None = None, tail: int | None = None) -> Logs:
-        """Read the logs of the cluster's processes; see `Gateway.logs`."""
-        return await logs.read(self._session.connection, self.name, process, tail)
-
-    @both_iterators
-    async def follow_logs(
-        self, process: str | None = None, tail: int | None = None
-    ) -> AsyncGenerator[tuple[str, str], None]:
-        """Read logs and continue with lines that are written later; see `Gateway.follow_logs`."""
-        async for piece in logs.stream(self._session.connection, self.name, process, tail, follow=True):
-            yield piece
 
     # Views
 
@@ -512,7 +328,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
     @property
     def scheduler_info(self) -> dict[str, Any]:
         """What the scheduler reports about itself and its workers."""
-        return self._life.feed.info if self._life.feed is not None else {"workers": {}}
+        return self._life.scheduler_info
 
     @scheduler_info.setter
     def scheduler_info(self, info: dict[str, Any]) -> None: ...
@@ -546,41 +362,13 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         self._is_drawn = True
         try:
             link = self.dashboard_link
-            rows = self._cost_row() + self._absence_row() + self._warning_row()
-            text: str = super()._repr_html_(cluster_status or rows)
+            text: str = super()._repr_html_(cluster_status or cluster_view.rows(self._life))
         finally:
             self._is_drawn = False
-        # The code in the link is of no use to a reader: show the link without it, and broken where there is no room.
-        shown = f"<span style='overflow-wrap: anywhere'>{link.partition('?')[0]}</span>"
-        return text.replace(f">{link}<", f">{shown}<")
+        return cluster_view.with_short_link(text, link)
 
     def _scaling_status(self) -> str:
-        workers = len(self.scheduler_info["workers"])
-        modes = "".join(
-            f"<tr>{_CELL}{html.escape(group)}: {mode}</td></tr>" for group, mode in sorted(self._life.scaling.items())
-        )
-        rest = self._cost_row() + self._absence_row()
-        wait = f" ({self._life.waiting} more wait for room)" if self._life.waiting else ""
-        return f"<table>{modes}<tr>{_CELL}Workers: {workers}{wait}</td></tr>{rest}</table>"
-
-    def _cost_row(self) -> str:
-        """Return a row for tables with what the cluster has cost so far, if that is known."""
-        if (cost := spent(self._life.usage)) is None:
-            return ""
-        label = cost[0].replace("_", "-").capitalize()
-        return f"<tr>{_CELL}{label}: {html.escape(cost[1])}</td></tr>"
-
-    def _absence_row(self) -> str:
-        """Return a row for tables after the cluster's end, and while the way to the scheduler is interrupted."""
-        if self._life.ended:
-            return f"<tr>{_CELL}<strong>{self._life.ended.capitalize()}</strong></td></tr>"
-        away = self._life.away_seconds
-        return "" if away is None else f"<tr>{_CELL}<strong>Reconnecting ({away:.0f} s)</strong></td></tr>"
-
-    def _warning_row(self) -> str:
-        """Return a row for tables while the cluster is about to be given back."""
-        warning = self._life.notices.warning
-        return f"<tr>{_CELL}<strong>{html.escape(warning)}</strong></td></tr>" if warning else ""
+        return cluster_view.scaling_table(self._life)
 
     def _widget(self) -> Any:
         is_new = getattr(self, "_cached_widget", None) is None
@@ -594,20 +382,7 @@ class GatewayCluster(TwoFaced[Asynchronous], Cluster):
         return panel
 
     def __repr__(self) -> str:
-        workers = self.scheduler_info["workers"].values()
-        threads = sum(worker["nthreads"] for worker in workers)
-        cost = spent(self._life.usage)
-        wait = f", waiting={self._life.waiting}" if self._life.waiting else ""
-        cost_part = f", {cost[0]}={cost[1]}" if cost else ""
-        return (
-            f"GatewayCluster<{self.name}, {self._state()}, workers={len(workers)}, threads={threads}{wait}{cost_part}>"
-        )
-
-    def _state(self) -> str:
-        if self._life.ended and self._life.status is Status.running:
-            return self._life.ended
-        away = self._life.away_seconds
-        return self.status.name if away is None else f"reconnecting ({away:.0f} s)"
+        return cluster_view.line(self._life)
 
     # The end
 

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from distributed import Client
 from distributed.core import Status, rpc
@@ -130,6 +131,11 @@ class Lifecycle:
     def away_seconds(self) -> float | None:
         """Seconds since the way to the scheduler is interrupted, None if it is not."""
         return self._access.absences.seconds
+
+    @property
+    def scheduler_info(self) -> dict[str, Any]:
+        """What the scheduler reports about itself and its workers."""
+        return self.feed.info if self.feed is not None else {"workers": {}}
 
     async def start(self) -> None:
         """Start, and wait until the cluster can be used; further callers wait for the first.

@@ -21,6 +21,8 @@ from headrace.v1 import cluster_pb2
 from headrace.v1.enums import Right
 from headrace.v1.right_pb2 import Right as RightNumber
 
+DEFAULT_GROUP = "default"
+
 MAX_WORKERS = 100_000
 """No deployment has more workers: a larger number is a typo."""
 
