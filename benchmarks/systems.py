@@ -15,7 +15,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CACHE = HERE.parent / ".cache" / "benchmarks"
-PEER = ["dask-gateway==2026.3.0", "dask-gateway-server[local]==2026.3.0"]
+PEER_VERSION = "2026.3.0"
+PEER = [f"dask-gateway=={PEER_VERSION}", f"dask-gateway-server[local]=={PEER_VERSION}"]
 
 PEER_CONFIG = """
 from dask_gateway_server.options import Options, Bool

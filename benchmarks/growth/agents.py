@@ -1,4 +1,4 @@
-"""Simulated agents: one session for each scheduler that the fake backend launches; workers join through it."""
+"""Simulated agents: one session for each scheduler that the backend launches; workers join through it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,19 @@ _BATCH_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class Launch:
-    """A process that the fake backend launched."""
+    """A process that the backend launched.
+
+    Attributes
+    ----------
+    host
+        Where it runs; without, the simulation gives it an address and a page that answers.
+    """
 
     cluster: str
     process: str
     token: str
     credential: str
+    host: str = ""
 
     def metadata(self, *, enrolled: bool = True) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Agent {self.credential if enrolled else self.token}"),)
@@ -68,6 +75,7 @@ class Agents:
         self._channels = [grpc.aio.insecure_channel(endpoint, options=options) for _ in range(_CHANNELS)]
         self._tasks: set[asyncio.Task[None]] = set()
         self._counter = 0
+        self._known: set[tuple[str, str]] = set()
         self._news = asyncio.Event()
 
     async def until(self, predicate: Callable[[], bool]) -> None:
@@ -81,6 +89,9 @@ class Agents:
         return AgentServiceStub(self._channels[self._counter % _CHANNELS])
 
     def launch(self, launch: Launch) -> None:
+        if (launch.cluster, launch.process) in self._known:  # a restarted controller may tell of it again
+            return
+        self._known.add((launch.cluster, launch.process))
         self.launched.append(launch)
         self._news.set()
         if launch.process == _SCHEDULER:
@@ -186,10 +197,11 @@ class SimulatedScheduler:
         return change
 
     def _hello(self) -> pb.SchedulerHello:
+        host = f"127.0.{self.number // 250 % 256}.{self.number % 250}"
         hello = pb.SchedulerHello(
             session=time.time_ns(),
-            scheduler_address=f"tls://127.0.{self.number // 250 % 256}.{self.number % 250}:40123",
-            dashboard_address=f"127.0.{self.number // 250 % 256}.{self.number % 250}:{self.agents.http_port}",
+            scheduler_address=f"tls://{self.launch.host or host}:40123",
+            dashboard_address="" if self.launch.host else f"{host}:{self.agents.http_port}",
             versions={"python": "3.11.7", "dask": "2026.8.0", "distributed": "2026.8.0", "headrace": "0.1.0"},
             workers=[pb.JoinedWorker(process=process, address=address) for process, address in self.workers.items()],
         )

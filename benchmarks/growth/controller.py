@@ -28,6 +28,7 @@ from headrace_chassis.identity.seal import read_deployment_keys
 from headrace_chassis.identity.tokens import Keys, TokenVerifier
 from headrace_chassis.server import App, serve
 from headrace_controller.app import build_with
+from headrace_controller.backends.base import Backend
 from headrace_controller.backends.process import ProcessSpec
 from headrace_controller.config import Settings
 
@@ -46,7 +47,7 @@ async def main(settings: Settings, directory: Path, report: Callable[[str], None
                 machine.kept_manifests[spec.key.cluster] = manifest
     tokens = AgentTokens(read_deployment_keys(settings.deployment_key_file), settings.deployment)
     machine.on_start = lambda spec: report(_launch(spec, tokens))
-    await serve(settings, _Build(directory, machine))
+    await serve(settings, Build(directory, FakeBackend(machine)))
     kept.write_bytes(pickle.dumps([_kept(machine, *key) for key in machine.statuses]))
 
 
@@ -62,22 +63,22 @@ def _kept(machine: FakeMachine, cluster: str, process: str) -> object:
     return machine.specs[key], machine.statuses[key], manifest
 
 
-class _Build:
+class Build:
     """Builds the controller; access tokens are verified with the key that the benchmark signs with."""
 
-    def __init__(self, directory: Path, machine: FakeMachine) -> None:
+    def __init__(self, directory: Path, backend: Backend) -> None:
         self._key = jwt.PyJWK(json.loads((directory / "jwk").read_text()), "ES256")
-        self._machine = machine
+        self._backend = backend
 
     async def __call__(self, settings: Settings, stack: AsyncExitStack) -> App:
-        app = await build_with(settings, stack, FakeBackend(self._machine))
+        app = await build_with(settings, stack, self._backend)
         return replace(app, verifier=TokenVerifier(self._keys, settings.deployment))
 
     async def _keys(self) -> Keys:
         return {"k1": self._key}
 
 
-def _reporter() -> Callable[[str], None]:
+def reporter() -> Callable[[str], None]:
     """Reports lines on standard output; everything else that is printed goes to standard error."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -94,6 +95,6 @@ def _reporter() -> Callable[[str], None]:
 if __name__ == "__main__":
     given = Settings.model_validate_json(sys.argv[1])
     logs.configure(given.log_format, given.log_level, service="controller")
-    reporter = _reporter()
-    reporter(str(time.process_time()))
-    uvloop.run(main(given, Path(sys.argv[2]), reporter))
+    say = reporter()
+    say(str(time.process_time()))
+    uvloop.run(main(given, Path(sys.argv[2]), say))

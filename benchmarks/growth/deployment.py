@@ -75,10 +75,19 @@ class User:
 
 
 class Deployment:
-    """Starts and ends with its context; the controller may be restarted within it. `settings` are the controller's."""
+    """Starts and ends with its context; the controller may be restarted within it.
 
-    def __init__(self, directory: Path, **settings: object) -> None:
+    Parameters
+    ----------
+    program
+        The controller, as a module.
+    settings
+        The controller's.
+    """
+
+    def __init__(self, directory: Path, program: str = "benchmarks.growth.controller", **settings: object) -> None:
         self.directory = directory
+        self._program = program
         self._settings = settings
         self.endpoint = f"unix:{directory}/c"
         self.redis = Redis(unix_socket_path=f"{directory}/v")
@@ -152,7 +161,7 @@ class Deployment:
             settings["limits"] = {"cluster": {"workers": 20_000}, "user": {"clusters": None, "workers": None}}
         with (self.directory / "log").open("ab") as log:
             self._controller = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "benchmarks.growth.controller", json.dumps(settings), str(self.directory),
+                sys.executable, "-m", self._program, json.dumps(settings), str(self.directory),
                 cwd=ROOT, stdout=subprocess.PIPE, stderr=log, limit=1 << 20,
             )  # fmt: skip
         assert self._controller.stdout is not None

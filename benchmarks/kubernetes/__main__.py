@@ -1,6 +1,6 @@
-"""Measures headrace on the Kubernetes of KUBECONFIG: ``python -m benchmarks.kubernetes pods|clusters|starts``.
+"""Measures headrace on the Kubernetes of KUBECONFIG: ``python -m benchmarks.kubernetes KIND``.
 
-`pods` and `clusters` need pretended nodes (tests/kubernetes), `starts` a node that runs pods, and the tests' images.
+`starts` needs a node that runs pods, and the tests' images; all others pretended nodes (tests/kubernetes).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import asyncio
 import os
 import secrets
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from benchmarks.growth.tables import table
-from benchmarks.kubernetes import pods, starts
+from benchmarks.growth.tables import Row, table
+from benchmarks.kubernetes import dask_gateway, pods, starts, whole
 from benchmarks.kubernetes.pods import Site
 from tests.kubernetes.running import Kubernetes
 
@@ -29,28 +29,44 @@ def _namespace(kubernetes: Kubernetes) -> Generator[str]:
         kubernetes.kubectl("delete", "namespace", name, "--wait=false")
 
 
+async def _controller(kubernetes: Kubernetes, pods: int) -> list[Row]:
+    with _namespace(kubernetes) as name:
+        async with whole.running(kubernetes, name) as running:
+            return await whole.live(running, pods)
+
+
+async def _clusters(kubernetes: Kubernetes, clusters: int, workers: int) -> list[Row]:
+    with _namespace(kubernetes) as name:
+        async with whole.running(kubernetes, name) as running:
+            return await whole.come_and_go(running, kubernetes, name, clusters, workers)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
     of_pods = kinds.add_parser("pods", help="CPU, memory and requests of many pods")
     of_pods.add_argument("--pods", type=int, nargs="+", default=[500, 1000, 5000])
     of_pods.add_argument("--clusters", type=int, default=1)
-    of_clusters = kinds.add_parser("clusters", help="requests and CPU of clusters that come and go")
+    of_controller = kinds.add_parser("controller", help="the same of a whole controller")
+    of_controller.add_argument("--pods", type=int, nargs="+", default=[500, 1000, 5000])
+    of_clusters = kinds.add_parser("clusters", help="what clusters that come and go cost a controller, and leave")
     of_clusters.add_argument("--clusters", type=int, default=50)
     of_clusters.add_argument("--workers", type=int, default=2)
     of_starts = kinds.add_parser("starts", help="time until clusters and workers are usable")
     of_starts.add_argument("--rounds", type=int, default=10)
+    of_starts.add_argument("--alone", action="store_true", help="not beside dask-gateway")
     of_starts.add_argument("--address", default="10.243.0.1", help="of this machine, as pods reach it")
     given = parser.parse_args()
     kubernetes = Kubernetes(Path(os.environ["KUBECONFIG"]))
     if given.kind == "starts":
-        with starts.installed(kubernetes) as release:
-            print(starts.table(asyncio.run(starts.measure(release, given.address, given.rounds))))
+        beside = nullcontext() if given.alone else dask_gateway.installed(kubernetes)
+        with beside as peer, starts.installed(kubernetes) as release:
+            print(starts.table(starts.measure(release, peer, given.address, given.rounds)))
     elif given.kind == "clusters":
-        with _namespace(kubernetes) as name:
-            print(
-                table(asyncio.run(pods.come_and_go(Site(kubernetes.kubeconfig, name), given.clusters, given.workers)))
-            )
+        print(table(asyncio.run(_clusters(kubernetes, given.clusters, given.workers))))
+    elif given.kind == "controller":
+        rows = [row for number in given.pods for row in asyncio.run(_controller(kubernetes, number))]
+        print(table(rows))
     else:
         for number in given.pods:
             with _namespace(kubernetes) as name:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from pathlib import Path
 from typing import Any
 
-from headrace_backend_kubernetes.api import Api
+from headrace_backend_kubernetes.api import Api, connect
+from headrace_backend_kubernetes.config import Settings
 
 # Each calls back when it listens, so that no report of a kubelet is waited for.
 _CALL_BACK = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2]))).sendall(b'.')"
 PROGRAMS = {
-    "bare pod: distributed imported, listens": f"""
+    "distributed imported, listens": f"""
 import asyncio, distributed
 async def main():
     async with await asyncio.start_server(lambda *_: None, "0.0.0.0", 8786):
         {_CALL_BACK}
 asyncio.run(main())
 """,
-    "bare pod: a Dask scheduler listens": f"""
+    "a Dask scheduler listens": f"""
 import asyncio
 from distributed import Scheduler
 async def main():
@@ -30,8 +32,16 @@ asyncio.run(main())
 }
 
 
-async def seconds(api: Api, namespace: str, image: str, program: str, host: str) -> float:
-    """From the request to create a pod until its program listens; the pod is removed again."""
+async def seconds(kubeconfig: Path, namespace: str, image: str, host: str) -> dict[str, float]:
+    """From the request to create a pod until its program listens, of each program; the pods are removed again."""
+    api = await connect(Settings(kubeconfig=kubeconfig, namespace=namespace))
+    try:
+        return {name: await _seconds(api, namespace, image, program, host) for name, program in PROGRAMS.items()}
+    finally:
+        await api.close()
+
+
+async def _seconds(api: Api, namespace: str, image: str, program: str, host: str) -> float:
     called = asyncio.Event()
 
     def on_call(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -118,34 +118,6 @@ async def live(site: Site, pods: int, clusters: int) -> list[Row]:
     return rows
 
 
-async def come_and_go(site: Site, clusters: int, workers: int) -> list[Row]:
-    """Clusters with a scheduler and workers, one after the other: what each costs, of ten at a time."""
-    rows: list[Row] = []
-    backend = site.backend()
-    await backend.open()
-    costs = Costs()
-    for first in range(0, clusters, 10):
-        for _ in range(10):
-            name = f"c{secrets.token_hex(8)}"
-            running = asyncio.create_task(_until_running(backend, workers + 1))
-            await backend.start([spec(name, 0, role=Role.SCHEDULER)])
-            await backend.start([spec(name, n) for n in range(1, workers + 1)])
-            await running
-            await backend.stop(name)
-            await backend.forget(name)
-        figures = costs.read(10)
-        rows.append(
-            Row(
-                f"{first + 1} to {first + 10}, 1 scheduler and {workers} workers each",
-                "clusters, one after the other",
-                {name.replace("pod", "cluster"): figure for name, figure in figures.items()},
-            )
-        )
-        print(rows[-1], flush=True)
-    await backend.close()
-    return rows
-
-
 def spec(cluster: str, number: int, role: Role = Role.WORKER) -> ProcessSpec:
     name = SCHEDULER if role is Role.SCHEDULER else f"default-{number}-abcdef"
     return ProcessSpec(

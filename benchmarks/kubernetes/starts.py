@@ -1,4 +1,4 @@
-"""How long clusters and workers take to start: from standby, cold, and beside pods that Kubernetes alone starts."""
+"""How long clusters and workers take to start: from standby, cold, with dask-gateway, and pods that nobody manages."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ import secrets
 import statistics
 import subprocess
 from collections import defaultdict
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
-from benchmarks.kubernetes import bare
+from benchmarks.kubernetes import bare, dask_gateway
 from tests.kubernetes.chart.installation import Installation
 from tests.kubernetes.running import Kubernetes, image, program_path, until
-
-from headrace_backend_kubernetes.api import connect
-from headrace_backend_kubernetes.config import Settings
 
 STANDBY = {"schedulers": 2, "workers": 2}
 VALUES = {
@@ -29,34 +26,35 @@ VALUES = {
     "controller": {"replicas": 2},
     "valkey": {"persistence": {"enabled": False}},
 }
-Figures = dict[str, list[float]]
+WHAT = {"created": "new_cluster() returns", "usable": "client connected", "joined": "scale 0 to 1 worker"}
+Figures: TypeAlias = dict[str, list[float]]
+Turn: TypeAlias = Callable[[], dict[str, float]]
+"""Starts something once, when all is quiet; returns what took how long."""
 
 
 class Visitor:
-    """A user in a pod of the release's namespace."""
+    """A user with the client of a package, in a pod that runs."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, kubernetes: Kubernetes, namespace: str, pod: str, package: str) -> None:
         script = Path(__file__).with_name("visitor.py").read_text()
-        installation.begin("visitor", "import time; time.sleep(3600)")
-        until(lambda: installation.get("pod", "visitor")["status"]["phase"] == "Running", "the visitor's pod runs")
-        command = [program_path("kubectl"), "exec", "-i", "visitor", "-n", installation.namespace]
+        command = [program_path("kubectl"), "exec", "-i", pod, "-n", namespace]
         self._process = subprocess.Popen(
-            [*command, "--", "python", "-u", "-c", script],
+            [*command, "--", "python", "-u", "-c", script, package],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "KUBECONFIG": str(installation.kubernetes.kubeconfig)},
+            env={**os.environ, "KUBECONFIG": str(kubernetes.kubeconfig)},
         )
         self._answer()
 
-    def start(self, profile: str, workers: int) -> dict[str, Any]:
+    def start(self, workers: int, **options: str) -> dict[str, Any]:
         """Makes a cluster with workers and ends it; returns what took how long."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"profile": profile, "workers": workers}) + "\n")
+        self._process.stdin.write(json.dumps({"options": options, "workers": workers}) + "\n")
         self._process.stdin.flush()
         return self._answer()
 
-    def leave(self) -> None:
+    def close(self) -> None:
         self._process.kill()
         self._process.communicate()
 
@@ -96,36 +94,71 @@ def until_quiet(release: Installation) -> None:
     until(quiet, "all pods in standby are ready", within=120)
 
 
-async def measure(release: Installation, address: str, rounds: int) -> Figures:
-    """Starts all in turn, round by round."""
+def measure(release: Installation, peer: str | None, address: str, rounds: int) -> Figures:
+    """Starts all in turn, round by round.
+
+    Parameters
+    ----------
+    peer
+        Namespace of dask-gateway, if it is measured, too.
+    address
+        Of this machine, as pods reach it.
+    """
     figures: Figures = defaultdict(list)
-    kubeconfig = release.kubernetes.kubeconfig
-    bare_namespace = f"{release.namespace}-bare"  # without NetworkPolicies
-    release.kubernetes.kubectl("create", "namespace", bare_namespace)
-    api = await connect(Settings(kubeconfig=kubeconfig, namespace=bare_namespace))
-    visitor = await asyncio.to_thread(Visitor, release)
-    try:
+    with ExitStack() as stack:
+        turns = stack.enter_context(_turns_of(release))
+        if peer:
+            turns |= stack.enter_context(_turns_of_peer(release.kubernetes, peer))
+        turns |= stack.enter_context(_turns_of_bare_pods(release, address))
         for number in range(rounds + 1):
-            for profile in ("warm", "cold"):
-                await asyncio.to_thread(until_quiet, release)
-                times = await asyncio.to_thread(visitor.start, profile, 1)
-                print(number, f"{os.getloadavg()[0]:.1f}", profile, times, flush=True)
-                if number:  # the first round is for what happens once
-                    figures[f"{profile}: new_cluster() returns"].append(times["created"])
-                    figures[f"{profile}: client connected"].append(times["usable"])
-                    figures[f"{profile}: scale 0 to 1 worker"].append(times["joined"])
-            await asyncio.to_thread(until_quiet, release)
-            for name, program in bare.PROGRAMS.items():
-                took = await bare.seconds(api, bare_namespace, image("headrace-dask"), program, address)
-                print(number, f"{os.getloadavg()[0]:.1f}", name, took, flush=True)
-                if number:
-                    figures[name].append(took)
-    finally:
-        visitor.leave()
-        await api.close()
-        release.kubectl("delete", "pod", "visitor", "--grace-period=0", "--force")
-        release.kubernetes.kubectl("delete", "namespace", bare_namespace, "--wait=false")
+            for name, turn in turns.items():
+                until_quiet(release)
+                for what, seconds in turn().items():
+                    print(number, f"{os.getloadavg()[0]:.1f}", f"{name}: {what}", f"{seconds:.3f}", flush=True)
+                    if number:  # the first round is for what happens once
+                        figures[f"{name}: {what}"].append(seconds)
     return figures
+
+
+@contextmanager
+def _turns_of(release: Installation) -> Generator[dict[str, Turn]]:
+    release.begin("visitor", "import time; time.sleep(3600)")
+    until(lambda: release.get("pod", "visitor")["status"]["phase"] == "Running", "the visitor's pod runs")
+    with closing(Visitor(release.kubernetes, release.namespace, "visitor", "headrace")) as visitor:
+        yield {
+            "from standby": lambda: _figures(visitor.start(1, profile="warm")),
+            "cold": lambda: _figures(visitor.start(1, profile="cold")),
+        }
+
+
+@contextmanager
+def _turns_of_peer(kubernetes: Kubernetes, namespace: str) -> Generator[dict[str, Turn]]:
+    with closing(Visitor(kubernetes, namespace, dask_gateway.POD, "dask_gateway")) as visitor:
+
+        def start() -> dict[str, float]:
+            times = visitor.start(1)
+            dask_gateway.until_quiet(kubernetes, namespace)
+            return _figures(times)
+
+        yield {"dask-gateway": start}
+
+
+@contextmanager
+def _turns_of_bare_pods(release: Installation, address: str) -> Generator[dict[str, Turn]]:
+    namespace = f"{release.namespace}-bare"  # without NetworkPolicies
+    release.kubernetes.kubectl("create", "namespace", namespace)
+
+    def start() -> dict[str, float]:
+        return asyncio.run(bare.seconds(release.kubernetes.kubeconfig, namespace, image("headrace-dask"), address))
+
+    try:
+        yield {"bare pod": start}
+    finally:
+        release.kubernetes.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def _figures(times: dict[str, float]) -> dict[str, float]:
+    return {what: times[key] for key, what in WHAT.items()}
 
 
 def table(figures: Figures) -> str:

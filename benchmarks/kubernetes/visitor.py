@@ -1,18 +1,18 @@
 """A user in a pod: makes clusters and workers, and says how long that took.
 
-Reads a JSON object ``{"profile": name, "workers": number}`` a line, answers a JSON object a line. Times are seconds.
+The argument is the package of the client: headrace or dask_gateway. Reads a JSON object
+``{"options": {name: value}, "workers": number}`` a line, answers a JSON object a line. Times are seconds.
 """
 
+import importlib
 import json
 import sys
 import time
 
-from headrace import Gateway
 
-
-def start(gateway, profile, workers):
+def start(gateway, options, workers):
     began = time.perf_counter()
-    with gateway.new_cluster(profile=profile) as cluster:
+    with gateway.new_cluster(**options) as cluster:
         created = time.perf_counter()
         with cluster.get_client() as client:
             times = {"created": created - began, "usable": time.perf_counter() - began}
@@ -25,7 +25,24 @@ def start(gateway, profile, workers):
     return times
 
 
-with Gateway() as gateway:
+def connect_without_proxy():
+    """Lets dask-gateway's client connect to the Service of a scheduler."""
+    from dask_gateway import comm
+
+    parse = comm.parse_gateway_address
+
+    def parse_as_service(address):
+        path = parse(address)[2]
+        namespace, name = path.split(".")
+        return f"dask-{name}.{namespace}", 8786, path
+
+    comm.parse_gateway_address = parse_as_service
+
+
+package = sys.argv[1]
+if package == "dask_gateway":
+    connect_without_proxy()
+with importlib.import_module(package).Gateway() as gateway:
     gateway.list_clusters()  # logged in, as in a notebook that has been used
     print("{}", flush=True)
     for line in sys.stdin:

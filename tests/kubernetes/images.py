@@ -165,9 +165,9 @@ def files(name: str, content: dict[str, Path], folders: Iterable[str] = ()) -> L
     return Layer(name, _hash(repr((sizes, folders)).encode()), make)
 
 
-def build(name: str) -> Path:
-    """Builds one image; returns its archive."""
-    image = images()[name]
+def build(name: str, image: Image | None = None) -> Path:
+    """Builds the image of a name, or another one under it; returns its archive."""
+    image = image or images()[name]
     tars = [layer.build() for layer in image.layers]
     key = _hash(json.dumps([image.settings, *map(str, tars)]).encode())
     archive = CACHE / f"image-{name}-{key}.tar"
