@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import grpc.aio
 import pytest
+from tests.conftest import Eventually
 from tests.controller.errors_of import fails, wrong_fields
 from tests.controller.running import Site
 from tests.controller.user import User
 
-from headrace.errors import ClusterNotFound, WorkerNotFound
+from headrace.errors import ClusterNotFound, TooManyRequests, WorkerNotFound
 from headrace.v1 import cluster_pb2, right_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace_controller.api.log_reading import split
@@ -89,6 +91,41 @@ async def test_following_ends_with_the_share_that_allowed_it(ann: User, bob: Use
     await asyncio.sleep(0)
     await ann.update(made.name, "shares")
     await following
+
+
+async def test_a_user_follows_a_bounded_number_of_logs(site: Site, eventually: Eventually) -> None:
+    replica = await site.replica(logs_per_user=201)
+    ann, bob = await replica.user("ann"), await replica.user("bob")
+    made = await ann.create()
+    await ann.until(made.name, "RUNNING")
+    site.machine.write_log(made.name.removeprefix("clusters/"), "scheduler", b"x\n")
+    everything = pb.ReadLogsRequest(name=made.name, follow=True)
+    one = pb.ReadLogsRequest(name=made.name, follow=True, process="scheduler")
+    following = [ann.stream("ReadLogs", request) for request in (everything, everything, one)]
+    for stream in following:
+        assert (await stream.read()).lines == b"x\n"
+    for request in (everything, one):
+        refused = await fails(TooManyRequests, ann.stream("ReadLogs", request).read())
+        assert str(refused) == (
+            "users/ann reads 201 logs at once here, and may read 201; all processes of a cluster count as 100. End "
+            "some `logs --follow`, or read the log of a single process; repeat it in 1.0 s"
+        )
+    others = await bob.create()
+    await bob.until(others.name, "RUNNING")
+    assert await read(bob, others.name) == {}
+
+    following[0].cancel()
+
+    async def has_room() -> bool:
+        stream = ann.stream("ReadLogs", everything)
+        try:
+            return (await stream.read()).lines == b"x\n"
+        except grpc.aio.AioRpcError:
+            return False
+        finally:
+            stream.cancel()
+
+    await eventually(has_room)
 
 
 async def test_an_unknown_process_or_a_negative_tail(ann: User) -> None:

@@ -14,10 +14,9 @@ from headrace_backend_kubernetes.last_words import LastWords
 from headrace_backend_kubernetes.log_stream import Position, pieces
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
-from headrace_controller.backends.base import LogPiece
+from headrace_controller.backends.base import FOLLOWED_AT_ONCE, LogPiece
 from headrace_controller.backends.process import ProcessKey
 
-_FOLLOWED_AT_ONCE = 100
 _NOT_THERE_YET = frozenset({400, 404})  # no container was started, or its log is gone
 _WAITING_PIECES = 64
 
@@ -131,7 +130,7 @@ class _Following:
         self.read: asyncio.Queue[LogPiece | Exception | None] = asyncio.Queue(_WAITING_PIECES)
         self._logs = logs
         self._positions = positions
-        self._room = asyncio.Semaphore(_FOLLOWED_AT_ONCE)
+        self._room = asyncio.Semaphore(FOLLOWED_AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, pods: list[Pod], tail_lines: int | None) -> None:

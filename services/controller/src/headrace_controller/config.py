@@ -128,6 +128,12 @@ class Settings(ServiceSettings):
         le=30 * 86400,
         description="Seconds after its launch within which a process must enrol, its wait for room included.",
     )
+    logs_per_user: int = Field(
+        default=1000,
+        ge=100,
+        description="Logs of processes that one user reads or follows at once through one replica. All processes of a "
+        "cluster count as 100, of which no more are followed at once.",
+    )
     audit: AuditSettings = Field(default=AuditSettings(), description="The audit log.")
     certificate_seconds: float = Field(
         default=43200, ge=300, description="Lifetime of the certificates of clients and processes, in seconds."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -116,8 +117,9 @@ class ClusterService(ClusterServiceServicer):
 
     @override
     async def ReadLogs(self, request: pb.ReadLogsRequest, context: Context) -> AsyncIterator[pb.ReadLogsResponse]:
-        async for response in self.logs.read(request, current_caller()):
-            yield response
+        async with aclosing(self.logs.read(request, current_caller())) as responses:
+            async for response in responses:
+                yield response
 
     def register(self, server: grpc.aio.Server) -> str:
         """Add the service to a server; return its full name."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
-from headrace.errors import WorkerNotFound
+from headrace.errors import TooManyRequests, WorkerNotFound
+from headrace.resource_names import user_name
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import Right
 from headrace_chassis.identity.caller import Caller
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.fields import at_least_zero, raise_violations
-from headrace_controller.backends.base import Backend, LogPiece
+from headrace_controller.backends.base import FOLLOWED_AT_ONCE, Backend, LogPiece
 from headrace_controller.backends.process import SCHEDULER
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, WorkerId
@@ -22,22 +25,58 @@ _PIECE_BYTES = 64 * 1024
 # The last lines of a process may still be on their way when its cluster has ended.
 _LAST_LINES_SECONDS = 0.3
 _CHECK_SECONDS = 30.0
+_RETRY_SECONDS = 1.0
 
 
 class LogReading:
-    """Answers ReadLogs."""
+    """Answers ReadLogs.
 
-    def __init__(self, store: Store, mirror: ClusterMirror, access: ClusterAccess, backend: Backend) -> None:
+    Parameters
+    ----------
+    per_user
+        Number of logs that one user reads at once. The platform's API is asked for each, and may be slow or bill it.
+    """
+
+    def __init__(
+        self, store: Store, mirror: ClusterMirror, access: ClusterAccess, backend: Backend, *, per_user: int
+    ) -> None:
         self._store = store
         self._mirror = mirror
         self._access = access
         self._backend = backend
+        self._per_user = per_user
+        self._read_by = Counter[str]()
 
-    async def read(self, request: pb.ReadLogsRequest, caller: Caller) -> AsyncIterator[pb.ReadLogsResponse]:
+    async def read(self, request: pb.ReadLogsRequest, caller: Caller) -> AsyncGenerator[pb.ReadLogsResponse]:
         """Stream logs."""
         raise_violations(at_least_zero("tail_lines", request.tail_lines))
         cluster = await self._access.get(request.name, caller)
         await self._check_process(cluster, request.process)
+        with self._counted(caller.user, 1 if request.process else FOLLOWED_AT_ONCE):
+            async with aclosing(self._responses(cluster, request, caller)) as responses:
+                async for response in responses:
+                    yield response
+
+    @contextmanager
+    def _counted(self, user: str, logs: int) -> Generator[None]:
+        if self._read_by[user] + logs > self._per_user:
+            raise TooManyRequests.of(
+                f"{user_name(user)} reads {self._read_by[user]} logs at once here, and may read {self._per_user}; all "
+                f"processes of a cluster count as {FOLLOWED_AT_ONCE}. End some `logs --follow`, or read the log of a "
+                "single process",
+                _RETRY_SECONDS,
+            )
+        self._read_by[user] += logs
+        try:
+            yield
+        finally:
+            self._read_by[user] -= logs
+            if not self._read_by[user]:
+                del self._read_by[user]
+
+    async def _responses(
+        self, cluster: Cluster, request: pb.ReadLogsRequest, caller: Caller
+    ) -> AsyncGenerator[pb.ReadLogsResponse]:
         follow = request.follow and not cluster.status.phase.ended
         positions = {process: token for process, token in request.resume_tokens.items() if token}
         pieces = self._backend.logs(

@@ -19,6 +19,9 @@ from headrace.v1.enums import ExitCause
 from headrace_controller.backends.process import ProcessKey, ProcessSpec, ProcessStatus, Role
 from headrace_controller.options.catalogue import Option
 
+FOLLOWED_AT_ONCE = 100
+"""Number of logs that are followed at once where all of a cluster are followed; the others follow as these end."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogPiece:

@@ -154,7 +154,13 @@ class ServiceParts:
                 sni_suffix=self._base.settings.sni_suffix,
                 guest_seconds=self._base.settings.guest_certificate_seconds,
             ),
-            logs=LogReading(self._base.store, self._base.mirror, self.access, self._base.backend),
+            logs=LogReading(
+                self._base.store,
+                self._base.mirror,
+                self.access,
+                self._base.backend,
+                per_user=self._base.settings.logs_per_user,
+            ),
         )
 
     @cached_property
