@@ -242,9 +242,10 @@ class StandBys(Protocol):
         ...
 
     async def stand_by(self, launch: str) -> Assignment:
-        """Counts a process in standby as ready while this is awaited; returns what it becomes, once that is decided.
+        """Counts a process in standby as ready from now on; returns what it becomes, once that is decided.
 
-        Raises `TokenInvalid` for a launch that is none of a process in standby.
+        Raises `TokenInvalid` for a launch that is none of a process in standby, `BackendError` for one that is not
+        known yet.
         """
         ...
 
