@@ -4,4 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("tests.backends.contract", "tests.backends.process_contract")
+CONTRACTS = ("contract", "process_contract", "platform_contract", "standby_contract")
+
+pytest.register_assert_rewrite(*(f"tests.backends.{each}" for each in CONTRACTS))

@@ -1,18 +1,21 @@
-"""The fake backend of the controller's tests does what every backend must."""
+"""The fake backends of the controller's tests do what every backend must."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 from tests.backends.contract import BackendContract, MakeBackend
 from tests.backends.fake_backend import FakeBackend
 from tests.backends.fake_machine import FakeMachine
+from tests.backends.fake_standby import FakeStandbyBackend, StandbyMachine
 from tests.backends.platform_contract import PlatformContract
+from tests.backends.standby_contract import SCHEDULERS, WORKERS, StandbyContract
 
 from headrace.v1.enums import ExitCause, WaitReason
 from headrace_controller.backends.base import Backend
-from headrace_controller.backends.process import ProcessSpec
+from headrace_controller.backends.process import ProcessSpec, Role
 
 
 class TestFakeBackend(BackendContract):
@@ -54,3 +57,33 @@ class TestFakePlatform(PlatformContract):
     @pytest.fixture
     def opened(self, platform: FakePlatform) -> Backend:
         return FakeBackend(platform.machine)
+
+
+class FakeStandbyPlatform:
+    """The machine, with two controllers."""
+
+    def __init__(self) -> None:
+        self.machine = StandbyMachine()
+        self.machine.wanted = {Role.SCHEDULER: SCHEDULERS, Role.WORKER: WORKERS}
+        self.keeper = FakeStandbyBackend(self.machine)
+        self.other = FakeStandbyBackend(self.machine)
+
+    def in_standby(self, role: Role) -> list[str]:
+        return self.machine.in_standby(role)
+
+    def is_ready(self, launch: str) -> bool:
+        return self.machine.standbys[launch].ready
+
+    async def end(self, launch: str) -> None:
+        self.machine.end_standby(launch)
+
+    async def change_profile(self) -> None:
+        self.machine.profile += "changed"
+
+
+class TestFakeStandby(StandbyContract):
+    @pytest.fixture
+    async def platform(self) -> FakeStandbyPlatform:
+        platform = FakeStandbyPlatform()
+        await asyncio.gather(platform.keeper.open(), platform.other.open())
+        return platform

@@ -211,6 +211,26 @@ def test_pods_in_standby_belong_to_nobody_until_they_are_given() -> None:
     assert table.runs(KEY)
 
 
+def test_a_pod_in_standby_that_somebody_has_changed_becomes_nothing_and_is_to_be_deleted() -> None:
+    table, heard = _table(), list[Pod]()
+    table.on_standby = heard.append
+    table.accept(_pod(1, cluster="", process=""))
+    changed = _pod(2)  # as the process of a cluster, without a seal
+    table.disown(changed)
+    assert not table.standby
+    assert list(table.hopeless) == ["u1"]
+    assert {pod.key for pod in heard} == {None}
+    table.delete(changed)
+    assert not table.hopeless
+
+
+def test_a_process_whose_pod_somebody_has_changed_stays_what_it_was() -> None:
+    table = _table()
+    table.accept(RUNNING)
+    table.disown(_pod(3, generation="9"))
+    assert [status.generation for status in table.statuses()] == [RUNNING.generation]
+
+
 def test_forgetting_a_cluster_discards_it_for_good() -> None:
     table = _table()
     table.accept(ENDED)

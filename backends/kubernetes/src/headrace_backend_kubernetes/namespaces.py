@@ -99,6 +99,8 @@ class Namespaces:
             self._table.delete(pod)
         elif self._is_ours(pod):
             self._table.accept(pod)
+        else:
+            self._table.disown(pod)
 
     def _is_ours(self, pod: Pod) -> bool:
         """Whether the deployment has made a pod. One that others have labelled is left alone, and told of once."""

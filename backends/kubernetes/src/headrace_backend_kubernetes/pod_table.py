@@ -38,7 +38,8 @@ class PodTable:
         self.ended: OrderedDict[str, Pod] = OrderedDict()
         """Pods that have ended and can be deleted, by uid, oldest first."""
         self.hopeless: dict[str, Pod] = {}
-        """Pods that stay as they are although their process has exited, by uid: never started, or of a lost node."""
+        """Pods that stay as they are although their process has exited, by uid: never started, of a lost node, or
+        changed by somebody while in standby."""
         self.standby: dict[str, Pod] = {}
         """Pods that belong to no cluster, by uid."""
         self.changed = asyncio.Event()
@@ -92,12 +93,21 @@ class PodTable:
         del self._pods[place]
         if known.key is None:
             self.changed.set()
-            self.on_standby(pod)
+            self.on_standby(known)  # the last version may say anything: its seal is not looked at
         elif (found := self._find(known.key)) and found[0].uid == pod.uid:
             if was_kept:
                 self._discard(known.key)  # it was there for its log only
             else:
                 self._lose(max(known, pod, key=_version), found[1])
+
+    def disown(self, pod: Pod) -> None:
+        """Accepts that somebody has changed what a pod says it is. A process stays what it was known as.
+
+        A pod in standby is given to nobody, and is to be deleted.
+        """
+        if pod.uid in self.standby:
+            self.delete(pod)
+            self.hopeless[pod.uid] = pod
 
     def replace(self, namespace: str, pods: Iterable[Pod], version: int) -> None:
         """Accepts all pods of a namespace, as they were at a version; those that are missing are gone."""

@@ -105,16 +105,34 @@ class StandbyPool:
                         pod, giving(pod, spec, self._deployment, self._clock(), self._pods.seals)
                     )
                 )
-            except ApiError as error:
+            except (ApiError, Unreachable) as error:
+                if await self._was_given(pod, spec):
+                    return True
                 # Somebody else was faster, or deletes it. What else is wrong would be so for a new pod, too.
                 log.info("a pod in standby was not to be had", pod=pod.name, error=str(error))
-            except Unreachable:
-                return False
             else:
                 return True
             finally:
                 asyncio.get_running_loop().call_later(_FIRST_PAUSE, self._taken.discard, pod.uid)
         return False
+
+    async def _was_given(self, pod: Pod, spec: ProcessSpec) -> bool:
+        """Whether a pod belongs to a process although giving it has failed: the answer to an earlier try was lost.
+
+        Raises `BackendError` if that cannot be found out. The process must not be launched twice, so the next try asks
+        for this pod again.
+        """
+        try:
+            there = await self._api.get_pod(pod.namespace, pod.name)
+        except (ApiError, Unreachable) as error:
+            self._taken.discard(pod.uid)
+            raise backend_error(
+                f"it is not known whether pod {pod.name} was given to {spec.key.process}", error
+            ) from error
+        if there is None or there.uid != pod.uid or there.key != spec.key or not self._pods.seals.is_good(there):
+            return False
+        self._table.accept(there)
+        return True
 
     def _next(self, fitting: StandbyPod) -> Pod | None:
         for pod in self._table.standby.values():
@@ -189,8 +207,9 @@ class StandbyPool:
         """Seconds until a kind that has failed is tried again, or pods that are not ready are looked at."""
         if not self._wanted:
             return None
-        waits = [failures.retry_at for failures in self._failures.values()]
-        return max(0.0, min([*waits, self._clock() + _CHECK_SECONDS]) - self._clock()) + 0.01
+        now = self._clock()
+        retries = [failures.retry_at for failures in self._failures.values() if failures.retry_at > now]
+        return min([*retries, now + _CHECK_SECONDS]) - now + 0.01
 
     async def _reconcile(self, wanted: dict[str, tuple[StandbyPod, int]]) -> None:
         alive: dict[str, list[Pod]] = {}
@@ -211,7 +230,7 @@ class StandbyPool:
         for kind, (standby, number) in wanted.items():
             pods = sorted(alive.get(kind, []), key=is_ready, reverse=True)
             useless += pods[number:]
-            await self._create(standby, number - len(pods))
+            await self._create(standby, number, pods)
         await asyncio.gather(*map(self._withdraw, useless))
 
     def _useless(self, pod: Pod) -> str:
@@ -225,11 +244,12 @@ class StandbyPool:
             return ""
         return f"runs for {_READY_SECONDS:.0f} s and has not reached the controller"
 
-    async def _create(self, standby: StandbyPod, missing: int) -> None:
+    async def _create(self, standby: StandbyPod, number: int, pods: Sequence[Pod]) -> None:
+        """Creates what is missing of a kind; after a failure one pod, and no other before that one is ready."""
         failures = self._failures.get(standby.kind)
-        if missing <= 0 or (failures and self._clock() < failures.retry_at):
+        if failures and (self._clock() < failures.retry_at or not all(map(is_ready, pods))):
             return
-        for _ in range(min(missing, 1 if failures else _AT_ONCE)):
+        for _ in range(min(number - len(pods), 1 if failures else _AT_ONCE)):
             name = _NAME + token_hex(5)
             body = with_name(standby, name, self._pods)
             try:
@@ -240,7 +260,8 @@ class StandbyPool:
 
     async def _withdraw(self, pod: Pod) -> None:
         with suppress(ApiError):  # it was given to a cluster just now
-            await self._api.json_patch_pod(pod, withdrawing(pod))
+            if kind_of(pod):  # else nobody can give it
+                await self._api.json_patch_pod(pod, withdrawing(pod))
             await self._api.delete_pod(pod)
 
     def _failed(self, kind: str, why: str) -> None:

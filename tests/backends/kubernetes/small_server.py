@@ -1,0 +1,96 @@
+"""A small API server for pods: it keeps what it is sent, and a test says what becomes of a pod and of an answer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from tests.backends.kubernetes.test_api import kubeconfig
+
+from headrace_backend_kubernetes.api import Api, connect
+from headrace_backend_kubernetes.config import Settings
+
+Plain = dict[str, Any]
+
+
+class SmallServer:
+    """Pods by name, and which requests there were."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, Plain] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.refuses: dict[str, str] = {}
+        """What is said to requests of a method."""
+        self.lost_answers = 0
+        """So many of the next patches are applied, and their connection breaks before the answer."""
+        self._versions = itertools.count(1)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        name = request.match_info["path"].partition("/pods")[2].strip("/")
+        self.requests.append((request.method, name))
+        body = json.loads(await request.text() or "null")
+        if why := self.refuses.get(request.method):
+            return _status(403, "Forbidden", why)
+        if request.method == "POST":
+            name = body["metadata"]["name"]
+            self.pods[name] = {**body, "status": {"phase": "Pending"}}
+            self.pods[name]["metadata"]["uid"] = f"uid-of-{name}"
+        elif name not in self.pods:
+            return _status(404, "NotFound", f'pods "{name}" not found')
+        elif request.method == "DELETE":
+            return web.json_response(self.pods.pop(name))
+        elif request.method == "PATCH":
+            if not _apply(self.pods[name], body):
+                return _status(422, "Invalid", "the server rejected our request due to an error in our request")
+            if self.lost_answers:
+                self.lost_answers -= 1
+                assert request.transport
+                request.transport.abort()
+        pod = self.pods[name]
+        pod["metadata"]["resourceVersion"] = str(next(self._versions))
+        return web.json_response(pod)
+
+
+def _apply(pod: Plain, patch: list[Plain] | Plain) -> bool:
+    """Applies a JSON patch, or merges labels; says whether its tests hold."""
+    if isinstance(patch, dict):
+        pod["metadata"]["labels"] |= patch["metadata"]["labels"]
+        return True
+    for step in patch:
+        *way, last = (part.replace("~1", "/").replace("~0", "~") for part in step["path"][1:].split("/"))
+        at = pod
+        for part in way:
+            at = at[part]
+        if step["op"] == "test" and at.get(last) != step["value"]:
+            return False
+        if step["op"] == "remove":
+            del at[last]
+        elif step["op"] in {"add", "replace"}:
+            at[last] = step["value"]
+    return True
+
+
+def _status(code: int, reason: str, message: str) -> web.Response:
+    return web.json_response({"kind": "Status", "code": code, "reason": reason, "message": message}, status=code)
+
+
+@asynccontextmanager
+async def small_server(directory: Path) -> AsyncGenerator[tuple[SmallServer, Api]]:
+    server = SmallServer()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    api = await connect(Settings(kubeconfig=kubeconfig(directory, runner.addresses[0][1]), namespace="ns"))
+    try:
+        yield server, api
+    finally:
+        await api.close()
+        await runner.cleanup()
