@@ -2,7 +2,7 @@
 
 ``python -m tests.kubernetes.images [NAME...] [--load STATE]`` builds all images, or those named, and gives them to the
 cluster in STATE. What has not changed is not built again: after a change of our code it takes seconds. The layers are
-those of deploy/images/*/Containerfile, made by the same script.
+those of deploy/images/Containerfile, made by the same script.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CACHE = ROOT / ".cache" / "images"
 SITE = "usr/local/lib/python3.11/dist-packages"
 LAYERS = ROOT / "deploy" / "images" / "layers.sh"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# As the Containerfiles name them.
+# As the Containerfile names them.
 SERVICES_SYSTEM = ("python3", "libstdc++6", "ca-certificates")
 DASK_SYSTEM = (*SERVICES_SYSTEM, "dash", "coreutils")
 SERVICES = (
