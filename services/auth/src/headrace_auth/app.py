@@ -28,6 +28,7 @@ from headrace_auth.ended_sessions import EndedSessions
 from headrace_auth.login import Login
 from headrace_auth.login_queue import LoginQueue
 from headrace_auth.policy_roles import PolicyRoles
+from headrace_auth.refused_tokens import RefusedTokens
 from headrace_auth.service import AuthServicer
 from headrace_auth.signer import Signer
 from headrace_auth.signing_keys import SigningKeys
@@ -72,7 +73,7 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
         session_seconds=settings.session_seconds,
     )
     servicer = AuthServicer(
-        login=Login(realms, api_tokens, Throttle(redis, prefix), LoginQueue()),
+        login=Login(realms, api_tokens, Throttle(redis, prefix), LoginQueue(), RefusedTokens()),
         signer=signer,
         keys=keys,
         api_tokens=api_tokens,

@@ -14,6 +14,7 @@ from headrace_auth.authenticators.realms import Realm, Realms
 from headrace_auth.authenticators.registry import API_TOKEN
 from headrace_auth.login_queue import LoginQueue
 from headrace_auth.model import PASSWORD_BYTES
+from headrace_auth.refused_tokens import RefusedTokens
 from headrace_auth.throttle import Throttle
 from headrace_chassis.identity.caller import Caller
 
@@ -39,6 +40,7 @@ class Login:
     api_tokens: ApiTokens
     throttle: Throttle
     queue: LoginQueue
+    refused: RefusedTokens
 
     def methods(self) -> Sequence[LoginMethod]:
         """Return the ways to log in, in the order in which they are tried."""
@@ -67,8 +69,8 @@ class Login:
             await self.throttle.succeeded(username, source)
             return caller
 
-    async def with_token(self, method: str, token: str) -> Caller:
-        """Return the user; raise `BadCredentials`, `TokenExpired` or `TokenRevoked`.
+    async def with_token(self, method: str, token: str, source: str) -> Caller:
+        """Return the user; raise `BadCredentials`, `TokenExpired`, `TokenRevoked` or `TooManyRequests`.
 
         API tokens are checked first, so that no other authenticator ever sees one.
         """
@@ -78,6 +80,9 @@ class Login:
             caller = await _counted(API_TOKEN, self.api_tokens.check(token))
             if caller is not None:
                 return caller
+        return await self.refused.check(method, token, source, lambda: self._check_token(method, token))
+
+    async def _check_token(self, method: str, token: str) -> Caller:
         for realm in self.realms:
             if isinstance(realm.authenticator, ChecksTokens) and method in {"", realm.name}:
                 caller = await _counted(realm.name, self._caller(realm, realm.authenticator.check_token(token)))

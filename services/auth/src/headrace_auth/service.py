@@ -79,7 +79,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
                 password = request.password
                 return await self.login.with_password(request.method, password.username, password.password, source)
             case "token":
-                return await self.login.with_token(request.method, request.token.token)
+                return await self.login.with_token(request.method, request.token.token, source)
             case None:
                 raise InvalidRequest.of(Violation("credential", "is missing: set password or token"))
 
