@@ -31,7 +31,9 @@ def failed(done: Done) -> dict[str, str]:
 def test_all_is_well(cli: Cli, headrace: FakeHeadrace):
     done = cli("doctor")
     names = [line.split()[1] for line in done.out.splitlines()]
-    assert names[:8] == ["versions", "configuration", "name", "connection", "TLS", "auth", "login", "controller"]
+    hops = ["versions", "configuration", "name", "connection", "TLS", "auth", "login", "controller", "profiles"]
+    assert [name for name in names if name != "policy"][:9] == hops
+    assert "you get standard, and may choose gpu" in done.out
     assert "headrace 0.1.0 answers; ways to log in: api-token, password" in done.out
 
 

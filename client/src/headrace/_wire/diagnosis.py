@@ -20,11 +20,15 @@ _SOON_DAYS = 7
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A step of the way: its name, whether it works, and a sentence for people."""
+    """A step of the way: its name, whether it works, and a sentence for people.
+
+    `checked` is false for one that could not be checked, but is not needed either.
+    """
 
     name: str
     works: bool
     message: str
+    checked: bool = True
 
 
 async def hops(target: Target) -> AsyncIterator[Hop]:

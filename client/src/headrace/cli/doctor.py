@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from headrace._target.target import Target
-from headrace._wire import auth_calls, diagnosis, policy_calls
+from headrace._wire import auth_calls, calls, diagnosis, policy_calls
 from headrace._wire.connection import Connection
 from headrace._wire.diagnosis import Hop
 from headrace.cli import doctor_clusters, doctor_kubernetes
@@ -52,13 +52,19 @@ def doctor(
             async for hop in hops:
                 found.append(hop)
                 if not as_json:
-                    print(f"{'ok  ' if hop.works else 'FAIL'}  {hop.name:<13} {hop.message}", flush=True)
+                    print(f"{_mark(hop)}  {hop.name:<13} {hop.message}", flush=True)
         return found
 
     hops = asyncio.run(examine())
     if as_json:
         print(json.dumps([asdict(hop) for hop in hops], indent=2))
     raise typer.Exit(0 if all(hop.works for hop in hops) else 1)
+
+
+def _mark(hop: Hop) -> str:
+    if not hop.checked:
+        return "?   "
+    return "ok  " if hop.works else "FAIL"
 
 
 async def walk(address: str | None, ca_file: str | None, cluster: str) -> AsyncIterator[Hop]:
@@ -102,6 +108,7 @@ async def _services(connection: Connection, cluster: str) -> AsyncIterator[Hop]:
             return
     if (hop := await _policy(connection)) is not None:
         yield hop
+    yield await _profiles(connection)
     async for hop in doctor_clusters.reach(connection, cluster):
         yield hop
 
@@ -137,6 +144,19 @@ async def _controller(connection: Connection) -> Hop:
         message = f"{error.message}; its log says more"
         return Hop("controller", works=False, message=message)
     return Hop("controller", works=True, message="answers")
+
+
+async def _profiles(connection: Connection) -> Hop:
+    """Say which kinds of clusters are offered to this user."""
+    try:
+        offered = [profile.key for profile in await calls.profiles(connection)]
+    except HeadraceError as error:
+        return Hop("profiles", works=False, message=f"{error.message}; the controller's log says more")
+    if not offered:
+        message = "no profile is offered to you, so you cannot create clusters; ask your administrator"
+        return Hop("profiles", works=False, message=message)
+    others = f", and may choose {', '.join(offered[1:])}" if offered[1:] else ""
+    return Hop("profiles", works=True, message=f"you get {offered[0]}{others}")
 
 
 async def _policy(connection: Connection) -> Hop | None:
