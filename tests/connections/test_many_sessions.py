@@ -28,6 +28,9 @@ FORGED = 2_000
 AT_ONCE = 50
 MEMORY = 64 << 20
 
+# The other tests of connections compute at the same time.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def headrace() -> Iterator[Running]:
