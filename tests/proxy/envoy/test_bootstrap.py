@@ -112,7 +112,7 @@ def test_a_command_writes_what_envoy_is_started_with_and_prints_where(settings: 
     path = Path(settings["state_directory"], "bootstrap.json")
     assert done.stdout == f"{path}\n"
     assert json.loads(path.read_text()) == bootstrap(read_settings(settings))
-    assert secret_path(Path(settings["state_directory"])).exists()
+    assert secret_path(Path(settings["state_directory"]), "public_certificate").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a key"])
@@ -142,6 +142,7 @@ def http_service(name: str, prefix: str) -> str:
         ("envoy_metrics_listen", "unix:/x", "not of the form ip:port"),
         ("envoy_metrics_listen", "0.0.0.0:9100", "needs metrics_token_file"),
         ("public_key_file", "/elsewhere/key.pem", "in one directory"),
+        ("inside_key_file", "/elsewhere/key.pem", "belong together"),
         ("sni_suffix", "*.example", "pattern"),
         ("auth_target", "nonsense", "neither unix:/path nor host:port"),
         ("max_connections", "0", "greater than or equal to 1"),

@@ -73,6 +73,15 @@ class Settings(ServiceSettings):
         "into its place."
     )
     public_key_file: AbsolutePath = Field(description="Its private key, PEM, in the same directory.")
+    inside_certificate_file: AbsolutePath | None = Field(
+        default=None,
+        description="Certificate chain for callers that name this port otherwise, as those inside of a cluster do, "
+        "where the public one is not valid for these names. Envoy chooses by the server name of the caller; who sends "
+        "none gets the public one. It is read again like that. None: there is only the public one.",
+    )
+    inside_key_file: AbsolutePath | None = Field(
+        default=None, description="Its private key, PEM, in the same directory."
+    )
     base_path: str = Field(
         default="",
         pattern=r"^(/[A-Za-z0-9._~-]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$",
@@ -167,6 +176,26 @@ class Settings(ServiceSettings):
     def destinations(self) -> Destinations:
         return Destinations.of(self.allowed_destinations, self.own_addresses)
 
+    @property
+    def certificates(self) -> dict[str, tuple[Path, Path]]:
+        """The certificates of the public port with their keys; the first one is for callers that name no server."""
+        found = {"public_certificate": (self.public_certificate_file, self.public_key_file)}
+        if self.inside_certificate_file and self.inside_key_file:
+            found["inside_certificate"] = (self.inside_certificate_file, self.inside_key_file)
+        return found
+
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        if (self.inside_certificate_file is None) != (self.inside_key_file is None):
+            raise ValueError("inside_certificate_file and inside_key_file belong together: set both or none")
+        for name, (certificate, key) in self.certificates.items():
+            if certificate.parent != key.parent:
+                raise ValueError(
+                    f"{name}_file and {name.removesuffix('certificate')}key_file must be in one directory: "
+                    "Envoy watches it"
+                )
+        return self
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if unix_path(self.xds_listen) is None and not self.may_be_plain(self.xds_listen):
@@ -182,8 +211,6 @@ class Settings(ServiceSettings):
                 f"tracing_endpoint={self.tracing_endpoint}: Envoy sends spans without TLS; name a collector on this "
                 "machine, such as http://127.0.0.1:4317, which passes them on with TLS"
             )
-        if self.public_key_file.parent != self.public_certificate_file.parent:
-            raise ValueError("public_certificate_file and public_key_file must be in one directory: Envoy watches it")
         for values in zip(*((service.name, service.prefix) for service in self.http_services), strict=True):
             if len(set(values)) < len(values):
                 raise ValueError(f"each of http_services needs a name and a prefix of its own: {', '.join(values)}")

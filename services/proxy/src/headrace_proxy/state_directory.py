@@ -60,11 +60,12 @@ def _lock(descriptor: int, directory: Path) -> None:
 
 def write_bootstrap(settings: Settings) -> Path:
     """Write everything that Envoy reads at its start; return the file for its `--config-path`."""
-    check_certificate(settings.public_certificate_file, settings.public_key_file)
+    for files in settings.certificates.values():
+        check_certificate(*files)
     directory = settings.state_directory
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    certificate = secret(settings.public_certificate_file, settings.public_key_file)
-    write_private(secret_path(directory), json.dumps(certificate, indent=1))
+    for name, files in settings.certificates.items():
+        write_private(secret_path(directory, name), json.dumps(secret(name, *files), indent=1))
     path = directory / "bootstrap.json"
     write_private(path, json.dumps(bootstrap(settings), indent=1))
     return path

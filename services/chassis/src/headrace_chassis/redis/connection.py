@@ -61,6 +61,9 @@ class _PasswordFile(CredentialProvider):
             raise exceptions.AuthenticationError(f"the password file {self._file} cannot be read: {error}") from None
         return (self._username, password) if self._username else (password,)
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
 
 def connect(url: str, password_file: Path | None = None) -> redis.asyncio.Redis:
     """Return a pool that connects when it is used. Readers that block for long need a pool of their own.

@@ -1,4 +1,4 @@
-"""The certificate of the public port, as a secret that Envoy reads from files, and again when they are replaced."""
+"""Certificates of the public port, as secrets that Envoy reads from files, and again when they are replaced."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from pathlib import Path
 from headrace.errors import GatewayServerError
 from headrace_proxy.envoy.parts import Config, typed
 
-SECRET_NAME = "public_certificate"  # noqa: S105  the name of a resource
+
+def secret_path(state_directory: Path, name: str) -> Path:
+    return state_directory / f"{name}.json"
 
 
-def secret_path(state_directory: Path) -> Path:
-    return state_directory / f"{SECRET_NAME}.json"
-
-
-def secret(certificate_file: Path, key_file: Path) -> Config:
+def secret(name: str, certificate_file: Path, key_file: Path) -> Config:
     """The secret: names two files, which are read again when a file is moved into their directory."""
     certificate = {
         "certificate_chain": {"filename": str(certificate_file)},
@@ -23,7 +21,7 @@ def secret(certificate_file: Path, key_file: Path) -> Config:
         "watched_directory": {"path": str(certificate_file.parent)},
     }
     message = "envoy.extensions.transport_sockets.tls.v3.Secret"
-    return {"resources": [typed(message, {"name": SECRET_NAME, "tls_certificate": certificate})]}
+    return {"resources": [typed(message, {"name": name, "tls_certificate": certificate})]}
 
 
 def check_certificate(certificate_file: Path, key_file: Path) -> None:

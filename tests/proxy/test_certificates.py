@@ -1,0 +1,93 @@
+"""Which certificate the public port shows to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from tests.proxy.conftest import replace
+from tests.proxy.running_proxy import RunningProxy, write_settings
+
+from headrace_chassis.tls.certificates import Authority
+
+INSIDE = ("headrace", "headrace.dask.svc")
+
+
+@pytest.fixture(scope="module")
+def inside_authority() -> Authority:
+    """Another authority than that of the public certificate."""
+    return Authority.create("inside", timedelta(hours=1))
+
+
+@pytest.fixture
+def settings(directory: Path, authority: Authority, inside_authority: Authority) -> dict[str, str]:
+    """Settings of a proxy that has a certificate for the names by which it is known inside of a cluster."""
+    leaf = inside_authority.issue("headrace", timedelta(hours=1), dns_names=INSIDE)
+    files = directory / "inside" / "tls.crt", directory / "inside" / "tls.key"
+    files[0].parent.mkdir()
+    files[0].write_bytes(leaf.cert_pem)
+    files[1].write_bytes(leaf.key_pem)
+    names = ("inside_certificate_file", "inside_key_file")
+    return write_settings(directory, authority) | dict(zip(names, map(str, files), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "issuer"),
+    [
+        ("headrace.dask.svc", "inside"),
+        ("headrace", "inside"),
+        ("headrace.test", "test gateway"),
+        ("localhost", "test gateway"),
+        ("unknown.example", "test gateway"),
+        (None, "test gateway"),
+    ],
+)
+async def test_it_is_the_one_for_the_name_that_the_caller_asks_for(
+    proxy: RunningProxy, name: str | None, issuer: str
+) -> None:
+    assert _common_name(await _served(proxy, name)) == issuer
+
+
+async def test_a_renewed_one_is_used_without_a_restart(
+    proxy: RunningProxy,
+    settings: dict[str, str],
+    inside_authority: Authority,
+    eventually: Callable[..., Awaitable[None]],
+) -> None:
+    before = await _served(proxy, INSIDE[0])
+    leaf = inside_authority.issue("renewed", timedelta(hours=1), dns_names=INSIDE)
+    replace(Path(settings["inside_certificate_file"]), leaf.cert_pem)
+    replace(Path(settings["inside_key_file"]), leaf.key_pem)
+
+    async def renewed() -> bool:
+        return await _served(proxy, INSIDE[0]) != before
+
+    await eventually(renewed)
+    assert _common_name(await _served(proxy, "localhost")) == "test gateway"
+
+
+async def _served(proxy: RunningProxy, name: str | None) -> bytes:
+    """The certificate, in DER, that a caller gets who asks for a server."""
+    host, _, port = proxy.public.rpartition(":")
+
+    def get() -> bytes:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with (
+            socket.create_connection((host, int(port))) as plain,
+            context.wrap_socket(plain, server_hostname=name) as opened,
+        ):
+            return opened.getpeercert(binary_form=True) or b""
+
+    return await asyncio.to_thread(get)
+
+
+def _common_name(certificate: bytes) -> str:
+    issuer = x509.load_der_x509_certificate(certificate).issuer
+    return str(issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
