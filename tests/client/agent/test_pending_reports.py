@@ -105,3 +105,12 @@ def test_closing_is_the_last_report_of_each_session() -> None:
     assert _kinds(pending) == ["change", "scale_request", "closing"]
     pending.start_session(_hello)
     assert _kinds(pending) == ["closing"]
+
+
+def test_what_the_scheduler_does_is_sent_with_the_clock_that_it_was_read_from() -> None:
+    pending = PendingReports()
+    activity = pb.Activity(clients=1)
+    pending.set_activity(activity)
+    [request] = pending.take()
+    assert request.change.activity.HasField("clock")
+    assert not activity.HasField("clock")  # it is compared with the next one

@@ -128,6 +128,13 @@ def test_activity_is_kept_until_the_next_one() -> None:
     assert (busy.clients, busy.idle_since) == (0, None)
 
 
+@pytest.mark.parametrize("ahead", [600, 0, -600])
+def test_a_clock_that_differs_does_not_change_how_long_it_has_been_idle(ahead: int) -> None:
+    sent = Timestamp(seconds=int(NOW) + ahead)
+    idle = pb.Activity(idle_since=Timestamp(seconds=sent.seconds - 30), clock=sent)
+    assert changed(connected_report(), activity=idle).idle_since == NOW - 30
+
+
 def test_what_makes_no_sense_is_left_out() -> None:
     strangers = [*joined("stranger"), pb.JoinedWorker(process=A, address="x" * 257), pb.JoinedWorker(process=B)]
     assert reports.after_hello(CLUSTER, hello(workers=strangers), NOW, holder="a").joined == {}

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from headrace.agent.scheduler_state import to_send
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 
@@ -146,7 +147,7 @@ class PendingReports:
                 )
                 for process, departure in self._left.items()
             ],
-            activity=self._activity,
+            activity=to_send(self._activity) if self._activity is not None else None,
         )
         self._joined, self._left, self._activity = {}, {}, None
         return change

@@ -25,7 +25,7 @@ from headrace.agent.plugin import AgentPlugin
 from headrace.agent.poll_timer import PollTimer
 from headrace.agent.retirement import Retirement
 from headrace.agent.scaling import Scaling
-from headrace.agent.scheduler_state import activity_of, dashboard_address
+from headrace.agent.scheduler_state import activity_of, dashboard_address, to_send
 from headrace.agent.session import HEARTBEAT_SECONDS, Outcome, Session
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
@@ -180,7 +180,7 @@ class SchedulerAgent:
             dashboard_address=dashboard_address(self._scheduler),
             versions=versions(),
             workers=self._plugin.workers(),
-            activity=self._activity,
+            activity=to_send(self._activity),
         )
 
     def _apply(self, response: pb.SessionResponse) -> None:

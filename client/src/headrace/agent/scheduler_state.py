@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from distributed.comm.addressing import get_address_host, unparse_host_port
 from distributed.core import Status
+from distributed.metrics import time
 
 from headrace.agent.adaptive import Load
 from headrace.internal.v1 import agent_service_pb2 as pb
@@ -31,6 +32,14 @@ def activity_of(scheduler: Scheduler) -> pb.Activity:
     if idle_since:
         activity.idle_since.FromMicroseconds(int(idle_since * 1e6))
     return activity
+
+
+def to_send(activity: pb.Activity) -> pb.Activity:
+    """Returns the activity with the time at which it is sent, by the clock that it was read from."""
+    sent = pb.Activity()
+    sent.CopyFrom(activity)
+    sent.clock.FromMicroseconds(int(time() * 1e6))
+    return sent
 
 
 def is_user(client: str) -> bool:

@@ -551,20 +551,26 @@ class Activity(google.protobuf.message.Message):
 
     CLIENTS_FIELD_NUMBER: builtins.int
     IDLE_SINCE_FIELD_NUMBER: builtins.int
+    CLOCK_FIELD_NUMBER: builtins.int
     clients: builtins.int
     """Connected clients, without headrace's own."""
     @property
     def idle_since(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time since which the scheduler is idle. Unset if it is busy."""
 
+    @property
+    def clock(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """What the clock that `idle_since` was read from says when this is sent: clocks of nodes differ. Unset: it is right."""
+
     def __init__(
         self,
         *,
         clients: builtins.int = ...,
         idle_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        clock: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["idle_since", b"idle_since"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["clients", b"clients", "idle_since", b"idle_since"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["clock", b"clock", "idle_since", b"idle_since"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["clients", b"clients", "clock", b"clock", "idle_since", b"idle_since"]) -> None: ...
 
 global___Activity = Activity
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from headrace.errors import InvalidRequest, Violation
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
@@ -142,7 +144,12 @@ def _versions(hello: pb.SchedulerHello) -> dict[str, str]:
 
 
 def _idle_since(activity: pb.Activity, now: float) -> float | None:
-    """Time since which the scheduler is idle; a clock that is fast does not make it the future."""
+    """Time since which the scheduler is idle by our clock, from which that of its node may differ by any amount."""
     if not activity.HasField("idle_since"):
         return None
-    return min(now, activity.idle_since.seconds + activity.idle_since.nanos / 1e9)
+    ahead = _seconds(activity.clock) - now if activity.HasField("clock") else 0.0
+    return min(now, _seconds(activity.idle_since) - ahead)
+
+
+def _seconds(time: Timestamp) -> float:
+    return time.seconds + time.nanos / 1e9
