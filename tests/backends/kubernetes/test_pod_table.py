@@ -7,6 +7,7 @@ import itertools
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,6 +139,31 @@ def test_what_a_list_does_not_show_is_gone() -> None:
     assert table.runs(KEY)
     table.replace(RUNNING.namespace, [], version=9)
     assert not table.runs(KEY)
+
+
+def test_what_a_list_shows_and_cannot_be_read_stays_as_it_was_known() -> None:
+    table = _table()
+    table.accept(RUNNING)
+    table.replace(RUNNING.namespace, [], version=9, unread={"p1"})
+    assert table.runs(KEY)
+
+
+def test_nothing_is_kept_that_nobody_reads_and_no_text_that_is_long() -> None:
+    pod, long = recorded("exit-3"), "y" * 100_000
+    pod["metadata"]["annotations"]["of-a-tenant"] = pod["metadata"]["labels"]["theirs"] = long
+    pod["status"]["message"] = long
+    pod["status"]["conditions"].append({"type": "OfATenant", "message": long})
+    for condition in pod["status"]["conditions"]:
+        condition["message"] = long
+    [main] = pod["status"]["containerStatuses"]
+    main["state"]["terminated"]["message"] = f"{long}No module named 'distributed'"
+    kept = decoded(pod)
+    assert len(msgspec.json.encode(kept)) < 15_000
+    table = _table()
+    table.accept(kept)
+    [status] = table.statuses()
+    assert status.exit_cause is ExitCause.START_FAILED
+    assert "has no Dask" in status.message
 
 
 def test_pods_that_never_start_are_to_be_deleted_and_ended_ones_are_kept() -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
@@ -33,6 +33,7 @@ from headrace_backend_kubernetes.objects import (
     PodList,
     Status,
     decode_events,
+    decode_named,
     decode_pod,
     decode_pods,
     decode_status,
@@ -56,6 +57,22 @@ _JSON_PATCH = "application/json-patch+json"
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
+class ListedPods(NamedTuple):
+    """Pods of a list.
+
+    Attributes
+    ----------
+    unread
+        Names of those that cannot be read.
+    version
+        Version from which their changes can be watched.
+    """
+
+    pods: Sequence[Pod]
+    unread: Collection[str]
+    version: str
+
+
 class Api:
     """A connection to the API server. All methods raise `ApiError` if it refuses, `Unreachable` if it is away."""
 
@@ -72,9 +89,10 @@ class Api:
 
     # --- pods ---
 
-    async def list_pods(self, namespace: str, selector: str) -> tuple[list[Pod], str]:
+    async def list_pods(self, namespace: str, selector: str) -> ListedPods:
         """Returns all selected pods, and the version from which their changes can be watched."""
         pods: list[Pod] = []
+        unread: set[str] = set()
         page = PodList(metadata=ListMetadata())
         while True:
             page = decode_pods(
@@ -87,9 +105,11 @@ class Api:
                 try:
                     pods.append(decode_pod(item))
                 except msgspec.MsgspecError as error:  # one pod must not hide the others
-                    log.warning("pod cannot be read", namespace=namespace, error=str(error))
+                    name = decode_named(item).metadata.name
+                    unread.add(name)
+                    log.warning("pod cannot be read", namespace=namespace, pod=name, error=str(error))
             if not page.metadata.continue_:
-                return pods, page.metadata.resource_version
+                return ListedPods(pods, unread, page.metadata.resource_version)
 
     async def get_pod(self, namespace: str, name: str) -> Pod | None:
         """Returns a pod, None if there is none of this name."""

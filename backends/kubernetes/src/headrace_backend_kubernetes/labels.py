@@ -29,6 +29,10 @@ STOPPED = f"{_DOMAIN}stopped"
 OF_THE_PLATFORM = frozenset(f"app.kubernetes.io/{name}" for name in ("name", "instance", "managed-by", "part-of"))
 """Labels that all pods of a deployment have, and that say nothing of a cluster."""
 
+READ_LABELS = (DEPLOYMENT, CLUSTER, ROLE, STANDBY, READY)
+READ_ANNOTATIONS = (CLUSTER, PROCESS, GENERATION, GIVEN, MANIFEST, MANIFEST_SECRET, SEAL, STOPPED)
+"""Those that are read of pods; all others are for people."""
+
 _FOR_PEOPLE = ("owner", "profile", "group")
 
 

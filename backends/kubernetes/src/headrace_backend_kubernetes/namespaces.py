@@ -68,9 +68,16 @@ class Namespaces:
 
     def _pods(self, namespace: str) -> Watch:
         async def refresh() -> str:
-            pods, version = await self._api.list_pods(namespace, self._selector)
-            self._table.replace(namespace, filter(self._is_ours, pods), int(version))
-            return version
+            listed = await self._api.list_pods(namespace, self._selector)
+            ours: list[Pod] = []
+            others: list[Pod] = []
+            for pod in listed.pods:
+                (ours if self._is_ours(pod) else others).append(pod)
+            for pod in others:
+                self._table.disown(pod)
+            unread = {*listed.unread, *(pod.name for pod in others)}
+            self._table.replace(namespace, ours, int(listed.version), unread=unread)
+            return listed.version
 
         return Watch(
             "pods",

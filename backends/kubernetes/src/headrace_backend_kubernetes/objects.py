@@ -18,6 +18,13 @@ class Slim(Struct, rename="camel", gc=False):
     """A part of an object, spelled as in the API."""
 
 
+class Named(Slim):
+    """What the objects of lists and watches have for certain."""
+
+    name: str = ""
+    resource_version: str = ""
+
+
 class Metadata(Slim):
     name: str = ""
     namespace: str = ""
@@ -96,6 +103,25 @@ class Pod(Slim):
     metadata: Metadata
     spec: PodSpec = field(default_factory=PodSpec)
     status: PodStatus = field(default_factory=PodStatus)
+
+    def trim(self) -> Pod:
+        """Drops what nobody reads, and the ends of texts that tenants may make long: thousands of pods are kept."""
+        metadata, status = self.metadata, self.status
+        metadata.labels = {key: metadata.labels[key] for key in labels.READ_LABELS if key in metadata.labels}
+        metadata.annotations = {
+            key: metadata.annotations[key] for key in labels.READ_ANNOTATIONS if key in metadata.annotations
+        }
+        del self.spec.containers[1:]
+        status.conditions = [each for each in status.conditions if each.type in _READ_CONDITIONS]
+        status.message = status.message[:_LONGEST_TEXT]
+        for condition in status.conditions:
+            condition.message = condition.message[:_LONGEST_TEXT]
+        for each in (*status.init_container_statuses, *status.container_statuses):
+            if waiting := each.state.waiting:
+                waiting.message = waiting.message[:_LONGEST_TEXT]
+            if ended := each.state.terminated:
+                ended.message = ended.message[-_LONGEST_TEXT:]  # why a program ended, it says last
+        return self
 
     @property
     def name(self) -> str:
@@ -202,6 +228,8 @@ class Pod(Slim):
 
 
 _NOTHING = ContainerState()
+_READ_CONDITIONS = frozenset({"PodScheduled", "Ready", "DisruptionTarget"})
+_LONGEST_TEXT = 2000  # people are told less
 
 
 class ListMetadata(Slim):
@@ -257,6 +285,10 @@ class Status(Slim):
     details: Details = field(default_factory=Details)
 
 
+class NamedObject(Slim):
+    metadata: Named
+
+
 class Notice(Slim):
     """One line of a watch."""
 
@@ -264,9 +296,17 @@ class Notice(Slim):
     object: msgspec.Raw
 
 
-decode_pod = msgspec.json.Decoder(Pod).decode
+_decode_pod = msgspec.json.Decoder(Pod).decode
+
+
+def decode_pod(content: msgspec.Raw | bytes | str) -> Pod:
+    """Decodes what is read of a pod."""
+    return _decode_pod(content).trim()
+
+
 decode_pods = msgspec.json.Decoder(PodList).decode
 decode_event = msgspec.json.Decoder(Event).decode
 decode_events = msgspec.json.Decoder(EventList).decode
 decode_status = msgspec.json.Decoder(Status).decode
+decode_named = msgspec.json.Decoder(NamedObject).decode
 decode_notice = msgspec.json.Decoder(Notice).decode

@@ -17,7 +17,7 @@ TOKEN_VOLUME = "headrace-token"  # noqa: S105 the volume's name
 TOKEN_DIRECTORY = "/var/run/secrets/headrace.dev/token"  # noqa: S105 a directory
 TOKEN_FILE = f"{TOKEN_DIRECTORY}/token"
 SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
-LONGEST_MANIFEST = 200 * 1024  # annotations have 256 KiB in all
+LONGEST_MANIFEST = 16 * 1024  # each change of the pod brings it to all controllers, and they keep it
 
 Plain = dict[str, Any]
 

@@ -11,7 +11,7 @@ import msgspec
 from headrace.backoff import delays
 from headrace_backend_kubernetes import metrics
 from headrace_backend_kubernetes.faults import ApiError, Unreachable
-from headrace_backend_kubernetes.objects import Metadata, Slim, decode_notice, decode_status
+from headrace_backend_kubernetes.objects import decode_named, decode_notice, decode_status
 from headrace_chassis.logs import get_logger
 
 log = get_logger()
@@ -20,13 +20,6 @@ _GONE = 410
 _PAUSES = (0.05, 10.0)
 
 Open = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-
-
-class _Named(Slim):
-    metadata: Metadata
-
-
-_decode_named = msgspec.json.Decoder(_Named).decode
 
 
 class Watch:
@@ -119,7 +112,7 @@ class Watch:
             except Exception:  # one object must not stop those after it; logged in full
                 log.exception("object cannot be read", resource=self._resource, namespace=self._namespace)
         # An object is not handed on twice after a break: where to go on is known only once it was accepted.
-        self._version = _decode_named(notice.object).metadata.resource_version or self._version
+        self._version = decode_named(notice.object).metadata.resource_version or self._version
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
