@@ -30,13 +30,15 @@ class Work:
         self.client = client
         self.cluster = cluster
 
-    def submit(self, number: int, *needs: Any, at: Agent | None = None, hold: bool = False) -> Any:
+    def submit(
+        self, number: int, *needs: Any, at: Agent | None = None, hold: bool = False, task: Any = tasks.counted
+    ) -> Any:
         if hold:
             self._hold(number).touch()
         options: dict[str, Any] = {}
         if at is not None:
             options = {"workers": [self.cluster.controller.state.workers[at.process]], "allow_other_workers": True}
-        return self.client.submit(tasks.counted, str(self.directory), number, *needs, key=f"t-{number}", **options)
+        return self.client.submit(task, str(self.directory), number, *needs, key=f"t-{number}", **options)
 
     def release(self, number: int) -> None:
         self._hold(number).unlink()
@@ -66,14 +68,15 @@ async def test_what_a_leaving_worker_holds_is_not_computed_again(patient: Cluste
     assert "what this worker held has moved to other workers" in agents[0].log
 
 
-async def test_a_notice_in_the_middle_of_a_computation_loses_nothing(patient: Cluster) -> None:
+@pytest.mark.parametrize("task", [tasks.counted, tasks.counted_coroutine])
+async def test_a_notice_in_the_middle_of_a_computation_loses_nothing(patient: Cluster, task: Any) -> None:
     await patient.start_scheduler()
     leaving, staying = await patient.start_workers(2)
     async with patient.connect() as client:
         work = Work(patient, client)
         first = [work.submit(n, at=leaving) for n in range(8)]
         await client.gather(first)
-        running = work.submit(8, *first, at=leaving, hold=True)
+        running = work.submit(8, *first, at=leaving, hold=True, task=task)
         await patient.eventually(lambda: 8 in work.runs())
         later = [work.submit(n, running) for n in range(9, 15)]
         leaving.kill(signal.SIGTERM)

@@ -11,10 +11,12 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from distributed.protocol.pickle import dumps
+
 from headrace.agent.plugin import RETIRE_STIMULUS
 
 if TYPE_CHECKING:
-    from distributed import Nanny
+    from distributed import Nanny, Worker
 
 logger = logging.getLogger("headrace.agent")
 
@@ -83,9 +85,14 @@ async def _tasks_have_ended(nanny: Nanny, address: str) -> None:
     scheduler: Any = nanny.scheduler
     ran: set[Any] = set()
     while True:
-        running = set(await worker.call_stack())
+        running = set((await worker.run(function=dumps(_running)))["result"])
         ran |= running
         processing = await scheduler.processing(workers=[address])
         if not running and ran.isdisjoint(processing.get(address, ())):
             return
         await asyncio.sleep(_POLL_SECONDS)
+
+
+def _running(dask_worker: Worker) -> list[Any]:
+    """Returns the keys of what a worker computes, in threads and as coroutines; called in its process."""
+    return list(dask_worker.active_keys)
