@@ -7,65 +7,29 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 from tests.client.agent.fake_controller import TOKEN
+from tests.client.agent.plain_processes import environments, log_of, run, run_by_file
 from tests.client.agent.running import Cluster
 
-from headrace.agent.identity import move_token_to_file
 from headrace.errors import TokenInvalid
 
 
-async def _run(
-    cluster: Cluster, process: str, *command: str, given: Mapping[str, str] | None = None
-) -> asyncio.subprocess.Process:
-    environment = {**os.environ, **(cluster.identity(process).to_environment() if given is None else given)}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "headrace.agent",
-        *command,
-        env=environment,
-        cwd=cluster.directory,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-
-
-async def _run_by_file(cluster: Cluster, process: str, *command: str) -> tuple[asyncio.subprocess.Process, Path]:
-    """Starts it as a backend does that passes the token in a file."""
-    environment, file = cluster.identity(process).to_environment(), cluster.directory / f"{process}.token"
-    move_token_to_file(environment, file)
-    return await _run(cluster, process, *command, given=environment), file
-
-
-def _environments(pid: int) -> list[bytes]:
-    """What /proc shows of a process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [Path(f"/proc/{number}/environ").read_bytes() for number in (pid, *children)]
-
-
-async def _log(process: asyncio.subprocess.Process) -> str:
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
-    return output.decode()
-
-
 async def test_a_plain_scheduler_and_worker_compute(cluster: Cluster) -> None:
-    scheduler, its_token = await _run_by_file(cluster, "scheduler")
+    scheduler, its_token = await run_by_file(cluster, "scheduler")
     await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
-    worker, workers_token = await _run_by_file(cluster, "default-1-abc234")
+    worker, workers_token = await run_by_file(cluster, "default-1-abc234")
     await cluster.eventually(lambda: cluster.controller.state.workers, within=60)
     assert not its_token.exists()
     assert not workers_token.exists()
     for process in (scheduler, worker):
-        assert not [shown for shown in _environments(process.pid) if TOKEN.encode() in shown]
+        assert not [shown for shown in environments(process.pid) if TOKEN.encode() in shown]
     async with cluster.connect() as client:
         assert await client.submit(sum, [1, 2]) == 3
     for process in (worker, scheduler):
         process.send_signal(signal.SIGTERM)
-        await _log(process)
+        await log_of(process)
         assert process.returncode == 0
 
 
@@ -73,13 +37,13 @@ async def test_a_scheduler_listens_on_the_ports_that_its_backend_wants(cluster: 
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         port, dashboard = str(one.getsockname()[1]), str(other.getsockname()[1])
     ports = {"HEADRACE_SCHEDULER_PORT": port, "HEADRACE_DASHBOARD_PORT": dashboard}
-    scheduler = await _run(cluster, "scheduler", given={**cluster.identity("scheduler").to_environment(), **ports})
+    scheduler = await run(cluster, "scheduler", given={**cluster.identity("scheduler").to_environment(), **ports})
     await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
     (hello,) = cluster.controller.state.hellos
     assert hello.scheduler_address.endswith(f":{port}")
     assert hello.dashboard_address.endswith(f":{dashboard}")
     scheduler.send_signal(signal.SIGTERM)
-    await _log(scheduler)
+    await log_of(scheduler)
 
 
 async def test_a_command_finds_its_settings_in_the_environment(cluster: Cluster) -> None:
@@ -92,8 +56,8 @@ async def test_a_command_finds_its_settings_in_the_environment(cluster: Cluster)
         "s.get_connection_args('worker')['ssl_context'] is not None, 'HEADRACE_AGENT_TOKEN' in os.environ);"
         "print(os.stat(s.tls_worker_key).st_mode & 0o777, os.path.dirname(s.tls_worker_key)); raise SystemExit(7)"
     )
-    process = await _run(cluster, "default-1-abc234", "--", sys.executable, "-c", script)
-    log = await _log(process)
+    process = await run(cluster, "default-1-abc234", "--", sys.executable, "-c", script)
+    log = await log_of(process)
     assert "True yes 7 True False" in log
     assert process.returncode == 7
     mode, directory = log.splitlines()[-1].split()
@@ -104,27 +68,27 @@ async def test_a_command_finds_its_settings_in_the_environment(cluster: Cluster)
 async def test_a_signal_reaches_the_command(cluster: Cluster) -> None:
     script = "import signal, sys; print('up', flush=True); signal.sigwait([signal.SIGTERM]); sys.exit(5)"
     block = f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); {script}"
-    process = await _run(cluster, "scheduler", "--", sys.executable, "-c", block)
+    process = await run(cluster, "scheduler", "--", sys.executable, "-c", block)
     assert process.stdout is not None
     while b"up" not in await asyncio.wait_for(process.stdout.readline(), 60):
         pass
     process.send_signal(signal.SIGTERM)
-    await _log(process)
+    await log_of(process)
     assert process.returncode == 5
 
 
 @pytest.mark.parametrize("command", [(), ("--", "true")])
 async def test_the_last_line_of_the_log_says_that_it_was_refused(cluster: Cluster, command: tuple[str, ...]) -> None:
     cluster.controller.refusal = TokenInvalid("no such token")
-    process = await _run(cluster, "scheduler", *command)
-    log = await _log(process)
+    process = await run(cluster, "scheduler", *command)
+    log = await log_of(process)
     assert process.returncode == 1
     assert "cannot enrol" in log.splitlines()[-1]
 
 
 async def test_the_log_names_a_command_that_does_not_exist(cluster: Cluster) -> None:
-    process = await _run(cluster, "scheduler", "--", "no-such-command")
-    log = await _log(process)
+    process = await run(cluster, "scheduler", "--", "no-such-command")
+    log = await log_of(process)
     assert process.returncode == 1
     assert "cannot run 'no-such-command'" in log.splitlines()[-1]
 
@@ -133,7 +97,7 @@ async def test_without_an_identity_it_says_what_is_missing(cluster: Cluster) -> 
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "headrace.agent", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    log = await _log(process)
+    log = await log_of(process)
     assert process.returncode == 1
     assert "HEADRACE_DEPLOYMENT is not set" in log
 
@@ -141,17 +105,17 @@ async def test_without_an_identity_it_says_what_is_missing(cluster: Cluster) -> 
 async def test_dasks_own_commands_become_parts_of_the_cluster(cluster: Cluster) -> None:
     local = ("--host", "127.0.0.1")
     dask = (sys.executable, "-m", "dask")
-    scheduler, token = await _run_by_file(
+    scheduler, token = await run_by_file(
         cluster, "scheduler", "--", *dask, "scheduler", *local, "--port", "0", "--dashboard-address", "127.0.0.1:0"
     )
     await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
     assert not token.exists()
-    assert not [shown for shown in _environments(scheduler.pid) if TOKEN.encode() in shown]
-    worker = await _run(cluster, "default-1-abc234", "--", *dask, "worker", *local, "--nthreads", "1")
+    assert not [shown for shown in environments(scheduler.pid) if TOKEN.encode() in shown]
+    worker = await run(cluster, "default-1-abc234", "--", *dask, "worker", *local, "--nthreads", "1")
     await cluster.eventually(lambda: "default-1-abc234" in cluster.controller.state.workers, within=60)
     async with cluster.connect() as client:
         assert await client.submit(os.getenv, "HEADRACE_AGENT_TOKEN") is None
         assert await client.run_on_scheduler(os.getenv, "HEADRACE_AGENT_TOKEN") is None
     for process in (worker, scheduler):
         process.send_signal(signal.SIGTERM)
-        await _log(process)
+        await log_of(process)

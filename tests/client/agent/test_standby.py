@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from tests.client.agent.plain_processes import log_of, run
 from tests.client.agent.running import Cluster
-from tests.client.agent.test_plain_start import _log as log_of  # pyright: ignore[reportPrivateUsage]
 
 from headrace.agent.enrollment import NotEnrolled, enroll
 from headrace.agent.identity import move_token_to_file
@@ -51,16 +50,7 @@ async def start(cluster: Cluster) -> AsyncIterator[Start]:
         nobody = replace(cluster.identity(role), cluster="", process="", role=role, generation=0, token=token)
         environment = nobody.to_environment()
         move_token_to_file(environment, file)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "headrace.agent",
-            "--standby",
-            env={**os.environ, **environment},
-            cwd=cluster.directory,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
+        process = await run(cluster, role, "--standby", given=environment)
         started.append(Standby(process, token, file))
         return started[-1]
 
