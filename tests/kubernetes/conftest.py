@@ -15,6 +15,8 @@ from tests.kubernetes.chart.installed import installed
 from tests.kubernetes.running import Kubernetes
 
 HERE = Path(__file__).parent
+LONGEST = ("installation", "faults", "chart", "backend")
+"""What begins first, since it takes longest in one process; the many quick tests fill the rest."""
 TEST_SECONDS = 600
 """A limit against hanging, no expectation: what tests share is made in the first of them."""
 
@@ -58,7 +60,7 @@ def namespace(request: pytest.FixtureRequest, kubernetes: Kubernetes) -> Iterato
 
 @pytest.fixture(scope="session")
 def installation(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """The chart's release for all tests that need one. Tests that ask for it come last, in the order of `_turn`."""
+    """The chart's release for all tests that need one, in the order of `_turn`."""
     with installed(kubernetes, tmp_path_factory.mktemp("chart")) as release:
         yield release
 
@@ -88,10 +90,11 @@ def _sharing(item: pytest.Item) -> str:
     return next(once, item.path.relative_to(HERE).parts[0])
 
 
-def _turn(item: pytest.Item) -> tuple[bool, bool]:
-    """What needs the installation comes late, and what uninstalls it last."""
-    needed: list[str] = getattr(item, "fixturenames", [])
-    return "installation" in needed, item.path.stem == "test_uninstall"
+def _turn(item: pytest.Item) -> tuple[int, bool]:
+    """What takes longest comes first; what uninstalls the installation last of those that need it."""
+    sharing = _sharing(item) if HERE in item.path.parents else ""
+    turn = LONGEST.index(sharing) if sharing in LONGEST else len(LONGEST)
+    return turn, item.path.stem == "test_uninstall"
 
 
 @pytest.hookimpl(wrapper=True)

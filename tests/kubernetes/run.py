@@ -28,8 +28,9 @@ def main() -> int:
     keep = asked.keep.resolve() if asked.keep else None
     with contextlib.nullcontext(Kubernetes(Path(given))) if given else own_cluster(keep) as cluster:
         tests = arguments if any(not word.startswith("-") for word in arguments) else ["tests/kubernetes", *arguments]
-        # Pods are waited for more than computed in: two tests at a time, those that share something in one process.
-        command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--durations", "15", *tests]
+        # Pods are waited for more than computed in: several tests at a time, those that share something in one process.
+        at_once = ["-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder"]
+        command = [sys.executable, "-m", "pytest", *at_once, "--durations", "15", *tests]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)})
         try:
             return process.wait()

@@ -23,6 +23,9 @@ RECIPE = Path(__file__).parent / "recipe"
 FAKE_NODES = 3
 PRETENDED = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
 """The toleration that lets a pod on to pretended nodes."""
+SECOND_NODE = "node-2"
+ON_SECOND_NODE = {"key": "test-kubernetes/second-node", "operator": "Exists"}
+"""The toleration that lets a pod on to the second real node."""
 READY = 'jsonpath={.status.conditions[?(@.type=="Ready")]}'
 
 
@@ -140,9 +143,58 @@ def lose(kubernetes: Kubernetes, node: str) -> None:
     on_it = f"--field-selector=spec.nodeName={node}"
     kubernetes.kubectl("annotate", "pods", "--all-namespaces", on_it, "kwok.x-k8s.io/lost=true")
     kubernetes.kubectl("annotate", "node", node, f"{PRETENDED['key']}-")
+    _say_unknown(kubernetes, node)
+
+
+def _say_unknown(kubernetes: Kubernetes, node: str) -> None:
+    """Says of a node that is silent what the controllers would find out."""
     unknown = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "gone in a test"}
     patch = json.dumps({"status": {"conditions": [unknown]}})
     kubernetes.kubectl("patch", "node", node, "--subresource=status", "-p", patch)
+
+
+@dataclass(frozen=True)
+class SecondNode:
+    """A real node that a test may drain, fill and lose. Pods need ON_SECOND_NODE's toleration."""
+
+    kubernetes: Kubernetes
+    images: tuple[str, ...]
+    name: str = SECOND_NODE
+
+    @property
+    def state(self) -> Path:
+        return self.kubernetes.kubeconfig.parent
+
+    def start(self) -> None:
+        """Starts it, also after its loss, and lets pods on to it."""
+        _recipe("add-node", self.state, *(f"--image={each}" for each in self.images))
+        self.kubernetes.kubectl("uncordon", self.name)
+
+    def lose(self) -> None:
+        """Takes its power away, and says so for the controllers, which would find out after 50 s."""
+        _recipe("lose-node", self.state)
+        _say_unknown(self.kubernetes, self.name)
+
+    def remove(self) -> None:
+        _recipe("remove-node", self.state)
+
+
+def of_recipe(kubernetes: Kubernetes) -> bool:
+    """Whether a cluster is our recipe's, on this machine."""
+    return (kubernetes.kubeconfig.parent / "containerd.sock").exists()
+
+
+@contextlib.contextmanager
+def second_node(kubernetes: Kubernetes, *images: str) -> Generator[SecondNode]:
+    """The second real node with these images. One that ran before is left running."""
+    node = SecondNode(kubernetes, images)
+    there = (node.state / node.name).exists()
+    node.start()
+    try:
+        yield node
+    finally:
+        if not there:
+            node.remove()
 
 
 @contextlib.contextmanager
