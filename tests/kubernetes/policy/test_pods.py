@@ -58,6 +58,7 @@ async def test_workers_are_placed_apart_from_the_scheduler_and_get_their_gpus(
         }
         await site.start("worker-3", resources=Resources(gpus=1))
         until(lambda: GPU in json.dumps(site.pod("worker-3")["status"]), "the third worker waits for a GPU")
+        await site.backend.stop(site.cluster)  # on nodes that are gone, pods do not end
 
 
 async def test_variables_and_volumes_come_from_secrets_and_config_maps(site: Site, kubernetes: Kubernetes) -> None:
