@@ -13,11 +13,6 @@ def day_of(seconds: float) -> int:
     return int(seconds // _DAY_SECONDS)
 
 
-def start_of(day: int) -> int:
-    """Return the time at which a day begins, in seconds since the epoch."""
-    return day * _DAY_SECONDS
-
-
 def date_of(day: int) -> str:
     """Return a day as people write it, such as ``2026-11-26``."""
     return (_EPOCH + timedelta(days=day)).isoformat()
