@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,11 @@ def find_python(version: str) -> Path | None:
     return None
 
 
-def prepare(environment: Environment, python: Path) -> Path:
-    """Creates the virtual environment unless an earlier run did; returns its folder."""
+def prepare(environment: Environment) -> Path | None:
+    """Creates the virtual environment unless an earlier run did; returns its folder, None without such a Python."""
+    python = find_python(environment.python)
+    if python is None:
+        return None
     folder = CACHE / environment.name
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -97,13 +101,12 @@ def running_headrace() -> Generator[Path]:
             process.wait(30)
 
 
-def run(environment: Environment, data: Path) -> str:
+def run(environment: Environment, prepared: Future[Path | None], data: Path) -> str:
     """Runs the tests in one environment; returns its outcome for the summary."""
-    start = time.monotonic()
-    python = find_python(environment.python)
-    if python is None:
+    folder = prepared.result()
+    if folder is None:
         return f"NOT RUN (no Python {environment.python} on this machine)"
-    folder = prepare(environment, python)
+    start = time.monotonic()
     variables = os.environ | {"HEADRACE_DATA_DIR": str(data), "HEADRACE_COMPAT": " ".join(environment.pins)}
     tests = ROOT / "tests" / "compat"
     # Fixtures of other tests need the services, which these environments do not have.
@@ -116,10 +119,12 @@ def run(environment: Environment, data: Path) -> str:
 def main() -> None:
     """Runs all rows, then prints the summary."""
     outcomes: dict[str, str] = {}
-    with running_headrace() as data:
-        for environment in ENVIRONMENTS:
+    # pip keeps one processor busy, and the tests of one environment wait for much.
+    with running_headrace() as data, ThreadPoolExecutor(2) as pool:
+        prepared = {environment: pool.submit(prepare, environment) for environment in ENVIRONMENTS}
+        for environment, folder in prepared.items():
             print(f"\n=== {environment.name}", flush=True)
-            outcomes[environment.name] = run(environment, data)
+            outcomes[environment.name] = run(environment, folder, data)
     print("\n=== client and agent beside pinned versions")
     for name, outcome in outcomes.items():
         print(f"{name}: {outcome}")
