@@ -147,10 +147,19 @@ def lose(kubernetes: Kubernetes, node: str) -> None:
 
 
 def _say_unknown(kubernetes: Kubernetes, node: str) -> None:
-    """Says of a node that is silent what the controllers would find out."""
+    """Says of a node that is silent, and of its pods, what the controllers say once they have found out."""
     unknown = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "gone in a test"}
-    patch = json.dumps({"status": {"conditions": [unknown]}})
-    kubernetes.kubectl("patch", "node", node, "--subresource=status", "-p", patch)
+    _set_condition(kubernetes, unknown, "node", node)
+    pods: dict[str, list[str]] = {}
+    for pod in kubernetes.get("pods", "--all-namespaces", f"--field-selector=spec.nodeName={node}")["items"]:
+        pods.setdefault(pod["metadata"]["namespace"], []).append(pod["metadata"]["name"])
+    for namespace, names in pods.items():
+        _set_condition(kubernetes, {"type": "Ready", "status": "False"}, "pods", *names, "-n", namespace)
+
+
+def _set_condition(kubernetes: Kubernetes, condition: dict[str, str], *of: str) -> None:
+    patch = json.dumps({"status": {"conditions": [condition]}})
+    kubernetes.kubectl("patch", *of, "--subresource=status", "-p", patch)
 
 
 @dataclass(frozen=True)
