@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := $(shell cd protos && find headrace -name '*.proto' | sort)
 COVERAGE_TESTS := tests/controller/test_model.py tests/controller/plan tests/controller/store/test_keys.py tests/controller/api/test_convert.py tests/client/test_access.py
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-jupyterhub test-prometheus test-tracing test-storms test-connections test-compat kubernetes test-kubernetes sbom coverage check protos reference bench wheels clean
+.PHONY: help setup demo test test-browser test-jupyterhub test-prometheus test-tracing test-storms test-connections test-compat kubernetes images test-images test-kubernetes sbom coverage check types rules protos reference bench wheels clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,7 +24,7 @@ demo: setup ## Starts everything, answers real questions on real data, shows it,
 	$(BIN)/python demo/flights.py
 
 test: setup ## All tests that need nothing but wheels
-	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub --ignore tests/prometheus --ignore tests/connections --ignore tests/kubernetes
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub --ignore tests/prometheus --ignore tests/connections --ignore tests/kubernetes --ignore tests/images/engine
 
 test-browser: setup ## Dashboards and notebooks in a headless Chromium, installed from Debian where it is missing
 	scripts/install_chromium.sh
@@ -49,11 +49,21 @@ test-storms: setup ## 50,000 fuzzed calls and 200 creates at once; `make test` h
 
 test-connections: setup ## 100 kills of Envoy, minutes of silence, forged sessions, many at once
 	PYTHON=$(PYTHON) scripts/install_jupyterlab.sh
-	$(BIN)/pytest -n 3 --dist worksteal tests/connections
+	@# Each test waits for minutes: all of them at once.
+	$(BIN)/pytest -n 5 tests/connections
 
 kubernetes: ## Builds the Kubernetes of the tests into .cache/, with Go; cold 28 CPU minutes, unchanged seconds
 	@command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or newer (https://go.dev/dl)" >&2; exit 1; }
 	tests/kubernetes/recipe/build.sh "$(CURDIR)/.cache/kubernetes"
+
+images: setup ## Builds the images of test-kubernetes, which does it too, into .cache/; unchanged seconds
+	scripts/install_mmdebstrap.sh
+	$(BIN)/python -m tests.kubernetes.images
+
+test-images: setup ## Builds our images with buildah, installed from Debian, and compares them with those of test-kubernetes
+	scripts/install_mmdebstrap.sh
+	scripts/install_buildah.sh
+	$(BIN)/pytest tests/images/engine
 
 test-kubernetes: setup ## On a real Kubernetes: starts it, tests, ends it; with KUBECONFIG on that cluster
 	scripts/install_mmdebstrap.sh
@@ -67,9 +77,14 @@ coverage: setup ## Branches that decide: all of them must be covered
 	$(BIN)/coverage report
 
 check: setup ## Lint, types, import rules, contract, drift of generated stubs
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync types rules
+
+types: setup
+	$(BIN)/pyright
+
+rules: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_contract.py
 	$(BIN)/python scripts/generate_protos.py --check
