@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.controller.errors_of import fails, wrong_fields
 from tests.controller.user import User
+from tests.controller.watches import until_checkpoint, watch
 
 from headrace.errors import PermissionDenied
 from headrace.v1 import cluster_pb2
@@ -93,23 +91,6 @@ async def test_events_are_listed_oldest_first_each_with_a_name(ann: User) -> Non
 
 
 # Watches
-
-
-@asynccontextmanager
-async def watch(user: User, **request: Any) -> AsyncGenerator[Any]:
-    call = user.stream("WatchClusters", pb.WatchClustersRequest(**request))
-    try:
-        async with asyncio.timeout(60):
-            yield call
-    finally:
-        call.cancel()
-
-
-async def until_checkpoint(call: Any) -> Sequence[pb.WatchClustersResponse]:
-    responses: list[pb.WatchClustersResponse] = []
-    while not responses or not responses[-1].HasField("checkpoint"):
-        responses.append(await call.read())
-    return responses
 
 
 async def test_a_watch_of_one_is_its_state_a_checkpoint_then_changes(ann: User) -> None:

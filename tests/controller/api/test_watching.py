@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -14,27 +12,11 @@ from redis.asyncio import Redis
 from tests.controller.errors_of import fails, wrong_fields
 from tests.controller.running import Site
 from tests.controller.user import User
+from tests.controller.watches import until_checkpoint, watch
 
 from headrace.errors import ClusterNotFound, Draining, PermissionDenied, ResumeTokenTooOld
 from headrace.v1 import cluster_pb2, right_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-
-
-@asynccontextmanager
-async def watch(user: User, **request: Any) -> AsyncGenerator[Any]:
-    call = user.stream("WatchClusters", pb.WatchClustersRequest(**request))
-    try:
-        async with asyncio.timeout(60):
-            yield call
-    finally:
-        call.cancel()
-
-
-async def until_checkpoint(call: Any) -> list[pb.WatchClustersResponse]:
-    steps: list[pb.WatchClustersResponse] = []
-    while not steps or not steps[-1].HasField("checkpoint"):
-        steps.append(await call.read())
-    return steps
 
 
 async def test_the_state_then_a_checkpoint_then_changes(ann: User, bob: User) -> None:
