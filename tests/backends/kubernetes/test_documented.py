@@ -44,14 +44,15 @@ def test_the_example_makes_pods() -> None:
     assert settings.standby.workers == 4
 
 
-def test_the_documented_pattern_narrows_the_image() -> None:
-    [pattern] = re.findall(r"`(options: \{image: \{pattern: .*?\}\})`", PAGE.read_text("utf-8"))
-    made = profile(f"profiles: {{p: {{{pattern}}}}}", "p")
+def test_what_is_documented_narrows_the_image() -> None:
+    [narrowed] = re.findall(r"`(options: \{image: \{allow: .*?\}\})`", PAGE.read_text("utf-8"))
+    made = profile(f"profiles: {{p: {{{narrowed}}}}}", "p")
     image = made.options["image"].type
     assert image.check("") == ""
     assert image.check("registry.example.org/dask:1") == "registry.example.org/dask:1"
-    with pytest.raises(BadValue):
-        image.check("registry-example.org/dask:1")
+    for other in ("registry-example.org/dask:1", "registry.example.org/dask:latest", "registry.example.org/dask"):
+        with pytest.raises(BadValue):
+            image.check(other)
 
 
 @pytest.mark.parametrize("image", ["a b", "a\n", "\x1b[31m", "-x", "a:", "x" * 4096, "é", "$(X)", "a;b"])
