@@ -26,6 +26,8 @@ class SmallServer:
         self.requests: list[tuple[str, str]] = []
         self.refuses: dict[str, str] = {}
         """What is said to requests of a method."""
+        self.selected: list[tuple[str, str]] = []
+        """Selectors of the collections that were deleted."""
         self.lost_answers = 0
         """So many of the next patches are applied, and their connection breaks before the answer."""
         self._versions = itertools.count(1)
@@ -33,24 +35,36 @@ class SmallServer:
     async def handle(self, request: web.Request) -> web.Response:
         name = request.match_info["path"].partition("/pods")[2].strip("/")
         self.requests.append((request.method, name))
-        body = json.loads(await request.text() or "null")
         if why := self.refuses.get(request.method):
             return _status(403, "Forbidden", why)
+        body = json.loads(await request.text() or "null")
         if request.method == "POST":
-            name = body["metadata"]["name"]
-            self.pods[name] = {**body, "status": {"phase": "Pending"}}
-            self.pods[name]["metadata"]["uid"] = f"uid-of-{name}"
-        elif name not in self.pods:
+            return self._create(body)
+        if not name:
+            self.selected.append((request.query["labelSelector"], request.query.get("fieldSelector", "")))
+            return web.json_response({})
+        if name not in self.pods:
             return _status(404, "NotFound", f'pods "{name}" not found')
-        elif request.method == "DELETE":
+        if request.method == "DELETE":
             return web.json_response(self.pods.pop(name))
-        elif request.method == "PATCH":
-            if not _apply(self.pods[name], body):
-                return _status(422, "Invalid", "the server rejected our request due to an error in our request")
-            if self.lost_answers:
-                self.lost_answers -= 1
-                assert request.transport
-                request.transport.abort()
+        return self._patch(name, body, request) if body else self._answer(name)
+
+    def _create(self, body: Plain) -> web.Response:
+        name = body["metadata"]["name"]
+        self.pods[name] = {**body, "status": {"phase": "Pending"}}
+        self.pods[name]["metadata"]["uid"] = f"uid-of-{name}"
+        return self._answer(name)
+
+    def _patch(self, name: str, body: Any, request: web.Request) -> web.Response:
+        if not _apply(self.pods[name], body):
+            return _status(422, "Invalid", "the server rejected our request due to an error in our request")
+        if self.lost_answers:
+            self.lost_answers -= 1
+            assert request.transport
+            request.transport.abort()
+        return self._answer(name)
+
+    def _answer(self, name: str) -> web.Response:
         pod = self.pods[name]
         pod["metadata"]["resourceVersion"] = str(next(self._versions))
         return web.json_response(pod)

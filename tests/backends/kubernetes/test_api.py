@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ class Server:
     def __init__(self) -> None:
         self.answers: list[tuple[int, Any, dict[str, str]]] = []
         self.requests: list[tuple[str, str, Any]] = []
+        self.hosts: list[str] = []
 
     def answers_with(self, *answers: tuple[int, Any] | tuple[int, Any, dict[str, str]]) -> None:
         self.answers = [(answer[0], answer[1], answer[2] if len(answer) == 3 else {}) for answer in answers]
 
     async def handle(self, request: web.Request) -> web.Response:
         text = await request.text()
+        self.hosts.append(request.host)
         self.requests.append((request.method, request.path_qs, json.loads(text) if text else None))
         code, content, headers = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
         body = content if isinstance(content, str) else json.dumps(content)
@@ -139,6 +142,35 @@ async def test_an_api_server_that_is_away_is_said_to_be(tmp_path: Path) -> None:
     api = await connect(Settings(kubeconfig=kubeconfig(tmp_path, 9), namespace="ns"))
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
         await api.create_pod("ns", {})
+    await api.close()
+
+
+async def test_the_environments_proxy_is_looked_up_once(
+    server: tuple[Server, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = "http://api.example.test:6443"
+    file = tmp_path / "behind-a-proxy"
+    file.write_text(re.sub(r"http://127\.0\.0\.1:(\d+)", cluster, server[1].read_text()))
+    proxy = json.loads(server[1].read_text())["clusters"][0]["cluster"]["server"]
+    server[0].answers_with((200, POD))
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("http_proxy", proxy)
+    api = await connect(Settings(kubeconfig=file, namespace="ns"))
+    monkeypatch.delenv("HTTP_PROXY")
+    monkeypatch.delenv("http_proxy")
+    assert await api.get_pod("ns", "runs")
+    assert [host.partition(":")[0] for host in server[0].hosts] == ["api.example.test"]
+    await api.close()
+
+
+async def test_no_proxy_is_used_for_what_the_environment_excepts(
+    server: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server[0].answers_with((200, POD))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    api = await connect(Settings(kubeconfig=server[1], namespace="ns"))
+    assert await api.get_pod("ns", "runs")
     await api.close()
 
 

@@ -77,7 +77,7 @@ async def platform(kubernetes: Kubernetes, namespace: str) -> AsyncIterator[Real
     for cluster in {status.key.cluster for backend in made for status in await backend.observe()}:
         await made[0].stop(cluster)
     selector = f"headrace.dev/deployment={site.deployment}"
-    await made[0].api.delete_pods(namespace, selector, grace_seconds=0)
+    await made[0].api.delete_pods(namespace, selector)
     for backend in made:
         await backend.close()
 

@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
@@ -52,6 +54,7 @@ _WATCH_SECONDS = 600
 _SILENT_SECONDS = {"pods": 150.0, "events": _WATCH_SECONDS + 30.0}
 _PAGE = 500
 _LONGEST_PAUSE = 10.0
+_ENDED = "status.phase!=Pending,status.phase!=Running,status.phase!=Unknown"
 _MERGE_PATCH = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -155,12 +158,11 @@ class Api:
             if not error.is_gone:
                 raise
 
-    async def delete_pods(self, namespace: str, selector: str, *, grace_seconds: int | None = None) -> None:
-        """Deletes all selected pods by one request."""
-        options = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+    async def delete_pods(self, namespace: str, selector: str, *, only_ended: bool = False) -> None:
+        """Deletes all selected pods at once, by one request."""
         await self._write(
             "deletecollection", "pods", "delete_collection_namespaced_pod", namespace=namespace,
-            label_selector=selector, body=options or None,
+            label_selector=selector, field_selector=_ENDED if only_ended else None, body={"gracePeriodSeconds": 0},
         )  # fmt: skip
 
     # --- secrets, reviews ---
@@ -360,6 +362,8 @@ async def connect(settings: Settings) -> Api:
         namespace = await _load(settings, configuration)
     except (config.ConfigException, OSError) as error:
         raise Unreachable(error) from error
+    configuration.proxy = configuration.proxy or _proxy(configuration.host)
+    configuration.client_session_kwargs = {"trust_env": False}
     pace = Pace(settings.requests_per_second, settings.burst, clock=time.monotonic)
     api_client = ApiClient(configuration)
     api_client.rest_client = _Requests(configuration)
@@ -375,6 +379,12 @@ async def _load(settings: Settings, configuration: Configuration) -> str:
         str(settings.kubeconfig), settings.context or None, client_configuration=configuration, persist_config=False
     )
     return str(loader.current_context["context"].get("namespace") or "default")
+
+
+def _proxy(server: str) -> str | None:
+    """The environment's proxy for the API server. aiohttp would look it up for each request, in a thread."""
+    url = urlsplit(server)
+    return None if proxy_bypass(url.netloc) else getproxies().get(url.scheme)
 
 
 def _own_namespace() -> str:

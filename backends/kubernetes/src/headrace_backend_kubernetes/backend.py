@@ -234,7 +234,7 @@ class KubernetesBackend:
         try:
             for namespace in where:
                 selector = labels.selector(self._deployment.id, cluster)
-                await opened.api.delete_pods(namespace, selector, grace_seconds=0)
+                await opened.api.delete_pods(namespace, selector)
                 if self._by_secret:
                     await opened.secrets.forget(namespace, cluster)
         except (ApiError, Unreachable) as error:
@@ -291,7 +291,9 @@ class _Opened:
         self.secrets = EnrolmentSecrets(api, table, pods.deployment)
         audience = audience_of(pods.deployment)
         self.attestation = PodAttestation(token_reviews(api, audience), table.find, audience)
-        retention = Retention(api, table, per_cluster=settings.ended_pods_per_cluster, in_all=settings.ended_pods)
+        retention = Retention(
+            api, table, pods.deployment, per_cluster=settings.ended_pods_per_cluster, in_all=settings.ended_pods
+        )
         self._tasks = [
             asyncio.create_task(retention.run(), name="ended pods"),
             asyncio.create_task(last_words.run(), name="logs of pods that others end"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from headrace_backend_kubernetes.names import label_value
 from headrace_controller.backends.process import ProcessSpec
@@ -36,10 +36,14 @@ READ_ANNOTATIONS = (CLUSTER, PROCESS, GENERATION, GIVEN, MANIFEST, MANIFEST_SECR
 _FOR_PEOPLE = ("owner", "profile", "group")
 
 
-def selector(deployment: str, cluster: str | None = None) -> str:
-    """Selects the pods of a deployment, or of one of its clusters."""
-    of_deployment = f"{DEPLOYMENT}={label_value(deployment)}"
-    return of_deployment if cluster is None else f"{of_deployment},{CLUSTER}={label_value(cluster)}"
+def selector(deployment: str, cluster: str | None = None, processes: Iterable[str] | None = None) -> str:
+    """Selects the pods of a deployment, of one of its clusters, or of some processes of that."""
+    terms = [f"{DEPLOYMENT}={label_value(deployment)}"]
+    if cluster is not None:
+        terms.append(f"{CLUSTER}={label_value(cluster)}")
+    if processes is not None:
+        terms.append(f"{PROCESS} in ({','.join(map(label_value, processes))})")
+    return ",".join(terms)
 
 
 def labels_of(spec: ProcessSpec, deployment: str) -> dict[str, str]:

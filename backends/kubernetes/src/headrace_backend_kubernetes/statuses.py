@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from headrace.v1.enums import ExitCause
+from headrace.v1.enums import ExitCause, WaitReason
 from headrace_backend_kubernetes.endings import Ending, abandoned, container_ending, leaving, never_starts, pod_ending
 from headrace_backend_kubernetes.objects import Pod
-from headrace_backend_kubernetes.waiting import Note, wait
+from headrace_backend_kubernetes.waiting import Note
+from headrace_backend_kubernetes.waiting import wait as wait_of
 from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus
 
 
@@ -32,7 +33,7 @@ def status_of(key: ProcessKey, pod: Pod, note: Note | None = None, *, overdue: b
             key, pod, ProcessState.RUNNING, started=_seconds(state.running.started_at),
             leaving=why.cause if why else None, message=why.message if why else "",
         )  # fmt: skip
-    reason, message = wait(pod, note)
+    reason, message = wait_of(pod, note)
     return _status(key, pod, ProcessState.PENDING, wait=reason, message=message)
 
 
@@ -62,14 +63,30 @@ def _ending(pod: Pod, *, overdue: bool) -> Ending | None:
     return container_ending(pod)
 
 
-def _status(key: ProcessKey, pod: Pod, state: ProcessState, **facts: object) -> ProcessStatus:
+def _status(
+    key: ProcessKey,
+    pod: Pod,
+    state: ProcessState,
+    *,
+    message: str,
+    started: float = 0.0,
+    exit_code: int | None = None,
+    exit_cause: ExitCause | None = None,
+    leaving: ExitCause | None = None,
+    wait: WaitReason | None = None,
+) -> ProcessStatus:
     return ProcessStatus(
         key=key,
         role=pod.role,
         generation=pod.generation,
         state=state,
+        exit_code=exit_code,
+        exit_cause=exit_cause,
+        message=message,
+        wait=wait,
+        leaving=leaving,
+        started=started,
         host=pod.spec.node_name,
-        **facts,  # pyright: ignore[reportArgumentType]
     )
 
 

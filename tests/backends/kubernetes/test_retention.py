@@ -1,0 +1,66 @@
+"""Which pods are deleted, and by how many requests."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from tests.backends.kubernetes.pods import decoded, recorded
+from tests.backends.kubernetes.small_server import small_server
+
+from headrace_backend_kubernetes.objects import Pod
+from headrace_backend_kubernetes.pod_table import PodTable
+from headrace_backend_kubernetes.retention import Retention, batches, surplus
+
+
+def pod(name: str, cluster: str, *, state: str = "exit-3") -> Pod:
+    made: dict[str, Any] = recorded(state)
+    made["metadata"] |= {"name": name, "uid": name, "namespace": "ns"}
+    made["metadata"]["annotations"] |= {"headrace.dev/cluster": cluster, "headrace.dev/process": name}
+    return decoded(made)
+
+
+def test_the_last_ended_pods_of_each_cluster_and_of_all_are_kept() -> None:
+    ended = [pod(f"{cluster}{n}", cluster) for n in range(4) for cluster in "ab"]
+    assert [each.name for each in surplus(ended, per_cluster=3, in_all=100)] == ["b0", "a0"]
+    assert [each.name for each in surplus(ended, per_cluster=3, in_all=4)] == ["b1", "a1", "b0", "a0"]
+    assert surplus(ended, per_cluster=4, in_all=8) == []
+    assert len(surplus(ended, per_cluster=0, in_all=8)) == 8
+
+
+def test_one_request_deletes_a_hundred_pods_of_one_cluster() -> None:
+    ended = [pod(f"{cluster}{n}", cluster) for n in range(150) for cluster in "ab"]
+    found = list(batches(ended))
+    assert [len(together) for together in found] == [100, 50, 100, 50]
+    assert all(len({each.cluster for each in together}) == 1 for together in found)
+    assert sorted(each.name for together in found for each in together) == sorted(each.name for each in ended)
+
+
+async def test_ended_pods_are_deleted_together_and_hopeless_ones_singly(tmp_path: Path) -> None:
+    async with small_server(tmp_path) as (server, api):
+        table = PodTable(remembered=100)
+        for name in ("w-1", "w-2", "w-3"):
+            table.accept(pod(name, "c1"))
+        hopeless = pod("w-9", "c2", state="invalid-image")
+        server.pods["w-9"] = {}
+        table.accept(hopeless)
+        await Retention(api, table, "d", per_cluster=1, in_all=10).delete_all()
+        assert server.selected == [
+            (
+                "headrace.dev/deployment=d,headrace.dev/cluster=c1,headrace.dev/process in (w-2,w-1)",
+                "status.phase!=Pending,status.phase!=Running,status.phase!=Unknown",
+            )
+        ]
+        assert ("DELETE", "w-9") in server.requests
+        assert len(server.requests) == 2
+
+
+async def test_what_cannot_be_deleted_is_tried_again(tmp_path: Path) -> None:
+    async with small_server(tmp_path) as (server, api):
+        table = PodTable(remembered=100)
+        table.accept(pod("w-1", "c1"))
+        table.changed.clear()
+        server.refuses["DELETE"] = "not now"
+        await Retention(api, table, "d", per_cluster=0, in_all=10).delete_all()
+        await asyncio.wait_for(table.changed.wait(), 1)
