@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from tests.contract.test_get_or_create import ConnectionOfAnn
 from tests.controller.running import site
 
-from headrace._dask.spent import spent
+from headrace._dask.cluster_cost import spent
 from headrace._wire import calls, usage_calls
 from headrace._wire.connection import Connection
 from headrace._wire.creating import Wanted, get_or_create

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import pytest
-from distributed import Client, get_client
+from distributed import Client
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from tests.client.conftest import AsyncGateway
@@ -22,7 +17,6 @@ from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
 from headrace import ClusterStatus, Gateway, GatewayCluster, GatewayWarning, errors
-from headrace._dask import dashboard
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 
@@ -65,35 +59,9 @@ def test_without_arguments_as_dask_gateway_has_it(configured: None, fake: FakeHe
         assert fake.clusters[cluster.name].record.spec.options["worker_cores"].int_value == 4
         with GatewayCluster.from_name(cluster.name) as same:
             assert same.name == cluster.name
-        assert gateway_status(cluster) is ClusterStatus.RUNNING
+        assert cluster.report().status is ClusterStatus.RUNNING
     with cluster.gateway as gateway:
         assert repr(gateway)
-
-
-def gateway_status(cluster: GatewayCluster) -> ClusterStatus:
-    return cluster.report().status
-
-
-@pytest.mark.parametrize(
-    ("given", "argument", "ends"),
-    [(None, None, True), (True, None, True), (False, None, False), (True, False, False), (False, True, True)],
-)
-def test_what_close_does_to_the_cluster(
-    fake: FakeHeadrace, gateway: Gateway, given: bool | None, argument: bool | None, ends: bool
-) -> None:
-    cluster = gateway.new_cluster(shutdown_on_close=given)
-    cluster.close(argument)
-    cluster.close()
-    assert fake.clusters[cluster.name].record.spec.stop is ends
-
-
-def test_shutdown_ends_a_cluster_that_was_only_connected_to(fake: FakeHeadrace, gateway: Gateway) -> None:
-    cluster = gateway.new_cluster()
-    gateway.connect(cluster.name).close()
-    assert not fake.clusters[cluster.name].record.spec.stop
-    gateway.connect(cluster.name).shutdown()
-    assert fake.clusters[cluster.name].record.spec.stop
-    cluster.close()
 
 
 def test_a_name_gets_or_creates_and_only_the_creator_ends(fake: FakeHeadrace, gateway: Gateway) -> None:
@@ -129,7 +97,7 @@ def test_of_two_notebooks_that_start_it_at_once_only_the_creator_ends_it(
 async def test_of_two_coroutines_that_start_it_at_once_only_the_creator_ends_it(
     fake: FakeHeadrace, agateway: AsyncGateway
 ) -> None:
-    one, other = await asyncio.gather(*(_await(agateway, name="analysis") for _ in range(2)))
+    one, other = await asyncio.gather(*(agateway.new_cluster(name="analysis") for _ in range(2)))
     creator, finder = (one, other) if one.shutdown_on_close else (other, one)
     assert (creator.shutdown_on_close, finder.shutdown_on_close) == (True, False)
     await finder.close()
@@ -147,14 +115,6 @@ def test_a_start_that_fails_stops_no_cluster_of_another(fake: FakeHeadrace, gate
     assert not fake.clusters[name].record.spec.stop
 
 
-def test_clients_are_closed_with_the_cluster(gateway: Gateway) -> None:
-    with gateway.new_cluster() as cluster:
-        default, other = cluster.get_client(), cluster.get_client(set_as_default=False)
-        assert get_client() is default
-        assert isinstance(other, Client)
-    assert (default.status, other.status) == ("closed", "closed")
-
-
 def test_a_client_by_hand(gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster, Client(cluster) as client:
         assert client.cluster is cluster
@@ -163,32 +123,6 @@ def test_a_client_by_hand(gateway: Gateway) -> None:
         Client(cluster.scheduler_address, security=cluster.security) as client,
     ):
         assert client.scheduler_info()["type"] == "Scheduler"
-
-
-def test_scaling_and_adapting(fake: FakeHeadrace, gateway: Gateway) -> None:
-    with gateway.new_cluster(worker_groups={"default": 0, "big": {"size": 0, "worker_cores": 8}}) as cluster:
-        default, big = fake.clusters[cluster.name].record.spec.worker_groups
-        cluster.scale(3)
-        cluster.adapt(minimum=1, maximum=4, group="big")
-        assert (default.size, big.adapt.minimum, big.adapt.maximum) == (3, 1, 4)
-        cluster.adapt(active=False, group="big")
-        assert not big.HasField("adapt")
-        cluster.adapt()
-        assert default.HasField("adapt")
-        assert not default.adapt.HasField("maximum")
-        cluster.scale(0)
-        assert not default.HasField("adapt")
-
-
-def test_a_cluster_is_changed_while_it_runs(gateway: Gateway) -> None:
-    with gateway.new_cluster() as cluster:
-        cluster.update(tags={"team": "x"}, lifetime="8h")
-        cluster.add_worker_group("big", worker_cores=8)
-        report = cluster.report()
-        assert report.tags == {"team": "x"}
-        assert [group.name for group in report.worker_groups] == ["default", "big"]
-        cluster.remove_worker_group("big")
-        assert [group.name for group in cluster.report().worker_groups] == ["default"]
 
 
 def test_a_report_is_no_older_than_what_was_seen(fake: FakeHeadrace, gateway: Gateway) -> None:
@@ -202,16 +136,6 @@ def test_a_report_is_no_older_than_what_was_seen(fake: FakeHeadrace, gateway: Ga
     versions = [request.resource_version for request in fake.requests_of(pb.GetClusterRequest)]
     assert len(set(versions)) == 3
     assert versions[1:] == [version, ""]
-
-
-@pytest.mark.parametrize("count", [-1, 10**9, 1.0, True])
-def test_wrong_counts_change_nothing(fake: FakeHeadrace, gateway: Gateway, count: int) -> None:
-    with gateway.new_cluster() as cluster:
-        with pytest.raises(errors.InvalidRequest):
-            cluster.scale(count)
-        with pytest.raises(errors.InvalidRequest):
-            cluster.adapt(minimum=count)
-        assert [group.size for group in fake.clusters[cluster.name].record.spec.worker_groups] == [0]
 
 
 def test_waiting_for_workers_ends(gateway: Gateway) -> None:
@@ -239,44 +163,6 @@ def test_logs_events_and_workers(gateway: Gateway) -> None:
         assert cluster.events()[0].message == "the scheduler is being started"
         assert [worker.group for worker in cluster.workers()] == ["default"]
         assert set(_logs(cluster)) > {"Cluster", "Scheduler"}
-
-
-def test_the_dashboard_link_is_signed_when_looked_at(fake: FakeHeadrace, gateway: Gateway) -> None:
-    with gateway.new_cluster() as cluster:
-        assert "CreateDashboardLink" not in fake.calls
-        link = f"{fake.address}/clusters/{cluster.name}/status?link=signed"
-        assert cluster.dashboard_link == link
-        assert cluster.get_client().dashboard_link == link
-        assert fake.calls.count("CreateDashboardLink") == 1
-
-
-def test_a_later_reader_gets_a_new_link_and_views_ask_for_none(
-    fake: FakeHeadrace, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dashboard, "_NEW_SECONDS", 0.0)
-    with gateway.new_cluster() as cluster:
-        for _ in range(3):
-            assert "link=signed" in cluster._repr_html_()  # pyright: ignore[reportPrivateUsage] - as IPython does
-        assert fake.calls.count("CreateDashboardLink") == 1
-        for made in (2, 3):
-            assert cluster.dashboard_link
-            assert fake.calls.count("CreateDashboardLink") == made
-
-
-def test_a_closed_cluster_has_the_link_that_it_had(gateway: Gateway) -> None:
-    with gateway.new_cluster() as cluster:
-        pass
-    assert cluster.dashboard_link.endswith(f"/clusters/{cluster.name}/status")
-    assert "link=" not in cluster._repr_html_()  # pyright: ignore[reportPrivateUsage]
-
-
-def test_without_a_signature_the_link_is_still_there(fake: FakeHeadrace, gateway: Gateway) -> None:
-    with gateway.new_cluster() as cluster:
-        fake.fail("CreateDashboardLink", errors.ClusterNotFound("routes not known"))
-        assert cluster.dashboard_link == f"{fake.address}/clusters/{cluster.name}/status"
-
-
-# Starts that fail
 
 
 def test_a_wrong_argument_leaves_no_thread(gateway: Gateway) -> None:
@@ -336,83 +222,6 @@ def test_a_lost_answer_makes_no_second_cluster(fake: FakeHeadrace, gateway: Gate
         assert list(fake.clusters) == [cluster.name]
 
 
-def test_ctrl_c_stops_the_cluster_that_was_being_started(
-    fake: FakeHeadrace, gateway: Gateway, capfd: pytest.CaptureFixture[str]
-) -> None:
-    fake.starts = False
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        gateway.new_cluster()
-    (cluster,) = fake.clusters.values()
-    assert cluster.record.spec.stop
-    assert "stopping the cluster" in capfd.readouterr().err
-
-
-# Ends
-
-
-async def test_a_cluster_without_references_is_closed(
-    fake: FakeHeadrace, gateway: Gateway, eventually: Eventually
-) -> None:
-    cluster = gateway.new_cluster()
-    name = cluster.name
-    del cluster
-    await eventually(lambda: gc.collect() < 0 or fake.clusters[name].record.spec.stop, within=60)
-
-
-def test_the_end_of_the_process_ends_its_clusters(fake: FakeHeadrace) -> None:
-    code = f"""
-from headrace import Gateway, TokenAuth
-gateway = Gateway({fake.address!r}, {fake.proxy.port}, auth=TokenAuth("ann-secret"), tls_ca_file={str(fake.ca_file)!r})
-ends, stays = gateway.new_cluster(), gateway.new_cluster(shutdown_on_close=False)
-client = ends.get_client()
-print(ends.name, stays.name)
-"""
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    ends, stays = done.stdout.split()
-    assert fake.clusters[ends].record.spec.stop
-    assert not fake.clusters[stays].record.spec.stop
-
-
-def test_a_forked_process_is_told_and_ends_nothing(fake: FakeHeadrace) -> None:
-    code = f"""
-import os, sys
-from headrace import Gateway, TokenAuth
-gateway = Gateway({fake.address!r}, {fake.proxy.port}, auth=TokenAuth("ann-secret"), tls_ca_file={str(fake.ca_file)!r})
-cluster = gateway.new_cluster(shutdown_on_close=False)
-cluster.shutdown_on_close = True
-if os.fork() == 0:
-    for call in (gateway.whoami, lambda: cluster.scale(1), cluster.get_client):
-        try:
-            call()
-        except Exception as error:
-            print(type(error).__name__, "forked" in str(error), flush=True)
-    sys.exit()
-os.wait()
-cluster.shutdown_on_close = False
-print(cluster.name)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
-    assert done.returncode == 0, done.stderr
-    *lines, name = done.stdout.splitlines()
-    assert lines == ["GatewayServerError True"] * 3
-    assert not fake.clusters[name].record.spec.stop
-
-
-def test_a_cluster_that_cannot_be_stopped_is_told(
-    fake: FakeHeadrace, gateway: Gateway, caplog: pytest.LogCaptureFixture
-) -> None:
-    cluster = gateway.new_cluster()
-    fake.fail("StopCluster", errors.InternalError("out of order"))
-    cluster.close()
-    assert "could not be stopped and may still run: out of order" in caplog.text
-
-
-# The other face
-
-
 async def test_the_asynchronous_face(fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually) -> None:
     async with agateway.new_cluster() as cluster:
         assert cluster.status == Status.running
@@ -450,29 +259,12 @@ async def test_constructor_and_from_name(configured: None, fake: FakeHeadrace) -
         pass
 
 
-async def test_giving_up_the_wait_stops_the_cluster(
-    fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually
-) -> None:
-    fake.starts = False
-    starting = asyncio.ensure_future(_await(agateway))
-    await eventually(lambda: fake.clusters)
-    starting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await starting
-    (cluster,) = fake.clusters.values()
-    await eventually(lambda: cluster.record.spec.stop)
-
-
 async def test_a_failure_in_the_other_face(fake: FakeHeadrace, agateway: AsyncGateway) -> None:
     fake.start_failure = errors.ClusterFailed("no node has room", {"reason": "START_TIMEOUT"})
     with pytest.raises(errors.ClusterFailed, match="no node has room"):
         await agateway.new_cluster()
     (cluster,) = fake.clusters.values()
     assert cluster.record.status.phase == cluster_pb2.PHASE_FAILED
-
-
-async def _await(gateway: AsyncGateway, name: str | None = None) -> GatewayCluster[Literal[True]]:
-    return await gateway.new_cluster(name=name)
 
 
 def _logs(cluster: Any) -> dict[str, str]:

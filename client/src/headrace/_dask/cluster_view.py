@@ -6,8 +6,8 @@ import html
 
 from distributed.core import Status
 
+from headrace._dask.cluster_cost import spent
 from headrace._dask.lifecycle import Lifecycle
-from headrace._dask.spent import spent
 
 # Of Dask's tables, which have two columns; a notebook would align it right.
 _CELL = "<td colspan='2' style='text-align: left'>"

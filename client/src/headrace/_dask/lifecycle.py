@@ -17,7 +17,7 @@ from distributed.core import Status, rpc
 from headrace._dask import comm
 from headrace._dask.cluster_report import to_share
 from headrace._dask.culling_notices import CullingNotices
-from headrace._dask.dashboard import DashboardLink
+from headrace._dask.dashboard_link import DashboardLink
 from headrace._dask.scheduler_access import SchedulerAccess
 from headrace._dask.security import GatewaySecurity
 from headrace._dask.session import Session
