@@ -91,7 +91,7 @@ class Policy:
     start_timeout
         Time within which a cluster must be usable, not counting the time that its scheduler waits to run.
     pending_timeout
-        Time for which a scheduler may wait to run: for room, a node or its image.
+        Time for which a scheduler may wait to run: for its backend, room, a node or its image.
     worker_start_timeout
         Time within which a worker must join its scheduler.
     scheduler_lost
