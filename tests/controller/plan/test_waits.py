@@ -21,7 +21,7 @@ from tests.controller.plan.deciding import decide, kinds, messages
 from headrace.v1.enums import EventType, WaitReason
 from headrace_controller.backends.process import SCHEDULER, ProcessState, ProcessStatus
 from headrace_controller.model import Cluster, EndReason, Group, Phase, Report, Status, WorkerId
-from headrace_controller.plan import Decision, FetchLogTail, Policy, RouteState, StopAll
+from headrace_controller.plan import Decision, FetchLogTail, Policy, RouteState, StartError, StopAll
 
 POLICY = Policy(start_timeout=60, pending_timeout=600)
 STARTING = replace(new_cluster("c1"), status=Status(scheduler_created=CREATED_AT, observed_generation=1))
@@ -85,6 +85,25 @@ def test_the_time_of_waiting_does_not_count_against_the_start() -> None:
     assert runs.requeue_at == CREATED_AT + 659
     late = plan(STARTING, process(started=CREATED_AT + 599), now=CREATED_AT + 659)
     assert late.actions == (FetchLogTail(SCHEDULER),)
+
+
+def test_the_time_that_the_backend_is_away_does_not_count_against_the_start() -> None:
+    away = {None: StartError("pod p cannot be created: the API server does not answer", CREATED_AT + 600)}
+    decision = plan(STARTING, now=CREATED_AT + 599, processes={}, start_errors=away)
+    assert decision.status.phase is Phase.STARTING
+    assert decision.status.message == (
+        "The scheduler cannot be started: pod p cannot be created: the API server does not answer."
+    )
+    runs = plan(after(decision, STARTING), process(started=CREATED_AT + 599), now=CREATED_AT + 650)
+    assert runs.status.phase is Phase.STARTING
+    assert runs.requeue_at == CREATED_AT + 659
+    late = plan(STARTING, now=CREATED_AT + 600, processes={}, start_errors=away)
+    assert FetchLogTail(SCHEDULER) in late.actions
+
+
+def test_a_launch_that_nothing_is_heard_of_is_given_up_after_the_start_timeout() -> None:
+    assert plan(STARTING, now=CREATED_AT + 59, processes={}).status.phase is Phase.STARTING
+    assert plan(STARTING, now=CREATED_AT + 60, processes={}).actions == (FetchLogTail(SCHEDULER),)
 
 
 def test_a_clock_that_is_fast_does_not_put_the_timeout_off_for_ever() -> None:

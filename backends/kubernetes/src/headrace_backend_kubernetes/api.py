@@ -46,6 +46,7 @@ from headrace_chassis.logs import get_logger
 _AT_ONCE = 32
 _TRIES = 4
 _TRY_SECONDS = 20.0
+_TRYING_SECONDS = 20.0  # after these nothing is tried again: a user who waits is told within 40 s
 log = get_logger()
 
 _CONNECT_SECONDS = 5.0
@@ -279,6 +280,7 @@ class Api:
     ) -> bytes:
         """Makes a request until it is answered for good; waits as long as the server says."""
         pauses = delays(0.1, _LONGEST_PAUSE / 4)
+        give_up = time.monotonic() + _TRYING_SECONDS
         for tries_left in reversed(range(_TRIES)):
             if paced:
                 await self._pace.turn()
@@ -295,7 +297,7 @@ class Api:
                     raise error
                 pause = max(next(pauses), min(_LONGEST_PAUSE, _retry_after(response, error)))
             except (aiohttp.ClientError, OSError, TimeoutError) as failure:
-                if not tries_left:
+                if not tries_left or time.monotonic() > give_up:
                     raise Unreachable(failure) from failure
                 pause = next(pauses)
             await asyncio.sleep(pause)

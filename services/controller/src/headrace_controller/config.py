@@ -66,8 +66,8 @@ class Settings(ServiceSettings):
         default=1800,
         gt=0,
         le=7 * 86400,
-        description="Seconds for which a scheduler may wait to run, for room, a node or its image, besides "
-        "`start_timeout_seconds`. Workers wait for as long as they are wanted.",
+        description="Seconds for which a scheduler may wait to run, for its backend, room, a node or its image, "
+        "besides `start_timeout_seconds`. Workers wait for as long as they are wanted.",
     )
     worker_start_timeout_seconds: float = Field(
         default=60, gt=0, description="Seconds after which a worker that has not joined its scheduler counts as failed."

@@ -160,9 +160,9 @@ def _started_waiting(draft: Draft, process: ProcessStatus | None) -> tuple[float
     created, policy = draft.status.scheduler_created, draft.policy
     assert created is not None
     since = max(created, draft.seen.watching_since)
-    if process is None:
+    if process is None and None not in draft.seen.start_errors:
         return since, policy.start_timeout
-    if process.state is ProcessState.PENDING:
+    if process is None or process.state is ProcessState.PENDING:  # the backend is away, or has no room
         return since, max(policy.pending_timeout, policy.start_timeout)
     # Clocks of other machines may be fast.
     return max(since, min(process.started, since + policy.pending_timeout)), policy.start_timeout
