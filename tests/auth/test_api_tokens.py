@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis.asyncio import Redis
+from tests.auth.api_tokens import create, listed, revoke
 from tests.auth.running import Metadata, RunningAuth, bearer, failure
 
 from headrace import errors
@@ -25,28 +26,6 @@ from headrace_auth.model import ApiToken
 from headrace_chassis.identity.seal import Seal, derive, read_deployment_keys
 from headrace_chassis.paging import make_token
 from headrace_chassis.redis.keys import Prefix
-
-
-async def create(
-    auth: RunningAuth,
-    caller: Metadata,
-    note: str = "",
-    roles: tuple[pb.Role.ValueType, ...] = (),
-    expires: float | None = None,
-) -> pb.CreateApiTokenResponse:
-    request = pb.CreateApiTokenRequest(api_token=pb.ApiToken(note=note, roles=roles))
-    if expires is not None:
-        request.api_token.expire_time.FromDatetime(datetime.fromtimestamp(expires, UTC))
-    return await auth.stub.CreateApiToken(request, metadata=caller)
-
-
-async def revoke(auth: RunningAuth, caller: Metadata, name: str) -> None:
-    await auth.stub.DeleteApiToken(pb.DeleteApiTokenRequest(name=name), metadata=caller)
-
-
-async def listed(auth: RunningAuth, caller: Metadata, owner: str = "") -> list[pb.ApiToken]:
-    answer = await auth.stub.ListApiTokens(pb.ListApiTokensRequest(owner=owner), metadata=caller)
-    return list(answer.api_tokens)
 
 
 async def test_a_token_logs_its_owner_in_and_is_listed_without_its_secret(auth: RunningAuth, ann: Metadata) -> None:

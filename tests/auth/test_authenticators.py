@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.auth.api_tokens import create, listed
 from tests.auth.conftest import hashed
 from tests.auth.running import RunningAuth, bearer, failure, running_auth
-from tests.auth.test_api_tokens import create, listed
 
 from headrace import errors
 from headrace.v1 import auth_service_pb2 as pb
@@ -76,7 +76,7 @@ async def test_a_wrong_password_of_a_known_name_ends_the_login(
 ) -> None:
     error = await failure(log_in(auth, username, password, method))
     assert type(error) is errors.BadCredentials
-    assert str(error) == "wrong user name or password"
+    assert str(error) == "wrong user name or password; your administrator can give you a new one"
 
 
 async def test_a_method_that_is_none_or_takes_something_else_is_named(auth: RunningAuth) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import grpc
 import pytest
 from google.protobuf.message import Message
+from tests.auth.api_tokens import create
 from tests.auth.authz.conftest import know
 from tests.auth.conftest import BOOTSTRAP_SECRET
 from tests.auth.running import Metadata, RunningAuth, bearer, route
-from tests.auth.test_api_tokens import create
 from tests.conftest import Eventually
 from tests.fake_routes import FakeRoutes
 

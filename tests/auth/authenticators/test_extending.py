@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.auth.api_tokens import create
 from tests.auth.running import bearer, failure, running_auth
-from tests.auth.test_api_tokens import create
 from typing_extensions import override
 
 from headrace import errors

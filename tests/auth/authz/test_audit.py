@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.auth.api_tokens import create
 from tests.auth.authz.conftest import know, share
-from tests.auth.authz.test_dashboards import header, opened
+from tests.auth.authz.links import header, opened
 from tests.auth.running import Metadata, RunningAuth, failure, route
-from tests.auth.test_api_tokens import create
 from tests.conftest import Eventually
 from tests.fake_routes import FakeRoutes
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from http.cookies import SimpleCookie
 
 import pytest
 from argon2 import PasswordHasher
 from tests.auth.authz.conftest import know
+from tests.auth.authz.links import cookie_of, header, opened
 from tests.auth.conftest import change_user
 from tests.auth.running import Metadata, RunningAuth, failure, route, running_auth
 from tests.conftest import Eventually
@@ -24,23 +24,6 @@ from headrace_chassis.identity.seal import read_deployment_keys
 DESTINATION = "x-envoy-original-dst-host"
 COOKIE = "__Secure-headrace"
 UPGRADE = {"connection": "Upgrade", "upgrade": "websocket"}
-
-
-def header(caller: Metadata) -> str:
-    return caller[0][1]
-
-
-async def opened(auth: RunningAuth, link: str) -> str:
-    """Opens a link as a browser does; returns the page's path, with the session in it."""
-    answer = await auth.ask(link)
-    assert answer.status == 302
-    return answer.headers["location"]
-
-
-async def cookie_of(auth: RunningAuth, link: str) -> str:
-    """Opens a link as a browser does; returns the cookie."""
-    answer = await auth.ask(link)
-    return next(iter(SimpleCookie(answer.headers["set-cookie"]).values())).OutputString().partition(";")[0]
 
 
 async def test_auth_follows_routes_without_being_waited_for(known: FakeRoutes, settings: AuthSettings) -> None:

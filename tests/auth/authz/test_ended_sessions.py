@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from tests.auth.authz.test_dashboards import opened
+from tests.auth.api_tokens import create, revoke
+from tests.auth.authz.links import opened
 from tests.auth.running import Metadata, RunningAuth, failure
-from tests.auth.test_api_tokens import create, revoke
 from tests.chassis.redis.faulty import REDIS_ERRORS, FaultyRedis, error_name
 from tests.conftest import Eventually
 from tests.fake_routes import FakeRoutes

@@ -9,7 +9,7 @@ from http.cookies import SimpleCookie
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from tests.auth.authz.test_dashboards import opened
+from tests.auth.authz.links import opened
 from tests.auth.running import Metadata, RunningAuth
 from tests.chassis.redis.faulty import REDIS_ERRORS, FaultyRedis, error_name
 from tests.fake_routes import FakeRoutes

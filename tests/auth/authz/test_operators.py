@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.auth.authz.conftest import know
-from tests.auth.authz.test_dashboards import header, opened
+from tests.auth.authz.links import header, opened
 from tests.auth.running import Metadata, RunningAuth, failure, route
 from tests.conftest import Eventually
 from tests.fake_routes import FakeRoutes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.auth.authz.conftest import know, share
-from tests.auth.authz.test_dashboards import header, opened
+from tests.auth.authz.links import header, opened
 from tests.auth.conftest import change_user
 from tests.auth.running import Metadata, RunningAuth, failure, route, running_auth
 from tests.conftest import Eventually
