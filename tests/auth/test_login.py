@@ -37,7 +37,7 @@ async def test_a_wrong_password_and_an_unknown_user_get_the_same_answer(
 ) -> None:
     error = await failure(auth.login(username, password))
     assert type(error) is errors.BadCredentials
-    assert str(error) == "wrong user name or password"
+    assert str(error) == "wrong user name or password; your administrator can give you a new one"
 
 
 async def test_too_many_attempts_are_refused_even_with_the_right_password(auth: RunningAuth) -> None:

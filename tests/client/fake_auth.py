@@ -164,7 +164,7 @@ class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
             return self.secrets[request.token.token]
         if request.HasField("password") and request.password.password == f"{request.password.username} sesame":
             return request.password.username
-        raise errors.BadCredentials("wrong user name or password")
+        raise errors.BadCredentials("wrong user name or password; your administrator can give you a new one")
 
     def _record_use(self, secret: str) -> None:
         if (name := self._token_of_secret.get(secret)) is None:

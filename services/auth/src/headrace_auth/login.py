@@ -65,7 +65,7 @@ class Login:
             try:
                 caller = await self._check_password(method, username, password)
             except BadCredentials:
-                raise BadCredentials("wrong user name or password") from None
+                raise BadCredentials("wrong user name or password; your administrator can give you a new one") from None
             await self.throttle.succeeded(username, source)
             return caller
 
