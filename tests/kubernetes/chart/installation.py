@@ -59,8 +59,8 @@ class Installation:
     def rollback(self, revision: int) -> None:
         self._helm("rollback", RELEASE, str(revision))
 
-    def uninstall(self) -> None:
-        self._helm("uninstall", RELEASE, "--ignore-not-found")
+    def uninstall(self, *options: str) -> None:
+        self._helm("uninstall", RELEASE, "--ignore-not-found", *options)
 
     def test(self) -> str:
         return self.kubernetes.helm("test", RELEASE, "-n", self.namespace, "--logs", "--timeout", f"{INSTALL_SECONDS}s")
@@ -89,7 +89,7 @@ class Installation:
 
     def begin(self, name: str, script: str, of: str = "headrace-dask") -> None:
         """Starts such a pod."""
-        self.kubernetes.apply(_client_pod(self.namespace, name, textwrap.dedent(script), image(of)))
+        self.kubernetes.apply(client_pod(self.namespace, name, textwrap.dedent(script), image(of)))
 
     def finish(self, name: str) -> str:
         """Waits until the pod has ended well, removes it, and returns what it printed."""
@@ -114,7 +114,7 @@ class Installation:
             raise
 
 
-def _client_pod(namespace: str, name: str, script: str, of: str) -> dict[str, Any]:
+def client_pod(namespace: str, name: str, script: str, of: str) -> dict[str, Any]:
     """A pod with the default service account and nothing mounted."""
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     container = {

@@ -23,7 +23,7 @@ def test_the_job_issues_the_certificates_that_nobody_else_does(
 ) -> None:
     wanted = _wanted(helm, services, public, mesh=mesh)
     internal = SERVICES if services == "internal" and not mesh else set[str]()
-    assert set(wanted.certificates) == internal | ({"public"} if public == "internal" else set())
+    assert set(wanted.certificates) == internal | {"public" if public == "internal" else "inside"}
     for name in internal:
         certificate = wanted.certificates[name]
         assert certificate.restart == f"{RELEASE}-{name}"
@@ -36,6 +36,18 @@ def test_the_public_certificate_is_for_the_service_and_for_what_users_call_it(he
     assert {RELEASE, f"{RELEASE}.dask", f"{RELEASE}.dask.svc", "localhost", "dask.example"} <= set(names)
     assert wanted.client is not None
     assert wanted.client.address == f"https://{RELEASE}.dask.svc"
+
+
+@pytest.mark.parametrize("public", ["cert-manager", "secret"])
+def test_pods_of_the_cluster_get_a_certificate_of_the_chart_if_the_public_one_is_not_its_own(
+    helm: Callable[..., str], public: str
+) -> None:
+    wanted = _wanted(helm, "internal", public, "--set", "publicHostnames={dask.example}", mesh=False)
+    assert set(wanted.certificates["inside"].names) == {
+        *(RELEASE, f"{RELEASE}.dask", f"{RELEASE}.dask.svc", f"{RELEASE}.dask.svc.cluster.local")
+    }
+    assert wanted.client is not None
+    assert wanted.client.ca_secret == f"{RELEASE}-inside-tls"
 
 
 def test_secrets_that_are_given_are_not_made(helm: Callable[..., str]) -> None:

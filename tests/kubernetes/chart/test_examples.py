@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.kubernetes.chart import test_examples_of_access, test_examples_of_pods
 
 from headrace_auth.config import AuthSettings
 from headrace_chassis.settings import ServiceSettings
@@ -41,6 +42,12 @@ def rendered(request: pytest.FixtureRequest, helm: Callable[..., str], namespace
     file = HELM / "examples" / f"{request.param}.yaml"
     text = helm("template", "headrace", str(HELM / "headrace"), "-n", namespace, "-f", str(file))
     return [document for document in yaml.safe_load_all(text) if document]
+
+
+def test_each_example_is_installed() -> None:
+    modules = (test_examples_of_access, test_examples_of_pods)
+    tests = {name for module in modules for name in vars(module) if name.startswith("test_")}
+    assert {name.removeprefix("test_").replace("_", "-") for name in tests} >= set(EXAMPLES)
 
 
 def _pods_of(objects: Objects) -> Iterator[dict[str, Any]]:

@@ -126,6 +126,14 @@ https://{{ include "headrace.fullname" . }}.{{ .Release.Namespace }}.svc{{ if ne
 {{- end }}
 {{- end }}
 
+{{- /*
+Secret with the certificate of the public port for the names of its Service. A public authority certifies none of these,
+and what others make may come late: unless the chart makes the public certificate, it makes one for the Service.
+*/ -}}
+{{- define "headrace.insideTlsSecret" -}}
+{{ include "headrace.fullname" . }}-{{ eq .Values.tls.public.mode "internal" | ternary "public" "inside" }}-tls
+{{- end }}
+
 {{- /* Names of the Secrets that the credentials job makes, unless they exist. */ -}}
 {{- define "headrace.deploymentKeySecret" -}}
 {{ .Values.existingSecrets.deploymentKey | default (printf "%s-deployment-key" (include "headrace.fullname" .)) }}

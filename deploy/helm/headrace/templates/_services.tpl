@@ -84,6 +84,10 @@ controller_target: {{ include "headrace.host" (dict "root" .root "component" "co
 public_listen: 0.0.0.0:8443
 public_certificate_file: /etc/headrace/public/tls.crt
 public_key_file: /etc/headrace/public/tls.key
+{{- if ne .root.Values.tls.public.mode "internal" }}
+inside_certificate_file: /etc/headrace/inside/tls.crt
+inside_key_file: /etc/headrace/inside/tls.key
+{{- end }}
 envoy_metrics_listen: 0.0.0.0:9101
 allowed_destinations: {{ toJson .root.Values.allowedDestinations }}
 {{- with .root.Values.basePath }}
@@ -110,9 +114,9 @@ data:
 {{- define "headrace.probes" -}}
 startupProbe:
   grpc: {port: 8081}
-  periodSeconds: 2
+  periodSeconds: 1
   timeoutSeconds: 5
-  failureThreshold: 150
+  failureThreshold: 300
 readinessProbe:
   grpc: {port: 8081}
   periodSeconds: 5

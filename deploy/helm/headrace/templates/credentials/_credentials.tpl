@@ -20,12 +20,15 @@ certificate_days: {{ .Values.tls.certificateDays }}
 {{- end }}
 {{- if eq .Values.tls.public.mode "internal" }}
 {{- $_ := set $certificates "public" (dict "names" (include "headrace.publicNames" . | fromJsonArray)) }}
+{{- else }}
+{{- $names := include "headrace.serviceNames" (dict "root" . "service" $full) | fromJsonArray }}
+{{- $_ := set $certificates "inside" (dict "names" $names) }}
 {{- end }}
 certificates: {{- toYaml $certificates | nindent 2 }}
 client:
   config_map: {{ .Values.client.configMap }}
   address: {{ .Values.client.address | default (include "headrace.publicAddress" .) }}
-  ca_secret: {{ include "headrace.tlsSecret" (dict "root" . "component" "public") }}
+  ca_secret: {{ empty .Values.client.address | ternary (include "headrace.insideTlsSecret" .) (include "headrace.tlsSecret" (dict "root" . "component" "public")) }}
   settings: {{ include "headrace.clientSettings" . }}
 {{- end }}
 
@@ -88,7 +91,7 @@ rules:
     resources: [secrets]
     resourceNames:
       - {{ $full }}-authority
-      {{- range list "auth" "controller" "proxy" "public" }}
+      {{- range list "auth" "controller" "proxy" "public" "inside" }}
       - {{ $full }}-{{ . }}-tls
       {{- end }}
     verbs: [get, patch]

@@ -1,0 +1,103 @@
+"""A release that takes on the values of one example after the other, as an administrator's would."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.kubernetes.chart.installation import CHART, RELEASE, Installation
+from tests.kubernetes.running import Kubernetes, until
+
+EXAMPLES = CHART.parent / "examples"
+# Waits until the policy offers the profile, then computes in a new cluster: `run(gateway, "gpu", work)`.
+COMPUTE = """
+import time
+import headrace
+
+def run(gateway, profile=None, work=lambda: sum(range(10)), **options):
+    while profile and profile not in [each.key for each in gateway.profiles()]:
+        time.sleep(0.2)
+    with gateway.new_cluster(profile=profile, **options) as cluster:
+        print("cluster", cluster.name, flush=True)
+        cluster.scale(1)
+        with cluster.get_client() as client:
+            print("result", client.submit(work).result(), flush=True)
+            return client.run_on_scheduler(lambda: __import__("socket").gethostname())
+"""
+PLAIN = f"""{COMPUTE}
+with headrace.Gateway() as gateway:
+    print("user", gateway.whoami().name)
+    run(gateway)
+"""
+
+
+@dataclass
+class Examples:
+    """A release in a namespace of its own, with the values of one example at a time."""
+
+    installation: Installation
+    folder: Path
+    _installed: bool = field(default=False, init=False)
+
+    @property
+    def namespace(self) -> str:
+        return self.installation.namespace
+
+    def take(
+        self,
+        example: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        names: Mapping[str, str] | None = None,
+        hooks: bool = False,
+    ) -> Installation:
+        """Install the example, or upgrade to it; the changes are what only its own environment could have.
+
+        Names stand for those of the file that others could have in the same cluster. An upgrade runs the job of
+        credentials only where the example asks for other ones.
+        """
+        text = (EXAMPLES / f"{example}.yaml").read_text()
+        for old, new in (names or {}).items():
+            text = re.sub(rf"(?<![\w.-]){re.escape(old)}(?![\w.-])", new, text)
+        options: list[str] = []
+        for number, layer in enumerate((text, json.dumps(self.installation.small), json.dumps(changes or {}))):
+            file = self.folder / f"{example}-{number}.yaml"
+            file.write_text(layer)
+            options.append(f"--values={file}")
+        if self._installed:
+            self.installation.upgrade(*options, *(() if hooks else ("--no-hooks",)))
+        else:
+            self.installation.install(*options)
+            self._installed = True
+        self._await_policy()
+        return self.installation
+
+    def _await_policy(self) -> None:
+        """Wait until the kubelet has given the controller the new policy. It looks again when a pod changes."""
+        component = "-l=app.kubernetes.io/component=controller"
+        self.installation.kubectl("annotate", "pods", component, "--overwrite", f"changed={secrets.token_hex(4)}")
+        wanted = self.installation.get("configmap", f"{RELEASE}-policy")["data"]["policy.yaml"]
+        read = ("exec", f"deploy/{RELEASE}-controller", "--", "python3", "-c")
+        script = "print(open('/etc/headrace/policy/policy.yaml').read(), end='')"
+        until(lambda: self.installation.kubectl(*read, script) == wanted, "the controller has the new policy")
+
+
+@contextmanager
+def one_release(kubernetes: Kubernetes, folder: Path, name: str) -> Generator[Examples]:
+    """Have a namespace that enforces PodSecurity `restricted`. At the end it goes, with all that runs there."""
+    namespace = f"test-{name}-{secrets.token_hex(3)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kubernetes.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+    # Beside each example: for one small node.
+    installation = Installation(kubernetes, namespace, EXAMPLES / "trial.yaml")
+    try:
+        yield Examples(installation, folder)
+        installation.uninstall("--no-hooks")
+    finally:
+        kubernetes.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -1,0 +1,180 @@
+"""Examples that say how users and others reach headrace, installed: each computes. One release takes them on in turn.
+
+What stands before headrace is played, as far as nothing here can be it: a load balancer's address is given to the
+Service, names lead to the Service by the visitor's hosts file, and cert-manager's Secrets are made by the test.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.kubernetes.chart.examples import PLAIN, Examples, one_release
+from tests.kubernetes.chart.installation import RELEASE, Installation, client_pod
+from tests.kubernetes.running import Kubernetes, image, until
+
+from headrace_chassis.tls.certificates import Authority
+
+pytestmark = pytest.mark.usefixtures("custom_resources")
+HOST = "headrace.example.org"
+# For documentation only: no machine has it.
+LOAD_BALANCER = "203.0.113.7"
+PUBLIC = "public-authority"
+
+
+@pytest.fixture(scope="module")
+def examples(
+    kubernetes: Kubernetes, custom_resources: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Examples]:
+    with one_release(kubernetes, tmp_path_factory.mktemp("values"), "access") as release:
+        yield release
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    """The authority that certifies public names."""
+    return Authority.create("public authority", timedelta(days=1))
+
+
+def test_cert_manager(examples: Examples, authority: Authority) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        played = pool.submit(_play_cert_manager, examples.installation, authority)
+        release = examples.take("cert-manager")
+        issuers = played.result()
+    assert issuers["headrace-public"] == {"kind": "ClusterIssuer", "name": "letsencrypt"}
+    assert issuers["headrace-auth"] == {"kind": "Issuer", "name": "headrace"}
+    _publish(release, authority)
+    visitor = _visit(release, {HOST: _cluster_ip(release)}, f"https://{HOST}", trusts=PUBLIC)
+    assert "result 45" in visitor
+    # Pods have nothing but what the chart gives them, and no public certificate is for the Service.
+    assert "result 45" in release.run("inside", PLAIN)
+
+
+def test_load_balancer(examples: Examples, authority: Authority) -> None:
+    _public_secret(examples.installation, "headrace-example-org", [HOST], authority)
+    ranges = {"loadBalancerSourceRanges": ["10.0.0.0/8"]}
+    release = examples.take("load-balancer", {"proxy": {"service": ranges}}, hooks=True)
+    _give_address(release)
+    _publish(release, authority)
+    assert "result 45" in _visit(release, {HOST: LOAD_BALANCER}, f"https://{HOST}", trusts=PUBLIC)
+    assert "The sum of 0 to 999 is 499500" in release.test()
+
+
+def test_ingress(examples: Examples) -> None:
+    release = examples.take("ingress", hooks=True)
+    [rule] = release.get("ingress", RELEASE)["spec"]["rules"]
+    [path] = rule["http"]["paths"]
+    backend = path["backend"]["service"]
+    # As the Ingress controller would: HTTP/1.1 with the path as it is, to the Service that the Ingress names.
+    hosts = {rule["host"]: release.get("service", backend["name"])["spec"]["clusterIP"], HOST: LOAD_BALANCER}
+    _give_address(release)
+    address = f"https://{rule['host']}:{backend['port']['number']}{path['path']}"
+    assert "result 45" in _visit(release, hosts, address=address, proxy_address=f"{HOST}:443")
+
+
+def test_gateway_api(examples: Examples) -> None:
+    release = examples.take("gateway-api", hooks=True)
+    [route] = release.get("tlsroutes")["items"]
+    assert set(route["spec"]["hostnames"]) == {HOST, f"*.clusters.{HOST}"}
+    # As the Gateway would: the connection unopened, to the Service that the route names.
+    [rule] = route["spec"]["rules"]
+    [backend] = rule["backendRefs"]
+    hosts = {HOST: release.get("service", backend["name"])["spec"]["clusterIP"]}
+    assert "result 45" in _visit(release, hosts, address=f"https://{HOST}:{backend['port']}")
+
+
+def test_gateway_api_http(examples: Examples) -> None:
+    release = examples.take("gateway-api-http", hooks=True)
+    kinds = "tlsroutes,httproutes,backendtlspolicies"
+    assert len(release.get(kinds)["items"]) == 3
+    hosts = {HOST: _cluster_ip(release)}
+    visitor = _visit(release, hosts, address=f"https://{HOST}", proxy_address=f"{HOST}:443")
+    assert "result 45" in visitor
+
+
+def test_monitoring(examples: Examples) -> None:
+    release = examples.take("monitoring")
+    made = release.get("podmonitors,scrapeconfigs,prometheusrules")["items"]
+    assert {each["metadata"]["labels"]["release"] for each in made} == {"prometheus"}
+    assert {each["kind"] for each in made} == {"PodMonitor", "ScrapeConfig", "PrometheusRule"}
+    # Its Prometheus is not there: what is idle is not known then, and nothing else depends on it.
+    assert "result 45" in release.run("inside", PLAIN)
+
+
+def test_mesh_istio(examples: Examples) -> None:
+    release = examples.take("mesh-istio", hooks=True)
+    made = release.get("peerauthentications,authorizationpolicies")["items"]
+    assert {each["kind"] for each in made} == {"PeerAuthentication", "AuthorizationPolicy"}
+    assert "The sum of 0 to 999 is 499500" in release.test()
+
+
+def _visit(
+    release: Installation,
+    hosts: Mapping[str, str],
+    address: str,
+    proxy_address: str = "",
+    trusts: str = "headrace-client",
+) -> str:
+    """What a pod prints that reaches headrace as users outside do, with these names in its hosts file.
+
+    It trusts the authority that a ConfigMap has.
+    """
+    name = "outside"
+    pod = client_pod(release.namespace, name, PLAIN, image("headrace-dask"))
+    environment = {"DASK_HEADRACE__ADDRESS": address, "DASK_HEADRACE__TLS__CA_FILE": "/etc/visitor/ca.crt"}
+    if proxy_address:
+        environment["DASK_HEADRACE__PROXY_ADDRESS"] = proxy_address
+    [container] = pod["spec"]["containers"]
+    container["env"] = [{"name": key, "value": value} for key, value in environment.items()]
+    container["volumeMounts"] = [{"name": "visitor", "mountPath": "/etc/visitor"}]
+    pod["spec"]["volumes"] = [{"name": "visitor", "configMap": {"name": trusts}}]
+    pod["spec"]["hostAliases"] = [{"ip": ip, "hostnames": [host]} for host, ip in hosts.items()]
+    release.kubernetes.apply(pod)
+    return release.finish(name)
+
+
+def _publish(release: Installation, authority: Authority) -> None:
+    """Gives visitors the authority of public names, which systems have else."""
+    metadata = {"name": PUBLIC, "namespace": release.namespace}
+    data = {"ca.crt": authority.cert_pem.decode()}
+    release.kubernetes.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+
+
+def _cluster_ip(release: Installation) -> str:
+    return release.get("service", RELEASE)["spec"]["clusterIP"]
+
+
+def _give_address(release: Installation) -> None:
+    """Gives the Service an address, as a cloud does that has made a load balancer for it."""
+    patch = f'{{"status": {{"loadBalancer": {{"ingress": [{{"ip": "{LOAD_BALANCER}"}}]}}}}}}'
+    release.kubectl("patch", "service", RELEASE, "--subresource=status", "-p", patch)
+
+
+def _play_cert_manager(release: Installation, public: Authority) -> dict[str, dict[str, str]]:
+    """Makes the Secret of each Certificate, once they are all there; returns each one's issuer."""
+    own = Authority.create("cert-manager", timedelta(days=1))
+
+    def wanted() -> list[dict[str, Any]]:
+        found = release.get("certificates.cert-manager.io")["items"]
+        return found if len(found) == 5 else []
+
+    certificates = until(wanted, "the chart has made its Certificates", within=300)
+    for each in certificates:
+        spec = each["spec"]
+        if not spec.get("isCA"):
+            issuer = public if spec["issuerRef"]["kind"] == "ClusterIssuer" else own
+            _public_secret(release, spec["secretName"], spec["dnsNames"], issuer)
+    return {each["metadata"]["name"]: each["spec"]["issuerRef"] for each in certificates}
+
+
+def _public_secret(release: Installation, name: str, hosts: list[str], authority: Authority) -> None:
+    leaf = authority.issue(hosts[0], timedelta(days=1), dns_names=hosts)
+    files = {"tls.crt": leaf.cert_pem, "tls.key": leaf.key_pem, "ca.crt": authority.cert_pem}
+    data = {key: base64.b64encode(value).decode() for key, value in files.items()}
+    metadata = {"name": name, "namespace": release.namespace}
+    secret = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": data}
+    release.kubernetes.apply(secret)
