@@ -166,6 +166,24 @@ def test_a_pod_that_its_node_ends_says_why(reason: str) -> None:
     assert (status.exit_code, status.message) == (3, "The node was low on resource: memory.")
 
 
+@pytest.mark.parametrize("stopped", [{}, {"headrace.dev/stopped": "true"}])
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("The node was low on resource: memory. Container dask was using 3Gi. ", ": raise worker_memory"),
+        ('Usage of EmptyDir volume "scratch" exceeds the limit "8Mi". ', ": write less to disk"),
+    ],
+)
+def test_a_pod_that_its_node_evicts_says_what_to_do_even_if_it_was_stopped_meanwhile(
+    stopped: dict[str, str], said: str, advice: str
+) -> None:
+    disruption = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": said}
+    evicted = {"phase": "Failed", "reason": "DeadlineExceeded" if stopped else "Evicted", "message": said}
+    status = _status(changed("exit-3", status=evicted, condition=disruption, annotations=stopped))
+    assert status.exit_cause is ExitCause.EVICTED
+    assert f"{said.rstrip('. ')}{advice}" in status.message
+
+
 def test_a_pod_of_a_lost_node_counts_as_exited_before_it_is_gone() -> None:
     disruption = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": "taint"}
     not_ready = {"type": "Ready", "status": "False"}

@@ -141,6 +141,30 @@ def test_a_worker_that_ends_by_itself_as_intended_is_closed_unless_work_was_lost
     assert replay.told == [(EventType.WORKERS_LOST, sentence)]
 
 
+EVICTED = replace(exited_process("default-1", 0), exit_cause=ExitCause.EVICTED, message="The node was low on memory.")
+
+
+def test_one_that_left_in_order_before_anybody_said_why_is_told_with_the_reason_that_comes_later() -> None:
+    replay = Replay()
+    first = replay.see(RUNS, joined={TWO: WORKER_ADDRESS}, retired=frozenset({ONE}))
+    assert (first.requeue_at, replay.told) == (NOW + 15, [])
+    assert len(replay.cluster.workers) == 3  # it is replaced at once
+    decision = replay.see(EVICTED, now=NOW + 3)
+    sentence = "was evicted from its node: The node was low on memory. Its data has moved to other workers."
+    assert replay.told == [(EventType.WORKERS_CLOSED, f"Worker default-1 has ended. Its process {sentence}")]
+    assert [event.exit_cause for event in decision.events if event.type is EventType.WORKERS_CLOSED] == [
+        ExitCause.EVICTED
+    ]
+
+
+def test_one_that_left_in_order_is_told_without_a_reason_if_none_comes() -> None:
+    replay = Replay()
+    replay.see(RUNS, joined={TWO: WORKER_ADDRESS}, retired=frozenset({ONE}))
+    replay.see(RUNS, now=NOW + 15)
+    sentence = "Worker default-1 has ended. Its data has moved to other workers."
+    assert replay.told == [(EventType.WORKERS_CLOSED, sentence)]
+
+
 def test_a_worker_that_its_nanny_restarts_was_lost_once() -> None:
     replay = Replay()
     departure = replay.left(ONE, tasks_lost=2)

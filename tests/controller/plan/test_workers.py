@@ -120,8 +120,9 @@ def test_the_newest_pending_are_closed_first_and_running_ones_never() -> None:
 
 
 def test_a_retired_worker_is_closed() -> None:
+    asked = replace(running_worker("default-2"), state=WorkerState.RETIRING)
     retired = {"retired": frozenset({WorkerId("default-2")})}
-    decision = decide(cluster(running_worker("default-1"), running_worker("default-2"), size=1, report=retired))
+    decision = decide(cluster(running_worker("default-1"), asked, size=1, report=retired))
     assert states(decision)["default-2"] is WorkerState.CLOSED
     assert decision.actions == (StopProcesses(("default-2",)),)
     assert [event.message for event in decision.events] == [

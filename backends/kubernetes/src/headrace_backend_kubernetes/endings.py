@@ -45,6 +45,13 @@ _POD_REASONS = {
     "OutOfpods": ExitCause.START_FAILED,
     "UnexpectedAdmissionError": ExitCause.START_FAILED,
 }
+# What a kubelet writes of a pod that it evicts, and what its user can do about it.
+_EVICTION_ADVICE = (
+    ("low on resource: memory", "raise worker_memory, or use smaller chunks"),
+    ("low on resource: ephemeral-storage", "write less to disk, or raise worker_memory so that less is spilled"),
+    ("exceeds the limit", "write less to disk, or ask an administrator for a larger volume"),
+    ("exceeds the total limit of containers", "write less to disk, or ask an administrator for more"),
+)
 _NO_MODULE = re.compile(r"No module named '?(headrace|distributed|dask)(\.[\w.]+)?'?")
 _NOT_FOUND = re.compile(r"executable file not found|no such file or directory", re.IGNORECASE)
 
@@ -55,6 +62,12 @@ def pod_ending(pod: Pod) -> Ending | None:
         return disruption
     cause = _POD_REASONS.get(pod.status.reason)
     return Ending(cause, one_line(pod.status.message or pod.status.reason)) if cause else None
+
+
+def evicted_by_node(pod: Pod) -> bool:
+    """Whether the kubelet has ended a pod, of which it tells nobody beforehand."""
+    said = pod.condition("DisruptionTarget")
+    return said is not None and (said.status, said.reason) == ("True", "TerminationByKubelet")
 
 
 def container_ending(pod: Pod) -> Ending:
@@ -168,4 +181,9 @@ def _disruption(pod: Pod) -> Ending | None:
     said = pod.condition("DisruptionTarget")
     if said is None or said.status != "True":
         return None
-    return Ending(_DISRUPTIONS.get(said.reason, ExitCause.EVICTED), one_line(said.message))
+    return Ending(_DISRUPTIONS.get(said.reason, ExitCause.EVICTED), _with_advice(one_line(said.message)))
+
+
+def _with_advice(sentence: str) -> str:
+    advice = next((advice for words, advice in _EVICTION_ADVICE if words in sentence), "")
+    return f"{sentence.rstrip('. ')}: {advice}" if advice else sentence

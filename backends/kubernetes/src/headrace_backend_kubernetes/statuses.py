@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 
 from headrace.v1.enums import ExitCause, WaitReason
-from headrace_backend_kubernetes.endings import Ending, abandoned, container_ending, leaving, never_starts, pod_ending
+from headrace_backend_kubernetes.endings import (
+    Ending,
+    abandoned,
+    container_ending,
+    evicted_by_node,
+    leaving,
+    never_starts,
+    pod_ending,
+)
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.waiting import Note
 from headrace_backend_kubernetes.waiting import wait as wait_of
@@ -54,10 +62,12 @@ def _ending(pod: Pod, *, overdue: bool) -> Ending | None:
     if not pod.done:
         return abandoned(pod, overdue=overdue) or (None if pod.main.running else never_starts(pod))
     code = pod.main.terminated.exit_code if pod.main.terminated else None
+    others = pod_ending(pod)
+    # A worker that its node evicts hands its data over, whereupon headrace stops it before the node says why.
+    if others and (not pod.stopped or evicted_by_node(pod)):
+        return Ending(others.cause, others.message, code)
     if pod.stopped:
         return Ending(ExitCause.STOPPED, exit_code=code)
-    if others := pod_ending(pod):
-        return Ending(others.cause, others.message, code)
     if pod.ended_by_deletion:
         return Ending(ExitCause.DELETED, exit_code=code)
     return container_ending(pod)

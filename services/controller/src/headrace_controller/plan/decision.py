@@ -110,6 +110,9 @@ class Policy:
         Time after which processes that still run are stopped again.
     loss_wait
         Time that the event of a lost worker waits for what its scheduler counted and how its process exited.
+    exit_wait
+        Time that the event of a worker that left unasked, and has handed its data over, waits for how its process
+        exited: the platform may end it and say so only afterwards.
     """
 
     start_timeout: float = 60.0
@@ -124,6 +127,7 @@ class Policy:
     log_tail_bytes: int = 8192
     stop_retry: float = 5.0
     loss_wait: float = 1.0
+    exit_wait: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)

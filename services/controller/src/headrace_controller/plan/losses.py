@@ -20,22 +20,32 @@ def record_losses(draft: Draft) -> None:
     if not draft.losses:
         return
     known = [worker for worker, since in draft.losses.items() if _is_known(draft, worker, since)]
-    oldest = min(draft.losses.values())
-    if len(known) < len(draft.losses) and not draft.reached(oldest + draft.policy.loss_wait):
+    due = min(since + _patience(draft, draft.workers.get(worker)) for worker, since in draft.losses.items())
+    if len(known) < len(draft.losses) and not draft.reached(due):
         return
     _record(draft, [draft.workers[worker] for worker in known if worker in draft.workers])
     for worker in known:
         del draft.losses[worker]
-    for since in draft.losses.values():
-        draft.check_at(since + draft.policy.loss_wait)
+    for worker, since in draft.losses.items():
+        draft.check_at(since + _patience(draft, draft.workers.get(worker)))
 
 
 def _is_known(draft: Draft, worker: WorkerId, since: float) -> bool:
     record = draft.workers.get(worker)
-    if record is None or draft.now >= since + draft.policy.loss_wait:
+    if record is None or draft.now >= since + _patience(draft, record):
         return True
-    counted = worker in draft.report.departures or not draft.report.connected
-    return counted and record.state is not WorkerState.PENDING
+    report = draft.report
+    counted = worker in report.departures or worker in report.retired or not report.connected
+    return counted and record.state is not WorkerState.PENDING and not _ends(draft, record)
+
+
+def _ends(draft: Draft, record: WorkerRecord) -> bool:
+    """Whether it has handed its data over, and its process has not been seen to end yet: the end may say why."""
+    return record.id in draft.report.retired and record.state is WorkerState.CLOSED and record.exit is None
+
+
+def _patience(draft: Draft, record: WorkerRecord | None) -> float:
+    return draft.policy.exit_wait if record is not None and _ends(draft, record) else draft.policy.loss_wait
 
 
 def _record(draft: Draft, workers: Sequence[WorkerRecord]) -> None:

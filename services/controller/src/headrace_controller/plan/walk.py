@@ -84,7 +84,7 @@ def _sort(draft: Draft, walk: Walk, before: WorkerRecord, worker: WorkerRecord) 
         walk.leaving.append(worker)
     elif worker.id in draft.losses:
         pass  # its loss is recorded later, with this
-    elif worker.id in draft.report.retired:
+    elif worker.id in draft.report.retired and before.state is not WorkerState.RUNNING:
         walk.closed.append(worker)
     elif before.state is not WorkerState.PENDING:  # it left, or has another address because it was restarted
         draft.losses[worker.id] = draft.now

@@ -8,7 +8,7 @@ from headrace.v1.enums import ExitCause
 from headrace_controller.backends.process import ProcessState, ProcessStatus
 from headrace_controller.model import Exit, WorkerRecord, WorkerState
 from headrace_controller.plan.draft import Draft
-from headrace_controller.plan.exit_causes import exit_cause
+from headrace_controller.plan.exit_causes import ENDED_BY_OTHERS, exit_cause
 from headrace_controller.plan.sentences import (
     clock_time,
     describe_end,
@@ -22,11 +22,12 @@ from headrace_controller.plan.sentences import (
 
 def current(draft: Draft, worker: WorkerRecord, process: ProcessStatus | None) -> WorkerRecord:
     """Returns the record as it is now; the same object if nothing has changed."""
-    worker = with_process(worker, process, draft.now)
+    known, worker = worker.exit, with_process(worker, process, draft.now)
     if worker.state.ended:
-        return worker
+        return worker if worker.exit is known else _explained(worker, process)
     if worker.id in draft.report.retired:
-        return _turned(draft, worker, WorkerState.CLOSED, f"{_left(worker)}Its data has moved to other workers.")
+        message = f"{_left(worker)}Its data has moved to other workers."
+        return _explained(_turned(draft, worker, WorkerState.CLOSED, message), process)
     if process is not None and process.state is ProcessState.EXITED:
         return _exited(draft, worker, process)
     if process is not None and process.leaving is not None:
@@ -83,6 +84,15 @@ def _leaving(draft: Draft, worker: WorkerRecord, process: ProcessStatus, cause: 
 
 def _left(worker: WorkerRecord) -> str:
     return f"Its process {describe_end(worker.leaving)}. " if worker.leaving else ""
+
+
+def _explained(worker: WorkerRecord, process: ProcessStatus | None) -> WorkerRecord:
+    """Says of one that has handed its data over who ended it, where nobody had announced that."""
+    cause = worker.exit and worker.exit.cause
+    if process is None or worker.leaving or worker.state is not WorkerState.CLOSED or cause not in ENDED_BY_OTHERS:
+        return worker
+    end = describe_exit(replace(process, exit_cause=cause))
+    return replace(worker, message=f"Its process {end}. {worker.message}")
 
 
 def _refused(draft: Draft, worker: WorkerRecord) -> WorkerRecord | None:
