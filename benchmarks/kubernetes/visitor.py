@@ -19,10 +19,18 @@ def start(gateway, options, workers):
             if workers:
                 began = time.perf_counter()
                 cluster.scale(workers)
-                client.wait_for_workers(workers)
+                client.run_on_scheduler(until_joined, workers)
                 times["joined"] = time.perf_counter() - began
             times["cluster"] = cluster.name
     return times
+
+
+async def until_joined(number, dask_scheduler):
+    """Waits on the scheduler itself: Client.wait_for_workers asks ten times a second only."""
+    import asyncio
+
+    while len(dask_scheduler.workers) < number:  # noqa: ASYNC110 it has no event
+        await asyncio.sleep(0.002)
 
 
 def connect_without_proxy():

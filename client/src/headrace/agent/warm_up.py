@@ -6,11 +6,12 @@ import contextlib
 import importlib
 import logging
 import socket
+import tempfile
 from collections.abc import Coroutine, Iterator, Sequence
 
 import dask.config
 import grpc.aio
-from distributed import Scheduler
+from distributed import Scheduler, Worker
 from distributed.compatibility import asyncio_run
 from distributed.config import get_loop_factory
 from distributed.versions import get_versions
@@ -65,8 +66,8 @@ def preload(extra_modules: Sequence[str] = ()) -> Iterator[bool]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
         yield True
-    # Last: forked schedulers use the memory that this one frees. Imports after it would leave scattered holes of it.
-    _run_quietly(_rehearse())
+    # Last: forked processes use the memory that these free. Imports after it would leave scattered holes of it.
+    _run_quietly(_rehearse_with_worker())
     yield True
 
 
@@ -88,8 +89,26 @@ def _run_quietly(rehearsal: Coroutine[None, None, None]) -> None:
 
 async def _rehearse() -> None:
     """Starts and ends a scheduler, which fills the caches on its way."""
-    async with Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0"):
+    async with _scheduler():
         _rehearse_tls()
+
+
+async def _rehearse_with_worker() -> None:
+    """The same with a worker. Its process, forked later, starts in three quarters of the processor time."""
+    with tempfile.TemporaryDirectory(prefix="headrace-rehearsal-") as directory:
+        config = {"temporary-directory": directory, "distributed.worker.http.routes": []}
+        with dask.config.set(config):
+            async with _scheduler() as scheduler, _worker(scheduler):
+                _rehearse_tls()
+
+
+def _scheduler() -> Scheduler:
+    return Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0")
+
+
+def _worker(scheduler: Scheduler) -> Worker:
+    nowhere = "127.0.0.1:0"
+    return Worker(scheduler.address, host="127.0.0.1", nthreads=1, dashboard=False, dashboard_address=nowhere)
 
 
 def _rehearse_tls() -> None:
