@@ -83,14 +83,20 @@ class StandbyPool:
     # --- given to clusters ---
 
     async def take(self, specs: Sequence[ProcessSpec]) -> list[ProcessSpec]:
-        """Gives ready pods to processes; returns those for which there is none."""
+        """Gives ready pods to processes; returns those for which there is none.
+
+        Raises `BackendError` when all were tried, if it is not known of some whether they have a pod now.
+        """
         ready = Counter(pod.role for pod in self._table.standby.values() if is_ready(pod))
         tried: list[ProcessSpec] = []
         for spec in specs:  # no more than can be given: whether a pod fits takes a moment to find out
             if ready[spec.role]:
                 ready[spec.role] -= 1
                 tried.append(spec)
-        given = await asyncio.gather(*map(self._give, tried))
+        given = await asyncio.gather(*map(self._give, tried), return_exceptions=True)
+        for outcome in given:
+            if isinstance(outcome, BaseException):
+                raise outcome
         done = {spec.key for spec, was_given in zip(tried, given, strict=True) if was_given}
         return [spec for spec in specs if spec.key not in done]
 
