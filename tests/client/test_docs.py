@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.client.guide import table
 
 from headrace import Gateway, errors
 from headrace._target import config
@@ -14,16 +14,7 @@ from headrace.cli import clusters
 from headrace.v1.enums import ConditionType, EventType
 
 ROOT = Path(__file__).parents[2]
-GUIDE = (ROOT / "docs/client.md").read_text("utf-8")
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
-
-
-def table(heading: str, page: str = GUIDE) -> Iterator[str]:
-    """The first column of the table with this heading, without marks of code."""
-    rows = page.partition(f"\n| {heading} |")[2].partition("\n\n")[0].splitlines()[2:]
-    assert rows, f"there is no table | {heading} |"
-    for row in rows:
-        yield row.split("|")[1].strip()
 
 
 @pytest.mark.parametrize("page", ["docs/client.md", "client/README.md"])

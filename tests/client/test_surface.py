@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from distributed.core import Status
 from tests.client import surface
-from tests.client.test_docs import table
+from tests.client.guide import table
 
 from headrace import ClusterStatus, Gateway
 from headrace._dask.state import State
