@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import cloudpickle
 import pytest
 from tests.browser.chromium import Page, chromium
-from tests.browser.test_dashboards import BOKEH_WORKS
+from tests.browser.pages import BOKEH_WORKS
 from tests.e2e.running import running
 
 from headrace import Gateway

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cloudpickle
 from tests.browser.chromium import Page, chromium
+from tests.browser.pages import BOKEH_WORKS
 
 from headrace import Gateway
 
@@ -41,7 +42,6 @@ for (const [name, attempt] of Object.entries(attempts))
 window.finished = () => Object.keys(results).length === {count} && JSON.stringify(results);
 </script></body></html>"""
 # Bokeh has its documents once its websocket has brought them.
-BOKEH_WORKS = "typeof Bokeh !== 'undefined' && Bokeh.documents.length && Bokeh.documents[0].roots().length"
 ATTEMPTS = ("cookies", "storage", "fetch", "worker", "above", "socket", "frame", "popup")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.browser.chromium import chromium
 from tests.browser.jupyterlab import RUN_ALL, choose_kernel, choose_theme, jupyterlab, program
-from tests.browser.test_reconnecting import MAKE, PANEL, SAID
+from tests.browser.pages import MAKE, PANEL, SAID
 from tests.e2e.running import Running, running
 
 POLICY = "culling: {idle: {after: 1 h, warn: 3595 s}}"

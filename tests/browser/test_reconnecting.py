@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.browser.chromium import chromium
 from tests.browser.jupyterlab import RUN_ALL, choose_kernel, choose_theme, jupyterlab, program
-from tests.browser.test_dashboards import BOKEH_WORKS
+from tests.browser.pages import BOKEH_WORKS, MAKE, PANEL, SAID
 from tests.client.sni_proxy import SniProxy
 from tests.connections.killing import find_envoy
 from tests.e2e.running import Running
@@ -64,13 +64,6 @@ def network(headrace: Running) -> Iterator[SniProxy]:
     network.close()
 
 
-MAKE = """
-from headrace import Gateway
-cluster = Gateway().new_cluster()
-cluster.scale(1)
-client = cluster.get_client()
-cluster
-"""
 COMPUTE = """
 import os, time
 
@@ -82,9 +75,6 @@ def square_later(number):
 print("computing")
 print("sum of squares:", sum(client.gather(client.map(square_later, range(100)))))
 """
-
-PANEL = "document.querySelector('.jupyter-widget-tab')?.innerText"
-SAID = "[...document.querySelectorAll('.jp-OutputArea-output')].map(one => one.innerText).join()"
 
 
 async def _work(directory: Path, network: SniProxy) -> str:

@@ -18,8 +18,8 @@ from typing import Any
 
 from PIL import Image
 from tests.conftest import Eventually
+from tests.prometheus.processes import process
 from tests.prometheus.running import Prometheus, free_port, running
-from tests.prometheus.test_up import process
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana"
 DASHBOARDS: dict[str, Any] = {file.stem: json.loads(file.read_text()) for file in FOLDER.glob("*.json")}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 from tests.conftest import Eventually
+from tests.prometheus.processes import process
 from tests.prometheus.running import TOKEN, free_port, running
 
 USER = """
@@ -22,24 +19,6 @@ with headrace.Gateway().new_cluster() as cluster, cluster.get_client() as client
     print(cluster.name, flush=True)
     sys.stdin.read()
 """
-
-
-@contextmanager
-def process(arguments: list[str], environment: Mapping[str, str], log: Path) -> Generator[subprocess.Popen[str]]:
-    with log.open("w") as output:
-        started = subprocess.Popen(
-            [sys.executable, *arguments],
-            env={**os.environ, **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if arguments[0] == "-c" else output,
-            stderr=output,
-            text=True,
-        )
-        try:
-            yield started
-        finally:
-            started.terminate()
-            started.communicate(timeout=30)
 
 
 async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventually) -> None:
