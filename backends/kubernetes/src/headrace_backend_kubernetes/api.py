@@ -38,17 +38,19 @@ from headrace_backend_kubernetes.objects import (
     decode_named,
     decode_pod,
     decode_pods,
+    decode_secret,
     decode_status,
 )
 from headrace_backend_kubernetes.pace import Pace
 from headrace_chassis.logs import get_logger
 
+log = get_logger()
+
+_NOT_FOUND = 404
 _AT_ONCE = 32
 _TRIES = 4
 _TRY_SECONDS = 20.0
 _TRYING_SECONDS = 20.0  # after these nothing is tried again: a user who waits is told within 40 s
-log = get_logger()
-
 _CONNECT_SECONDS = 5.0
 _WATCH_SECONDS = 600
 # A watch of pods has a bookmark each minute. The API server sends none to a watch of events.
@@ -120,7 +122,7 @@ class Api:
         try:
             return decode_pod(await self._read("get", "pods", "read_namespaced_pod", name=name, namespace=namespace))
         except ApiError as error:
-            if error.code == 404:
+            if error.code == _NOT_FOUND:
                 return None
             raise
 
@@ -179,9 +181,16 @@ class Api:
             _content_type=_MERGE_PATCH,
         )  # fmt: skip
 
-    async def read_secret(self, namespace: str, name: str) -> bytes:
-        """Returns a secret as JSON."""
-        return await self._read("get", "secrets", "read_namespaced_secret", namespace=namespace, name=name)
+    async def read_secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """Returns what is in a secret, in base64; None if there is none of this name."""
+        try:
+            return decode_secret(
+                await self._read("get", "secrets", "read_namespaced_secret", namespace=namespace, name=name)
+            ).data
+        except ApiError as error:
+            if error.code == _NOT_FOUND:
+                return None
+            raise
 
     async def delete_secret(self, namespace: str, name: str) -> None:
         """Deletes a secret; does nothing if there is none."""

@@ -10,26 +10,15 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from headrace_backend_kubernetes import labels
 from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
 from headrace_backend_kubernetes.names import label_value, pod_name
-from headrace_backend_kubernetes.objects import Pod, Slim
+from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_controller.backends.process import ProcessKey, ProcessSpec
 
 Plain = dict[str, Any]
-
-_NOT_FOUND = 404
-
-
-class _Secret(Slim):
-    data: dict[str, str] = msgspec.field(default_factory=dict[str, str])
-
-
-_decode = msgspec.json.Decoder(_Secret).decode
 
 
 class EnrolmentSecrets:
@@ -45,12 +34,12 @@ class EnrolmentSecrets:
         new = {_key(spec.key): base64.b64encode(spec.agent_token.encode()).decode() for spec in specs}
         name = secret_name(cluster)
         try:
-            there = await self._read(namespace, name)
+            there = await self._api.read_secret(namespace, name)
             if there is None:
                 await self._api.create_secret(namespace, self._secret(name, cluster, new))
                 return
             needed = new.keys() | {_key(ProcessKey(cluster, pod.process)) for pod in self._table.running(cluster)}
-            old = dict.fromkeys(there.data.keys() - needed)
+            old = dict.fromkeys(there.keys() - needed)
             await self._api.patch_secret(namespace, name, {"data": {**old, **new}})
         except (ApiError, Unreachable) as error:
             raise backend_error(f"the tokens of cluster {cluster} cannot be written to Secret {name}", error) from error
@@ -58,23 +47,15 @@ class EnrolmentSecrets:
     async def give_to(self, scheduler: Pod) -> None:
         """Lets the Secret of a cluster be removed with its scheduler's pod."""
         name = secret_name(scheduler.cluster)
-        owner = {"apiVersion": "v1", "kind": "Pod", "name": scheduler.name, "uid": scheduler.uid}
+        owned = {"metadata": {"ownerReferences": [scheduler.as_owner]}}
         try:
-            await self._api.patch_secret(scheduler.namespace, name, {"metadata": {"ownerReferences": [owner]}})
+            await self._api.patch_secret(scheduler.namespace, name, owned)
         except (ApiError, Unreachable) as error:
             raise backend_error(f"Secret {name} cannot be given to pod {scheduler.name}", error) from error
 
     async def forget(self, namespace: str, cluster: str) -> None:
         """Deletes the Secret of a cluster whose scheduler's pod was never made."""
         await self._api.delete_secret(namespace, secret_name(cluster))
-
-    async def _read(self, namespace: str, name: str) -> _Secret | None:
-        try:
-            return _decode(await self._api.read_secret(namespace, name))
-        except ApiError as error:
-            if error.code == _NOT_FOUND:
-                return None
-            raise
 
     def _secret(self, name: str, cluster: str, data: Plain) -> Plain:
         named = {labels.DEPLOYMENT: label_value(self._deployment), labels.CLUSTER: label_value(cluster)}

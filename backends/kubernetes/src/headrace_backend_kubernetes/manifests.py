@@ -6,8 +6,6 @@ import base64
 import binascii
 from typing import Any
 
-import msgspec
-
 from headrace_backend_kubernetes import labels
 from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
@@ -51,22 +49,16 @@ class ManifestStore:
             raise backend_error(f"the manifest of cluster {pod.cluster} cannot be written", error) from error
 
     async def _read_secret(self, namespace: str, name: str) -> bytes | None:
-        try:
-            data = _decode_secret(await self._api.read_secret(namespace, name)).data
-        except ApiError as error:
-            if error.code == 404:
-                return None
-            raise
-        return base64.b64decode(data.get(_KEY, "")) or None
+        data = await self._api.read_secret(namespace, name)
+        return base64.b64decode(data.get(_KEY, ""), validate=True) or None if data else None
 
     async def _write_secret(self, pod: Pod, name: str, manifest: bytes) -> None:
-        owner = {"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid}
         data: dict[str, Any] = {"data": {_KEY: base64.b64encode(manifest).decode()}}
         own = {key: value for key, value in pod.metadata.labels.items() if key in {labels.DEPLOYMENT, labels.CLUSTER}}
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": name, "labels": own, "ownerReferences": [owner]},
+            "metadata": {"name": name, "labels": own, "ownerReferences": [pod.as_owner]},
             **data,
         }
         try:
@@ -75,10 +67,3 @@ class ManifestStore:
             if not error.exists_already:
                 raise
             await self._api.patch_secret(pod.namespace, name, data)
-
-
-class _Secret(msgspec.Struct):
-    data: dict[str, str] = msgspec.field(default_factory=dict[str, str])
-
-
-_decode_secret = msgspec.json.Decoder(_Secret).decode

@@ -223,6 +223,11 @@ class Pod(Slim):
         name = self.spec.containers[0].name if self.spec.containers else ""
         return next((each.state for each in self.status.container_statuses if each.name == name), _NOTHING)
 
+    @property
+    def as_owner(self) -> dict[str, str]:
+        """A reference to it from an object that is to be removed with it."""
+        return {"apiVersion": "v1", "kind": "Pod", "name": self.name, "uid": self.uid}
+
     def condition(self, kind: str) -> Condition | None:
         return next((each for each in self.status.conditions if each.type == kind), None)
 
@@ -246,6 +251,10 @@ class Involved(Slim):
     name: str = ""
     namespace: str = ""
     uid: str = ""
+
+
+class Secret(Slim):
+    data: dict[str, str] = field(default_factory=dict[str, str])  # in base64
 
 
 class Event(Slim):
@@ -307,6 +316,7 @@ def decode_pod(content: msgspec.Raw | bytes | str) -> Pod:
 decode_pods = msgspec.json.Decoder(PodList).decode
 decode_event = msgspec.json.Decoder(Event).decode
 decode_events = msgspec.json.Decoder(EventList).decode
+decode_secret = msgspec.json.Decoder(Secret).decode
 decode_status = msgspec.json.Decoder(Status).decode
 decode_named = msgspec.json.Decoder(NamedObject).decode
 decode_notice = msgspec.json.Decoder(Notice).decode
