@@ -32,6 +32,21 @@ from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessS
 MakeBackend = Callable[[], Backend]
 
 
+_ELSEWHERE = (
+    "169.254.169.254:80",  # metadata of a cloud
+    "[::ffff:169.254.169.254]:80",
+    "tls://0.0.0.0:80",
+    "[::]:80",
+    "224.0.0.1:80",
+    "192.0.2.7:80",
+    "metadata.internal:80",
+    "http://127.0.0.1:80",
+    "127.0.0.1:0",
+    "127.0.0.1",
+    "",
+)
+
+
 class BackendContract:
     """Tests for any backend; the processes are programs of our own, so that no controller is needed."""
 
@@ -277,13 +292,11 @@ class BackendContract:
         assert await text(backend, cluster, positions=positions) == "three\nfour\n"
         assert await text(backend, cluster, tail_lines=1, positions=positions) == "four\n"
 
-    @pytest.mark.parametrize("position", ["", "no position", "-1", "9" * 100, "../../etc", "\0"])
-    async def test_a_position_that_no_backend_gave_counts_as_none(
-        self, backend: Backend, cluster: str, position: str
-    ) -> None:
+    async def test_a_position_that_no_backend_gave_counts_as_none(self, backend: Backend, cluster: str) -> None:
         await self._run(backend, cluster, "one\ntwo\n")
-        read = await text(backend, cluster, tail_lines=1, positions={SCHEDULER: position})
-        assert "one\ntwo\n".endswith(read)
+        for position in ("", "no position", "-1", "9" * 100, "../../etc", "\0"):
+            read = await text(backend, cluster, tail_lines=1, positions={SCHEDULER: position})
+            assert "one\ntwo\n".endswith(read), position
 
     async def test_following_shows_lines_as_they_are_written_and_processes_as_they_appear(
         self, backend: Backend, cluster: str
@@ -331,29 +344,15 @@ class BackendContract:
         await backend.check_address(cluster, SCHEDULER, address)
         await backend.check_address(cluster, SCHEDULER, f"tls://{address}")
 
-    @pytest.mark.parametrize(
-        "address",
-        [
-            "169.254.169.254:80",  # metadata of a cloud
-            "[::ffff:169.254.169.254]:80",
-            "tls://0.0.0.0:80",
-            "[::]:80",
-            "224.0.0.1:80",
-            "192.0.2.7:80",
-            "metadata.internal:80",
-            "http://127.0.0.1:80",
-            "127.0.0.1:0",
-            "127.0.0.1",
-            "",
-        ],
-    )
-    async def test_an_address_that_leads_elsewhere_is_refused(
-        self, backend: Backend, cluster: str, address: str
-    ) -> None:
+    async def test_an_address_that_leads_elsewhere_is_refused(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER)])
         await until_running(backend, cluster)
-        with pytest.raises(AddressRefused):
-            await backend.check_address(cluster, SCHEDULER, address)
+        for address in _ELSEWHERE:
+            try:
+                await backend.check_address(cluster, SCHEDULER, address)
+            except AddressRefused:
+                continue
+            pytest.fail(f"{address!r} was accepted")
 
     async def test_forgetting_removes_what_is_kept(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER, Program(writes="bye\n", code=0), manifest=b"sealed")])
