@@ -12,28 +12,16 @@ from pathlib import Path
 import grpc.aio
 import pytest
 from redis.asyncio import Redis
-from tests.controller.running import site, token
+from tests.contract.connection_of_ann import ConnectionOfAnn
+from tests.controller.running import site
 
-from headrace import TokenAuth, errors
-from headrace._target.target import Target
+from headrace import errors
 from headrace._wire import calls
 from headrace._wire.connection import Connection
 from headrace._wire.creating import Wanted, get_or_create
 from headrace._wire.option_values import option_values
 from headrace._wire.watch import wait_until_ended, wait_until_running
 from headrace.v1 import cluster_pb2
-
-
-class ConnectionOfAnn(Connection):
-    """A connection to one controller, with a token that no auth service had to sign."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        super().__init__(Target.resolve("http://127.0.0.1:1", auth=TokenAuth("unused")))
-        self._channel = channel
-
-    async def _token(self, deadline: object) -> str:
-        del deadline
-        return token("ann")
 
 
 @pytest.fixture

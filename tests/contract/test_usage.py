@@ -17,7 +17,7 @@ import grpc.aio
 import pytest
 import typer.main
 from redis.asyncio import Redis
-from tests.contract.test_get_or_create import ConnectionOfAnn
+from tests.contract.connection_of_ann import ConnectionOfAnn
 from tests.controller.running import site
 
 from headrace._dask.cluster_cost import spent
