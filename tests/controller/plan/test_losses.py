@@ -19,7 +19,7 @@ from tests.controller.plan.deciding import decide
 
 from headrace.v1.enums import EventType, ExitCause
 from headrace_controller.backends.process import ProcessStatus
-from headrace_controller.model import Departure, Group, WorkerId, WorkerState
+from headrace_controller.model import Departure, Exit, Group, WorkerId, WorkerState
 from headrace_controller.plan import Decision, Policy
 
 POLICY = Policy(loss_wait=1.0, worker_start_timeout=60, ended_workers_kept=1)
@@ -149,6 +149,8 @@ def test_one_that_left_in_order_before_anybody_said_why_is_told_with_the_reason_
     first = replay.see(RUNS, joined={TWO: WORKER_ADDRESS}, retired=frozenset({ONE}))
     assert (first.requeue_at, replay.told) == (NOW + 15, [])
     assert len(replay.cluster.workers) == 3  # it is replaced at once
+    replay.see(RUNS, now=NOW + 2, retired=frozenset())  # the report forgets what the record has
+    assert replay.told == []
     decision = replay.see(EVICTED, now=NOW + 3)
     sentence = "was evicted from its node: The node was low on memory. Its data has moved to other workers."
     assert replay.told == [(EventType.WORKERS_CLOSED, f"Worker default-1 has ended. Its process {sentence}")]
@@ -260,7 +262,9 @@ def test_a_loss_without_a_record_is_dropped() -> None:
 
 
 def test_a_lost_worker_that_is_not_wanted_any_more_is_closed() -> None:
-    losing = running_cluster(worker("default-1", joined=True), status={"losses": {ONE: NOW}})
+    losing = running_cluster(
+        worker("default-1", joined=True, exit=Exit(cause=ExitCause.EXITED, time=NOW)), status={"losses": {ONE: NOW}}
+    )
     decision = decide(replace(losing, report=replace(losing.report, departures={ONE: Departure()})))
     sentence = "Worker default-1 has ended. Closed because fewer workers are wanted."
     assert [(event.type, event.message) for event in decision.events] == [(EventType.WORKERS_CLOSED, sentence)]

@@ -36,16 +36,16 @@ def _is_known(draft: Draft, worker: WorkerId, since: float) -> bool:
         return True
     report = draft.report
     counted = worker in report.departures or worker in report.retired or not report.connected
-    return counted and record.state is not WorkerState.PENDING and not _ends(draft, record)
+    return counted and record.state is not WorkerState.PENDING and not _ends(record)
 
 
-def _ends(draft: Draft, record: WorkerRecord) -> bool:
-    """Whether it has handed its data over, and its process has not been seen to end yet: the end may say why."""
-    return record.id in draft.report.retired and record.state is WorkerState.CLOSED and record.exit is None
+def _ends(record: WorkerRecord) -> bool:
+    """Whether it has left in order, and its process has not been seen to end yet: the end may say why."""
+    return record.state is WorkerState.CLOSED and record.exit is None
 
 
 def _patience(draft: Draft, record: WorkerRecord | None) -> float:
-    return draft.policy.exit_wait if record is not None and _ends(draft, record) else draft.policy.loss_wait
+    return draft.policy.exit_wait if record is not None and _ends(record) else draft.policy.loss_wait
 
 
 def _record(draft: Draft, workers: Sequence[WorkerRecord]) -> None:
