@@ -408,7 +408,7 @@ class BackendContract:
 
 
 def _many_lines() -> str:
-    return "".join(f"{i} {'x' * (i % 50)}\n" for i in range(20000))
+    return "".join(f"{i} {'x' * (i % 50)}\n" for i in range(8000))
 
 
 def _with_manifests(backend: Backend) -> Manifests:

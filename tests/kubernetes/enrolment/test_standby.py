@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,3 +147,35 @@ async def test_a_pod_that_somebody_labels_is_given_to_nobody_and_replaced(
     assert pod.uid != first.uid
     assert not waiting.done()
     waiting.cancel()
+
+
+async def test_pods_that_end_at_once_are_removed_and_the_log_says_why(
+    kubernetes: Kubernetes,
+    namespace: str,
+    image: Callable[[str], str],
+    eventually: Eventually,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    site = Site(
+        kubeconfig=kubernetes.kubeconfig, namespace=namespace, image=image("plain-dask"), deployment=new_deployment()
+    )
+    backend = site.backend()
+    backend.use_profiles(profiles(1))
+    await backend.open()
+    said: list[str] = []
+
+    def told() -> bool:
+        said.append(capsys.readouterr().out)
+        return "a pod in standby has failed; will try again" in "".join(said)
+
+    try:
+        await backend.keep(PATTERNS[:1])
+        await eventually(told, within=120)
+        [reason] = set(re.findall(r"No module named '\w+'", "".join(said)))
+        assert reason == "No module named 'headrace'"
+        [failed, *_] = re.findall(r"why='?\"?pod (dask-standby-\w+) has ended", "".join(said))
+        await eventually(lambda: backend.table.find(namespace, failed) is None)
+        listed = await asyncio.to_thread(kubernetes.kubectl, "get", "pods", "-n", namespace, "-o", "name")
+        assert failed not in listed
+    finally:
+        await backend.close()
