@@ -78,8 +78,8 @@ def installed(kubernetes: Kubernetes) -> Generator[Installation]:
         try:
             release.install()
             yield release
-            release.uninstall()
         finally:
+            release.uninstall()
             kubernetes.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
