@@ -49,7 +49,7 @@ class Service:
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path) -> None:
         self.log = logs / f"{name}.log"
         self._command = command
-        self._environment = environment
+        self.environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -60,7 +60,7 @@ class Service:
         with os.fdopen(ready, "rb", buffering=0) as answer, self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
-                env={**self._environment, "HEADRACE_READY_FD": str(write_end)},
+                env={**self.environment, "HEADRACE_READY_FD": str(write_end)},
                 pass_fds=(write_end,),
                 stdout=log,
                 stderr=log,

@@ -9,20 +9,59 @@ from typing import Any
 
 import pytest
 from tests.kubernetes.faults.system import System, system
-from tests.kubernetes.running import PRETENDED, Kubernetes, image
+from tests.kubernetes.running import (
+    ON_SECOND_NODE,
+    PRETENDED,
+    SECOND_NODE,
+    Kubernetes,
+    SecondNode,
+    image,
+    of_recipe,
+    second_node,
+)
 
 from headrace import Gateway, GatewayCluster
 
 REGISTRY_PORT = 5917
 MISSING = f"localhost:{REGISTRY_PORT}/no-such:1"
 """An image of a registry on each node itself, from where nodes pull without TLS."""
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), Path("/none"))
 LOST_NODE = "test-faults-lost"
+_PREFERS: dict[str, Any] = {
+    "weight": 100,
+    "preference": {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [SECOND_NODE]}]},
+}
+"""The second node as long as it takes pods, then another."""
+CLOCKS = {"ahead": 600, "behind": -600}
+"""Seconds by which clocks of pods are wrong."""
+
+
+def _clock(seconds: int) -> dict[str, Any]:
+    """Settings of pods whose clock is wrong: the library of the node's package libfaketime tells them the time."""
+    return {
+        "environment": {"LD_PRELOAD": "/faketime.so", "FAKETIME": f"{seconds:+}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
+        "volumes": {"faketime": {"path": "/faketime.so", "source": {"hostPath": {"path": str(FAKETIME)}}}},
+    }
+
+
 PROFILES: dict[str, Any] = {
     "missing": {"image": MISSING},
     "full": {"namespace": True},
+    "judged": {"namespace": True},
     "gone": {"namespace": True},
     "strict": {"namespace": True, "extra_pod_config": {"hostPID": True}},
     "pretended": {"tolerations": [PRETENDED], "node_selector": {"type": "kwok"}},
+    "second": {
+        # Dask waits for 30 s for a connection that is silent; less than 11 s it does not admit.
+        "environment": {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s"},
+        "worker": {
+            "tolerations": [ON_SECOND_NODE],
+            "lost_node_seconds": 1,
+            "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [_PREFERS]}},
+        },
+    },
+    "ahead": {"scheduler": _clock(CLOCKS["ahead"]), "worker": _clock(CLOCKS["behind"])},
+    "behind": {"scheduler": _clock(CLOCKS["behind"]), "worker": _clock(CLOCKS["ahead"])},
     "nodes": {"worker": {"tolerations": [PRETENDED], "lost_node_seconds": 1, "node_selector": {"type": LOST_NODE}}},
 }
 
@@ -34,6 +73,21 @@ def headrace(kubernetes: Kubernetes, redis_url: str) -> Iterator[System]:
         system(kubernetes, Path(directory), redis_url, PROFILES) as running,
     ):
         yield running
+
+
+@pytest.fixture(scope="session")
+def _second(kubernetes: Kubernetes) -> Iterator[SecondNode]:
+    if not of_recipe(kubernetes):
+        pytest.skip("a second node that may be lost is there in our own cluster only")
+    with second_node(kubernetes, image("headrace-dask")) as node:
+        yield node
+
+
+@pytest.fixture
+def second(_second: SecondNode) -> Iterator[SecondNode]:
+    """A real node; afterwards it is as it was, whatever the test did to it."""
+    yield _second
+    _second.start()
 
 
 @pytest.fixture

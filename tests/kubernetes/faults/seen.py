@@ -31,6 +31,11 @@ def causes(gateway: Gateway, cluster: str) -> set[tuple[str, str]]:
     return {(event.type, str(event.exit_cause)) for event in gateway.events(cluster) if event.exit_cause}
 
 
+def told_of(gateway: Gateway, cluster: str, cause: str) -> str:
+    """All sentences of events with this cause; "" if there are none."""
+    return " ".join(event.message for event in gateway.events(cluster) if str(event.exit_cause) == cause)
+
+
 def startable(gateway: Gateway, cluster: str) -> str:
     """Why processes cannot be started; "" if they can."""
     found = [c for c in gateway.get_cluster(cluster).conditions if c.type == "Startable"]

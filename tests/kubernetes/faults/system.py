@@ -102,7 +102,8 @@ class System:
     def without(self, resource: str, verb: str) -> Generator[None]:
         """The controller has no right to this meanwhile."""
         account = f"system:serviceaccount:{self.name}:controller"
-        ask = ("auth", "can-i", verb, resource, "--as", account, "-n", self.name)
+        kind, _, part = resource.partition("/")
+        ask = ("auth", "can-i", verb, kind, f"--subresource={part}", "--as", account, "-n", self.name)
         self.kubernetes.apply(_role(self.name, resource, verb))
         try:
             until(lambda: not self._may(*ask), f"{verb} {resource} is forbidden")
@@ -280,6 +281,7 @@ def _services(
         "START_TIMEOUT_SECONDS": "120",
         "WORKER_START_TIMEOUT_SECONDS": "120",
         "ORPHAN_GRACE_SECONDS": "5",
+        "SCHEDULER_LOST_SECONDS": "10",
         "BACKENDS": json.dumps({"kubernetes": backend}),
     }
     environments = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-def _make() -> tuple[Callable[[int], int], Callable[[int], int]]:
+def _make() -> tuple[Callable[[int], int], Callable[[int], int], Callable[[int], None]]:
     def counted(number: int) -> int:
         from distributed import get_worker
 
@@ -15,7 +15,14 @@ def _make() -> tuple[Callable[[int], int], Callable[[int], int]]:
     def fill(size: int) -> int:
         return len(bytearray(b"x") * size)
 
-    return counted, fill
+    def hold(size: int) -> None:
+        from threading import Event
+
+        held = bytearray(b"x") * size
+        Event().wait()
+        del held
+
+    return counted, fill, hold
 
 
-counted, fill = _make()
+counted, fill, hold = _make()

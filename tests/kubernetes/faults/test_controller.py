@@ -62,4 +62,4 @@ def test_what_was_deleted_while_it_was_dead_is_found(
         until(lambda: headrace.names(cluster.name) - {deleted}, "the worker is replaced")
         client.wait_for_workers(1, timeout=60)
         assert client.submit(sum, [1, 2]).result(timeout=60) == 3
-    print(until_failed(gateway, theirs.name))
+    until_failed(gateway, theirs.name)

@@ -146,7 +146,6 @@ conf_dir = "{self.folder}/cni"
                 "systemReserved": {"memory": str(memory - SMALL)},
                 "evictionHard": {**settings["evictionHard"], "memory.available": str(SPARE)},
                 "evictionPressureTransitionPeriod": "1s",
-                "volumeStatsAggPeriod": "2s",
             }
         return settings
 

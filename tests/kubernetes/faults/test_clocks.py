@@ -1,0 +1,64 @@
+"""Clocks of nodes that are ten minutes wrong: clusters start and compute, and no time that users see is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.kubernetes.faults.conftest import CLOCKS, FAKETIME
+from tests.kubernetes.faults.seen import MARKS
+from tests.kubernetes.faults.system import System
+from tests.kubernetes.running import of_recipe
+
+from headrace import Gateway
+
+pytestmark = MARKS
+
+
+@pytest.fixture
+def in_pods(headrace: System) -> None:
+    if not of_recipe(headrace.kubernetes):
+        pytest.skip("the nodes of other clusters need not have libfaketime")
+
+
+@pytest.fixture(params=CLOCKS)
+def controller_clock(request: pytest.FixtureRequest, headrace: System) -> Iterator[str]:
+    """The controller's clock is wrong meanwhile."""
+    if not FAKETIME.exists():
+        pytest.skip("this machine has no libfaketime")
+    controller = headrace.controller
+    wrong = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{CLOCKS[request.param]:+}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    controller.end()
+    controller.environment.update(wrong)
+    controller.start()
+    yield request.param
+    controller.end()
+    for name in wrong:
+        del controller.environment[name]
+    controller.start()
+
+
+@pytest.mark.usefixtures("in_pods")
+@pytest.mark.parametrize("profile", CLOCKS)
+def test_a_cluster_whose_scheduler_and_workers_differ_by_twenty_minutes_computes(
+    gateway: Gateway, profile: str
+) -> None:
+    began = time.time()
+    with gateway.new_cluster(profile=profile) as cluster, cluster.get_client() as client:
+        cluster.scale(1)
+        client.wait_for_workers(1, timeout=120)
+        skew = client.submit(time.time).result(timeout=60) - time.time()
+        assert abs(skew + CLOCKS[profile]) < 60, "its clock is not wrong"
+        times = [event.time.timestamp() for event in gateway.events(cluster.name)]
+        assert times == sorted(times)
+        assert all(began - 1 < each < time.time() + 1 for each in times)
+
+
+def test_a_controller_whose_clock_is_wrong_starts_clusters(gateway: Gateway, controller_clock: str) -> None:
+    with gateway.new_cluster() as cluster, cluster.get_client() as client:
+        cluster.scale(1)
+        client.wait_for_workers(1, timeout=120)
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+        last = list(gateway.events(cluster.name))[-1].time.timestamp()
+        assert abs(last - time.time() - CLOCKS[controller_clock]) < 60, "its clock is not wrong"

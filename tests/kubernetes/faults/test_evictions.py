@@ -1,0 +1,30 @@
+"""A node that runs short evicts pods by itself: users hear of what it was short, and what to do."""
+
+from __future__ import annotations
+
+import pytest
+from tests.kubernetes.faults.seen import MARKS, runs, told_of
+from tests.kubernetes.faults.system import System
+from tests.kubernetes.faults.tasks import hold
+from tests.kubernetes.running import until
+
+from headrace import Gateway
+
+pytestmark = [*MARKS, pytest.mark.usefixtures("second")]
+
+
+def test_a_worker_for_which_its_node_has_no_memory_left_says_so_and_is_replaced(
+    headrace: System, gateway: Gateway
+) -> None:
+    """The pods of that node may use 2 GiB together: this one is promised more, and takes it."""
+    with gateway.new_cluster(profile="second", worker_memory="2.9 GiB") as cluster, cluster.get_client() as client:
+        cluster.scale(1)
+        client.wait_for_workers(1, timeout=120)
+        before = headrace.names(cluster.name)
+        future = client.submit(hold, 2200 << 20)
+        until(lambda: headrace.names(cluster.name) - before, "it is replaced")
+        future.cancel()
+        said = until(lambda: told_of(gateway, cluster.name, "evicted"), "the eviction is told")
+        assert "was evicted from its node: The node was low on resource: memory." in said
+        assert "raise worker_memory, or use smaller chunks" in said
+        assert runs(gateway, cluster.name)
