@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.client.agent import tasks
+from tests.client.agent.plain_processes import log_of, run
 from tests.client.agent.running import Agent, Cluster
 
 from headrace.agent.grace import grace_seconds, hands_over, usable_seconds
@@ -90,6 +94,46 @@ async def test_a_notice_in_the_middle_of_a_computation_loses_nothing(patient: Cl
         await patient.eventually(lambda: leaving.code is not None, within=20)
         assert work.runs() == list(range(16))
     assert leaving.code == 0, leaving.log
+
+
+async def test_the_worker_of_a_command_hands_over_too(patient: Cluster) -> None:
+    await patient.start_scheduler()
+    name = "default-9-abc234"
+    given = patient.environment | patient.identity(name).to_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    dask_worker = (sys.executable, "-m", "dask", "worker", "--host", "127.0.0.1", "--nthreads", "1")
+    command = await run(patient, name, "--", *dask_worker, given=given)
+    await patient.eventually(lambda: name in patient.controller.state.workers, within=60)
+    async with patient.connect() as client:
+        work = Work(patient, client)
+        futures = [work.submit(n) for n in range(10)]
+        await client.gather(futures)
+        running = work.submit(10, hold=True)
+        await patient.eventually(lambda: 10 in work.runs())
+        [staying] = await patient.start_workers()
+        command.send_signal(signal.SIGTERM)
+        await patient.eventually(lambda: _stays_out(client, staying, patient))
+        work.release(10)
+        assert "this worker leaves" in await log_of(command)
+        assert await client.gather([*futures, running]) == list(range(11))
+        assert work.runs() == list(range(11))
+    await patient.eventually(lambda: name in patient.controller.state.left)
+    assert patient.controller.state.left[name] == pb.LeftWorker(process=name, retired=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_command_that_is_no_worker_is_asked_to_end_at_once(patient: Cluster, number: int) -> None:
+    await patient.start_scheduler()
+    name = "default-9-abc234"
+    given = patient.environment | patient.identity(name).to_environment()
+    script = "import signal, sys; print('up', flush=True); signal.sigwait([signal.SIGTERM, signal.SIGINT]); sys.exit(5)"
+    block = f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT]); {script}"
+    command = await run(patient, name, "--", sys.executable, "-c", block, given=given)
+    assert command.stdout is not None
+    while b"up" not in await asyncio.wait_for(command.stdout.readline(), 60):
+        pass
+    command.send_signal(number)
+    await log_of(command)
+    assert command.returncode == 5
 
 
 async def _stays_out(client: Any, staying: Agent, cluster: Cluster) -> bool:

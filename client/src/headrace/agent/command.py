@@ -5,12 +5,15 @@ The command gets the enrolment through environment variables that every Dask com
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import logging
 import signal
 import subprocess
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -20,11 +23,18 @@ from distributed.config import get_loop_factory
 
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.enrollment import enroll
+from headrace.agent.grace import grace_seconds, hands_over, usable_seconds
 from headrace.agent.identity import SCHEDULER, Identity, move_token_to_file
+from headrace.agent.leaving import hand_over_of
 from headrace.agent.settings import apply, dask_config
+from headrace.agent.tls import RenewableSecurity, certificates_of
 from headrace.internal.v1 import agent_service_pb2 as pb
 
+logger = logging.getLogger("headrace.agent")
+
 PRELOAD = "headrace.agent.preload"
+# What a command needs to end when its worker has handed everything over.
+_CLOSE_SECONDS = 1.0
 
 
 def run_command(identity: Identity, command: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -33,7 +43,21 @@ def run_command(identity: Identity, command: Sequence[str], environ: Mapping[str
     apply(enrollment)
     with _certificate_files(enrollment) as files:
         environment = {**environ, **enrollment.environment, **command_environment(identity, enrollment, files)}
-        return _run(command, environment)
+        return _run(command, environment, _leave(identity, enrollment, grace_seconds(environ)))
+
+
+def _leave(identity: Identity, enrollment: pb.EnrollResponse, grace: float) -> Callable[[], None] | None:
+    """Returns what to do before the command is asked to end; None if there is no time for it, or nothing to do."""
+    if identity.role == SCHEDULER or not hands_over(grace):
+        return None
+
+    def leave() -> None:
+        logger.info("this worker leaves")
+        security = RenewableSecurity(certificates_of(enrollment))
+        seconds = usable_seconds(grace) - _CLOSE_SECONDS
+        asyncio.run(hand_over_of(identity.process, enrollment.scheduler_address, security, seconds))
+
+    return leave
 
 
 def command_environment(identity: Identity, enrollment: pb.EnrollResponse, files: Mapping[str, str]) -> dict[str, str]:
@@ -80,14 +104,27 @@ def _certificate_files(enrollment: pb.EnrollResponse) -> Generator[dict[str, str
         yield {name: str(file) for name, file in files.items()}
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+def _run(command: Sequence[str], environment: Mapping[str, str], leave: Callable[[], None] | None) -> int:
     try:
         process = subprocess.Popen(command, env=environment)
     except OSError as error:
         raise CommandFailed(f"cannot run {command[0]!r}: {error.strerror}") from error
 
+    leaving = threading.Event()
+
+    def leave_and_end(number: int) -> None:
+        try:
+            if leave is not None:
+                leave()
+        finally:
+            process.send_signal(number)
+
     def forward(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
+        if leave is None or number != signal.SIGTERM or leaving.is_set():
+            process.send_signal(number)
+            return
+        leaving.set()
+        threading.Thread(target=leave_and_end, args=(number,), name="headrace leaving", daemon=True).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)

@@ -9,14 +9,16 @@ import asyncio
 import contextlib
 import logging
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from distributed.core import ConnectionPool
 from distributed.protocol.pickle import dumps
 
 from headrace.agent.plugin import RETIRE_STIMULUS
 
 if TYPE_CHECKING:
-    from distributed import Nanny, Worker
+    from distributed import Nanny, Security, Worker
 
 logger = logging.getLogger("headrace.agent")
 
@@ -38,7 +40,8 @@ async def hand_over(nanny: Nanny, seconds: float) -> None:
     address, process = nanny.worker_address, nanny.process
     if address is None or process is None:
         return  # its worker process has not started: it has nothing
-    moving = asyncio.create_task(_hand_over(nanny, address, seconds))
+    nanny.rpc.timeout = _CONNECT_SECONDS
+    moving = asyncio.create_task(_hand_over(nanny.scheduler, nanny.rpc(address), address, seconds))
     ended = asyncio.create_task(process.stopped.wait())
     try:
         await asyncio.wait((moving, ended), return_when=asyncio.FIRST_COMPLETED)
@@ -48,16 +51,34 @@ async def hand_over(nanny: Nanny, seconds: float) -> None:
         ended.cancel()
 
 
-async def _hand_over(nanny: Nanny, address: str, seconds: float) -> None:
+async def hand_over_of(process: str, scheduler_address: str, security: Security, seconds: float) -> None:
+    """As `hand_over`, for a worker of whose process nothing is known but its name, such as that of a command."""
+    async with AsyncExitStack() as stack:
+        arguments: dict[str, Any] = security.get_connection_args("worker")
+        pool = ConnectionPool(timeout=_CONNECT_SECONDS, connection_args=arguments)
+        stack.push_async_callback(pool.close)
+        await pool.start()
+        scheduler: Any = pool(scheduler_address)
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                workers: dict[str, Any] = (await scheduler.identity())["workers"]
+        except OSError as error:  # comms that break, and time-outs
+            logger.info("the scheduler takes nothing over: %s", error)
+            return
+        for address, worker in workers.items():
+            if worker["name"] == process:
+                await _hand_over(scheduler, pool(address), address, seconds)
+
+
+async def _hand_over(scheduler: Any, worker: Any, address: str, seconds: float) -> None:
     begun = time.monotonic()
-    nanny.rpc.timeout = _CONNECT_SECONDS
     try:
         async with asyncio.timeout(seconds):
-            await _retire(nanny, address, close=False)
+            await _retire(scheduler, address, close=False)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TASKS_PART * seconds - (time.monotonic() - begun)):
-                    await _tasks_have_ended(nanny, address)
-            await _retire(nanny, address, close=True)
+                    await _tasks_have_ended(scheduler, worker, address)
+            await _retire(scheduler, address, close=True)
         logger.info("what this worker held has moved to other workers")
     except TimeoutError:
         logger.warning("the time to end is over: what this worker still holds is lost")
@@ -67,9 +88,8 @@ async def _hand_over(nanny: Nanny, address: str, seconds: float) -> None:
         logger.exception("what this worker holds could not be moved")
 
 
-async def _retire(nanny: Nanny, address: str, *, close: bool) -> None:
+async def _retire(scheduler: Any, address: str, *, close: bool) -> None:
     """Returns once the results have moved. As long as there is nobody to take them, it tries again."""
-    scheduler: Any = nanny.scheduler
     while True:
         retired = await scheduler.retire_workers(
             workers=[address], close_workers=close, remove=close, stimulus_id=f"{RETIRE_STIMULUS}-{time.time()}"
@@ -79,10 +99,8 @@ async def _retire(nanny: Nanny, address: str, *, close: bool) -> None:
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def _tasks_have_ended(nanny: Nanny, address: str) -> None:
+async def _tasks_have_ended(scheduler: Any, worker: Any, address: str) -> None:
     """Waits until no task runs, and until the scheduler knows the results of those that did."""
-    worker: Any = nanny.rpc(address)
-    scheduler: Any = nanny.scheduler
     ran: set[Any] = set()
     while True:
         running = set((await worker.run(function=dumps(_running)))["result"])
