@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the layers of our images, each as a folder. The Containerfiles call it, and so do the tests' images.
+# Makes the layers of our images, each as a folder. The Containerfile calls it, and so do the tests' images.
 #   layers.sh system FOLDER DEBIAN-PACKAGE...           these packages and what they need, nothing else
 #   layers.sh python FOLDER SYSTEM PIP-ARGUMENT...      Python packages for the Python in that system, compiled
 # Needs root, mmdebstrap and pip. PIP names another pip.
@@ -17,7 +17,7 @@ system() {
     dpkg-deb --field "$package" >"$folder/var/lib/dpkg/status.d/$(dpkg-deb --field "$package" Package)"
   done
   rm -rf "$folder"/var/cache/* "$folder"/var/lib/apt "$folder"/var/log/* "$folder"/dev "$folder"/etc/apt "$folder"/tmp
-  rm -rf "$folder"/usr/share/doc "$folder"/usr/share/man "$folder"/usr/share/locale "$folder"/usr/share/lintian
+  rm -rf "$folder"/etc/hostname "$folder"/etc/resolv.conf "$folder"/usr/share/doc "$folder"/usr/share/man "$folder"/usr/share/locale "$folder"/usr/share/lintian
   mkdir -p "$folder/dev" "$folder/proc" "$folder/sys" "$folder/usr/local/bin"
   # Also the home may be written by anybody: a cluster may choose any other user and group.
   mkdir -p "$folder/home"
