@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.kubernetes.faults.seen import MARKS, runs
 from tests.kubernetes.faults.system import System
 from tests.kubernetes.running import until
 
-from headrace import Gateway, GatewayCluster
+from headrace import Gateway, GatewayCluster, errors
 
 pytestmark = MARKS
 
@@ -22,3 +23,21 @@ def test_without_the_right_to_watch_it_says_so_and_goes_on_afterwards(
         assert runs(gateway, cluster.name)
     until(lambda: runs(gateway, waiting), "the new one runs")
     assert len(headrace.ever(waiting)) == 1
+
+
+def test_without_the_right_to_read_logs_users_hear_which_right_it_is(headrace: System, cluster: GatewayCluster) -> None:
+    with headrace.without("pods/log", "get"):
+        with pytest.raises(errors.HeadraceError) as raised:
+            cluster.logs()
+        assert 'cannot get resource "pods/log" in API group "" in the namespace' in str(raised.value)
+    assert "scheduler" in cluster.logs()
+
+
+def test_without_the_right_to_review_tokens_a_cluster_waits_for_its_scheduler_and_the_log_says_why(
+    headrace: System, gateway: Gateway
+) -> None:
+    with headrace.without("tokenreviews", "create"):
+        name = gateway.submit()
+        until(lambda: "may not create tokenreviews" in headrace.log(), "the log says so")
+        assert gateway.get_cluster(name).message == "The scheduler's process runs. Waiting for it to report."
+    until(lambda: runs(gateway, name), "it runs once the right is there")

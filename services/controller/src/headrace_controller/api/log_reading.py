@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
-from headrace.errors import TooManyRequests, WorkerNotFound
+from headrace.errors import InternalError, TooManyRequests, WorkerNotFound
 from headrace.resource_names import user_name
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import Right
 from headrace_chassis.identity.caller import Caller
 from headrace_controller.api.access import ClusterAccess
 from headrace_controller.api.fields import at_least_zero, raise_violations
-from headrace_controller.backends.base import FOLLOWED_AT_ONCE, Backend, LogPiece
+from headrace_controller.backends.base import FOLLOWED_AT_ONCE, Backend, BackendError, LogPiece
 from headrace_controller.backends.process import SCHEDULER
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, WorkerId
@@ -54,8 +54,12 @@ class LogReading:
         await self._check_process(cluster, request.process)
         with self._counted(caller.user, 1 if request.process else FOLLOWED_AT_ONCE):
             async with aclosing(self._responses(cluster, request, caller)) as responses:
-                async for response in responses:
-                    yield response
+                try:
+                    async for response in responses:
+                        yield response
+                except BackendError as error:
+                    message = f"cluster {cluster.id}: {error}. Try again, or ask an administrator."
+                    raise InternalError(message) from error
 
     @contextmanager
     def _counted(self, user: str, logs: int) -> Generator[None]:
