@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from headrace.errors import InvalidRequest
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 from headrace_controller.agents import reports
+from headrace_controller.api import convert
 from headrace_controller.model import Cluster, Departure, EndReason, Report, WorkerId, WorkerState
 
 A, B, C = WorkerId("default-1"), WorkerId("default-2"), WorkerId("gpu-3")
@@ -120,10 +122,10 @@ def test_how_its_process_died_is_added_to_what_a_worker_cost_until_that_is_recor
 
 
 def test_activity_is_kept_until_the_next_one() -> None:
-    idle = pb.Activity(clients=1, idle_since=Timestamp(seconds=7, nanos=500_000_000))
+    idle = pb.Activity(clients=1, idle_since=Timestamp(seconds=int(NOW) - 8, nanos=500_000_000))
     report = changed(connected_report(), 2, activity=idle)
-    assert (report.clients, report.idle_since) == (1, 7.5)
-    assert changed(report, 3, joined=joined(A)).idle_since == 7.5
+    assert (report.clients, report.idle_since) == (1, NOW - 7.5)
+    assert changed(report, 3, joined=joined(A)).idle_since == NOW - 7.5
     busy = changed(report, 4, activity=pb.Activity())
     assert (busy.clients, busy.idle_since) == (0, None)
 
@@ -133,6 +135,19 @@ def test_a_clock_that_differs_does_not_change_how_long_it_has_been_idle(ahead: i
     sent = Timestamp(seconds=int(NOW) + ahead)
     idle = pb.Activity(idle_since=Timestamp(seconds=sent.seconds - 30), clock=sent)
     assert changed(connected_report(), activity=idle).idle_since == NOW - 30
+
+
+@pytest.mark.parametrize("idle", [-(2**63), -(2**40), 0, 2**40, 2**63 - 1])
+@pytest.mark.parametrize("clock", [None, -(2**63), 0, 2**63 - 1])
+def test_a_cluster_that_lies_about_its_idleness_can_be_listed_and_read(idle: int, clock: int | None) -> None:
+    told = None if clock is None else Timestamp(seconds=clock)
+    activity = pb.Activity(idle_since=Timestamp(seconds=idle), clock=told)
+    for report in (
+        reports.after_hello(CLUSTER, hello(activity=activity), NOW, holder="a"),
+        changed(connected_report(), activity=activity),
+    ):
+        shown = convert.cluster(replace(CLUSTER, report=report)).status.idle_since
+        assert CLUSTER.created <= shown.ToDatetime(UTC).timestamp() <= NOW
 
 
 def test_what_makes_no_sense_is_left_out() -> None:

@@ -63,7 +63,7 @@ def after_hello(cluster: Cluster, request: pb.SessionRequest, now: float, *, hol
         retired=old.retired - joined.keys(),
         departures=old.departures,
         clients=max(0, hello.activity.clients),
-        idle_since=_idle_since(hello.activity, now),
+        idle_since=_idle_since(cluster, hello.activity, now),
         route_version=old.route_version,
     )
 
@@ -92,7 +92,8 @@ def after_change(cluster: Cluster, old: Report, request: pb.SessionRequest, now:
     )
     if not change.HasField("activity"):
         return report
-    return replace(report, clients=max(0, change.activity.clients), idle_since=_idle_since(change.activity, now))
+    idle_since = _idle_since(cluster, change.activity, now)
+    return replace(report, clients=max(0, change.activity.clients), idle_since=idle_since)
 
 
 def after_closing(old: Report, request: pb.SessionRequest) -> Report:
@@ -143,12 +144,15 @@ def _versions(hello: pb.SchedulerHello) -> dict[str, str]:
     return {name[:_MAX_VERSION]: version[:_MAX_VERSION] for name, version in versions}
 
 
-def _idle_since(activity: pb.Activity, now: float) -> float | None:
-    """Time since which the scheduler is idle by our clock, from which that of its node may differ by any amount."""
+def _idle_since(cluster: Cluster, activity: pb.Activity, now: float) -> float | None:
+    """Time since which the scheduler is idle by our clock, from which that of its node may differ by any amount.
+
+    It is within the life of the cluster, whatever the agent says: other times may be none that anybody can read.
+    """
     if not activity.HasField("idle_since"):
         return None
     ahead = _seconds(activity.clock) - now if activity.HasField("clock") else 0.0
-    return min(now, _seconds(activity.idle_since) - ahead)
+    return min(now, max(cluster.created, _seconds(activity.idle_since) - ahead))
 
 
 def _seconds(time: Timestamp) -> float:
