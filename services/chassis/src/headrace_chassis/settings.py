@@ -155,8 +155,8 @@ class ServiceSettings(BaseSettings):
     tls_certificate_file: Path | None = Field(
         default=None,
         description="Certificate of this service with its chain, PEM. When one of the tls_*_file changes, new "
-        "connections to this service use the new files; files that cannot be used are logged, and the old ones stay in "
-        "use. Connections that this service opens keep the certificate of its start.",
+        "connections to and from this service use the new files; files that cannot be used are logged, and the old "
+        "ones stay in use.",
     )
     tls_key_file: Path | None = Field(default=None, description="Private key of this service, PEM.")
     tls_ca_file: Path | None = Field(

@@ -49,7 +49,7 @@ async def test_services_can_use_what_is_made(made: MemoryObjects, tmp_path: Path
     assert token.matches((tmp_path / "r-admin-token-token").read_text())
     assert "admin" in token.roles
     files = (tmp_path / f"r-auth-tls-{key}" for key in ("tls.crt", "tls.key", "ca.crt"))
-    CertificateFiles(*files).credentials()
+    CertificateFiles(*files, "a listener").credentials()
     password = made.secrets["r-redis"]["password"].decode()
     assert made.secrets["r-redis"]["valkey.conf"].decode() == f"requirepass {password}\n"
 

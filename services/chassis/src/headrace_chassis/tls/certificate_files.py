@@ -1,4 +1,4 @@
-"""TLS files of a listener, read again when they change: certificates are renewed while services run."""
+"""TLS files of a listener or a channel, read again when they change: certificates are renewed while services run."""
 
 from __future__ import annotations
 
@@ -20,44 +20,67 @@ class BadTlsFile(Exception):
     """One of the TLS files cannot be used."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pems:
+    """What the files hold."""
+
+    certificate: bytes
+    key: bytes = field(repr=False)
+    ca: bytes | None
+
+
 @dataclass
 class CertificateFiles:
-    """Certificate and key of a listener, and the authority of its clients if they need certificates."""
+    """Certificate and key of a service, and the authority of its peers if these need certificates.
+
+    `use` says in the log what uses them.
+    """
 
     certificate: Path
     key: Path
     ca: Path | None
+    use: str
     _seen: object = field(init=False, default=None)
 
-    def credentials(self) -> grpc.ServerCredentials:
-        """Return credentials that follow the files; raise `BadTlsFile` if the files cannot be used now."""
+    def read(self) -> Pems:
+        """Return what the files hold; raise `BadTlsFile` if they cannot be used now."""
         self._seen = self._state()
-        return grpc.dynamic_ssl_server_credentials(
-            self._read(),
-            cast("Any", self._changed),  # the stubs omit None from its type
-            require_client_authentication=self.ca is not None,
-        )
+        return self._read()
 
-    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return the new configuration, or None if nothing changed.
-
-        gRPC calls this before each handshake, in a thread of its own. Open connections keep their certificate.
-        """
+    def changed(self) -> Pems | None:
+        """Return what the files hold now, or None if nothing changed since the last time or they cannot be used."""
         if (state := self._state()) == self._seen:
             return None
         self._seen = state  # also for files that cannot be used: they are logged once
         try:
             renewed = self._read()
         except BadTlsFile as error:
-            log.warning("the changed TLS files cannot be used; the old ones stay in use", error=str(error))
+            log.warning(
+                "the changed TLS files cannot be used; the old ones stay in use", use=self.use, error=str(error)
+            )
             return None
-        log.info("the changed TLS files are in use", certificate=str(self.certificate))
+        log.info("the changed TLS files are in use", use=self.use, certificate=str(self.certificate))
         return renewed
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Return a listener's credentials that follow the files; raise `BadTlsFile` if these cannot be used now."""
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(self.read()),
+            cast("Any", self._configuration_if_changed),  # the stubs omit None from its type
+            require_client_authentication=self.ca is not None,
+        )
+
+    def _configuration_if_changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the new configuration, or None if nothing changed.
+
+        gRPC calls this before each handshake, in a thread of its own. Open connections keep their certificate.
+        """
+        return None if (renewed := self.changed()) is None else _configuration(renewed)
 
     def _state(self) -> object:
         return [_stamp(path) for path in (self.certificate, self.key, self.ca) if path]
 
-    def _read(self) -> grpc.ServerCertificateConfiguration:
+    def _read(self) -> Pems:
         certificate, key = _read(self.certificate), _read(self.key)
         try:
             own = load_pem_private_key(key, password=None).public_key()
@@ -66,10 +89,17 @@ class CertificateFiles:
         if _certificates(self.certificate, certificate)[0].public_key() != own:
             raise BadTlsFile(f"the key in {self.key} is not that of the certificate in {self.certificate}")
         if self.ca is None:
-            return grpc.ssl_server_certificate_configuration([(key, certificate)])
+            return Pems(certificate, key, None)
         ca = _read(self.ca)
         _certificates(self.ca, ca)
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], ca)
+        return Pems(certificate, key, ca)
+
+
+def _configuration(pems: Pems) -> grpc.ServerCertificateConfiguration:
+    pair = [(pems.key, pems.certificate)]
+    if pems.ca is None:
+        return grpc.ssl_server_certificate_configuration(pair)
+    return grpc.ssl_server_certificate_configuration(pair, pems.ca)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

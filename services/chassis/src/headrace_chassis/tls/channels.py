@@ -9,6 +9,8 @@ from typing import Protocol
 import grpc
 
 from headrace_chassis.addresses import unix_path
+from headrace_chassis.tls.certificate_files import CertificateFiles
+from headrace_chassis.tls.renewed_channel import RenewedChannel
 
 
 class TlsFiles(Protocol):
@@ -41,17 +43,17 @@ _UNIX_OPTIONS = (*OPTIONS, ("grpc.default_authority", "localhost"))
 def open_channel(
     address: str, tls: TlsFiles, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
 ) -> grpc.aio.Channel:
-    """Open a channel: plain on a unix socket, mutual TLS on TCP if the service has a certificate."""
+    """Open a channel: plain on a unix socket, mutual TLS on TCP if the service has a certificate.
+
+    Raises `BadTlsFile` if the certificate cannot be used. A renewed one is used from the next call on.
+    """
     if unix_path(address) is not None:
         return grpc.aio.insecure_channel(address, options=_UNIX_OPTIONS, interceptors=interceptors)
-    if (credentials := _credentials(tls)) is None:
-        return grpc.aio.insecure_channel(address, options=OPTIONS, interceptors=interceptors)
-    return grpc.aio.secure_channel(address, credentials, options=OPTIONS, interceptors=interceptors)
-
-
-def _credentials(tls: TlsFiles) -> grpc.ChannelCredentials | None:
     if tls.tls_ca_file is None or tls.tls_key_file is None or tls.tls_certificate_file is None:
-        return None
-    return grpc.ssl_channel_credentials(
-        tls.tls_ca_file.read_bytes(), tls.tls_key_file.read_bytes(), tls.tls_certificate_file.read_bytes()
-    )
+        return grpc.aio.insecure_channel(address, options=OPTIONS, interceptors=interceptors)
+
+    def open_with(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(address, credentials, options=OPTIONS, interceptors=interceptors)
+
+    use = f"calls to {address}"
+    return RenewedChannel(CertificateFiles(tls.tls_certificate_file, tls.tls_key_file, tls.tls_ca_file, use), open_with)

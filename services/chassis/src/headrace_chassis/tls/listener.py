@@ -59,7 +59,7 @@ def bind(server: grpc.aio.Server, address: str, settings: ServiceSettings, *, in
         _add(server, address, None)
         path.chmod(0o666 if settings.listen_to_all_accounts and not internal else 0o600)
         return address
-    credentials = _credentials(settings, internal=internal) if settings.has_tls else None
+    credentials = _credentials(settings, address, internal=internal) if settings.has_tls else None
     if credentials is None and not is_loopback(address) and not settings.trust_network:
         log.warning("listening without TLS on the network: only a service mesh makes that safe", address=address)
     port = _add(server, address, credentials)
@@ -83,11 +83,12 @@ def _add(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredenti
         ) from error
 
 
-def _credentials(settings: ServiceSettings, *, internal: bool) -> grpc.ServerCredentials:
+def _credentials(settings: ServiceSettings, address: str, *, internal: bool) -> grpc.ServerCredentials:
     assert settings.tls_key_file is not None
     assert settings.tls_certificate_file is not None
     ca = settings.tls_ca_file if internal else None
-    return CertificateFiles(settings.tls_certificate_file, settings.tls_key_file, ca).credentials()
+    use = f"connections to {address}"
+    return CertificateFiles(settings.tls_certificate_file, settings.tls_key_file, ca, use).credentials()
 
 
 def _clear(path: Path) -> None:
