@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import REGISTRY
@@ -19,6 +23,7 @@ from headrace_chassis.redis import keys
 from headrace_chassis.redis import lua as scripts
 from headrace_chassis.redis.connection import connect, ping, store_errors
 from headrace_chassis.redis.keys import Prefix
+from headrace_chassis.tls.certificates import Authority
 
 
 async def test_redis_away_is_store_unavailable() -> None:
@@ -148,3 +153,59 @@ def test_each_script_says_its_keys_and_arguments() -> None:
 def test_all_keys_of_a_deployment_share_prefix_and_slot() -> None:
     prefix = Prefix("prod")
     assert keys.lease(prefix, 3) == "{prod}:lease:3" == prefix + "lease:3"
+
+
+class TlsRedis:
+    """TLS before a Valkey on a unix socket, with a certificate from an authority that a test chooses."""
+
+    def __init__(self, unix_path: str, directory: Path) -> None:
+        self.ca_file = directory / "store-ca.crt"
+        self._unix_path = unix_path
+        self._pair = directory / "store.pem"
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        return f"rediss://127.0.0.1:{self._port}/0?ssl_ca_certs={self.ca_file}"
+
+    async def start(self, authority: Authority) -> None:
+        """Listen on the port of before; the authority's certificate is in `ca_file` from now on."""
+        leaf = authority.issue("store", timedelta(hours=1), ip_addresses=["127.0.0.1"])
+        self._pair.write_bytes(leaf.cert_pem + leaf.key_pem)
+        self.ca_file.write_bytes(authority.cert_pem)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self._pair)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=context)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        store_reader, store_writer = await asyncio.open_unix_connection(self._unix_path)
+        self._open |= {writer, store_writer}
+        await asyncio.gather(_copy(reader, store_writer), _copy(store_reader, writer))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while content := await reader.read(4096):
+            writer.write(content)
+    writer.close()
+
+
+async def test_a_renewed_authority_needs_no_restart(redis: Redis, redis_url: str, tmp_path: Path) -> None:
+    store = TlsRedis(urlsplit(redis_url).path, tmp_path)
+    await store.start(Authority.create("store", timedelta(hours=1)))
+    async with connect(store.url) as connection:
+        await connection.set("k", "v")
+        await store.stop()
+        await store.start(Authority.create("store, later", timedelta(hours=1)))
+        assert await connection.get("k") == b"v"
+    await store.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
 from redis import CredentialProvider, exceptions
-from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
@@ -45,6 +45,14 @@ class _Cancellable(_Base):
             raise exceptions.TimeoutError("Redis accepts no more commands") from None
         finally:
             self.socket_timeout = limit
+
+
+class _RenewedAuthority(SSLConnection):
+    """Reads the certificate authority each time it connects: redis-py's own keeps what it read first."""
+
+    def _connection_arguments(self) -> Mapping[str, object]:
+        self.ssl_context.context = None
+        return super()._connection_arguments()
 
 
 class _PasswordFile(CredentialProvider):
@@ -86,7 +94,8 @@ def connect(url: str, password_file: Path | None = None) -> redis.asyncio.Redis:
             ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2, supported_errors=(exceptions.ConnectionError,)
         ),
     )
-    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+    kind = _RenewedAuthority if pool.connection_class is SSLConnection else pool.connection_class
+    pool.connection_class = type("Connection", (_Cancellable, kind), {})
     return redis.asyncio.Redis.from_pool(pool)
 
 
