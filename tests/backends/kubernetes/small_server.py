@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from tests.backends.kubernetes.test_api import kubeconfig
+from tests.backends.kubernetes.served import served
 
 from headrace_backend_kubernetes.api import Api, connect
 from headrace_backend_kubernetes.config import Settings
@@ -96,15 +96,9 @@ def _status(code: int, reason: str, message: str) -> web.Response:
 @asynccontextmanager
 async def small_server(directory: Path) -> AsyncGenerator[tuple[SmallServer, Api]]:
     server = SmallServer()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    api = await connect(Settings(kubeconfig=kubeconfig(directory, runner.addresses[0][1]), namespace="ns"))
-    try:
-        yield server, api
-    finally:
-        await api.close()
-        await runner.cleanup()
+    async with served(server.handle, directory) as kubeconfig:
+        api = await connect(Settings(kubeconfig=kubeconfig, namespace="ns"))
+        try:
+            yield server, api
+        finally:
+            await api.close()

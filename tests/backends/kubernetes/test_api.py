@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 from tests.backends.kubernetes.pods import recorded
+from tests.backends.kubernetes.served import kubeconfig, served
 
 from headrace_backend_kubernetes.api import Api, connect
 from headrace_backend_kubernetes.config import Settings
@@ -43,15 +44,8 @@ class Server:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[tuple[Server, Path]]:
     server = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    yield server, kubeconfig(tmp_path, port)
-    await runner.cleanup()
+    async with served(server.handle, tmp_path) as file:
+        yield server, file
 
 
 @pytest.fixture
@@ -59,21 +53,6 @@ async def api(server: tuple[Server, Path]) -> AsyncIterator[Api]:
     api = await connect(Settings(kubeconfig=server[1], namespace="ns"))
     yield api
     await api.close()
-
-
-def kubeconfig(directory: Path, port: int) -> Path:
-    file = directory / "kubeconfig"
-    named = {"name": "test"}
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "test",
-        "clusters": [{**named, "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{**named, "user": {"token": "t"}}],
-        "contexts": [{**named, "context": {"cluster": "test", "user": "test"}}],
-    }
-    file.write_text(json.dumps(content))
-    return file
 
 
 def _status(code: int, reason: str, message: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 from tests.backends.kubernetes.pods import recorded
-from tests.backends.kubernetes.test_api import kubeconfig
+from tests.backends.kubernetes.served import served
 
 from headrace_backend_kubernetes.api import connect
 from headrace_backend_kubernetes.config import Settings
@@ -54,23 +54,17 @@ def pods(cluster: str, number: int) -> list[tuple[ProcessKey, dict[str, Any]]]:
 
 async def test_many_pods_of_one_cluster_leave_room_for_those_of_others(tmp_path: Path) -> None:
     server = SlowServer(held="large")
-    app = web.Application()
-    app.router.add_post("/{path:.*}", server.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    api = await connect(Settings(kubeconfig=kubeconfig(tmp_path, runner.addresses[0][1]), namespace="ns"))
-    try:
-        starting = Starting(api, PodTable(remembered=10), PodSeals((b"key",), "d"))
-        large = asyncio.create_task(starting.start(pods("large", 3 * SHARE)))
-        await server.until_asked(SHARE)
-        await starting.start(pods("small", 1))
-        assert len(server.asked) == SHARE + 1
-        server.released.set()
-        await large
-        assert len(server.asked) == 3 * SHARE + 1
-    finally:
-        server.released.set()
-        await api.close()
-        await runner.cleanup()
+    async with served(server.handle, tmp_path) as kubeconfig:
+        api = await connect(Settings(kubeconfig=kubeconfig, namespace="ns"))
+        try:
+            starting = Starting(api, PodTable(remembered=10), PodSeals((b"key",), "d"))
+            large = asyncio.create_task(starting.start(pods("large", 3 * SHARE)))
+            await server.until_asked(SHARE)
+            await starting.start(pods("small", 1))
+            assert len(server.asked) == SHARE + 1
+            server.released.set()
+            await large
+            assert len(server.asked) == 3 * SHARE + 1
+        finally:
+            server.released.set()
+            await api.close()
