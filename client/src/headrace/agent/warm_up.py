@@ -85,6 +85,7 @@ def _run_quietly(rehearsal: Coroutine[None, None, None]) -> None:
         asyncio_run(rehearsal, loop_factory=get_loop_factory())
     finally:
         logging.disable(logging.NOTSET)
+        tempfile.tempdir = None  # found in this process's environment; forked ones have another
 
 
 async def _rehearse() -> None:
