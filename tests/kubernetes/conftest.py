@@ -15,7 +15,7 @@ from tests.kubernetes.chart.installed import installed
 from tests.kubernetes.running import Kubernetes
 
 HERE = Path(__file__).parent
-LONGEST = ("installation", "faults", "chart", "backend")
+LONGEST = ("chart", "installation", "custom_resources", "faults", "backend")
 """What begins first, since it takes longest in one process; the many quick tests fill the rest."""
 TEST_SECONDS = 600
 """A limit against hanging, no expectation: what tests share is made in the first of them."""
