@@ -7,7 +7,7 @@ import pytest
 
 from headrace import BasicAuth, GatewayAuth, JupyterHubAuth, TokenAuth, get_auth
 from headrace.errors import InvalidRequest, Unauthenticated
-from headrace.v1.auth_service_pb2 import LoginRequest
+from headrace.v1.auth_service_pb2 import LoginRequest, TokenCredential
 
 
 class OwnAuth(GatewayAuth):
@@ -61,6 +61,19 @@ def test_a_token_comes_from_an_argument_the_environment_or_a_file(
     file.write_text("rotated\n")
     assert auth.login_request().token.token == "rotated"
     assert "rotated" not in repr(auth)
+
+
+def test_a_token_in_the_environment_is_meant_also_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = tmp_path / "kubernetes.io" / "serviceaccount"
+    account.mkdir(parents=True)
+    (account / "token").write_text("of the pod")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("HEADRACE_SECRETS_DIR", str(tmp_path))
+    assert get_auth().login_request().token.token == "of the pod"
+    monkeypatch.setenv("HEADRACE_TOKEN", "of the admin")
+    assert get_auth().login_request() == LoginRequest(token=TokenCredential(token="of the admin"))
+    monkeypatch.setenv("HEADRACE_TOKEN", "")
+    assert get_auth().login_request().token.token == "of the pod"
 
 
 def test_the_token_of_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:

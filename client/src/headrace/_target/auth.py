@@ -15,6 +15,8 @@ from headrace.arguments import checked
 from headrace.errors import InvalidRequest, Unauthenticated, Violation
 from headrace.v1 import auth_service_pb2
 
+_TOKEN_VARIABLE = "HEADRACE_TOKEN"  # noqa: S105 - its name
+
 
 class GatewayAuth(ABC):
     """A way to log in.
@@ -78,7 +80,7 @@ class TokenAuth(GatewayAuth):
 
     @checked
     def __init__(self, token: str | None = None, token_file: str | None = None, method: str = "") -> None:
-        self.token = token or (None if token_file else os.environ.get("HEADRACE_TOKEN"))
+        self.token = token or (None if token_file else os.environ.get(_TOKEN_VARIABLE))
         self.token_file = token_file
         self.method = method
         if not self.token and not self.token_file:
@@ -196,8 +198,8 @@ def get_auth(auth: GatewayAuth | str | type[GatewayAuth] | None = None) -> Gatew
     ----------
     auth
         An object, a class, "basic", "token", "jupyterhub", "kubernetes", or the full name of a class. Classes are
-        called with ``headrace.auth.kwargs``. Default: what ``headrace.auth.type`` names, or "kubernetes" in a pod that
-        has a service account's token, or "basic".
+        called with ``headrace.auth.kwargs``. Default: what ``headrace.auth.type`` names, or "token" if the environment
+        variable ``HEADRACE_TOKEN`` is set, or "kubernetes" in a pod that has a service account's token, or "basic".
 
     Raises
     ------
@@ -217,6 +219,8 @@ def get_auth(auth: GatewayAuth | str | type[GatewayAuth] | None = None) -> Gatew
 
 
 def _default() -> str:
+    if os.environ.get(_TOKEN_VARIABLE):
+        return "token"
     pod = Pod.find()
     return "basic" if pod is None or pod.token_file is None else "kubernetes"
 
