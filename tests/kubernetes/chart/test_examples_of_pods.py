@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -61,6 +62,22 @@ def test_trial(examples: Examples) -> None:
     release = examples.take("trial")
     assert "The sum of 0 to 999 is 499500" in release.test()
     assert release.get("persistentvolumeclaims")["items"] == []
+
+
+def test_helm_test_waits_for_services_that_still_start(examples: Examples) -> None:
+    release = examples.take("trial")
+    proxy = f"deployment/{RELEASE}-proxy"
+    release.kubectl("scale", proxy, "--replicas=0")
+    release.kubectl("wait", "pod", "-l=app.kubernetes.io/component=proxy", "--for=delete", "--timeout=60s")
+    with ThreadPoolExecutor() as thread:
+        tested = thread.submit(release.test)
+        try:
+            until(
+                lambda: "headrace does not answer yet" in release.log(f"{RELEASE}-test"), "the test waits, and says so"
+            )
+        finally:
+            release.kubectl("scale", proxy, "--replicas=1")
+        assert "The sum of 0 to 999 is 499500" in tested.result()
 
 
 def test_clusters_are_adopted_when_the_store_is_empty(examples: Examples) -> None:
