@@ -7,7 +7,7 @@ from tests.kubernetes.faults.seen import MARKS, runs
 from tests.kubernetes.faults.system import System
 from tests.kubernetes.running import until
 
-from headrace import Gateway, GatewayCluster, errors
+from headrace import ClusterStatus, Gateway, GatewayCluster, errors
 
 pytestmark = MARKS
 
@@ -41,3 +41,15 @@ def test_without_the_right_to_review_tokens_a_cluster_waits_for_its_scheduler_an
         until(lambda: "may not create tokenreviews" in headrace.log(), "the log says so")
         assert gateway.get_cluster(name).message == "The scheduler's process runs. Waiting for it to report."
     until(lambda: runs(gateway, name), "it runs once the right is there")
+
+
+def test_without_the_right_to_change_pods_a_cluster_is_stopping_until_it_is_back(
+    headrace: System, gateway: Gateway, cluster: GatewayCluster
+) -> None:
+    with headrace.without("pods", "patch"):
+        gateway.stop_cluster(cluster.name)
+        until(lambda: 'cannot patch resource "pods"' in headrace.log(), "the log says so")
+        assert gateway.get_cluster(cluster.name).status is ClusterStatus.STOPPING
+        assert headrace.pods(cluster.name)
+    until(lambda: gateway.get_cluster(cluster.name).status is ClusterStatus.STOPPED, "it has ended")
+    until(lambda: not headrace.pods(cluster.name), "no pod is left")
