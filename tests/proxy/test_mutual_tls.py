@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 from tests.fake_routes import FakeRoutes
+from tests.proxy.conftest import replace
 from tests.proxy.fake_envoy import FakeEnvoy
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy
@@ -30,13 +31,8 @@ def tls_settings(
     settings: dict[str, str], services_authority: Authority, directory: Path, request: pytest.FixtureRequest
 ) -> dict[str, str]:
     """Settings with everything that Envoy calls on TCP."""
-    leaf = services_authority.issue("s", timedelta(hours=1), dns_names=("localhost",), ip_addresses=("127.0.0.1",))
-    files = {
-        "tls_certificate_file": leaf.cert_pem,
-        "tls_key_file": leaf.key_pem,
-        "tls_ca_file": services_authority.cert_pem,
-    }
-    for name, content in files.items():
+    files = ("tls_certificate_file", "tls_key_file", "tls_ca_file")
+    for name, content in zip(files, _pems(services_authority, timedelta(hours=1)), strict=True):
         (directory / name).write_bytes(content)
     ports = {name: _free_port() for name in ("xds_listen", "controller_target")}
     addresses = {
@@ -68,6 +64,32 @@ async def test_routes_and_calls_pass(
     await services.stop()
 
 
+async def test_calls_pass_when_certificate_and_authority_of_the_start_have_expired(
+    idle_proxy: RunningProxy,
+    controller: FakeRoutes,
+    tls_settings: dict[str, str],
+    authority: Authority,
+    eventually: Eventually,
+) -> None:
+    """Envoy, which runs on, connects anew: to a service, and to a control plane that was started again."""
+    short = timedelta(seconds=5)
+    first = Authority.create("services, first", short)
+    _replace(tls_settings, first, short)
+    await idle_proxy.start(**tls_settings)
+    _replace(tls_settings, Authority.create("services, later", timedelta(hours=1)), timedelta(hours=1))
+    await eventually(lambda: datetime.now(UTC) > first.expire_time)
+    services = FakeServices(tls_settings["controller_target"])
+    await services.start(_credentials(tls_settings))
+    async with grpc.aio.secure_channel(idle_proxy.public, grpc.ssl_channel_credentials(authority.cert_pem)) as channel:
+        echo = channel.unary_unary("/headrace.v1.ClusterService/Echo")
+        assert await echo(b"hello", timeout=30) == b"hello"
+    await services.stop()
+    await idle_proxy.stop()
+    await idle_proxy.start()
+    version = controller.set("c1", "127.0.0.1:9")
+    await eventually(lambda: controller.acknowledged == version)
+
+
 @pytest.mark.parametrize("how", ["plain", "without a certificate"])
 async def test_nobody_else_reads_the_routes(
     tls_proxy: RunningProxy, tls_settings: dict[str, str], services_authority: Authority, how: str
@@ -84,6 +106,18 @@ async def test_nobody_else_reads_the_routes(
 def _credentials(settings: dict[str, str]) -> grpc.ServerCredentials:
     key, certificate, ca = (Path(settings[f"tls_{name}_file"]).read_bytes() for name in ("key", "certificate", "ca"))
     return grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
+
+
+def _pems(services_authority: Authority, lifetime: timedelta) -> tuple[bytes, bytes, bytes]:
+    """Certificate and key of all services, and their authority."""
+    leaf = services_authority.issue("s", lifetime, dns_names=("localhost",), ip_addresses=("127.0.0.1",))
+    return leaf.cert_pem, leaf.key_pem, services_authority.cert_pem
+
+
+def _replace(settings: dict[str, str], services_authority: Authority, lifetime: timedelta) -> None:
+    files = (settings[f"tls_{name}_file"] for name in ("certificate", "key", "ca"))
+    for file, content in zip(files, _pems(services_authority, lifetime), strict=True):
+        replace(Path(file), content)
 
 
 def _free_port() -> int:

@@ -20,7 +20,6 @@ from tests.proxy.running_proxy import environment, read_settings
 from headrace.errors import GatewayServerError
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.bootstrap import admin_socket, bootstrap
-from headrace_proxy.envoy.public_certificate import secret_path
 from headrace_proxy.state_directory import write_bootstrap
 
 # Whatever stands in an `Any` of the bootstrap.
@@ -112,7 +111,7 @@ def test_a_command_writes_what_envoy_is_started_with_and_prints_where(settings: 
     path = Path(settings["state_directory"], "bootstrap.json")
     assert done.stdout == f"{path}\n"
     assert json.loads(path.read_text()) == bootstrap(read_settings(settings))
-    assert secret_path(Path(settings["state_directory"]), "public_certificate").exists()
+    assert (Path(settings["state_directory"]) / "public_certificate.json").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a key"])

@@ -13,7 +13,7 @@ from headrace.errors import GatewayServerError
 from headrace.private_files import write_private
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.bootstrap import bootstrap
-from headrace_proxy.envoy.public_certificate import check_certificate, secret, secret_path
+from headrace_proxy.envoy.secrets import write_secrets
 
 
 @contextmanager
@@ -60,12 +60,9 @@ def _lock(descriptor: int, directory: Path) -> None:
 
 def write_bootstrap(settings: Settings) -> Path:
     """Write everything that Envoy reads at its start; return the file for its `--config-path`."""
-    for files in settings.certificates.values():
-        check_certificate(*files)
     directory = settings.state_directory
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, files in settings.certificates.items():
-        write_private(secret_path(directory, name), json.dumps(secret(name, *files), indent=1))
+    write_secrets(settings)
     path = directory / "bootstrap.json"
     write_private(path, json.dumps(bootstrap(settings), indent=1))
     return path

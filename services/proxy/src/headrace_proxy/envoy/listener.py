@@ -6,7 +6,7 @@ from headrace_chassis.addresses import host_port
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.http_connections import http_connection_manager
 from headrace_proxy.envoy.parts import BUFFER_BYTES, Config, extension, listener_keepalive
-from headrace_proxy.envoy.public_certificate import secret_path
+from headrace_proxy.envoy.secrets import reference
 
 
 def public_listener(settings: Settings) -> Config:
@@ -60,16 +60,9 @@ def _http(settings: Settings) -> Config:
                 "common_tls_context": {
                     "alpn_protocols": ["h2", "http/1.1"],
                     "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-                    "tls_certificate_sds_secret_configs": [
-                        _certificate(settings, name) for name in settings.certificates
-                    ],
+                    "tls_certificate_sds_secret_configs": [reference(settings, name) for name in settings.certificates],
                 }
             },
         ),
         "filters": [http_connection_manager(settings)],
     }
-
-
-def _certificate(settings: Settings, name: str) -> Config:
-    path = str(secret_path(settings.state_directory, name))
-    return {"name": name, "sds_config": {"path_config_source": {"path": path}}}

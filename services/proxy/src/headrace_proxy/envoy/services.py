@@ -8,6 +8,7 @@ from headrace_chassis.addresses import host_port, unix_path
 from headrace_chassis.destinations import Destination, Destinations
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.parts import BUFFER_BYTES, Config, extension, typed, upstream_keepalive
+from headrace_proxy.envoy.secrets import SERVICES, SERVICES_AUTHORITY, reference
 
 AUTH, AUTHZ, CONTROLLER, DASHBOARDS, TRACES, XDS = "auth", "authz", "controller", "dashboards", "traces", "xds"
 # One answer with more ends a connection that all callers share. Errors of our services have 8 KiB at most.
@@ -159,15 +160,15 @@ def _address(target: str) -> tuple[Config, bool]:
 def _mutual_tls(settings: Settings, host: str, alpn: str) -> Config:
     """Mutual TLS with the certificates that the services use; the service's certificate must be for `host`."""
     is_ip = _is_ip(host)
-    certificate = {
-        "certificate_chain": {"filename": str(settings.tls_certificate_file)},
-        "private_key": {"filename": str(settings.tls_key_file)},
+    name = {"san_type": "IP_ADDRESS" if is_ip else "DNS", "matcher": {"exact": host}}
+    common = {
+        "alpn_protocols": [alpn],
+        "tls_certificate_sds_secret_configs": [reference(settings, SERVICES)],
+        "combined_validation_context": {
+            "default_validation_context": {"match_typed_subject_alt_names": [name]},
+            "validation_context_sds_secret_config": reference(settings, SERVICES_AUTHORITY),
+        },
     }
-    trusted = {
-        "trusted_ca": {"filename": str(settings.tls_ca_file)},
-        "match_typed_subject_alt_names": [{"san_type": "IP_ADDRESS" if is_ip else "DNS", "matcher": {"exact": host}}],
-    }
-    common = {"alpn_protocols": [alpn], "tls_certificates": [certificate], "validation_context": trusted}
     return extension(
         "envoy.transport_sockets.tls",
         "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
