@@ -76,6 +76,7 @@ class StandbyPool:
         self._wanted: dict[str, tuple[StandbyPod, int]] | None = None
         self._failures: dict[str, _Failures] = {}
         self._taken: set[str] = set()
+        self._running_since: dict[str, float] = {}  # by our clock, which that of a node may differ from
         self._waiting: dict[str, asyncio.Future[Assignment]] = {}
         self._changed = asyncio.Event()
         table.on_standby = self._on_change
@@ -220,7 +221,9 @@ class StandbyPool:
     async def _reconcile(self, wanted: dict[str, tuple[StandbyPod, int]]) -> None:
         alive: dict[str, list[Pod]] = {}
         useless: list[Pod] = []
-        for pod in list(self._table.standby.values()):
+        here = self._table.standby
+        self._running_since = {uid: since for uid, since in self._running_since.items() if uid in here}
+        for pod in list(here.values()):
             kind = kind_of(pod)
             if pod.metadata.deletion_timestamp is not None:
                 continue
@@ -244,9 +247,9 @@ class StandbyPool:
         if pod.ended:
             said = pod.main.terminated.message.strip() if pod.main.terminated else pod.status.message
             return f"has ended: {said[-300:] or 'it says nothing'}"
-        running = pod.main.running
-        began = running.started_at.timestamp() if running and running.started_at else None
-        if began is None or is_ready(pod) or self._clock() - began < _READY_SECONDS:
+        if pod.main.running is None or is_ready(pod):
+            return ""
+        if self._clock() - self._running_since.setdefault(pod.uid, self._clock()) < _READY_SECONDS:
             return ""
         return f"runs for {_READY_SECONDS:.0f} s and has not reached the controller"
 
