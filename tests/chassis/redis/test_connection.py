@@ -54,6 +54,9 @@ async def test_the_password_is_read_for_each_new_connection(locked: Redis, redis
     async with connect(url, file) as connection:
         with pytest.raises(StoreUnavailable, match=f"the password file {file} cannot be read"):
             await ping(connection)
+        file.write_text("\n")
+        with pytest.raises(StoreUnavailable, match=f"the password file {file} is empty"):
+            await ping(connection)
         file.write_text("wrong")
         with pytest.raises(StoreUnavailable, match="invalid username-password pair"):
             await ping(connection)

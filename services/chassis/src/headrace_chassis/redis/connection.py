@@ -67,6 +67,8 @@ class _PasswordFile(CredentialProvider):
             password = self._file.read_text("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise exceptions.AuthenticationError(f"the password file {self._file} cannot be read: {error}") from None
+        if not password:
+            raise exceptions.AuthenticationError(f"the password file {self._file} is empty")
         return (self._username, password) if self._username else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
