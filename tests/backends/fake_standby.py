@@ -22,6 +22,8 @@ Kind = tuple[Role, str, str]
 class _Standby:
     kind: Kind
     ready: bool = False
+    streams: int = 0
+    """So many wait now to hear what it becomes."""
     given: asyncio.Future[Assignment] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -48,12 +50,16 @@ class StandbyMachine(FakeMachine):
         del self.standbys[launch]
         self._fill()
 
-    def stand_by(self, launch: str) -> asyncio.Future[Assignment]:
+    async def stand_by(self, launch: str) -> Assignment:
         standby = self.standbys.get(launch) or self._given.get(launch)
         if standby is None:
             raise TokenInvalid("no process in standby has this launch")
         standby.ready = True
-        return standby.given
+        standby.streams += 1
+        try:
+            return await asyncio.shield(standby.given)
+        finally:
+            standby.streams -= 1
 
     def give(self, spec: ProcessSpec) -> None:
         """Gives a process in standby to a cluster, if one is ready that is what would be launched."""
@@ -94,4 +100,5 @@ class FakeStandbyBackend(FakeBackend):
             self._standbys.keep(patterns)
 
     async def stand_by(self, launch: str) -> Assignment:
-        return await asyncio.shield(self._standbys.stand_by(launch))
+        self._standbys.check()
+        return await self._standbys.stand_by(launch)
