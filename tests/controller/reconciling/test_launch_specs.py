@@ -33,7 +33,7 @@ SPECS = LaunchSpecs(
     cast("Profiles", OneProfile()),
     {"local": ["conda_prefix"]},
     cast("AgentTokens", Tokens()),
-    "PEM",
+    lambda: "PEM",
     token_seconds=60,
     scheduler=lambda: SCHEDULER_SIZE,
 )

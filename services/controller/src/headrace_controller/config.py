@@ -41,7 +41,8 @@ class Settings(ServiceSettings):
         default="", description="gRPC target of this service for agents on this machine. Empty means `listen`."
     )
     agent_ca_file: Path | None = Field(
-        default=None, description="Certificate authority that agents check the endpoint with, PEM."
+        default=None,
+        description="Certificate authority that agents check the endpoint with, PEM. Read for each launch.",
     )
     sni_suffix: str = Field(
         default="clusters.headrace.internal", description="A cluster's TLS server name is its id, a dot and this."

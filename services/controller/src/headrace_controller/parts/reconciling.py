@@ -11,6 +11,7 @@ from headrace_controller.parts.base import BaseParts
 from headrace_controller.parts.tenancy import TenancyParts
 from headrace_controller.plan import Policy
 from headrace_controller.reconciling.adoption import Adoption
+from headrace_controller.reconciling.agent_authority import AgentAuthority
 from headrace_controller.reconciling.executor import Executor
 from headrace_controller.reconciling.launch_specs import LaunchSpecs
 from headrace_controller.reconciling.manifest_sync import ManifestSync
@@ -75,8 +76,6 @@ class ReconcilingParts:
 
     @cached_property
     def launch_specs(self) -> LaunchSpecs:
-        ca_file = self._base.settings.agent_ca_file
-
         def scheduler() -> Resources:
             return self._base.current_policy.policy.scheduler.resources()
 
@@ -84,7 +83,7 @@ class ReconcilingParts:
             self._base.profiles,
             {name: [option.key for option in loaded.options] for name, loaded in self._base.backends.items()},
             self._base.agent_tokens,
-            ca_file.read_text(encoding="ascii") if ca_file else "",
+            AgentAuthority(self._base.settings.agent_ca_file).pem,
             token_seconds=self._base.settings.agent_token_seconds,
             scheduler=scheduler,
         )

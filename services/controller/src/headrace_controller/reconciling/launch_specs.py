@@ -23,7 +23,7 @@ class LaunchSpecs:
     own_options
         Keys of each backend's own options, by its name.
     agent_ca_pem
-        Certificate authority that agents check this service with; empty for a unix socket.
+        Returns the certificate authority that agents check this service with; empty for a unix socket.
     token_seconds
         Time after its launch within which a process must enrol.
     scheduler
@@ -35,7 +35,7 @@ class LaunchSpecs:
         profiles: Profiles,
         own_options: Mapping[str, Collection[str]],
         agent_tokens: AgentTokens,
-        agent_ca_pem: str = "",
+        agent_ca_pem: Callable[[], str] = str,
         *,
         token_seconds: float,
         scheduler: Callable[[], Resources] = Resources,
@@ -80,7 +80,7 @@ class LaunchSpecs:
             generation=cluster.generation,
             owner=cluster.owner,
             agent_token=self._agent_tokens.launch(cluster.id, process, self._token_seconds),
-            agent_ca_pem=self._agent_ca_pem,
+            agent_ca_pem=self._agent_ca_pem(),
             resources=shapes.shape(cluster.spec, group).resources if group else self._scheduler(),
             environment={**shapes.environment(cluster.spec, group), **_trace(cluster)},
             labels=_labels(cluster, group),
