@@ -12,10 +12,11 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jwt
 import uvloop
@@ -78,7 +79,16 @@ class Build:
         return {"k1": self._key}
 
 
-def reporter() -> Callable[[str], None]:
+def run(main: Callable[[Settings, Path, Callable[[str], None]], Coroutine[Any, Any, None]]) -> None:
+    """Runs a controller as the command line says, with what reports lines."""
+    settings = Settings.model_validate_json(sys.argv[1])
+    logs.configure(settings.log_format, settings.log_level, service="controller")
+    report = _reporter()
+    report(str(time.process_time()))
+    uvloop.run(main(settings, Path(sys.argv[2]), report))
+
+
+def _reporter() -> Callable[[str], None]:
     """Reports lines on standard output; everything else that is printed goes to standard error."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -93,8 +103,4 @@ def reporter() -> Callable[[str], None]:
 
 
 if __name__ == "__main__":
-    given = Settings.model_validate_json(sys.argv[1])
-    logs.configure(given.log_format, given.log_level, service="controller")
-    say = reporter()
-    say(str(time.process_time()))
-    uvloop.run(main(given, Path(sys.argv[2]), say))
+    run(main)

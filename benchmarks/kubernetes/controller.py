@@ -9,18 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import uvloop
-from benchmarks.growth.controller import Build, reporter
+from benchmarks.growth.controller import Build, run
 from prometheus_client import Gauge
 
 from headrace_backend_kubernetes.backend import KubernetesBackend
 from headrace_backend_kubernetes.config import Settings as BackendSettings
-from headrace_chassis import logs
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.seal import derive, read_deployment_keys
 from headrace_chassis.server import serve
@@ -32,7 +28,7 @@ OBJECTS = "benchmark_objects"
 _DAY = 86400.0
 
 
-async def main(settings: Settings, directory: Path, say: Callable[[str], None]) -> None:
+async def main(settings: Settings, directory: Path, report: Callable[[str], None]) -> None:
     keys = read_deployment_keys(settings.deployment_key_file)
     deployment = Deployment(
         id=settings.deployment,
@@ -43,14 +39,14 @@ async def main(settings: Settings, directory: Path, say: Callable[[str], None]) 
         BackendSettings.model_validate_json((directory / "backend.json").read_text()), deployment
     )
     Gauge(OBJECTS, "Objects that the garbage collector knows.").set_function(_objects)
-    telling = asyncio.create_task(_tell(backend, AgentTokens(keys, settings.deployment), say))
+    telling = asyncio.create_task(_tell(backend, AgentTokens(keys, settings.deployment), report))
     await serve(settings, Build(directory, backend))
     telling.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await telling
 
 
-async def _tell(backend: KubernetesBackend, tokens: AgentTokens, say: Callable[[str], None]) -> None:
+async def _tell(backend: KubernetesBackend, tokens: AgentTokens, report: Callable[[str], None]) -> None:
     """Tells of pods that run: what a simulated agent needs, which has no token of its own, and no need to enrol."""
     told: set[tuple[str, str]] = set()
     async for status in backend.changes():
@@ -58,7 +54,7 @@ async def _tell(backend: KubernetesBackend, tokens: AgentTokens, say: Callable[[
         if status.state is ProcessState.RUNNING and (key.cluster, key.process) not in told:
             told.add((key.cluster, key.process))
             host = backend.network(key.cluster, SCHEDULER).ip_addresses[0] if key.process == SCHEDULER else "-"
-            say(f"{key.cluster} {key.process} - {tokens.credential(key.cluster, key.process, _DAY)} {host}")
+            report(f"{key.cluster} {key.process} - {tokens.credential(key.cluster, key.process, _DAY)} {host}")
 
 
 def _objects() -> int:
@@ -67,8 +63,4 @@ def _objects() -> int:
 
 
 if __name__ == "__main__":
-    given = Settings.model_validate_json(sys.argv[1])
-    logs.configure(given.log_format, given.log_level, service="controller")
-    told = reporter()
-    told(str(time.process_time()))
-    uvloop.run(main(given, Path(sys.argv[2]), told))
+    run(main)
