@@ -28,11 +28,3 @@ class TestKubernetesObjects(ObjectsContract):
         async with client.ApiClient(configuration) as api:
             yield KubernetesObjects(api, empty_namespace, {"made-by": "a-test"})
         kubernetes.kubectl("delete", "namespace", empty_namespace, "--wait=false")
-
-    async def test_a_deployment_gets_new_pods(
-        self, objects: Objects, kubernetes: Kubernetes, empty_namespace: str
-    ) -> None:
-        kubernetes.kubectl("create", "deployment", "paused", "--image", "none", "--replicas=0", "-n", empty_namespace)
-        await objects.restart("paused", "a test")
-        deployment = kubernetes.get("deployment", "paused", "-n", empty_namespace)
-        assert deployment["spec"]["template"]["metadata"]["annotations"] == {"headrace.dev/restarted-for": "a test"}

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 class MemoryObjects:
     secrets: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
     config_maps: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
-    restarted: list[str] = field(default_factory=list[str])
 
     async def secret(self, name: str) -> dict[str, bytes] | None:
         return self.secrets.get(name)
@@ -27,7 +26,3 @@ class MemoryObjects:
 
     async def save_config_map(self, name: str, data: Mapping[str, str]) -> None:
         self.config_maps[name] = {**self.config_maps.get(name, {}), **data}
-
-    async def restart(self, deployment: str, why: str) -> None:
-        _ = why
-        self.restarted.append(deployment)

@@ -34,6 +34,3 @@ class ObjectsContract:
     async def test_a_config_map_may_be_saved_twice(self, objects: Objects) -> None:
         await objects.save_config_map("settings", {"a": "1"})
         await objects.save_config_map("settings", {"a": "2"})
-
-    async def test_restarting_what_does_not_exist_is_no_error(self, objects: Objects) -> None:
-        await objects.restart("nothing", "a test")

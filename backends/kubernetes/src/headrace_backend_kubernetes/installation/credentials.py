@@ -38,7 +38,6 @@ class Certificate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     names: tuple[str, ...] = Field(min_length=1, description="DNS names that it is for.")
-    restart: str = Field(default="", description="Deployment that reads it only at its start.")
 
 
 class ClientConfig(BaseModel):
@@ -126,9 +125,6 @@ async def _ensure_certificates(wanted: Installation, objects: Objects, now: date
         else:
             await objects.create_secret(name, data, tls=True)
         done.append(f"Secret {name} was {'renewed' if found else 'made'}")
-        if found and certificate.restart:
-            await objects.restart(certificate.restart, f"certificates of {now:%Y-%m-%dT%H:%M:%SZ}")
-            done.append(f"Deployment {certificate.restart} restarts, to use them towards other services")
     return done
 
 

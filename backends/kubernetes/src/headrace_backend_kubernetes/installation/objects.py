@@ -31,17 +31,12 @@ class Objects(Protocol):
         """Create a ConfigMap, or replace its data."""
         ...
 
-    async def restart(self, deployment: str, why: str) -> None:
-        """Replace the pods of a Deployment, one after the other. One that does not exist is left out."""
-        ...
-
 
 class KubernetesObjects:
     """The objects in a real namespace. All of them get the given labels."""
 
     def __init__(self, api: client.ApiClient, namespace: str, labels: Mapping[str, str]) -> None:
         self._core = client.CoreV1Api(api)
-        self._apps = client.AppsV1Api(api)
         self._namespace = namespace
         self._labels = dict(labels)
 
@@ -79,14 +74,6 @@ class KubernetesObjects:
                 raise
             made = client.V1ConfigMap(metadata=client.V1ObjectMeta(name=name, labels=self._labels), data=dict(data))
             await self._core.create_namespaced_config_map(self._namespace, made)
-
-    async def restart(self, deployment: str, why: str) -> None:
-        template = {"metadata": {"annotations": {"headrace.dev/restarted-for": why}}}
-        try:
-            await self._apps.patch_namespaced_deployment(deployment, self._namespace, {"spec": {"template": template}})
-        except client.ApiException as error:
-            if error.status != NOT_FOUND:
-                raise
 
 
 def _encoded(data: Mapping[str, bytes]) -> dict[str, bytes | str]:

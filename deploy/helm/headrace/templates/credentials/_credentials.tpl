@@ -15,7 +15,7 @@ certificate_days: {{ .Values.tls.certificateDays }}
 {{- range list "auth" "controller" "proxy" }}
 {{- $name := printf "%s-%s" $full . }}
 {{- $names := include "headrace.serviceNames" (dict "root" $ "service" $name) | fromJsonArray }}
-{{- $_ := set $certificates . (dict "names" $names "restart" $name) }}
+{{- $_ := set $certificates . (dict "names" $names) }}
 {{- end }}
 {{- end }}
 {{- if eq .Values.tls.public.mode "internal" }}
@@ -104,10 +104,6 @@ rules:
   - apiGroups: [""]
     resources: [configmaps]
     resourceNames: [{{ .root.Values.client.configMap }}]
-    verbs: [patch]
-  - apiGroups: [apps]
-    resources: [deployments]
-    resourceNames: [{{ $full }}-auth, {{ $full }}-controller, {{ $full }}-proxy]
     verbs: [patch]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
