@@ -61,6 +61,19 @@ def test_a_value_that_is_none_is_named(helm: Helm, tmp_path: Path, values: Mappi
         ({"gatewayApi": {"enabled": True, "parentRefs": PARENT}}, "gatewayApi.enabled needs publicHostnames"),
         ({"gatewayApi": {"http": {"enabled": True, "parentRefs": PARENT}}}, "http.enabled needs gatewayApi.enabled"),
         ({"controller": {"settings": {"sni_suffix": "a.example"}}}, "proxy.settings.sni_suffix differ"),
+        (
+            {"redis": {"url": "redis://store:6379/0"}},
+            "valkey.enabled has the chart run another one: set valkey.enabled to false",
+        ),
+        ({"valkey": {"enabled": False}}, "say in redis.url where the store is"),
+        *(
+            (
+                {"valkey": {"enabled": False}, "redis": {"url": f"{scheme}://{who}@store:6379/0"}},
+                "redis.url has a user or a password: write the user into redis.username, and the password into",
+            )
+            for scheme in ("redis", "rediss")
+            for who in ("ann:secret", ":secret", "ann")
+        ),
     ],
 )
 def test_values_that_do_not_fit_together_are_explained(
