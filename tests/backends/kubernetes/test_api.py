@@ -107,13 +107,13 @@ async def test_a_pod_is_changed_and_deleted_only_if_it_is_the_very_one(server: t
 
 
 async def test_a_list_is_read_page_by_page(server: tuple[Server, Path], api: Api) -> None:
-    odd = {"metadata": {"name": "odd", "creationTimestamp": "never"}}
+    odd = {"metadata": {"name": "odd", "uid": "u7", "creationTimestamp": "never"}}
     server[0].answers_with(
         (200, {"metadata": {"resourceVersion": "7", "continue": "next/page="}, "items": [POD]}),
         (200, {"metadata": {"resourceVersion": "7"}, "items": [odd, recorded("exit-3")]}),
     )
     pods, unread, version = await api.list_pods("ns", "a=b")
-    assert ([pod.name for pod in pods], unread, version) == (["runs", "exit-3"], {"odd"}, "7")
+    assert ([pod.name for pod in pods], unread, version) == (["runs", "exit-3"], {"u7"}, "7")
     assert "continue=next/page%3D" in server[0].requests[1][1]
 
 

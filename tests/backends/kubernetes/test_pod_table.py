@@ -144,7 +144,7 @@ def test_what_a_list_does_not_show_is_gone() -> None:
 def test_what_a_list_shows_and_cannot_be_read_stays_as_it_was_known() -> None:
     table = _table()
     table.accept(RUNNING)
-    table.replace(RUNNING.namespace, [], version=9, unread={"p1"})
+    table.replace(RUNNING.namespace, [], version=9, unread={"u1"})
     assert table.runs(KEY)
 
 

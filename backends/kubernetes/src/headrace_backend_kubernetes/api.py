@@ -69,7 +69,7 @@ class ListedPods(NamedTuple):
     Attributes
     ----------
     unread
-        Names of those that cannot be read.
+        Uids of those that cannot be read.
     version
         Version from which their changes can be watched.
     """
@@ -111,9 +111,9 @@ class Api:
                 try:
                     pods.append(decode_pod(item))
                 except msgspec.MsgspecError as error:  # one pod must not hide the others
-                    name = decode_named(item).metadata.name
-                    unread.add(name)
-                    log.warning("pod cannot be read", namespace=namespace, pod=name, error=str(error))
+                    pod = decode_named(item).metadata
+                    unread.add(pod.uid)
+                    log.warning("pod cannot be read", namespace=namespace, pod=pod.name, error=str(error))
             if not page.metadata.continue_:
                 return ListedPods(pods, unread, page.metadata.resource_version)
 

@@ -75,7 +75,7 @@ class Namespaces:
                 (ours if self._is_ours(pod) else others).append(pod)
             for pod in others:
                 self._table.disown(pod)
-            unread = {*listed.unread, *(pod.name for pod in others)}
+            unread = {*listed.unread, *(pod.uid for pod in others)}
             self._table.replace(namespace, ours, int(listed.version), unread=unread)
             return listed.version
 

@@ -22,6 +22,7 @@ class Named(Slim):
     """What the objects of lists and watches have for certain."""
 
     name: str = ""
+    uid: str = ""
     resource_version: str = ""
 
 

@@ -112,11 +112,12 @@ class PodTable:
     def replace(self, namespace: str, pods: Iterable[Pod], version: int, *, unread: Collection[str] = ()) -> None:
         """Accepts all pods of a namespace, as they were at a version; those that are missing are gone.
 
-        Those whose names are in `unread` are there, and stay as they were known.
+        Those whose uids are in `unread` are there, and stay as they were known.
         """
         fresh = {pod.uid: pod for pod in pods}
-        for (where, name), known in list(self._pods.items()):
-            if where == namespace and known.uid not in fresh and name not in unread and known.version <= version:
+        there = fresh.keys() | unread
+        for (where, _), known in list(self._pods.items()):
+            if where == namespace and known.uid not in there and known.version <= version:
                 self.delete(known)
         for pod in fresh.values():
             try:
