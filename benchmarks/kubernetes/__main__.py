@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from benchmarks.growth.tables import Row, table
-from benchmarks.kubernetes import dask_gateway, pods, starts, whole
+from benchmarks.kubernetes import dask_gateway, pods, running_controller, starts
 from benchmarks.kubernetes.pods import Site
 from tests.kubernetes.running import Kubernetes
 
@@ -31,14 +31,14 @@ def _namespace(kubernetes: Kubernetes) -> Generator[str]:
 
 async def _controller(kubernetes: Kubernetes, pods: int) -> list[Row]:
     with _namespace(kubernetes) as name:
-        async with whole.running(kubernetes, name) as running:
-            return await whole.live(running, pods)
+        async with running_controller.running(kubernetes, name) as controller:
+            return await running_controller.live(controller, pods)
 
 
 async def _clusters(kubernetes: Kubernetes, clusters: int, workers: int) -> list[Row]:
     with _namespace(kubernetes) as name:
-        async with whole.running(kubernetes, name) as running:
-            return await whole.come_and_go(running, kubernetes, name, clusters, workers)
+        async with running_controller.running(kubernetes, name) as controller:
+            return await running_controller.come_and_go(controller, kubernetes, name, clusters, workers)
 
 
 def main() -> None:

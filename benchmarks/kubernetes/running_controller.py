@@ -12,7 +12,7 @@ import socket
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +32,7 @@ _QUIET_SECONDS = 15
 _REQUESTS = re.compile(r"^headrace_kubernetes_requests_total\{(.+)\} (.+)$", re.MULTILINE)
 
 
-class Whole:
+class RunningController:
     """A running controller, and what it has cost."""
 
     def __init__(self, deployment: Deployment, user: User, page: str) -> None:
@@ -91,7 +91,7 @@ class Whole:
 
 
 @asynccontextmanager
-async def running(kubernetes: Kubernetes, namespace: str) -> AsyncIterator[Whole]:
+async def running(kubernetes: Kubernetes, namespace: str) -> AsyncGenerator[RunningController]:
     with TemporaryDirectory(prefix="hrw-") as folder, socket.socket() as free:
         directory = Path(folder)
         free.bind(("127.0.0.1", 0))
@@ -104,41 +104,41 @@ async def running(kubernetes: Kubernetes, namespace: str) -> AsyncIterator[Whole
             deployment.agents.join = False
             await deployment.meter.until_quiet()
             try:
-                yield Whole(deployment, await deployment.user("ann"), f"http://{page}/metrics")
+                yield RunningController(deployment, await deployment.user("ann"), f"http://{page}/metrics")
             except BaseException:
                 print((directory / "log").read_text()[-5000:])
                 raise
 
 
-async def live(whole: Whole, pods: int) -> list[Row]:
+async def live(controller: RunningController, pods: int) -> list[Row]:
     """Starts clusters of 1,000 pods each, leaves them alone, restarts the controller, stops and deletes them."""
     rows: list[Row] = []
     sizes = [min(_CLUSTER_PODS, pods - first) for first in range(0, pods, _CLUSTER_PODS)]
     clusters: list[cluster_pb2.Cluster] = []
-    before = await whole.requests()
+    before = await controller.requests()
 
     async def measure(what: str, work: Awaitable[object]) -> None:
-        rows.append(Row(f"{pods:,} pods: {what}", "controller", await whole.figures(work, pods)))
+        rows.append(Row(f"{pods:,} pods: {what}", "controller", await controller.figures(work, pods)))
         print(rows[-1], flush=True)
 
     async def start() -> None:
-        clusters.extend(await asyncio.gather(*(whole.user.create(size - 1) for size in sizes)))
-        await whole.until_running(pods)
+        clusters.extend(await asyncio.gather(*(controller.user.create(size - 1) for size in sizes)))
+        await controller.until_running(pods)
 
     await measure("start, until all run", start())
     await measure(f"{_QUIET_SECONDS} s of nothing", asyncio.sleep(_QUIET_SECONDS))
-    made = await whole.requests() - before
-    rows.append(Row(f"{pods:,} pods: another controller knows all", "controller", await _restart(whole, pods)))
+    made = await controller.requests() - before
+    rows.append(Row(f"{pods:,} pods: another controller knows all", "controller", await _restart(controller, pods)))
     before = Counter[str]()
-    await measure("stop, until all have ended", whole.stop(clusters))
-    await measure("delete", whole.delete(clusters))
-    made += await whole.requests() - before
+    await measure("stop, until all have ended", controller.stop(clusters))
+    await measure("delete", controller.delete(clusters))
+    made += await controller.requests() - before
     print(f"{pods:,} pods made {made.total() / pods:.2f} requests each:", dict(made), flush=True)
     return rows
 
 
-async def _restart(whole: Whole, pods: int) -> dict[str, float]:
-    deployment = whole.deployment
+async def _restart(controller: RunningController, pods: int) -> dict[str, float]:
+    deployment = controller.deployment
     await deployment.stop_controller()
     received, began = (
         int((await deployment.redis.info("stats"))["total_net_input_bytes"]),
@@ -149,13 +149,15 @@ async def _restart(whole: Whole, pods: int) -> dict[str, float]:
     return {
         "s": busy - began,
         "CPU per pod, ms": 1000 * deployment.cpu_since_import / pods,
-        "requests per pod": (await whole.requests()).total() / pods,
+        "requests per pod": (await controller.requests()).total() / pods,
         "to Valkey per pod, kB": (await deployment.meter.received() - received) / 1000 / pods,
         "PSS, MiB": deployment.meter.memory()["PSS"],
     }
 
 
-async def come_and_go(whole: Whole, kubernetes: Kubernetes, namespace: str, clusters: int, workers: int) -> list[Row]:
+async def come_and_go(
+    controller: RunningController, kubernetes: Kubernetes, namespace: str, clusters: int, workers: int
+) -> list[Row]:
     """Clusters with a scheduler and workers, one after the other: what each costs, of ten at a time."""
     rows: list[Row] = []
     for first in range(0, clusters, 10):
@@ -163,15 +165,15 @@ async def come_and_go(whole: Whole, kubernetes: Kubernetes, namespace: str, clus
 
         async def cycles(first: int = first, number: int = number) -> None:
             for cycle in range(first, first + number):
-                cluster = await whole.user.create(workers)
-                await whole.until_running((cycle + 1) * (workers + 1))
-                await whole.stop([cluster])
-                await whole.delete([cluster])
+                cluster = await controller.user.create(workers)
+                await controller.until_running((cycle + 1) * (workers + 1))
+                await controller.stop([cluster])
+                await controller.delete([cluster])
 
-        figures = await whole.figures(cycles(), number)
+        figures = await controller.figures(cycles(), number)
         figures = {name.replace("per pod", "per cluster"): figure for name, figure in figures.items()}
         figures["s per cluster"] = figures.pop("s") / number
-        figures["objects"] = await whole.objects()
+        figures["objects"] = await controller.objects()
         figures["pods left"] = len(kubernetes.get("pods", "-n", namespace)["items"])
         rows.append(Row(f"{first + 1} to {first + number}", f"clusters of 1 scheduler and {workers} workers", figures))
         print(rows[-1], flush=True)
