@@ -87,6 +87,7 @@ def test_a_position_is_good_for_its_own_pod_only() -> None:
 def test_a_clock_that_goes_wrong_loses_no_lines() -> None:
     position = Position("2026-11-26T15:04:26.1Z", 1, POD.uid)
     written = 1_795_705_466.0
-    assert position.since_seconds(written + 10) > 10 + 60
+    for fast in (-3600, 0, 3600):  # by as much as nodes may differ
+        assert position.since_seconds(written + 10 - fast) >= 10
     assert position.since_seconds(written - 10_000) >= 1  # a node far in the future
     assert position.since_seconds(time.time()) >= 1

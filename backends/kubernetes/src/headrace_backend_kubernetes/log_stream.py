@@ -15,7 +15,7 @@ from headrace_backend_kubernetes.objects import Pod
 from headrace_controller.backends.base import LogPiece
 
 PIECE = 64 * 1024
-_CLOCK_SKEW_SECONDS = 300
+_CLOCK_SKEW_SECONDS = 3600  # by which the clock of a node may be fast
 _POSITION = re.compile(r"([0-9TZ:.+-]{20,40})/([0-9]{1,9})/([0-9a-f-]{1,36})")
 _TIME = re.compile(rb"[0-9]{4}-[0-9TZ:.+-]{10,35} ")
 
@@ -40,7 +40,7 @@ class Position:
         return f"{self.time}/{self.count}/{self.pod}"
 
     def since_seconds(self, now: float) -> int:
-        """How far back to read, so that this line is read again whatever the clock of its node says."""
+        """How far back to read by the clock of its node, so that this line is read again."""
         return max(1, int(now - (_seconds(self.time) or 0)) + _CLOCK_SKEW_SECONDS)
 
 
