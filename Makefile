@@ -60,8 +60,7 @@ images: setup ## Builds the images of test-kubernetes, which does it too, into .
 	scripts/install_mmdebstrap.sh
 	$(BIN)/python -m tests.kubernetes.images
 
-test-images: setup ## Builds our images with buildah, installed from Debian, and compares them with those of test-kubernetes
-	scripts/install_mmdebstrap.sh
+test-images: images ## Builds our images with buildah, installed from Debian, and compares them with those of test-kubernetes
 	scripts/install_buildah.sh
 	$(BIN)/pytest tests/images/engine
 
@@ -118,4 +117,4 @@ sbom: setup ## Says what is in our images: CycloneDX documents in dist/
 	$(BIN)/python scripts/make_sbom.py
 
 clean: ## Removes all that make has made
-	rm -rf .venv .venv-* build dist .pytest_cache .ruff_cache .hypothesis .cache
+	rm -rf .venv .venv-* build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .cache
