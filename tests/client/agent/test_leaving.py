@@ -96,6 +96,23 @@ async def test_a_notice_in_the_middle_of_a_computation_loses_nothing(patient: Cl
     assert leaving.code == 0, leaving.log
 
 
+async def test_a_worker_process_that_does_not_find_headrace_hands_over_too(patient: Cluster) -> None:
+    """Such as one that a command starts in another environment."""
+    await patient.start_scheduler()
+    leaving, _ = await patient.start_workers(2)
+    async with patient.connect() as client:
+        work = Work(patient, client)
+        futures = [work.submit(n, at=leaving) for n in range(10)]
+        await client.gather(futures)
+        address = patient.controller.state.workers[leaving.process]
+        await client.run(exec, "import sys; sys.modules['headrace.agent.leaving'] = None", workers=[address])
+        leaving.kill(signal.SIGTERM)
+        await patient.eventually(lambda: leaving.code is not None, within=20)
+        assert sum(await client.gather(futures)) == sum(range(10))
+        assert work.runs() == list(range(10))
+    assert "what this worker held has moved to other workers" in leaving.log
+
+
 async def test_the_worker_of_a_command_hands_over_too(patient: Cluster) -> None:
     await patient.start_scheduler()
     name = "default-9-abc234"

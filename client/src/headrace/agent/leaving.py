@@ -103,12 +103,21 @@ async def _tasks_have_ended(scheduler: Any, worker: Any, address: str) -> None:
     """Waits until no task runs, and until the scheduler knows the results of those that did."""
     ran: set[Any] = set()
     while True:
-        running = set((await worker.run(function=dumps(_running)))["result"])
+        known = await _ask(worker)
+        processing = set((await scheduler.processing(workers=[address])).get(address, ()))
+        running = processing if known is None else known
         ran |= running
-        processing = await scheduler.processing(workers=[address])
-        if not running and ran.isdisjoint(processing.get(address, ())):
+        if not running and ran.isdisjoint(processing):
             return
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _ask(worker: Any) -> set[Any] | None:
+    """Returns what a worker computes; None if its process does not find this module, such as that of a command."""
+    try:
+        return set((await worker.run(function=dumps(_running)))["result"])
+    except (ImportError, AttributeError):
+        return None
 
 
 def _running(dask_worker: Worker) -> list[Any]:
