@@ -12,7 +12,7 @@ import yaml
 from tests.kubernetes.chart.examples import COMPUTE, EXAMPLES, PLAIN, Examples, one_release
 from tests.kubernetes.chart.installation import RELEASE, Installation, client_pod
 from tests.kubernetes.chart.tls_store import STORE, store
-from tests.kubernetes.running import Kubernetes, image, until
+from tests.kubernetes.running import CommandFailed, Kubernetes, image, until
 
 # Waits until the store has lost everything, and uses its cluster again by its name.
 ADOPTED = """
@@ -78,6 +78,13 @@ def test_helm_test_waits_for_services_that_still_start(examples: Examples) -> No
         finally:
             release.kubectl("scale", proxy, "--replicas=1")
         assert "The sum of 0 to 999 is 499500" in tested.result()
+
+
+def test_helm_test_says_for_what_its_worker_waits(examples: Examples) -> None:
+    nowhere = {"backend": "kubernetes", "settings": {"worker": {"node_selector": {"pool": "no-such"}}}}
+    release = examples.take("trial", {"policy": {"profiles": {"default": nowhere}}, "tests": {"timeoutSeconds": 30}})
+    with pytest.raises(CommandFailed, match=r"only 0 of 1 workers arrived .* Waiting for room on a node"):
+        release.test()
 
 
 def test_clusters_are_adopted_when_the_store_is_empty(examples: Examples) -> None:
