@@ -72,7 +72,9 @@ async def test_a_hello_is_stored_before_the_first_instruction(
 
 async def test_changes_are_stored(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:
     stream = replica.connect(cluster.id, ONE)
-    stream.send_change(joined=joined(TWO), activity=pb.Activity(clients=3, idle_since=Timestamp(seconds=int(CLOCK) - 7)))
+    stream.send_change(
+        joined=joined(TWO), activity=pb.Activity(clients=3, idle_since=Timestamp(seconds=int(CLOCK) - 7))
+    )
     stream.send_change(left=[pb.LeftWorker(process=ONE, tasks_lost=4)])
     await eventually(lambda: replica.record(cluster.id).report.sequence == 3)
     report = (await replica.store.reads.get(cluster.id)).report
