@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 import ssl
 
 import pytest
 from cryptography import x509
 from tests.kubernetes.chart.installation import RELEASE, Installation
-from tests.kubernetes.running import CommandFailed, until
+from tests.kubernetes.running import CommandFailed, image, until
 
 SERVICES = ("auth", "controller", "proxy")
 
 
 def test_helm_test_runs_a_computation(installation: Installation) -> None:
     assert "The sum of 0 to 999 is 499500" in installation.test()
+
+
+def test_the_computation_of_the_notes_runs(installation: Installation) -> None:
+    notes = installation.kubernetes.helm("get", "notes", RELEASE, "-n", installation.namespace)
+    [command] = [shlex.split(line) for line in notes.splitlines() if line.startswith("  kubectl run ")]
+    assert image("headrace-dask") in command
+    assert command[-3:-1] == ["python", "-c"]
+    assert installation.run("notes", command[-1]).splitlines()[-1] == "3"
 
 
 def test_services_run_twice_and_in_a_restricted_namespace(installation: Installation) -> None:
@@ -61,6 +70,7 @@ def test_dask_pods_have_no_token_of_kubernetes(installation: Installation) -> No
         ("renewal", "get", f"secrets/{RELEASE}-deployment-key", False),
         ("renewal", "patch", f"secrets/{RELEASE}-deployment-key", False),
         ("renewal", "patch", f"secrets/{RELEASE}-auth-tls", True),
+        ("renewal", "patch", f"deployments/{RELEASE}-auth", False),
     ],
 )
 def test_each_service_account_has_the_rights_that_it_needs(
@@ -89,6 +99,22 @@ def test_a_new_host_name_gets_a_certificate_that_envoy_serves_without_a_restart(
     installation.kubectl("wait", "job/renewal-now", "--for=condition=Complete", "--timeout=240s")
     assert installation.kubectl("logs", "job/renewal-now") == "Nothing is missing, and nothing expires soon\n"
     installation.kubectl("delete", "job", "renewal-now", "--wait=false")
+
+
+def test_a_renewed_certificate_of_a_service_is_used_without_a_restart(installation: Installation) -> None:
+    pods, before = _uids(installation, "auth"), _served_by_auth(installation)
+    installation.kubectl("delete", "secret", f"{RELEASE}-auth-tls")
+    installation.kubectl("create", "job", "renewal-of-auth", "--from", f"cronjob/{RELEASE}-renewal")
+    installation.kubectl("wait", "job/renewal-of-auth", "--for=condition=Complete", "--timeout=240s")
+    until(lambda: _served_by_auth(installation) != before, "auth shows the new certificate", within=180)
+    assert _uids(installation, "auth") == pods
+    installation.kubectl("delete", "job", "renewal-of-auth", "--wait=false")
+
+
+def _served_by_auth(installation: Installation) -> str:
+    """The certificate that auth shows to a pod that may call it."""
+    script = f"import ssl; print(ssl.get_server_certificate(('{RELEASE}-auth', 50051)))"
+    return installation.kubectl("exec", f"deploy/{RELEASE}-controller", "--", "python3", "-c", script)
 
 
 def _served(installation: Installation) -> list[str]:
