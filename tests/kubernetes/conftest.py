@@ -72,9 +72,12 @@ def custom_resources(kubectl: Callable[..., str]) -> Iterator[None]:
         yield
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives the tests here the time that busy machines need, says which must run in one process, and orders them."""
+    """Gives the tests here the time that busy machines need, says which must run in one process, and orders them.
+
+    First, since pytest-xdist reads the groups in this hook, too.
+    """
     for item in items:
         if HERE in item.path.parents:
             if not item.get_closest_marker("timeout"):

@@ -194,7 +194,8 @@ with headrace.Gateway() as gateway:
 """
     printed = release.run("registry", script, of="old-dask")
     assert _line(printed, "result") == "45"
-    pods = release.get("pods", "-l", "app.kubernetes.io/name=headrace")["items"]
+    parts = "app.kubernetes.io/component in (auth,controller,proxy,valkey)"
+    pods = release.get("pods", "-l", f"app.kubernetes.io/name=headrace,{parts}")["items"]
     services = [each for each in pods if "deletionTimestamp" not in each["metadata"]]
     dask = [*_pods_of(release, printed, "scheduler"), *_pods_of(release, printed, "worker")]
     assert len(services) >= 4
