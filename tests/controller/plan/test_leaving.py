@@ -173,6 +173,13 @@ def test_a_scheduler_that_others_end_is_announced_once_and_ends_its_cluster_with
     assert end.events[-1].exit_cause is ExitCause.PREEMPTED
 
 
+def test_a_cluster_that_becomes_usable_says_at_once_that_its_scheduler_is_being_ended() -> None:
+    state = cluster(status={"phase": Phase.STARTING, "started": None}, size=0)
+    decision = decide(state, leaving(SCHEDULER, ExitCause.PREEMPTED))
+    assert decision.status.phase is Phase.RUNNING
+    assert decision.status.message == "The scheduler is being preempted."
+
+
 def test_a_scheduler_that_is_not_ended_after_all_is_as_before() -> None:
     state = cluster(status={"leaving": ExitCause.NODE_LOST, "message": "The scheduler is about to be lost."}, size=0)
     decision = decide(state, process())

@@ -143,7 +143,8 @@ def _set_routed(draft: Draft) -> None:
 def _check_start(draft: Draft, process: ProcessStatus | None) -> Ending | None:
     report = draft.report
     if report.connected and report.scheduler_address and draft.seen.route.routed:
-        draft.status = replace(draft.status, phase=Phase.RUNNING, started=draft.now, message="")
+        draft.status = replace(draft.status, phase=Phase.RUNNING, started=draft.now)
+        draft.set_message(_about_leaving(process))
         draft.record_event(EventType.RUNNING, "The cluster is usable.")
         return None
     waits_for = _about_leaving(process) or _waits_for(draft, process)
