@@ -39,7 +39,8 @@ def test_without_the_right_to_review_tokens_a_cluster_waits_for_its_scheduler_an
     with headrace.without("tokenreviews", "create"):
         name = gateway.submit()
         until(lambda: "may not create tokenreviews" in headrace.log(), "the log says so")
-        assert gateway.get_cluster(name).message == "The scheduler's process runs. Waiting for it to report."
+        waits = "The scheduler's process runs. Waiting for it to report."
+        until(lambda: gateway.get_cluster(name).message == waits, "the user hears what is waited for")
     until(lambda: runs(gateway, name), "it runs once the right is there")
 
 
