@@ -73,7 +73,7 @@ class RunningController:
         await asyncio.gather(*(self.user.call("DeleteCluster", request) for request in requests))
 
     async def until_running(self, processes: int) -> None:
-        """Waits until so many pods have run, since the beginning."""
+        """Waits until this number of processes has been launched, counted from the start."""
         await self.deployment.agents.until(lambda: len(self.deployment.agents.launched) == processes)
 
     async def _stop(self, name: str) -> None:

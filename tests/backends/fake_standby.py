@@ -23,7 +23,7 @@ class _Standby:
     kind: Kind
     ready: bool = False
     streams: int = 0
-    """So many wait now to hear what it becomes."""
+    """Number of callers that wait for what it becomes."""
     given: asyncio.Future[Assignment] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 

@@ -1,4 +1,4 @@
-"""A small API server for pods: it keeps what it is sent, and a test says what becomes of a pod and of an answer."""
+"""A small API server for pods: it keeps those that it is sent; tests change them, refuse requests, lose answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SmallServer:
         self.selected: list[tuple[str, str]] = []
         """Selectors of the collections that were deleted."""
         self.lost_answers = 0
-        """So many of the next patches are applied, and their connection breaks before the answer."""
+        """Number of the next patches that are applied without an answer: their connection breaks."""
         self._versions = itertools.count(1)
 
     async def handle(self, request: web.Request) -> web.Response:

@@ -190,7 +190,7 @@ class GatewayChanging(TwoFaced[Asynchronous]):
         member
             User id, ``"users/ann"`` or ``"groups/physics"``.
         rights
-            One or several of "view", "connect", "scale" and "stop". Each of them includes "view". Whoever may connect
+            One or several of "view", "connect", "scale" and "stop". Each includes "view". A user who may connect
             can run any code in the cluster.
         until
             Time at which it ends, in local time if it has no time zone.

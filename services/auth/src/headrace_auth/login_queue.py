@@ -15,11 +15,14 @@ RETRY_SECONDS = 2.0
 
 
 class LoginQueue:
-    """The places of one replica. A source holds some of them only, so that it cannot make others wait for long."""
+    """The places of one replica. A source holds some of them only, so that it cannot make others wait for long.
+
+    `places` may be `math.inf`: then sources are bounded, each for itself.
+    """
 
     def __init__(
         self,
-        places: int = PLACES,
+        places: float = PLACES,
         of_source: int = PLACES_OF_SOURCE,
         busy: str = "many logins with passwords wait for their check",
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
@@ -36,7 +37,7 @@ class RefusedTokens:
         self._sources = Buckets(PER_SECOND, BURST, clock)
         self._blocked: TTLCache[str, float] = TTLCache(_KEPT, 1 / PER_SECOND, clock)
         self._clock = clock
-        self._checking = LoginQueue(2**31, AT_ONCE, "many tokens from the same address wait for their check")
+        self._checking = LoginQueue(math.inf, AT_ONCE, "many tokens from the same address wait for their check")
 
     async def check(self, method: str, token: str, source: str, ask: Callable[[], Awaitable[Caller]]) -> Caller:
         """Return what `ask` does; raise `BadCredentials` or `TooManyRequests` without asking where that is enough."""

@@ -42,7 +42,7 @@ class Settings(ServiceSettings):
     )
     agent_ca_file: Path | None = Field(
         default=None,
-        description="Certificate authority that agents check the endpoint with, PEM. It is read for each process.",
+        description="Certificate authority that agents check the endpoint with, PEM. It is read for each launch.",
     )
     sni_suffix: str = Field(
         default="clusters.headrace.internal", description="A cluster's TLS server name is its id, a dot and this."

@@ -18,10 +18,10 @@ Open = Callable[[grpc.ChannelCredentials], grpc.aio.Channel]
 
 
 class RenewedChannel(grpc.aio.Channel):
-    """A channel that is made anew for the next call when the files have changed.
+    """A channel that follows renewed files: the next call opens a new channel of gRPC's own.
 
-    gRPC's own keeps the certificate of its start, and cannot connect again once that has expired. Calls that run stay
-    on the channel before, which is closed after the last of them.
+    One of these keeps the certificate that it was opened with, and cannot connect again once that has expired. Calls
+    that run stay on the old one, which is closed after the last of them.
 
     Parameters
     ----------
@@ -109,6 +109,6 @@ class RenewedChannel(grpc.aio.Channel):
 async def _close_after(channel: grpc.aio.Channel, calls: list[grpc.aio.Call]) -> None:
     """Close the channel when the calls have ended."""
     while calls:
-        with suppress(Exception):  # whoever made the call hears of it
+        with suppress(Exception):  # the caller gets it from the call itself
             await calls.pop().code()
     await channel.close()

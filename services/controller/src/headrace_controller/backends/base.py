@@ -65,7 +65,7 @@ class Capabilities:
     keeps_logs
         Whether logs can be read after a process has exited.
     logs_go_on
-        Whether the log of a process goes on when it is started again; else it begins anew.
+        Whether a process that is started again appends to its log; otherwise its log begins empty.
     keeps_exits
         Whether exit code and cause are reported after a restart of the controller.
     reports_signals

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class AgentAuthority:
-    """Reads its file for each process that is launched: an authority has a successor while the service runs.
+    """Reads its file for each launch: an authority has a successor while the service runs.
 
     A file that cannot be read at its start ends the service. Later, the one before holds.
     """

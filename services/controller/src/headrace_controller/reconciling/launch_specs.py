@@ -55,7 +55,8 @@ class LaunchSpecs:
         backend = self._profiles.backend_of(cluster.spec.profile)
         if backend is None:
             raise BackendError(f"profile {cluster.spec.profile!r} is not in the settings any more; put it back")
-        return [self._spec(cluster, process, backend, manifest) for process in processes]
+        ca_pem = self._agent_ca_pem()
+        return [self._spec(cluster, process, backend, manifest, ca_pem) for process in processes]
 
     def patterns(self, profile: str, options: Mapping[str, OptionValue]) -> list[ProcessSpec]:
         """Returns the scheduler and the worker that a cluster with these options would start, as those of nobody."""
@@ -70,7 +71,7 @@ class LaunchSpecs:
         specs = self.make(nobody, [SCHEDULER, worker], b"")
         return [replace(spec, key=ProcessKey("", ""), agent_token="", generation=0) for spec in specs]
 
-    def _spec(self, cluster: Cluster, process: str, backend: str, manifest: bytes) -> ProcessSpec:
+    def _spec(self, cluster: Cluster, process: str, backend: str, manifest: bytes, ca_pem: str) -> ProcessSpec:
         record = cluster.workers.get(WorkerId(process))
         group = cluster.spec.group(record.group) if record else None
         return ProcessSpec(
@@ -80,7 +81,7 @@ class LaunchSpecs:
             generation=cluster.generation,
             owner=cluster.owner,
             agent_token=self._agent_tokens.launch(cluster.id, process, self._token_seconds),
-            agent_ca_pem=self._agent_ca_pem(),
+            agent_ca_pem=ca_pem,
             resources=shapes.shape(cluster.spec, group).resources if group else self._scheduler(),
             environment={**shapes.environment(cluster.spec, group), **_trace(cluster)},
             labels=_labels(cluster, group),
