@@ -7,6 +7,7 @@ import time
 from base64 import urlsafe_b64encode
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import jwt
 import pytest
@@ -112,19 +113,19 @@ async def test_tokens_of_another_kind_are_passed_on(api: FakeApi) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "says"),
+    ("claims", "error", "says"),
     [
-        (token(namespace="other"), PermissionDenied, "namespace 'other' may not log in"),
-        (token(namespace="*"), PermissionDenied, "may not log in"),
-        (token(pod=None), BadCredentials, "bound to no pod"),
-        (token(seconds=-3600), TokenExpired, "has expired"),
+        ({"namespace": "other"}, PermissionDenied, "namespace 'other' may not log in"),
+        ({"namespace": "*"}, PermissionDenied, "may not log in"),
+        ({"pod": None}, BadCredentials, "bound to no pod"),
+        ({"seconds": -3600}, TokenExpired, "has expired"),
     ],
 )
 async def test_what_cannot_be_good_costs_no_review(
-    api: FakeApi, text: str, error: type[HeadraceError], says: str
+    api: FakeApi, claims: dict[str, Any], error: type[HeadraceError], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        await pods(api).check_token(text)
+        await pods(api).check_token(token(**claims))
     assert api.asked == []
 
 
