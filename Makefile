@@ -27,7 +27,7 @@ test: setup ## All tests that need nothing but wheels
 	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub --ignore tests/prometheus --ignore tests/connections --ignore tests/kubernetes --ignore tests/images/engine
 
 test-browser: setup ## Dashboards and notebooks in a headless Chromium, installed from Debian where it is missing
-	scripts/install_chromium.sh
+	scripts/install_debian.sh chromium
 	PYTHON=$(PYTHON) scripts/install_jupyterlab.sh
 	$(BIN)/pytest tests/browser
 
@@ -36,8 +36,8 @@ test-jupyterhub: setup ## Calls through a real JupyterHub and its proxy, install
 	$(BIN)/pytest tests/jupyterhub
 
 test-prometheus: setup ## Measurements in a real Prometheus, installed from Debian where it is missing; draws the dashboards
-	scripts/install_prometheus.sh
-	scripts/install_chromium.sh
+	scripts/install_debian.sh prometheus
+	scripts/install_debian.sh chromium
 	$(BIN)/pytest -n 2 tests/prometheus
 
 test-tracing: setup ## Traces in a real OpenTelemetry collector, built with Go where it is missing
@@ -57,15 +57,15 @@ kubernetes: ## Builds the Kubernetes of the tests into .cache/, with Go; cold 28
 	tests/kubernetes/recipe/build.sh "$(CURDIR)/.cache/kubernetes"
 
 images: setup ## Builds the images of test-kubernetes, which does it too, into .cache/; unchanged seconds
-	scripts/install_mmdebstrap.sh
+	scripts/install_debian.sh mmdebstrap
 	$(BIN)/python -m tests.kubernetes.images
 
 test-images: images ## Builds our images with buildah, installed from Debian, and compares them with those of test-kubernetes
-	scripts/install_buildah.sh
+	scripts/install_debian.sh buildah
 	$(BIN)/pytest tests/images/engine
 
 test-kubernetes: setup ## On a real Kubernetes: starts it, tests, ends it; with KUBECONFIG on that cluster
-	scripts/install_mmdebstrap.sh
+	scripts/install_debian.sh mmdebstrap
 	$(BIN)/python -m tests.kubernetes.run
 
 test-compat: setup ## Client and agent beside older and newer Dask, grpcio, protobuf and Python
@@ -112,7 +112,7 @@ wheels: setup ## Builds all distributions into dist/
 	ls dist
 
 sbom: setup ## Says what is in our images: CycloneDX documents in dist/
-	scripts/install_mmdebstrap.sh
+	scripts/install_debian.sh mmdebstrap
 	test -x .venv-sbom/bin/cyclonedx-py || { $(PYTHON) -m venv .venv-sbom && .venv-sbom/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0; }
 	$(BIN)/python scripts/make_sbom.py
 
