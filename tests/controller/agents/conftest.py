@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -55,12 +56,10 @@ class Replica:
         self.mirror.connect(self.sessions)
         self.streams: list[Stream] = []
 
-    def connect(self, cluster: ClusterId, *workers: str, session: int = 10, heartbeat_seconds: float = 0) -> Stream:
+    def connect(self, cluster: ClusterId, *workers: str, session: int = 10, **hello: Any) -> Stream:
         found = self.mirror.get(cluster)
         assert found is not None
-        self.streams.append(
-            Stream(self.sessions, found, *workers, session=session, heartbeat_seconds=heartbeat_seconds)
-        )
+        self.streams.append(Stream(self.sessions, found, *workers, session=session, **hello))
         return self.streams[-1]
 
     def record(self, cluster: ClusterId) -> Cluster:

@@ -26,6 +26,7 @@ class FakeAgents:
     machine: FakeMachine
     endpoints: list[str]
     automatic: bool = True
+    notices: bool = True  # whether a scheduler notices by itself that a worker's process has ended
     dashboard_address: str = "127.0.0.1:8787"
     activity: pb.Activity = field(default_factory=pb.Activity)
     schedulers: dict[str, SchedulerAgent] = field(default_factory=dict[str, "SchedulerAgent"])
@@ -51,7 +52,7 @@ class FakeAgents:
             scheduler.closing = True
         if task := self.tasks.pop((key.cluster, key.process), None):
             task.cancel()
-        if scheduler:
+        if scheduler and self.notices:
             scheduler.left(key.process)
 
     async def close(self) -> None:
@@ -183,6 +184,7 @@ class SchedulerAgent:
             scheduler_address=self.address,
             dashboard_address=self._agents.dashboard_address,
             activity=self._agents.activity,
+            removes_ended=True,
             versions={"distributed": "fake"},
             workers=[pb.JoinedWorker(process=worker, address=address) for worker, address in self.workers.items()],
         )
@@ -190,6 +192,9 @@ class SchedulerAgent:
     def _follow(self, instructions: pb.SessionResponse) -> None:
         self.instructions = instructions
         self.redials += instructions.redial
+        for worker in instructions.ended:
+            assert self.workers.get(worker.process) in {None, worker.address}
+            self.left(worker.process, tasks_lost=1)
         for instruction in instructions.retire:
             mine = [worker for worker in self.workers if worker.startswith(f"{instruction.group}-")]
             retired = mine[instruction.keep :]

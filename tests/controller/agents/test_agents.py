@@ -278,6 +278,24 @@ async def test_the_loss_of_a_worker_is_one_event_with_its_cost(site: Site, ann: 
     assert message.endswith("This costs 3 tasks to run again.")
 
 
+async def test_a_scheduler_that_does_not_notice_a_loss_hears_of_it(
+    site: Site, ann: User, eventually: Eventually
+) -> None:
+    name, agent, spec = await running(site, ann, 2)
+    site.agents.notices = False
+    victim = next(worker for worker in site.machine.running() if worker != "scheduler")
+    site.machine.exit(spec.key.cluster, victim, cause=ExitCause.NODE_LOST)
+    await eventually(lambda: victim not in agent.workers)
+
+    async def is_recorded() -> bool:
+        return bool(await events(ann, name, cluster_pb2.EVENT_TYPE_WORKERS_LOST))
+
+    await eventually(is_recorded)
+    [message] = await events(ann, name, cluster_pb2.EVENT_TYPE_WORKERS_LOST)
+    assert message.startswith(f"Worker {victim} was lost. Its process was lost with its node")
+    await eventually(lambda: not agent.instructions.ended)
+
+
 async def test_a_scheduler_whose_agent_is_away_is_lost_in_the_end(site: Site) -> None:
     replica = await site.replica(scheduler_lost_seconds=0.5)
     carl = await replica.user("carl")

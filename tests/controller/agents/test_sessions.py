@@ -19,7 +19,7 @@ from tests.controller.conftest import Recorder
 from headrace.errors import ClusterNotFound, InternalError, InvalidRequest, SessionReplaced, StoreUnavailable
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
-from headrace.v1.enums import EventType
+from headrace.v1.enums import EventType, ExitCause
 from headrace_controller import metrics
 from headrace_controller.agents.instructions import instructions
 from headrace_controller.keys import Keys
@@ -29,10 +29,12 @@ from headrace_controller.model import (
     Demand,
     Departure,
     EndReason,
+    Exit,
     Group,
     Phase,
     Severity,
     WorkerId,
+    WorkerState,
 )
 from headrace_controller.store import Fence
 from headrace_controller.store.codec import pack
@@ -108,6 +110,28 @@ async def test_a_report_that_changes_no_instruction_sends_none(
     stream.half_close()
     await stream.task
     assert len(stream.instructions) == 1
+
+
+@pytest.mark.parametrize("removes_ended", [True, False])
+async def test_only_an_agent_that_says_it_removes_ended_workers_is_told_of_them(
+    replica: Replica, cluster: Cluster, fence: Fence, eventually: Eventually, removes_ended: bool
+) -> None:
+    stream = replica.connect(cluster.id, ONE, TWO, removes_ended=removes_ended)
+    await eventually(lambda: stream.instructions)
+    for name in (TWO, ONE):  # of old agents, nothing follows from the first one
+        seen = replica.record(cluster.id)
+        lost = replace(seen.workers[name], state=WorkerState.FAILED, exit=Exit(cause=ExitCause.NODE_LOST))
+        workers = {**seen.workers, name: lost}
+        saved = await replica.store.records.save_status(seen, replace(seen, workers=workers), fence=fence)
+        replica.mirror.apply(saved)
+    ended = [pb.EndedWorker(process=name, address="tls://127.0.0.1:2") for name in (ONE, TWO)]
+    if removes_ended:
+        await eventually(lambda: list(stream.instructions[-1].ended) == ended)
+        stream.send_change(left=[pb.LeftWorker(process=ONE), pb.LeftWorker(process=TWO)])
+        await eventually(lambda: not stream.instructions[-1].ended)
+    stream.half_close()
+    await stream.task
+    assert bool([one for one in stream.instructions if one.ended]) == removes_ended
 
 
 async def test_a_newer_session_replaces_an_older_one(
@@ -344,9 +368,15 @@ async def test_events_are_counted_by_cluster_and_not_by_session(
         stream.send(event=delayed)
         stream.half_close()
         await stream.task
-    found = [event.type for event in await replica.store.events.list(cluster.id, count=1000)]
-    assert found.count(EventType.RETIREMENT_DELAYED) < 20
-    assert EventType.EVENTS_LEFT_OUT in found
+
+    async def told() -> list[EventType]:
+        return [event.type for event in await replica.store.events.list(cluster.id, count=1000)]
+
+    async def is_summed_up() -> bool:
+        return EventType.EVENTS_LEFT_OUT in await told()
+
+    await eventually(is_summed_up)
+    assert (await told()).count(EventType.RETIREMENT_DELAYED) < 20
 
 
 async def test_a_flood_of_reports_is_written_a_few_times_and_the_last_one_counts(

@@ -52,8 +52,8 @@ PROFILES: dict[str, Any] = {
     "strict": {"namespace": True, "extra_pod_config": {"hostPID": True}},
     "pretended": {"tolerations": [PRETENDED], "node_selector": {"type": "kwok"}},
     "second": {
-        # Dask waits for 30 s for a connection that is silent; less than 11 s it does not admit.
-        "environment": {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s"},
+        # Dask would wait for a silent connection for longer than any test.
+        "environment": {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "10m"},
         "worker": {
             "tolerations": [ON_SECOND_NODE],
             "lost_node_seconds": 1,

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-def _make() -> tuple[Callable[[int], int], Callable[[int], int], Callable[[int], None]]:
+def _make() -> tuple[Callable[[int], int], Callable[[int], int], Callable[[int], int], Callable[[int], None]]:
     def counted(number: int) -> int:
         from distributed import get_worker
 
         get_worker().log_event("runs", number)
+        return number
+
+    def gated(number: int) -> int:
+        from distributed import Event, get_worker
+
+        get_worker().log_event("begun", number)
+        Event("gate").wait()
         return number
 
     def fill(size: int) -> int:
@@ -22,7 +29,7 @@ def _make() -> tuple[Callable[[int], int], Callable[[int], int], Callable[[int],
         Event().wait()
         del held
 
-    return counted, fill, hold
+    return counted, gated, fill, hold
 
 
-counted, fill, hold = _make()
+counted, gated, fill, hold = _make()

@@ -17,6 +17,7 @@ from headrace.agent import dashboard, metrics_page
 from headrace.agent.adaptive import SAMPLES, GroupRange
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.client_absences import ClientAbsences
+from headrace.agent.ended_workers import EndedWorkers
 from headrace.agent.enrollment import versions
 from headrace.agent.idleness import IdleTimeout
 from headrace.agent.meter import Meter
@@ -60,6 +61,7 @@ class SchedulerAgent:
         dashboard.close_with_guests(scheduler, sessions.guests)
         ClientAbsences(scheduler, sessions, self._pending)
         self._retirement = Retirement(scheduler, self._pending)
+        self._ended_workers = EndedWorkers(scheduler)
         samples = dask.config.get("distributed.adaptive.wait-count", default=SAMPLES)
         self._scaling = Scaling(scheduler, self._pending, samples)
         self._session = Session(
@@ -181,6 +183,7 @@ class SchedulerAgent:
             versions=versions(),
             workers=self._plugin.workers(),
             activity=to_send(self._activity),
+            removes_ended=True,
         )
 
     def _apply(self, response: pb.SessionResponse) -> None:
@@ -193,6 +196,7 @@ class SchedulerAgent:
             self._sessions.redial(within=_REDIAL_SECONDS)
         if response.HasField("guests"):
             self._sessions.guests.set({guest.member: _end_of(guest) for guest in response.guests.guests})
+        self._ended_workers.remove({worker.process: worker.address for worker in response.ended})
         groups = response.adaptive_groups
         self._scaling.apply(
             [GroupRange(g.group, g.minimum, g.maximum if g.HasField("maximum") else None) for g in groups],

@@ -408,6 +408,7 @@ class SchedulerHello(google.protobuf.message.Message):
     WORKERS_FIELD_NUMBER: builtins.int
     ACTIVITY_FIELD_NUMBER: builtins.int
     HEARTBEAT_SECONDS_FIELD_NUMBER: builtins.int
+    REMOVES_ENDED_FIELD_NUMBER: builtins.int
     session: builtins.int
     """Grows with each session of the cluster: the enrolment of this scheduler process, times 2^32, plus the number of its session. An
     agent without an enrolment's number sends nanoseconds of its clock.
@@ -418,6 +419,8 @@ class SchedulerHello(google.protobuf.message.Message):
     """Address of the dashboard, such as "10.0.0.7:8787". Empty if there is none."""
     heartbeat_seconds: builtins.float
     """Seconds between two heartbeats. 0: the agent sends none."""
+    removes_ended: builtins.bool
+    """Whether the agent removes workers that have ended, as instructed. If not, it is told of none."""
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Versions by name: "python", "dask", "distributed", "headrace"."""
@@ -440,9 +443,10 @@ class SchedulerHello(google.protobuf.message.Message):
         workers: collections.abc.Iterable[global___JoinedWorker] | None = ...,
         activity: global___Activity | None = ...,
         heartbeat_seconds: builtins.float = ...,
+        removes_ended: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["activity", b"activity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["activity", b"activity", "dashboard_address", b"dashboard_address", "heartbeat_seconds", b"heartbeat_seconds", "scheduler_address", b"scheduler_address", "session", b"session", "versions", b"versions", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["activity", b"activity", "dashboard_address", b"dashboard_address", "heartbeat_seconds", b"heartbeat_seconds", "removes_ended", b"removes_ended", "scheduler_address", b"scheduler_address", "session", b"session", "versions", b"versions", "workers", b"workers"]) -> None: ...
 
 global___SchedulerHello = SchedulerHello
 
@@ -663,6 +667,7 @@ class SessionResponse(google.protobuf.message.Message):
     STOP_FIELD_NUMBER: builtins.int
     REDIAL_FIELD_NUMBER: builtins.int
     GUESTS_FIELD_NUMBER: builtins.int
+    ENDED_FIELD_NUMBER: builtins.int
     stop: builtins.bool
     """Whether the scheduler closes its workers and ends."""
     redial: builtins.bool
@@ -681,6 +686,12 @@ class SessionResponse(google.protobuf.message.Message):
     def guests(self) -> global___Guests:
         """Through whom clients may connect. Unset: through anybody."""
 
+    @property
+    def ended(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EndedWorker]:
+        """Workers that the scheduler still has although their processes have certainly ended, at most a thousand: the others follow when
+        these are reported as left. The scheduler removes them at once, as lost, and waits for nothing from them.
+        """
+
     def __init__(
         self,
         *,
@@ -689,11 +700,34 @@ class SessionResponse(google.protobuf.message.Message):
         stop: builtins.bool = ...,
         redial: builtins.bool = ...,
         guests: global___Guests | None = ...,
+        ended: collections.abc.Iterable[global___EndedWorker] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["guests", b"guests"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["adaptive_groups", b"adaptive_groups", "guests", b"guests", "redial", b"redial", "retire", b"retire", "stop", b"stop"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adaptive_groups", b"adaptive_groups", "ended", b"ended", "guests", b"guests", "redial", b"redial", "retire", b"retire", "stop", b"stop"]) -> None: ...
 
 global___SessionResponse = SessionResponse
+
+@typing.final
+class EndedWorker(google.protobuf.message.Message):
+    """A worker whose process has ended, as the backend says. One of the same name and another address is another process."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
+    process: builtins.str
+    """Id of the worker."""
+    address: builtins.str
+    """Address with which it was reported as joined."""
+    def __init__(
+        self,
+        *,
+        process: builtins.str = ...,
+        address: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "process", b"process"]) -> None: ...
+
+global___EndedWorker = EndedWorker
 
 @typing.final
 class Guests(google.protobuf.message.Message):

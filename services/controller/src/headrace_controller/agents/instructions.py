@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from headrace.access import ADMINS, OPERATORS
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.resource_names import user_name
 from headrace.v1.enums import Right
 from headrace_chassis.identity.certificate_names import name_in_certificate
-from headrace_controller.model import Cluster, Group
+from headrace_controller.model import Cluster, Group, WorkerId
 from headrace_controller.plan.counts import count_workers
 
+_MOST_ENDED = 1000  # in one message
 
-def instructions(cluster: Cluster, *, redial: bool = False) -> pb.SessionResponse:
-    """The adaptive groups, the groups with too many running workers, who may connect, and whether to end or redial."""
+
+def instructions(cluster: Cluster, *, removes_ended: bool = False, redial: bool = False) -> pb.SessionResponse:
+    """The adaptive groups, the groups with too many running workers, who may connect, and whether to end or redial.
+
+    And the workers whose processes have ended, for an agent that `removes_ended`.
+    """
     if cluster.stopping:
         return pb.SessionResponse(stop=True)
     return pb.SessionResponse(
@@ -24,6 +31,7 @@ def instructions(cluster: Cluster, *, redial: bool = False) -> pb.SessionRespons
         ],
         redial=redial,
         guests=_guests(cluster),
+        ended=_ended(cluster) if removes_ended else (),
     )
 
 
@@ -34,7 +42,26 @@ def same_instructions(one: Cluster, other: Cluster) -> bool:
         and one.targets is other.targets
         and one.workers is other.workers
         and one.stopping == other.stopping
+        and (one.report.joined is other.report.joined or _joined_although_ended(one) == _joined_although_ended(other))
     )
+
+
+def _ended(cluster: Cluster) -> list[pb.EndedWorker]:
+    ended = islice(_joined_although_ended(cluster).items(), _MOST_ENDED)
+    return [pb.EndedWorker(process=worker, address=address) for worker, address in ended]
+
+
+def _joined_although_ended(cluster: Cluster) -> dict[WorkerId, str]:
+    """Addresses of workers that the scheduler still has although the backend says that their processes have ended.
+
+    Only loss makes one: a worker that is stopped on purpose has left its scheduler before its process ends.
+    """
+    joined = cluster.report.joined
+    return {
+        worker.id: joined[worker.id]
+        for worker in cluster.workers.values()
+        if worker.exit is not None and worker.id in joined
+    }
 
 
 def _guests(cluster: Cluster) -> pb.Guests:

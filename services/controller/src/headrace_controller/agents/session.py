@@ -78,6 +78,7 @@ class AgentSession:
         self._scale_requests = scale_requests
         self._paces = paces
         self._silence_seconds = silence_seconds
+        self._removes_ended = first.hello.removes_ended
         self._beats = 0 < first.hello.heartbeat_seconds <= silence_seconds / 2
         self._heard = time.monotonic()
         self._wanted_sizes: dict[str, int] = {}
@@ -140,7 +141,7 @@ class AgentSession:
         before, self._instructed = self._instructed, self._cluster
         if not redial and before is not None and same_instructions(before, self._cluster):
             return None
-        sent, self._sent = self._sent, instructions(self._cluster, redial=redial)
+        sent, self._sent = self._sent, instructions(self._cluster, removes_ended=self._removes_ended, redial=redial)
         return self._sent if redial or self._sent != sent else None
 
     async def disconnect(self, since: float) -> None:
