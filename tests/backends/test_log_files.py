@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.backends.log_reading import everything, pieces_of, reader
 
-from headrace_controller.backends.base import LogPiece
-from headrace_controller.backends.log_files import PIECE, LogFiles
-
-PROCESS = "scheduler"
+from headrace_controller.backends.log_files import PIECE
 
 
 @pytest.fixture
@@ -17,22 +15,6 @@ def log(tmp_path: Path) -> Path:
     path = tmp_path / "scheduler.log"
     path.write_bytes(b"".join(b"line %07d\n" % i for i in range(40_000)))
     return path
-
-
-def reader(log: Path, *, tail_lines: int | None = None, position: str = "", runs: bool = True) -> LogFiles:
-    positions = {PROCESS: position} if position else {}
-    return LogFiles(lambda: {PROCESS: log}, lambda _process: runs, tail_lines=tail_lines, positions=positions)
-
-
-def pieces_of(reader: LogFiles) -> list[LogPiece]:
-    found: list[LogPiece] = []
-    while pieces := reader.read():
-        found += pieces
-    return found
-
-
-def everything(reader: LogFiles) -> list[bytes]:
-    return b"".join(piece.lines for piece in pieces_of(reader)).splitlines()
 
 
 def test_a_log_that_was_emptied_is_read_from_its_start(log: Path) -> None:

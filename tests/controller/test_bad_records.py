@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,58 +14,18 @@ from redis.asyncio import Redis
 from tests.backends.fake_machine import FakeMachine
 from tests.conftest import Eventually
 from tests.controller.agents.fake_agents import FakeAgents
-from tests.controller.builders import running_worker
-from tests.controller.damage import overwrite, overwrite_worker
+from tests.controller.bad_records import GARBAGE, KEYS, STRANGE, UNREADABLE, events, listed
 from tests.controller.errors_of import fails
 from tests.controller.fake_proxy import FakeProxy
-from tests.controller.running import DEPLOYMENT, Site, User
+from tests.controller.running import Site, User
 from typing_extensions import override
 
 from headrace.errors import ClusterNotFound, StoreUnavailable
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace_chassis.redis.keys import Prefix
 from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus, Role
-from headrace_controller.keys import Keys
-from headrace_controller.model import ClusterId, Phase, Status
+from headrace_controller.model import ClusterId
 from headrace_controller.store.codec import pack
-
-KEYS = Keys(Prefix(DEPLOYMENT))
-GARBAGE = b"\xc1"  # which msgpack never writes
-Damage = Callable[[Redis, ClusterId], Awaitable[object]]
-
-
-def field(**values: bytes | str | None) -> Damage:
-    return lambda redis, cluster: overwrite(redis, KEYS, cluster, **values)
-
-
-def piece(name: str, packed: bytes) -> Damage:
-    return lambda redis, cluster: overwrite_worker(redis, KEYS, cluster, name, packed)
-
-
-UNREADABLE: dict[str, Damage] = {
-    "no spec": field(spec=None),
-    "a spec that is none": field(spec=GARBAGE),
-    "targets": field(targets=GARBAGE),
-    "a report": field(report=pack({"session": "one"})),
-    "numbers that are none": field(generation="first", created="yesterday"),
-    "a phase of a newer release": field(status=pack({"phase": "SUSPENDED"})),
-    "a worker": piece("worker/default-9-a", GARBAGE),
-    "a worker's state of a newer release": piece(
-        "worker/default-9-a", pack({"id": "default-9-a", "group": "default", "state": "FROZEN"})
-    ),
-    "what was reported of a worker": piece("report/default-9-a", GARBAGE),
-}
-"""Damage that keeps a record from being read."""
-
-STRANGE: dict[str, Damage] = {
-    "a time that cannot be shown": field(created="1e300"),
-    "a worker of no group": piece("worker/x-1-a", pack(running_worker("x-1-a", group="x"))),
-    "a route version that cannot be compared": field(
-        status=pack(Status(phase=Phase.STARTING, scheduler_created=time.time())), route_version="later-than-that"
-    ),
-}
-"""Damage that shows only when the record is planned for, or shown."""
 
 
 async def test_bad_records_are_set_aside_one_by_one(site: Site, redis: Redis, eventually: Eventually) -> None:
@@ -218,16 +178,6 @@ async def all_goes_on(user: User, name: str, size: int) -> None:
     await user.stop(made.name)
     await user.until(made.name, "STOPPED")
     await user.delete(made.name)
-
-
-async def events(user: User, name: str) -> list[int]:
-    answer = await user.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=name))
-    return [event.type for event in answer.cluster_events]
-
-
-async def listed(user: User) -> set[str]:
-    answer = await user.call("ListClusters", pb.ListClustersRequest(page_size=1000))
-    return {cluster.name for cluster in answer.clusters}
 
 
 async def is_told(watch: Any, name: str) -> bool:

@@ -7,10 +7,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 from tests.conftest import Eventually
+from tests.controller.bad_records import GARBAGE, KEYS, STRANGE, UNREADABLE, events, field, listed
 from tests.controller.damage import overwrite
 from tests.controller.errors_of import fails
 from tests.controller.running import Site
-from tests.controller.test_bad_records import GARBAGE, KEYS, STRANGE, UNREADABLE, events, field, listed
 
 from headrace.errors import ClusterNotFound, StoreUnavailable
 from headrace.v1 import cluster_pb2, right_pb2

@@ -12,6 +12,13 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 TOKEN = {"authorization": "Bearer good"}
+UPGRADE = {
+    "connection": "upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-key": "x" * 24,
+    "sec-websocket-version": "13",
+}
+"""Headers with which a browser opens a websocket."""
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from tests.fake_routes import FakeRoutes
-from tests.proxy.browser import TOKEN, Browser, asked
+from tests.proxy.browser import TOKEN, UPGRADE, Browser, asked
 from tests.proxy.fake_authz import FakeAuthz
 from tests.proxy.fake_dashboard import WIDENING, FakeDashboard
 from tests.proxy.running_proxy import RunningProxy
-
-UPGRADE = {
-    "connection": "upgrade",
-    "upgrade": "websocket",
-    "sec-websocket-key": "x" * 24,
-    "sec-websocket-version": "13",
-}
 
 
 async def test_a_dashboard_is_served_below_its_prefix(browser: Browser, dashboard: FakeDashboard) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tests.conftest import Eventually
-from tests.proxy.browser import TOKEN, Browser, asked
+from tests.proxy.browser import TOKEN, UPGRADE, Browser, asked
 from tests.proxy.fake_authz import FakeAuthz
 from tests.proxy.fake_dashboard import FakeDashboard
-from tests.proxy.test_dashboards import UPGRADE
 
 PAGE = "/clusters/ca1/~good/"
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.backends.test_log_files import everything, pieces_of, reader
+from tests.backends.log_reading import everything, pieces_of, reader
 
 from headrace_chassis import log_limit
 

@@ -3,64 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, MutableSequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, MutableSequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from structlog.testing import capture_logs
+from grpc_health.v1 import health_pb2
 from tests.chassis.running import running_service
+from tests.chassis.tls.files import DAY, FAILED, free_address, health, issue, reading, write
 
 from headrace_chassis.settings import ServiceSettings
 from headrace_chassis.tls.certificate_files import BadTlsFile
-from headrace_chassis.tls.certificates import Authority, Leaf
+from headrace_chassis.tls.certificates import Authority
 from headrace_chassis.tls.channels import open_channel
-
-DAY = timedelta(days=1)
-FAILED = "the changed TLS files cannot be used; the old ones stay in use"
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def issue(authority: Authority) -> Leaf:
-    return authority.issue("service", DAY, ip_addresses=["127.0.0.1"])
-
-
-def write(directory: Path, leaf: Leaf, authority: Authority) -> None:
-    """Writes into the very files, as the least careful of all tools does."""
-    directory.mkdir(exist_ok=True)
-    for name, content in {"tls.crt": leaf.cert_pem, "tls.key": leaf.key_pem, "ca.crt": authority.cert_pem}.items():
-        (directory / name).write_bytes(content)
-
-
-def reading(settings: ServiceSettings, directory: Path) -> ServiceSettings:
-    """Settings with the TLS files of a directory."""
-    files = {"certificate": "tls.crt", "key": "tls.key", "ca": "ca.crt"}
-    return settings.model_copy(update={f"tls_{kind}_file": directory / name for kind, name in files.items()})
 
 
 async def served(address: str) -> str:
     """Returns the certificate that a new connection is shown."""
     host, _, port = address.rpartition(":")
     return (await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))).strip()
-
-
-def health(channel: grpc.aio.Channel) -> Any:
-    return health_pb2_grpc.HealthStub(channel)
-
-
-@pytest.fixture
-def authority() -> Authority:
-    return Authority.create("ours", DAY)
 
 
 @pytest.fixture
@@ -75,12 +38,6 @@ async def service(settings: ServiceSettings, files: Path) -> AsyncIterator[Servi
     tcp = settings.model_copy(update={"listen": free_address(), "internal_listen": free_address()})
     async with running_service(reading(tcp, files)) as running:
         yield running.settings
-
-
-@pytest.fixture
-def logged() -> Iterator[MutableSequence[Any]]:
-    with capture_logs() as lines:
-        yield lines
 
 
 @pytest.mark.parametrize("listener", ["listen", "internal_listen"])

@@ -12,9 +12,9 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from tests.chassis.running import running_service
-from tests.chassis.tls.test_certificate_files import DAY, FAILED, free_address, issue, logged, reading, write
+from tests.chassis.tls.files import DAY, FAILED, free_address, health, issue, reading, write
 from tests.conftest import Eventually
 
 from headrace_chassis.route_watch import RouteWatch
@@ -25,7 +25,6 @@ from headrace_chassis.tls.certificates import Authority
 from headrace_chassis.tls.channels import open_channel
 from headrace_chassis.tls.renewed_channel import RenewedChannel
 
-__all__ = ["logged"]
 REQUEST = health_pb2.HealthCheckRequest()
 
 
@@ -43,11 +42,6 @@ class Opened:
     def _open(self, credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
         self.channels.append(grpc.aio.secure_channel(self.address, credentials))
         return self.channels[-1]
-
-
-@pytest.fixture
-def authority() -> Authority:
-    return Authority.create("ours", DAY)
 
 
 @pytest.fixture
@@ -70,10 +64,6 @@ async def opened(service: ServiceSettings, files: Path) -> AsyncIterator[Opened]
     async with running_service(service):
         use = CertificateFiles(files / "tls.crt", files / "tls.key", files / "ca.crt", "calls")
         yield Opened(use, service.internal_listen)
-
-
-def health(channel: grpc.aio.Channel) -> Any:
-    return health_pb2_grpc.HealthStub(channel)
 
 
 async def test_calls_and_watches_go_on_when_the_certificate_of_the_start_has_expired(

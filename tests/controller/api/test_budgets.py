@@ -9,7 +9,7 @@ from typing import Any
 import grpc.aio
 import pytest
 from tests.conftest import Eventually
-from tests.controller.api.test_usage_service import ask
+from tests.controller.api.usage_calls import ask
 from tests.controller.errors_of import fails
 from tests.controller.running import Replica, Site
 from tests.controller.user import User

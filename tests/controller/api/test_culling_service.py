@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from tests.controller.api.test_rights import PEOPLE, caller, expected, outcome, people, shared_cluster
+from tests.controller.api.people import PEOPLE, caller, expected, outcome, people, shared_cluster
 from tests.controller.errors_of import fails, wrong_fields
 from tests.controller.running import Replica, Site
 from tests.controller.user import User

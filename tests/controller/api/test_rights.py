@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from tests.controller.api.people import ACCESS, caller, expected, outcome, people, shared_cluster
 from tests.controller.errors_of import fails
 from tests.controller.running import Replica
-from tests.controller.user import User
 
-from headrace.access import Access, Share, may
+from headrace.access import may
 from headrace.errors import ClusterNotEnded, ClusterNotFound, HeadraceError, PermissionDenied
-from headrace.v1 import cluster_pb2, options_service_pb2, right_pb2
+from headrace.v1 import cluster_pb2, options_service_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import Right
-from headrace_chassis.identity.caller import ADMIN, USER, Caller
 from headrace_chassis.identity.rights import right_of
-
-SHARED = {
-    "vera": Right.CLUSTER_VIEW,
-    "carl": Right.CLUSTER_CONNECT,
-    "sue": Right.CLUSTER_SCALE,
-    "tom": Right.CLUSTER_STOP,
-}
-PEOPLE = ["ann", "root", *SHARED, "bob"]
-"""Owner, admin, viewer, connector, scaler, stopper, stranger."""
-
-ACCESS = Access("ann", shares=tuple(Share(f"users/{name}", frozenset({right})) for name, right in SHARED.items()))
 
 # A request of each method about a cluster, and the error that a caller with the right gets from a later check, if any.
 CALLS: Mapping[str, tuple[Callable[[str], Any], type[HeadraceError] | None]] = {
@@ -50,35 +38,6 @@ CALLS: Mapping[str, tuple[Callable[[str], Any], type[HeadraceError] | None]] = {
 }
 # Methods that are about what is the caller's own, with the right on a cluster that they check of each, if any.
 OWN = {"CreateCluster", "ListClusters", "BatchStopClusters", "WatchClusters"}
-
-
-def caller(name: str) -> Caller:
-    return Caller(name, roles=frozenset({ADMIN if name == "root" else USER}))
-
-
-async def people(controller: Replica) -> dict[str, User]:
-    return {name: await controller.user(name, *caller(name).roles) for name in PEOPLE}
-
-
-async def shared_cluster(ann: User) -> str:
-    shares = [
-        cluster_pb2.Share(member=f"users/{name}", rights=[right_pb2.Right.Value(f"RIGHT_{right}")])
-        for name, right in SHARED.items()
-    ]
-    return (await ann.create(request={"shares": shares})).name
-
-
-def expected(name: str, right: Right, passes: type[HeadraceError] | None) -> type[HeadraceError] | None:
-    if not may(caller(name), Right.CLUSTER_VIEW, ACCESS):
-        return ClusterNotFound
-    return passes if may(caller(name), right, ACCESS) else PermissionDenied
-
-
-async def outcome(call: Awaitable[Any], error: type[HeadraceError] | None) -> None:
-    if error is None:
-        await call
-    else:
-        await fails(error, call)
 
 
 async def read_all(stream: Any) -> None:

@@ -8,19 +8,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-import grpc.aio
 import pytest
 from msgspec import msgpack
 from redis.asyncio import Redis
 from tests.conftest import Eventually
+from tests.controller.api.usage_calls import ask
 from tests.controller.errors_of import fails, wrong_fields
-from tests.controller.running import DEPLOYMENT, Replica, Site, token
+from tests.controller.running import DEPLOYMENT, Replica, Site
 
 from headrace.errors import ClusterNotFound, HeadraceError, InvalidRequest, PermissionDenied
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as cluster_pb
 from headrace.v1 import usage_service_pb2 as pb
-from headrace.v1.usage_service_pb2_grpc import UsageServiceStub
 from headrace_chassis.identity.caller import ADMIN, USER
 from headrace_chassis.redis.keys import Prefix
 from headrace_controller.keys import Keys
@@ -52,15 +51,6 @@ async def priced(site: Site, directory: Path) -> Replica:
     file = directory / "policy.yaml"
     file.write_text(POLICY)
     return await site.replica(policy_file=file)
-
-
-async def ask(
-    controller: Replica, name: str, *roles: str, groups: Sequence[str] = (), method: str = "ListUsage", **request: Any
-) -> Any:
-    metadata = (("authorization", f"Bearer {token(name, *roles, groups=groups)}"),)
-    type_ = getattr(pb, f"{method}Request")
-    async with grpc.aio.insecure_channel(controller.endpoint) as channel:
-        return await getattr(UsageServiceStub(channel), method)(type_(**request), metadata=metadata, timeout=10)
 
 
 async def run(
