@@ -36,6 +36,12 @@ class FakeBackend:
     def fixed_options(self, profile: str) -> Mapping[str, Mapping[str, OptionValue]]:
         return self._machine.fixed_options
 
+    def locate(self, cluster: str, fixed: Mapping[str, Mapping[str, OptionValue]]) -> None:
+        """Nothing to do: there is one machine."""
+
+    def located(self, cluster: str) -> bool:
+        return cluster not in self._machine.unseen
+
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
         self._machine.check()
         for spec in specs:

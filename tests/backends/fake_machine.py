@@ -48,6 +48,7 @@ class FakeMachine:
         self.fails_to_start: str = ""
         self.options: Sequence[Option] = ()  # the backend's own
         self.fixed_options: Mapping[str, Mapping[str, OptionValue]] = {}  # of new clusters of any profile
+        self.unseen: set[str] = set()  # clusters whose processes backends cannot look for
         self.never_takes: Callable[[ProcessSpec], ExitCause | None] = lambda _spec: None  # for good, and why
         self.waits: Callable[[ProcessSpec], WaitReason | None] = lambda _spec: None
         self.on_start: Callable[[ProcessSpec], None] = lambda _spec: None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -59,13 +60,23 @@ def container(profile: Mapping[str, Any], of: ProcessSpec | None = None, **defau
 
 def test_the_images_of_new_clusters_are_those_of_the_settings_by_role_and_group() -> None:
     profile = {"scheduler": {"image": "s:1"}, "groups": {"gpu": {"image": "g:1"}, "same": {"labels": {"a": "b"}}}}
-    assert templates(profile).images("p") == {
-        "scheduler": {"image": "s:1"},
-        "worker": {"image": "example.org/dask:1"},
-        "worker/gpu": {"image": "g:1"},
+    found = templates(profile).fixed("p")
+    assert {of: values["image"] for of, values in found.items()} == {
+        "scheduler": "s:1",
+        "worker": "example.org/dask:1",
+        "worker/gpu": "g:1",
     }
-    assert templates({}, {"image": ""}).images("p") == {}
-    assert templates({}).images("gone")["worker"] == {"image": "example.org/dask:1"}
+    assert "image" not in templates({}, {"image": ""}).fixed("p")["worker"]
+    assert templates({}).fixed("gone")["worker"]["image"] == "example.org/dask:1"
+
+
+def test_the_pods_of_a_cluster_stay_in_the_namespace_in_which_it_was_created() -> None:
+    before, after = templates({"namespace": "lab"}), templates({"namespace": "new"})
+    for role in (Role.SCHEDULER, Role.WORKER):
+        kept = replace(spec(role), settings=before.fixed("p")[str(role)])
+        assert after.of(kept)["metadata"]["namespace"] == "lab"
+    assert after.of(spec())["metadata"]["namespace"] == "new"
+    assert templates({}).fixed("p")["scheduler"]["namespace"] == "own"
 
 
 def test_a_pod_without_settings_is_as_the_standard_restricted_wants_it() -> None:

@@ -59,7 +59,15 @@ def test_who_loses_workers_is_told_so_and_who_has_left_the_queue_counts() -> Non
 
 def test_clusters_of_a_profile_that_goes_or_moves_are_named() -> None:
     known = [cluster("x"), cluster("y", profile="b", owner="bob"), cluster("z", profile="gone")]
+    kept = cluster("k", profile="b", owner="bob")
+    kept = replace(kept, spec=replace(kept.spec, backend="pods"))
     before = offer("profiles: {a: {}, b: {backend: pods}, c: {}}")
+    moves = "its profile b moves from backend pods to local: it stays on pods"
+    assert effects([kept], before, offer("profiles: {b: {backend: local}}")) == [
+        Effect("profiles.b", "clusters/k", moves, "bob")
+    ]
+    gone = "its profile b goes away: it runs on, and cannot be created again"
+    assert effects([kept], before, offer("profiles: {a: {}}")) == [Effect("profiles.b", "clusters/k", gone, "bob")]
     assert effects(known, before, offer("profiles: {b: {backend: local}}")) == [
         Effect("profiles.a", "clusters/x", "its profile a goes away: it runs on, and cannot be created again", "ann"),
         Effect(

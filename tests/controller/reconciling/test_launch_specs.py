@@ -83,7 +83,7 @@ def test_what_was_fixed_at_the_creation_holds_where_no_user_has_given_a_value() 
         return [spec.settings.get("conda_prefix") for spec in specs]
 
     fixed = {
-        "scheduler": {"conda_prefix": "/s", "of another backend": "x"},
+        "scheduler": {"conda_prefix": "/s"},
         "worker": {"conda_prefix": "/w"},
         "worker/gpu": {"conda_prefix": "/g"},
     }
@@ -91,6 +91,20 @@ def test_what_was_fixed_at_the_creation_holds_where_no_user_has_given_a_value() 
     assert settings({"worker": {"conda_prefix": "/w"}}) == [None, "/w", "/w"]
     assert settings(fixed, conda_prefix="/own") == ["/own", "/own", "/g"]
     assert settings({}) == [None, None, ""]
+
+
+def test_what_is_fixed_and_no_option_of_users_holds_whatever_they_give() -> None:
+    spec = {"profile": "default", "options": {"place": "elsewhere"}, "fixed": {"scheduler": {"place": "here"}}}
+    (made,) = SPECS.make(running_cluster(spec=spec), [SCHEDULER], b"")
+    assert made.settings == {"place": "here"}
+
+
+def test_a_cluster_stays_on_the_backend_on_which_it_was_created() -> None:
+    kept = replace(cluster(), spec=replace(cluster().spec, profile="gone", backend="pods"))
+    specs = LaunchSpecs(
+        cast("Profiles", OneProfile()), {"pods": [], "local": []}, cast("AgentTokens", Tokens()), token_seconds=60
+    )
+    assert [one.backend for one in specs.make(kept, [SCHEDULER, "gpu-1-abcdef"], b"")] == ["pods", "pods"]
 
 
 def test_the_scheduler_keeps_the_manifest_and_is_as_large_as_limits_count_it() -> None:

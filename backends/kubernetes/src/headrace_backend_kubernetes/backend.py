@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from headrace.errors import TokenInvalid
+from headrace.option_types import OptionValue
 from headrace_backend_kubernetes import labels
 from headrace_backend_kubernetes.api import Api, connect
 from headrace_backend_kubernetes.attestation import PodAttestation
@@ -20,7 +21,7 @@ from headrace_backend_kubernetes.manifests import ManifestStore
 from headrace_backend_kubernetes.namespaces import Namespaces
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
-from headrace_backend_kubernetes.pod_templates import PodTemplates
+from headrace_backend_kubernetes.pod_templates import NAMESPACE, PodTemplates
 from headrace_backend_kubernetes.process_pods import ProcessPods, audience_of, manifest_annotation
 from headrace_backend_kubernetes.profile_checks import check_profiles
 from headrace_backend_kubernetes.profile_settings import PodDefaults, ProfileSettings
@@ -83,6 +84,7 @@ class KubernetesBackend:
             token_seconds=settings.token_seconds,
             seals=PodSeals(deployment.keys, deployment.id),
         )
+        self._places: dict[str, str] = {}  # namespaces of clusters, as they were created
         self._opened: _Opened | None = None
 
     @property
@@ -99,7 +101,8 @@ class KubernetesBackend:
         self.templates = self._make_templates(self._settings.pods, self._profiles, api.namespace)
         namespaces = Namespaces(api, self.table, labels.selector(self._deployment.id), self._pods.seals)
         try:
-            await namespaces.open(api.namespace, self.templates.namespaces)
+            others = {*self.templates.namespaces, *self._settings.namespaces, *self._places.values()}
+            await namespaces.open(api.namespace, others)
         except (ApiError, Unreachable) as error:
             await api.close()
             raise backend_error(
@@ -129,8 +132,23 @@ class KubernetesBackend:
             self._opened.namespaces.follow(self.templates.namespaces)
 
     def fixed_options(self, profile: str) -> Mapping[str, Mapping[str, str]]:
-        """Fixes images: a cluster whose scheduler and workers have different ones may not compute."""
-        return self.templates.images(profile)
+        """Fixes images, because a scheduler and workers with different ones may not compute, and the namespace."""
+        return self.templates.fixed(profile)
+
+    def locate(self, cluster: str, fixed: Mapping[str, Mapping[str, OptionValue]]) -> None:
+        """Watches the namespace in which a cluster was created, whatever the settings say now."""
+        namespace = str(fixed.get(Role.SCHEDULER, {}).get(NAMESPACE, ""))
+        if not namespace:
+            self._places.pop(cluster, None)
+            return
+        self._places[cluster] = namespace
+        if self._opened:
+            self._opened.namespaces.follow([namespace])
+
+    def located(self, cluster: str) -> bool:
+        """Whether the pods of the cluster's namespace were listed."""
+        namespace = self._places.get(cluster)
+        return namespace is None or self._open.namespaces.listed(namespace)
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
         opened = self._open
@@ -219,8 +237,7 @@ class KubernetesBackend:
         """Before the pods are made, since they wait for their tokens; one request or two for each cluster."""
         places: dict[tuple[str, str], list[ProcessSpec]] = {}
         for spec in specs:
-            namespace = self.templates.namespace(spec.labels.get("profile", "")) or self._open.api.namespace
-            places.setdefault((namespace, spec.key.cluster), []).append(spec)
+            places.setdefault((self.templates.namespace_of(spec), spec.key.cluster), []).append(spec)
         for (namespace, cluster), of_cluster in places.items():
             await self._open.secrets.put(namespace, cluster, of_cluster)
 

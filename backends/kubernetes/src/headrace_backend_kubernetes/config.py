@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from headrace_backend_kubernetes.profile_settings import PodDefaults
+from headrace_backend_kubernetes.profile_settings import DnsLabel, PodDefaults
 
 
 class Settings(BaseModel):
@@ -20,6 +20,11 @@ class Settings(BaseModel):
         max_length=63,
         description="Namespace of the pods. Empty means the controller's own, or the one of `kubeconfig`'s context. "
         "A profile may name another.",
+    )
+    namespaces: list[DnsLabel] = Field(
+        default=[],
+        description="Further namespaces in which pods are looked for: those that were once named here or by a profile "
+        "and may have clusters, which then are also adopted after a loss of the store.",
     )
     kubeconfig: Path | None = Field(
         default=None,

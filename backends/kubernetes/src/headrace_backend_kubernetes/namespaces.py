@@ -39,6 +39,7 @@ class Namespaces:
         self._seals = seals
         self._told: LRUCache[str, None] = LRUCache(1000)
         self._watching: dict[str, list[asyncio.Task[None]]] = {}
+        self._listed: set[str] = set()
 
     async def open(self, own: str, others: Collection[str]) -> None:
         """Knows all pods of its own namespace when it returns; those of others are known soon."""
@@ -52,6 +53,10 @@ class Namespaces:
         for namespace in namespaces:
             if namespace not in self._watching:
                 self._watch(namespace, self._pods(namespace))
+
+    def listed(self, namespace: str) -> bool:
+        """Whether all pods of a namespace were known once."""
+        return namespace in self._listed
 
     async def close(self) -> None:
         """Ends all watches."""
@@ -77,6 +82,7 @@ class Namespaces:
                 self._table.disown(pod)
             unread = {*listed.unread, *(pod.uid for pod in others)}
             self._table.replace(namespace, ours, int(listed.version), unread=unread)
+            self._listed.add(namespace)
             return listed.version
 
         return Watch(

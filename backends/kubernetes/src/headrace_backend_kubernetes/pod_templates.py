@@ -27,6 +27,9 @@ AGENT = ("python", "-m", "headrace.agent")
 
 SCRATCH = "headrace-scratch"
 
+NAMESPACE = "namespace"
+"""Name of what is fixed for a cluster besides its images."""
+
 _NOBODY = 1000
 _POD_SECURITY = {
     "runAsNonRoot": True,
@@ -90,7 +93,7 @@ class PodTemplates:
         pod.setdefault("volumes", [])
         pod["containers"] = [container]
         metadata = {
-            "namespace": self.namespace(profile),
+            "namespace": self.namespace_of(spec),
             "labels": settings.labels,
             "annotations": settings.annotations,
         }
@@ -103,17 +106,23 @@ class PodTemplates:
             self._layered[key] = layered(self.defaults, self._profile(profile), role, key[2])
         return self._layered[key]
 
-    def images(self, profile: str) -> dict[str, dict[str, str]]:
-        """Return values of the option `image` as they are set: by role, and by ``worker/{group}`` where they differ."""
+    def fixed(self, profile: str) -> dict[str, dict[str, str]]:
+        """Return what holds for the life of a new cluster: by role, and by ``worker/{group}`` where groups differ."""
         worker = self.settings(profile, Role.WORKER).image
         groups = {group: self.settings(profile, Role.WORKER, group).image for group in self._profile(profile).groups}
-        found = {str(Role.SCHEDULER): self.settings(profile, Role.SCHEDULER).image, str(Role.WORKER): worker}
-        found |= {f"{Role.WORKER}/{group}": image for group, image in groups.items() if image != worker}
-        return {of: {"image": image} for of, image in found.items() if image}
+        images = {str(Role.SCHEDULER): self.settings(profile, Role.SCHEDULER).image, str(Role.WORKER): worker}
+        images |= {f"{Role.WORKER}/{group}": image for group, image in groups.items() if image != worker}
+        namespace = self.namespace(profile)
+        every = {of: {"image": image, NAMESPACE: namespace} for of, image in images.items()}
+        return {of: {key: value for key, value in values.items() if value} for of, values in every.items()}
 
     def namespace(self, profile: str) -> str:
-        """Return the namespace of a profile's pods."""
+        """Return the namespace of the pods of a profile's new clusters."""
         return self._profile(profile).namespace or self._own_namespace
+
+    def namespace_of(self, spec: ProcessSpec) -> str:
+        """Return the namespace of a process's pod: the one in which its cluster was created."""
+        return str(spec.settings.get(NAMESPACE) or self.namespace(spec.labels.get("profile", "")))
 
     @property
     def namespaces(self) -> frozenset[str]:

@@ -57,6 +57,9 @@ agent_ca_file: /etc/headrace/public/ca.crt
 backends:
   kubernetes:
     namespace: {{ include "headrace.daskNamespace" .root }}
+    {{- with .root.Values.daskNamespaces }}
+    namespaces: {{ toJson . }}
+    {{- end }}
     {{- if eq .root.Values.enrolment "secret" }}
     enrolment: secret
     {{- end }}

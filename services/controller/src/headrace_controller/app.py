@@ -134,9 +134,20 @@ def _show(parts: Parts, stack: AsyncExitStack) -> None:
 
 def _connect(parts: Parts) -> None:
     """Who hears what, in this order. Whatever makes a cluster worth a step adds its id to `base.queue`."""
+    _follow_records(parts)
+    _follow_changes(parts)
+    _follow_leases(parts)
+    _follow_policy(parts)
+    _follow_limit_exceptions(parts)
+    _follow_measurements(parts)
+
+
+def _follow_records(parts: Parts) -> None:
+    """Handlers of the mirror."""
     base, measurements, tenancy, reconciling, services = parts
-    records = [
+    handlers = [
         measurements.cluster_metrics,
+        reconciling.locating,  # where their processes are found
         base.shards,  # which clusters are this replica's
         reconciling.liveness,  # which replicas hold sessions
         reconciling.processes,  # drops exited processes
@@ -147,13 +158,26 @@ def _connect(parts: Parts) -> None:
         tenancy.observations,  # drops what was observed of ended ones
         OnRemoved(services.views.discard, base.authorities.discard),
     ]
-    changes = [
-        measurements.cluster_metrics.on_change,  # events
-        reconciling.route_states.on_change,  # acknowledgements of routes
-        tenancy.serving.on_change,  # room for clusters that wait
-        tenancy.limit_exceptions.on_entry,  # limits that admins set for a while
-        services.sessions.on_change,  # requests of proxies that clients connect again
+    for handler in handlers:
+        base.mirror.connect(handler)
+
+
+def _follow_changes(parts: Parts) -> None:
+    """Those that hear of other entries of the change stream than records."""
+    listeners = [
+        parts.measurements.cluster_metrics.on_change,  # events
+        parts.reconciling.route_states.on_change,  # acknowledgements of routes
+        parts.tenancy.serving.on_change,  # room for clusters that wait
+        parts.tenancy.limit_exceptions.on_entry,  # limits that admins set for a while
+        parts.services.sessions.on_change,  # requests of proxies that clients connect again
     ]
+    for listener in listeners:
+        parts.base.mirror.changes.on_entry(listener)
+
+
+def _follow_leases(parts: Parts) -> None:
+    """Those that hear of shards that this replica has gained or lost."""
+    base, tenancy, reconciling = parts.base, parts.tenancy, parts.reconciling
     gained = [
         base.shards.gained,  # since when its clusters are watched
         tenancy.observations.gained,  # loads what was observed of them before
@@ -170,8 +194,16 @@ def _connect(parts: Parts) -> None:
         reconciling.standby_keeping.lost,
         tenancy.observations.lost,
     ]
-    trace = PolicyTrace(base.audit, base.current_policy.policy, clock=base.clock)
-    policies = [
+    for callback in gained:
+        base.leases.on_gain(callback)
+    for callback in lost:
+        base.leases.on_lose(callback)
+
+
+def _follow_policy(parts: Parts) -> None:
+    """Those that hear of each policy that comes into force."""
+    base, tenancy = parts.base, parts.tenancy
+    followers = [
         base.follow_backends,  # how processes are launched
         base.follow_profiles,  # what users may choose
         tenancy.admission.follow,  # what they may use
@@ -181,21 +213,22 @@ def _connect(parts: Parts) -> None:
         tenancy.pricing.follow,  # what clusters cost
         tenancy.follow_culling,  # when clusters are given back
         tenancy.budgets.follow,  # what may be used in a period
-        trace.follow,  # what the audit log tells
-        reconciling.standby_keeping.follow,  # what is kept in standby
+        PolicyTrace(base.audit, base.current_policy.policy, clock=base.clock).follow,  # what the audit log tells
+        parts.reconciling.standby_keeping.follow,  # what is kept in standby
     ]
-    for follow in policies:
+    for follow in followers:
         base.current_policy.on_change(follow)
-    base.mirror.read_besides(tenancy.limit_exceptions.load)
+
+
+def _follow_limit_exceptions(parts: Parts) -> None:
+    """They are read with the records; the same parts hear of them as of limits in the policy."""
+    tenancy = parts.tenancy
+    parts.base.mirror.read_besides(tenancy.limit_exceptions.load)
     tenancy.limit_exceptions.on_change(tenancy.serving.follow)
     tenancy.limit_exceptions.on_change(tenancy.lowering.follow)
-    measurements.signals.on_change(tenancy.culling_watch.changed)  # queues clusters that are idle for long enough
-    tenancy.metric_rules.on_change(tenancy.culling_watch.changed)
-    for handler in records:
-        base.mirror.connect(handler)
-    for listener in changes:
-        base.mirror.changes.on_entry(listener)
-    for callback in gained:
-        base.leases.on_gain(callback)
-    for callback in lost:
-        base.leases.on_lose(callback)
+
+
+def _follow_measurements(parts: Parts) -> None:
+    """They queue clusters that are idle for long enough."""
+    parts.measurements.signals.on_change(parts.tenancy.culling_watch.changed)
+    parts.tenancy.metric_rules.on_change(parts.tenancy.culling_watch.changed)

@@ -158,9 +158,11 @@ class Spec:
     ----------
     profile
         Key of the profile; resolved when the cluster is created, never empty afterwards.
+    backend
+        Name of the profile's backend when the cluster was created. Empty for one of an earlier release.
     fixed
-        Values of the backend's own options where no user has given one, as the settings of the profile were when the
-        cluster was created: by role, and by ``worker/{group}`` for groups of workers that differ.
+        What the backend holds for the cluster's life, as the settings of the profile were when the cluster was created:
+        by role, and by ``worker/{group}`` for groups of workers that differ. Options that a user has given come first.
     lifetime
         Seconds after its creation at which the cluster is stopped. None means never.
     stop
@@ -175,6 +177,7 @@ class Spec:
 
     alias: str = ""
     profile: str = ""
+    backend: str = ""
     options: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
     fixed: Mapping[str, Mapping[str, OptionValue]] = field(default_factory=dict[str, Mapping[str, OptionValue]])
     groups: tuple[Group, ...] = (Group(),)

@@ -164,7 +164,7 @@ class Profiles:
         return found
 
     def backend_of(self, key: str) -> str | None:
-        """Return the backend of a profile's clusters; None if the profile has gone and there are several backends."""
+        """Return the backend of a profile's new clusters; None if the profile has gone and there are several."""
         if key in self._profiles:
             return self._profiles[key].backend
         backends = {profile.backend for profile in self}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,7 +15,6 @@ from headrace.errors import (
     QuotaExceeded,
     Violation,
 )
-from headrace.option_types import OptionValue
 from headrace.resource_names import cluster_name, last_part
 from headrace.tracing import open_traceparent
 from headrace.v1 import cluster_service_pb2 as pb
@@ -80,7 +79,7 @@ class ClusterCommands:
         authorities: Authorities,
         profiles: Profiles,
         backend: Backend,
-        fixed_options: Callable[[str], Mapping[str, Mapping[str, OptionValue]]],
+        fix: Callable[[Spec], Spec],
         culling: Callable[[], Culling] = Culling,
         budgets: BudgetWatch,
         clock: Callable[[], float],
@@ -92,7 +91,7 @@ class ClusterCommands:
         self._authorities = authorities
         self._profiles = profiles
         self._backend = backend
-        self._fixed_options = fixed_options
+        self._fix = fix
         self._culling = culling
         self._budgets = budgets
         self._clock = clock
@@ -109,7 +108,7 @@ class ClusterCommands:
             owner=owner,
             groups=whose.groups,
             created=self._clock(),
-            spec=replace(request.spec, fixed=self._fixed_options(request.spec.profile)),
+            spec=self._fix(request.spec),
             status=Status(traceparent=open_traceparent()),
         )
         check_owner_shares(request.spec.shares, owner, "shares")

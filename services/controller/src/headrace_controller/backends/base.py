@@ -271,11 +271,27 @@ class FixesOptions(Protocol):
     """Optional: some of what the settings of a profile say holds for a cluster's whole life, such as an image."""
 
     def fixed_options(self, profile: str) -> Mapping[str, Mapping[str, OptionValue]]:
-        """Returns values of the backend's own options, as the settings of a profile are now.
+        """Returns values of the backend's own options, or of other names, as the settings of a profile are now.
 
         By role, and by ``worker/{group}`` for groups of workers that differ. They are kept with each cluster that is
         created, and its processes are launched with them where no user has given a value.
         """
+        ...
+
+
+@runtime_checkable
+class Locates(Protocol):
+    """Optional: what was fixed for a cluster says where its processes are found, such as in which namespace."""
+
+    def locate(self, cluster: str, fixed: Mapping[str, Mapping[str, OptionValue]]) -> None:
+        """Looks for the processes of a cluster where they are from now on, also before the backend is opened.
+
+        `fixed` is what `fixed_options` returned at its creation; empty once the cluster is gone.
+        """
+        ...
+
+    def located(self, cluster: str) -> bool:
+        """Whether it has looked there since it was opened. Before, nothing is known of the cluster's processes."""
         ...
 
 

@@ -18,6 +18,7 @@ from headrace_controller.backends.base import (
     BackendError,
     Capabilities,
     FixesOptions,
+    Locates,
     LogPiece,
     Manifests,
     Network,
@@ -121,6 +122,12 @@ class BackendRouter:
         backend = self._backends.get(name)
         return backend.fixed_options(profile) if isinstance(backend, FixesOptions) else {}
 
+    def locate(self, cluster: str, fixed: Mapping[str, Mapping[str, OptionValue]]) -> None:
+        """Tells all backends that look for processes where what was fixed for a cluster says."""
+        for backend in self._backends.values():
+            if isinstance(backend, Locates):
+                backend.locate(cluster, fixed)
+
     async def close(self) -> None:
         for task in self._following:
             task.cancel()
@@ -130,7 +137,7 @@ class BackendRouter:
 
     def observed(self, cluster: str) -> bool:
         """Whether the backend of a cluster was observed since the start. Before, nothing is known of its processes."""
-        return all(one.observed for one in self._of(cluster))
+        return all(one.observed and _located(one.opened, cluster) for one in self._of(cluster))
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
         by_backend: dict[str, list[ProcessSpec]] = {}
@@ -270,6 +277,10 @@ async def _first_to_know(followed: Iterable[FollowedBackend], ask: Callable[[Bac
         except (BackendError, TokenInvalid) as error:
             refused.append(error)
     raise next((error for error in refused if isinstance(error, BackendError)), refused[0])
+
+
+def _located(backend: Backend, cluster: str) -> bool:
+    return not isinstance(backend, Locates) or backend.located(cluster)
 
 
 async def _manifest(backend: Backend, cluster: str) -> bytes | None:

@@ -58,10 +58,10 @@ def environment(spec: Spec, group: Group | None) -> Mapping[str, str]:
 
 
 def backend_settings(spec: Spec, group: Group | None, keys: Iterable[str]) -> dict[str, OptionValue]:
-    """Return the values of a backend's own options for the group's workers, or for the scheduler."""
+    """Return the values of a backend's own options, and what is fixed, for the group's workers or the scheduler."""
     values, fixed = _values(spec, group), _fixed(spec, group)
     settings = {key: values[key] for key in keys if key in values}
-    return settings | {key: fixed[key] for key in keys if key in fixed and not settings.get(key)}
+    return settings | {key: value for key, value in fixed.items() if not settings.get(key)}
 
 
 def demand(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from secrets import token_hex
 
 from redis.asyncio import Redis
 
-from headrace.option_types import OptionValue
 from headrace_chassis.audit.log import AuditLog
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.dashboard_keys import MetricsKeys
@@ -24,7 +24,7 @@ from headrace_controller.backends.router import BackendRouter
 from headrace_controller.config import Settings
 from headrace_controller.keys import Keys
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import ClusterId
+from headrace_controller.model import ClusterId, Spec
 from headrace_controller.policing.fit import check_fit
 from headrace_controller.policy.current import CurrentPolicy, UncheckedPolicy
 from headrace_controller.policy.file import PolicyFile, UnfitPolicy
@@ -85,10 +85,12 @@ class BaseParts:
         """Let backends launch as the profiles of a policy say."""
         self.router.use_profiles(self.current_policy.fitted.backend_settings())
 
-    def fixed_options(self, profile: str) -> Mapping[str, Mapping[str, OptionValue]]:
-        """Return what the backend of a profile fixes for the life of a new cluster."""
-        backend = self.profiles.backend_of(profile)
-        return {} if backend is None else self.router.fixed_options(backend, profile)
+    def fix(self, spec: Spec) -> Spec:
+        """Return the spec of a new cluster with what holds for its life, whatever its profile says later."""
+        backend = self.profiles.backend_of(spec.profile)
+        if backend is None:
+            return spec
+        return replace(spec, backend=backend, fixed=self.router.fixed_options(backend, spec.profile))
 
     @cached_property
     def mirror(self) -> ClusterMirror:
@@ -113,7 +115,7 @@ class BaseParts:
 
     def _backend_of(self, cluster: str) -> str | None:
         record = self.mirror.get(ClusterId(cluster))
-        return None if record is None else self.profiles.backend_of(record.spec.profile)
+        return None if record is None else record.spec.backend or self.profiles.backend_of(record.spec.profile)
 
     @cached_property
     def leases(self) -> ShardLeases:

@@ -14,6 +14,7 @@ from headrace_controller.reconciling.adoption import Adoption
 from headrace_controller.reconciling.agent_authority import AgentAuthority
 from headrace_controller.reconciling.executor import Executor
 from headrace_controller.reconciling.launch_specs import LaunchSpecs
+from headrace_controller.reconciling.locating import Locating
 from headrace_controller.reconciling.manifest_sync import ManifestSync
 from headrace_controller.reconciling.manifests import ManifestSealer
 from headrace_controller.reconciling.observer import Observer
@@ -38,6 +39,10 @@ class ReconcilingParts:
     @cached_property
     def processes(self) -> ProcessTable:
         return ProcessTable(self._base.backend, changed=self._base.queue.add)
+
+    @cached_property
+    def locating(self) -> Locating:
+        return Locating(self._base.router)
 
     @cached_property
     def route_states(self) -> RouteStates:

@@ -125,7 +125,7 @@ class ServiceParts:
             authorities=self._base.authorities,
             profiles=self._base.profiles,
             backend=self._base.backend,
-            fixed_options=self._base.fixed_options,
+            fix=self._base.fix,
             budgets=self._tenancy.budgets,
             culling=lambda: self._tenancy.culling,
             clock=self._base.clock,

@@ -71,11 +71,13 @@ def _moved(clusters: Iterable[Cluster], before: Offer, after: Offer) -> Iterator
         if key not in before.policy.profiles:
             continue
         old, new = before.profiles.backend_of(key), after.profiles.backend_of(key)
-        if new != old:
+        if new != old and not cluster.spec.backend:  # of a release that did not record it
             where = f"moves from backend {old} to {new}" if new and old else "goes away"
             message = f"its profile {key} {where}: it gets no new workers that reach its scheduler"
         elif key not in after.policy.profiles:
             message = f"its profile {key} goes away: it runs on, and cannot be created again"
+        elif new != old:
+            message = f"its profile {key} moves from backend {old} to {new}: it stays on {cluster.spec.backend}"
         else:
             continue
         yield Effect(f"profiles.{key}", cluster_name(cluster.id), message, cluster.owner)

@@ -52,7 +52,7 @@ class LaunchSpecs:
 
         Raises `BackendError` if the settings no longer have the cluster's profile and there are several backends.
         """
-        backend = self._profiles.backend_of(cluster.spec.profile)
+        backend = cluster.spec.backend or self._profiles.backend_of(cluster.spec.profile)
         if backend is None:
             raise BackendError(f"profile {cluster.spec.profile!r} is not in the settings any more; put it back")
         ca_pem = self._agent_ca_pem()

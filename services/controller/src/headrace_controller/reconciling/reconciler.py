@@ -15,7 +15,7 @@ from headrace_chassis import logs
 from headrace_controller import metrics
 from headrace_controller.identifiers import new_worker_id
 from headrace_controller.mirror import ClusterMirror
-from headrace_controller.model import Cluster, ClusterId, Event, Phase, Severity
+from headrace_controller.model import Cluster, ClusterId, Event, Phase, Severity, WorkerState
 from headrace_controller.plan import Decision, FetchLogTail, Policy, calls_for_plan, plan
 from headrace_controller.reconciling.executor import Executor
 from headrace_controller.reconciling.manifest_sync import ManifestSync
@@ -25,6 +25,7 @@ from headrace_controller.reconciling.shards import Shards
 from headrace_controller.store import Fence, FencedOff
 from headrace_controller.store.events import Events
 from headrace_controller.store.records import Records
+from headrace_controller.worker_counts import count_states
 
 log = logs.get_logger()
 STEP = "step of reconciling"
@@ -33,10 +34,16 @@ _FAILING = (
     "headrace cannot decide what this cluster needs, because of a fault of its own. What runs is left alone. It tries "
     "again; if nothing changes, ask your administrator, who finds the cause in the controller's log."
 )
+_UNSEEN = (
+    "headrace cannot see this cluster's processes, such as for lack of a right where they run. What runs is left "
+    "alone, and what you ask for waits. If nothing changes, ask your administrator, who finds the cause in the "
+    "controller's log."
+)
+_LONG_PAUSE_SECONDS = 2.0  # of a cluster that could not be seen for several tries
 
 
 class _Unobserved(Exception):
-    """The backend of a cluster was not observed yet: nothing may be concluded."""
+    """The processes of a cluster were not looked for yet: nothing may be concluded."""
 
 
 class Reconciler:
@@ -77,7 +84,7 @@ class Reconciler:
         self._clock = clock
         self._tracing = tracing
         self._pauses: dict[ClusterId, Iterator[float]] = {}
-        self._failing: set[ClusterId] = set()  # whose last step failed by a fault of ours
+        self._failing: set[ClusterId] = set()  # whose owners were told that no step succeeds
         self._caught_up: dict[int, int] = {}  # by shard, the lease since whose start the mirror was fresh
 
     def added(self, cluster: Cluster) -> None:
@@ -191,7 +198,7 @@ class Reconciler:
             self._unknown(cluster)
             return "unknown"
         except _Unobserved:
-            self._pause(cluster)
+            await self._look_again(cluster)
             return "unobserved"
         except StoreUnavailable as error:
             log.warning("cannot reconcile; will try again", cluster=cluster, error=str(error))
@@ -201,7 +208,7 @@ class Reconciler:
             log.exception("reconciling failed", cluster=cluster)
             self._pause(cluster)
             self._stop_failing(cluster)
-            await self._tell_failing(cluster)
+            await self._tell(cluster, _FAILING)
             return "failed"
         self._pauses.pop(cluster, None)
         self._failing.discard(cluster)
@@ -214,17 +221,29 @@ class Reconciler:
         if (cluster := self._mirror.get(cluster_id)) is not None and cluster.spec.stop:
             self._executor.stop(cluster_id)
 
-    async def _tell_failing(self, cluster_id: ClusterId) -> None:
-        """Tells the owner by an event, once until a step succeeds."""
+    async def _tell(self, cluster_id: ClusterId, message: str) -> None:
+        """Tells the owner by an event why no step succeeds, once until one does."""
         if cluster_id in self._failing or (cluster := self._mirror.get(cluster_id)) is None:
             return
         self._failing.add(cluster_id)
-        event = Event(type=EventType.RECONCILING_FAILED, message=_FAILING, severity=Severity.ERROR, time=self._clock())
+        event = Event(type=EventType.RECONCILING_FAILED, message=message, severity=Severity.ERROR, time=self._clock())
         with suppress(HeadraceError):
             await self._events.add(cluster_id, cluster.owner, event)
 
-    def _pause(self, cluster: ClusterId) -> None:
-        self._queue.add_after(cluster, next(self._pauses.setdefault(cluster, delays(0.1, 10.0))))
+    async def _look_again(self, cluster: ClusterId) -> None:
+        if self._pause(cluster) > _LONG_PAUSE_SECONDS:
+            await self._tell(cluster, _UNSEEN)
+
+    def _pause(self, cluster: ClusterId) -> float:
+        """Has the next step taken after a pause, longer after each failure; returns its seconds."""
+        pause = next(self._pauses.setdefault(cluster, delays(0.1, 10.0)))
+        self._queue.add_after(cluster, pause)
+        return pause
+
+
+def _misses_workers(cluster: Cluster) -> bool:
+    numbers = count_states(cluster.workers).items()
+    return any(number and state is WorkerState.PENDING for (_, state), number in numbers)
 
 
 def _observe_start(cluster: Cluster, now: float) -> None:
