@@ -291,9 +291,11 @@ class _WaitReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """Its image is being pulled."""
     WAIT_REASON_STARTING: _WaitReason.ValueType  # 4
     """It is being started."""
+    WAIT_REASON_PLATFORM_AWAY: _WaitReason.ValueType  # 5
+    """The platform that is to run it, or that confirms who it is, does not answer."""
 
 class WaitReason(_WaitReason, metaclass=_WaitReasonEnumTypeWrapper):
-    """Why a process that was launched does not run yet."""
+    """Why a process that is wanted does not run yet, or cannot report."""
 
 WAIT_REASON_UNSPECIFIED: WaitReason.ValueType  # 0
 """Not specified."""
@@ -305,6 +307,8 @@ WAIT_REASON_IMAGE_PULL: WaitReason.ValueType  # 3
 """Its image is being pulled."""
 WAIT_REASON_STARTING: WaitReason.ValueType  # 4
 """It is being started."""
+WAIT_REASON_PLATFORM_AWAY: WaitReason.ValueType  # 5
+"""The platform that is to run it, or that confirms who it is, does not answer."""
 global___WaitReason = WaitReason
 
 class _WorkerState:
