@@ -173,7 +173,7 @@ class World:
         """What waits runs, what is leaving has left."""
         for name, seen in list(self.processes.items()):
             if seen.state is ProcessState.PENDING:
-                self.processes[name] = process(name, started=self.now)
+                self.processes[name] = process(name, runs_since=self.now)
             elif seen.leaving is not None:
                 self.exit(name, 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.controller.builders import CREATED_AT, NOW, exited_process, new_cluster, process, running_cluster, worker
@@ -49,14 +50,40 @@ def test_a_scheduler_that_turns_out_not_to_start_ends_its_cluster_in_one_step(ca
     assert ": docker.io/no-such: not found. " in decision.status.message
 
 
+def test_a_scheduler_that_fails_to_start_ends_its_cluster_as_a_command_that_is_missing_does() -> None:
+    full = StartError("the disk is full", NOW + 5, ExitCause.START_FAILED, frozenset([SCHEDULER]))
+    decision = decide(STARTING, processes={}, start_errors={None: full})
+    assert decision.status.phase is Phase.FAILED
+    assert decision.status.reason is EndReason.BACKEND_ERROR
+    assert decision.status.message == "The scheduler cannot be started: the disk is full."
+
+
+def test_workers_that_fail_to_start_are_replaced_after_pauses_until_their_limit() -> None:
+    state, now, pauses = running_cluster(worker("default-1"), groups=[Group(size=1)]), NOW, list[float]()
+    for n in (1, 2, 3):
+        full = StartError("the disk is full", now + 5, ExitCause.START_FAILED, frozenset([f"default-{n}"]))
+        seen: dict[str, Any] = {"start_errors": {"default": full}, "log_tail": {"default-3": ""}}
+        failed = decide(state, process(), now=now, policy=POLICY, **seen)
+        assert states(failed)[f"default-{n}"] is WorkerState.FAILED
+        if n < 3:
+            pauses.append(failed.status.backoffs["default"].retry_at - now)
+            now += pauses[-1]
+            state = after(decide(after(failed, state), process(), now=now, policy=POLICY), state)
+    assert pauses == [0.5, 1.0]
+    assert failed.status.reason is EndReason.WORKERS_FAILED
+    assert failed.status.message == (
+        "Workers failed to start 3 times in a row. The last failure: it cannot be started: the disk is full."
+    )
+
+
 def test_a_scheduler_that_runs_after_all_is_not_ended_by_an_old_refusal() -> None:
     decision = decide(STARTING, process(), start_errors={None: refusal(ExitCause.REFUSED, SCHEDULER)})
     assert decision.status.phase is Phase.STARTING
 
 
 def test_an_error_without_a_cause_is_tried_again() -> None:
-    later = decide(STARTING, processes={}, start_errors={None: StartError("away", NOW - 1)}, now=NOW - 50)
-    assert (later.status.phase, later.requeue_at) == (Phase.STARTING, NOW - 1)
+    later = decide(STARTING, processes={}, start_errors={None: StartError("away", NOW - 45)}, now=NOW - 50)
+    assert (later.status.phase, later.requeue_at) == (Phase.STARTING, NOW - 45)
     again = decide(STARTING, processes={}, start_errors={None: StartError("away", NOW - 60)}, now=NOW - 50)
     assert again.actions == (StartProcesses((SCHEDULER,)),)
 

@@ -258,7 +258,9 @@ def test_the_scheduler_pauses_by_itself() -> None:
     refused = {None: StartError("the disk is full", 1005.0)}
     decision = decide(NEW, processes={}, start_errors=refused)
     assert (decision.actions, decision.requeue_at) == ((), 1005.0)
-    assert decision.status.message == "The scheduler cannot be started: the disk is full."
+    assert decision.status.message == (
+        "The scheduler cannot be started: the disk is full. It is tried again until 00:17 UTC."
+    )
     assert decide(NEW, now=1005.0, processes={}, start_errors=refused).actions == (StartProcesses((SCHEDULER,)),)
 
 

@@ -16,11 +16,11 @@ from tests.controller.builders import (
     running_worker,
     worker,
 )
-from tests.controller.plan.deciding import decide, kinds, messages
+from tests.controller.plan.deciding import decide, kinds, messages, states
 
 from headrace.v1.enums import EventType, WaitReason
 from headrace_controller.backends.process import SCHEDULER, ProcessState, ProcessStatus
-from headrace_controller.model import Cluster, EndReason, Group, Phase, Report, Status, WorkerId
+from headrace_controller.model import Cluster, EndReason, Group, Phase, Report, Status, WorkerId, WorkerState
 from headrace_controller.plan import Decision, FetchLogTail, Policy, RouteState, StartError, StopAll
 
 POLICY = Policy(start_timeout=60, pending_timeout=600)
@@ -28,6 +28,7 @@ STARTING = replace(new_cluster("c1"), status=Status(scheduler_created=CREATED_AT
 NO_NODE = "0/12 nodes are available: 12 Insufficient cpu."
 UNSCHEDULABLE, NODE_COMING = WaitReason.UNSCHEDULABLE, WaitReason.NODE_COMING
 IMAGE_PULL, AT_START = WaitReason.IMAGE_PULL, WaitReason.STARTING
+AWAY = WaitReason.PLATFORM_AWAY
 
 
 def waiting(name: str = SCHEDULER, reason: WaitReason | None = UNSCHEDULABLE, message: str = NO_NODE) -> ProcessStatus:
@@ -80,21 +81,22 @@ def test_the_time_of_waiting_does_not_count_against_the_start() -> None:
     decision = plan(STARTING, waiting(), now=CREATED_AT + 599)
     assert decision.status.phase is Phase.STARTING
     assert decision.requeue_at == CREATED_AT + 600
-    runs = plan(after(decision, STARTING), process(started=CREATED_AT + 599), now=CREATED_AT + 650)
+    runs = plan(after(decision, STARTING), process(runs_since=CREATED_AT + 599), now=CREATED_AT + 650)
     assert runs.status.phase is Phase.STARTING
     assert runs.requeue_at == CREATED_AT + 659
-    late = plan(STARTING, process(started=CREATED_AT + 599), now=CREATED_AT + 659)
+    late = plan(STARTING, process(runs_since=CREATED_AT + 599), now=CREATED_AT + 659)
     assert late.actions == (FetchLogTail(SCHEDULER),)
 
 
 def test_the_time_that_the_backend_is_away_does_not_count_against_the_start() -> None:
-    away = {None: StartError("pod p cannot be created: the API server does not answer", CREATED_AT + 600)}
+    away = {None: StartError("pod p cannot be created: the API server does not answer", CREATED_AT + 600, wait=AWAY)}
     decision = plan(STARTING, now=CREATED_AT + 599, processes={}, start_errors=away)
     assert decision.status.phase is Phase.STARTING
     assert decision.status.message == (
-        "The scheduler cannot be started: pod p cannot be created: the API server does not answer."
+        "The scheduler cannot be started: pod p cannot be created: the API server does not answer. It is tried again "
+        "until 00:25 UTC."
     )
-    runs = plan(after(decision, STARTING), process(started=CREATED_AT + 599), now=CREATED_AT + 650)
+    runs = plan(after(decision, STARTING), process(runs_since=CREATED_AT + 599), now=CREATED_AT + 650)
     assert runs.status.phase is Phase.STARTING
     assert runs.requeue_at == CREATED_AT + 659
     late = plan(STARTING, now=CREATED_AT + 600, processes={}, start_errors=away)
@@ -106,8 +108,15 @@ def test_a_launch_that_nothing_is_heard_of_is_given_up_after_the_start_timeout()
     assert plan(STARTING, now=CREATED_AT + 60, processes={}).actions == (FetchLogTail(SCHEDULER),)
 
 
-def test_a_clock_that_is_fast_does_not_put_the_timeout_off_for_ever() -> None:
-    assert plan(STARTING, process(started=1e12), now=CREATED_AT + 661).actions == (FetchLogTail(SCHEDULER),)
+@pytest.mark.parametrize("wrong", [-1e9, 1e9])
+def test_clocks_of_other_machines_decide_nothing(wrong: float) -> None:
+    scheduler = process(started=CREATED_AT + wrong, runs_since=CREATED_AT + 10)
+    assert plan(STARTING, scheduler, now=CREATED_AT + 69).requeue_at == CREATED_AT + 70
+    assert plan(STARTING, scheduler, now=CREATED_AT + 70).actions == (FetchLogTail(SCHEDULER),)
+    joining = process("default-1", started=NOW + wrong, runs_since=NOW)
+    state = running_cluster(worker(), groups=[Group(size=1)])
+    assert decide(state, process(), joining, now=NOW + 59).requeue_at == NOW + 60
+    assert states(decide(state, process(), joining, now=NOW + 60))["default-1"] is WorkerState.FAILED
 
 
 def test_a_wait_that_is_too_long_ends_the_cluster_and_says_for_what() -> None:
@@ -144,7 +153,7 @@ def test_workers_that_wait_are_one_event_for_each_group_and_reason() -> None:
 
 def test_a_worker_that_begins_to_run_waits_for_nothing() -> None:
     waits = worker(wait=UNSCHEDULABLE, message="Waiting for room on a node.")
-    decision = decide(running_cluster(waits, groups=[Group(size=1)]), process(), process("default-1", started=NOW))
+    decision = decide(running_cluster(waits, groups=[Group(size=1)]), process(), process("default-1", runs_since=NOW))
     assert decision.workers[WorkerId("default-1")] == worker()
 
 

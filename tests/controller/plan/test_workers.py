@@ -200,7 +200,7 @@ def test_a_worker_that_does_not_join_in_time_fails(watching_since: float) -> Non
 
 def test_time_counts_from_the_start_of_the_process() -> None:
     waiting = cluster(worker(), size=1)
-    decision = decide(waiting, process(), process("default-1", started=998.0), policy=POLICY)
+    decision = decide(waiting, process(), process("default-1", runs_since=998.0), policy=POLICY)
     assert decision.requeue_at == 998.0 + 20
 
 
@@ -213,7 +213,7 @@ def test_a_worker_without_room_waits() -> None:
 
     again = decide(cluster(record, size=1), process(), queued)
     assert again.workers[WorkerId("default-1")] is record
-    runs = decide(cluster(record, size=1), process(), process("default-1", started=NOW))
+    runs = decide(cluster(record, size=1), process(), process("default-1", runs_since=NOW))
     assert runs.workers[WorkerId("default-1")].message == ""
     silent = decide(cluster(worker(), size=1), process(), process("default-1", ProcessState.PENDING))
     assert silent.workers[WorkerId("default-1")].message == "Waiting for room."

@@ -13,7 +13,7 @@ from tests.controller.builders import exited_process, new_cluster, process
 
 from headrace_controller.backends.base import Backend, BackendError
 from headrace_controller.backends.changes import ChangeFeed
-from headrace_controller.backends.process import SCHEDULER, ProcessStatus
+from headrace_controller.backends.process import SCHEDULER, ProcessState, ProcessStatus
 from headrace_controller.model import ClusterId
 from headrace_controller.reconciling.process_table import ProcessTable
 
@@ -56,7 +56,7 @@ def changed() -> list[str]:
 @pytest.fixture
 async def table(machine: Machine, changed: list[str]) -> AsyncIterator[ProcessTable]:
     machine.statuses = [process(), process("default-1")]
-    made = ProcessTable(cast("Backend", machine), changed=changed.append)
+    made = ProcessTable(cast("Backend", machine), changed=changed.append, clock=lambda: 0.0)
     running = asyncio.create_task(made.run())
     yield made
     running.cancel()
@@ -138,3 +138,22 @@ async def test_running_processes_are_counted(machine: Machine, table: ProcessTab
         for role in ("scheduler", "worker")
     }
     assert found == {"scheduler": 0, "worker": 2}
+
+
+async def test_a_process_is_timed_by_the_controllers_clock_and_once(machine: Machine) -> None:
+    now = [100.0]
+    table = ProcessTable(cast("Backend", machine), changed=lambda _: None, clock=lambda: now[0])
+    machine.statuses = [process(state=ProcessState.PENDING), process("default-1", started=1e12)]
+    await table.refresh()
+    assert {name: seen.runs_since for name, seen in table.of(C1).items()} == {SCHEDULER: 0, "default-1": 100}
+    now[0] = 200.0
+    machine.statuses = [process(started=-1e12), process("default-1", started=1e12, host="other")]
+    await table.refresh_cluster(C1)
+    now[0] = 300.0
+    await table.refresh()
+    assert {name: seen.runs_since for name, seen in table.of(C1).items()} == {SCHEDULER: 200, "default-1": 100}
+    machine.statuses = [exited_process(), process("default-1")]
+    await table.refresh()
+    machine.statuses = [process(), process("default-1")]
+    await table.refresh()
+    assert table.of(C1)[SCHEDULER].runs_since == 300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headrace.v1.enums import WaitReason
 from headrace_controller.model import ClusterId
 from headrace_controller.reconciling.start_errors import StartErrors
 
@@ -23,6 +24,21 @@ def test_pauses_grow_by_group_until_a_launch_is_accepted() -> None:
     assert list(errors.of(C1)) == [None]
     errors.record(C1, "gpu", "again")
     assert errors.of(C1)["gpu"].retry_at - 100 <= 0.1
+
+
+def test_a_failure_counts_from_when_it_began_to_be_of_its_kind() -> None:
+    now = [100.0]
+    errors = StartErrors(clock=lambda: now[0])
+    away = WaitReason.PLATFORM_AWAY
+    since: list[float] = []
+    for wait in (away, away, None, None, away):
+        errors.record(C1, None, "no", wait=wait)
+        since.append(errors.of(C1)[None].since)
+        now[0] += 10
+    assert since == [100, 100, 120, 120, 140]
+    errors.clear(C1, None)
+    errors.record(C1, None, "no", wait=away)
+    assert errors.of(C1)[None].since == 150
 
 
 def test_what_launches_nothing_more_is_forgotten() -> None:

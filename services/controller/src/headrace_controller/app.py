@@ -140,6 +140,7 @@ def _connect(parts: Parts) -> None:
     _follow_policy(parts)
     _follow_limit_exceptions(parts)
     _follow_measurements(parts)
+    parts.base.router.on_contact(parts.reconciling.reconciler.contact_changed)
 
 
 def _follow_records(parts: Parts) -> None:

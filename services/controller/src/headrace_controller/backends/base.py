@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from headrace.option_types import OptionValue
-from headrace.v1.enums import ExitCause
+from headrace.v1.enums import ExitCause, WaitReason
+from headrace_controller.backends.contact import ContactRecord
 from headrace_controller.backends.process import ProcessKey, ProcessSpec, ProcessStatus, Role
 from headrace_controller.options.catalogue import Option
 
@@ -295,6 +296,16 @@ class Locates(Protocol):
         ...
 
 
+@runtime_checkable
+class Remote(Protocol):
+    """Optional: the platform may be away by itself while processes run. No time-out of a start counts that time."""
+
+    @property
+    def contact(self) -> ContactRecord:
+        """Whether the platform answers, also before the backend is opened."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """What every backend knows of the deployment.
@@ -341,13 +352,18 @@ class BackendError(Exception):
     message
         For people.
     cause
-        Why processes can never be started as they are asked for. It is not tried again: a cluster whose scheduler it
-        concerns fails, and workers count as failed. None if the call may be repeated.
+        Why processes cannot be started as they are asked for. A cluster whose scheduler it concerns fails at once, and
+        workers count as failed: after ``START_FAILED`` others are started in their place, after other causes not soon.
+        None if the call may be repeated.
+    wait
+        What a launch waits for, and will have some time: it is tried again for as long as a process may be pending.
+        None if that is unknown: then the time-out of the start binds.
     """
 
-    def __init__(self, message: str, *, cause: ExitCause | None = None) -> None:
+    def __init__(self, message: str, *, cause: ExitCause | None = None, wait: WaitReason | None = None) -> None:
         super().__init__(message)
         self.cause = cause
+        self.wait = wait
 
 
 class AddressRefused(Exception):

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from headrace.backoff import delays
-from headrace.v1.enums import ExitCause
+from headrace.v1.enums import ExitCause, WaitReason
 from headrace_chassis.logs import get_logger
-from headrace_controller.backends.base import Backend, BackendError
+from headrace_controller.backends.base import Backend, BackendError, Remote
 from headrace_controller.backends.changes import ChangeFeed
+from headrace_controller.backends.contact import ContactRecord
 from headrace_controller.backends.process import ProcessState, ProcessStatus
 
 log = get_logger()
@@ -27,7 +28,7 @@ class FollowedBackend:
         self.observed = False  # whether it was, at least once
         self._backend = backend
         self._feed = feed
-        self._error = "is not open"
+        self._failure = BackendError("is not open", wait=WaitReason.PLATFORM_AWAY)
         self._open = False
         self._statuses: dict[str, dict[str, ProcessStatus]] = {}
         self._observing = asyncio.Lock()
@@ -37,8 +38,14 @@ class FollowedBackend:
     def opened(self) -> Backend:
         """The backend; raises `BackendError` while it cannot be opened."""
         if not self._open:
-            raise BackendError(f"backend {self.name}: {self._error}")
+            failure = self._failure
+            raise BackendError(f"backend {self.name}: {failure}", cause=failure.cause, wait=failure.wait)
         return self._backend
+
+    @property
+    def contact(self) -> ContactRecord | None:
+        """Whether its platform answers; None if it has none that may be away by itself."""
+        return self._backend.contact if isinstance(self._backend, Remote) else None
 
     def shows(self, cluster: str) -> bool:
         """Whether it has reported processes of the cluster."""
@@ -50,7 +57,7 @@ class FollowedBackend:
             try:
                 await self._backend.open()
             except BackendError as error:
-                self._error = str(error)
+                self._failure = error
                 raise
             self._open = True
         changes = self._backend.changes()

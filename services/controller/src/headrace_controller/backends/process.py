@@ -103,7 +103,9 @@ class ProcessStatus:
     leaving
         Why others than headrace are ending a RUNNING process; None if nobody is. It hands its data over meanwhile.
     started
-        Time at which it started, in seconds since the epoch; 0 if it has not.
+        Time at which it started, in seconds since the epoch, by the clock of its machine; 0 if it has not.
+    runs_since
+        Time since which the controller has seen it run, by its own clock, which all time-outs go by. Backends leave it.
     host
         Host that it runs on; empty if unknown.
     """
@@ -118,4 +120,5 @@ class ProcessStatus:
     wait: WaitReason | None = None
     leaving: ExitCause | None = None
     started: float = 0.0
+    runs_since: float = 0.0
     host: str = ""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from headrace.errors import TokenInvalid
 from headrace.option_types import OptionValue
+from headrace.v1.enums import ExitCause
 from headrace_chassis.logs import get_logger
 from headrace_controller.backends.base import (
     Assignment,
@@ -28,6 +29,7 @@ from headrace_controller.backends.base import (
     Warms,
 )
 from headrace_controller.backends.changes import ChangeFeed
+from headrace_controller.backends.contact import Contact
 from headrace_controller.backends.followed import FollowedBackend
 from headrace_controller.backends.process import ProcessSpec, ProcessStatus
 
@@ -137,7 +139,18 @@ class BackendRouter:
 
     def observed(self, cluster: str) -> bool:
         """Whether the backend of a cluster was observed since the start. Before, nothing is known of its processes."""
-        return all(one.observed and _located(one.opened, cluster) for one in self._of(cluster))
+        return all(one.observed and _located(one.opened, cluster) for one in self._found(cluster))
+
+    def contact(self, cluster: str) -> Contact | None:
+        """Whether the platform of a cluster answers; None if it has none that may be away by itself."""
+        found = [one.contact.current for one in self._found(cluster) if one.contact is not None]
+        return max(found, key=lambda contact: (bool(contact.failure), contact.since), default=None)
+
+    def on_contact(self, callback: Callable[[], None]) -> None:
+        """Calls back when a platform ceases to answer, and when it answers again."""
+        for one in self._followed.values():
+            if one.contact is not None:
+                one.contact.on_change(callback)
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
         by_backend: dict[str, list[ProcessSpec]] = {}
@@ -240,16 +253,22 @@ class BackendRouter:
             return self._followed[name]
         except KeyError:
             raise BackendError(
-                f"there is no backend {name!r} in this deployment; there are {', '.join(self._followed)}"
+                f"there is no backend {name!r} in this deployment; there are {', '.join(self._followed)}",
+                cause=ExitCause.REFUSED,
             ) from None
 
     def _of(self, cluster: str) -> list[FollowedBackend]:
         """The backend of the cluster's record, and those that run processes of it; all if neither is known."""
+        found = self._found(cluster)
+        if not found and (name := self._resolve(cluster)) is not None:
+            self._named(name)
+        return found
+
+    def _found(self, cluster: str) -> list[FollowedBackend]:
+        """The same; none if the backend of the record is not in this deployment."""
         name = self._resolve(cluster)
         found = [one for one in self._followed.values() if one.name == name or one.shows(cluster)]
-        if name is not None and not found:
-            self._named(name)
-        return found or list(self._followed.values())
+        return found or ([] if name is not None else list(self._followed.values()))
 
 
 async def _ask(followed: Iterable[FollowedBackend], call: Callable[[str, Backend], Awaitable[T]]) -> list[T]:

@@ -38,7 +38,7 @@ class ReconcilingParts:
 
     @cached_property
     def processes(self) -> ProcessTable:
-        return ProcessTable(self._base.backend, changed=self._base.queue.add)
+        return ProcessTable(self._base.backend, changed=self._base.queue.add, clock=self._base.clock)
 
     @cached_property
     def locating(self) -> Locating:
@@ -69,6 +69,7 @@ class ReconcilingParts:
             findings=self._tenancy.findings,
             place=self._tenancy.order.place,
             observed=self._base.router.observed,
+            contact=self._base.router.contact,
         )
 
     @cached_property

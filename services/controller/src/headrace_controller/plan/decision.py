@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from headrace.v1.enums import ExitCause
+from headrace.v1.enums import ExitCause, WaitReason
+from headrace_controller.backends.contact import Contact
 from headrace_controller.backends.process import ProcessStatus
 from headrace_controller.model import Event, Status, WorkerId, WorkerRecord
 from headrace_controller.plan.findings import Finding
@@ -24,12 +25,18 @@ class StartError:
         Time from which it may be asked again.
     cause
         Why it never will launch `processes`, which are all that it was asked for; None if it may be asked again.
+    wait
+        What the launch waits for; None if that is unknown.
+    since
+        Time since which the launch has failed in this way.
     """
 
     message: str
     retry_at: float
     cause: ExitCause | None = None
     processes: frozenset[str] = frozenset()
+    wait: WaitReason | None = None
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,8 @@ class Seen:
         Time since which some controller has looked after this cluster; no time-out counts time before it.
     start_errors
         What the backend could not launch when it was last asked, by name of the group; None is the scheduler.
+    contact
+        Whether the platform that runs the processes answers. None if it is not one that may be away.
     findings
         What rules of culling find.
     place
@@ -77,6 +86,7 @@ class Seen:
     holder_gone_from: float | None = None
     watching_since: float = 0.0
     start_errors: Mapping[str | None, StartError] = field(default_factory=dict[str | None, StartError])
+    contact: Contact | None = None
     findings: tuple[Finding, ...] = ()
     place: Place | None = None
     log_tail: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -89,11 +99,12 @@ class Policy:
     Attributes
     ----------
     start_timeout
-        Time within which a cluster must be usable, not counting the time that its scheduler waits to run.
+        Time within which a cluster must be usable, not counting the time that its scheduler waits to run or that its
+        platform is away. What keeps the scheduler from being launched, and nobody knows why, has this time, too.
     pending_timeout
-        Time for which a scheduler may wait to run: for its backend, room, a node or its image.
+        Time for which a scheduler may wait to run: for room, a node or its image, or for its platform to answer.
     worker_start_timeout
-        Time within which a worker must join its scheduler.
+        Time within which a worker must join its scheduler, counted in the same way.
     scheduler_lost
         Time without agent contact after which a scheduler counts as lost.
     scheduler_silence

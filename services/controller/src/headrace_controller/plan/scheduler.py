@@ -11,7 +11,15 @@ from headrace_controller.plan.decision import StartError, StartProcesses
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.ending import Ending
 from headrace_controller.plan.exit_causes import CANNOT_START, end_reason, exit_cause
-from headrace_controller.plan.sentences import advice, describe_exit, describe_leaving, detail, duration
+from headrace_controller.plan.sentences import (
+    advice,
+    clock_time,
+    describe_exit,
+    describe_leaving,
+    detail,
+    duration,
+)
+from headrace_controller.plan.start_times import end_of_start, launch_error, scheduler_silence
 from headrace_controller.plan.starting import may_launch
 from headrace_controller.plan.waits import follow_scheduler, scheduler_waits
 
@@ -148,30 +156,27 @@ def _check_start(draft: Draft, process: ProcessStatus | None) -> Ending | None:
         draft.record_event(EventType.RUNNING, "The cluster is usable.")
         return None
     waits_for = _about_leaving(process) or _waits_for(draft, process)
-    draft.set_message(waits_for)
-    since, timeout = _started_waiting(draft, process)
-    if not draft.reached(since + timeout):
+    until, timeout = end_of_start(draft, process)
+    if not draft.reached(until):
+        draft.set_message(f"{waits_for}{_tried_until(draft, process, until)}")
         return None
     message = f"The cluster was not usable within {duration(timeout)}. {waits_for}"
     return Ending(EndReason.START_TIMEOUT, message, SCHEDULER)
 
 
-def _started_waiting(draft: Draft, process: ProcessStatus | None) -> tuple[float, float]:
-    """Time since which the cluster is waited for, and for how long that may take. What nobody can use waits longer."""
-    created, policy = draft.status.scheduler_created, draft.policy
-    assert created is not None
-    since = max(created, draft.seen.watching_since)
-    if process is None and None not in draft.seen.start_errors:
-        return since, policy.start_timeout
-    if process is None or process.state is ProcessState.PENDING:  # the backend is away, or has no room
-        return since, max(policy.pending_timeout, policy.start_timeout)
-    # Clocks of other machines may be fast.
-    return max(since, min(process.started, since + policy.pending_timeout)), policy.start_timeout
+def _tried_until(draft: Draft, process: ProcessStatus | None, until: float) -> str:
+    """`` It is tried again until 14:02 UTC.``, to append to what is waited for; "" if nothing fails."""
+    if launch_error(draft, None, process) is not None:
+        return f" It is tried again until {clock_time(until)}."
+    if (silent := scheduler_silence(draft, process)) is not None:
+        why = f"since {clock_time(silent.since)}{detail(silent.failure)}"
+        return f" Nothing is heard of it {why} It is waited for until {clock_time(until)}."
+    return ""
 
 
 def _waits_for(draft: Draft, process: ProcessStatus | None) -> str:
-    if process is None and (error := draft.seen.start_errors.get(None)):
-        return f"The scheduler cannot be started: {error.message.rstrip('.')}."
+    if (error := launch_error(draft, None, process)) is not None:
+        return f"The scheduler cannot be started{detail(error.message)}"
     if process is None:
         return "Waiting for the scheduler's process to start."
     if process.state is ProcessState.PENDING:

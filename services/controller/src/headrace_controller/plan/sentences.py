@@ -19,6 +19,7 @@ _WAITS = {
     WaitReason.NODE_COMING: "for a node that is being added",
     WaitReason.IMAGE_PULL: "for an image to be pulled",
     WaitReason.STARTING: "for the process to start",
+    WaitReason.PLATFORM_AWAY: "for its platform to answer",
 }
 _ENDED = {
     ExitCause.OUT_OF_MEMORY: "exceeded its memory limit",

@@ -9,17 +9,28 @@ from headrace_controller.backends.process import ProcessState, ProcessStatus
 from headrace_controller.model import WorkerRecord
 from headrace_controller.plan.draft import Draft
 from headrace_controller.plan.sentences import clock_time, describe_wait, detail
+from headrace_controller.plan.start_times import scheduler_silence, silence
 
 _SCHEDULER = ""
 
 
 def follow_scheduler(draft: Draft, process: ProcessStatus | None) -> None:
     """Tells why the scheduler waits."""
-    if process is None or process.state is not ProcessState.PENDING or process.wait is None:
-        _follow(draft, _SCHEDULER, {})
-    else:
-        message = f"The scheduler waits {describe_wait(process.wait)}{detail(process.message)}"
-        _follow(draft, _SCHEDULER, {process.wait: message})
+    waits = _scheduler_waits_for(draft, process)
+    sentences = {reason: f"The scheduler waits {describe_wait(reason)}{detail(said)}" for reason, said in waits.items()}
+    _follow(draft, _SCHEDULER, sentences)
+
+
+def _scheduler_waits_for(draft: Draft, process: ProcessStatus | None) -> Mapping[WaitReason, str]:
+    """Why it waits, with the backend's words."""
+    waits: dict[WaitReason, str] = {}
+    if process is None:
+        return waits
+    if process.state is ProcessState.PENDING and process.wait is not None:
+        waits[process.wait] = process.message
+    if (silent := scheduler_silence(draft, process)) is not None:
+        waits[WaitReason.PLATFORM_AWAY] = silent.failure
+    return waits
 
 
 def scheduler_waits(draft: Draft, process: ProcessStatus) -> str:
@@ -41,10 +52,12 @@ def _about_waiting(draft: Draft, group: str, pending: Iterable[WorkerRecord]) ->
     """Sentences without numbers of workers: of those that wait for the same, the backend reports one after another."""
     sentences: dict[WaitReason, str] = {}
     for worker in pending:
-        if worker.wait is not None and worker.wait not in sentences:
-            process = draft.seen.processes.get(worker.id)
-            said = detail(process.message if process else "")
-            sentences[worker.wait] = f"Workers{draft.of_group(group)} wait {describe_wait(worker.wait)}{said}"
+        process = draft.seen.processes.get(worker.id)
+        if worker.wait is not None and worker.wait not in sentences and process is not None:
+            silent = silence(draft, process)
+            said = silent.failure if silent and worker.wait is WaitReason.PLATFORM_AWAY else process.message
+            waits = f"wait {describe_wait(worker.wait)}{detail(said)}"
+            sentences[worker.wait] = f"Workers{draft.of_group(group)} {waits}"
     return sentences
 
 

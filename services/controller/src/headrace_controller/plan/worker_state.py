@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headrace.v1.enums import ExitCause
+from headrace.v1.enums import ExitCause, WaitReason
 from headrace_controller.backends.process import ProcessState, ProcessStatus
 from headrace_controller.model import Exit, WorkerRecord, WorkerState
 from headrace_controller.plan.draft import Draft
@@ -18,6 +18,7 @@ from headrace_controller.plan.sentences import (
     detail,
     duration,
 )
+from headrace_controller.plan.start_times import end_of_joining, launch_error, silence
 
 
 def current(draft: Draft, worker: WorkerRecord, process: ProcessStatus | None) -> WorkerRecord:
@@ -105,26 +106,31 @@ def _refused(draft: Draft, worker: WorkerRecord) -> WorkerRecord | None:
 
 
 def _check_start(draft: Draft, worker: WorkerRecord, process: ProcessStatus | None) -> WorkerRecord:
+    error = launch_error(draft, worker.group, process)
     if process is not None and process.state is ProcessState.PENDING:  # the backend has no room: nobody's fault
-        return _waiting(draft, worker, process)
+        return _waiting(draft, worker, process.wait, process.message)
+    if not worker.joined and error is not None and error.wait is not None:
+        return _waiting(draft, worker, error.wait, error.message)
+    if not worker.joined and (silent := silence(draft, process)) is not None:
+        return _waiting(draft, worker, WaitReason.PLATFORM_AWAY, silent.failure)
     if worker.message and not worker.joined:
         worker = replace(worker, message="", wait=None)  # there is room now
-    started = process.started if process is not None else 0.0
-    timeout = draft.policy.worker_start_timeout
-    if not draft.reached(max(worker.since, started, draft.report.changed, draft.seen.watching_since) + timeout):
+    if not draft.reached(end_of_joining(draft, worker, process)):
         return worker
-    return _turned(draft, worker, WorkerState.FAILED, f"It did not join the scheduler within {duration(timeout)}.")
+    why = f", because it cannot be started{detail(error.message)}" if error is not None else "."
+    within = duration(draft.policy.worker_start_timeout)
+    return _turned(draft, worker, WorkerState.FAILED, f"It did not join the scheduler within {within}{why}")
 
 
-def _waiting(draft: Draft, worker: WorkerRecord, process: ProcessStatus) -> WorkerRecord:
+def _waiting(draft: Draft, worker: WorkerRecord, wait: WaitReason | None, said: str) -> WorkerRecord:
     """One that waits. Its record keeps the first words about a reason: of thousands, each new word is a write."""
-    message = process.message or "Waiting for room."
-    if process.wait is not None:
-        if worker.wait is process.wait:
+    message = said or "Waiting for room."
+    if wait is not None:
+        if worker.wait is wait:
             return worker
-        message = f"Waiting {describe_wait(process.wait)} since {clock_time(draft.now)}{detail(process.message)}"
-    same = worker.message == message and worker.wait is process.wait
-    return worker if same else replace(worker, message=message, wait=process.wait)
+        message = f"Waiting {describe_wait(wait)} since {clock_time(draft.now)}{detail(said)}"
+    same = worker.message == message and worker.wait is wait
+    return worker if same else replace(worker, message=message, wait=wait)
 
 
 def _turned(draft: Draft, worker: WorkerRecord, state: WorkerState, message: str) -> WorkerRecord:

@@ -106,7 +106,9 @@ class Executor:
                 error=str(error),
                 cause=error.cause,
             )
-            self._start_errors.record(cluster.id, group, str(error), cause=error.cause, processes=processes)
+            self._start_errors.record(
+                cluster.id, group, str(error), cause=error.cause, wait=error.wait, processes=processes
+            )
             self._queue.add(cluster.id)
         else:
             self._start_errors.clear(cluster.id, group)

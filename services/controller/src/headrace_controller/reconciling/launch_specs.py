@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from headrace.option_types import OptionValue
 from headrace.tracing import TRACEPARENT
+from headrace.v1.enums import ExitCause
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessSpec, Role
@@ -54,7 +55,8 @@ class LaunchSpecs:
         """
         backend = cluster.spec.backend or self._profiles.backend_of(cluster.spec.profile)
         if backend is None:
-            raise BackendError(f"profile {cluster.spec.profile!r} is not in the settings any more; put it back")
+            why = f"its profile {cluster.spec.profile!r} is not in the policy any more"
+            raise BackendError(why, cause=ExitCause.REFUSED)
         ca_pem = self._agent_ca_pem()
         return [self._spec(cluster, process, backend, manifest, ca_pem) for process in processes]
 

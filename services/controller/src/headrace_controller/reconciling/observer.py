@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from headrace_controller.backends.contact import Contact
 from headrace_controller.model import Cluster
 from headrace_controller.plan import Place, Seen
 from headrace_controller.plan.findings import Finding
@@ -25,6 +26,8 @@ class Observer:
         The place of a cluster in the queue.
     observed
         Whether the backend of a cluster was observed since the start; before, nothing may be concluded.
+    contact
+        Whether the platform of a cluster answers.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Observer:
         findings: Callable[[Cluster], tuple[Finding, ...]] = lambda _: (),
         place: Callable[[Cluster], Place | None] = lambda _: None,
         observed: Callable[[str], bool] = lambda _: True,
+        contact: Callable[[str], Contact | None] = lambda _: None,
     ) -> None:
         self._processes = processes
         self._routes = routes
@@ -47,6 +51,7 @@ class Observer:
         self._findings = findings
         self._place = place
         self._observed = observed
+        self._contact = contact
 
     async def known(self) -> None:
         """Waits until all processes are known."""
@@ -64,6 +69,7 @@ class Observer:
             holder_gone_from=self._liveness.gone_from(cluster.report),
             watching_since=self._shards.watching_since(cluster.id),
             start_errors=self._start_errors.of(cluster.id),
+            contact=self._contact(cluster.id),
             findings=self._findings(cluster),
             place=self._place(cluster),
             log_tail=log_tail,

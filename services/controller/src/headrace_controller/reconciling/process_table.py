@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from headrace.backoff import delays
 from headrace_chassis import logs
@@ -24,6 +26,8 @@ class ProcessTable:
     ----------
     changed
         Called with each cluster of which a process has changed.
+    clock
+        Says when a process was first seen to run.
 
     Attributes
     ----------
@@ -31,8 +35,11 @@ class ProcessTable:
         Set once the backend has reported everything; nothing may be concluded before.
     """
 
-    def __init__(self, backend: Backend, *, changed: Callable[[ClusterId], None]) -> None:
+    def __init__(
+        self, backend: Backend, *, changed: Callable[[ClusterId], None], clock: Callable[[], float] = time.time
+    ) -> None:
         self._backend = backend
+        self._clock = clock
         self._changed = changed
         self._by_cluster: dict[ClusterId, dict[str, ProcessStatus]] = {}
         self._running: Counter[Role] = Counter()
@@ -102,6 +109,7 @@ class ProcessTable:
 
     def _replace(self, cluster: ClusterId, seen: dict[str, ProcessStatus]) -> None:
         before = self._by_cluster.pop(cluster, {})
+        seen = {process: self._timed(status, before.get(process)) for process, status in seen.items()}
         if seen:
             self._by_cluster[cluster] = seen
         if before != seen:
@@ -114,10 +122,18 @@ class ProcessTable:
             self._changed_meanwhile.add(cluster)
         of_cluster = self._by_cluster.setdefault(cluster, {})
         before = of_cluster.get(process)
+        status = self._timed(status, before)
         if before != status:
             of_cluster[process] = status
             self._count([before] if before else [], [status])
             self._changed(cluster)
+
+    def _timed(self, status: ProcessStatus, before: ProcessStatus | None) -> ProcessStatus:
+        """The status of a process that runs, with the time at which it was first seen to do so."""
+        if status.state is not ProcessState.RUNNING:
+            return status
+        ran = before is not None and before.state is ProcessState.RUNNING
+        return replace(status, runs_since=before.runs_since if before is not None and ran else self._clock())
 
     def _count(self, before: Iterable[ProcessStatus], after: Iterable[ProcessStatus]) -> None:
         for statuses, step in ((before, -1), (after, 1)):

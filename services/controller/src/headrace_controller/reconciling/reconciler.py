@@ -101,6 +101,13 @@ class Reconciler:
         self._failing.discard(cluster.id)
         self._queue.add(cluster.id)  # what still runs of it has no record now
 
+    def contact_changed(self) -> None:
+        """Queues clusters that wait for a platform, which has ceased to answer or answers again."""
+        for cluster_id in self._shards.all_own():
+            cluster = self._mirror.get(cluster_id)
+            if cluster is not None and (cluster.status.phase is Phase.STARTING or _misses_workers(cluster)):
+                self._queue.add(cluster_id)
+
     def gained(self, shard: int) -> None:
         """Queues the living clusters of a shard that this replica has gained."""
         for cluster in self._shards.living(shard):

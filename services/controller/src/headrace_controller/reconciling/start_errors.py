@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from headrace.backoff import delays
-from headrace.v1.enums import ExitCause
+from headrace.v1.enums import ExitCause, WaitReason
 from headrace_controller.model import ClusterId
 from headrace_controller.plan import StartError
 
@@ -32,16 +32,19 @@ class StartErrors:
         message: str,
         *,
         cause: ExitCause | None = None,
+        wait: WaitReason | None = None,
         processes: Iterable[str] = (),
     ) -> None:
         """Records that the backend could not launch processes; the pause before the next try grows each time.
 
-        With a cause it never will launch these.
+        With a cause it never will launch these. `wait` is what the launch waits for.
         """
         of_cluster = self._by_cluster.setdefault(cluster, {})
         before = of_cluster.get(group)
         pauses = before.pauses if before else delays(0.1, 10.0)
-        error = StartError(message, self._clock() + next(pauses), cause, frozenset(processes))
+        now = self._clock()
+        since = before.error.since if before and before.error.wait is wait else now
+        error = StartError(message, now + next(pauses), cause, frozenset(processes), wait=wait, since=since)
         of_cluster[group] = _Pausing(error, pauses)
 
     def clear(self, cluster: ClusterId, group: str | None) -> None:
