@@ -274,6 +274,46 @@ def _event(reason: str, message: str = "", uid: str = "u1") -> Event:
     return decode_event(json.dumps({"involvedObject": about, "reason": reason, "message": message}))
 
 
+FULL = 'Usage of EmptyDir volume "data" exceeds the limit "8Mi". '
+
+
+def test_a_pod_stays_evicted_whatever_comes_after_the_event_that_said_so() -> None:
+    table = _table()
+    table.accept(RUNNING)
+    table.note(_event("Evicted", FULL))
+    table.note(_event("Evicted", "said again, of something else"))
+    table.note(_event("Failed", "an image"))
+    [leaving] = table.statuses()
+    assert (leaving.state, leaving.leaving) == (ProcessState.RUNNING, ExitCause.EVICTED)
+    table.accept(_pod(3, stopped="true"))
+    table.accept(_pod(4, "exit-3", stopped="true"))
+    [ended] = table.statuses()
+    assert (ended.state, ended.exit_cause, ended.exit_code) == (ProcessState.EXITED, ExitCause.EVICTED, 3)
+    assert ended.message == leaving.message
+    table.delete(_pod(5, "exit-3", stopped="true"))
+    assert not table.statuses()
+
+
+def test_a_pod_that_is_gone_before_it_has_ended_was_evicted() -> None:
+    table = _table()
+    table.accept(RUNNING)
+    table.note(_event("Evicted", FULL))
+    table.delete(_pod(4, stopped="true"))
+    [gone] = table.statuses()
+    assert (gone.state, gone.exit_cause) == (ProcessState.EXITED, ExitCause.EVICTED)
+
+
+def test_an_eviction_says_nothing_of_a_pod_that_has_ended_or_of_another_one_of_its_name() -> None:
+    table = _table()
+    table.accept(ENDED)
+    table.note(_event("Evicted", FULL))
+    assert table.statuses()[0].exit_cause is ExitCause.EXITED
+    other = _table()
+    other.accept(RUNNING)
+    other.note(_event("Evicted", FULL, uid="u0"))
+    assert other.statuses()[0].leaving is None
+
+
 @pytest.mark.parametrize("early", [True, False], ids=["before its pod", "after its pod"])
 def test_an_event_says_why_a_pod_waits(*, early: bool) -> None:
     table = _table()

@@ -160,28 +160,67 @@ def test_a_real_eviction_is_announced() -> None:
 
 @pytest.mark.parametrize("reason", ["Evicted", "Preempting", "NodeShutdown"])
 def test_a_pod_that_its_node_ends_says_why(reason: str) -> None:
-    ended = {"phase": "Failed", "reason": reason, "message": "The node was low on resource: memory. "}
-    status = _status(changed("exit-3", status=ended))
+    status = _status(changed("exit-3", status={"phase": "Failed", "reason": reason, "message": "Said so. "}))
     assert status.exit_cause is (ExitCause.PREEMPTED if reason == "Preempting" else ExitCause.EVICTED)
-    assert (status.exit_code, status.message) == (3, "The node was low on resource: memory.")
+    assert (status.exit_code, status.message) == (3, "Said so.")
 
 
-@pytest.mark.parametrize("stopped", [{}, {"headrace.dev/stopped": "true"}])
+STOPPED = {"headrace.dev/stopped": "true"}
+DEADLINE = {"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active on the node longer than"}
+"""What a kubelet writes over everything else once headrace has stopped a pod."""
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_pod_whose_node_has_no_memory_left_says_what_to_do_even_if_it_was_stopped_meanwhile(stopped: bool) -> None:
+    said = "The node was low on resource: memory. Container dask was using 3Gi. "
+    disruption = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": said}
+    status = DEADLINE if stopped else {"phase": "Failed", "reason": "Evicted", "message": said}
+    seen = _status(changed("exit-3", status=status, condition=disruption, annotations=STOPPED if stopped else {}))
+    assert seen.exit_cause is ExitCause.EVICTED
+    assert seen.message.startswith(f"{said.rstrip('. ')}: raise worker_memory")
+
+
+FULL = 'Usage of EmptyDir volume "headrace-scratch" exceeds the limit "16Mi". '
+
+
 @pytest.mark.parametrize(
     ("said", "advice"),
     [
-        ("The node was low on resource: memory. Container dask was using 3Gi. ", ": raise worker_memory"),
-        ('Usage of EmptyDir volume "scratch" exceeds the limit "8Mi". ', ": write less to disk"),
+        (FULL, "write less to /tmp and spill less, or ask an administrator to raise scratch_size of the profile"),
+        (
+            'Usage of EmptyDir volume "data" exceeds the limit "8Mi". ',
+            "write less to it, or ask an administrator to raise its sizeLimit in the profile",
+        ),
+        (
+            'Container dask exceeded its local ephemeral storage limit "1Gi". ',
+            "write less to disk, or ask an administrator to raise the limit in the profile",
+        ),
+        (
+            "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
+            "write less to disk, or ask an administrator to raise the limit in the profile",
+        ),
+        (
+            "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi, available: 9Mi. ",
+            "write less to disk, or raise worker_memory so that less is spilled",
+        ),
     ],
 )
-def test_a_pod_that_its_node_evicts_says_what_to_do_even_if_it_was_stopped_meanwhile(
-    stopped: dict[str, str], said: str, advice: str
-) -> None:
-    disruption = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": said}
-    evicted = {"phase": "Failed", "reason": "DeadlineExceeded" if stopped else "Evicted", "message": said}
-    status = _status(changed("exit-3", status=evicted, condition=disruption, annotations=stopped))
-    assert status.exit_cause is ExitCause.EVICTED
-    assert f"{said.rstrip('. ')}{advice}" in status.message
+def test_a_pod_that_has_written_too_much_says_where_and_what_to_do(said: str, advice: str) -> None:
+    status = _status(changed("exit-3", status={"phase": "Failed", "reason": "Evicted", "message": said}))
+    assert (status.exit_cause, status.message) == (ExitCause.EVICTED, f"{said.rstrip('. ')}: {advice}")
+
+
+def test_an_eviction_is_known_from_its_event_on_whoever_else_ends_the_pod_meanwhile() -> None:
+    note = Note(reason="Evicted", message=FULL)
+    running = _status(decoded(recorded("runs")), note)
+    assert (running.state, running.leaving) == (ProcessState.RUNNING, ExitCause.EVICTED)
+    assert running.message.startswith(f"{FULL.rstrip('. ')}: write less to /tmp")
+    stopped = _status(changed("runs", annotations=STOPPED), note)
+    assert (stopped.state, stopped.leaving) == (ProcessState.RUNNING, ExitCause.EVICTED)
+    ended = _status(changed("exit-3", annotations=STOPPED, status=DEADLINE), note)
+    assert (ended.state, ended.exit_cause, ended.message) == (ProcessState.EXITED, ExitCause.EVICTED, running.message)
+    pod = changed("runs", annotations=STOPPED, deletionTimestamp=DELETED_AT)
+    assert deleted(stopped, pod, note).exit_cause is ExitCause.EVICTED
 
 
 def test_a_pod_of_a_lost_node_counts_as_exited_before_it_is_gone() -> None:

@@ -49,6 +49,8 @@ PROFILES: dict[str, Any] = {
     "full": {"namespace": True},
     "judged": {"namespace": True},
     "gone": {"namespace": True},
+    "moved": {"namespace": True},
+    "small-disk": {"worker": {"scratch_size": "16Mi"}},
     "strict": {"namespace": True, "extra_pod_config": {"hostPID": True}},
     "pretended": {"tolerations": [PRETENDED], "node_selector": {"type": "kwok"}},
     "second": {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+Task = Callable[[int], int]
 
-def _make() -> tuple[Callable[[int], int], Callable[[int], int], Callable[[int], int], Callable[[int], None]]:
+
+def _make() -> tuple[Task, Task, Task, Task, Callable[[int], None]]:
     def counted(number: int) -> int:
         from distributed import get_worker
 
@@ -22,6 +24,11 @@ def _make() -> tuple[Callable[[int], int], Callable[[int], int], Callable[[int],
     def fill(size: int) -> int:
         return len(bytearray(b"x") * size)
 
+    def write(size: int) -> int:
+        from pathlib import Path
+
+        return Path("/tmp/written").write_bytes(b"x" * size)
+
     def hold(size: int) -> None:
         from threading import Event
 
@@ -29,7 +36,7 @@ def _make() -> tuple[Callable[[int], int], Callable[[int], int], Callable[[int],
         Event().wait()
         del held
 
-    return counted, gated, fill, hold
+    return counted, gated, fill, write, hold
 
 
-counted, gated, fill, hold = _make()
+counted, gated, fill, write, hold = _make()

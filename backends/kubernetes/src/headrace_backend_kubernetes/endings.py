@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from headrace.v1.enums import ExitCause
 from headrace_backend_kubernetes.messages import one_line
 from headrace_backend_kubernetes.objects import ContainerStatus, Pod, Terminated, Waiting
+from headrace_backend_kubernetes.waiting import Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,18 @@ _POD_REASONS = {
     "OutOfpods": ExitCause.START_FAILED,
     "UnexpectedAdmissionError": ExitCause.START_FAILED,
 }
+_RAISE_LIMIT = "write less to disk, or ask an administrator to raise the limit in the profile"
 # What a kubelet writes of a pod that it evicts, and what its user can do about it.
 _EVICTION_ADVICE = (
     ("low on resource: memory", "raise worker_memory, or use smaller chunks"),
     ("low on resource: ephemeral-storage", "write less to disk, or raise worker_memory so that less is spilled"),
-    ("exceeds the limit", "write less to disk, or ask an administrator for a larger volume"),
-    ("exceeds the total limit of containers", "write less to disk, or ask an administrator for more"),
+    (
+        '"headrace-scratch" exceeds the limit',
+        "write less to /tmp and spill less, or ask an administrator to raise scratch_size of the profile",
+    ),
+    ("exceeds the limit", "write less to it, or ask an administrator to raise its sizeLimit in the profile"),
+    ("exceeds the total limit of containers", _RAISE_LIMIT),
+    ("exceeded its local ephemeral storage limit", _RAISE_LIMIT),
 )
 _NO_MODULE = re.compile(r"No module named '?(headrace|distributed|dask)(\.[\w.]+)?'?")
 _NOT_FOUND = re.compile(r"executable file not found|no such file or directory", re.IGNORECASE)
@@ -61,13 +68,20 @@ def pod_ending(pod: Pod) -> Ending | None:
     if disruption := _disruption(pod):
         return disruption
     cause = _POD_REASONS.get(pod.status.reason)
-    return Ending(cause, one_line(pod.status.message or pod.status.reason)) if cause else None
+    return Ending(cause, _with_advice(one_line(pod.status.message or pod.status.reason))) if cause else None
 
 
-def evicted_by_node(pod: Pod) -> bool:
-    """Whether the kubelet has ended a pod, of which it tells nobody beforehand."""
+def eviction(pod: Pod, note: Note | None) -> Ending | None:
+    """Returns that a node evicts a pod, or has done so; None if nobody says so.
+
+    An event says it first. The pod itself says it when it has ended, but not if headrace has stopped it meanwhile and
+    its node evicts it for what it has written to disk.
+    """
+    if note and note.evicted:
+        return Ending(ExitCause.EVICTED, _with_advice(one_line(note.message)))
     said = pod.condition("DisruptionTarget")
-    return said is not None and (said.status, said.reason) == ("True", "TerminationByKubelet")
+    by_node = said is not None and (said.status, said.reason) == ("True", "TerminationByKubelet")
+    return _disruption(pod) if by_node else None
 
 
 def container_ending(pod: Pod) -> Ending:
@@ -153,8 +167,13 @@ def is_permanent_pull_error(message: str) -> bool:
 # --- being ended by others ---
 
 
-def leaving(pod: Pod) -> Ending | None:
-    """Returns why others are ending a pod that may still run; None if nobody is, or headrace itself."""
+def leaving(pod: Pod, note: Note | None) -> Ending | None:
+    """Returns why others are ending a pod that may still run; None if nobody is, or headrace itself.
+
+    A worker that its node evicts hands its data over, whereupon headrace stops it before the pod itself says why.
+    """
+    if evicted := eviction(pod, note):
+        return evicted
     if pod.stopped:
         return None
     if disruption := _disruption(pod):

@@ -83,7 +83,7 @@ class PodTable:
         place = pod.namespace, pod.name
         known = self._pods.get(place)
         _keep(self._deleted, pod.uid, None, most=4 * self._remembered + 1000)
-        self._notes.pop(pod.uid, None)
+        note = self._notes.pop(pod.uid, None)
         self._overdue.pop(pod.uid, None)
         was_kept = self.ended.pop(pod.uid, None) is not None
         for kept in (self.hopeless, self.standby):
@@ -98,7 +98,8 @@ class PodTable:
             if was_kept:
                 self._discard(known.key)  # it was there for its log only
             else:
-                self._lose(max(known, pod, key=_version), found[1])
+                newest = max(known, pod, key=_version)
+                self._lose(newest, deleted(found[1], newest, note))
 
     def disown(self, pod: Pod) -> None:
         """Accepts that somebody has changed what a pod says it is. A process stays what it was known as.
@@ -126,7 +127,7 @@ class PodTable:
                 log.exception("pod cannot be read", namespace=namespace, pod=pod.name)
 
     def note(self, event: Event) -> None:
-        """Accepts what a component of Kubernetes says of a pod, if it says why the pod waits."""
+        """Accepts what a component of Kubernetes says of a pod, if it says why the pod waits or is evicted."""
         about = event.involved_object
         if event.reason not in TOLD:
             return
@@ -138,7 +139,7 @@ class PodTable:
         pod = self._pods.get((about.namespace, about.name))
         if pod is None or pod.uid != about.uid:
             _keep(self._early_notes, about.uid, said, most=_UNKNOWN_NOTES)
-        elif pod.status.phase == "Pending":
+        elif self._is_news(pod, said):
             self._notes[pod.uid] = said
             self._sort_in(pod)
 
@@ -232,11 +233,7 @@ class PodTable:
             self.changed.set()
             self.on_standby(pod)
         if pod.ended:
-            if pod.uid in self.ended or not pod.metadata.deletion_timestamp:
-                self.ended[pod.uid] = pod
-            self.hopeless.pop(pod.uid, None)
-            self._notes.pop(pod.uid, None)
-            self.changed.set()
+            self._sort_in_ended(pod)
         found = self._find(key)
         if found and found[0].uid != pod.uid and _age(found[0]) > _age(pod):
             return  # an older pod of a process that was launched again
@@ -248,6 +245,24 @@ class PodTable:
             self.changed.set()
         self._gone.pop(key, None)
         self._publish(pod, status)
+
+    def _sort_in_ended(self, pod: Pod) -> None:
+        if pod.uid in self.ended or not pod.metadata.deletion_timestamp:
+            self.ended[pod.uid] = pod
+        self.hopeless.pop(pod.uid, None)
+        if not self._is_evicted(pod):
+            self._notes.pop(pod.uid, None)
+        self.changed.set()
+
+    def _is_news(self, pod: Pod, said: Note) -> bool:
+        """Whether an event changes what is known of a pod. Once it is evicted, nothing does."""
+        if pod.done or self._is_evicted(pod):
+            return False
+        return said.evicted or pod.status.phase == "Pending"
+
+    def _is_evicted(self, pod: Pod) -> bool:
+        note = self._notes.get(pod.uid)
+        return note is not None and note.evicted
 
     def _is_overdue(self, pod: Pod) -> bool:
         """Whether a pod should be gone by now; looks again when it should be."""
@@ -267,7 +282,7 @@ class PodTable:
 
     def _lose(self, pod: Pod, status: ProcessStatus) -> None:
         key = status.key
-        self._publish(pod, deleted(status, pod))
+        self._publish(pod, status)
         self._gone[key] = None
         while len(self._gone) > self._remembered:
             self._discard(self._gone.popitem(last=False)[0])

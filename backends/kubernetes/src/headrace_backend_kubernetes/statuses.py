@@ -9,7 +9,7 @@ from headrace_backend_kubernetes.endings import (
     Ending,
     abandoned,
     container_ending,
-    evicted_by_node,
+    eviction,
     leaving,
     never_starts,
     pod_ending,
@@ -29,14 +29,14 @@ def status_of(key: ProcessKey, pod: Pod, note: Note | None = None, *, overdue: b
         Whether the time is over within which it was to be deleted.
     """
     state = pod.main
-    if ending := _ending(pod, overdue=overdue):
+    if ending := _ending(pod, note, overdue=overdue):
         return _status(
             key, pod, ProcessState.EXITED,
             started=_seconds(state.terminated.started_at if state.terminated else None),
             exit_code=ending.exit_code, exit_cause=ending.cause, message=ending.message,
         )  # fmt: skip
     if state.running:
-        why = leaving(pod)
+        why = leaving(pod, note)
         return _status(
             key, pod, ProcessState.RUNNING, started=_seconds(state.running.started_at),
             leaving=why.cause if why else None, message=why.message if why else "",
@@ -45,12 +45,12 @@ def status_of(key: ProcessKey, pod: Pod, note: Note | None = None, *, overdue: b
     return _status(key, pod, ProcessState.PENDING, wait=reason, message=message)
 
 
-def deleted(status: ProcessStatus, pod: Pod) -> ProcessStatus:
+def deleted(status: ProcessStatus, pod: Pod, note: Note | None = None) -> ProcessStatus:
     """Returns the status of a process whose pod is gone; one that had exited stays as it was."""
     if status.state is ProcessState.EXITED:
         return status
     state = pod.main
-    ending = Ending(ExitCause.STOPPED) if pod.stopped else leaving(pod) or Ending(ExitCause.DELETED)
+    ending = leaving(pod, note) or Ending(ExitCause.STOPPED if pod.stopped else ExitCause.DELETED)
     return _status(
         status.key, pod, ProcessState.EXITED,
         started=status.started, exit_code=state.terminated.exit_code if state.terminated else None,
@@ -58,13 +58,11 @@ def deleted(status: ProcessStatus, pod: Pod) -> ProcessStatus:
     )  # fmt: skip
 
 
-def _ending(pod: Pod, *, overdue: bool) -> Ending | None:
+def _ending(pod: Pod, note: Note | None, *, overdue: bool) -> Ending | None:
     if not pod.done:
         return abandoned(pod, overdue=overdue) or (None if pod.main.running else never_starts(pod))
     code = pod.main.terminated.exit_code if pod.main.terminated else None
-    others = pod_ending(pod)
-    # A worker that its node evicts hands its data over, whereupon headrace stops it before the node says why.
-    if others and (not pod.stopped or evicted_by_node(pod)):
+    if others := eviction(pod, note) or (None if pod.stopped else pod_ending(pod)):
         return Ending(others.cause, others.message, code)
     if pod.stopped:
         return Ending(ExitCause.STOPPED, exit_code=code)

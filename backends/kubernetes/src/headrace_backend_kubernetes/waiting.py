@@ -1,4 +1,4 @@
-"""Why a pending pod waits, as people are told. Pure."""
+"""Why a pending pod waits, as people are told, and what events say of pods. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,29 @@ from headrace_backend_kubernetes.objects import Pod
 
 _NODE_COMING = frozenset({"TriggeredScaleUp", "Nominated"})  # by the cluster autoscaler, by Karpenter
 
+EVICTED = "Evicted"
+"""Reason of the event with which a kubelet begins to evict a pod."""
+
 TOLD = frozenset({
-    *_NODE_COMING, "Pulling", "Pulled", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Failed",
-    "BackOff",
+    *_NODE_COMING, EVICTED, "Pulling", "Pulled", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox",
+    "Failed", "BackOff",
 })  # fmt: skip
-"""Reasons of the events that this module reads."""
+"""Reasons of the events that are read."""
 _PULL_ERROR = re.compile(r"Error: (ErrImagePull|ImagePullBackOff)")  # all that some events say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """The last event that says why a pod waits."""
+    """The last event that says why a pod waits, or the first that says that it is evicted."""
 
     reason: str
     message: str
     since: float = 0.0
+
+    @property
+    def evicted(self) -> bool:
+        """Whether its node evicts the pod, for which there is no way back."""
+        return self.reason == EVICTED
 
 
 def wait(pod: Pod, note: Note | None) -> tuple[WaitReason | None, str]:
