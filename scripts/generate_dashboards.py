@@ -181,6 +181,12 @@ def services() -> tuple[Panel, ...]:
         ),
         graph("Envoys connected", ("sum(headrace_proxy_nodes)", "Envoys")),
         graph(
+            "Time until certificates end",
+            ("min by (certificate) (headrace_certificate_end_timestamp_seconds) - time()", "{{certificate}}"),
+            ("min(envoy_server_days_until_first_cert_expiring) * 86400", "the first one in Envoy, in whole days"),
+            unit="s",
+        ),
+        graph(
             "Answers of Envoy, by class of status",
             (
                 f"sum by ({status}) (rate(envoy_http_downstream_rq_xx{{job='headrace-envoy'}}[$__rate_interval]))",

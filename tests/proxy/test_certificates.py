@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from prometheus_client.parser import text_string_to_metric_families
+from tests.fake_routes import FakeRoutes
 from tests.proxy.conftest import replace
 from tests.proxy.running_proxy import RunningProxy, write_settings
+from tornado.httpclient import AsyncHTTPClient
 
 from headrace_chassis.tls.certificates import Authority
 
+END = "headrace_certificate_end_timestamp_seconds"
 INSIDE = ("headrace", "headrace.dask.svc")
 
 
@@ -70,6 +74,30 @@ async def test_a_renewed_one_is_used_without_a_restart(
 
     await eventually(renewed)
     assert _common_name(await _served(proxy, "localhost")) == "test gateway"
+
+
+async def test_the_metrics_say_when_each_ends(
+    idle_proxy: RunningProxy, controller: FakeRoutes, settings: dict[str, str], inside_authority: Authority
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = "{}:{}".format(*probe.getsockname())
+    await idle_proxy.start(metrics_listen=address)
+
+    async def ends() -> dict[str, float]:
+        page = await AsyncHTTPClient().fetch(f"http://{address}/metrics")
+        families = text_string_to_metric_families(page.body.decode())
+        found = [sample for family in families for sample in family.samples]
+        return {one.labels["certificate"]: one.value for one in found if one.name == END}
+
+    def end(name: str) -> float:
+        content = Path(settings[f"{name}_certificate_file"]).read_bytes()
+        return x509.load_pem_x509_certificate(content).not_valid_after_utc.timestamp()
+
+    assert await ends() == {"public": end("public"), "inside": end("inside")}
+    renewed = inside_authority.issue("renewed", timedelta(minutes=5), dns_names=INSIDE)
+    replace(Path(settings["inside_certificate_file"]), renewed.cert_pem)
+    assert (await ends())["inside"] == end("inside") == pytest.approx(renewed.expire_time.timestamp(), abs=1)
 
 
 async def _served(proxy: RunningProxy, name: str | None) -> bytes:

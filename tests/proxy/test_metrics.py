@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import Eventually
 from tests.fake_routes import FakeRoutes
 from tests.proxy.browser import Browser
+from tests.proxy.conftest import replace
 from tests.proxy.running_proxy import RunningProxy
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+
+from headrace_chassis.tls.certificates import Authority
 
 PAGE = "/stats/prometheus"
 MOST = 100
@@ -69,6 +73,26 @@ async def test_it_shows_envoys_metrics_to_who_has_the_token(metrics: Metrics) ->
         answer = await metrics.get(PAGE, headers)
         assert (answer.code, answer.headers["www-authenticate"]) == (401, "Bearer")
         assert b"envoy_" not in answer.body
+
+
+async def test_it_shows_when_the_first_certificate_that_envoy_uses_ends(
+    metrics: Metrics, idle_proxy: RunningProxy, eventually: Eventually
+) -> None:
+    async def days() -> float:
+        families = text_string_to_metric_families((await metrics.get(PAGE)).body.decode())
+        values = {sample.name: sample.value for family in families for sample in family.samples}
+        return values["envoy_server_days_until_first_cert_expiring"]
+
+    assert await days() == 0
+    authority = Authority.create("renewed", timedelta(days=60))
+    leaf = authority.issue("renewed", timedelta(days=30, hours=1), dns_names=["localhost"])
+    replace(Path(idle_proxy.settings["public_certificate_file"]), leaf.cert_pem)
+    replace(Path(idle_proxy.settings["public_key_file"]), leaf.key_pem)
+
+    async def renewed() -> bool:
+        return await days() == 30
+
+    await eventually(renewed)
 
 
 async def test_the_token_may_be_replaced_and_without_one_nobody_reads(metrics: Metrics) -> None:

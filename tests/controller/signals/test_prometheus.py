@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
+from headrace_chassis.tls.certificate_files import BadTlsFile
+from headrace_chassis.tls.certificates import Authority
 from headrace_controller.model import ClusterId
 from headrace_controller.signals.measured import Absence, Measured, NotMeasured, QueryFailed
 from headrace_controller.signals.prometheus import Prometheus
@@ -22,6 +27,7 @@ from headrace_controller.signals.rounds import MeasuredSignals
 from headrace_controller.signals.source import Target
 
 C1, C2 = ClusterId("c1"), ClusterId("c2")
+DAY = timedelta(days=1)
 NOW, CREATED = 50_000.0, 40_000.0
 _times = count(NOW)
 
@@ -101,6 +107,35 @@ async def test_a_sample_that_is_old_is_stale_from_the_start(there: FakePrometheu
     found = asking.signals.of(C2)
     assert isinstance(found, NotMeasured)
     assert found.absence is Absence.STALE
+
+
+async def test_its_authority_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await there.handle(reader, writer)
+
+    def serve(authority: Authority) -> ssl.SSLContext:
+        leaf = authority.issue("prometheus", DAY, ip_addresses=["127.0.0.1"])
+        (tmp_path / "chain.pem").write_bytes(leaf.cert_pem + leaf.key_pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "chain.pem")
+        return context
+
+    there, file = FakePrometheus(answer=vector(one(5, cluster="c1"))), tmp_path / "ca.pem"
+    first, second = (Authority.create(name, DAY) for name in ("first", "second"))
+    file.write_bytes(first.cert_pem)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=serve(second)) as server:
+        url = "https://{}:{}".format(*server.sockets[0].getsockname())
+        source = Prometheus(url, "headrace-schedulers", timeout=5, ca_file=file)
+        with pytest.raises(QueryFailed, match="certificate verify failed"):
+            await source.query("vector(1)")
+        file.write_text("half a file")
+        with capture_logs() as logged, pytest.raises(QueryFailed, match="certificate verify failed"):
+            await source.query("vector(1)")
+        assert [line["event"] for line in logged] == ["the changed authority cannot be used; the old one stays"]
+        file.write_bytes(first.cert_pem + second.cert_pem)
+        assert await source.query("vector(1)") == {"c1": 5}
+    with pytest.raises(BadTlsFile, match="cannot be read as certificates"):
+        Prometheus(url, "headrace-schedulers", timeout=5, ca_file=tmp_path / "none")
 
 
 Change = Callable[[list[dict[str, Any]]], object]

@@ -31,5 +31,17 @@ REDIS_ERRORS = Counter(
     "headrace_redis_errors", "Errors of Redis and of connections to it, of scripts and of all other commands."
 )
 
+CERTIFICATE_BEGIN = Gauge(
+    "headrace_certificate_begin_timestamp_seconds",
+    "Begin of the validity of each certificate in use, in seconds since the epoch; 0 if it cannot be read.",
+    ["certificate"],
+)
+CERTIFICATE_END = Gauge(
+    "headrace_certificate_end_timestamp_seconds",
+    "End of the validity of each certificate in use, in seconds since the epoch; 0 if it cannot be read. `service` and "
+    "`services_authority` are those of calls between services; `public` and `inside` are served by Envoy.",
+    ["certificate"],
+)
+
 ROUTES_CONNECTED = Gauge("headrace_routes_connected", "1 while the controller's routes are being followed, else 0.")
 ROUTES_SET_ASIDE = Counter("headrace_routes_set_aside", "Routes that could not be read or used and were left out.")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
 
 from headrace.errors import GatewayServerError
 from headrace_chassis.server import App
 from headrace_chassis.tls.channels import open_channel
+from headrace_chassis.tls.validity import Validity, of_chain, report
 from headrace_chassis.traces import spans_of_calls
 from headrace_proxy.config import Settings
 from headrace_proxy.routes.follower import RouteFollower
@@ -25,6 +28,8 @@ REDIAL_SIGNAL = signal.SIGUSR2
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     stack.enter_context(locked(settings.state_directory))
+    for name, (certificate, _) in settings.certificates.items():
+        report(name.removesuffix("_certificate"), partial(_validity, certificate))
     distribution = Distribution()
     template = UpstreamTemplate.create(settings.sni_suffix, settings.cluster_connections, settings.destinations)
     table = RouteTable(template, RouteFile(settings.state_directory))
@@ -43,3 +48,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
             raise GatewayServerError("no routes are known yet: waiting for the controller")
 
     return App(public=(), check=check, tasks=[follower.run, table.save])
+
+
+def _validity(certificate: Path) -> Validity:
+    """When a certificate is valid that Envoy reads itself, as soon as its directory changes."""
+    return of_chain(certificate.read_bytes())

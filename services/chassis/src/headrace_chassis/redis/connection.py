@@ -18,6 +18,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 
 from headrace.errors import StoreUnavailable
 from headrace_chassis import metrics
+from headrace_chassis.tls.validity import of_authorities, of_chain, report
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,9 +97,20 @@ def connect(url: str, password_file: Path | None = None) -> redis.asyncio.Redis:
             ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2, supported_errors=(exceptions.ConnectionError,)
         ),
     )
-    kind = _RenewedAuthority if pool.connection_class is SSLConnection else pool.connection_class
+    kind = pool.connection_class
+    if kind is SSLConnection:
+        kind = _RenewedAuthority
+        _report_certificates(pool.connection_kwargs)
     pool.connection_class = type("Connection", (_Cancellable, kind), {})
     return redis.asyncio.Redis.from_pool(pool)
+
+
+def _report_certificates(arguments: Mapping[str, object]) -> None:
+    """Show in the metrics the files that the address names; each new connection reads them."""
+    if authority := arguments.get("ssl_ca_certs"):
+        report("redis_authority", lambda: of_authorities(Path(str(authority)).read_bytes()))
+    if certificate := arguments.get("ssl_certfile"):
+        report("redis", lambda: of_chain(Path(str(certificate)).read_bytes()))
 
 
 def _without_user(url: str) -> tuple[str, str]:

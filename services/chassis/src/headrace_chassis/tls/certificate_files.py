@@ -41,11 +41,24 @@ class CertificateFiles:
     ca: Path | None
     use: str
     _seen: object = field(init=False, default=None)
+    _used: Pems | None = field(init=False, default=None, repr=False)
 
     def read(self) -> Pems:
         """Return what the files hold; raise `BadTlsFile` if they cannot be used now."""
         self._seen = self._state()
-        return self._read()
+        self._used = self._read()
+        return self._used
+
+    def current(self) -> Pems:
+        """Return what the next connection uses; raise `BadTlsFile` if that was never read and cannot be read now."""
+        if self._used is not None and self._state() == self._seen:
+            return self._used
+        try:
+            return self._read()
+        except BadTlsFile:
+            if self._used is None:
+                raise
+            return self._used
 
     def changed(self) -> Pems | None:
         """Return what the files hold now, or None if nothing changed since the last time or they cannot be used."""
@@ -59,6 +72,7 @@ class CertificateFiles:
                 "the changed TLS files cannot be used; the old ones stay in use", use=self.use, error=str(error)
             )
             return None
+        self._used = renewed
         log.info("the changed TLS files are in use", use=self.use, certificate=str(self.certificate))
         return renewed
 
@@ -78,7 +92,7 @@ class CertificateFiles:
         return None if (renewed := self.changed()) is None else _configuration(renewed)
 
     def _state(self) -> object:
-        return [_stamp(path) for path in (self.certificate, self.key, self.ca) if path]
+        return [stamp(path) for path in (self.certificate, self.key, self.ca) if path]
 
     def _read(self) -> Pems:
         certificate, key = _read(self.certificate), _read(self.key)
@@ -102,7 +116,8 @@ def _configuration(pems: Pems) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration(pair, pems.ca)
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what differs once a file has changed; None if it cannot be seen."""
     try:
         seen = path.stat()
     except OSError:

@@ -11,6 +11,7 @@ import grpc
 from headrace_chassis.addresses import unix_path
 from headrace_chassis.tls.certificate_files import CertificateFiles
 from headrace_chassis.tls.renewed_channel import RenewedChannel
+from headrace_chassis.tls.validity import report_files
 
 
 class TlsFiles(Protocol):
@@ -55,5 +56,7 @@ def open_channel(
     def open_with(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
         return grpc.aio.secure_channel(address, credentials, options=OPTIONS, interceptors=interceptors)
 
-    use = f"calls to {address}"
-    return RenewedChannel(CertificateFiles(tls.tls_certificate_file, tls.tls_key_file, tls.tls_ca_file, use), open_with)
+    files = CertificateFiles(tls.tls_certificate_file, tls.tls_key_file, tls.tls_ca_file, use=f"calls to {address}")
+    channel = RenewedChannel(files, open_with)
+    report_files(files)
+    return channel

@@ -11,6 +11,7 @@ from headrace_chassis.addresses import is_loopback, unix_path
 from headrace_chassis.logs import get_logger
 from headrace_chassis.settings import ServiceSettings
 from headrace_chassis.tls.certificate_files import CertificateFiles
+from headrace_chassis.tls.validity import report_files
 
 RECEIVE_BYTES = 4 << 20
 OPTIONS: tuple[tuple[str, int], ...] = (
@@ -88,7 +89,10 @@ def _credentials(settings: ServiceSettings, address: str, *, internal: bool) -> 
     assert settings.tls_certificate_file is not None
     ca = settings.tls_ca_file if internal else None
     use = f"connections to {address}"
-    return CertificateFiles(settings.tls_certificate_file, settings.tls_key_file, ca, use).credentials()
+    files = CertificateFiles(settings.tls_certificate_file, settings.tls_key_file, ca, use)
+    credentials = files.credentials()
+    report_files(files)
+    return credentials
 
 
 def _clear(path: Path) -> None:

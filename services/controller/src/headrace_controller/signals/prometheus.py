@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import ssl
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -13,6 +12,8 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from headrace_chassis.tls.authority_file import AuthorityFile
+from headrace_chassis.tls.validity import of_authorities, report
 from headrace_controller.model import ClusterId
 from headrace_controller.signals.http import BadAnswer, connect
 from headrace_controller.signals.measured import QueryFailed
@@ -58,6 +59,8 @@ class Prometheus:
         Job of the schedulers. Series of others are never read: anybody whose pages it scrapes may name them alike.
     token_file
         Has the bearer token; read for each request.
+    ca_file
+        Authority of that Prometheus; read again when it changes. None: those of the system.
     """
 
     def __init__(
@@ -67,7 +70,9 @@ class Prometheus:
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._path = f"{parts.path.rstrip('/')}/api/v1/query"
-        self._context = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+        self._authority = AuthorityFile(ca_file, f"queries to {url}") if parts.scheme == "https" else None
+        if ca_file:
+            report("prometheus_authority", lambda: of_authorities(ca_file.read_bytes()))
         self._timeout = timeout
         self._token_file = token_file
         self._evaluated = 0.0  # Prometheus' time of the last round
@@ -128,7 +133,8 @@ class Prometheus:
         path = f"{self._path}?{urlencode({'query': promql, 'timeout': f'{self._timeout * 1000:.0f}ms'})}"
         try:
             async with asyncio.timeout(self._timeout):
-                with closing(await connect(self._host, self._port, self._context)) as connection:
+                context = self._authority.context() if self._authority else None
+                with closing(await connect(self._host, self._port, context)) as connection:
                     status, body = await connection.get(path, headers=self._headers(), most_bytes=most_bytes)
                 return await asyncio.to_thread(_series, status, body)
         except TimeoutError:

@@ -27,7 +27,9 @@ class SignalSettings(BaseModel):
         default=None, description="File with the bearer token for that Prometheus; it is read for each round."
     )
     prometheus_ca_file: Path | None = Field(
-        default=None, description="Certificate authority of that Prometheus, PEM. None: those of the system."
+        default=None,
+        description="Certificate authority of that Prometheus, PEM; it is read again when it changes. None: those of "
+        "the system.",
     )
     interval_seconds: float = Field(default=15, ge=0.2, le=300, description="Seconds between two rounds of measuring.")
     stale_seconds: float = Field(
