@@ -277,6 +277,23 @@ def _event(reason: str, message: str = "", uid: str = "u1") -> Event:
 FULL = 'Usage of EmptyDir volume "data" exceeds the limit "8Mi". '
 
 
+def test_a_real_pod_over_the_limit_of_its_volume_says_only_by_its_event_why_it_ended() -> None:
+    """It had handed its data over and ended by itself before its node could kill it; headrace had stopped it, too."""
+    pod, said = recorded("over-volume"), recorded("over-volume-event")
+    ended = decoded(pod)
+    assert (ended.stopped, ended.status.phase, ended.status.reason) == (True, "Succeeded", "")
+    pod["metadata"]["resourceVersion"] = said["metadata"]["resourceVersion"]
+    del pod["metadata"]["annotations"]["headrace.dev/stopped"]
+    pod["status"] = recorded("runs")["status"]
+    table = _table()
+    table.accept(decoded(pod))
+    table.note(decode_event(json.dumps(said)))
+    table.accept(ended)
+    [status] = table.statuses()
+    assert (status.state, status.exit_cause, status.exit_code) == (ProcessState.EXITED, ExitCause.EVICTED, 0)
+    assert status.message.startswith('Usage of EmptyDir volume "headrace-scratch" exceeds the limit "16Mi": write less')
+
+
 def test_a_pod_stays_evicted_whatever_comes_after_the_event_that_said_so() -> None:
     table = _table()
     table.accept(RUNNING)

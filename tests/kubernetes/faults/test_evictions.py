@@ -46,5 +46,4 @@ def test_a_worker_that_fills_its_volume_says_which_and_what_to_do(headrace: Syst
         said = told_of(gateway, cluster.name, "evicted")
         assert 'Usage of EmptyDir volume "headrace-scratch" exceeds the limit "16Mi": write less to /tmp' in said
         assert "raise scratch_size of the profile" in said
-        assert ("WorkersLeaving", "evicted") in causes(gateway, cluster.name)
         assert runs(gateway, cluster.name)

@@ -74,8 +74,7 @@ def pod_ending(pod: Pod) -> Ending | None:
 def eviction(pod: Pod, note: Note | None) -> Ending | None:
     """Returns that a node evicts a pod, or has done so; None if nobody says so.
 
-    An event says it first. The pod itself says it when it has ended, but not if headrace has stopped it meanwhile and
-    its node evicts it for what it has written to disk.
+    An event says it first. The pod itself says it when it has ended, if it did not end by itself before it was killed.
     """
     if note and note.evicted:
         return Ending(ExitCause.EVICTED, _with_advice(one_line(note.message)))
