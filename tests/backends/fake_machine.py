@@ -44,6 +44,8 @@ class FakeMachine:
         self.stops_at_once = asyncio.Event()
         self.stops_at_once.set()
         self.trouble: str = ""
+        self.trouble_cause: ExitCause | None = None
+        self.trouble_wait: WaitReason | None = None
         self.unforgettable: set[str] = set()  # clusters whose files cannot be removed
         self.fails_to_start: str = ""
         self.options: Sequence[Option] = ()  # the backend's own
@@ -159,7 +161,7 @@ class FakeMachine:
 
     def check(self) -> None:
         if self.trouble:
-            raise BackendError(self.trouble)
+            raise BackendError(self.trouble, cause=self.trouble_cause, wait=self.trouble_wait)
 
     def _program(self, cluster: str, process: str) -> Program | None:
         spec = self.specs.get((cluster, process))

@@ -92,8 +92,10 @@ async def test_a_cluster_without_record_is_found_by_its_processes(deployment: De
 
 
 async def test_a_backend_that_the_deployment_does_not_have_is_named(deployment: Deployment) -> None:
-    with pytest.raises(BackendError, match="no backend 'three' in this deployment; there are one, two"):
+    with pytest.raises(BackendError, match="no backend 'three' in this deployment; there are one, two") as raised:
         await deployment.start("three")
+    assert raised.value.cause is ExitCause.REFUSED
+    assert deployment.router.observed(next(iter(deployment.records)))  # so that its cluster can fail
     with pytest.raises(BackendError, match="no backend 'three'"):
         await deployment.router.stop(next(iter(deployment.records)))
 

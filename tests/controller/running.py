@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -55,9 +55,12 @@ async def _keys() -> Keys:
 class Replica:
     """A running controller."""
 
-    def __init__(self, settings: Settings, machine: FakeMachine) -> None:
+    def __init__(
+        self, settings: Settings, machine: FakeMachine, others: Mapping[str, FakeMachine] | None = None
+    ) -> None:
         self.settings = settings
         self.machine = machine
+        self.others = others or {}
         self.endpoint = settings.listen
         self.task: asyncio.Task[None] | None = None
         self._channels = AsyncExitStack()
@@ -82,7 +85,8 @@ class Replica:
                 return
 
     async def _build(self, settings: Settings, stack: AsyncExitStack) -> App:
-        app = await build_with(settings, stack, FakeBackend(self.machine), self.machine.options)
+        others = {name: FakeBackend(machine) for name, machine in self.others.items()}
+        app = await build_with(settings, stack, FakeBackend(self.machine), self.machine.options, others)
         return replace(app, verifier=TokenVerifier(_keys, DEPLOYMENT))
 
     async def drain(self) -> None:
@@ -111,6 +115,7 @@ class Site:
         self.directory = directory
         self.redis_url = redis_url
         self.machine = FakeMachine()
+        self.others: dict[str, FakeMachine] = {}  # further backends, by name
         self.agents = FakeAgents(self.machine, [])
         self.proxy = FakeProxy()
         self.replicas: list[Replica] = []
@@ -134,7 +139,7 @@ class Site:
 
     async def replica(self, name: str = "a", **changes: Any) -> Replica:
         """Start a controller; agents and the proxy use the first one."""
-        made = Replica(self.settings(name, **changes), self.machine)
+        made = Replica(self.settings(name, **changes), self.machine, dict(self.others))
         await made.start()
         self.replicas.append(made)
         self.agents.endpoints.append(made.endpoint)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from types import MappingProxyType
 
 from prometheus_client import REGISTRY
 
@@ -32,11 +33,16 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
 
 
 async def build_with(
-    settings: Settings, stack: AsyncExitStack, backend: Backend, options: Sequence[Option] = ()
+    settings: Settings,
+    stack: AsyncExitStack,
+    backend: Backend,
+    options: Sequence[Option] = (),
+    others: Mapping[str, Backend] = MappingProxyType({}),
 ) -> App:
-    """Builds the controller with one backend and its own options, whatever its settings name."""
+    """Builds the controller with one backend and its own options, whatever its settings name, and others by name."""
     names = set(settings.backends) or {p.backend for p in settings.profiles.values() if p.backend} or {"only"}
-    return await _build(settings, stack, dict.fromkeys(names, LoadedBackend(backend, tuple(options))))
+    loaded = dict.fromkeys(names, LoadedBackend(backend, tuple(options)))
+    return await _build(settings, stack, loaded | {name: LoadedBackend(other, ()) for name, other in others.items()})
 
 
 def check_policy(settings: Settings) -> None:

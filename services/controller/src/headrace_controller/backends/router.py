@@ -141,6 +141,15 @@ class BackendRouter:
         """Whether the backend of a cluster was observed since the start. Before, nothing is known of its processes."""
         return all(one.observed and _located(one.opened, cluster) for one in self._found(cluster))
 
+    def obstacle(self, cluster: str) -> BackendError | None:
+        """Why the backend of a cluster cannot be opened; None if it is open."""
+        for one in self._found(cluster):
+            try:
+                _ = one.opened
+            except BackendError as error:
+                return error
+        return None
+
     def contact(self, cluster: str) -> Contact | None:
         """Whether the platform of a cluster answers; None if it has none that may be away by itself."""
         found = [one.contact.current for one in self._found(cluster) if one.contact is not None]

@@ -69,6 +69,7 @@ class ReconcilingParts:
             findings=self._tenancy.findings,
             place=self._tenancy.order.place,
             observed=self._base.router.observed,
+            obstacle=self._base.router.obstacle,
             contact=self._base.router.contact,
         )
 

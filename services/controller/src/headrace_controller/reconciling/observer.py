@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.contact import Contact
-from headrace_controller.model import Cluster
+from headrace_controller.backends.process import SCHEDULER
+from headrace_controller.model import Cluster, Phase
 from headrace_controller.plan import Place, Seen
 from headrace_controller.plan.findings import Finding
 from headrace_controller.reconciling.process_table import ProcessTable
@@ -26,6 +28,8 @@ class Observer:
         The place of a cluster in the queue.
     observed
         Whether the backend of a cluster was observed since the start; before, nothing may be concluded.
+    obstacle
+        Why the backend of a cluster cannot be opened.
     contact
         Whether the platform of a cluster answers.
     """
@@ -41,6 +45,7 @@ class Observer:
         findings: Callable[[Cluster], tuple[Finding, ...]] = lambda _: (),
         place: Callable[[Cluster], Place | None] = lambda _: None,
         observed: Callable[[str], bool] = lambda _: True,
+        obstacle: Callable[[str], BackendError | None] = lambda _: None,
         contact: Callable[[str], Contact | None] = lambda _: None,
     ) -> None:
         self._processes = processes
@@ -51,6 +56,7 @@ class Observer:
         self._findings = findings
         self._place = place
         self._observed = observed
+        self._obstacle = obstacle
         self._contact = contact
 
     async def known(self) -> None:
@@ -60,6 +66,20 @@ class Observer:
     def observed(self, cluster: Cluster) -> bool:
         """Whether anything may be concluded about a cluster."""
         return self._observed(cluster.id)
+
+    def cannot_start(self, cluster: Cluster) -> bool:
+        """Whether a cluster of which nobody has heard yet cannot start, because its backend cannot be opened.
+
+        Its user hears why, for as long as a launch that fails in this way is tried.
+        """
+        error = self._obstacle(cluster.id)
+        new = cluster.status.phase is Phase.STARTING and cluster.report.session == 0 and not cluster.workers
+        if error is None or not new:
+            return False
+        self._start_errors.record(
+            cluster.id, None, str(error), cause=error.cause, wait=error.wait, processes=[SCHEDULER]
+        )
+        return True
 
     def observe(self, cluster: Cluster, log_tail: Mapping[str, str]) -> Seen:
         """Returns what is seen of a cluster, with the logs that a plan asked for."""

@@ -146,7 +146,7 @@ class Reconciler:
         if (cluster := self._mirror.get(cluster_id)) is None:
             self._unknown(cluster_id)
             return None
-        if not self._observer.observed(cluster):
+        if not self._observer.observed(cluster) and not self._observer.cannot_start(cluster):
             raise _Unobserved
         with self._span(cluster):
             return await self._step(cluster, fence)
