@@ -17,6 +17,7 @@ from tests.backends.kubernetes.served import kubeconfig, served
 from headrace_backend_kubernetes.api import Api, connect
 from headrace_backend_kubernetes.config import Settings
 from headrace_backend_kubernetes.faults import ApiError, Unreachable
+from headrace_controller.backends.contact import ContactRecord
 
 POD = recorded("runs")
 
@@ -46,6 +47,11 @@ async def server(tmp_path: Path) -> AsyncIterator[tuple[Server, Path]]:
     server = Server()
     async with served(server.handle, tmp_path) as file:
         yield server, file
+
+
+@pytest.fixture
+def contact() -> ContactRecord:
+    return ContactRecord()
 
 
 @pytest.fixture
@@ -117,10 +123,47 @@ async def test_a_list_is_read_page_by_page(server: tuple[Server, Path], api: Api
     assert "continue=next/page%3D" in server[0].requests[1][1]
 
 
-async def test_an_api_server_that_is_away_is_said_to_be(tmp_path: Path) -> None:
-    api = await connect(Settings(kubeconfig=kubeconfig(tmp_path, 9), namespace="ns"))
+async def test_an_api_server_that_is_away_is_said_to_be(tmp_path: Path, contact: ContactRecord) -> None:
+    api = await connect(Settings(kubeconfig=kubeconfig(tmp_path, 9), namespace="ns"), contact)
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
         await api.create_pod("ns", {})
+    await api.close()
+    assert contact.current.failure.startswith("the Kubernetes API server does not answer: ")
+
+
+@pytest.mark.parametrize("code", [502, 503, 504])
+async def test_what_only_stands_before_an_api_server_is_no_answer(
+    server: tuple[Server, Path], contact: ContactRecord, code: int
+) -> None:
+    changes: list[str] = []
+    contact.on_change(lambda: changes.append(contact.current.failure))
+    api = await connect(Settings(kubeconfig=server[1], namespace="ns"), contact)
+    server[0].answers_with((code, "<html>"), (500, _status(500, "InternalError", "a webhook is away")), (201, POD))
+    await api.create_pod("ns", {})
+    assert changes == [f"the Kubernetes API server does not answer: HTTP status {code}", ""]
+    await api.close()
+
+
+async def test_that_a_node_does_not_answer_says_nothing_of_the_api_server(
+    server: tuple[Server, Path], contact: ContactRecord
+) -> None:
+    api = await connect(Settings(kubeconfig=server[1], namespace="ns"), contact)
+    server[0].answers_with((200, POD), (504, "the kubelet is away"))
+    pod = await api.get_pod("ns", "runs")
+    assert pod
+    with pytest.raises(ApiError):
+        async with api.log(pod, follow=True, tail_lines=None, since_seconds=None):
+            pass
+    assert not contact.current.failure
+    await api.close()
+
+
+async def test_a_stream_that_cannot_be_opened_is_no_answer_either(tmp_path: Path, contact: ContactRecord) -> None:
+    api = await connect(Settings(kubeconfig=kubeconfig(tmp_path, 9), namespace="ns"), contact)
+    with pytest.raises(Unreachable):
+        async with api.watch_pods("ns", "a=b", "1"):
+            pass
+    assert contact.current.failure
     await api.close()
 
 

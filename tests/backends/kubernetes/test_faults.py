@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.v1.enums import ExitCause
+from headrace.v1.enums import ExitCause, WaitReason
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
 
+AWAY = WaitReason.PLATFORM_AWAY
 QUOTA = 'pods "p" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2'
 
 
 @pytest.mark.parametrize(
-    ("error", "cause"),
+    ("error", "cause", "wait"),
     [
-        (ApiError(403, "Forbidden", QUOTA), ExitCause.QUOTA_EXCEEDED),
+        (ApiError(403, "Forbidden", QUOTA), ExitCause.QUOTA_EXCEEDED, None),
         (
             ApiError(403, "Forbidden", 'pods "p" is forbidden: violates PodSecurity "restricted:latest"'),
             ExitCause.REFUSED,
+            None,
         ),
-        (ApiError(403, "Forbidden", 'User "u" cannot create resource "pods"'), ExitCause.REFUSED),
-        (ApiError(404, "NotFound", 'namespaces "none" not found'), ExitCause.REFUSED),
-        (ApiError(422, "Invalid", 'Pod "p" is invalid: spec.containers[0].image: Required value'), ExitCause.REFUSED),
-        (ApiError(400, "", 'admission webhook "w.example.org" denied the request: no'), ExitCause.REFUSED),
-        (ApiError(409, "Conflict", 'Operation cannot be fulfilled on resourcequotas "q"'), None),
-        (ApiError(401, "Unauthorized", "Unauthorized"), None),
-        (ApiError(429, "TooManyRequests", "too many requests"), None),
-        (ApiError(500, "InternalError", 'failed calling webhook "w": connection refused'), None),
-        (ApiError(503, "ServiceUnavailable", "etcdserver: no leader"), None),
-        (Unreachable(OSError("connection refused")), None),
+        (ApiError(403, "Forbidden", 'User "u" cannot create resource "pods"'), ExitCause.REFUSED, None),
+        (ApiError(404, "NotFound", 'namespaces "none" not found'), ExitCause.REFUSED, None),
+        (
+            ApiError(422, "Invalid", 'Pod "p" is invalid: spec.containers[0].image: Required value'),
+            ExitCause.REFUSED,
+            None,
+        ),
+        (ApiError(400, "", 'admission webhook "w.example.org" denied the request: no'), ExitCause.REFUSED, None),
+        (ApiError(409, "Conflict", 'Operation cannot be fulfilled on resourcequotas "q"'), None, None),
+        (ApiError(401, "Unauthorized", "Unauthorized"), None, None),
+        (ApiError(429, "TooManyRequests", "too many requests"), None, AWAY),
+        (ApiError(500, "InternalError", 'failed calling webhook "w": connection refused'), None, None),
+        (ApiError(503, "ServiceUnavailable", "etcdserver: no leader"), None, AWAY),
+        (Unreachable(OSError("connection refused")), None, AWAY),
     ],
 )
-def test_a_refusal_is_permanent_only_if_it_stays(error: ApiError | Unreachable, cause: ExitCause | None) -> None:
+def test_a_refusal_is_permanent_only_if_it_stays_and_waited_for_only_if_it_passes(
+    error: ApiError | Unreachable, cause: ExitCause | None, wait: WaitReason | None
+) -> None:
     found = backend_error("pod p cannot be created", error)
-    assert found.cause is cause
+    assert (found.cause, found.wait) == (cause, wait)
     assert str(error) in str(found)
     assert str(found).startswith("pod p cannot be created: ")
 

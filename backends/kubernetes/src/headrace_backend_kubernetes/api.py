@@ -27,7 +27,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 from headrace.backoff import delays
 from headrace_backend_kubernetes import metrics
 from headrace_backend_kubernetes.config import Settings
-from headrace_backend_kubernetes.faults import ApiError, Unreachable
+from headrace_backend_kubernetes.faults import ApiError, Unreachable, silent
 from headrace_backend_kubernetes.objects import (
     EventList,
     ListMetadata,
@@ -43,10 +43,12 @@ from headrace_backend_kubernetes.objects import (
 )
 from headrace_backend_kubernetes.pace import Pace
 from headrace_chassis.logs import get_logger
+from headrace_controller.backends.contact import ContactRecord
 
 log = get_logger()
 
 _NOT_FOUND = 404
+_OF_KUBELETS = frozenset({"pods/log"})  # which may be away by themselves, or have nothing to say
 _AT_ONCE = 32
 _TRIES = 4
 _TRY_SECONDS = 20.0
@@ -82,8 +84,9 @@ class ListedPods(NamedTuple):
 class Api:
     """A connection to the API server. All methods raise `ApiError` if it refuses, `Unreachable` if it is away."""
 
-    def __init__(self, api_client: ApiClient, namespace: str, *, pace: Pace) -> None:
+    def __init__(self, api_client: ApiClient, namespace: str, *, pace: Pace, contact: ContactRecord) -> None:
         self.namespace = namespace
+        self._contact = contact
         self._client = api_client
         self._core = CoreV1Api(api_client)
         self._pace = pace
@@ -294,7 +297,7 @@ class Api:
             if paced:
                 await self._pace.turn()
             try:
-                response = await _counted(
+                response = await self._answer(
                     verb, resource, function(_request_timeout=_each_try(), _headers=_plain_json(), **arguments)
                 )
                 async with response:
@@ -317,7 +320,7 @@ class Api:
     ) -> aiohttp.ClientResponse:
         """Opens a stream; it is not tried again."""
         try:
-            response = await _counted(
+            response = await self._answer(
                 verb, resource,
                 self._function(function)(_request_timeout=timeout, _headers=_plain_json(), **arguments),
             )  # fmt: skip
@@ -327,6 +330,29 @@ class Api:
                 raise _refusal(response.status, await response.read())
         except (aiohttp.ClientError, OSError, TimeoutError) as failure:
             raise Unreachable(failure) from failure
+
+    async def _answer(self, verb: str, resource: str, request: Awaitable[Any]) -> aiohttp.ClientResponse:
+        """Returns the response; counts it, and records whether the API server answers at all."""
+        began = time.monotonic()
+        try:
+            response = await _counted(verb, resource, request)
+        except (aiohttp.ClientError, OSError, TimeoutError) as failure:
+            self._record_silence(resource, Unreachable(failure))
+            raise
+        except asyncio.CancelledError:
+            if time.monotonic() - began > _CONNECT_SECONDS:  # whoever asked does not wait any longer
+                self._record_silence(resource, TimeoutError(f"nothing within {_CONNECT_SECONDS:.0f} s"))
+            raise
+        refusal = ApiError(response.status)
+        if refusal.is_of_absence:
+            self._record_silence(resource, refusal)
+        else:
+            self._contact.answered()
+        return response
+
+    def _record_silence(self, resource: str, failure: Exception) -> None:
+        if resource not in _OF_KUBELETS:
+            self._contact.failed(silent(failure))
 
     def _function(self, name: str) -> Callable[..., Awaitable[Any]]:
         return _bare(self._core, name)
@@ -365,8 +391,11 @@ class _Requests(RESTClientObject):
         await asyncio.sleep(0)
 
 
-async def connect(settings: Settings) -> Api:
-    """Connects as the settings say; raises `Unreachable` if they lead nowhere. Nothing is requested yet."""
+async def connect(settings: Settings, contact: ContactRecord | None = None) -> Api:
+    """Connects as the settings say; raises `Unreachable` if they lead nowhere. Nothing is requested yet.
+
+    What becomes of requests is recorded in `contact`.
+    """
     configuration = Configuration()
     configuration.connection_pool_maxsize = 0  # each log and watch holds one; what changes something is bounded here
     try:
@@ -378,7 +407,7 @@ async def connect(settings: Settings) -> Api:
     pace = Pace(settings.requests_per_second, settings.burst, clock=time.monotonic)
     api_client = ApiClient(configuration)
     api_client.rest_client = _Requests(configuration)
-    return Api(api_client, settings.namespace or namespace, pace=pace)
+    return Api(api_client, settings.namespace or namespace, pace=pace, contact=contact or ContactRecord())
 
 
 async def _load(settings: Settings, configuration: Configuration) -> str:

@@ -42,6 +42,7 @@ from headrace_controller.backends.base import (
     LogPiece,
     Network,
 )
+from headrace_controller.backends.contact import ContactRecord
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessSpec, ProcessStatus, Role
 
 
@@ -71,6 +72,7 @@ class KubernetesBackend:
             logs_go_on=False,  # a log belongs to its pod
             reports_signals=False,  # 128 + n, which may be a program's own exit code
         )
+        self.contact = ContactRecord()
         self.table = PodTable(remembered=settings.ended_pods + 1000)
         self._make_templates = make_templates
         self.templates = make_templates(settings.pods, {}, settings.namespace)
@@ -95,7 +97,7 @@ class KubernetesBackend:
     async def open(self) -> None:
         """Connects; knows all pods when it returns."""
         try:
-            api = await connect(self._settings)
+            api = await connect(self._settings, self.contact)
         except Unreachable as error:
             raise backend_error("backends.kubernetes cannot be opened", error) from error
         self.templates = self._make_templates(self._settings.pods, self._profiles, api.namespace)

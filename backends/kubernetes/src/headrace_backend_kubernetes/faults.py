@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from headrace.v1.enums import ExitCause
+from headrace.v1.enums import ExitCause, WaitReason
 from headrace_backend_kubernetes.objects import Details
 from headrace_controller.backends.base import BackendError
 
 _NO_DETAILS = Details()
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_AWAY = frozenset({502, 503, 504})  # of what stands before the API server, or itself as it ends
+_BUSY = frozenset({408, 429})
+_PASSING = frozenset({*_AWAY, *_BUSY, 500})
 
 
 class ApiError(Exception):
@@ -24,6 +26,11 @@ class ApiError(Exception):
         """Whether the same request may succeed soon. A quota that two requests change at once answers Conflict."""
         of_quota = self.code == 409 and self.reason == "Conflict" and "resourcequotas" in str(self)
         return self.code in _PASSING or of_quota
+
+    @property
+    def is_of_absence(self) -> bool:
+        """Whether it says no more than that the API server does not answer."""
+        return self.code in _AWAY
 
     @property
     def is_gone(self) -> bool:
@@ -44,10 +51,19 @@ class Unreachable(Exception):
 
 
 def backend_error(what: str, error: ApiError | Unreachable) -> BackendError:
-    """Returns what the controller hears: permanent if the API server will never accept it."""
+    """Returns what the controller hears: permanent if the API server will never accept it.
+
+    What may pass, and is neither its absence nor its load, such as a webhook that is away, is of unknown length.
+    """
     if isinstance(error, Unreachable):
-        return BackendError(f"{what}: the Kubernetes API server does not answer: {error}")
-    return BackendError(f"{what}: {error}", cause=refusal_cause(error))
+        return BackendError(f"{what}: {silent(error)}", wait=WaitReason.PLATFORM_AWAY)
+    wait = WaitReason.PLATFORM_AWAY if error.code in _AWAY | _BUSY else None
+    return BackendError(f"{what}: {error}", cause=refusal_cause(error), wait=wait)
+
+
+def silent(error: BaseException) -> str:
+    """Returns the sentence about an API server that is away."""
+    return f"the Kubernetes API server does not answer: {error}"
 
 
 def refusal_cause(error: ApiError) -> ExitCause | None:
