@@ -24,7 +24,8 @@ demo: setup ## Starts everything, answers real questions on real data, shows it,
 	$(BIN)/python demo/flights.py
 
 test: setup ## All tests that need nothing but wheels
-	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub --ignore tests/prometheus --ignore tests/connections --ignore tests/kubernetes --ignore tests/images/engine
+	@# More than half of their time is waiting: three at a time on two processors.
+	$(BIN)/pytest -n 3 --dist worksteal --ignore tests/compat --ignore tests/browser --ignore tests/jupyterhub --ignore tests/prometheus --ignore tests/connections --ignore tests/kubernetes --ignore tests/images/engine
 
 test-browser: setup ## Dashboards and notebooks in a headless Chromium, installed from Debian where it is missing
 	scripts/install_debian.sh chromium
