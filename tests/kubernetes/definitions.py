@@ -22,10 +22,13 @@ MODULES = {
         f"{_OPERATOR}_{kind}.yaml" for kind in ("podmonitors", "scrapeconfigs", "prometheusrules")
     ],
     "istio.io/api@v1.32.0": ["kubernetes/customresourcedefinitions.gen.yaml"],
-    "github.com/cert-manager/cert-manager@v1.21.2": [
-        f"deploy/crds/cert-manager.io_{kind}.yaml" for kind in ("certificates", "issuers", "clusterissuers")
+    # As the recipe builds it.
+    "github.com/cert-manager/cert-manager": [
+        f"deploy/crds/cert-manager.io_{kind}.yaml"
+        for kind in ("certificates", "certificaterequests", "issuers", "clusterissuers")
     ],
 }
+RECIPE = Path(__file__).parent / "recipe"
 UNUSED = {f"{group}.istio.io" for group in ("extensions", "networking", "telemetry")}
 
 
@@ -33,14 +36,23 @@ def definitions() -> list[dict[str, Any]]:
     """Fetch the modules, or find them in Go's cache; return the definitions."""
     found: list[dict[str, Any]] = []
     for module, places in MODULES.items():
-        done = subprocess.run(
-            ["go", "mod", "download", "-json", module], cwd="/", check=False, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{module}: {done.stdout} {done.stderr}"
-        folder = Path(json.loads(done.stdout)["Dir"])
+        folder = module_folder(module)
         for place in places:
             found += filter(None, yaml.load_all((folder / place).read_text(), yaml.CSafeLoader))
     return [each for each in found if each["spec"]["group"] not in UNUSED]
+
+
+def module_folder(module: str) -> Path:
+    """Fetch a Go module, or find it in Go's cache; one without a version is that of the recipe."""
+    done = subprocess.run(
+        ["go", "mod", "download", "-json", module],
+        cwd="/" if "@" in module else RECIPE,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{module}: {done.stdout} {done.stderr}"
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 @contextmanager

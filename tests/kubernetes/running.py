@@ -18,7 +18,7 @@ from typing import Any
 from tests.kubernetes import images
 
 ROOT = Path(__file__).parent.parent.parent
-BINARIES = ROOT / ".cache" / "kubernetes"
+BINARIES = images.BINARIES
 RECIPE = Path(__file__).parent / "recipe"
 FAKE_NODES = 3
 PRETENDED = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}

@@ -1,0 +1,118 @@
+"""What clusters have besides Kubernetes and only some tests need: metrics-server and cert-manager.
+
+Each runs in pods, with the rights and the settings that its own project gives it, until the test has ended. A cluster
+that has one already is used as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import yaml
+from tests.kubernetes import images
+from tests.kubernetes.definitions import module_folder
+from tests.kubernetes.running import Kubernetes, of_recipe, until
+
+METRICS = "v1beta1.metrics.k8s.io"
+CERT_MANAGER = "cert-manager"
+LITTLE = {"requests": {"cpu": "10m", "memory": "32Mi"}}
+Objects = list[dict[str, Any]]
+
+
+@contextmanager
+def metrics_server(kubernetes: Kubernetes) -> Generator[None]:
+    """The cluster knows what each pod uses, and does so until the end."""
+    if kubernetes.kubectl("get", "apiservice", METRICS, "--ignore-not-found"):
+        yield
+        return
+    _load(kubernetes, "metrics-server")
+    # No namespace can be removed while an API is known that nobody serves: the server comes first and goes last.
+    objects = _metrics_server(kubernetes)
+    service = [each for each in objects if each["kind"] == "APIService"]
+    with _running(kubernetes, [each for each in objects if each not in service]), _there(kubernetes, service):
+        kubernetes.kubectl("wait", "apiservice", METRICS, "--for=condition=Available", "--timeout=120s")
+        until(lambda: kubernetes.kubectl("top", "nodes", "--no-headers"), "the use of nodes is known")
+        yield
+
+
+@contextmanager
+def cert_manager(kubernetes: Kubernetes) -> Generator[str]:
+    """The cluster has cert-manager's controllers. The definitions are there before.
+
+    Yields the namespace in which it looks for the Secrets of ClusterIssuers.
+    """
+    found = kubernetes.get("deployments", "-A", "-l=app.kubernetes.io/name=cert-manager")["items"]
+    if found:
+        yield found[0]["metadata"]["namespace"]
+        return
+    _load(kubernetes, CERT_MANAGER)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CERT_MANAGER}}
+    with _running(kubernetes, [namespace, *_cert_manager(kubernetes)]):
+        yield CERT_MANAGER
+
+
+def _metrics_server(kubernetes: Kubernetes) -> Objects:
+    """metrics-server as its project installs it, but small, quick, and for nodes that really run pods."""
+    base = module_folder("sigs.k8s.io/metrics-server") / "manifests" / "base"
+    objects = _objects(kubernetes.kubectl("kustomize", str(base)))
+    [deployment] = (each for each in objects if each["kind"] == "Deployment")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    quick = ["--metric-resolution=10s", "--kubelet-request-timeout=5s", "--node-selector=kubernetes.io/os=linux"]
+    container["args"] = [*(each for each in container["args"] if "resolution" not in each), *quick]
+    container["readinessProbe"] |= {"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": 60}
+    container |= {"image": _image("metrics-server"), "resources": LITTLE}
+    return objects
+
+
+def _cert_manager(kubernetes: Kubernetes) -> Objects:
+    """The controllers of cert-manager as its chart installs them. Our program answers no probe."""
+    chart = module_folder("github.com/cert-manager/cert-manager") / "deploy" / "charts" / "cert-manager"
+    values = {
+        "image": {"repository": "localhost/cert-manager", "tag": "test"},
+        "global": {"leaderElection": {"namespace": CERT_MANAGER}},
+        "livenessProbe": {"enabled": False},
+        "resources": LITTLE,
+    }
+    only = [f"--show-only=templates/{name}.yaml" for name in ("serviceaccount", "rbac", "deployment")]
+    template = ("template", CERT_MANAGER, str(chart), "-n", CERT_MANAGER, "-f", "-", *only)
+    return _objects(kubernetes.helm(*template, stdin=json.dumps(values)))
+
+
+@contextmanager
+def _running(kubernetes: Kubernetes, objects: Objects) -> Generator[None]:
+    """The objects are there, and their Deployments available."""
+    with _there(kubernetes, objects):
+        for each in objects:
+            if each["kind"] == "Deployment":
+                name, namespace = each["metadata"]["name"], each["metadata"]["namespace"]
+                wait = ("wait", "deployment", name, "-n", namespace, "--for=condition=Available", "--timeout=180s")
+                kubernetes.kubectl(*wait)
+        yield
+
+
+@contextmanager
+def _there(kubernetes: Kubernetes, objects: Objects) -> Generator[None]:
+    kubernetes.apply(*objects)
+    try:
+        yield
+    finally:
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        kubernetes.kubectl("delete", "-f", "-", "--ignore-not-found", "--wait=false", stdin=listed)
+
+
+def _load(kubernetes: Kubernetes, name: str) -> None:
+    if not of_recipe(kubernetes):
+        pytest.skip(f"the cluster has no {name}, and is not of our recipe")
+    images.load(images.build(name, images.of_recipe()[name]), kubernetes.kubeconfig.parent)
+
+
+def _image(name: str) -> str:
+    return f"localhost/{name}:test"
+
+
+def _objects(text: str) -> Objects:
+    return [each for each in yaml.safe_load_all(text) if each]
