@@ -298,6 +298,11 @@ spec:
       resource:
         name: cpu
         target: {type: Utilization, averageUtilization: {{ .targetCPUUtilizationPercentage }}}
+  behavior:
+    scaleDown:
+      stabilizationWindowSeconds: {{ .scaleDownStabilizationSeconds }}
+      # The connections of one pod move at a time.
+      policies: [{type: Pods, value: 1, periodSeconds: 60}]
 {{- end }}
 {{- end }}
 {{- end }}
@@ -309,11 +314,29 @@ metadata: {{- include "headrace.metadata" . | nindent 2 }}
 automountServiceAccountToken: false
 {{- end }}
 
+{{- /*
+Number of pods, empty where it is the autoscaler's. Until that has changed it for the first time it is only Helm's, and
+Kubernetes would go to one pod if Helm no longer had it: then the number that there is stays.
+*/ -}}
+{{- define "headrace.replicas" -}}
+{{- $values := index .root.Values .component -}}
+{{- if not (dig "autoscaling" "enabled" false $values) -}}
+{{ $values.replicas }}
+{{- else -}}
+{{- $name := printf "%s-%s" (include "headrace.fullname" .root) .component -}}
+{{- with lookup "apps/v1" "Deployment" .root.Release.Namespace $name -}}
+{{- $scaled := false -}}
+{{- range .metadata.managedFields }}{{ if eq (.subresource | default "") "scale" }}{{ $scaled = true }}{{ end }}{{ end -}}
+{{- if not $scaled }}{{ .spec.replicas }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- /* Beginning of the spec of a Deployment: number of pods, and how they are replaced. */ -}}
 {{- define "headrace.rollout" -}}
-{{- $values := index .root.Values .component -}}
-{{- if not (dig "autoscaling" "enabled" false $values) }}
-replicas: {{ $values.replicas }}
+{{- $replicas := include "headrace.replicas" . -}}
+{{- with $replicas }}
+replicas: {{ . }}
 {{- end }}
 revisionHistoryLimit: 5
 strategy:
