@@ -47,18 +47,31 @@ def test_the_newest_version_counts(order: list[Pod]) -> None:
     assert not table.hopeless
 
 
-def test_a_process_that_was_deleted_has_ended_so_to_the_last() -> None:
-    deleted_at = {"deletionTimestamp": "2100-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
-    ended_at = {"finishedAt": "2100-01-01T00:00:01Z"}
-    removed_at = {"deletionTimestamp": "2100-01-01T00:00:29Z", "deletionGracePeriodSeconds": 0}
-    table, pod = _table(), recorded("exit-3")
-    pod["status"]["containerStatuses"][0]["state"]["terminated"] |= ended_at
-    for version, metadata in enumerate((deleted_at, removed_at), 4):
-        pod["metadata"] |= {**metadata, "resourceVersion": str(version), "uid": "u1"}
-        table.accept(decoded(pod))
-    table.delete(decoded(pod))
+def _deleted(version: int, name: str, *, grace: int) -> Pod:
+    pod = recorded(name)
+    deleted = {"deletionTimestamp": "2100-01-01T00:00:30Z", "deletionGracePeriodSeconds": grace}
+    pod["metadata"] |= {**deleted, "resourceVersion": str(version), "uid": "u1", "name": "p1"}
+    return decoded(pod)
+
+
+@pytest.mark.parametrize("known", ["unschedulable", "runs"])
+def test_a_process_that_was_deleted_has_ended_so_to_the_last(known: str) -> None:
+    table = _table()
+    table.accept(_pod(3, known))
+    for version, grace in ((4, 30), (5, 30), (6, 0)):
+        table.accept(_deleted(version, "exit-3", grace=grace))
+    table.delete(_deleted(7, "exit-3", grace=0))
     [status] = table.statuses()
     assert (status.exit_cause, status.exit_code) == (ExitCause.DELETED, 3)
+
+
+def test_a_process_that_had_ended_before_its_pod_was_deleted_was_not() -> None:
+    """Its phase says only later that it has ended, and so it is given a grace."""
+    table = _table()
+    for pod in (RUNNING, ENDED, _deleted(4, "exit-3", grace=30), _deleted(5, "exit-3", grace=30)):
+        table.accept(pod)
+    [status] = table.statuses()
+    assert (status.exit_cause, status.exit_code) == (ExitCause.EXITED, 3)
 
 
 def test_a_pod_that_cannot_be_understood_hides_no_other() -> None:

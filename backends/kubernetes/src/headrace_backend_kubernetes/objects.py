@@ -5,7 +5,7 @@ Thousands of pods change often, so only these fields are decoded; the official c
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from msgspec import Struct, field
@@ -186,12 +186,12 @@ class Pod(Slim):
         return self.metadata.deletion_timestamp is not None and not self.metadata.deletion_grace_period_seconds
 
     @property
-    def ended_by_deletion(self) -> bool:
-        """Whether its process ended after somebody had asked to delete it."""
-        gone_by, terminated = self.metadata.deletion_timestamp, self.main.terminated
-        if gone_by is None or terminated is None or terminated.finished_at is None:
-            return False
-        return terminated.finished_at >= gone_by - timedelta(seconds=self.metadata.deletion_grace_period_seconds)
+    def deleted_first(self) -> bool:
+        """Whether somebody had asked to delete it before it had ended.
+
+        The API server gives one that has ended no grace, so nobody's clock has to say what came first.
+        """
+        return self.metadata.deletion_timestamp is not None and self.metadata.deletion_grace_period_seconds > 0
 
     @property
     def created(self) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 from typing import TypeVar
 
+from headrace.v1.enums import ExitCause
 from headrace_backend_kubernetes.objects import Event, Pod
 from headrace_backend_kubernetes.statuses import deleted, status_of
 from headrace_backend_kubernetes.waiting import TOLD, Note
@@ -238,8 +239,8 @@ class PodTable:
         if found and found[0].uid != pod.uid and _age(found[0]) > _age(pod):
             return  # an older pod of a process that was launched again
         status = status_of(key, pod, self._notes.get(pod.uid), overdue=self._is_overdue(pod))
-        if found and found[0].uid == pod.uid and found[1].state is ProcessState.EXITED and pod.is_removed:
-            status = found[1]  # the last version no longer has the time at which it was to be deleted
+        if found and found[0].uid == pod.uid and _ended_before(found[1], status, pod):
+            status = found[1]
         if status.state is ProcessState.EXITED and not pod.done:
             self.hopeless[pod.uid] = pod
             self.changed.set()
@@ -316,6 +317,14 @@ class PodTable:
         for waiting in self._exits.pop(key, ()):
             if not waiting.done():
                 waiting.set_result(None)
+
+
+def _ended_before(known: ProcessStatus, now: ProcessStatus, pod: Pod) -> bool:
+    """Whether a process had ended before its pod was deleted, which then says nothing of how it ended.
+
+    The last version of a pod that is deleted no longer has the grace that it was given.
+    """
+    return known.state is ProcessState.EXITED and (pod.is_removed or now.exit_cause is ExitCause.DELETED)
 
 
 def _keep(kept: OrderedDict[str, V], key: str, value: V, *, most: int) -> None:

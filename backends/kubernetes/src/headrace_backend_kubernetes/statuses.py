@@ -66,7 +66,7 @@ def _ending(pod: Pod, note: Note | None, *, overdue: bool) -> Ending | None:
         return Ending(others.cause, others.message, code)
     if pod.stopped:
         return Ending(ExitCause.STOPPED, exit_code=code)
-    if pod.ended_by_deletion:
+    if pod.deleted_first:
         return Ending(ExitCause.DELETED, exit_code=code)
     return container_ending(pod)
 
