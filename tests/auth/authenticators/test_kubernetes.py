@@ -24,12 +24,13 @@ from headrace.errors import (
 from headrace_auth.authenticators.base import ChecksTokens, KnowsUsers
 from headrace_auth.authenticators.kubernetes import PLACES, PLACES_OF_POD, Pods, Settings, create
 from headrace_auth.authenticators.kubernetes_api import PodMarks
-from headrace_auth.authenticators.kubernetes_tokens import Account, Claims, read_claims, reviewed
+from headrace_auth.authenticators.kubernetes_tokens import Claims, read_claims
 from headrace_auth.authenticators.registry import read_settings
+from headrace_chassis.identity.service_account import PodAccount
 
 KEY = "a key of nobody, which is long enough"
 CLUSTER = "https://kubernetes.default.svc"
-ANN = Account("notebooks", "default", "jupyter-ann", "uid-1")
+ANN = PodAccount("notebooks", "default", "jupyter-ann", "uid-1")
 
 
 def token(
@@ -53,7 +54,7 @@ def token(
 class FakeApi:
     """Stands in for the API server as auth knows it."""
 
-    account: Account | None = ANN
+    account: PodAccount | None = ANN
     pods: dict[str, PodMarks] = field(default_factory=dict[str, PodMarks])
     asked: list[str] = field(default_factory=list[str])
     answering: asyncio.Event = field(default_factory=asyncio.Event)
@@ -61,7 +62,7 @@ class FakeApi:
     def __post_init__(self) -> None:
         self.answering.set()
 
-    async def review(self, token: str, audience: str) -> Account | None:
+    async def review(self, token: str, audience: str) -> PodAccount | None:
         self.asked.append(audience)
         await self.answering.wait()
         return self.account
@@ -146,7 +147,7 @@ async def test_a_dask_pods_own_token_is_no_login(api: FakeApi) -> None:
 
 
 async def test_whom_the_review_names_decides_and_not_what_the_token_says(api: FakeApi) -> None:
-    api.account = Account("other", "admin", "p", "u")
+    api.account = PodAccount("other", "admin", "p", "u")
     with pytest.raises(PermissionDenied, match="namespace 'other' may not log in"):
         await pods(api).check_token(token())
 
@@ -163,7 +164,7 @@ async def test_a_review_is_kept_and_a_refusal_is_not(api: FakeApi) -> None:
 
 
 async def test_all_namespaces_are_let_in_by_a_star(api: FakeApi) -> None:
-    api.account = Account("other", "default", "p", "u")
+    api.account = PodAccount("other", "default", "p", "u")
     identity = await pods(api, namespaces=["*"], namespace_groups=False).check_token(token(namespace="other"))
     assert identity is not None
     assert (identity.name, identity.groups) == ("other:default", ())
@@ -258,13 +259,6 @@ def test_a_token_that_is_nested_without_end_is_none() -> None:
 def test_odd_claims_are_no_pod(bound: object) -> None:
     content = {"sub": "system:serviceaccount:n:a", "kubernetes.io": bound, "aud": [1, "x"], "exp": 1e300}
     assert read_claims(jwt.encode(content, KEY, "HS256")) == Claims("n", "a", "", frozenset({"x"}), None)
-
-
-def test_a_review_without_a_pod_names_nobody() -> None:
-    extra = {"authentication.kubernetes.io/pod-name": ["p"], "authentication.kubernetes.io/pod-uid": ["u"]}
-    assert reviewed("system:serviceaccount:n:a", extra) == Account("n", "a", "p", "u")
-    assert reviewed("system:serviceaccount:n:a", {}) is None
-    assert reviewed("kubernetes-admin", extra) is None
 
 
 @pytest.mark.parametrize(

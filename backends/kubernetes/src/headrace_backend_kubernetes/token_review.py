@@ -8,11 +8,10 @@ from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.attestation import BoundPod, Review
 from headrace_backend_kubernetes.faults import ApiError, Unreachable
 from headrace_backend_kubernetes.objects import Slim
+from headrace_chassis.identity.service_account import reviewed
 from headrace_controller.backends.base import BackendError
 
 _FORBIDDEN = 403
-_POD = "authentication.kubernetes.io/pod-"
-_SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 class _User(Slim):
@@ -58,12 +57,8 @@ def bound_pod(answer: bytes, audience: str) -> BoundPod | None:
     status = _decode(answer).status
     if not status.authenticated or audience not in status.audiences:
         return None
-    username, extra = status.user.username, status.user.extra
-    names, uids = extra.get(f"{_POD}name", []), extra.get(f"{_POD}uid", [])
-    if not username.startswith(_SERVICE_ACCOUNT) or len(names) != 1 or len(uids) != 1:
-        return None
-    namespace, _, _ = username.removeprefix(_SERVICE_ACCOUNT).partition(":")
-    return BoundPod(namespace, names[0], uids[0])
+    account = reviewed(status.user.username, status.user.extra)
+    return BoundPod(account.namespace, account.pod, account.pod_uid) if account else None
 
 
 def _sentence(error: ApiError) -> str:

@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from headrace.errors import BadCredentials, GatewayServerError, PermissionDenied, TokenExpired
 from headrace_auth.authenticators.base import AuthenticatorSettings, Identity
-from headrace_auth.authenticators.kubernetes_tokens import Account, Claims, read_claims
+from headrace_auth.authenticators.kubernetes_tokens import Claims, read_claims
 from headrace_auth.login_queue import LoginQueue
+from headrace_chassis.identity.service_account import PodAccount
 
 if TYPE_CHECKING:
     from headrace_auth.authenticators.kubernetes_api import KubernetesApi
@@ -164,7 +165,7 @@ class Pods:
         groups = (account.namespace,) if self._settings.namespace_groups else ()
         return Identity(await self._name(account), groups, ends=claims.ends)
 
-    async def _name(self, account: Account) -> str:
+    async def _name(self, account: PodAccount) -> str:
         spawner = self._settings.spawners.get(account.namespace)
         if spawner is None:
             return f"{account.namespace}:{account.service_account}"

@@ -13,7 +13,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from headrace.errors import GatewayServerError, InternalError, StoreUnavailable
-from headrace_auth.authenticators.kubernetes_tokens import Account, reviewed
+from headrace_chassis.identity.service_account import PodAccount, reviewed
 from headrace_chassis.logs import get_logger
 
 AT_ONCE = 16
@@ -57,7 +57,7 @@ class KubernetesApi:
                     "pod with a service account token, or set kubeconfig"
                 ) from error
 
-    async def review(self, token: str, audience: str) -> Account | None:
+    async def review(self, token: str, audience: str) -> PodAccount | None:
         """Return whose token it is, or None if it is not valid for the audience ("": the API server's own)."""
         spec = client.V1TokenReviewSpec(token=token, audiences=[audience] if audience else None)
         api = client.AuthenticationV1Api(await self._client())

@@ -1,16 +1,14 @@
-"""Tokens of Kubernetes service accounts: what they say, before and after the API server has reviewed them. No I/O."""
+"""What tokens of Kubernetes service accounts say of themselves, before the API server has reviewed them. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import jwt
 
-_SUBJECT = "system:serviceaccount:"
-_POD_NAME = "authentication.kubernetes.io/pod-name"
-_POD_UID = "authentication.kubernetes.io/pod-uid"
+from headrace_chassis.identity.service_account import split
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +30,13 @@ class Claims:
     ends: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A service account and its pod, as the API server vouches for them."""
-
-    namespace: str
-    service_account: str
-    pod: str
-    pod_uid: str
-
-
 def read_claims(token: str) -> Claims | None:
     """Return the claims of a service account's token, or None for a token of another kind."""
     try:
         content = jwt.decode(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError):
         return None
-    account = _split(content.get("sub"))
+    account = split(content.get("sub"))
     if account is None:
         return None
     bound = content.get("kubernetes.io")
@@ -60,21 +48,6 @@ def read_claims(token: str) -> Claims | None:
         audiences=_texts(content.get("aud")),
         ends=_number(content.get("exp")),
     )
-
-
-def reviewed(username: str, extra: Mapping[str, Sequence[str]]) -> Account | None:
-    """Return whom the API server's review names, or None if that is no service account of a pod."""
-    account = _split(username)
-    pod, uid = (next(iter(extra.get(key, ())), "") for key in (_POD_NAME, _POD_UID))
-    return Account(*account, pod, uid) if account and pod and uid else None
-
-
-def _split(subject: object) -> tuple[str, str] | None:
-    """Return namespace and name of ``system:serviceaccount:<namespace>:<name>``."""
-    if not isinstance(subject, str) or not subject.startswith(_SUBJECT):
-        return None
-    namespace, _, name = subject.removeprefix(_SUBJECT).partition(":")
-    return (namespace, name) if namespace and name else None
 
 
 def _texts(value: object) -> frozenset[str]:
