@@ -251,7 +251,8 @@ def _credentials(layout: Layout) -> Credentials:
     files.ca.write_bytes(authority.cert_pem)
     files.certificate.write_bytes(leaf.cert_pem)
     files.key.write_bytes(leaf.key_pem)
-    return Credentials(ensure_deployment_key(layout.secrets), ensure_token(layout.secrets, USER), files)
+    ensure_deployment_key(layout.secrets)
+    return Credentials(ensure_token(layout.secrets, USER), files)
 
 
 def _services(

@@ -47,9 +47,8 @@ class ServerCertificate:
 
 @dataclass(frozen=True)
 class Credentials:
-    """All of them."""
+    """What `headrace up` itself reads or passes on."""
 
-    deployment_key: Path
     token: ApiToken
     certificate: ServerCertificate
 
@@ -67,11 +66,8 @@ def account_user() -> str:
 
 def ensure_credentials(layout: Layout, user: str) -> Credentials:
     """Return the credentials; create what is missing."""
-    return Credentials(
-        ensure_deployment_key(layout.secrets),
-        ensure_token(layout.secrets, user),
-        ensure_server_certificate(layout.tls),
-    )
+    ensure_deployment_key(layout.secrets)  # services are told its path
+    return Credentials(ensure_token(layout.secrets, user), ensure_server_certificate(layout.tls))
 
 
 def ensure_deployment_key(directory: Path) -> Path:
