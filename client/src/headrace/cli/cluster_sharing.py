@@ -30,7 +30,7 @@ def share(
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Let a user or a group use a cluster. Whoever may connect can run any code in it."""
+    """Let a user or a group use a cluster. A user with the right to connect can run any code in it."""
     end = sharing.end_of(until, config.seconds(for_, "for") if for_ else None)
     changed = call(address, ca_file, lambda connection: sharing.share(connection, cluster, member, rights, end))
     _print_shares(changed, as_json=as_json)
