@@ -123,6 +123,7 @@ class SchedulerAgent:
         self.instructions = pb.SessionResponse()
         self.sessions = 0
         self.redials = 0
+        self.told_ended: set[str] = set()
         self.ended_with: grpc.StatusCode | None = None
         self.closing = False
         self._outbox: asyncio.Queue[pb.SessionRequest] = asyncio.Queue()
@@ -193,6 +194,7 @@ class SchedulerAgent:
         self.instructions = instructions
         self.redials += instructions.redial
         for worker in instructions.ended:
+            self.told_ended.add(worker.process)
             assert self.workers.get(worker.process) in {None, worker.address}
             self.left(worker.process, tasks_lost=1)
         for instruction in instructions.retire:

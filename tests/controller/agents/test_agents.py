@@ -294,6 +294,17 @@ async def test_a_scheduler_that_does_not_notice_a_loss_hears_of_it(
     [message] = await events(ann, name, cluster_pb2.EVENT_TYPE_WORKERS_LOST)
     assert message.startswith(f"Worker {victim} was lost. Its process was lost with its node")
     await eventually(lambda: not agent.instructions.ended)
+    assert agent.told_ended == {victim}
+
+
+async def test_a_scheduler_hears_nothing_of_the_end_of_workers_that_it_has_retired(
+    site: Site, ann: User, eventually: Eventually
+) -> None:
+    name, agent, _ = await running(site, ann, 20)
+    await ann.scale(name, 0)
+    await eventually(lambda: site.machine.running() == ["scheduler"])
+    await ann.until(name, "RUNNING", running=0)
+    assert not agent.told_ended
 
 
 async def test_a_scheduler_whose_agent_is_away_is_lost_in_the_end(site: Site) -> None:
