@@ -111,3 +111,8 @@ def _read(path: Path) -> dict[str, int]:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise NoAccount(
+            f"the file {path}, which says what user id each user has, is damaged: ask the administrator to restore it "
+            f"({error})"
+        ) from None

@@ -13,6 +13,7 @@ from pathlib import Path
 from headrace_backend_local import manifests, paths
 from headrace_backend_local.accounts import Accounts, NoAccount, accounts
 from headrace_backend_local.config import Settings
+from headrace_backend_local.faults import directory_error
 from headrace_backend_local.launch_specs import LaunchSpecs
 from headrace_backend_local.protocol import MOST_FILES, Account, Forget, Hello, LaunchSpec, Start, Stop, encode
 from headrace_backend_local.status_cache import StatusCache
@@ -213,4 +214,4 @@ def _file_errors(directory: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise BackendError(f"the local directory {directory} cannot be used: {error}") from error
+        raise directory_error(directory, error) from error

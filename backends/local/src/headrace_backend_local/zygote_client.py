@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.backoff import delays
+from headrace.v1.enums import WaitReason
 from headrace_backend_local import paths, protocol
 from headrace_backend_local.protocol import Changed, Done, Forgotten, Hello, Message, Request, Warm, Welcome
 from headrace_backend_local.status_cache import StatusCache
@@ -45,6 +46,8 @@ class ZygoteClient:
         self._answers: dict[int, asyncio.Future[str]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
+        self._failure: BackendError | None = None  # of the last try to connect
+        self._tried = asyncio.Event()  # set once the next try has ended
         self._warm = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
 
@@ -83,9 +86,9 @@ class ZygoteClient:
                 while (error := await self._ask_once(request, files)) is None:
                     continue
         except TimeoutError:
-            raise BackendError(
-                f"the zygote in {self._directory} does not answer: see {paths.zygote(self._directory)}/{paths.LOG}"
-            ) from None
+            log_file = paths.zygote(self._directory) / paths.LOG
+            why = f"the zygote in {self._directory} does not answer: see {log_file}"
+            raise BackendError(str(self._failure or why), wait=WaitReason.PLATFORM_AWAY) from None
         if error:
             raise BackendError(error)
 
@@ -93,7 +96,10 @@ class ZygoteClient:
         """Returns the error, "" if there is none, None if the connection was lost."""
         if self._reading is None:
             raise BackendError("the backend is closed: open it first")
-        await self._connected.wait()
+        while not self._connected.is_set():
+            if (failure := self._failure) is not None and failure.cause is not None:
+                raise BackendError(str(failure), cause=failure.cause)
+            await self._tried.wait()
         assert self._writer
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
@@ -124,10 +130,21 @@ class ZygoteClient:
         pauses = delays(0.02, 1.0)
         while True:
             try:
-                return await self._connect()
+                reader = await self._connect()
             except BackendError as error:
                 log.warning("zygote cannot be reached", error=str(error))
+                self._failure = error
+                self._next_try()
                 await asyncio.sleep(next(pauses))
+            else:
+                self._failure = None
+                self._next_try()
+                return reader
+
+    def _next_try(self) -> None:
+        """Wakes those who wait for the end of this try to connect."""
+        self._tried.set()
+        self._tried = asyncio.Event()
 
     async def _connect(self) -> asyncio.StreamReader:
         """Connects; starts the zygote first if it does not run, or runs in another version."""

@@ -71,6 +71,7 @@ def launch(
 
     Raises `BackendError`.
     """
+    from headrace.v1.enums import ExitCause
     from headrace_controller.backends.base import BackendError
 
     try:
@@ -89,7 +90,9 @@ def launch(
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BackendError(f"the zygote in {directory} does not start: {error}") from error
     if done.returncode != 0:
-        raise BackendError(f"the zygote in {directory} does not start: {done.stderr.strip()[-2000:]}")
+        # It says what is wrong with its directory, its accounts or its Python, and would say it again.
+        why = f"the zygote in {directory} does not start: {done.stderr.strip()[-2000:]}"
+        raise BackendError(why, cause=ExitCause.START_FAILED)
 
 
 def shut_down(directory: Path, *, timeout: float = 5.0) -> None:
