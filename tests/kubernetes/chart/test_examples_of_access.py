@@ -1,20 +1,21 @@
 """Examples that say how users and others reach headrace, installed: each computes. One release takes them on in turn.
 
 What stands before headrace is played, as far as nothing here can be it: a load balancer's address is given to the
-Service, names lead to the Service by the visitor's hosts file, and cert-manager's Secrets are made by the test.
+Service, and names lead to the Service by the visitor's hosts file. cert-manager is the real one.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 
 import pytest
+from tests.kubernetes.addons import cert_manager
+from tests.kubernetes.chart.certificates import Certificates, cluster_issuer
 from tests.kubernetes.chart.examples import PLAIN, Examples, one_release
 from tests.kubernetes.chart.installation import RELEASE, Installation, client_pod
+from tests.kubernetes.chart.load import under_load
 from tests.kubernetes.running import Kubernetes, image, until
 
 from headrace_chassis.tls.certificates import Authority
@@ -40,18 +41,22 @@ def authority() -> Authority:
     return Authority.create("public authority", timedelta(days=1))
 
 
-def test_cert_manager(examples: Examples, authority: Authority) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        played = pool.submit(_play_cert_manager, examples.installation, authority)
-        release = examples.take("cert-manager")
-        issuers = played.result()
-    assert issuers["headrace-public"] == {"kind": "ClusterIssuer", "name": "letsencrypt"}
-    assert issuers["headrace-auth"] == {"kind": "Issuer", "name": "headrace"}
-    _publish(release, authority)
-    visitor = _visit(release, {HOST: _cluster_ip(release)}, f"https://{HOST}", trusts=PUBLIC)
-    assert "result 45" in visitor
-    # Pods have nothing but what the chart gives them, and no public certificate is for the Service.
-    assert "result 45" in release.run("inside", PLAIN)
+def test_cert_manager(examples: Examples, authority: Authority, kubernetes: Kubernetes) -> None:
+    with cert_manager(kubernetes) as place, cluster_issuer(kubernetes, examples.namespace, authority, place) as issuer:
+        release = examples.take("cert-manager", names={"letsencrypt": issuer})
+        _publish(release, authority)
+        visitor = _visit(release, {HOST: _cluster_ip(release)}, f"https://{HOST}", trusts=PUBLIC)
+        assert "result 45" in visitor
+        # Pods have nothing but what the chart gives them, and no public certificate is for the Service.
+        assert "result 45" in release.run("inside", PLAIN)
+
+        certificates = Certificates(release, HOST)
+        assert certificates.served() == certificates.issued()
+        with under_load(release) as load:
+            certificates.renew()
+            until(lambda: certificates.served() == certificates.issued(), "the renewed ones are served", within=300)
+            assert "result 45" in release.run("inside", PLAIN)
+            load.end()
 
 
 def test_load_balancer(examples: Examples, authority: Authority) -> None:
@@ -152,23 +157,6 @@ def _give_address(release: Installation) -> None:
     """Gives the Service an address, as a cloud does that has made a load balancer for it."""
     patch = f'{{"status": {{"loadBalancer": {{"ingress": [{{"ip": "{LOAD_BALANCER}"}}]}}}}}}'
     release.kubectl("patch", "service", RELEASE, "--subresource=status", "-p", patch)
-
-
-def _play_cert_manager(release: Installation, public: Authority) -> dict[str, dict[str, str]]:
-    """Makes the Secret of each Certificate, once they are all there; returns each one's issuer."""
-    own = Authority.create("cert-manager", timedelta(days=1))
-
-    def wanted() -> list[dict[str, Any]]:
-        found = release.get("certificates.cert-manager.io")["items"]
-        return found if len(found) == 5 else []
-
-    certificates = until(wanted, "the chart has made its Certificates", within=300)
-    for each in certificates:
-        spec = each["spec"]
-        if not spec.get("isCA"):
-            issuer = public if spec["issuerRef"]["kind"] == "ClusterIssuer" else own
-            _public_secret(release, spec["secretName"], spec["dnsNames"], issuer)
-    return {each["metadata"]["name"]: each["spec"]["issuerRef"] for each in certificates}
 
 
 def _public_secret(release: Installation, name: str, hosts: list[str], authority: Authority) -> None:
