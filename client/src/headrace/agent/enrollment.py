@@ -22,13 +22,13 @@ from headrace.agent.channel import ControllerChannel
 from headrace.agent.identity import SCHEDULER, Identity
 from headrace.agent.tls import Certificates, certificates_of
 from headrace.backoff import delays
-from headrace.errors import HeadraceError, TooManyRequests
+from headrace.errors import HeadraceError, StoreUnavailable, TooManyRequests
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.stopwatch import Stopwatch
 
 logger = logging.getLogger("headrace.agent")
 
-# A restarting controller answers sooner; a process that cannot enrol for longer ends, and is launched again.
+# A restarting controller answers sooner; a process that reaches none for longer ends, and is launched again.
 GIVE_UP_SECONDS = 60.0
 _CALL_SECONDS = 10.0
 TEMPORARY = (
@@ -56,7 +56,11 @@ def versions() -> dict[str, str]:
 
 
 async def enroll(channel: ControllerChannel, identity: Identity, give_up: float = GIVE_UP_SECONDS) -> pb.EnrollResponse:
-    """Enrols; retries while the controller is away, for at most `give_up` seconds."""
+    """Enrols; retries while the controller is away, for at most `give_up` seconds.
+
+    A controller that answers, and cannot enrol anybody now because its store or its platform is away, decides by itself
+    how long this process is waited for.
+    """
     role = pb.PROCESS_ROLE_SCHEDULER if identity.role == SCHEDULER else pb.PROCESS_ROLE_WORKER
     # A repetition, because an answer was lost, is told from another process's try by the nonce.
     request = pb.EnrollRequest(role=role, process=identity.process, versions=versions(), nonce=token_hex(16))
@@ -66,20 +70,24 @@ async def enroll(channel: ControllerChannel, identity: Identity, give_up: float 
         try:
             enrollment = await channel.stub.Enroll(request, metadata=channel.metadata, timeout=_CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
-            await _pause_or_raise(error, identity, tries, end)
+            if await _pause_or_raise(error, identity, tries, end):
+                end = time.monotonic() + give_up
         else:
             if enrollment.credential:
                 channel.authenticate(enrollment.credential)
             return enrollment
 
 
-async def _pause_or_raise(error: grpc.aio.AioRpcError, identity: Identity, tries: Iterator[float], end: float) -> None:
+async def _pause_or_raise(error: grpc.aio.AioRpcError, identity: Identity, tries: Iterator[float], end: float) -> bool:
+    """Returns whether a controller has asked to try again; raises if that is no use, or `end` has come without one."""
     reason: HeadraceError = from_rpc_error(error, f"enrolling at {identity.endpoint}")
     pause = max(next(tries), reason.retry_after if isinstance(reason, TooManyRequests) else 0.0)
-    if error.code() not in TEMPORARY or time.monotonic() + pause > end:
+    asked = isinstance(reason, StoreUnavailable)
+    if error.code() not in TEMPORARY or not (asked or time.monotonic() + pause <= end):
         raise NotEnrolled(f"{identity.process} of cluster {identity.cluster} cannot enrol: {reason.message}") from error
     logger.info("waiting for the controller: %s", reason.message)
     await asyncio.sleep(pause)
+    return asked
 
 
 async def keep_renewed(
