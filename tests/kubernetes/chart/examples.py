@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kubernetes.chart.installation import CHART, RELEASE, Installation
-from tests.kubernetes.running import Kubernetes, until
+from tests.kubernetes.running import CommandFailed, Kubernetes, until
 
 EXAMPLES = CHART.parent / "examples"
 # Waits until the policy offers the profile, then computes in a new cluster: `run(gateway, "gpu", work)`.
@@ -44,6 +44,7 @@ class Examples:
     installation: Installation
     folder: Path
     _installed: bool = field(default=False, init=False)
+    _failure: CommandFailed | None = field(default=None, init=False)
 
     @property
     def namespace(self) -> str:
@@ -62,6 +63,9 @@ class Examples:
         Names stand for those of the file that others could have in the same cluster. An upgrade runs the job of
         credentials only where the example asks for other ones.
         """
+        if self._failure:
+            # Whatever Helm says of what is left of it would hide why.
+            raise AssertionError(f"no release to upgrade: its installation failed: {self._failure}") from self._failure
         text = (EXAMPLES / f"{example}.yaml").read_text()
         for old, new in (names or {}).items():
             text = re.sub(rf"(?<![\w.-]){re.escape(old)}(?![\w.-])", new, text)
@@ -73,10 +77,17 @@ class Examples:
         if self._installed:
             self.installation.upgrade(*options, *(() if hooks else ("--no-hooks",)))
         else:
-            self.installation.install(*options)
-            self._installed = True
+            self._install(*options)
         self._await_policy()
         return self.installation
+
+    def _install(self, *options: str) -> None:
+        try:
+            self.installation.install(*options)
+        except CommandFailed as failure:
+            self._failure = failure
+            raise
+        self._installed = True
 
     def _await_policy(self) -> None:
         """Wait until the kubelet has given the controller the new policy. It looks again when a pod changes."""

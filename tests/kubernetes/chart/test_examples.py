@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.kubernetes.chart import test_examples_of_access, test_examples_of_pods
+from tests.kubernetes.chart.examples import one_release
+from tests.kubernetes.running import Kubernetes
 
 from headrace_auth.config import AuthSettings
 from headrace_chassis.settings import ServiceSettings
@@ -45,9 +47,16 @@ def rendered(request: pytest.FixtureRequest, helm: Callable[..., str], namespace
 
 
 def test_each_example_is_installed() -> None:
-    modules = (test_examples_of_access, test_examples_of_pods)
-    tests = {name for module in modules for name in vars(module) if name.startswith("test_")}
-    assert {name.removeprefix("test_").replace("_", "-") for name in tests} >= set(EXAMPLES)
+    text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_examples_of_*.py"))
+    tests = set(re.findall(r"^def test_(\w+)\(", text, re.MULTILINE))
+    assert {name.replace("_", "-") for name in tests} >= set(EXAMPLES)
+
+
+def test_where_the_installation_failed_each_further_example_says_why(kubernetes: Kubernetes, tmp_path: Path) -> None:
+    with one_release(kubernetes, tmp_path, "failed") as examples:
+        for example in ("trial", "ingress"):
+            with pytest.raises(AssertionError, match=r"namespaces.*no-such-namespace"):
+                examples.take(example, {"daskNamespace": "no-such-namespace"})
 
 
 def _pods_of(objects: Objects) -> Iterator[dict[str, Any]]:
@@ -93,6 +102,16 @@ def test_the_api_server_accepts_every_object_and_every_pod(kubectl: Kubectl, ren
     assert len(pods) > 5
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": [*rendered, *pods]})
     kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=listed)
+
+
+def test_the_proxy_starts_beside_its_envoy(rendered: Objects) -> None:
+    """Envoy listens once the proxy has told it of its upstreams: the proxy must not start later than Envoy listens."""
+    [proxy] = [
+        each for each in rendered if each["kind"] == "Deployment" and each["metadata"]["name"].endswith("-proxy")
+    ]
+    [envoy] = [each for each in proxy["spec"]["template"]["spec"]["initContainers"] if each["name"] == "envoy"]
+    assert "startupProbe" not in envoy
+    assert envoy["readinessProbe"]["tcpSocket"] == {"port": "gateway"}
 
 
 def test_the_services_accept_their_settings_and_the_policy(rendered: Objects, tmp_path: Path) -> None:
