@@ -61,17 +61,23 @@ class Settings(ServiceSettings):
         "most cores. All who read the page or ask the Prometheus see these names.",
     )
     start_timeout_seconds: float = Field(
-        default=60, gt=0, description="Seconds after which a scheduler that runs and is not usable counts as failed."
+        default=60,
+        gt=0,
+        description="Seconds after which a scheduler that runs and is not usable counts as failed, or one that cannot "
+        "be launched for an unknown reason. Time in which its platform does not answer does not count.",
     )
     pending_timeout_seconds: float = Field(
         default=1800,
         gt=0,
         le=7 * 86400,
-        description="Seconds for which a scheduler may wait to run, for its backend, room, a node or its image, "
-        "besides `start_timeout_seconds`. Workers wait for as long as they are wanted.",
+        description="Seconds for which a scheduler may wait to run, for room, a node or its image, or for its platform "
+        "to answer, besides `start_timeout_seconds`. Workers wait for as long as they are wanted.",
     )
     worker_start_timeout_seconds: float = Field(
-        default=60, gt=0, description="Seconds after which a worker that has not joined its scheduler counts as failed."
+        default=60,
+        gt=0,
+        description="Seconds after which a worker that has not joined its scheduler counts as failed. Time in which it "
+        "waits, or its platform does not answer, does not count.",
     )
     scheduler_lost_seconds: float = Field(
         default=30, gt=0, description="Seconds without agent contact after which a scheduler counts as lost."
