@@ -282,9 +282,10 @@ def test_forgetting_a_cluster_discards_it_for_good() -> None:
 # --- events ---
 
 
-def _event(reason: str, message: str = "", uid: str = "u1") -> Event:
+def _event(reason: str, message: str = "", uid: str = "u1", component: str = "kubelet") -> Event:
     about = {"name": "p1", "namespace": PENDING.namespace, "uid": uid}
-    return decode_event(json.dumps({"involvedObject": about, "reason": reason, "message": message}))
+    said = {"reason": reason, "message": message, "source": {"component": component}}
+    return decode_event(json.dumps({"involvedObject": about, **said}))
 
 
 FULL = 'Usage of EmptyDir volume "data" exceeds the limit "8Mi". '
@@ -331,6 +332,13 @@ def test_a_pod_that_is_gone_before_it_has_ended_was_evicted() -> None:
     table.delete(_pod(4, stopped="true"))
     [gone] = table.statuses()
     assert (gone.state, gone.exit_cause) == (ProcessState.EXITED, ExitCause.EVICTED)
+
+
+def test_an_event_of_others_than_the_node_evicts_nothing() -> None:
+    table = _table()
+    table.accept(RUNNING)
+    table.note(_event("Evicted", "it would be", component="descheduler"))
+    assert table.statuses()[0].leaving is None
 
 
 def test_an_eviction_says_nothing_of_a_pod_that_has_ended_or_of_another_one_of_its_name() -> None:

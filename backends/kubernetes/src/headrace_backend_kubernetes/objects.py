@@ -258,10 +258,15 @@ class Secret(Slim):
     data: dict[str, str] = field(default_factory=dict[str, str])  # in base64
 
 
+class Source(Slim):
+    component: str = ""
+
+
 class Event(Slim):
     """What a component of Kubernetes says of a pod."""
 
     involved_object: Involved = field(default_factory=Involved)
+    source: Source = field(default_factory=Source)
     reason: str = ""
     message: str = ""
     metadata: Metadata = field(default_factory=Metadata)

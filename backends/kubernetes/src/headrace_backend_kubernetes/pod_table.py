@@ -11,7 +11,7 @@ from typing import TypeVar
 from headrace.v1.enums import ExitCause
 from headrace_backend_kubernetes.objects import Event, Pod
 from headrace_backend_kubernetes.statuses import deleted, status_of
-from headrace_backend_kubernetes.waiting import TOLD, Note
+from headrace_backend_kubernetes.waiting import Note, is_told
 from headrace_chassis.logs import get_logger
 from headrace_controller.backends.changes import ChangeFeed
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, ProcessState, ProcessStatus
@@ -130,7 +130,7 @@ class PodTable:
     def note(self, event: Event) -> None:
         """Accepts what a component of Kubernetes says of a pod, if it says why the pod waits or is evicted."""
         about = event.involved_object
-        if event.reason not in TOLD:
+        if not is_told(event):
             return
         said = Note(
             reason=event.reason,

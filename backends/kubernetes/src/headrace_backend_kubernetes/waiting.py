@@ -8,18 +8,15 @@ from datetime import UTC, datetime
 
 from headrace.v1.enums import WaitReason
 from headrace_backend_kubernetes.messages import one_line
-from headrace_backend_kubernetes.objects import Pod
+from headrace_backend_kubernetes.objects import Event, Pod
 
 _NODE_COMING = frozenset({"TriggeredScaleUp", "Nominated"})  # by the cluster autoscaler, by Karpenter
 
-EVICTED = "Evicted"
-"""Reason of the event with which a kubelet begins to evict a pod."""
-
-TOLD = frozenset({
-    *_NODE_COMING, EVICTED, "Pulling", "Pulled", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox",
-    "Failed", "BackOff",
+_TOLD = frozenset({
+    *_NODE_COMING, "Pulling", "Pulled", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Failed",
+    "BackOff",
 })  # fmt: skip
-"""Reasons of the events that are read."""
+_EVICTED = "Evicted"
 _PULL_ERROR = re.compile(r"Error: (ErrImagePull|ImagePullBackOff)")  # all that some events say
 
 
@@ -34,7 +31,12 @@ class Note:
     @property
     def evicted(self) -> bool:
         """Whether its node evicts the pod, for which there is no way back."""
-        return self.reason == EVICTED
+        return self.reason == _EVICTED
+
+
+def is_told(event: Event) -> bool:
+    """Whether an event says why a pod waits, or that its node evicts it: others than kubelets may not mean it so."""
+    return event.reason in _TOLD or (event.reason == _EVICTED and event.source.component == "kubelet")
 
 
 def wait(pod: Pod, note: Note | None) -> tuple[WaitReason | None, str]:
