@@ -29,9 +29,12 @@ async def run(
     )
 
 
-async def run_by_file(cluster: Cluster, process: str, *command: str) -> tuple[asyncio.subprocess.Process, Path]:
+async def run_by_file(
+    cluster: Cluster, process: str, *command: str, variables: Mapping[str, str] | None = None
+) -> tuple[asyncio.subprocess.Process, Path]:
     """Starts it as a backend does that passes the token in a file."""
     environment, file = cluster.identity(process).to_environment(), cluster.directory / f"{process}.token"
+    environment |= variables or {}
     move_token_to_file(environment, file)
     return await run(cluster, process, *command, given=environment), file
 
@@ -40,6 +43,10 @@ def environments(pid: int) -> list[bytes]:
     """What /proc shows of a process and its children."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [Path(f"/proc/{number}/environ").read_bytes() for number in (pid, *children)]
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 async def log_of(process: asyncio.subprocess.Process) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def finds(first: str, second: str) -> bool:
                 if re.search(f"[{first[0]}]{first[1:]}(?:{second})".encode(), memory.read(end - start)):
                     return True
     return False
+
+
+def imported() -> list[str]:
+    return sorted(sys.modules)
 
 
 def sleep(seconds: float, result: int = 0) -> int:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import gc
 import os
 import sys
 from collections.abc import Sequence
 
-from headrace.agent import signals, standby
-from headrace.agent.command import CommandFailed, run_command
-from headrace.agent.enrollment import NotEnrolled
-from headrace.agent.identity import Identity, IdentityMissing, remove_token
-from headrace.agent.process import log_like_dask, run
-
-logger = logging.getLogger("headrace.agent")
+from headrace.agent import spawn_environment
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,19 +15,15 @@ def main(arguments: Sequence[str]) -> int:
 
     With ``--standby`` it waits, with everything imported, until it is given to a cluster.
     """
-    log_like_dask()
-    signals.reset()
-    try:
-        if list(arguments) == ["--standby"]:
-            return standby.run()
-        identity = Identity.from_environment(os.environ)
-        remove_token(os.environ)
-        if not arguments:
-            return run(identity)
-        return run_command(identity, arguments[1:] if arguments[0] == "--" else arguments, os.environ)
-    except (IdentityMissing, NotEnrolled, CommandFailed) as error:
-        logger.error("%s", error)  # noqa: TRY400 the message says everything
-        return 1
+    if not arguments and os.environ.get("HEADRACE_ROLE") == "worker":
+        spawn_environment.execute_with_defaults()  # now, as what follows takes most of the time of a start
+    # What is imported stays: looking for garbage meanwhile would take a sixth of the time.
+    gc.disable()
+    from headrace.agent import start
+
+    gc.freeze()
+    gc.enable()
+    return start.run(arguments)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import os
 import select
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import forkserver as mp_forkserver
@@ -22,13 +23,12 @@ from pathlib import Path
 from types import ModuleType
 
 import dask.config
+import distributed.utils
 
-from headrace.agent import signals
+from headrace.agent import signals, spawn_environment
 
 logger = logging.getLogger("headrace.agent")
 
-# Dask's own number: strings must have the same hash in all workers of a cluster, and the seed is fixed at exec.
-HASH_SEED = "6640"
 _SOCKET = "fork"
 
 
@@ -58,7 +58,7 @@ def start(directory: Path, prepare: Callable[[], None] | None = None) -> None:
         Called in the forked process first.
     """
     global _inherited  # noqa: PLW0603 inherited by forks, which is the point of it
-    if sys.version_info >= (3, 14) or not hasattr(os, "pidfd_open"):
+    if not spawn_environment.FORKABLE:
         logger.warning("no fork server on this platform; worker processes start cold")
         return
     if _inherited is not None:
@@ -74,11 +74,30 @@ def start(directory: Path, prepare: Callable[[], None] | None = None) -> None:
             _serve(listener.detach(), alive_read, prepare)
         os.close(alive_read)
     _inherited = _Inherited(pid, os.pidfd_open(pid), (alive_write, reached), dict(os.environ))
+    # Dask would import here what a server of its own is to have imported: pandas, for example.
+    vars(distributed.utils)["_forkserver_preload_set"] = True
     _server.__dict__.update(
         _forkserver_address=f"/proc/self/fd/{reached}",
         _forkserver_alive_fd=alive_write,
         ensure_running=_ensure_running,
     )
+
+
+def start_own() -> None:
+    """Forks the fork server of a process that becomes a nanny itself, and was executed with `spawn_environment`.
+
+    Otherwise its worker process would be executed, and import all of Dask once more.
+    """
+    if not spawn_environment.FORKABLE:
+        return
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        logger.info("worker processes start cold: a library that is imported here starts threads")
+        return
+    os.register_at_fork(after_in_child=_draw_again)
+    with tempfile.TemporaryDirectory(prefix="headrace-fork-") as private:
+        tempfile.tempdir = None  # found in this process's environment; the worker's may be another
+        start(Path(private))
+    spawn_environment.remove_added()
 
 
 def has_ended() -> bool:
@@ -106,7 +125,7 @@ def pre_spawn_environment() -> dict[str, str]:
     configured: Mapping[str, object] = dask.config.get("distributed.nanny.pre-spawn-environ")
     environment = {name: os.environ.get(name, str(value)) for name, value in configured.items() if value is not None}
     if environment.get("PYTHONHASHSEED") in (None, "0"):
-        environment["PYTHONHASHSEED"] = HASH_SEED
+        environment["PYTHONHASHSEED"] = spawn_environment.HASH_SEED
     return environment
 
 
@@ -161,6 +180,12 @@ def _ensure_running() -> None:
         del _server.__dict__["ensure_running"]
         _server.__dict__.update(_forkserver_address=None, _forkserver_alive_fd=None)
         _server.ensure_running()
+
+
+def _draw_again() -> None:
+    """Lets worker processes that are forked from one another draw different random numbers."""
+    if (random := sys.modules.get("numpy.random")) is not None:
+        random.seed()
 
 
 def _alive(inherited: _Inherited) -> bool:

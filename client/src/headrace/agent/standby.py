@@ -12,16 +12,14 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 from types import FrameType
 
 import grpc.aio
 
 from headrace._wire.status import from_rpc_error
-from headrace.agent import forkserver, process, signals, warm_up
+from headrace.agent import forkserver, process, signals, spawn_environment, warm_up
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.enrollment import TEMPORARY, NotEnrolled, versions
 from headrace.agent.identity import SCHEDULER, WORKER, Identity, keep_token
@@ -40,7 +38,7 @@ def run() -> int:
     """Prepares the process of the environment, waits for its cluster, and runs it until it ends; returns the code."""
     identity = Identity.from_environment(os.environ)
     if identity.role == WORKER:
-        _set_spawn_environment()
+        spawn_environment.execute_with({**_FOR_FORKS, **forkserver.pre_spawn_environment()})
     read_token = keep_token(os.environ)
     signal.signal(signal.SIGTERM, _end)  # the first process of a container has no default for it
     _prepare(identity.role)
@@ -104,33 +102,15 @@ async def _until_ended(waiting: Awaitable[process.Assigned]) -> process.Assigned
         await asyncio.gather(assignment, signalled, return_exceptions=True)
 
 
-def _set_spawn_environment() -> None:
-    """Executes this program again with the variables that Dask sets before it starts a worker process.
-
-    Some of them are read at exec only; what forks workers must have been executed with them.
-    """
-    needed = {**_FOR_FORKS, **forkserver.pre_spawn_environment()}
-    if any(os.environ.get(name) != value for name, value in needed.items()):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **needed})  # noqa: S606
-
-
 def _prepare(role: str) -> None:
     """Imports everything and rehearses; a worker's process gets a fork server, before there is any thread."""
-    os.register_at_fork(after_in_child=_draw_again)
     for _ in warm_up.preload():
         pass
     gc.collect()
     gc.freeze()
     if role == WORKER:
-        with tempfile.TemporaryDirectory(prefix="headrace-standby-") as private:
-            forkserver.start(Path(private))
+        forkserver.start_own()
     warm_up.standby()
-
-
-def _draw_again() -> None:
-    """Lets worker processes that are forked from one another draw different random numbers."""
-    if (random := sys.modules.get("numpy.random")) is not None:
-        random.seed()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
