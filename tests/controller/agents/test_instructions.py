@@ -102,10 +102,11 @@ def test_an_agent_that_does_not_remove_workers_is_told_of_none() -> None:
 
 
 def test_so_many_ended_workers_are_named_as_a_message_may_carry() -> None:
-    workers = [worker(f"default-{n}", WorkerState.FAILED, exit=LOST) for n in range(3000)]
-    joined = {record.id: "tls://10.0.0.2:1" for record in workers}
+    workers = [worker(f"default-{n}", WorkerState.FAILED, exit=LOST) for n in range(10_100)]
+    joined = {record.id: "tls://" + "x" * 250 for record in workers}
     found = instructions(running_cluster(*workers, report={"joined": joined}), removes_ended=True)
-    assert [one.process for one in found.ended] == [f"default-{n}" for n in range(1000)]
+    assert [one.process for one in found.ended] == [f"default-{n}" for n in range(10_000)]
+    assert found.ByteSize() < 4 << 20
 
 
 def test_what_the_scheduler_has_changes_the_instructions_only_if_it_has_ended() -> None:

@@ -688,7 +688,7 @@ class SessionResponse(google.protobuf.message.Message):
 
     @property
     def ended(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EndedWorker]:
-        """Workers that the scheduler still has although their processes have certainly ended, at most a thousand: the others follow when
+        """Workers that the scheduler still has although their processes have certainly ended, at most 10,000: the others follow when
         these are reported as left. The scheduler removes them at once, as lost, and waits for nothing from them.
         """
 

@@ -12,7 +12,7 @@ from headrace_chassis.identity.certificate_names import name_in_certificate
 from headrace_controller.model import Cluster, Group, WorkerId
 from headrace_controller.plan.counts import count_workers
 
-_MOST_ENDED = 1000  # in one message
+_MOST_ENDED = 10_000  # in one message, of which agents accept 4 MiB
 
 
 def instructions(cluster: Cluster, *, removes_ended: bool = False, redial: bool = False) -> pb.SessionResponse:
