@@ -142,6 +142,20 @@ async def test_labels_show_people_who_has_what_whatever_they_are_called(
     await backend.stop(cluster)
 
 
+async def test_tags_are_labels_whatever_they_are_called(
+    opened: AsyncExitStack, site: Site, kubernetes: Kubernetes
+) -> None:
+    backend = await _open(opened, site)
+    cluster = new_cluster()
+    tags = {"tag/project": "ocean", "tag/kostenstelle/α": "4711 \0\n", "tag/headrace.dev/cluster": "another"}
+    await backend.start([spec(cluster, SCHEDULER, labels={"owner": "ann", **tags})])
+    selector = f"headrace.dev/cluster={cluster},tags.headrace.dev/project=ocean"
+    [pod] = kubernetes.get("pods", "-n", site.namespace, "-l", selector)["items"]
+    of_tags = {name: value for name, value in pod["metadata"]["annotations"].items() if name.startswith("tags.")}
+    assert sorted(of_tags.values()) == ["4711 \0\n", "another", "ocean"]
+    assert of_tags.keys() <= pod["metadata"]["labels"].keys()
+
+
 async def test_no_token_is_in_a_pods_spec_or_annotations(
     opened: AsyncExitStack, site: Site, kubernetes: Kubernetes
 ) -> None:

@@ -109,6 +109,7 @@ async def test_a_pod_that_is_given_says_whose_it_is_and_keeps_the_clusters_manif
     pod = platform.kubernetes.get("pod", first.name, "-n", first.namespace)
     assert pod["metadata"]["labels"]["headrace.dev/cluster"] == cluster
     assert pod["metadata"]["annotations"]["headrace.dev/owner"] == "ann@example.org"
+    assert pod["metadata"]["labels"]["tags.headrace.dev/a"] == "b"
     assert KIND not in pod["metadata"]["labels"]
     assert "MINE" not in str(pod["spec"])
     assert await platform.other.manifests() == {cluster: b"sealed"}

@@ -23,6 +23,8 @@ MANIFEST = f"{_DOMAIN}manifest"
 MANIFEST_SECRET = f"{_DOMAIN}manifest-secret"
 SEAL = f"{_DOMAIN}seal"
 """Annotation by which the controllers know that they have made a pod what it says it is."""
+TAGS = f"tags.{_DOMAIN}"
+"""Begin of the names of labels and annotations that say the tags of a cluster."""
 STOPPED = f"{_DOMAIN}stopped"
 """Annotation of a pod that headrace stops, so that each replica knows that nobody else does."""
 
@@ -34,6 +36,8 @@ READ_ANNOTATIONS = (CLUSTER, PROCESS, GENERATION, GIVEN, MANIFEST, MANIFEST_SECR
 """Those that are read of pods; all others are for people."""
 
 _FOR_PEOPLE = ("owner", "profile", "group")
+_TAG = "tag/"
+"""Begin of the names of a process's labels that are tags."""
 
 
 def selector(deployment: str, cluster: str | None = None, processes: Iterable[str] | None = None) -> str:
@@ -65,9 +69,11 @@ def annotations_of(spec: ProcessSpec, deployment: str) -> dict[str, str]:
 
 def _values(spec: ProcessSpec, deployment: str) -> Mapping[str, str]:
     for_people = {"owner": spec.owner, **spec.labels}
+    tags = {name.removeprefix(_TAG): value for name, value in spec.labels.items() if name.startswith(_TAG)}
     return {
         DEPLOYMENT: deployment,
         CLUSTER: spec.key.cluster,
         PROCESS: spec.key.process,
         **{f"{_DOMAIN}{name}": for_people[name] for name in _FOR_PEOPLE if for_people.get(name)},
+        **{f"{TAGS}{label_value(name)}": value for name, value in tags.items()},
     }
