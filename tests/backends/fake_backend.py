@@ -24,6 +24,7 @@ class FakeBackend:
     def __init__(self, machine: FakeMachine) -> None:
         self._machine = machine
         self._feed = ChangeFeed()
+        self.contact = machine.contact
 
     async def open(self) -> None:
         self._machine.check()

@@ -14,6 +14,7 @@ from headrace.option_types import OptionValue
 from headrace.v1.enums import ExitCause, WaitReason
 from headrace_controller.backends.base import BackendError, Network
 from headrace_controller.backends.changes import ChangeFeed
+from headrace_controller.backends.contact import ContactRecord
 from headrace_controller.backends.process import (
     SCHEDULER,
     ProcessKey,
@@ -43,6 +44,7 @@ class FakeMachine:
         self.stops: dict[str, bytes | None] = {}  # of whole clusters, with the manifest that was kept then
         self.stops_at_once = asyncio.Event()
         self.stops_at_once.set()
+        self.contact = ContactRecord()
         self.trouble: str = ""
         self.trouble_cause: ExitCause | None = None
         self.trouble_wait: WaitReason | None = None

@@ -146,3 +146,23 @@ async def test_a_scheduler_that_is_preempted_ends_its_cluster_with_the_reason(
     machine.exit(cluster, SCHEDULER, 0, ExitCause.PREEMPTED)
     failed = await ann.until(made.name, "FAILED")
     assert failed.status.reason == cluster_pb2.END_REASON_PREEMPTED
+
+
+async def test_a_platform_that_is_away_is_told_and_puts_the_start_off_until_it_is_back(
+    machine: FakeMachine, site: Site, eventually: Eventually
+) -> None:
+    site.agents.automatic = False
+    ann = await (await site.replica(start_timeout_seconds=3)).user("ann")
+    made = await ann.create()
+    await eventually(lambda: machine.starts)
+    machine.contact.failed("it does not answer")
+
+    async def is_told() -> bool:
+        message = (await ann.get(made.name)).status.message
+        return "Nothing is heard of it since " in message and ": it does not answer. It is waited for until " in message
+
+    await eventually(is_told)
+    assert await told(ann, made.name, cluster_pb2.EVENT_TYPE_WAITING) == [(cluster_pb2.WAIT_REASON_PLATFORM_AWAY, 0)]
+    machine.contact.answered()
+    failed = await ann.until(made.name, "FAILED")
+    assert failed.status.reason == cluster_pb2.END_REASON_START_TIMEOUT
