@@ -7,13 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 from tests.kubernetes.faults.conftest import CLOCKS, FAKETIME
+from tests.kubernetes.faults.restarting import patience, restarted
 from tests.kubernetes.faults.seen import MARKS
 from tests.kubernetes.faults.system import System
-from tests.kubernetes.running import of_recipe
+from tests.kubernetes.running import of_recipe, until
 
 from headrace import Gateway
 
 pytestmark = MARKS
+
+START_SECONDS = 30
 
 
 @pytest.fixture
@@ -27,16 +30,9 @@ def controller_clock(request: pytest.FixtureRequest, headrace: System) -> Iterat
     """The controller's clock is wrong meanwhile."""
     if not FAKETIME.exists():
         pytest.skip("this machine has no libfaketime")
-    controller = headrace.controller
     wrong = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{CLOCKS[request.param]:+}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    controller.end()
-    controller.environment.update(wrong)
-    controller.start()
-    yield request.param
-    controller.end()
-    for name in wrong:
-        del controller.environment[name]
-    controller.start()
+    with restarted(headrace.controller, {**wrong, **patience(START_SECONDS)}):
+        yield request.param
 
 
 @pytest.mark.usefixtures("in_pods")
@@ -62,3 +58,13 @@ def test_a_controller_whose_clock_is_wrong_starts_clusters(gateway: Gateway, con
         assert client.submit(sum, [1, 2]).result(timeout=60) == 3
         last = list(gateway.events(cluster.name))[-1].time.timestamp()
         assert abs(last - time.time() - CLOCKS[controller_clock]) < 60, "its clock is not wrong"
+
+
+@pytest.mark.usefixtures("controller_clock")
+def test_a_worker_that_does_not_join_is_given_up_in_time_whatever_its_nodes_clock_says(
+    headrace: System, gateway: Gateway
+) -> None:
+    with gateway.new_cluster() as cluster, headrace.without("tokenreviews", "create"):
+        cluster.scale(1)
+        late = f"It did not join the scheduler within {START_SECONDS} s."
+        until(lambda: any(worker.message == late for worker in cluster.workers()), "the worker is given up", within=120)
