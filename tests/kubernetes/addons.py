@@ -96,8 +96,8 @@ def _running(kubernetes: Kubernetes, objects: Objects) -> Generator[None]:
 
 @contextmanager
 def _there(kubernetes: Kubernetes, objects: Objects) -> Generator[None]:
-    kubernetes.apply(*objects)
     try:
+        kubernetes.apply(*objects)
         yield
     finally:
         listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
