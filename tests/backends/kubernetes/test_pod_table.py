@@ -362,6 +362,28 @@ def test_an_event_says_why_a_pod_waits(*, early: bool) -> None:
     assert (status.wait, status.message) == (WaitReason.NODE_COMING, "adds one")
 
 
+def test_what_an_autoscaler_says_last_counts() -> None:
+    table = _table()
+    table.accept(PENDING)
+    table.note(_event("TriggeredScaleUp", "adds one", component="cluster-autoscaler"))
+    table.note(_event("FailedScaleUp", "GCE quota exceeded", component="cluster-autoscaler"))
+    [status] = table.statuses()
+    assert (status.wait, status.message) == (WaitReason.NO_NODE_COMING, "GCE quota exceeded")
+
+
+@pytest.mark.parametrize("written", ["source", "reportingComponent"])
+@pytest.mark.parametrize("component", ["karpenter", "default-scheduler"])
+def test_karpenter_is_told_from_the_scheduler_of_kubernetes(component: str, written: str) -> None:
+    table = _table()
+    table.accept(PENDING)
+    about = {"name": "p1", "namespace": PENDING.namespace, "uid": "u1"}
+    by = {"source": {"component": component}} if written == "source" else {"source": {}, written: component}
+    said = {"involvedObject": about, "reason": "FailedScheduling", "message": "no instance type fits", **by}
+    table.note(decode_event(json.dumps(said)))
+    [status] = table.statuses()
+    assert (status.wait is WaitReason.NO_NODE_COMING) is (component == "karpenter")
+
+
 def test_an_event_of_another_pod_of_the_same_name_says_nothing() -> None:
     table = _table()
     table.accept(PENDING)

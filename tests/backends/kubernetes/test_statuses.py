@@ -73,6 +73,28 @@ def test_an_autoscaler_that_adds_a_node_is_named(reason: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("NotTriggerScaleUp", "pod didn't trigger scale-up: 2 max node group size reached"),
+        ("FailedScaleUp", "Node scale up in zones z associated with this pod failed: GCE quota exceeded."),
+        ("FailedScheduling", 'Failed to schedule pod, incompatible with nodepool "gpu"'),
+    ],
+)
+def test_an_autoscaler_that_adds_no_node_says_why(reason: str, said: str) -> None:
+    note = Note(reason=reason, message=said)
+    status = _status(decoded(recorded("unschedulable")), note)
+    assert (status.wait, status.message) == (WaitReason.NO_NODE_COMING, said)
+    placed = _status(changed("runs", status={"phase": "Pending", "containerStatuses": []}), note)
+    assert (placed.wait, placed.message) == (WaitReason.STARTING, "")
+
+
+def test_an_autoscaler_that_has_no_words_leaves_those_of_the_scheduler_of_kubernetes() -> None:
+    status = _status(decoded(recorded("unschedulable")), Note(reason="NotTriggerScaleUp", message=""))
+    assert status.wait is WaitReason.NO_NODE_COMING
+    assert status.message.startswith("0/4 nodes are available: 1 Insufficient cpu")
+
+
 def test_an_image_that_is_pulled_is_named_with_its_time() -> None:
     starting = changed("runs", status={"phase": "Pending", "containerStatuses": []})
     status = _status(starting, Note(reason="Pulling", message='Pulling image "x"', since=1_795_705_461))

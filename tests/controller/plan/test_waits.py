@@ -48,6 +48,11 @@ def after(decision: Decision, before: Cluster) -> Cluster:
     [
         (UNSCHEDULABLE, NO_NODE, f"The scheduler waits for room on a node: {NO_NODE}"),
         (NODE_COMING, "group spot", "The scheduler waits for a node that is being added: group spot."),
+        (
+            WaitReason.NO_NODE_COMING,
+            "2 max node group size reached",
+            "The scheduler waits for room on a node, and no node is being added: 2 max node group size reached.",
+        ),
         (IMAGE_PULL, "python:3.12", "The scheduler waits for an image to be pulled: python:3.12."),
         (WaitReason("NEW_REASON"), "", "The scheduler waits for room."),
     ],

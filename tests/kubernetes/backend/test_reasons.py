@@ -18,8 +18,12 @@ from tests.kubernetes.running import PRETENDED, Kubernetes, lose, pretended_node
 
 from headrace.v1.enums import ExitCause, WaitReason
 from headrace_backend_kubernetes.backend import KubernetesBackend
+from headrace_backend_kubernetes.objects import Pod
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.process import SCHEDULER, ProcessState
+
+PLACE = "headrace.test/place"
+"""A resource that the tests give to nodes of their own."""
 
 PRETENDED_PODS = {"tolerations": [PRETENDED], "node_selector": {"type": "kwok"}}
 
@@ -61,25 +65,34 @@ async def test_without_room_it_waits_and_says_which_nodes_have_none(site: Site) 
         assert (seen.state, seen.exit_cause) == (ProcessState.EXITED, ExitCause.STOPPED)
 
 
-async def test_an_autoscaler_that_adds_a_node_is_heard(site: Site, kubernetes: Kubernetes) -> None:
+async def test_an_autoscaler_is_heard_that_adds_a_node_or_cannot(site: Site, kubernetes: Kubernetes) -> None:
     async with opened(site, {"node_selector": {"no": "such-node"}}) as backend:
         cluster = new_cluster()
         await backend.start([spec(cluster, SCHEDULER)])
         await until(backend, cluster, lambda found: found.wait is WaitReason.UNSCHEDULABLE)
         [pod] = backend.table.pods(cluster)
-        about = {"apiVersion": "v1", "kind": "Pod", "name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": "scale-up-", "namespace": pod.namespace},
-            "involvedObject": about,
-            "reason": "TriggeredScaleUp",
-            "message": "pod triggered scale-up: [{pool-1 3->4 (max: 10)}]",
-            "type": "Normal",
-        }
-        await _kubectl(kubernetes, "create", "-f", "-", stdin=json.dumps(event))
+        await _say(kubernetes, pod, "TriggeredScaleUp", "pod triggered scale-up: [{pool-1 3->4 (max: 10)}]")
         seen = await until(backend, cluster, lambda found: found.wait is WaitReason.NODE_COMING)
         assert "pool-1 3->4" in seen.message
+        await _say(kubernetes, pod, "FailedScaleUp", "Node scale up failed: GCE quota exceeded.")
+        seen = await until(backend, cluster, lambda found: found.wait is WaitReason.NO_NODE_COMING)
+        assert seen.message == "Node scale up failed: GCE quota exceeded."
+
+
+async def _say(kubernetes: Kubernetes, pod: Pod, reason: str, message: str) -> None:
+    """Writes an event about a pod, as an autoscaler does."""
+    about = {"apiVersion": "v1", "kind": "Pod", "name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": "scale-up-", "namespace": pod.namespace},
+        "involvedObject": about,
+        "source": {"component": "cluster-autoscaler"},
+        "reason": reason,
+        "message": message,
+        "type": "Normal",
+    }
+    await _kubectl(kubernetes, "create", "-f", "-", stdin=json.dumps(event))
 
 
 async def test_an_image_that_is_not_there_fails_it_at_once_and_its_pod_is_removed(
@@ -209,6 +222,36 @@ async def test_an_evicted_pod_is_leaving_first_and_then_was_evicted(site: Site, 
         while not told or not exited(told[-1]):
             told.append(await anext(changes))
         assert ExitCause.EVICTED in {each.leaving for each in told}
+
+
+async def test_a_pod_that_makes_room_for_a_more_important_one_was_preempted(site: Site, kubernetes: Kubernetes) -> None:
+    name = f"urgent-{new_cluster()[:8]}"
+    room = {"requests": {PLACE: "1"}, "limits": {PLACE: "1"}}
+    urgent = {
+        "tolerations": [PRETENDED],
+        "nodeSelector": {"type": name},
+        "priorityClassName": name,
+        "containers": [{"name": "c", "image": "localhost/none:1", "resources": room}],
+    }
+    priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}}
+    kubernetes.apply({**priority, "value": 1000})
+    try:
+        with pretended_node(kubernetes, name):
+            one = json.dumps({"status": {"capacity": {PLACE: "1"}, "allocatable": {PLACE: "1"}}})
+            await _kubectl(kubernetes, "patch", "node", name, "--subresource=status", "-p", one)
+            pods = {"tolerations": [PRETENDED], "node_selector": {"type": name}, "resources": {PLACE: "1"}}
+            async with opened(site, pods) as backend:
+                cluster = new_cluster()
+                await backend.start([spec(cluster, SCHEDULER)])
+                await until(backend, cluster, running)
+                metadata = {"name": name, "namespace": site.namespace}
+                kubernetes.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": urgent})
+                seen = await until(backend, cluster, exited)
+                assert seen.exit_cause is ExitCause.PREEMPTED
+                assert "preempt" in seen.message
+            await _kubectl(kubernetes, "delete", "pod", name, "-n", site.namespace, "--grace-period=0", "--force")
+    finally:
+        await _kubectl(kubernetes, "delete", "priorityclass", name)
 
 
 async def test_pods_of_a_lost_node_are_given_up_and_removed(site: Site, kubernetes: Kubernetes) -> None:

@@ -267,10 +267,16 @@ class Event(Slim):
 
     involved_object: Involved = field(default_factory=Involved)
     source: Source = field(default_factory=Source)
+    reporting_component: str = ""
     reason: str = ""
     message: str = ""
     metadata: Metadata = field(default_factory=Metadata)
     first_timestamp: datetime | None = None
+
+    @property
+    def component(self) -> str:
+        """Who says it; where that stands depends on the API by which it was said."""
+        return self.source.component or self.reporting_component
 
 
 class EventList(Slim):

@@ -12,11 +12,17 @@ from headrace_backend_kubernetes.objects import Event, Pod
 
 _NODE_COMING = frozenset({"TriggeredScaleUp", "Nominated"})  # by the cluster autoscaler, by Karpenter
 
-_TOLD = frozenset({
-    *_NODE_COMING, "Pulling", "Pulled", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Failed",
-    "BackOff",
-})  # fmt: skip
+_NO_NODE = frozenset({"NotTriggerScaleUp", "FailedScaleUp", "FailedScheduling"})
+"""By the cluster autoscaler, by that of GKE when its cloud has no machine, by Karpenter."""
+
 _EVICTED = "Evicted"
+_TOLD = frozenset({
+    *_NODE_COMING, *_NO_NODE, _EVICTED, "Pulling", "Pulled", "FailedMount", "FailedAttachVolume",
+    "FailedCreatePodSandBox", "Failed", "BackOff",
+})  # fmt: skip
+_ONLY_OF = {_EVICTED: "kubelet", "FailedScheduling": "karpenter"}
+"""The component that is believed, by the reason: others may not mean it so, or say what the pod itself says, too."""
+
 _PULL_ERROR = re.compile(r"Error: (ErrImagePull|ImagePullBackOff)")  # all that some events say
 
 
@@ -35,8 +41,8 @@ class Note:
 
 
 def is_told(event: Event) -> bool:
-    """Whether an event says why a pod waits, or that its node evicts it: others than kubelets may not mean it so."""
-    return event.reason in _TOLD or (event.reason == _EVICTED and event.source.component == "kubelet")
+    """Whether an event says why a pod waits, or that its node evicts it."""
+    return event.reason in _TOLD and _ONLY_OF.get(event.reason, event.component) == event.component
 
 
 def wait(pod: Pod, note: Note | None) -> tuple[WaitReason | None, str]:
@@ -47,7 +53,7 @@ def wait(pod: Pod, note: Note | None) -> tuple[WaitReason | None, str]:
         waiting = each.state.waiting
         if waiting and waiting.reason in {"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"}:
             return WaitReason.IMAGE_PULL, one_line(waiting.message)
-    if note is None or note.reason == "Pulled" or note.reason in _NODE_COMING:
+    if note is None or note.reason == "Pulled" or note.reason in _NODE_COMING | _NO_NODE:
         return WaitReason.STARTING, ""
     if note.reason == "Pulling" or _PULL_ERROR.fullmatch(note.message):
         return WaitReason.IMAGE_PULL, one_line(f"image {pod.image}{_since(note.since)}")
@@ -60,6 +66,8 @@ def _unscheduled(pod: Pod, note: Note | None) -> tuple[WaitReason | None, str]:
     message = scheduled.message if scheduled and scheduled.status == "False" else ""
     if note and note.reason in _NODE_COMING:
         return WaitReason.NODE_COMING, one_line(note.message or message)
+    if note and note.reason in _NO_NODE:
+        return WaitReason.NO_NODE_COMING, one_line(note.message.rstrip(": ") or message)
     return (WaitReason.UNSCHEDULABLE, one_line(message)) if message else (None, "")
 
 

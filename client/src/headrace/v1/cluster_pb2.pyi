@@ -293,6 +293,8 @@ class _WaitReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """It is being started."""
     WAIT_REASON_PLATFORM_AWAY: _WaitReason.ValueType  # 5
     """The platform that is to run it, or that confirms who it is, does not answer."""
+    WAIT_REASON_NO_NODE_COMING: _WaitReason.ValueType  # 6
+    """No node has room for it, and the platform's autoscaler adds none."""
 
 class WaitReason(_WaitReason, metaclass=_WaitReasonEnumTypeWrapper):
     """Why a process that is wanted does not run yet, or cannot report."""
@@ -309,6 +311,8 @@ WAIT_REASON_STARTING: WaitReason.ValueType  # 4
 """It is being started."""
 WAIT_REASON_PLATFORM_AWAY: WaitReason.ValueType  # 5
 """The platform that is to run it, or that confirms who it is, does not answer."""
+WAIT_REASON_NO_NODE_COMING: WaitReason.ValueType  # 6
+"""No node has room for it, and the platform's autoscaler adds none."""
 global___WaitReason = WaitReason
 
 class _WorkerState:

@@ -17,6 +17,7 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 _WAITS = {
     WaitReason.UNSCHEDULABLE: "for room on a node",
     WaitReason.NODE_COMING: "for a node that is being added",
+    WaitReason.NO_NODE_COMING: "for room on a node, and no node is being added",
     WaitReason.IMAGE_PULL: "for an image to be pulled",
     WaitReason.STARTING: "for the process to start",
     WaitReason.PLATFORM_AWAY: "for its platform to answer",
