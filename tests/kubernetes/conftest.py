@@ -15,7 +15,12 @@ from tests.kubernetes.chart.installed import installed
 from tests.kubernetes.running import Kubernetes
 
 HERE = Path(__file__).parent
-LONGEST = ("chart", "installation", "custom_resources", "faults", "backend")
+BY_MODULE = ("chart",)
+"""Folders whose modules share nothing with one another: each may run in a process of its own."""
+LONGEST = (
+    *("chart/test_examples_of_pods", "installation", "custom_resources", "chart/test_autoscaling"),
+    *("faults", "backend"),
+)
 """What begins first, since it takes longest in one process; the many quick tests fill the rest."""
 TEST_SECONDS = 600
 """A limit against hanging, no expectation: what tests share is made in the first of them."""
@@ -87,10 +92,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _sharing(item: pytest.Item) -> str:
-    """What a test shares with others: a fixture that there must be once, or else those of its folder."""
+    """What a test shares with others: a fixture that there must be once, or else those of its folder or module."""
     needed: list[str] = getattr(item, "fixturenames", [])
     once = (name for name in ("installation", "custom_resources") if name in needed)
-    return next(once, item.path.relative_to(HERE).parts[0])
+    folder = item.path.relative_to(HERE).parts[0]
+    return next(once, f"{folder}/{item.path.stem}" if folder in BY_MODULE else folder)
 
 
 def _turn(item: pytest.Item) -> tuple[int, bool]:
