@@ -25,8 +25,9 @@ def test_a_worker_for_which_its_node_has_no_memory_left_says_so_and_is_replaced(
         future = client.submit(hold, 2200 << 20)
         until(lambda: headrace.names(cluster.name) - before, "it is replaced")
         future.cancel()
-        said = until(lambda: told_of(gateway, cluster.name, "evicted"), "the eviction is told")
-        assert "was evicted from its node: The node was low on resource: memory." in said
+        until(lambda: "was evicted" in told_of(gateway, cluster.name, "evicted"), "the eviction is told")
+        said = told_of(gateway, cluster.name, "evicted")
+        assert "is being evicted from its node: The node was low on resource: memory." in said
         assert "raise worker_memory, or use smaller chunks" in said
         assert runs(gateway, cluster.name)
 
