@@ -1,6 +1,7 @@
 """Measures headrace on the Kubernetes of KUBECONFIG: ``python -m benchmarks.kubernetes KIND``.
 
-`starts` needs a node that runs pods, and the tests' images; all others pretended nodes (tests/kubernetes).
+`starts` needs a node that runs pods, and the tests' images; `workers` needs no Kubernetes; all others pretended nodes
+(tests/kubernetes).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from benchmarks.growth.tables import Row, table
-from benchmarks.kubernetes import dask_gateway, pods, running_controller, starts
+from benchmarks.kubernetes import cold_workers, dask_gateway, pods, running_controller, starts
 from benchmarks.kubernetes.pods import Site
 from tests.kubernetes.running import Kubernetes
 
@@ -56,7 +57,17 @@ def main() -> None:
     of_starts.add_argument("--rounds", type=int, default=10)
     of_starts.add_argument("--alone", action="store_true", help="not beside dask-gateway")
     of_starts.add_argument("--address", default="10.243.0.1", help="of this machine, as pods reach it")
+    of_workers = kinds.add_parser("workers", help="what the start of a cold worker costs, beside dask worker")
+    of_workers.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
+    if given.kind == "workers":
+        print(cold_workers.table(asyncio.run(cold_workers.measure(given.rounds))))
+    else:
+        _measure(given)
+    print("Load of the machine in the last 1, 5 and 15 minutes:", *(f"{load:.1f}" for load in os.getloadavg()))
+
+
+def _measure(given: argparse.Namespace) -> None:
     kubernetes = Kubernetes(Path(os.environ["KUBECONFIG"]))
     if given.kind == "starts":
         beside = nullcontext() if given.alone else dask_gateway.installed(kubernetes)
@@ -71,7 +82,6 @@ def main() -> None:
         for number in given.pods:
             with _namespace(kubernetes) as name:
                 print(table(asyncio.run(pods.live(Site(kubernetes.kubeconfig, name), number, given.clusters))))
-    print("Load of the machine in the last 1, 5 and 15 minutes:", *(f"{load:.1f}" for load in os.getloadavg()))
 
 
 if __name__ == "__main__":
