@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 from tests.controller.builders import running_cluster, worker
 
+from headrace.v1.enums import ExitCause
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, Role
@@ -126,5 +127,6 @@ def test_only_processes_of_a_start_are_told_its_trace() -> None:
 def test_without_its_profile_nothing_tells_the_backend() -> None:
     gone = cluster()
     gone = replace(gone, spec=replace(gone.spec, profile="gone"))
-    with pytest.raises(BackendError, match="profile 'gone'"):
+    with pytest.raises(BackendError, match="profile 'gone' is not in the policy any more") as raised:
         SPECS.make(gone, [SCHEDULER], b"")
+    assert raised.value.cause is ExitCause.REFUSED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.backends.fake_machine import FakeMachine
 from tests.conftest import Eventually
@@ -9,7 +11,7 @@ from tests.controller.agents.fake_agents import FakeAgents
 from tests.controller.running import Site
 from tests.controller.user import User
 
-from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_pb2, options_service_pb2
 from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import ExitCause, WaitReason
 from headrace_controller.backends.process import SCHEDULER, Role
@@ -166,3 +168,29 @@ async def test_a_platform_that_is_away_is_told_and_puts_the_start_off_until_it_i
     machine.contact.answered()
     failed = await ann.until(made.name, "FAILED")
     assert failed.status.reason == cluster_pb2.END_REASON_START_TIMEOUT
+
+
+async def test_a_cluster_whose_profile_goes_before_its_launch_starts_as_it_was_created(
+    machine: FakeMachine, site: Site, tmp_path: Path, eventually: Eventually
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("profiles: {small: {}, large: {options: {worker_cores: {default: 2}}}}")
+    ann = await (await site.replica(policy_file=file)).user("ann")
+    machine.trouble, machine.trouble_wait = "it does not answer", WaitReason.PLATFORM_AWAY
+    made = await ann.create(profile="large", worker_groups=[cluster_pb2.WorkerGroup(name="default", size=1)])
+
+    async def is_tried() -> bool:
+        return "It is tried again until " in (await ann.get(made.name)).status.message
+
+    await eventually(is_tried)
+    file.write_text("profiles: {small: {}}")
+
+    async def is_gone() -> bool:
+        listed = await ann.ask_options("ListProfiles", options_service_pb2.ListProfilesRequest())
+        return [profile.key for profile in listed.profiles] == ["small"]
+
+    await eventually(is_gone)
+    machine.trouble = ""
+    await ann.until(made.name, "RUNNING", running=1)
+    worker = next(spec for spec in machine.specs.values() if spec.role is Role.WORKER)
+    assert worker.resources.cores == 2
