@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
+from headrace.v1.enums import WaitReason
 from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.attestation import BoundPod, Review
-from headrace_backend_kubernetes.faults import ApiError, Unreachable
+from headrace_backend_kubernetes.faults import ApiError, Unreachable, silent
 from headrace_backend_kubernetes.objects import Slim
 from headrace_chassis.identity.service_account import reviewed
 from headrace_controller.backends.base import BackendError
 
 _FORBIDDEN = 403
+_REVIEW_SECONDS = 8.0  # the agent waits for 10 s, and is to hear why
+_AWAY = WaitReason.PLATFORM_AWAY
 
 
 class _User(Slim):
@@ -32,8 +37,8 @@ class _TokenReview(Slim):
 _decode = msgspec.json.Decoder(_TokenReview).decode
 
 
-def token_reviews(api: Api, audience: str) -> Review:
-    """Returns what asks the API server, for one audience."""
+def token_reviews(api: Api, audience: str, *, within: float = _REVIEW_SECONDS) -> Review:
+    """Returns what asks the API server, for one audience, and gives up after some seconds."""
 
     async def review(token: str) -> BoundPod | None:
         body = {
@@ -42,11 +47,14 @@ def token_reviews(api: Api, audience: str) -> Review:
             "spec": {"token": token, "audiences": [audience]},
         }
         try:
-            answer = await api.review_token(body)
+            async with asyncio.timeout(within):
+                answer = await api.review_token(body)
+        except TimeoutError:
+            raise BackendError(silent(TimeoutError(f"no review within {within:g} s")), wait=_AWAY) from None
         except ApiError as error:
             raise BackendError(_sentence(error)) from error
         except Unreachable as error:
-            raise BackendError(f"the Kubernetes API server does not answer: {error}") from error
+            raise BackendError(silent(error), wait=_AWAY) from error
         return bound_pod(answer, audience)
 
     return review
