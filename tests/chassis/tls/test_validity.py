@@ -10,11 +10,11 @@ from prometheus_client import REGISTRY
 from tests.chassis.running import running_service
 from tests.chassis.tls.files import DAY, free_address, issue, reading, write
 
+from headrace_chassis.certificate_validity import UNREADABLE, of_authorities, of_chain, report
 from headrace_chassis.redis.connection import connect
 from headrace_chassis.settings import ServiceSettings
 from headrace_chassis.tls.certificates import Authority, Leaf
 from headrace_chassis.tls.channels import open_channel
-from headrace_chassis.tls.validity import UNREADABLE, of_authorities, of_chain, report
 
 
 def shown(what: str, certificate: str) -> float | None:

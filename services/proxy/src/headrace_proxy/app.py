@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from headrace.errors import GatewayServerError
+from headrace_chassis.certificate_validity import Validity, of_chain, report
 from headrace_chassis.server import App
 from headrace_chassis.tls.channels import open_channel
-from headrace_chassis.tls.validity import Validity, of_chain, report
 from headrace_chassis.traces import spans_of_calls
 from headrace_proxy.config import Settings
 from headrace_proxy.routes.follower import RouteFollower

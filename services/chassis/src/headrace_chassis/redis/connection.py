@@ -18,7 +18,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 
 from headrace.errors import StoreUnavailable
 from headrace_chassis import metrics
-from headrace_chassis.tls.validity import of_authorities, of_chain, report
+from headrace_chassis.certificate_validity import of_authorities, of_chain, report
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from headrace_chassis.certificate_validity import of_authorities, of_chain, report
 from headrace_chassis.logs import get_logger
 
 log = get_logger()
@@ -107,6 +108,13 @@ class CertificateFiles:
         ca = _read(self.ca)
         _certificates(self.ca, ca)
         return Pems(certificate, key, ca)
+
+
+def report_files(files: CertificateFiles) -> None:
+    """Show in the metrics the certificate of a service and the authority of its peers."""
+    report("service", lambda: of_chain(files.current().certificate))
+    if files.ca is not None:
+        report("services_authority", lambda: of_authorities(files.current().ca or b""))
 
 
 def _configuration(pems: Pems) -> grpc.ServerCertificateConfiguration:

@@ -9,9 +9,8 @@ from typing import Protocol
 import grpc
 
 from headrace_chassis.addresses import unix_path
-from headrace_chassis.tls.certificate_files import CertificateFiles
+from headrace_chassis.tls.certificate_files import CertificateFiles, report_files
 from headrace_chassis.tls.renewed_channel import RenewedChannel
-from headrace_chassis.tls.validity import report_files
 
 
 class TlsFiles(Protocol):

@@ -10,8 +10,7 @@ import grpc
 from headrace_chassis.addresses import is_loopback, unix_path
 from headrace_chassis.logs import get_logger
 from headrace_chassis.settings import ServiceSettings
-from headrace_chassis.tls.certificate_files import CertificateFiles
-from headrace_chassis.tls.validity import report_files
+from headrace_chassis.tls.certificate_files import CertificateFiles, report_files
 
 RECEIVE_BYTES = 4 << 20
 OPTIONS: tuple[tuple[str, int], ...] = (

@@ -12,8 +12,8 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from headrace_chassis.certificate_validity import of_authorities, report
 from headrace_chassis.tls.authority_file import AuthorityFile
-from headrace_chassis.tls.validity import of_authorities, report
 from headrace_controller.model import ClusterId
 from headrace_controller.signals.http import BadAnswer, connect
 from headrace_controller.signals.measured import QueryFailed

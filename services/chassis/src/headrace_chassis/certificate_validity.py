@@ -9,7 +9,6 @@ from typing import NamedTuple
 from cryptography import x509
 
 from headrace_chassis import metrics
-from headrace_chassis.tls.certificate_files import CertificateFiles
 
 
 class Validity(NamedTuple):
@@ -46,13 +45,6 @@ def report(certificate: str, validity: Callable[[], Validity]) -> None:
 
     metrics.CERTIFICATE_BEGIN.labels(certificate).set_function(lambda: now().begin)
     metrics.CERTIFICATE_END.labels(certificate).set_function(lambda: now().end)
-
-
-def report_files(files: CertificateFiles) -> None:
-    """Show the certificate of a service and the authority of its peers."""
-    report("service", lambda: of_chain(files.current().certificate))
-    if files.ca is not None:
-        report("services_authority", lambda: of_authorities(files.current().ca or b""))
 
 
 def _validities(pem: bytes) -> list[Validity]:
