@@ -12,8 +12,9 @@ from typing import Any
 from aiohttp import web
 from tests.backends.kubernetes.served import served
 
-from headrace_backend_kubernetes.api import Api, connect
+from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.connecting import connect
 
 Plain = dict[str, Any]
 

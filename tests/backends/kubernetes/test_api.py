@@ -14,8 +14,9 @@ from prometheus_client import REGISTRY
 from tests.backends.kubernetes.pods import recorded
 from tests.backends.kubernetes.served import kubeconfig, served
 
-from headrace_backend_kubernetes.api import Api, connect
+from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.connecting import connect
 from headrace_backend_kubernetes.faults import ApiError, Unreachable
 from headrace_controller.backends.contact import ContactRecord
 

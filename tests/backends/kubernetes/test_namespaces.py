@@ -10,8 +10,8 @@ from aiohttp import web
 from tests.backends.kubernetes.served import served
 from tests.backends.processes import spec
 
-from headrace_backend_kubernetes.api import connect
 from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.connecting import connect
 from headrace_backend_kubernetes.namespaces import Namespaces
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_backend_kubernetes.pod_templates import PodTemplates

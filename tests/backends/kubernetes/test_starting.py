@@ -10,8 +10,8 @@ from aiohttp import web
 from tests.backends.kubernetes.pods import recorded
 from tests.backends.kubernetes.served import served
 
-from headrace_backend_kubernetes.api import connect
 from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.connecting import connect
 from headrace_backend_kubernetes.pace import SHARE
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_backend_kubernetes.seals import PodSeals

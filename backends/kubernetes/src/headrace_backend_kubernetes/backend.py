@@ -10,9 +10,10 @@ from typing import Any
 from headrace.errors import TokenInvalid
 from headrace.option_types import OptionValue
 from headrace_backend_kubernetes import labels
-from headrace_backend_kubernetes.api import Api, connect
+from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.attestation import PodAttestation
 from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.connecting import connect
 from headrace_backend_kubernetes.enrolment_secrets import EnrolmentSecrets, token_source
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
 from headrace_backend_kubernetes.last_words import LastWords

@@ -1,0 +1,100 @@
+"""Connects to the API server, as the settings say, by the official client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+
+from headrace_backend_kubernetes.api import Api
+from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.faults import Unreachable
+from headrace_backend_kubernetes.pace import Pace
+from headrace_backend_kubernetes.requests import Requests
+from headrace_controller.backends.contact import ContactRecord
+
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+async def connect(settings: Settings, contact: ContactRecord | None = None) -> Api:
+    """Connects as the settings say; raises `Unreachable` if they lead nowhere. Nothing is requested yet.
+
+    What becomes of requests is recorded in `contact`.
+    """
+    configuration = Configuration()
+    configuration.connection_pool_maxsize = 0  # each log and watch holds one; what changes something is bounded here
+    try:
+        namespace = await _load(settings, configuration)
+    except (config.ConfigException, OSError) as error:
+        raise Unreachable(error) from error
+    configuration.proxy = configuration.proxy or _proxy(configuration.host)
+    configuration.client_session_kwargs = {"trust_env": False}
+    pace = Pace(settings.requests_per_second, settings.burst, clock=time.monotonic)
+    api_client = ApiClient(configuration)
+    api_client.rest_client = _Connections(configuration)
+    requests = Requests(api_client, pace=pace, contact=contact or ContactRecord())
+    return Api(requests, settings.namespace or namespace)
+
+
+async def _load(settings: Settings, configuration: Configuration) -> str:
+    """Fills a configuration; returns the namespace that it names."""
+    if settings.kubeconfig is None:
+        config.load_incluster_config(client_configuration=configuration)
+        return await asyncio.to_thread(_own_namespace)
+    loader = await config.load_kube_config(
+        str(settings.kubeconfig), settings.context or None, client_configuration=configuration, persist_config=False
+    )
+    return str(loader.current_context["context"].get("namespace") or "default")
+
+
+def _proxy(server: str) -> str | None:
+    """The environment's proxy for the API server. aiohttp would look it up for each request, in a thread."""
+    url = urlsplit(server)
+    return None if proxy_bypass(url.netloc) else getproxies().get(url.scheme)
+
+
+def _own_namespace() -> str:
+    return _OWN_NAMESPACE.read_text(encoding="utf-8").strip()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Knows its connections until they have ended."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.transports: set[asyncio.Transport] = set()  # uvloop's take no weak references
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport and connection.transport not in self.transports:
+            self.transports = {each for each in self.transports if not each.is_closing()} | {connection.transport}
+        return connection
+
+
+class _Connections(RESTClientObject):
+    """Ends all connections when it is closed. After a cancelled request TLS would wait for the server to agree."""
+
+    _connector: _Connector | None = None
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        self._connector = _Connector(limit=self.maxsize, ssl=self.ssl_context)
+        return self._connector
+
+    async def close(self) -> None:
+        await super().close()
+        for transport in self._connector.transports if self._connector else ():
+            transport.abort()
+        await asyncio.sleep(0)  # what was aborted is closed by the event loop, one turn for TLS and one for TCP
+        await asyncio.sleep(0)
