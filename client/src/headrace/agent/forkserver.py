@@ -75,7 +75,7 @@ def start(directory: Path, prepare: Callable[[], None] | None = None) -> None:
         os.close(alive_read)
     _inherited = _Inherited(pid, os.pidfd_open(pid), (alive_write, reached), dict(os.environ))
     # Dask would import here what a server of its own is to have imported: pandas, for example.
-    vars(distributed.utils)["_forkserver_preload_set"] = True
+    distributed.utils.__dict__["_forkserver_preload_set"] = True
     _server.__dict__.update(
         _forkserver_address=f"/proc/self/fd/{reached}",
         _forkserver_alive_fd=alive_write,
