@@ -79,6 +79,17 @@ def test_the_pods_of_a_cluster_stay_in_the_namespace_in_which_it_was_created() -
     assert templates({}).fixed("p")["scheduler"]["namespace"] == "own"
 
 
+def test_node_autoscalers_leave_schedulers_where_they_are_unless_told_otherwise() -> None:
+    def told(role: Role, **profile: Any) -> dict[str, str]:
+        return templates(profile).of(spec(role))["metadata"]["annotations"]
+
+    evict, disrupt = "cluster-autoscaler.kubernetes.io/safe-to-evict", "karpenter.sh/do-not-disrupt"
+    assert told(Role.SCHEDULER) == {evict: "false", disrupt: "true"}
+    assert told(Role.WORKER) == {}
+    assert told(Role.SCHEDULER, scheduler={"annotations": {evict: "true", disrupt: None}}) == {evict: "true"}
+    assert told(Role.WORKER, annotations={evict: "true"}) == {evict: "true"}
+
+
 def test_a_pod_without_settings_is_as_the_standard_restricted_wants_it() -> None:
     found, [dask] = pod({}), pod({})["containers"]
     assert found["restartPolicy"] == "Never"

@@ -95,7 +95,7 @@ def test_a_pod_in_standby_is_sealed_and_gets_another_seal_when_it_is_given() -> 
     assert labels.SEAL not in standby.body["metadata"]["annotations"]  # the hash must not depend on the key
     body = with_name(standby, "dask-standby-1", PODS)
     assert SEALS.is_good(decoded(body))
-    for operation in giving(decoded(body), process(), DEPLOYMENT, 0.0, SEALS):
+    for operation in giving(decoded(body), standby, process(), PODS, 0.0):
         _, kind, name = operation["path"].removeprefix("/metadata").split("/", 2) if operation["op"] == "add" else "???"
         if operation["op"] == "add":
             body["metadata"][kind][name.replace("~1", "/")] = operation["value"]

@@ -39,7 +39,7 @@ class Pool:
         self.now = 1_000_000.0
         self.table = PodTable(remembered=10)
         self.standby = StandbyPool(
-            api, self.table, "d", PODS, lambda spec: standby_pod(spec, PODS, TEMPLATES), clock=lambda: self.now
+            api, self.table, PODS, lambda spec: standby_pod(spec, PODS, TEMPLATES), clock=lambda: self.now
         )
 
     @property

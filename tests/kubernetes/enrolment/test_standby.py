@@ -22,6 +22,7 @@ from headrace_controller.backends.process import SCHEDULER, ProcessKey, Role
 
 READY = "headrace.dev/ready"
 KIND = "headrace.dev/standby"
+SAFE_TO_EVICT, DO_NOT_DISRUPT = "cluster-autoscaler.kubernetes.io/safe-to-evict", "karpenter.sh/do-not-disrupt"
 
 
 def profiles(schedulers: int, workers: int = 0, **changes: Any) -> dict[str, ProfileSettings]:
@@ -101,6 +102,8 @@ async def test_a_pod_that_is_given_says_whose_it_is_and_keeps_the_clusters_manif
 ) -> None:
     await platform.keeper.keep(PATTERNS)
     [first, *_] = await kept(platform, eventually)
+    before = platform.kubernetes.get("pod", first.name, "-n", first.namespace)["metadata"]["annotations"]
+    assert (before[SAFE_TO_EVICT], before.get(DO_NOT_DISRUPT)) == ("true", None)
     waiting = asyncio.create_task(platform.keeper.stand_by(first.uid))
     await eventually(lambda: platform.is_ready(first.uid))
     cluster = new_cluster()
@@ -110,9 +113,25 @@ async def test_a_pod_that_is_given_says_whose_it_is_and_keeps_the_clusters_manif
     assert pod["metadata"]["labels"]["headrace.dev/cluster"] == cluster
     assert pod["metadata"]["annotations"]["headrace.dev/owner"] == "ann@example.org"
     assert pod["metadata"]["labels"]["tags.headrace.dev/a"] == "b"
+    after = pod["metadata"]["annotations"]
+    assert (after[SAFE_TO_EVICT], after[DO_NOT_DISRUPT]) == ("false", "true")
     assert KIND not in pod["metadata"]["labels"]
     assert "MINE" not in str(pod["spec"])
     assert await platform.other.manifests() == {cluster: b"sealed"}
+
+
+async def test_a_worker_from_standby_tells_autoscalers_what_others_do(
+    platform: RealPlatform, eventually: Eventually
+) -> None:
+    await platform.keeper.keep(PATTERNS)
+    await kept(platform, eventually)
+    [first, *_] = platform.pods(Role.WORKER)
+    waiting = asyncio.create_task(platform.keeper.stand_by(first.uid))
+    await eventually(lambda: platform.is_ready(first.uid))
+    await platform.other.start([process(new_cluster(), "w-1")])
+    await waiting
+    after = platform.kubernetes.get("pod", first.name, "-n", first.namespace)["metadata"]["annotations"]
+    assert after.keys().isdisjoint({SAFE_TO_EVICT, DO_NOT_DISRUPT})
 
 
 async def test_a_changed_profile_is_what_the_new_pods_are(platform: RealPlatform, eventually: Eventually) -> None:

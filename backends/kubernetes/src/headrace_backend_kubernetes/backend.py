@@ -111,7 +111,7 @@ class KubernetesBackend:
             raise backend_error(
                 f"pods of namespace {api.namespace} cannot be listed with the controller's service account", error
             ) from error
-        standby = StandbyPool(api, self.table, self._deployment.id, self._pods, self._standby_pod)
+        standby = StandbyPool(api, self.table, self._pods, self._standby_pod)
         self._opened = _Opened(api, self.table, namespaces, self._settings, self._pods, standby=standby)
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from headrace.v1.enums import ExitCause
+from headrace_backend_kubernetes import node_autoscalers
 from headrace_backend_kubernetes.layers import layered
 from headrace_backend_kubernetes.merging import merge, without_nulls
 from headrace_backend_kubernetes.profile_settings import (
@@ -95,7 +96,7 @@ class PodTemplates:
         metadata = {
             "namespace": self.namespace_of(spec),
             "labels": settings.labels,
-            "annotations": settings.annotations,
+            "annotations": {**node_autoscalers.annotations_of(spec.role), **settings.annotations},
         }
         return {"apiVersion": "v1", "kind": "Pod", "metadata": without_nulls(metadata), "spec": pod}
 

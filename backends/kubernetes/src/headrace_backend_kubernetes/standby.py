@@ -52,7 +52,7 @@ class StandbyPool:
     Parameters
     ----------
     pods
-        Seals pods.
+        Makes and seals the deployment's pods.
     make
         Returns the pod in standby that can become a process; None if the process needs one of its own.
     """
@@ -61,7 +61,6 @@ class StandbyPool:
         self,
         api: Api,
         table: PodTable,
-        deployment: str,
         pods: ProcessPods,
         make: Callable[[ProcessSpec], StandbyPod | None],
         *,
@@ -69,7 +68,6 @@ class StandbyPool:
     ) -> None:
         self._api = api
         self._table = table
-        self._deployment = deployment
         self._pods = pods
         self._make = make
         self._clock = clock
@@ -108,9 +106,7 @@ class StandbyPool:
             self._taken.add(pod.uid)
             try:
                 self._table.accept(
-                    await self._api.json_patch_pod(
-                        pod, giving(pod, spec, self._deployment, self._clock(), self._pods.seals)
-                    )
+                    await self._api.json_patch_pod(pod, giving(pod, fitting, spec, self._pods, self._clock()))
                 )
             except (ApiError, Unreachable) as error:
                 if await self._was_given(pod, spec):

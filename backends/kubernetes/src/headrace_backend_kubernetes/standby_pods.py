@@ -9,11 +9,10 @@ from hashlib import sha256
 from typing import Any
 
 from headrace.tracing import TRACEPARENT
-from headrace_backend_kubernetes import labels
+from headrace_backend_kubernetes import labels, node_autoscalers
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_templates import PodTemplates
 from headrace_backend_kubernetes.process_pods import ProcessPods, manifest_annotation
-from headrace_backend_kubernetes.seals import PodSeals
 from headrace_chassis.environment import needs_fresh_interpreter
 from headrace_controller.backends.process import ProcessKey, ProcessSpec, Role
 
@@ -27,11 +26,18 @@ Plain = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StandbyPod:
-    """A pod of nobody, without a name, and the hash of all that decides what can become of it."""
+    """A pod of nobody, without a name, and the hash of all that decides what can become of it.
+
+    Attributes
+    ----------
+    for_autoscalers
+        What it tells node autoscalers once it is a process; None of what it does not tell any more.
+    """
 
     namespace: str
     kind: str
     body: Plain
+    for_autoscalers: Mapping[str, str | None]
 
 
 def standby_pod(spec: ProcessSpec, pods: ProcessPods, templates: PodTemplates) -> StandbyPod | None:
@@ -52,10 +58,12 @@ def standby_pod(spec: ProcessSpec, pods: ProcessPods, templates: PodTemplates) -
     for name in {labels.SEAL, *labels.labels_of(nobody, ""), *labels.annotations_of(nobody, "")} - _OF_EVERY_POD:
         metadata["labels"].pop(name, None)
         metadata["annotations"].pop(name, None)
+    for_autoscalers = {name: metadata["annotations"].pop(name, None) for name in node_autoscalers.ANNOTATIONS}
+    metadata["annotations"] |= node_autoscalers.OF_STANDBY
     body["spec"]["containers"][0]["args"] += ["--standby"]
     kind = sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()[:20]
     metadata["labels"][labels.STANDBY] = kind
-    return StandbyPod(metadata["namespace"], kind, body)
+    return StandbyPod(metadata["namespace"], kind, body, for_autoscalers)
 
 
 def with_name(standby: StandbyPod, name: str, pods: ProcessPods) -> Plain:
@@ -66,21 +74,22 @@ def with_name(standby: StandbyPod, name: str, pods: ProcessPods) -> Plain:
     return body
 
 
-def giving(pod: Pod, spec: ProcessSpec, deployment: str, now: float, seals: PodSeals) -> list[Plain]:
+def giving(pod: Pod, standby: StandbyPod, spec: ProcessSpec, pods: ProcessPods, now: float) -> list[Plain]:
     """Returns the JSON patch that gives a pod in standby to a cluster, unless somebody else has given it before."""
-    named = labels.labels_of(spec, deployment)
+    named = labels.labels_of(spec, pods.deployment)
     annotations = {
-        **labels.annotations_of(spec, deployment),
+        **labels.annotations_of(spec, pods.deployment),
         **manifest_annotation(spec.manifest),
         labels.GIVEN: str(int(now)),
     }
-    annotations[labels.SEAL] = seals.of(pod.namespace, pod.name, named[labels.ROLE], annotations)
+    annotations[labels.SEAL] = pods.seals.of(pod.namespace, pod.name, named[labels.ROLE], annotations)
     return [
         *_unchanged(pod),
         {"op": "remove", "path": _path("labels", labels.STANDBY)},
         {"op": "remove", "path": _path("labels", labels.READY)},
         *_set("labels", named),
         *_set("annotations", annotations),
+        *_for_autoscalers(standby),
     ]
 
 
@@ -108,6 +117,14 @@ def _unchanged(pod: Pod) -> list[Plain]:
         {"op": "test", "path": "/metadata/uid", "value": pod.uid},
         {"op": "test", "path": _path("labels", labels.STANDBY), "value": kind_of(pod)},
     ]
+
+
+def _for_autoscalers(standby: StandbyPod) -> Iterable[Plain]:
+    for name, value in standby.for_autoscalers.items():
+        if value is not None:
+            yield from _set("annotations", {name: value})
+        elif name in node_autoscalers.OF_STANDBY:
+            yield {"op": "remove", "path": _path("annotations", name)}
 
 
 def _set(of: str, values: Mapping[str, str]) -> Iterable[Plain]:
