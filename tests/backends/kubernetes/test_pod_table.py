@@ -170,6 +170,7 @@ def test_nothing_is_kept_that_nobody_reads_and_no_text_that_is_long() -> None:
         condition["message"] = long
     [main] = pod["status"]["containerStatuses"]
     main["state"]["terminated"]["message"] = f"{long}No module named 'distributed'"
+    main["lastState"] = {"terminated": {"message": long}}
     kept = decoded(pod)
     assert len(msgspec.json.encode(kept)) < 15_000
     table = _table()

@@ -150,6 +150,29 @@ def test_an_image_that_does_not_exist_is_told_from_a_registry_that_is_away(messa
         assert status.message == message
 
 
+@pytest.mark.parametrize(
+    ("restarts", "initialized", "fails"), [(1, "False", False), (2, "False", True), (9, "True", False)]
+)
+def test_a_sidecar_that_keeps_dask_from_starting_says_so(restarts: int, initialized: str, fails: bool) -> None:
+    sidecar = {
+        "name": "vault",
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}},
+        "lastState": {"terminated": {"exitCode": 3, "reason": "Error", "message": "no such role\n"}},
+        "restartCount": restarts,
+    }
+    waiting = [{"name": "dask", "state": {"waiting": {"reason": "PodInitializing"}}}]
+    pod = changed(
+        "runs",
+        status={"phase": "Pending", "containerStatuses": waiting, "initContainerStatuses": [sidecar]},
+        condition={"type": "Initialized", "status": initialized},
+    )
+    status = _status(pod)
+    assert (status.state is ProcessState.EXITED) is fails
+    if fails:
+        said = "sidecar vault ends again and again, the last time with exit code 3: no such role"
+        assert (status.exit_cause, status.message) == (ExitCause.START_FAILED, said)
+
+
 # --- ended by others ---
 
 

@@ -118,6 +118,24 @@ async def test_an_image_without_headrace_says_what_to_install(site: Site, image:
         assert "has no headrace: build one with `pip install headrace[dask]`" in seen.message
 
 
+async def test_a_sidecar_that_crashes_again_and_again_fails_it(site: Site) -> None:
+    sidecar = {
+        "name": "vault",
+        "image": site.image,
+        "command": ["sh", "-c", "echo no such role > /dev/termination-log; exit 3"],
+        "restartPolicy": "Always",
+        "startupProbe": {"exec": {"command": ["false"]}, "failureThreshold": 100},
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+    }
+    pod = {"shareProcessNamespace": True, "initContainers": [sidecar]}
+    async with opened(site, {"extra_pod_config": pod}) as backend:
+        cluster = new_cluster()
+        await backend.start([spec(cluster, SCHEDULER)])
+        seen = await until(backend, cluster, exited)
+        assert seen.exit_cause is ExitCause.START_FAILED
+        assert seen.message == "sidecar vault ends again and again, the last time with exit code 3: no such role"
+
+
 async def test_a_process_that_takes_too_much_memory_is_told_so(site: Site) -> None:
     limits = {"resources": {"limits": {"memory": "48Mi"}}}
     async with opened(site, {"extra_container_config": limits}) as backend:

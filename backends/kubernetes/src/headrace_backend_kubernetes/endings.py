@@ -125,6 +125,7 @@ def _lacks(image: str, module: str) -> str:
 
 _CONFIG_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _PULL_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
+_SIDECAR_RESTARTS = 2
 _NEVER_PULLED = re.compile(
     r"not found|manifest unknown|does not exist|name unknown|pull access denied|insufficient_scope|unauthorized"
     r"|authorization failed|403 forbidden|denied:|no match for platform|invalid reference",
@@ -143,7 +144,7 @@ def never_starts(pod: Pod) -> Ending | None:
     for each in (*pod.status.init_container_statuses, *pod.status.container_statuses):
         if (waiting := each.state.waiting) and (ending := _hopeless(each, waiting)):
             return ending
-    return None
+    return _sidecar_ending(pod)
 
 
 def _hopeless(container: ContainerStatus, waiting: Waiting) -> Ending | None:
@@ -155,6 +156,20 @@ def _hopeless(container: ContainerStatus, waiting: Waiting) -> Ending | None:
         return Ending(
             ExitCause.START_FAILED, one_line(f"container {container.name}: {waiting.message or waiting.reason}")
         )
+    return None
+
+
+def _sidecar_ending(pod: Pod) -> Ending | None:
+    """Returns that a sidecar which must have started before Dask does never will; it may fail a few times."""
+    initialized = pod.condition("Initialized")
+    if initialized and initialized.status == "True":
+        return None
+    for each in pod.status.init_container_statuses:
+        waiting, ended = each.state.waiting, each.last_state.terminated or Terminated()
+        if waiting and waiting.reason == "CrashLoopBackOff" and each.restart_count >= _SIDECAR_RESTARTS:
+            why = f"sidecar {each.name} ends again and again, the last time with exit code {ended.exit_code}"
+            said = ended.message.strip()
+            return Ending(ExitCause.START_FAILED, one_line(f"{why}: {said}" if said else why), ended.exit_code)
     return None
 
 

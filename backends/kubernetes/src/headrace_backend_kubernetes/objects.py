@@ -82,6 +82,8 @@ class ContainerState(Slim):
 class ContainerStatus(Slim):
     name: str = ""
     state: ContainerState = field(default_factory=ContainerState)
+    last_state: ContainerState = field(default_factory=ContainerState)
+    restart_count: int = 0
 
 
 class PodIp(Slim):
@@ -120,7 +122,7 @@ class Pod(Slim):
         for each in (*status.init_container_statuses, *status.container_statuses):
             if waiting := each.state.waiting:
                 waiting.message = waiting.message[:_LONGEST_TEXT]
-            if ended := each.state.terminated:
+            for ended in filter(None, (each.state.terminated, each.last_state.terminated)):
                 ended.message = ended.message[-_LONGEST_TEXT:]  # why a program ended, it says last
         return self
 
@@ -234,7 +236,7 @@ class Pod(Slim):
 
 
 _NOTHING = ContainerState()
-_READ_CONDITIONS = frozenset({"PodScheduled", "Ready", "DisruptionTarget"})
+_READ_CONDITIONS = frozenset({"PodScheduled", "Initialized", "Ready", "DisruptionTarget"})
 _LONGEST_TEXT = 2000  # people are told less
 
 
