@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -14,6 +16,8 @@ from tests.client.agent import tasks
 from tests.client.agent.fake_controller import TOKEN
 from tests.client.agent.plain_processes import command_line, log_of, run_by_file
 from tests.client.agent.running import Cluster
+
+from headrace.agent import spawn_environment
 
 Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 _NAMES = [f"default-{number}-abc234" for number in (1, 2)]
@@ -96,15 +100,52 @@ async def test_a_variable_that_is_set_already_stays(cluster: Cluster, start: Sta
     assert "start cold" not in await log_at_end(process)
 
 
+@pytest.fixture
+def with_thread(tmp_path: Path) -> str:
+    """A path for imports, with a library that starts a thread in the agent's process."""
+    return image_with(tmp_path, "from threading import *; Thread(target=Event().wait, daemon=True).start()")
+
+
+def image_with(directory: Path, statement: str) -> str:
+    """Returns a path for imports by which Python runs a statement when the agent's process starts."""
+    (directory / "sitecustomize.py").write_text(f"import sys\nif 'headrace.agent' in sys.orig_argv:\n    {statement}\n")
+    return f"{directory}{os.pathsep}{_ROOT}"
+
+
 async def test_nothing_is_forked_where_a_library_has_started_a_thread(
-    cluster: Cluster, start: Start, tmp_path: Path
+    cluster: Cluster, start: Start, with_thread: str
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys, threading\n"
-        "if 'headrace.agent' in sys.orig_argv:\n"
-        "    threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-    )
-    process = await start(PYTHONPATH=f"{tmp_path}{os.pathsep}{_ROOT}")
+    process = await start(PYTHONPATH=with_thread)
     async with cluster.connect() as client:
         assert await client.submit(sum, [1, 2]) == 3
     assert "starts threads" in await log_at_end(process)
+
+
+async def test_a_configured_environment_is_set_where_nothing_is_forked(
+    cluster: Cluster, start: Start, with_thread: str
+) -> None:
+    threads = {"OMP_NUM_THREADS": 3}
+    cluster.controller.enrollment.dask_config.update({"distributed": {"nanny": {"pre-spawn-environ": threads}}})
+    await start(PYTHONPATH=with_thread)
+    async with cluster.connect() as client:
+        assert await client.submit(os.getenv, "OMP_NUM_THREADS") == "3"
+
+
+async def test_it_is_executed_again_only_once(cluster: Cluster, start: Start, tmp_path: Path) -> None:
+    path = image_with(tmp_path, "import os; os.environ.pop('MALLOC_TRIM_THRESHOLD_', None)")
+    process = await start(PYTHONPATH=path)
+    async with cluster.connect() as client:
+        assert await client.submit(sum, [1, 2]) == 3
+    assert "start cold: MALLOC_TRIM_THRESHOLD_" in await log_at_end(process)
+
+
+def test_nothing_is_forked_where_no_directory_is_writable() -> None:
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "from headrace.agent import forkserver; forkserver.start_own(); print(forkserver.usable())"
+    )
+    environment = {**os.environ, **spawn_environment.DASK_DEFAULTS}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

@@ -88,8 +88,16 @@ def start_own() -> None:
 
     Otherwise its worker process would be executed, and import all of Dask once more.
     """
-    if not spawn_environment.FORKABLE:
-        return
+    try:
+        if spawn_environment.FORKABLE:
+            _start_own()
+    except OSError as error:
+        logger.warning("worker processes start cold: %s", error)
+    finally:
+        spawn_environment.remove_added()
+
+
+def _start_own() -> None:
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         logger.info("worker processes start cold: a library that is imported here starts threads")
         return
@@ -97,7 +105,6 @@ def start_own() -> None:
     with tempfile.TemporaryDirectory(prefix="headrace-fork-") as private:
         tempfile.tempdir = None  # found in this process's environment; the worker's may be another
         start(Path(private))
-    spawn_environment.remove_added()
 
 
 def has_ended() -> bool:

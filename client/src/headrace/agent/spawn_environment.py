@@ -27,7 +27,9 @@ _ADDED = "HEADRACE_ADDED_VARIABLES"
 
 
 def execute_with(needed: Mapping[str, str]) -> None:
-    """Executes this program again with these variables, unless it was executed with them."""
+    """Executes this program again with these variables, once, unless it was executed with them."""
+    if _ADDED in os.environ:
+        return  # what differs yet is changed as Python starts, and would be so again
     if any(os.environ.get(name) != value for name, value in needed.items()):
         added = " ".join(needed.keys() - os.environ.keys())
         environment = {**os.environ, **needed, _ADDED: added}
