@@ -82,7 +82,9 @@ async def test_all_replicas_follow_until_it_is_taken_back(
     assert error.details["subject"] == "deployment"
 
     again = await site.replica("c", policy_file=file)
-    assert (await workers(await again.user("ann"))).exception == given
+    there = await again.user("ann")
+    await eventually(lambda: _is(there, 20))  # once it has read the store: Envoy sends it no call before
+    assert (await workers(there)).exception == given
     listed = await (await admin(again)).ask_limits(pb.ListLimitExceptionsRequest(), "ListLimitExceptions")
     assert list(listed.exceptions) == [given]
     assert await take(root, "users/ann", "workers") == ["workers"]
