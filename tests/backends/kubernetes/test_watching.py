@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from headrace_backend_kubernetes.faults import Unreachable
+from headrace_backend_kubernetes.faults import ApiError, Unreachable
 from headrace_backend_kubernetes.watching import Watch
 
 BREAKS = 40
@@ -77,3 +77,37 @@ async def test_an_object_that_cannot_be_read_does_not_stop_those_after_it() -> N
     running.cancel()
     await asyncio.wait([running])
     assert opened == ["0"]
+
+
+async def test_it_goes_on_from_a_bookmark_and_lists_again_once_its_version_has_expired() -> None:
+    opened: list[str] = []
+    listed = iter(["0", "900"])
+    last = asyncio.Event()
+
+    async def refresh() -> str:
+        return next(listed)
+
+    @asynccontextmanager
+    async def open_stream(version: str) -> AsyncGenerator[AsyncIterator[bytes]]:
+        async def stream() -> AsyncIterator[bytes]:
+            if version == "0":
+                bookmark = {"metadata": {"resourceVersion": "500"}}
+                yield json.dumps({"type": "BOOKMARK", "object": bookmark}).encode() + b"\n"
+            elif version == "500":
+                raise ApiError(410, "Expired", "too old resource version")
+            else:
+                last.set()
+                await asyncio.Event().wait()
+
+        opened.append(version)
+        yield stream()
+
+    def accept(change: str, _: msgspec.Raw) -> None:
+        raise AssertionError(f"{change} is no change of a pod")
+
+    watch = Watch("pods", "test", refresh=refresh, open_stream=open_stream, accept=accept)
+    running = asyncio.create_task(watch.run())
+    await asyncio.wait_for(last.wait(), 60)
+    running.cancel()
+    await asyncio.wait([running])
+    assert opened == ["0", "500", "900"]
