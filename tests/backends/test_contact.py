@@ -46,6 +46,16 @@ def test_a_short_interruption_counts_as_none(record: ContactRecord, clock: Clock
         assert record.current == Contact(100)
 
 
+def test_one_request_that_waits_while_others_are_answered_is_no_absence(record: ContactRecord, clock: Clock) -> None:
+    clock.now = 110
+    record.answered()
+    clock.now = 120
+    record.failed("a webhook is slow", waited=20)
+    assert record.current == Contact(100)
+    record.failed("timed out", waited=5)
+    assert record.current == Contact(120, "timed out")
+
+
 def test_only_changes_are_told(record: ContactRecord, clock: Clock) -> None:
     told: list[Contact] = []
     record.on_change(lambda: told.append(record.current))

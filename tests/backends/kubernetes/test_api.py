@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -143,6 +144,32 @@ async def test_what_only_stands_before_an_api_server_is_no_answer(
     await api.create_pod("ns", {})
     assert changes == [f"the Kubernetes API server does not answer: HTTP status {code}", ""]
     await api.close()
+
+
+async def test_one_request_that_is_lost_while_others_are_answered_is_no_absence(
+    tmp_path: Path, contact: ContactRecord
+) -> None:
+    changes: list[str] = []
+    contact.on_change(lambda: changes.append(contact.current.failure))
+    waits, answered = asyncio.Event(), asyncio.Event()
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.method == "POST" and not waits.is_set():
+            waits.set()
+            await answered.wait()
+            assert request.transport
+            request.transport.abort()
+        return web.json_response(POD)
+
+    async with served(handle, tmp_path) as file:
+        api = await connect(Settings(kubeconfig=file, namespace="ns"), contact)
+        slow = asyncio.create_task(api.create_pod("ns", {}))
+        await waits.wait()
+        await api.get_pod("ns", "runs")
+        answered.set()
+        assert await slow
+        await api.close()
+    assert not changes
 
 
 async def test_that_a_node_does_not_answer_says_nothing_of_the_api_server(

@@ -138,22 +138,22 @@ class Requests:
         try:
             response = await _counted(verb, resource, request)
         except (aiohttp.ClientError, OSError, TimeoutError) as failure:
-            self._record_silence(resource, Unreachable(failure))
+            self._record_silence(resource, Unreachable(failure), began)
             raise
         except asyncio.CancelledError:
             if time.monotonic() - began > _CONNECT_SECONDS:  # whoever asked does not wait any longer
-                self._record_silence(resource, TimeoutError(f"nothing within {_CONNECT_SECONDS:.0f} s"))
+                self._record_silence(resource, TimeoutError(f"nothing within {_CONNECT_SECONDS:.0f} s"), began)
             raise
         refusal = ApiError(response.status)
         if refusal.is_of_absence:
-            self._record_silence(resource, refusal)
+            self._record_silence(resource, refusal, began)
         else:
             self._contact.answered()
         return response
 
-    def _record_silence(self, resource: str, failure: Exception) -> None:
+    def _record_silence(self, resource: str, failure: Exception, began: float) -> None:
         if resource not in _OF_KUBELETS:
-            self._contact.failed(silent(failure))
+            self._contact.failed(silent(failure), waited=time.monotonic() - began)
 
     def _function(self, name: str) -> Callable[..., Awaitable[Any]]:
         return _bare(self._core, name)

@@ -31,6 +31,7 @@ class ContactRecord:
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._answers_since = clock()
+        self._answered = 0.0
         self._callbacks: list[Callable[[], None]] = []
         self.current = Contact(self._answers_since)
 
@@ -40,17 +41,21 @@ class ContactRecord:
 
     def answered(self) -> None:
         """Records an answer."""
+        now = self._answered = self._clock()
         if not self.current.failure:
             return
-        now = self._clock()
         if now - self.current.since >= _SHORT_SECONDS:
             self._answers_since = now
         self._change(Contact(self._answers_since))
 
-    def failed(self, why: str) -> None:
-        """Records a request that was not answered; the first reason is kept until one is."""
-        if not self.current.failure:
-            self._change(Contact(self._clock(), why))
+    def failed(self, why: str, *, waited: float = 0.0) -> None:
+        """Records a request that was not answered; the first reason is kept until one is.
+
+        If another was answered in the seconds that this one waited, such as for a webhook, the platform is not away.
+        """
+        now = self._clock()
+        if not self.current.failure and self._answered <= now - waited:
+            self._change(Contact(now, why))
 
     def _change(self, contact: Contact) -> None:
         self.current = contact
