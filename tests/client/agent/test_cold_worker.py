@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -61,6 +62,18 @@ async def test_its_worker_process_is_forked_and_has_neither_token_nor_needless_m
         for nanny in (True, False):
             [imported] = (await client.run(tasks.imported, nanny=nanny)).values()
             assert not _NOT_NEEDED & set(imported)
+    assert "start cold" not in await log_at_end(process)
+
+
+async def test_its_worker_process_may_open_as_many_files_as_if_it_were_executed(cluster: Cluster, start: Start) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 4, hard))
+        process = await start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    async with cluster.connect() as client:
+        assert await client.submit(resource.getrlimit, resource.RLIMIT_NOFILE) == (hard // 2, hard)
     assert "start cold" not in await log_at_end(process)
 
 

@@ -1,9 +1,9 @@
 """The fork server, which forks warm worker processes.
 
 A nanny cannot fork its worker itself: it has threads (gRPC's, Dask's). Python's own answer is a fork server, a process
-without threads that forks on request. Here it is forked from the zygote, so it has everything imported. The nannies,
-which the zygote forks later, inherit a descriptor of its socket. The socket has no name, so that no other process can
-connect to it, nothing is left behind when it is killed, and no path is too long.
+without threads that forks on request. Here it is forked from the zygote, or from what becomes a nanny itself, so it
+has everything imported. The nannies, which the zygote forks later, inherit a descriptor of its socket. The socket has
+no name, so that no other process can connect to it, nothing is left behind when it is killed, and no path is too long.
 """
 
 from __future__ import annotations
