@@ -12,6 +12,7 @@ from tests.controller.running import Site
 from tests.controller.user import User
 
 from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as pb
 from headrace.v1.enums import ExitCause, WaitReason
 
 PROFILES = {"first": {"backend": "one"}, "second": {"backend": "two"}}
@@ -68,6 +69,25 @@ async def test_a_platform_that_is_away_is_waited_for_until_it_answers(
     two.trouble = ""
     await ann.until(waits.name, "RUNNING", within=60)
     assert len(two.starts) == 1
+
+
+async def test_a_cluster_that_runs_is_told_what_keeps_its_processes_from_being_seen(
+    two: FakeMachine, site: Site, eventually: Eventually
+) -> None:
+    ann = await started(site)
+    runs = await ann.create(profile="second")
+    await ann.until(runs.name, "RUNNING")
+    await site.stop(site.replicas[0])
+    two.trouble, two.trouble_wait = CLOSED, WaitReason.PLATFORM_AWAY
+    ann = await started(site, "b")
+
+    async def told() -> bool:
+        found = await ann.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=runs.name))
+        sentence = f"headrace cannot see this cluster's processes: backend two: {CLOSED}. What runs is left alone"
+        return any(event.message.startswith(sentence) for event in found.cluster_events)
+
+    await eventually(told)
+    await ann.until(runs.name, "RUNNING")
 
 
 async def test_a_backend_that_has_gone_fails_new_clusters_and_leaves_those_that_run(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.contact import Contact
 from headrace_controller.backends.process import SCHEDULER
-from headrace_controller.model import Cluster, Phase
+from headrace_controller.model import Cluster, ClusterId, Phase
 from headrace_controller.plan import Place, Seen
 from headrace_controller.plan.findings import Finding
 from headrace_controller.reconciling.process_table import ProcessTable
@@ -66,6 +66,10 @@ class Observer:
     def observed(self, cluster: Cluster) -> bool:
         """Whether anything may be concluded about a cluster."""
         return self._observed(cluster.id)
+
+    def obstacle(self, cluster: ClusterId) -> BackendError | None:
+        """Why the backend of a cluster cannot be opened; None if it is open."""
+        return self._obstacle(cluster)
 
     def cannot_start(self, cluster: Cluster) -> bool:
         """Whether a cluster of which nobody has heard yet cannot start, because its backend cannot be opened.

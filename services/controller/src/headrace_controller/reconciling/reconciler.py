@@ -35,9 +35,8 @@ _FAILING = (
     "again; if nothing changes, ask your administrator, who finds the cause in the controller's log."
 )
 _UNSEEN = (
-    "headrace cannot see this cluster's processes, such as for lack of a right where they run. What runs is left "
-    "alone, and what you ask for waits. If nothing changes, ask your administrator, who finds the cause in the "
-    "controller's log."
+    "headrace cannot see this cluster's processes{}. What runs is left alone, and what you ask for waits. If nothing "
+    "changes, ask your administrator, who finds the cause in the controller's log."
 )
 _LONG_PAUSE_SECONDS = 2.0  # of a cluster that could not be seen for several tries
 
@@ -239,7 +238,9 @@ class Reconciler:
 
     async def _look_again(self, cluster: ClusterId) -> None:
         if self._pause(cluster) > _LONG_PAUSE_SECONDS:
-            await self._tell(cluster, _UNSEEN)
+            obstacle = self._observer.obstacle(cluster)
+            why = f": {obstacle}" if obstacle else ", such as for lack of a right where they run"
+            await self._tell(cluster, _UNSEEN.format(why))
 
     def _pause(self, cluster: ClusterId) -> float:
         """Has the next step taken after a pause, longer after each failure; returns its seconds."""
