@@ -62,8 +62,9 @@ def installed(kubernetes: Kubernetes) -> Generator[str]:
         kubernetes.kubectl("delete", *names, "--ignore-not-found", "--wait=false")
 
 
-def until_quiet(kubernetes: Kubernetes, namespace: str) -> None:
-    """Waits until no pod of an earlier cluster is left."""
+def end_clusters(kubernetes: Kubernetes, namespace: str) -> None:
+    """Ends what a client has left, and waits until no pod of an earlier cluster is there."""
+    kubernetes.kubectl("delete", "daskclusters.gateway.dask.org", "--all", "-n", namespace, "--wait=false")
     until(lambda: len(kubernetes.get("pods", "-n", namespace)["items"]) == 1, "dask-gateway's pods are gone")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import select
 import statistics
 import subprocess
 from collections import defaultdict
@@ -29,40 +30,54 @@ VALUES = {
 WHAT = {"created": "new_cluster() returns", "usable": "client connected", "joined": "scale 0 to 1 worker"}
 Figures: TypeAlias = dict[str, list[float]]
 Turn: TypeAlias = Callable[[], dict[str, float]]
-"""Starts something once, when all is quiet; returns what took how long."""
+"""Starts something once, when all is quiet; returns what took how long, or raises `TimeoutError`."""
+_LONGEST_SECONDS = 90.0
 
 
 class Visitor:
-    """A user with the client of a package, in a pod that runs."""
+    """A user with the client of a package, in a pod that runs.
+
+    One who gets no cluster within a minute and a half leaves; a new one takes the next turn.
+    """
 
     def __init__(self, kubernetes: Kubernetes, namespace: str, pod: str, package: str) -> None:
         script = Path(__file__).with_name("visitor.py").read_text()
         command = [program_path("kubectl"), "exec", "-i", pod, "-n", namespace]
-        self._process = subprocess.Popen(
-            [*command, "--", "python", "-u", "-c", script, package],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "KUBECONFIG": str(kubernetes.kubeconfig)},
-        )
-        self._answer()
+        self._command = [*command, "--", "python", "-u", "-c", script, package]
+        self._environment = {**os.environ, "KUBECONFIG": str(kubernetes.kubeconfig)}
+        self._process = self._come()
 
     def start(self, workers: int, **options: str) -> dict[str, Any]:
         """Makes a cluster with workers and ends it; returns what took how long."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"options": options, "workers": workers}) + "\n")
         self._process.stdin.flush()
-        return self._answer()
+        try:
+            return _answer(self._process)
+        except TimeoutError:
+            self.close()
+            self._process = self._come()
+            raise
 
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
 
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the visitor has failed, see above"
-        return json.loads(line)
+    def _come(self) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
+        )
+        _answer(process)
+        return process
+
+
+def _answer(visitor: subprocess.Popen[str]) -> dict[str, Any]:
+    assert visitor.stdout is not None
+    if not select.select([visitor.stdout], [], [], _LONGEST_SECONDS)[0]:
+        raise TimeoutError(f"no answer within {_LONGEST_SECONDS:.0f} s")
+    line = visitor.stdout.readline()
+    assert line, "the visitor has failed, see above"
+    return json.loads(line)
 
 
 @contextmanager
@@ -113,7 +128,12 @@ def measure(release: Installation, peer: str | None, address: str, rounds: int) 
         for number in range(rounds + 1):
             for name, turn in turns.items():
                 until_quiet(release)
-                for what, seconds in turn().items():
+                try:
+                    times = turn()
+                except TimeoutError as error:
+                    print(number, f"{os.getloadavg()[0]:.1f}", f"{name}: {error}, not counted", flush=True)
+                    continue
+                for what, seconds in times.items():
                     print(number, f"{os.getloadavg()[0]:.1f}", f"{name}: {what}", f"{seconds:.3f}", flush=True)
                     if number:  # the first round is for what happens once
                         figures[f"{name}: {what}"].append(seconds)
@@ -136,9 +156,10 @@ def _turns_of_peer(kubernetes: Kubernetes, namespace: str) -> Generator[dict[str
     with closing(Visitor(kubernetes, namespace, dask_gateway.POD, "dask_gateway")) as visitor:
 
         def start() -> dict[str, float]:
-            times = visitor.start(1)
-            dask_gateway.until_quiet(kubernetes, namespace)
-            return _figures(times)
+            try:
+                return _figures(visitor.start(1))
+            finally:
+                dask_gateway.end_clusters(kubernetes, namespace)
 
         yield {"dask-gateway": start}
 
