@@ -1,4 +1,6 @@
-"""Until when processes are waited for that have not started. What is nobody's fault does not count, but is bounded.
+"""Until when processes are waited for that have not started. What is nobody's fault does not count.
+
+For a scheduler it is bounded all the same; workers are waited for as long as they are wanted.
 
 All times are of the controller's own clock: those of other machines may be wrong.
 """
