@@ -13,8 +13,8 @@ def restarted(controller: Service, environment: Mapping[str, str]) -> Generator[
     """Restarts the controller with this besides its environment; with its own again afterwards."""
     controller.end()
     controller.environment.update(environment)
-    controller.start()
     try:
+        controller.start()
         yield
     finally:
         controller.end()

@@ -5,9 +5,29 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from processes import run
+
+_DATE = "%Y%m%d%H%M%SZ"
+_SIGNING = """
+[ca]
+default_ca = signing
+[signing]
+database = {folder}/{name}.index
+new_certs_dir = {folder}
+rand_serial = yes
+default_md = sha256
+preserve = yes
+policy = subject
+x509_extensions = extensions
+[subject]
+organizationName = optional
+commonName = supplied
+[extensions]
+{extension}
+"""
 
 
 @dataclass(frozen=True)
@@ -18,16 +38,21 @@ class Identities:
     server: str
 
     def create_authority(self) -> None:
-        (self.folder / "openssl.cnf").write_text("[req]\ndistinguished_name = empty\n[empty]\n")
+        (self.folder / "request.cnf").write_text("[req]\ndistinguished_name = empty\n[empty]\n")
         self.certificate("ca", "/CN=test-kubernetes", "basicConstraints=critical,CA:TRUE")
 
     def certificate(self, name: str, subject: str, extension: str = "basicConstraints=critical,CA:FALSE") -> None:
-        """Writes NAME.crt and NAME.key."""
-        folder = self.folder
-        signer = [] if name == "ca" else ["-CA", folder / "ca.crt", "-CAkey", folder / "ca.key"]
+        """Writes NAME.crt and NAME.key; valid since an hour, as clocks may be wrong."""
+        folder, request = self.folder, self.folder / f"{name}.csr"
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", folder / f"{name}.key"]
-        made = ["-subj", subject, "-addext", extension, "-days", "30", "-out", folder / f"{name}.crt"]
-        run("openssl", "req", "-x509", "-config", folder / "openssl.cnf", *signer, *key, *made)
+        run("openssl", "req", "-new", "-config", folder / "request.cnf", *key, "-subj", subject, "-out", request)
+        (folder / f"{name}.index").write_text("")  # of what was signed: openssl wants one
+        (folder / f"{name}.cnf").write_text(_SIGNING.format(folder=folder, name=name, extension=extension))
+        begin = datetime.now(UTC) - timedelta(hours=1)
+        dates = ["-startdate", f"{begin:{_DATE}}", "-enddate", f"{begin + timedelta(days=30):{_DATE}}"]
+        signer = ["-selfsign"] if name == "ca" else ["-cert", folder / "ca.crt"]
+        files = ["-keyfile", folder / "ca.key", "-in", request, "-out", folder / f"{name}.crt"]
+        run("openssl", "ca", "-batch", "-notext", "-config", folder / f"{name}.cnf", *dates, *signer, *files)
 
     def kubeconfig(self, name: str) -> Path:
         """Writes NAME.json, a kubeconfig with the certificate of that name."""
