@@ -32,6 +32,17 @@ def test_services_run_twice_and_in_a_restricted_namespace(installation: Installa
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_drain_takes_one_pod_of_a_service_at_a_time(installation: Installation, service: str) -> None:
+    """As Kubernetes itself counts them for its eviction API."""
+
+    def counted() -> tuple[int, int, int]:
+        status = installation.get("poddisruptionbudget", f"{RELEASE}-{service}")["status"]
+        return status["expectedPods"], status["desiredHealthy"], status["disruptionsAllowed"]
+
+    until(lambda: counted() == (2, 1, 1), "of two pods one may go")
+
+
 def test_dask_pods_have_no_token_of_kubernetes(installation: Installation) -> None:
     printed = installation.run(
         "no-token",

@@ -13,8 +13,7 @@ from tests.kubernetes.running import SecondNode, until
 from headrace import Gateway
 
 pytestmark = MARKS
-LOST = 3
-"""Two processors do not bear ten that start at once, twice; ten pretended ones are lost in test_losses.py."""
+LOST = 10
 
 
 def test_workers_of_a_node_that_loses_power_are_replaced_and_compute_again(
