@@ -15,6 +15,7 @@ from tests.kubernetes.chart.installation import CHART, RELEASE, Installation
 from tests.kubernetes.running import CommandFailed, Kubernetes, until
 
 EXAMPLES = CHART.parent / "examples"
+_CONTROLLERS = "-l=app.kubernetes.io/component=controller"
 # Waits until the policy offers the profile, then computes in a new cluster: `run(gateway, "gpu", work)`.
 COMPUTE = """
 import time
@@ -78,6 +79,7 @@ class Examples:
             self.installation.upgrade(*options, *(() if hooks else ("--no-hooks",)))
         else:
             self._install(*options)
+        self._await_new_controllers()
         self._await_policy()
         return self.installation
 
@@ -89,10 +91,18 @@ class Examples:
             raise
         self._installed = True
 
+    def _await_new_controllers(self) -> None:
+        """Wait until no controller with the example before has clusters any more: it would start theirs its own way."""
+
+        def alone() -> bool:
+            pods = self.installation.get("pods", _CONTROLLERS)["items"]
+            return not any("deletionTimestamp" in pod["metadata"] for pod in pods)
+
+        until(alone, "the controllers before have ended")
+
     def _await_policy(self) -> None:
         """Wait until the kubelet has given the controller the new policy. It looks again when a pod changes."""
-        component = "-l=app.kubernetes.io/component=controller"
-        self.installation.kubectl("annotate", "pods", component, "--overwrite", f"changed={secrets.token_hex(4)}")
+        self.installation.kubectl("annotate", "pods", _CONTROLLERS, "--overwrite", f"changed={secrets.token_hex(4)}")
         wanted = self.installation.get("configmap", f"{RELEASE}-policy")["data"]["policy.yaml"]
         read = ("exec", f"deploy/{RELEASE}-controller", "--", "python3", "-c")
         script = "print(open('/etc/headrace/policy/policy.yaml').read(), end='')"
