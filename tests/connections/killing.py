@@ -17,9 +17,6 @@ from headrace_up.supervisor import HEALTHY_SECONDS
 _IN_A_ROW = 5
 _LONG_ENOUGH = HEALTHY_SECONDS + 1.5
 
-# Python itself (ssl.SSLSocket) leaves a socket to its reference count if the connection is reset before TLS begins.
-UNCLOSED = "ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
-
 
 def compute_while_envoy_is_killed(headrace: Running, gateway: Gateway, kills: int, count: int, seconds: float) -> None:
     """Compute so many futures of so many seconds.

@@ -6,13 +6,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tests.connections.killing import UNCLOSED, compute_while_envoy_is_killed
+from tests.connections.killing import compute_while_envoy_is_killed
 from tests.e2e.running import running
 
 from headrace import Gateway
 
 
-@pytest.mark.filterwarnings(UNCLOSED)
 @pytest.mark.timeout(600)
 def test_ten_thousand_futures_survive_a_hundred_kills_of_envoy(monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(prefix="hr-kills-") as name, running(Path(name)) as headrace:

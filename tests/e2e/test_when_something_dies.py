@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.connections.killing import UNCLOSED, compute_while_envoy_is_killed
+from tests.connections.killing import compute_while_envoy_is_killed
 from tests.e2e.running import Running, running, wait_until
 from tests.e2e.tasks import slow, wait_for_file
 
@@ -55,7 +55,6 @@ def test_a_killed_part_is_back_and_clusters_compute_on(
     assert len(gateway.list_clusters()) == 1
 
 
-@pytest.mark.filterwarnings(UNCLOSED)
 def test_no_future_is_lost_with_envoy(headrace: Running, gateway: Gateway) -> None:
     """`make test-connections` kills it 100 times."""
     compute_while_envoy_is_killed(headrace, gateway, kills=5, count=2_000, seconds=0.002)

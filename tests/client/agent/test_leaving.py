@@ -13,7 +13,6 @@ import pytest
 from tests.client.agent import tasks
 from tests.client.agent.plain_processes import log_of, run
 from tests.client.agent.running import Agent, Cluster
-from tests.connections.killing import UNCLOSED
 
 from headrace.agent.grace import grace_seconds, hands_over, usable_seconds
 from headrace.internal.v1 import agent_service_pb2 as pb
@@ -204,7 +203,6 @@ async def test_a_worker_whose_scheduler_is_gone_does_not_wait(patient: Cluster) 
     await patient.eventually(lambda: agent.code is not None, within=10)
 
 
-@pytest.mark.filterwarnings(UNCLOSED)
 async def test_a_worker_of_a_scheduler_that_stops_does_not_wait(patient: Cluster) -> None:
     scheduler = await patient.start_scheduler()
     [agent] = await patient.start_workers()

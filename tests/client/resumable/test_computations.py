@@ -13,7 +13,6 @@ from distributed import Client, Scheduler, Worker
 from distributed.comm.registry import backends
 from distributed.security import Security
 from tests.client.resumable.conftest import Authorities, BreakingProxy
-from tests.connections.killing import UNCLOSED
 
 from headrace._dask import comm
 from headrace._dask.scheduler_access import SchedulerAccess
@@ -60,7 +59,6 @@ async def computing() -> AsyncGenerator[tuple[Any, BreakingProxy]]:
         backends["tls"] = ordinary
 
 
-@pytest.mark.filterwarnings(UNCLOSED)
 @pytest.mark.parametrize("seed", range(2))
 async def test_results_are_right_over_a_bad_line(seed: int) -> None:
     numbers = random.Random(seed)
@@ -91,7 +89,6 @@ async def test_results_are_right_over_a_bad_line(seed: int) -> None:
         cutting.cancel()
 
 
-@pytest.mark.filterwarnings(UNCLOSED)
 @pytest.mark.parametrize("size", [1, 300, 1_500, 2_500, 3_500])
 async def test_a_cut_of_each_redial_at_its_beginning(size: int) -> None:
     async with computing() as (client, proxy):
