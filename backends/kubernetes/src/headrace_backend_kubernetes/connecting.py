@@ -29,7 +29,7 @@ _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 async def connect(settings: Settings, contact: ContactRecord | None = None) -> Api:
     """Connects as the settings say; raises `Unreachable` if they lead nowhere. Nothing is requested yet.
 
-    What becomes of requests is recorded in `contact`.
+    `contact` records whether the API server answers.
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = 0  # each log and watch holds one; what changes something is bounded here

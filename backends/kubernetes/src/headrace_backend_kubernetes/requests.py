@@ -141,7 +141,7 @@ class Requests:
             self._record_silence(resource, Unreachable(failure), began)
             raise
         except asyncio.CancelledError:
-            if time.monotonic() - began > _CONNECT_SECONDS:  # whoever asked does not wait any longer
+            if time.monotonic() - began > _CONNECT_SECONDS:  # the caller has given up
                 self._record_silence(resource, TimeoutError(f"nothing within {_CONNECT_SECONDS:.0f} s"), began)
             raise
         refusal = ApiError(response.status)
