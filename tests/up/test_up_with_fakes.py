@@ -24,6 +24,10 @@ from headrace_up.process_tags import kill_all, tagged_processes
 StartUp = Callable[..., Any]
 
 
+def services(data: Path) -> set[int]:
+    return {pid for pid, line in running(data).items() if "fake_service" in line}
+
+
 def test_it_says_where_it_is_and_what_to_type(up: StartUp, data: Path):
     lines = up().read_until("Ctrl-C")
     text = "\n".join(lines)
@@ -286,11 +290,10 @@ def test_an_envoy_that_cannot_be_configured_is_explained(up: StartUp, data: Path
 def test_envoy_is_replaced_on_request(up: StartUp, data: Path):
     one = up()
     one.read_until("Ctrl-C")
-    before = [pid for pid, line in running(data).items() if "fake_service" in line]
+    before = services(data)
     one.process.send_signal(signal.SIGUSR2)
     one.read_until("envoy was replaced within")
-    after = [pid for pid, line in running(data).items() if "fake_service" in line]
-    assert set(before) < set(after), "the Envoy before ends when it is told to"
+    wait_until(lambda: before < services(data))  # the Envoy before ends when it is told to
     wait_until(lambda: "asked for a redial" in (data / "logs" / "proxy.log").read_text())
     one.process.send_signal(signal.SIGTERM)
     assert one.finish()[0] == 0

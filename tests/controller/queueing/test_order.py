@@ -46,9 +46,12 @@ class People:
         for cluster in list(self.order.moved()):
             self.tell(int(cluster[1:]))
         assert list(self.order.moved()) == []
+        firsts: list[tuple[float, str, str]] = []
         for subject in SUBJECTS:
             turns = [(q.turn, one.id, n) for n, one in self.there.items() if (q := one.queued) and q.subject == subject]
             assert [self.told[n] for _, _, n in sorted(turns)] == [rounded(n) for n in range(len(turns))]
+            firsts += [(*min(turns)[:2], subject)] if turns else []
+        assert self.order.subjects() == [subject for *_, subject in sorted(firsts)]
 
 
 Changes = tuple[list[tuple[float, str]], list[int]]

@@ -210,6 +210,18 @@ async def test_whom_a_budget_refuses_is_not_admitted_and_holds_up_nobody(redis: 
     assert await replica.waits(*anns) == [False, True, True]
 
 
+async def test_subjects_are_looked_through_in_the_order_in_which_they_were_woken(redis: Redis) -> None:
+    queue = Replica(redis, policy()).store.queue
+    subjects = [f"clusters/{n:x}" for n in range(1000, 0, -1)]
+    await queue.wake(subjects)
+    found: list[str] = []
+    freed = await queue.next_freed()
+    while freed:
+        found.append(freed.subject)
+        freed = await queue.next_freed(freed)
+    assert found == subjects
+
+
 async def test_a_record_that_cannot_be_read_holds_up_nobody(redis: Redis, keys: Keys) -> None:
     replica = Replica(redis, policy(deployment={"clusters": 1}))
     running = await replica.create("zoe")

@@ -55,8 +55,8 @@ class Order:
         return list(self._waiting)
 
     def subjects(self) -> list[str]:
-        """Return whom clusters wait for."""
-        return list(self._by_subject)
+        """Return whom clusters wait for, in the order of the first turn of each."""
+        return sorted(self._by_subject, key=lambda subject: self._by_subject[subject][0])
 
     def longest(self) -> float:
         """Return for how many seconds the first of them has waited; 0 if none waits. May be called from any thread."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time
 from typing import cast
@@ -14,6 +14,8 @@ _next_freed = plain_script("next_freed")
 
 LOOK_SECONDS = 2
 """Time for which one replica alone looks through the queue of a subject; then another may."""
+_STEP_SECONDS = 1e-6
+"""Distance of times that Redis tells apart: it keeps them as doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,10 @@ class Queue:
         found = await self._connection.command("ZRANGE", key, skip, skip + number - 1)
         return [ClusterId(name.decode()) for name in cast("list[bytes]", found)]
 
-    async def wake(self, subjects: Iterable[str]) -> None:
-        """Has the queues of these subjects looked through, for example because their limits are others now."""
-        pairs = [part for subject in subjects for part in (time(), subject)]
+    async def wake(self, subjects: Sequence[str]) -> None:
+        """Has the queues of these subjects looked through in this order, for example because their limits are others."""
+        begin = time() - len(subjects) * _STEP_SECONDS
+        pairs = [part for n, subject in enumerate(subjects) for part in (begin + n * _STEP_SECONDS, subject)]
         if pairs:
             await self._connection.command("ZADD", self._connection.keys.queue("freed"), *pairs)
 
