@@ -52,7 +52,7 @@ class FakeCluster:
         # Clients' connections outlive their TCP connections for so long. 0: an agent of before listens.
         self.grace = 60.0
         self._security = self._make_security()
-        self._scheduler: Any = None
+        self.scheduler: Any = None
         self.workers: list[Any] = []
         self._lock = asyncio.Lock()
 
@@ -94,11 +94,11 @@ class FakeCluster:
     async def start(self) -> None:
         async with self._lock:
             if not self.record.spec.stop:
-                self._scheduler = await Scheduler(
+                self.scheduler = await Scheduler(
                     protocol="tls", security=self._security, host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0"
                 )
-                worker_status.serve_many(self._scheduler)
-                self.port = int(self._scheduler.address.rpartition(":")[2])
+                worker_status.serve_many(self.scheduler)
+                self.port = int(self.scheduler.address.rpartition(":")[2])
                 if self.grace:
                     await self._listen(SessionTable(self.grace))
 
@@ -106,7 +106,7 @@ class FakeCluster:
         """Has as many workers as the record wants."""
         async with self._lock:
             wanted = sum(group.desired for group in self.record.status.worker_groups)
-            while self._scheduler is not None and len(self.workers) != wanted and not self.waits_for:
+            while self.scheduler is not None and len(self.workers) != wanted and not self.waits_for:
                 if len(self.workers) > wanted:
                     await self.workers.pop().close()
                 else:
@@ -124,14 +124,14 @@ class FakeCluster:
         async with self._lock:
             for worker in self.workers:
                 await worker.close()
-            if self._scheduler is not None:
-                await self._scheduler.close()
-            self._scheduler, self.workers = None, []
+            if self.scheduler is not None:
+                await self.scheduler.close()
+            self.scheduler, self.workers = None, []
 
     async def _listen(self, table: SessionTable) -> None:
         """Takes clients' sessions beside the listener for workers."""
         arguments = self._security.get_listen_args("scheduler")
-        scheduler, backend = self._scheduler, ResumableTLSBackend(table)
+        scheduler, backend = self.scheduler, ResumableTLSBackend(table)
         listener = backend.get_listener("127.0.0.1:0", scheduler.handle_comm, scheduler.deserialize, **arguments)
         self._table, self._sessions = table, listener
         await self._sessions.start()
@@ -139,7 +139,7 @@ class FakeCluster:
         self.port = int(self._sessions.listen_address.rpartition(":")[2])
 
     async def _new_worker(self) -> Any:
-        address = self._scheduler.address
+        address = self.scheduler.address
         return await Worker(address, security=self._security, nthreads=1, dashboard_address="127.0.0.1:0")
 
     def _make_security(self) -> Security:

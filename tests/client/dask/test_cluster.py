@@ -140,7 +140,9 @@ def test_a_report_is_no_older_than_what_was_seen(fake: FakeHeadrace, gateway: Ga
 
 def test_waiting_for_workers_ends(gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster, cluster.get_client() as client:
-        with pytest.raises(TimeoutError, match=r"only 0 of 1 workers arrived within 0\.1 s"):
+        with pytest.raises(
+            TimeoutError, match=r"only 0 of 1 workers arrived within 0\.1 s; the cluster is scaled to 0$"
+        ):
             client.wait_for_workers(1, timeout=0.1)
         cluster.scale(1)
         cluster.wait_for_workers(1)
@@ -153,6 +155,21 @@ def test_an_error_of_missing_workers_says_what_they_wait_for(fake: FakeHeadrace,
         expected = "only 0 of 2 workers arrived within 0.1 s; 2 have not joined, such as default-0-abcdef: 0/4 nodes"
         with pytest.raises(TimeoutError, match=expected):
             cluster.wait_for_workers(2, timeout=0.1)
+
+
+async def test_an_error_of_missing_workers_says_which_are_paused(
+    fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually
+) -> None:
+    async with agateway.new_cluster() as cluster:
+        await cluster.scale(1)
+        await cluster.wait_for_workers(1)
+        [worker] = fake.clusters[cluster.name].workers
+        worker.memory_manager.memory_pause_fraction = False  # Dask would resume it
+        worker.loop.add_callback(setattr, worker, "status", Status.paused)
+        scheduler = fake.clusters[cluster.name].scheduler
+        await eventually(lambda: scheduler.workers[worker.address].status is Status.paused)
+        with pytest.raises(TimeoutError, match=f"only 0 of 2 .*; {worker.address} has joined and is paused"):
+            await cluster.wait_for_workers(2, timeout=2)
 
 
 def test_logs_events_and_workers(gateway: Gateway) -> None:

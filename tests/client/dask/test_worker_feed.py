@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import dask.config
 import pytest
+from tests.client.conftest import AsyncGateway
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
 from headrace import Gateway, GatewayCluster
+from headrace._dask import worker_feed
+
+IDENTITY = "identity"
 
 
 def _count(cluster: GatewayCluster) -> int:
@@ -43,3 +50,27 @@ async def test_it_follows_again_after_an_absence(
             await eventually(lambda count=count: len(workers) == count)
         fake.proxy.come_back()
         await eventually(lambda: set(cluster.scheduler_info["workers"]) == {worker.address for worker in workers})
+
+
+async def test_a_scheduler_that_does_not_answer_is_asked_again(
+    fake: FakeHeadrace, agateway: AsyncGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_feed, "_ANSWER_SECONDS", 0.2)
+    async with agateway.new_cluster() as cluster:
+        handlers = fake.clusters[cluster.name].scheduler.handlers
+        answer, asked = handlers[IDENTITY], 0
+
+        async def answer_the_third(**question: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                await asyncio.Event().wait()
+            if asked == 2:
+                raise OSError("the disk is full")
+            return answer(**question)
+
+        monkeypatch.setitem(handlers, IDENTITY, answer_the_third)
+        monkeypatch.setitem(handlers, "subscribe_worker_status", answer_the_third)
+        await cluster.scale(1)
+        async with asyncio.timeout(10):
+            await cluster.wait_for_workers(1)

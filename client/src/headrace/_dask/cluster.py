@@ -269,7 +269,7 @@ class GatewayCluster(ClusterChanging[Asynchronous], ClusterReading[Asynchronous]
                 await feed.wait_for(worker_count("n_workers", n_workers))
         except TimeoutError:
             arrived = feed.count_running()
-            why = await why_missing(self._session.connection, self.name)
+            why = await why_missing(self._session.connection, self.name, n_workers, feed.states())
             raise TimeoutError(f"only {arrived} of {n_workers} workers arrived within {limit:.3g} s{why}") from None
 
     # Views

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from distributed.comm.core import FatalCommClosedError
 from distributed.core import rpc
 from distributed.objects import SchedulerInfo
 
@@ -22,6 +23,7 @@ _HANDSHAKE_SECONDS = 0.5
 _FIRST_PAUSE_SECONDS = 0.005
 _LONGEST_PAUSE_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
+_ANSWER_SECONDS = 15.0
 
 
 class WorkerFeed:
@@ -74,10 +76,21 @@ class WorkerFeed:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             await self._prepare()
-            self.info = SchedulerInfo(await self._scheduler.identity())
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    self.info = SchedulerInfo(await self._scheduler.identity())
+            except FatalCommClosedError:
+                raise
+            except OSError as error:  # also if there was no answer: the next question has a connection of its own
+                logger.debug("%s did not say which workers it has: %r", self._scheduler.address, error)
 
     def count_running(self) -> int:
-        return sum(worker["status"] == "running" for worker in self.info["workers"].values())
+        """Return the number of workers that take tasks."""
+        return list(self.states().values()).count("running")
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each worker, by its address."""
+        return {address: worker["status"] for address, worker in self.info["workers"].items()}
 
     async def close(self) -> None:
         if self._starting is not None:

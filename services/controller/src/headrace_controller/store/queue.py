@@ -45,7 +45,7 @@ class Queue:
         return [ClusterId(name.decode()) for name in cast("list[bytes]", found)]
 
     async def wake(self, subjects: Sequence[str]) -> None:
-        """Has the queues of these subjects looked through in this order, for example because their limits are others."""
+        """Has the queues of these subjects looked through in this order, for example because their limits changed."""
         begin = time() - len(subjects) * _STEP_SECONDS
         pairs = [part for n, subject in enumerate(subjects) for part in (begin + n * _STEP_SECONDS, subject)]
         if pairs:
