@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kubernetes.faults.clocks import CLOCKS, build, of_pods
 from tests.kubernetes.faults.system import System, system
 from tests.kubernetes.running import (
     ON_SECOND_NODE,
@@ -25,24 +27,12 @@ from headrace import Gateway, GatewayCluster
 REGISTRY_PORT = 5917
 MISSING = f"localhost:{REGISTRY_PORT}/no-such:1"
 """An image of a registry on each node itself, from where nodes pull without TLS."""
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), Path("/none"))
 LOST_NODE = "test-faults-lost"
 _PREFERS: dict[str, Any] = {
     "weight": 100,
     "preference": {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [SECOND_NODE]}]},
 }
 """The second node as long as it takes pods, then another."""
-CLOCKS = {"ahead": 600, "behind": -600}
-"""Seconds by which clocks of pods are wrong."""
-
-
-def _clock(seconds: int) -> dict[str, Any]:
-    """Settings of pods whose clock is wrong: the library of the node's package libfaketime tells them the time."""
-    return {
-        "environment": {"LD_PRELOAD": "/faketime.so", "FAKETIME": f"{seconds:+}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
-        "volumes": {"faketime": {"path": "/faketime.so", "source": {"hostPath": {"path": str(FAKETIME)}}}},
-    }
-
 
 PROFILES: dict[str, Any] = {
     "missing": {"image": MISSING},
@@ -62,19 +52,34 @@ PROFILES: dict[str, Any] = {
             "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [_PREFERS]}},
         },
     },
-    "ahead": {"scheduler": _clock(CLOCKS["ahead"]), "worker": _clock(CLOCKS["behind"])},
-    "behind": {"scheduler": _clock(CLOCKS["behind"]), "worker": _clock(CLOCKS["ahead"])},
     "nodes": {"worker": {"tolerations": [PRETENDED], "lost_node_seconds": 1, "node_selector": {"type": LOST_NODE}}},
 }
 
 
 @pytest.fixture(scope="session")
-def headrace(kubernetes: Kubernetes, redis_url: str) -> Iterator[System]:
+def clock() -> Iterator[Path | None]:
+    """A library for clocks that are wrong; None without gcc."""
+    if shutil.which("gcc") is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="hr-clock-") as directory:
+        yield build(Path(directory))
+
+
+@pytest.fixture(scope="session")
+def headrace(kubernetes: Kubernetes, redis_url: str, clock: Path | None) -> Iterator[System]:
+    profiles = PROFILES | ({} if clock is None else _skewed(clock))
     with (
         tempfile.TemporaryDirectory(prefix="hr-faults-") as directory,
-        system(kubernetes, Path(directory), redis_url, PROFILES) as running,
+        system(kubernetes, Path(directory), redis_url, profiles) as running,
     ):
         yield running
+
+
+def _skewed(clock: Path) -> dict[str, Any]:
+    """Profiles whose schedulers' and workers' clocks are wrong in opposite ways."""
+    ahead, behind = (of_pods(clock, CLOCKS[name]) for name in ("ahead", "behind"))
+    return {"ahead": {"scheduler": ahead, "worker": behind}, "behind": {"scheduler": behind, "worker": ahead}}
 
 
 @pytest.fixture(scope="session")

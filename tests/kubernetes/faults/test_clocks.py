@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from tests.kubernetes.faults.conftest import CLOCKS, FAKETIME
+from tests.kubernetes.faults.clocks import CLOCKS, environment
 from tests.kubernetes.faults.restarting import patience, restarted
 from tests.kubernetes.faults.seen import MARKS
 from tests.kubernetes.faults.system import System
@@ -22,15 +23,15 @@ START_SECONDS = 30
 @pytest.fixture
 def in_pods(headrace: System) -> None:
     if not of_recipe(headrace.kubernetes):
-        pytest.skip("the nodes of other clusters need not have libfaketime")
+        pytest.skip("the library is on this machine, not on the nodes of other clusters")
 
 
 @pytest.fixture(params=CLOCKS)
-def controller_clock(request: pytest.FixtureRequest, headrace: System) -> Iterator[str]:
+def controller_clock(request: pytest.FixtureRequest, headrace: System, clock: Path | None) -> Iterator[str]:
     """The controller's clock is wrong meanwhile."""
-    if not FAKETIME.exists():
-        pytest.skip("this machine has no libfaketime")
-    wrong = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{CLOCKS[request.param]:+}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    if clock is None:
+        pytest.skip("this machine has no gcc")
+    wrong = environment(clock, CLOCKS[request.param])
     with restarted(headrace.controller, {**wrong, **patience(START_SECONDS)}):
         yield request.param
 
