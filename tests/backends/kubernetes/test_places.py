@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 from tests.backends.kubernetes.served import served
 from tests.backends.processes import spec
@@ -12,11 +14,12 @@ from tests.conftest import Eventually
 
 from headrace_backend_kubernetes.backend import KubernetesBackend
 from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.enrolment_secrets import secret_name
 from headrace_backend_kubernetes.pod_templates import PodTemplates
 from headrace_backend_kubernetes.process_pods import ProcessPods
 from headrace_backend_kubernetes.profile_settings import PodDefaults, ProfileSettings
 from headrace_backend_kubernetes.seals import PodSeals
-from headrace_controller.backends.base import Deployment
+from headrace_controller.backends.base import BackendError, Deployment
 from headrace_controller.backends.process import SCHEDULER
 
 DEPLOYMENT = Deployment(id="d", agent_endpoint="c:1", keys=(b"key",))
@@ -91,4 +94,35 @@ async def test_a_cluster_is_located_also_while_the_backend_is_open(tmp_path: Pat
         opened.locate("c1", FIXED)
         await eventually(lambda: opened.located("c1") and opened.table.runs(KEY))
         assert opened.fixed_options("p")["worker"]["namespace"] == "new"
+        await opened.close()
+
+
+async def test_tokens_of_a_cluster_without_any_pod_are_deleted_with_it(tmp_path: Path) -> None:
+    """A quota that is full, or a template that is refused: no scheduler's pod ever owns the Secret."""
+    secrets: dict[str, Any] = {}
+
+    async def answer(request: web.Request) -> web.Response:
+        _, _, kind = request.path.partition("/namespaces/old/")
+        if request.method == "POST" and kind == "secrets":
+            made = await request.json()
+            secrets[made["metadata"]["name"]] = made
+            return web.json_response(made)
+        if request.method == "POST":
+            return web.json_response({"code": 403, "reason": "Forbidden", "message": "exceeded quota"}, status=403)
+        if kind.startswith("secrets/"):
+            found = secrets.pop(kind.partition("/")[2], None) if request.method == "DELETE" else None
+            return web.json_response(found or {"code": 404, "reason": "NotFound"}, status=200 if found else 404)
+        return web.Response() if "watch" in request.query else web.json_response({"metadata": {"resourceVersion": "9"}})
+
+    async with served(answer, tmp_path) as kubeconfig:
+        pods = PodDefaults.model_validate({"image": "dask:1"})
+        settings = Settings(kubeconfig=kubeconfig, namespace="own", enrolment="secret", pods=pods)
+        opened = KubernetesBackend(settings, DEPLOYMENT)
+        await opened.open()
+        opened.locate("c1", FIXED)
+        with pytest.raises(BackendError, match="exceeded quota"):
+            await opened.start([replace(spec("c1", SCHEDULER), settings={"namespace": "old"})])
+        assert list(secrets) == [secret_name("c1")]
+        await opened.forget("c1")
+        assert not secrets
         await opened.close()

@@ -251,12 +251,13 @@ class KubernetesBackend:
         """Deletes what is left of a cluster: ended pods with their logs, exit codes and manifests."""
         opened = self._open
         where = {pod.namespace for pod in self.table.pods(cluster) if self.table.exists(pod)}
+        with_tokens = (where | {self._places.get(cluster, "")}) - {""} if self._by_secret else ()
         try:
             for namespace in where:
                 selector = labels.selector(self._deployment.id, cluster)
                 await opened.api.delete_pods(namespace, selector)
-                if self._by_secret:
-                    await opened.secrets.forget(namespace, cluster)
+            for namespace in with_tokens:  # also where no pod could be made that owns the Secret
+                await opened.secrets.forget(namespace, cluster)
         except (ApiError, Unreachable) as error:
             raise backend_error(f"the ended pods of cluster {cluster} cannot be deleted", error) from error
         self.table.forget(cluster)
