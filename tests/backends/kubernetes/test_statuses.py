@@ -173,6 +173,25 @@ def test_a_sidecar_that_keeps_dask_from_starting_says_so(restarts: int, initiali
         assert (status.exit_cause, status.message) == (ExitCause.START_FAILED, said)
 
 
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("CreateContainerConfigError", "failed to sync configmap cache: timed out waiting for the condition"),
+        ("CreateContainerConfigError", "failed to sync secret cache: timed out waiting for the condition"),
+        ("CreateContainerConfigError", 'object "ns"/"settings" not registered'),
+        ("CreateContainerError", "context deadline exceeded"),
+        ("CreateContainerError", 'failed to reserve container name "dask_w1": name "dask_w1" is reserved for "4f0c"'),
+        ("RunContainerError", "rpc error: code = DeadlineExceeded desc = context deadline exceeded"),
+        ("CreateContainerError", "rpc error: code = Unavailable desc = connection error: connect: connection refused"),
+    ],
+)
+def test_a_kubelet_or_a_runtime_that_is_late_is_waited_for(reason: str, message: str) -> None:
+    """A kubelet tries these again by itself, and a busy node or one whose runtime restarts says them."""
+    waiting = [{"name": "dask", "state": {"waiting": {"reason": reason, "message": message}}}]
+    status = _status(changed("no-configmap", status={"containerStatuses": waiting}))
+    assert (status.state, status.wait) == (ProcessState.PENDING, WaitReason.STARTING)
+
+
 # --- ended by others ---
 
 

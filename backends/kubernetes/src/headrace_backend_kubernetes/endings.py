@@ -124,6 +124,11 @@ def _lacks(image: str, module: str) -> str:
 # --- will never start ---
 
 _CONFIG_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+# What a kubelet tries again although it calls it an error: its caches or the container runtime are late.
+_LATE = re.compile(
+    r"timed out waiting for the condition|deadline ?exceeded|code = Unavailable|is reserved for|not registered",
+    re.IGNORECASE,
+)
 _PULL_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
 _SIDECAR_RESTARTS = 2
 _NEVER_PULLED = re.compile(
@@ -152,7 +157,7 @@ def _hopeless(container: ContainerStatus, waiting: Waiting) -> Ending | None:
         return Ending(ExitCause.IMAGE_UNAVAILABLE, one_line(waiting.message or waiting.reason))
     if waiting.reason in _PULL_ERRORS and is_permanent_pull_error(waiting.message):
         return Ending(ExitCause.IMAGE_UNAVAILABLE, one_line(waiting.message))
-    if waiting.reason in _CONFIG_ERRORS:
+    if waiting.reason in _CONFIG_ERRORS and not _LATE.search(waiting.message):
         return Ending(
             ExitCause.START_FAILED, one_line(f"container {container.name}: {waiting.message or waiting.reason}")
         )
