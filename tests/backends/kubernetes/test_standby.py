@@ -134,6 +134,18 @@ async def test_a_refusal_is_one_request_and_a_pause(pool: Pool, eventually: Even
     assert pool.created == 2
 
 
+async def test_a_pod_that_nobody_wants_is_deleted_although_that_was_refused_at_first(
+    pool: Pool, eventually: Eventually
+) -> None:
+    pool.keep(1)
+    await eventually(lambda: len(pool.table.standby) == 1)
+    pool.server.refuses["PATCH"] = "not now"
+    pool.standby.keep([])
+    await eventually(lambda: "PATCH" in {method for method, _ in pool.server.requests})
+    pool.server.refuses.clear()
+    await eventually(lambda: not pool.server.pods)
+
+
 @pytest.mark.parametrize("behind", [-3600, 0, 3600])
 async def test_a_pod_that_runs_for_five_minutes_and_is_not_ready_is_replaced(
     pool: Pool, eventually: Eventually, behind: int

@@ -264,10 +264,13 @@ class StandbyPool:
                 return
 
     async def _withdraw(self, pod: Pod) -> None:
-        with suppress(ApiError):  # it was given to a cluster just now
+        try:
             if kind_of(pod):  # else nobody can give it
                 await self._api.json_patch_pod(pod, withdrawing(pod))
             await self._api.delete_pod(pod)
+        except ApiError as error:  # it was given to a cluster just now, which the watch shows soon, or is refused
+            log.info("a pod in standby could not be withdrawn; will look again", pod=pod.name, error=str(error))
+            asyncio.get_running_loop().call_later(_FIRST_PAUSE, self._changed.set)
 
     def _failed(self, kind: str, why: str) -> None:
         failures = self._failures.setdefault(kind, _Failures())
