@@ -25,4 +25,4 @@ class MemoryObjects:
         self.secrets[name] |= data
 
     async def save_config_map(self, name: str, data: Mapping[str, str]) -> None:
-        self.config_maps[name] = {**self.config_maps.get(name, {}), **data}
+        self.config_maps[name] = dict(data)

@@ -103,6 +103,13 @@ async def test_clients_of_a_public_authority_get_none() -> None:
     assert yaml.safe_load(objects.config_maps["c"]["headrace.yaml"])["headrace"]["connect"] == "x"
 
 
+async def test_clients_forget_the_authority_of_an_earlier_address(made: MemoryObjects) -> None:
+    made.secrets["given"] = {"tls.crt": b"", "tls.key": b""}
+    client = ClientConfig(config_map="headrace-client", address="https://dask.example", ca_secret="given")
+    await ensure_credentials(WANTED.model_copy(update={"client": client}), made)
+    assert made.config_maps["headrace-client"].keys() == {"address", "headrace.yaml"}
+
+
 async def test_a_lost_authority_is_replaced_with_all_that_it_certified(made: MemoryObjects) -> None:
     del made.secrets["r-authority"]
     key = made.secrets["r-deployment-key"]

@@ -67,8 +67,9 @@ class KubernetesObjects:
         await self._core.patch_namespaced_secret(name, self._namespace, {"data": _encoded(data)})
 
     async def save_config_map(self, name: str, data: Mapping[str, str]) -> None:
+        whole = [{"op": "add", "path": "/data", "value": dict(data)}]  # what was merged would leave other keys
         try:
-            await self._core.patch_namespaced_config_map(name, self._namespace, {"data": dict(data)})
+            await self._core.patch_namespaced_config_map(name, self._namespace, whole)
         except client.ApiException as error:
             if error.status != NOT_FOUND:
                 raise
