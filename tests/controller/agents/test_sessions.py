@@ -21,6 +21,7 @@ from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 from headrace.v1.enums import EventType, ExitCause
 from headrace_controller import metrics
+from headrace_controller.agents import sessions
 from headrace_controller.agents.instructions import instructions
 from headrace_controller.keys import Keys
 from headrace_controller.model import (
@@ -196,14 +197,16 @@ class Connected:
 
 
 async def test_an_agent_that_returns_at_once_was_never_away(
-    replica: Replica, cluster: Cluster, eventually: Eventually
+    replica: Replica, cluster: Cluster, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sessions, "_RETURN_SECONDS", 60)
     first = replica.connect(cluster.id, ONE)
     await eventually(lambda: first.instructions)
     replica.mirror.connect(connected := Connected())
     await first.cut()
     second = replica.connect(cluster.id, ONE, session=11)
     await eventually(lambda: second.instructions)
+    monkeypatch.undo()
     await second.cut()
     await eventually(lambda: connected.noted[-1:] == [False])
     assert connected.noted == [True, False]

@@ -15,6 +15,7 @@ from tests.controller.user import User
 from headrace.errors import ClusterNotFound, TooManyRequests, WorkerNotFound
 from headrace.v1 import cluster_pb2, right_pb2
 from headrace.v1 import cluster_service_pb2 as pb
+from headrace_controller.api import log_reading
 from headrace_controller.api.log_reading import split
 from headrace_controller.backends.base import LogPiece
 
@@ -40,7 +41,10 @@ async def test_of_one_or_all_processes_whole_or_their_tail(ann: User, site: Site
     assert await read(ann, made.name, process="scheduler", tail_lines=1) == {"scheduler": b"s2\n"}
 
 
-async def test_following_ends_with_the_cluster_and_has_its_last_words(ann: User, site: Site) -> None:
+async def test_following_ends_with_the_cluster_and_has_its_last_words(
+    ann: User, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_reading, "_LAST_LINES_SECONDS", 60)  # whoever is slow here, they are not missed
     made = await ann.create()
     await ann.until(made.name, "RUNNING")
     cluster = made.name.removeprefix("clusters/")
@@ -50,6 +54,7 @@ async def test_following_ends_with_the_cluster_and_has_its_last_words(ann: User,
     site.machine.write_log(cluster, "scheduler", b"second\n")
     await ann.stop(made.name)
     await ann.until(made.name, "STOPPED")
+    monkeypatch.undo()
     site.machine.write_log(cluster, "scheduler", b"last\n")
     assert await following == {"scheduler": b"first\nsecond\nlast\n"}
     assert await read(ann, made.name, follow=True) == {"scheduler": b"first\nsecond\nlast\n"}

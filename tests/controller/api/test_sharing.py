@@ -114,9 +114,10 @@ async def test_a_watch_of_what_is_shared_follows_the_shares(ann: User, bob: User
 
 
 async def test_a_watch_of_what_is_shared_ends_with_the_time_of_a_share(ann: User, bob: User) -> None:
-    name = await shared(ann, share("users/bob", seconds=1))
+    name = await shared(ann, share("users/bob"))
     stream = bob.stream("WatchClusters", SHARED)
     assert names(await steps_to_checkpoint(stream)) == {name}
+    await ann.update(name, "shares", shares=[share("users/bob", seconds=0.5)])
     await next_step(stream, "removed", name)
 
 
@@ -185,15 +186,14 @@ async def test_a_member_is_there_once(ann: User) -> None:
 @pytest.mark.parametrize("method", ["WatchClusters", "ReadLogs"])
 @pytest.mark.parametrize("ends", ["unshared", "expired"])
 async def test_streams_end_with_the_share(ann: User, bob: User, method: str, ends: str) -> None:
-    name = await shared(ann, share("users/bob", seconds=1.5 if ends == "expired" else None))
+    name = await shared(ann, share("users/bob"))
     watch = method == "WatchClusters"
     stream = bob.stream(
         method, pb.WatchClustersRequest(name=name) if watch else pb.ReadLogsRequest(name=name, follow=True)
     )
     if watch:
         await stream.read()
-    if ends == "unshared":
-        await ann.update(name, "shares")
+    await ann.update(name, "shares", shares=[share("users/bob", seconds=0.5)] if ends == "expired" else [])
 
     async def to_end() -> None:
         while await stream.read() is not grpc.aio.EOF:

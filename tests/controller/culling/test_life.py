@@ -42,10 +42,12 @@ async def keep(user: User, cluster: cluster_pb2.Cluster) -> float:
 
 async def test_an_idle_cluster_is_warned_scaled_to_zero_warned_again_and_stopped(measured: MeasuredSite) -> None:
     measured.policy.write_text(SOON)
+    measured.work()
     ann = await (await measured.replica()).user("ann")
     cluster = await ann.create()
     await ann.scale(cluster.name, 2)
     await ann.until(cluster.name, "RUNNING", running=2)
+    measured.rest()
     ended = await ann.until(cluster.name, "STOPPED")
     assert ended.status.reason == cluster_pb2.END_REASON_IDLE
     assert [group.size for group in ended.spec.worker_groups] == [0]

@@ -11,7 +11,7 @@ from tests.controller.queueing.waiting import Replica, policy
 
 from headrace_controller.keys import Keys
 from headrace_controller.model import Demand, Phase, Status
-from headrace_controller.store import DEPLOYMENT, Fence, Store
+from headrace_controller.store import DEPLOYMENT, Fence, Store, queue
 
 pytestmark = pytest.mark.usefixtures("fence", "store")
 
@@ -163,8 +163,11 @@ async def test_a_raised_limit_admits(redis: Redis) -> None:
     assert await replica.waits(waiting) == [False]
 
 
-async def test_a_replica_that_dies_in_the_middle_leaves_its_work_to_the_others(redis: Redis, fence: Fence) -> None:
+async def test_a_replica_that_dies_in_the_middle_leaves_its_work_to_the_others(
+    redis: Redis, fence: Fence, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _ = fence
+    monkeypatch.setattr(queue, "LOOK_SECONDS", 60)
     replica = Replica(redis, policy(deployment={"clusters": 1}))
     running, waiting = await replica.create("ann"), await replica.create("bob")
     await replica.end(running)
