@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -193,6 +196,51 @@ async def test_a_stream_that_cannot_be_opened_is_no_answer_either(tmp_path: Path
             pass
     assert contact.current.failure
     await api.close()
+
+
+async def test_the_kernel_finds_out_that_the_other_end_of_a_silent_stream_is_gone(tmp_path: Path) -> None:
+    """Nothing may come for hours of a log that is followed: only the kernel can tell that from a lost API server."""
+    opened: list[int] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if not request.path.endswith("/log"):
+            return web.json_response(POD)
+        assert request.transport
+        opened.append(request.transport.get_extra_info("peername")[1])
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"2026-11-26T15:04:26.1Z a line\n")
+        return response
+
+    async with served(handle, tmp_path) as file:
+        api = await connect(Settings(kubeconfig=file, namespace="ns"))
+        pod = await api.get_pod("ns", "runs")
+        assert pod
+        async with api.log(pod, follow=True, tail_lines=None, since_seconds=None):
+            with _connection_from(opened[0]) as connection:
+                assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                idle, pause, number = (
+                    connection.getsockopt(socket.IPPROTO_TCP, option)
+                    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                )
+                assert idle + pause * number <= 60
+        await api.close()
+
+
+def _connection_from(port: int) -> socket.socket:
+    """A duplicate of this process's connection from a local port."""
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError):  # no socket, or closed meanwhile
+            each = socket.socket(fileno=os.dup(int(entry.name))) if _is_socket(entry) else None
+            if each and each.family == socket.AF_INET and each.getsockname()[1] == port:
+                return each
+            if each:
+                each.close()
+    raise LookupError(port)
+
+
+def _is_socket(descriptor: Path) -> bool:
+    return str(descriptor.readlink()).startswith("socket:")
 
 
 async def test_the_environments_proxy_is_looked_up_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from headrace_backend_kubernetes.faults import Unreachable
 from headrace_backend_kubernetes.pace import Pace
 from headrace_backend_kubernetes.requests import Requests
 from headrace_controller.backends.contact import ContactRecord
+
+# A log that is followed may say nothing for hours, and so does one whose API server is gone. So the kernel asks the
+# other end, and breaks the connection within a minute. Load balancers in between do not forget it either.
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -79,8 +84,19 @@ class _Connector(aiohttp.TCPConnector):
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         if connection.transport and connection.transport not in self.transports:
+            _keep_alive(connection.transport)
             self.transports = {each for each in self.transports if not each.is_closing()} | {connection.transport}
         return connection
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    opened = transport.get_extra_info("socket")
+    if opened is None or opened.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):  # not everywhere
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class _Connections(RESTClientObject):
