@@ -14,6 +14,7 @@ from typing import cast
 
 import grpc
 import grpc.aio
+from cryptography import x509
 
 from headrace._wire.status import to_status
 from headrace.errors import (
@@ -94,6 +95,7 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         self.certificate_lifetime = timedelta(hours=1)
         self.enrolled: list[pb.EnrollRequest] = []
         self.enrolled_with: list[object] = []
+        self.issued: dict[str, list[int]] = {}  # serial numbers of certificates, by process
         self.credential = ""
         self.platform_tokens: set[str] = set()
         self.standing_by: dict[str, asyncio.Future[pb.StandbyResponse]] = {}  # by token
@@ -122,6 +124,11 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         for outbox in self._open.values():
             outbox.put_nowait(instruction)
 
+    def end_sessions(self) -> None:
+        """Ends all sessions, as a controller that is about to stop does; it goes on to answer."""
+        for outbox in self._open.values():
+            outbox.put_nowait(None)
+
     def end(self) -> None:
         """Ends the cluster."""
         self.refusal = ClusterEnded("the cluster has ended")
@@ -136,6 +143,7 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
             context, self.refusal or self._refuse_process(request), TOKEN, self.credential, *self.platform_tokens
         )
         leaf = self.authority.issue(request.process, self.certificate_lifetime)
+        self.issued.setdefault(request.process, []).append(x509.load_pem_x509_certificate(leaf.cert_pem).serial_number)
         response = pb.EnrollResponse()
         response.CopyFrom(self.enrollment)
         response.credential = self.credential

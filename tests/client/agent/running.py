@@ -46,10 +46,10 @@ class Zygote:
         return self._ask({"environment": dict(environment), "log": str(log), "standby": standby})
 
     def fork_server(self) -> int:
-        """Returns the first of its children."""
+        """Returns the first of its children, which the kernel lists in the order of their birth."""
         pid = self._process.pid
         children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return min(child for child in children if b"zygote.py" in Path(f"/proc/{child}/cmdline").read_bytes())
+        return next(child for child in children if b"zygote.py" in Path(f"/proc/{child}/cmdline").read_bytes())
 
     def repair(self) -> int:
         """Has it start another fork server; returns its pid."""
@@ -134,7 +134,7 @@ class Cluster:
     async def start_scheduler(self, *, standby: bool = False) -> Agent:
         agent = self.start("scheduler", standby=standby)
         await self.eventually(lambda: self.controller.state.hellos or agent.code is not None, within=15)
-        assert agent.code is None, agent.log
+        assert self.controller.state.hellos, agent.log
         return agent
 
     async def start_workers(self, count: int = 1, group: str = "default") -> list[Agent]:
@@ -174,6 +174,7 @@ class Cluster:
         """Kills the process groups that are left."""
         for agent in self.started:
             if agent.code is None:
-                with contextlib.suppress(ProcessLookupError):  # one that was just killed, and is not reported yet
-                    os.killpg(agent.pid, signal.SIGKILL)
+                for kill in (os.killpg, os.kill):  # one that was just started may not have its own group yet
+                    with contextlib.suppress(ProcessLookupError):  # one that was just killed, and is not reported yet
+                        kill(agent.pid, signal.SIGKILL)
         await self.eventually(lambda: all(agent.code is not None for agent in self.started), within=10)

@@ -47,12 +47,11 @@ async def test_new_connections_get_renewed_certificates_and_old_ones_stay(cluste
     cluster.controller.certificate_lifetime = timedelta(hours=1)
     worker_address = cluster.controller.state.workers[agent.process]
     async with cluster.connect() as client:
-        before = await _serial(cluster, cluster.scheduler_address), await _serial(cluster, worker_address)
         future = client.submit(tasks.sleep, 1, 3)
 
         async def renewed() -> bool:
             now = await _serial(cluster, cluster.scheduler_address), await _serial(cluster, worker_address)
-            return now[0] != before[0] and now[1] != before[1]
+            return not {*now} & {cluster.controller.issued[process][0] for process in ("scheduler", agent.process)}
 
         await cluster.eventually(renewed, within=8)
         assert await future == 3
@@ -62,5 +61,8 @@ async def test_new_connections_get_renewed_certificates_and_old_ones_stay(cluste
         assert await client.submit(sum, [1, 2]) == 3
     assert "PRIVATE KEY" not in agent.log
     launched, renewed_with = [f"Agent {token}" for token in (TOKEN, "credential")]
-    assert cluster.controller.enrolled_with[:2] == [launched] * 2
-    assert set(cluster.controller.enrolled_with[2:]) == {renewed_with}
+    for process in ("scheduler", agent.process):
+        enrolled = zip(cluster.controller.enrolled, cluster.controller.enrolled_with, strict=True)
+        first, *later = [shown for request, shown in enrolled if request.process == process]
+        assert first == launched
+        assert set(later) == {renewed_with}

@@ -51,11 +51,15 @@ async def test_idle_workers_go_before_busy_ones(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     busy, _idle = await cluster.start_workers(2)
     async with cluster.connect() as client:
-        future = client.submit(tasks.sleep, 2, 5, workers=cluster.controller.state.workers[busy.process])
+        held = cluster.directory / "hold-5"
+        held.touch()
+        there = cluster.controller.state.workers[busy.process]
+        future = client.submit(tasks.counted, str(cluster.directory), 5, workers=there)
         await cluster.eventually(lambda: not cluster.controller.state.activity.HasField("idle_since"))
         cluster.controller.instruct(_keep(1))
         await cluster.eventually(lambda: len(cluster.controller.state.retired) == 1)
         assert list(cluster.controller.state.workers) == [busy.process]
+        held.unlink()
         assert await future == 5
 
 

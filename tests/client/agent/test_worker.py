@@ -24,7 +24,7 @@ async def test_client_restart_brings_workers_back_under_their_names(cluster: Clu
         await client.restart(timeout=20)
         assert await client.submit(os.getpid, pure=False) != before
     state = cluster.controller.state
-    assert agent.process in state.workers
+    await cluster.eventually(lambda: agent.process in state.workers)
     assert all(left == pb.LeftWorker(process=agent.process) for left in state.left.values())
     assert agent.code is None
 
