@@ -41,8 +41,8 @@ class Site:
 
     def zygotes(self) -> list[int]:
         """Pids of zygotes: one, or none."""
-        named = [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"headrace zygote")]
-        return [pid for pid in named if _leads_session(pid)]  # what it has just forked still has its title
+        # What it has just forked still has its title.
+        return [pid for pid in self.titled(b"headrace zygote") if _leads_session(pid)]
 
     def processes(self) -> list[int]:
         """Pids of all that runs for it."""
@@ -60,7 +60,11 @@ class Site:
 
     def standbys(self) -> list[int]:
         """Pids of those that wait for a cluster."""
-        return [pid for pid in self.processes() if _read(pid, "cmdline").startswith(b"dask standby")]
+        return self.titled(b"dask standby")
+
+    def titled(self, title: bytes) -> list[int]:
+        """Pids of those whose title begins like this."""
+        return [pid for pid in self.processes() if _read(pid, "cmdline").startswith(title)]
 
     def backend(self, *, standby: int = 0, agent: str = "fake_agent", **settings: Any) -> LocalBackend:
         deployment = Deployment(id=self.deployment, agent_endpoint="unix:/nowhere")
@@ -122,7 +126,7 @@ def cluster() -> str:
 def _left(site: Site) -> list[int]:
     if site.directory.exists():
         shut_down(site.directory)
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 20
     while (left := site.processes()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return left

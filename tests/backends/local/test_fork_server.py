@@ -26,8 +26,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fork_servers(site: Site) -> list[int]:
-    title = f"headrace fork server headrace={site.name}".encode()
-    return [pid for pid in site.processes() if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title)]
+    return site.titled(f"headrace fork server headrace={site.name}".encode())
 
 
 def names_in(directory: Path) -> set[str]:

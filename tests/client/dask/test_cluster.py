@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
@@ -203,11 +202,17 @@ def test_a_failure_is_told_with_reason_and_log(fake: FakeHeadrace, gateway: Gate
 
 def test_a_cluster_that_is_stopped_meanwhile(fake: FakeHeadrace, gateway: Gateway) -> None:
     fake.starts = False
-    stopper = threading.Timer(0.3, gateway.stop_all)
-    stopper.start()
-    with pytest.raises(errors.ClusterEnded, match="was stopped while it started"):
-        gateway.new_cluster()
-    stopper.join()
+
+    def stop() -> None:
+        while "WatchClusters" not in fake.calls:
+            time.sleep(0.01)
+        gateway.stop_all()
+
+    with ThreadPoolExecutor() as pool:
+        stopping = pool.submit(stop)
+        with pytest.raises(errors.ClusterEnded, match="was stopped while it started"):
+            gateway.new_cluster()
+        stopping.result(30)
 
 
 def test_one_that_has_ended_cannot_be_connected_to(gateway: Gateway) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from distributed import Client, get_client
@@ -53,10 +54,17 @@ def test_ctrl_c_stops_the_cluster_that_was_being_started(
     fake: FakeHeadrace, gateway: Gateway, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fake.starts = False
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def interrupt() -> None:
+        while "WatchClusters" not in fake.calls:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
     with pytest.raises(KeyboardInterrupt):
         gateway.new_cluster()
+    interrupting.join()
     (cluster,) = fake.clusters.values()
     assert cluster.record.spec.stop
     assert "stopping the cluster" in capfd.readouterr().err
