@@ -65,6 +65,10 @@ class Manifests:
     def __init__(self) -> None:
         self.write = asyncio.Event()
         self.write.set()
+        self.doubtful: list[ClusterId] = []
+
+    def launch_failed(self, cluster: ClusterId) -> None:
+        self.doubtful.append(cluster)
 
     async def initial(self, cluster: Cluster) -> bytes:
         return cluster.id.encode()
@@ -197,3 +201,13 @@ async def test_stops_under_way_are_abandoned_when_it_closes(executor: Executor, 
     executor.stop(new_cluster().id)
     await asyncio.sleep(0)
     await executor.close()
+
+
+async def test_whether_the_manifest_of_a_scheduler_is_kept_is_unknown_after_a_failure(
+    executor: Executor, machine: Machine, manifests: Manifests
+) -> None:
+    machine.fails = True
+    await executor.execute(new_cluster("c2"), [StartProcesses(("default-1-a",))])
+    assert not manifests.doubtful
+    await executor.execute(new_cluster("c1"), [StartProcesses((SCHEDULER,))])
+    assert manifests.doubtful == [C1]

@@ -124,6 +124,18 @@ async def test_after_a_failure_the_next_step_writes(backend: Backend, manifests:
     assert len(backend.written) == 2
 
 
+async def test_what_a_failed_launch_may_not_have_written_the_next_step_writes(
+    backend: Backend, manifests: ManifestSync
+) -> None:
+    """A backend may have launched the scheduler, and failed to keep a manifest that is large."""
+    sealed = await manifests.initial(cluster(Group()))
+    manifests.launch_failed(ClusterId("c1"))
+    for _ in range(2):
+        manifests.sync(cluster(Group()))
+        await manifests.written(ClusterId("c1"))
+    assert [SEALER.open(written) for written in backend.written] == [SEALER.open(sealed)]
+
+
 async def test_after_a_lost_shard_nothing_is_known(backend: Backend, manifests: ManifestSync) -> None:
     await manifests.initial(cluster(Group()))
     manifests.discard_all(0)

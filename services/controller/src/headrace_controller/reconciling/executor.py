@@ -106,6 +106,8 @@ class Executor:
                 error=str(error),
                 cause=error.cause,
             )
+            if SCHEDULER in processes:
+                self._manifests.launch_failed(cluster.id)
             self._start_errors.record(
                 cluster.id, group, str(error), cause=error.cause, wait=error.wait, processes=processes
             )

@@ -39,6 +39,10 @@ class ManifestSync:
         self._kept[cluster.id] = _content(cluster)
         return self._sealer.make(cluster, await self._records.secrets(cluster.id))
 
+    def launch_failed(self, cluster: ClusterId) -> None:
+        """Notes that nobody knows whether the manifest of a launch is kept: the scheduler may run nevertheless."""
+        self._kept[cluster] = _NEVER_WRITTEN
+
     def sync(self, cluster: Cluster, *, changed: bool = False) -> None:
         """Has the manifest written if its content has changed; returns at once.
 
