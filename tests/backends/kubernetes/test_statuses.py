@@ -54,6 +54,17 @@ def test_a_running_pod_says_where_and_since_when() -> None:
     assert status.leaving is None
 
 
+def test_a_container_that_a_webhook_has_put_before_dask_is_not_taken_for_it() -> None:
+    """Service meshes put their sidecars first, so that they start before."""
+    pod = recorded("exit-3")
+    pod["spec"]["containers"].insert(0, {"name": "linkerd-proxy", "image": "proxy:1"})
+    runs = {"name": "linkerd-proxy", "state": {"running": {"startedAt": DELETED_AT}}}
+    pod["status"] |= {"phase": "Running", "containerStatuses": [runs, *pod["status"]["containerStatuses"]]}
+    seen = decoded(pod)
+    assert (_status(seen).state, _status(seen).exit_code) == (ProcessState.EXITED, 3)
+    assert (seen.image, [each.name for each in seen.spec.containers]) == ("localhost/headrace-dask:test", ["dask"])
+
+
 # --- waiting ---
 
 

@@ -21,7 +21,7 @@ from headrace_controller.backends.process import ProcessSpec, Role
 from headrace_controller.model import Resources
 
 CONTAINER = "dask"
-"""Name of the container that Dask runs in, the first one of its pod."""
+"""Name of the container that Dask runs in."""
 
 AGENT = ("python", "-m", "headrace.agent")
 """Arguments of the container; an image's ENTRYPOINT runs before them."""
