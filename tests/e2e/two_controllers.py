@@ -35,7 +35,7 @@ from headrace_up.credentials import Credentials, ensure_credentials
 from headrace_up.environment import auth_environment, controller_environment, proxy_environment
 from headrace_up.layout import Layout
 from headrace_up.options import UpOptions
-from headrace_up.port import free_port
+from headrace_up.port import hold_port
 from headrace_up.process_tags import kill_all, tagged_processes
 
 DEPLOYMENT = "two"
@@ -159,10 +159,11 @@ class TwoControllers:
 def two_controllers(directory: Path, redis_url: str) -> Generator[TwoControllers]:
     """Start everything; end it, and fail if anything is left."""
     layout = _layout(directory)
-    port, credentials = asyncio.run(free_port(0, layout.data)), ensure_credentials(layout, USER)
+    held, credentials = asyncio.run(hold_port(0, layout.data)), ensure_credentials(layout, USER)
+    port = held.getsockname()[1]
     services = _services(layout, port, credentials, redis_url)
     try:
-        with ExitStack() as stack:
+        with held, ExitStack() as stack:
             for name in ("controller", "controller-internal"):
                 targets = [layout.socket(f"{name}-{replica}") for replica in "ab"]
                 stack.enter_context(balancer(layout.socket(name), targets))

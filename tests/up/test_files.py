@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from headrace_up.claim import claimed
 from headrace_up.credentials import account_user, ensure_deployment_key, ensure_server_certificate, ensure_token
 from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout, make_layout
-from headrace_up.port import free_port
+from headrace_up.port import hold_port
 from headrace_up.process_tags import VARIABLE
 
 
@@ -189,16 +192,19 @@ def test_a_directory_that_a_killed_headrace_had_claimed_can_be_claimed(layout: L
 
 async def test_a_port_out_of_range_is_explained(tmp_path: Path):
     with pytest.raises(CannotRun, match="65535"):
-        await free_port(70000, tmp_path)
+        await hold_port(70000, tmp_path)
 
 
 async def test_a_port_that_is_taken_is_explained_with_the_program_that_has_it(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         with pytest.raises(CannotRun, match=rf"port {port} of 127.0.0.1 is taken by pid {os.getpid()} \("):
-            await free_port(port, tmp_path)
-    assert await free_port(port, tmp_path) == port
+            await hold_port(port, tmp_path)
+    with await hold_port(port, tmp_path) as held:
+        assert held.getsockname()[1] == port
 
+
+IP_LOCAL_PORT_RANGE = 51  # of <linux/in.h>
 
 LISTEN = "import socket, signal; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
 
@@ -216,11 +222,43 @@ def holder(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[subproce
 async def test_a_port_that_an_ending_process_has_is_waited_for(tmp_path: Path, holder: subprocess.Popen[bytes]):
     assert holder.stdout is not None
     port = int(holder.stdout.readline())
-    waiting = asyncio.create_task(free_port(port, tmp_path))
+    waiting = asyncio.create_task(hold_port(port, tmp_path))
     await asyncio.sleep(0)
     assert not waiting.done()
     holder.kill()
-    assert await waiting == port
+    with await waiting as held:
+        assert held.getsockname()[1] == port
+
+
+@pytest.fixture
+def only() -> Generator[Callable[[int], socket.socket]]:
+    """Makes sockets whose "any free port" is a certain one."""
+    with ExitStack() as stack:
+
+        def make(port: int) -> socket.socket:
+            made = stack.enter_context(socket.socket())
+            try:
+                made.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, struct.pack("I", port << 16 | port))
+            except OSError:
+                pytest.skip("NOT TESTED: only since Linux 6.3 can a test choose which ports are given away")
+            return made
+
+        yield make
+
+
+async def test_a_port_that_is_held_is_given_to_nobody_and_envoy_listens_on_it(
+    tmp_path: Path, only: Callable[[int], socket.socket]
+):
+    with await hold_port(0, tmp_path) as held, socket.create_server(("127.0.0.1", 0)) as server:
+        port = held.getsockname()[1]
+        for reuse in (0, 1):
+            stranger = only(port)
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+            with pytest.raises(OSError, match="in use"):
+                stranger.bind(("127.0.0.1", 0))
+        assert only(port).connect_ex(server.getsockname()) == errno.EADDRNOTAVAIL
+        with socket.create_server(("127.0.0.1", port)) as envoy:
+            assert envoy.getsockname()[1] == port
 
 
 def test_logs_are_rotated_and_the_oldest_dropped(tmp_path: Path):

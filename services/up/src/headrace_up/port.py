@@ -1,4 +1,4 @@
-"""Checks the public port before anything is started."""
+"""Checks and holds the public port before anything is started."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from headrace_chassis import procfs
@@ -17,21 +18,22 @@ RELEASE_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 
 
-async def free_port(port: int, data: Path) -> int:
-    """Return the port if it is free on the loopback address; for 0, any free one.
+async def hold_port(port: int, data: Path) -> socket.socket:
+    """Bind a port that is free on the loopback address; for 0, any free one.
 
-    The Envoy of a killed `headrace up` keeps the port for the moment that its own end takes: that is waited for.
+    Envoy can listen on it, and nobody who takes any free port is given it. The Envoy of a killed `headrace up` keeps
+    the port for the moment that its own end takes: that is waited for.
     """
     deadline = time.monotonic() + RELEASE_SECONDS
     while _is_being_released(port, data) and time.monotonic() < deadline:  # noqa: ASYNC110 - another process's state
         await asyncio.sleep(_POLL_SECONDS)
-    return _bound(port)
+    return _hold(port)
 
 
 def _is_being_released(port: int, data: Path) -> bool:
     """Whether the port is taken by a process of this data directory, or by one whose end has begun."""
     try:
-        _bound(port)
+        _hold(port).close()
     except CannotRun:
         if (holder := procfs.port_holder(port)) is None:
             return procfs.port_owner(port) == os.getuid()  # a process that ends has no descriptors to be seen
@@ -40,17 +42,30 @@ def _is_being_released(port: int, data: Path) -> bool:
     return False
 
 
-def _bound(port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _hold(port: int) -> socket.socket:
+    with ExitStack() as stack:
         try:
-            probe.bind(("127.0.0.1", port))
-            probe.listen()
+            held = stack.enter_context(_bound(port))
+            with _bound(held.getsockname()[1]) as probe:
+                probe.listen()
         except OverflowError as error:
             raise CannotRun(f"{port} is not a port: --port takes 0 to 65535") from error
         except OSError as error:
             raise CannotRun(_explain(port, error)) from error
-        return int(probe.getsockname()[1])
+        stack.pop_all()
+        return held
+
+
+def _bound(port: int) -> socket.socket:
+    """Bind a port that others may bind too, as long as nobody listens on it."""
+    made = socket.socket()
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("127.0.0.1", port))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _explain(port: int, error: OSError) -> str:

@@ -20,7 +20,7 @@ from headrace_up.errors import CannotRun
 from headrace_up.layout import Layout
 from headrace_up.maintenance import Maintenance
 from headrace_up.options import UpOptions
-from headrace_up.port import free_port
+from headrace_up.port import hold_port
 from headrace_up.process import Part
 from headrace_up.process_tags import kill_all, tagged_environment, tagged_processes
 from headrace_up.services import bootstrap_part, load_services, service_parts
@@ -71,7 +71,10 @@ class System:
         """
         self._found_clusters = bool(tagged_processes(self._layout.data))
         self._remove_gateway_file()
-        port = await free_port(self._options.port, self._layout.data)
+        with await hold_port(self._options.port, self._layout.data) as held:
+            await self._run(held.getsockname()[1])
+
+    async def _run(self, port: int) -> None:
         # These two start while this process imports the services, and whatever is imported within functions.
         if zygote := self._parts.zygote(self._layout, self._options):
             self._supervisor.launch(zygote)
