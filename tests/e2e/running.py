@@ -39,10 +39,12 @@ class Running:
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def find(self, *words: str) -> psutil.Process:
-        """The one process whose command line has all of the words."""
-        found = [p for p in self.processes() if all(word in " ".join(_cmdline(p)) for word in words)]
-        if len(found) != 1:
-            raise LookupError(f"{len(found)} processes with {words}: {[_cmdline(p) for p in self.processes()]}")
+        """The one process whose command line has all of the words, once its forks have command lines of their own."""
+        end = time.monotonic() + 60
+        while len(found := [p for p in self.processes() if all(word in " ".join(_cmdline(p)) for word in words)]) != 1:
+            if time.monotonic() > end:
+                raise LookupError(f"{len(found)} processes with {words}: {[_cmdline(p) for p in self.processes()]}")
+            time.sleep(0.02)
         return found[0]
 
     def _is_ours(self, process: psutil.Process) -> bool:
