@@ -1,4 +1,4 @@
-"""Labels and annotations of pods: how people select them, and how we find them again. Pure."""
+"""Labels and annotations of pods, and their container: how people select them, and how we find them again. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ CLUSTER = f"{_DOMAIN}cluster"
 PROCESS = f"{_DOMAIN}process"
 GENERATION = f"{_DOMAIN}generation"
 ROLE = "app.kubernetes.io/component"
+CONTAINER = "dask"
+"""Name of the container that Dask runs in."""
 STANDBY = f"{_DOMAIN}standby"
 """Label of a pod that belongs to nobody yet; says what it can become."""
 READY = f"{_DOMAIN}ready"

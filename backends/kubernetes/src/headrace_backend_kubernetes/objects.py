@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Struct, field
 
 from headrace_backend_kubernetes import labels
-from headrace_backend_kubernetes.pod_templates import CONTAINER
 from headrace_controller.backends.process import ProcessKey, Role
 
 
@@ -116,7 +115,7 @@ class Pod(Slim):
             key: metadata.annotations[key] for key in labels.READ_ANNOTATIONS if key in metadata.annotations
         }
         # Webhooks may put containers of their own first.
-        found = sorted(self.spec.containers, key=lambda each: each.name != CONTAINER)
+        found = sorted(self.spec.containers, key=lambda each: each.name != labels.CONTAINER)
         self.spec.containers = found[:1]
         status.conditions = [each for each in status.conditions if each.type in _READ_CONDITIONS]
         status.message = status.message[:_LONGEST_TEXT]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from headrace.v1.enums import ExitCause
-from headrace_backend_kubernetes import node_autoscalers
+from headrace_backend_kubernetes import labels, node_autoscalers
 from headrace_backend_kubernetes.layers import layered
 from headrace_backend_kubernetes.merging import merge, without_nulls
 from headrace_backend_kubernetes.profile_settings import (
@@ -19,9 +19,6 @@ from headrace_backend_kubernetes.profile_settings import (
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.process import ProcessSpec, Role
 from headrace_controller.model import Resources
-
-CONTAINER = "dask"
-"""Name of the container that Dask runs in."""
 
 AGENT = ("python", "-m", "headrace.agent")
 """Arguments of the container; an image's ENTRYPOINT runs before them."""
@@ -144,7 +141,7 @@ def literal(value: str) -> str:
 
 def _container(settings: PodSettings, image: str, spec: ProcessSpec) -> Plain:
     container: Plain = {
-        "name": CONTAINER,
+        "name": labels.CONTAINER,
         "image": image,
         "args": list(AGENT),
         "env": _environment(settings, spec.environment),
