@@ -94,6 +94,15 @@ def test_schedulers_are_scraped_as_the_example_for_a_plain_prometheus_says(
         assert each["httpSDConfigs"][0]["url"].endswith(job["http_sd_configs"][0]["url"].partition(":9100")[2])
 
 
+def test_whoever_may_reach_a_port_of_the_services_may_in_ambient_mode(helm: Callable[..., str], tmp_path: Path) -> None:
+    """A pod receives everything on port 15008 there."""
+    policies = [each for each in _rendered(helm, tmp_path, VALUES["mesh"]) if each["kind"] == "NetworkPolicy"]
+    of_services = [each for each in policies if "-dask" not in each["metadata"]["name"]]
+    rules = [rule for each in of_services for rule in each["spec"].get("ingress", ())]
+    assert len(rules) >= 5
+    assert all(15008 in {port["port"] for port in rule["ports"]} for rule in rules)
+
+
 def test_a_mesh_admits_whom_the_network_policies_admit(helm: Callable[..., str], tmp_path: Path) -> None:
     made = _rendered(helm, tmp_path, VALUES["mesh"])
     allowed = {

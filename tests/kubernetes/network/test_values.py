@@ -40,6 +40,7 @@ def _refusal(helm: Helm, tmp_path: Path, values: Mapping[str, Any]) -> str:
         ({"images": {"dask": {"repository": "x"}}}, "at '/images/dask': additional properties 'repository'"),
         ({"ingress": {"daskTraffic": "vpn"}}, "at '/ingress/daskTraffic': value must be one of"),
         ({"mesh": {"policies": "linkerd"}}, "at '/mesh/policies': value must be one of"),
+        ({"deployment": "Prod_1"}, "at '/deployment': 'Prod_1' does not match pattern"),
         ({"basePath": "headrace/"}, "at '/basePath': 'headrace/' does not match pattern"),
     ],
 )
