@@ -225,7 +225,10 @@ budgets:
 
 
 def write(file: Path, text: str) -> None:
-    file.write_text(text)
+    """At once: a file that is being written may be read when it is still empty, which is a policy too."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.rename(file)
 
 
 async def options(user: User) -> list[str]:
