@@ -11,6 +11,7 @@ import grpc.aio
 import pytest
 import yaml
 from tests.controller.errors_of import fails
+from tests.controller.replaced import replace_file
 from tests.controller.running import Replica, Site
 from tests.controller.user import User
 
@@ -88,12 +89,12 @@ async def test_a_changed_file_binds_without_a_restart_in_each_replica_by_itself(
     site: Site, replica: Replica, file: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy.yaml"
-    write(copy, POLICY)
+    replace_file(copy, POLICY)
     other = await site.replica("b", policy_file=copy)
     ann = await replica.user("ann")
     carl = await other.user("carl")
     await ann.create(profile="large")
-    write(file, "{profiles: {tiny: {}}, limits: {user: {clusters: 1}}}")
+    replace_file(file, "{profiles: {tiny: {}}, limits: {user: {clusters: 1}}}")
     await until(lambda: has(ann, ["tiny"]))
     assert await profiles(carl) == ["small", "large"]
     await fails(QuotaExceeded, ann.create())
@@ -101,7 +102,7 @@ async def test_a_changed_file_binds_without_a_restart_in_each_replica_by_itself(
 
 
 async def test_a_broken_file_is_shown_and_the_policy_in_force_stays(replica: Replica, file: Path) -> None:
-    write(file, BROKEN)
+    replace_file(file, BROKEN)
     await until(lambda: refused(replica))
     shown = await show(replica)
     assert shown.refusal == "line 3: limits.user.cores: Input should be greater than or equal to 0"
@@ -121,16 +122,16 @@ async def test_changed_python_takes_effect_and_a_broken_version_is_shown_and_doe
     site: Site, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = tmp_path / "site_lab_options.py"
-    write(module, OFFER.format("before"))
+    replace_file(module, OFFER.format("before"))
     policy = "profiles:\n  lab: {python: 'site_lab_options:offer'}\n"
-    write(file, policy)
+    replace_file(file, policy)
     monkeypatch.syspath_prepend(tmp_path)
     replica = await site.replica(policy_file=file)
     ann = await replica.user("ann")
     assert (await options(ann))[-1] == "before"
-    write(module, OFFER.format("after"))
+    replace_file(module, OFFER.format("after"))
     await until(lambda: offers(ann, "after"))
-    write(module, OFFER.format("broken") + "if")
+    replace_file(module, OFFER.format("broken") + "if")
     await until(lambda: refused(replica))
     told = f"line 2: profiles.lab.python: cannot be imported: {module}, line 6: SyntaxError: invalid syntax"
     assert (await show(replica)).refusal == told
@@ -143,7 +144,7 @@ async def test_a_running_cluster_outlives_its_profile(site: Site, replica: Repli
     ann = await replica.user("ann")
     cluster = await ann.create(profile="large")
     await ann.until(cluster.name, "RUNNING")
-    write(file, "profiles: {tiny: {}}")
+    replace_file(file, "profiles: {tiny: {}}")
     await until(lambda: has(ann, ["tiny"]))
     await ann.scale(cluster.name, 2)
     await ann.until(cluster.name, "RUNNING", running=2)
@@ -222,13 +223,6 @@ budgets:
     stopped = "is warned at once, and stopped in 1 min, because the budget of users/ann"
     assert told["budgets", made.name, "users/ann"].startswith(stopped)
     assert (await ann.get(made.name)).status.phase == cluster_pb2.PHASE_RUNNING
-
-
-def write(file: Path, text: str) -> None:
-    """At once: a file that is being written may be read when it is still empty, which is a policy too."""
-    new = file.with_suffix(".new")
-    new.write_text(text)
-    new.rename(file)
 
 
 async def options(user: User) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Eventually
+from tests.controller.replaced import replace_file
 from tests.controller.running import Site
 
 from headrace_controller.policing import trace
@@ -36,7 +37,7 @@ async def policy(site: Site, tmp_path: Path) -> Path:
 async def test_limits_and_roles_are_told_with_their_values_and_no_others(
     policy: Path, tmp_path: Path, eventually: Eventually
 ) -> None:
-    (tmp_path / "policy.yaml").write_text(AFTER)
+    replace_file(policy, AFTER)
     await eventually(lambda: told(tmp_path / "audit"))
     found = told(tmp_path / "audit")
     assert {"limits.users.ann.cores: 8.0 -> 64.0", "roles.admins: [] -> [users/root]"} <= set(found)
@@ -49,7 +50,7 @@ async def test_a_policy_that_changes_everything_does_not_fill_the_log(
 ) -> None:
     monkeypatch.setattr(trace, "_MOST", 2)
     users = ", ".join(f"u{n}: {{cores: 1}}" for n in range(10))
-    (tmp_path / "policy.yaml").write_text(f"limits: {{users: {{{users}}}}}")
+    replace_file(policy, f"limits: {{users: {{{users}}}}}")
     await eventually(lambda: told(tmp_path / "audit"))
     assert len(told(tmp_path / "audit")) == 3
     assert told(tmp_path / "audit")[-1] == "9 more keys changed"

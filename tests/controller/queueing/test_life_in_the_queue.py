@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from tests.controller.replaced import replace_file
 from tests.controller.running import Site
 
 from headrace.v1 import cluster_pb2
@@ -79,7 +80,7 @@ async def test_a_limit_that_was_lowered_counts_after_a_restart_and_at_once(site:
     file = directory / "policy.yaml"
 
     def write(workers: int) -> None:
-        file.write_text(f"limits: {{user: {{workers: {workers}}}, on_lowered: scale_down, lowered_grace: 0}}")
+        replace_file(file, f"limits: {{user: {{workers: {workers}}}, on_lowered: scale_down, lowered_grace: 0}}")
 
     write(4)
     replica = await site.replica("a", policy_file=file)

@@ -1,0 +1,12 @@
+"""Files that controllers follow, replaced at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def replace_file(file: Path, text: str) -> None:
+    """Write a file anew as editors do. One that is just being written is empty, which is a policy too."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.rename(file)
