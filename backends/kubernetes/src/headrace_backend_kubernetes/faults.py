@@ -10,6 +10,7 @@ _NO_DETAILS = Details()
 _AWAY = frozenset({502, 503, 504})  # of what stands before the API server, or itself as it ends
 _BUSY = frozenset({408, 429})
 _PASSING = frozenset({*_AWAY, *_BUSY, 500})
+_STORE_AWAY = ("etcdserver: ", "rpc error: code = Unavailable")
 
 
 class ApiError(Exception):
@@ -31,6 +32,12 @@ class ApiError(Exception):
     def is_of_absence(self) -> bool:
         """Whether it says no more than that the API server does not answer."""
         return self.code in _AWAY
+
+    @property
+    def is_of_platform(self) -> bool:
+        """Whether the API server is away, has too much to do, or does not reach its own store."""
+        of_store = self.reason == "ServerTimeout" or str(self).startswith(_STORE_AWAY)
+        return self.code in _AWAY | _BUSY or (self.code == 500 and of_store)
 
     @property
     def is_gone(self) -> bool:
@@ -57,7 +64,7 @@ def backend_error(what: str, error: ApiError | Unreachable) -> BackendError:
     """
     if isinstance(error, Unreachable):
         return BackendError(f"{what}: {silent(error)}", wait=WaitReason.PLATFORM_AWAY)
-    wait = WaitReason.PLATFORM_AWAY if error.code in _AWAY | _BUSY else None
+    wait = WaitReason.PLATFORM_AWAY if error.is_of_platform else None
     return BackendError(f"{what}: {error}", cause=refusal_cause(error), wait=wait)
 
 
