@@ -18,6 +18,7 @@ from prometheus_client import REGISTRY
 from tests.backends.kubernetes.pods import recorded
 from tests.backends.kubernetes.served import kubeconfig, served
 
+from headrace_backend_kubernetes import requests
 from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.config import Settings
 from headrace_backend_kubernetes.connecting import connect
@@ -85,6 +86,17 @@ async def test_what_may_succeed_soon_is_tried_again(server: tuple[Server, Path],
     pod = await api.create_pod("ns", {"metadata": {"name": "p"}})
     assert pod.name == "runs"
     assert len(server[0].requests) == 2
+
+
+async def test_nothing_is_tried_again_once_the_time_for_it_is_over(
+    server: tuple[Server, Path], api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that passes may take as long as one that never comes, such as for a webhook that is away."""
+    monkeypatch.setattr(requests, "_TRYING_SECONDS", 0.0)
+    server[0].answers_with((500, _status(500, "InternalError", "failed calling webhook: context deadline exceeded")))
+    with pytest.raises(ApiError, match="failed calling webhook"):
+        await api.create_pod("ns", {"metadata": {"name": "p"}})
+    assert len(server[0].requests) == 1
 
 
 async def test_a_refusal_is_not_tried_again_and_keeps_its_sentence(server: tuple[Server, Path], api: Api) -> None:

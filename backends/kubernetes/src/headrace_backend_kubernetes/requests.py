@@ -107,7 +107,7 @@ class Requests:
                 if response.status < 300:
                     return content
                 error = _refusal(response.status, content)
-                if not (error.is_passing and tries_left):
+                if not error.is_passing or not tries_left or time.monotonic() > give_up:
                     raise error
                 pause = max(next(pauses), min(_LONGEST_PAUSE, _retry_after(response, error)))
             except (aiohttp.ClientError, OSError, TimeoutError) as failure:
