@@ -131,10 +131,9 @@ async def test_an_unknown_process_is_refused(server: AgentServer, stub: AgentSer
 
 async def test_only_the_token_of_the_cluster_is_accepted(server: AgentServer, stub: AgentServiceAsyncStub) -> None:
     request = pb.EnrollRequest(role=SCHEDULER, process="scheduler")
-    first = pb.SessionRequest(sequence=1, hello=pb.SchedulerHello(session=1))
     for metadata in ((), (("authorization", "Agent forged"),)):
         await fails(TokenInvalid, stub.Enroll(request, metadata=metadata, timeout=30))
-        await fails(TokenInvalid, stub.Session(iter([first]), metadata=metadata).read())
+        await fails(TokenInvalid, stub.Session(metadata=metadata).read())
 
 
 async def test_of_an_ended_cluster_nothing_enrols(server: AgentServer, stub: AgentServiceAsyncStub) -> None:

@@ -132,8 +132,11 @@ def credentials(running: Running, caller: str) -> tuple[tuple[str, str], ...]:
 
 
 async def code(channel: grpc.aio.Channel, method: str, metadata: tuple[tuple[str, str], ...]) -> grpc.StatusCode:
-    """Calls as a stream, whatever the kind of the method: only the status counts."""
-    call = channel.stream_stream(method)(iter([b""]), metadata=metadata, timeout=30)
+    """Calls with one request and a stream of answers, whatever the kind of the method: only the status counts.
+
+    A stream of requests, one of which is written as a refusal arrives, has another status.
+    """
+    call = channel.unary_stream(method)(b"", metadata=metadata, timeout=30)
     try:
         await call.read()
     except grpc.aio.AioRpcError as error:
