@@ -44,8 +44,6 @@ def write_settings(directory: Path, authority: Authority) -> dict[str, str]:
         "public_listen": f"127.0.0.1:{port}",
         "public_certificate_file": str(directory / "tls" / "public.pem"),
         "public_key_file": str(directory / "tls" / "public.key"),
-        "hello_timeout_seconds": "0.5",
-        "handshake_timeout_seconds": "1",
         "drain_seconds": "0",
         "allowed_destinations": '[{"network": "127.0.0.0/8"}]',
     }

@@ -16,8 +16,11 @@ HALF_A_HELLO = bytes.fromhex("16030100f8010000f40303")
 
 
 @pytest.mark.parametrize("sent", [b"", HALF_A_HELLO], ids=["nothing", "half a hello"])
-async def test_a_hello_that_does_not_arrive_is_given_up(proxy: RunningProxy, sent: bytes) -> None:
-    assert await _answer(proxy, sent) == b""
+async def test_a_hello_that_does_not_arrive_is_given_up(
+    idle_proxy: RunningProxy, controller: FakeRoutes, sent: bytes
+) -> None:
+    await idle_proxy.start(hello_timeout_seconds="0.5")
+    assert await _answer(idle_proxy, sent) == b""
 
 
 @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"\x00" * 64, b"SSH-2.0-x\r\n"])
@@ -28,13 +31,16 @@ async def test_what_is_not_tls_is_closed_before_any_timeout(
     await _answer(idle_proxy, sent)
 
 
-async def test_a_handshake_that_stops_midway_is_given_up(proxy: RunningProxy, authority: Authority) -> None:
+async def test_a_handshake_that_stops_midway_is_given_up(
+    idle_proxy: RunningProxy, controller: FakeRoutes, authority: Authority
+) -> None:
+    await idle_proxy.start(handshake_timeout_seconds="1")
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.create_default_context(cadata=authority.cert_pem.decode())
     tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
     with pytest.raises(ssl.SSLWantReadError):
         tls.do_handshake()
-    reader, writer = await _open(proxy)
+    reader, writer = await _open(idle_proxy)
     writer.write(outgoing.read())
     async with asyncio.timeout(60):
         await reader.read()

@@ -61,8 +61,7 @@ async def test_a_thousand_routes_and_more_connections_than_envoys_default_allows
     for number in range(1000):
         controller.set(f"c{number}", "127.0.0.1:9")
     version = controller.set("ca1", scheduler.address)
-    # As in production: on a busy machine one of so many hellos may take half a second.
-    await idle_proxy.start(hello_timeout_seconds="5")
+    await idle_proxy.start()
     await eventually(lambda: controller.acknowledged == version)
     held: list[Connection] = []
     try:

@@ -124,7 +124,8 @@ async def test_the_proxy_is_killed_and_envoy_serves_on(
 async def test_the_proxy_starts_without_the_controller(
     proxy: RunningProxy, controller: FakeRoutes, scheduler: FakeScheduler, eventually: Eventually
 ) -> None:
-    await eventually(lambda: b"ca1" in (proxy.state_directory / "routes.binpb").read_bytes())
+    saved = proxy.state_directory / "routes.binpb"
+    await eventually(lambda: saved.exists() and b"ca1" in saved.read_bytes())
     assert await proxy.stop() == 0
     await proxy.envoy.kill()
     await controller.stop()

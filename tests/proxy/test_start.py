@@ -67,7 +67,7 @@ async def test_routes_that_cannot_be_read_stop_nothing(
     await eventually(lambda: controller.acknowledged == version)
     assert controller.rejected == {"clusters/" + "c" * 200}
     assert len(controller.subscriptions) == 1
-    assert proxy.printed().count("routes cannot be read") == 2
+    await eventually(lambda: proxy.printed().count("routes cannot be read") == 2)
 
 
 async def test_routes_that_cannot_be_saved_are_served(

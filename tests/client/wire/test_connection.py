@@ -101,6 +101,7 @@ async def test_logging_in_is_repeated_too(fake: FakeHeadrace, connection: Connec
 
 
 async def test_repeats_end_with_the_deadline(fake: FakeHeadrace, connection: Connection) -> None:
+    await whoami(connection)  # to connect may take longer
     fake.fail("WhoAmI", *[errors.StoreUnavailable("the store is away")] * 100)
     with dask.config.set({"headrace.timeouts.call": "400ms"}), pytest.raises(errors.StoreUnavailable, match="away"):
         await whoami(connection)
