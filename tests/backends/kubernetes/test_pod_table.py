@@ -96,6 +96,17 @@ async def test_a_pod_that_a_lost_node_never_ends_counts_as_exited_after_its_grac
     assert list(table.hopeless) == ["u1"]
 
 
+def test_a_process_stays_what_it_is_whatever_its_pod_says_later() -> None:
+    """Answers to our own requests show what somebody else has written into a pod, as the watch does."""
+    table = _table()
+    table.accept(RUNNING)
+    table.accept(_pod(3, cluster="c2", process="scheduler"))
+    assert not table.statuses("c2")
+    table.delete(_pod(4, cluster="c2", process="scheduler"))
+    [status] = table.statuses()
+    assert (status.key, status.state) == (KEY, ProcessState.EXITED)
+
+
 @given(st.permutations([PENDING, RUNNING]))
 def test_a_pod_that_was_deleted_does_not_come_back(order: list[Pod]) -> None:
     table = _table()

@@ -68,8 +68,8 @@ class PodTable:
         known = self._pods.get(place)
         if pod.uid in self._deleted:
             return
-        if known and known.uid == pod.uid and known.version >= pod.version:
-            return
+        if known and known.uid == pod.uid and (known.version >= pod.version or known.key not in {None, pod.key}):
+            return  # or somebody has changed what it says it is
         if known and known.uid != pod.uid:
             if known.version > pod.version:
                 return
@@ -99,7 +99,7 @@ class PodTable:
             if was_kept:
                 self._discard(known.key)  # it was there for its log only
             else:
-                newest = max(known, pod, key=_version)
+                newest = max(known, pod, key=_version) if pod.key == known.key else known
                 self._lose(newest, deleted(found[1], newest, note))
 
     def disown(self, pod: Pod) -> None:
