@@ -100,7 +100,8 @@ async def test_many_forks_at_once_take_turns(backend: LocalBackend, cluster: str
     at_once = max(itertools.accumulate(change for _, change in sorted([*began, *ended])))
     assert at_once <= (os.cpu_count() or 1) + 2  # one more than the bound: each look is a moment late
     order = [int(s["pid"]) for s in seen]
-    assert order == sorted(order)
+    # They were forked in this order: process ids grow, and begin again at the bottom.
+    assert sum(later < earlier for earlier, later in itertools.pairwise([*order, order[0]])) == 1
 
 
 @pytest.mark.parametrize("nice", [0, 7])

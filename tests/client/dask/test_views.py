@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,11 +19,27 @@ from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
 
 from headrace import Gateway
-from headrace._dask.progress import NotebookDisplay, Progress, TerminalDisplay
+from headrace._dask.progress import NotebookDisplay, PlainDisplay, Progress, TerminalDisplay
 from headrace.v1 import cluster_pb2
 
 
-def test_nothing_is_said_of_a_short_wait(gateway: Gateway, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once something was printed while a user waits."""
+    printed, show = threading.Event(), PlainDisplay.show
+
+    def show_and_tell(display: PlainDisplay, lines: list[str], elapsed: float) -> None:
+        show(display, lines, elapsed)
+        printed.set()
+
+    monkeypatch.setattr(PlainDisplay, "show", show_and_tell)
+    return printed
+
+
+def test_nothing_is_said_of_a_short_wait(
+    gateway: Gateway, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace._dask.progress._SILENT_SECONDS", 60.0)
     progress = Progress()
     progress.report("a moment")
     with ThreadPoolExecutor() as pool:
@@ -31,7 +48,7 @@ def test_nothing_is_said_of_a_short_wait(gateway: Gateway, capfd: pytest.Capture
 
 
 def test_a_long_wait_says_what_it_waits_for(
-    fake: FakeHeadrace, gateway: Gateway, capfd: pytest.CaptureFixture[str]
+    fake: FakeHeadrace, gateway: Gateway, capfd: pytest.CaptureFixture[str], shown: threading.Event
 ) -> None:
     fake.starts = False
 
@@ -40,7 +57,7 @@ def test_a_long_wait_says_what_it_waits_for(
             time.sleep(0.01)
         (cluster,) = fake.clusters.values()
         fake.add_event(cluster, "waits for a node\x1b[31m", cluster_pb2.SEVERITY_WARNING)
-        time.sleep(0.8)
+        shown.wait(30)
         fake.run(cluster)
 
     with ThreadPoolExecutor() as pool:
@@ -51,13 +68,15 @@ def test_a_long_wait_says_what_it_waits_for(
     assert lines == ["waits for a node [31m"]
 
 
-def test_a_wait_whose_numbers_change_is_one_line_with_the_latest(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_wait_whose_numbers_change_is_one_line_with_the_latest(
+    capfd: pytest.CaptureFixture[str], shown: threading.Event
+) -> None:
     progress = Progress()
     progress.report("starts")
     for nodes in range(100):
         progress.report(f"waits for room: 0/{nodes} nodes")
     with ThreadPoolExecutor() as pool:
-        progress.wait_for(pool.submit(time.sleep, 0.7))
+        progress.wait_for(pool.submit(shown.wait, 30))
     lines = [line.partition(" s  ")[2] for line in capfd.readouterr().err.splitlines()]
     assert lines == ["starts", "waits for room: 0/99 nodes"]
 
@@ -70,10 +89,10 @@ def test_it_can_be_switched_off(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == ""
 
 
-async def test_the_other_face_says_it_too(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_the_other_face_says_it_too(capfd: pytest.CaptureFixture[str], shown: threading.Event) -> None:
     progress = Progress()
     progress.report("one")
-    await progress.follow(asyncio.sleep(0.7))
+    await progress.follow(asyncio.to_thread(shown.wait, 30))
     assert "s  one" in capfd.readouterr().err
 
 
