@@ -43,7 +43,12 @@ async def computing() -> AsyncGenerator[tuple[Any, BreakingProxy]]:
     comm.register()
     access = SchedulerAccess(cluster="c1")
     access.use(authorities.answer("ann"))
-    options: dict[str, Any] = {"security": security, "host": "127.0.0.1", "dashboard": False}
+    options: dict[str, Any] = {
+        "security": security,
+        "host": "127.0.0.1",
+        "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",  # its default is a port that another test may have
+    }
     try:
         async with contextlib.AsyncExitStack() as stack:
             scheduler = await stack.enter_async_context(Scheduler(protocol="tls", port=0, **options))
