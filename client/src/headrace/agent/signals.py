@@ -15,12 +15,14 @@ def reset() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGCHLD, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    # For the first process of a container the default is to ignore it, and the process would be killed in the end.
-    signal.signal(signal.SIGTERM, _end if os.getpid() == 1 else signal.SIG_DFL)
+    _end_at_once()
 
 
 async def wait_for_end() -> str:
-    """Waits for SIGINT or SIGTERM and returns its name; the same signal again ends the process at once."""
+    """Waits for SIGINT or SIGTERM and returns its name; the same signal again ends the process at once.
+
+    The first process of a container ignores it then, since what it does to end must not be lost.
+    """
     loop = asyncio.get_running_loop()
     caught: asyncio.Future[str] = loop.create_future()
 
@@ -37,6 +39,13 @@ async def wait_for_end() -> str:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+        if caught.cancelled():
+            _end_at_once()
+
+
+def _end_at_once() -> None:
+    """Lets SIGTERM end this process. For the first one of a container the default is to ignore it."""
+    signal.signal(signal.SIGTERM, _end if os.getpid() == 1 else signal.SIG_DFL)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
