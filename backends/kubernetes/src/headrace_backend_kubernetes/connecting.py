@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -22,12 +23,17 @@ from headrace_backend_kubernetes.config import Settings
 from headrace_backend_kubernetes.faults import Unreachable
 from headrace_backend_kubernetes.pace import Pace
 from headrace_backend_kubernetes.requests import Requests
+from headrace_chassis.logs import get_logger
 from headrace_controller.backends.contact import ContactRecord
+
+log = get_logger()
 
 # A log that is followed may say nothing for hours, and so does one whose API server is gone. So the kernel asks the
 # other end, and breaks the connection within a minute. Load balancers in between do not forget it either.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
+_RENEW_SECONDS = 60.0  # a plugin is only asked again some minutes before its token expires
+_CREDENTIALS_SECONDS = 10.0
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -59,7 +65,26 @@ async def _load(settings: Settings, configuration: Configuration) -> str:
     loader = await config.load_kube_config(
         str(settings.kubeconfig), settings.context or None, client_configuration=configuration, persist_config=False
     )
+    cast("Any", configuration).refresh_api_key_hook = _renewing(loader)
     return str(loader.current_context["context"].get("namespace") or "default")
+
+
+def _renewing(loader: Any) -> Callable[[Configuration], Awaitable[None]]:
+    """Reads the credentials of a kubeconfig again, before a request: tokens of plugins and of files expire."""
+    read_at = time.monotonic()
+
+    async def renew(configuration: Configuration) -> None:
+        nonlocal read_at
+        if time.monotonic() - read_at < _RENEW_SECONDS:
+            return
+        read_at = time.monotonic()
+        try:
+            async with asyncio.timeout(_CREDENTIALS_SECONDS):
+                await loader.load_and_set(configuration)
+        except (config.ConfigException, OSError, TimeoutError, ValueError) as error:
+            log.warning("the kubeconfig's credentials cannot be read again; will try again", error=repr(error))
+
+    return renew
 
 
 def _proxy(server: str) -> str | None:

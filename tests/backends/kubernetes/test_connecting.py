@@ -1,0 +1,57 @@
+"""As whom the API server is called, for as long as the backend runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from tests.backends.kubernetes.pods import recorded
+from tests.backends.kubernetes.served import served
+
+from headrace_backend_kubernetes import connecting
+from headrace_backend_kubernetes.config import Settings
+from headrace_backend_kubernetes.connecting import connect
+
+POD = recorded("runs")
+
+
+def _token_file(file: Path, token: str) -> dict[str, Any]:
+    file.write_text(token)
+    return {"tokenFile": str(file)}
+
+
+def _plugin(file: Path, token: str) -> dict[str, Any]:
+    """What the clouds' own kubeconfigs have: a program that prints a token of some minutes."""
+    version = "client.authentication.k8s.io/v1"
+    file.write_text(json.dumps({"kind": "ExecCredential", "apiVersion": version, "status": {"token": token}}))
+    return {"exec": {"apiVersion": version, "command": "cat", "args": [str(file)], "interactiveMode": "Never"}}
+
+
+@pytest.mark.parametrize("user", [_token_file, _plugin])
+async def test_a_token_of_a_kubeconfig_is_read_again_before_it_expires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: Callable[[Path, str], dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(connecting, "_RENEW_SECONDS", 0.0)
+    sent: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        sent.append(request.headers["Authorization"])
+        return web.json_response(POD)
+
+    async with served(handle, tmp_path) as kubeconfig:
+        source = tmp_path / "token"
+        content = json.loads(kubeconfig.read_text())
+        content["users"][0]["user"] = user(source, "first")
+        kubeconfig.write_text(json.dumps(content))
+        api = await connect(Settings(kubeconfig=kubeconfig, namespace="ns"))
+        await api.get_pod("ns", "runs")
+        user(source, "second")
+        await api.get_pod("ns", "runs")
+        source.unlink()
+        await api.get_pod("ns", "runs")  # what cannot be read now may be soon; the token may last until then
+        await api.close()
+    assert sent == ["Bearer first", "Bearer second", "Bearer second"]
