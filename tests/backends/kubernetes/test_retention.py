@@ -6,9 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.backends.kubernetes.pods import decoded, recorded
 from tests.backends.kubernetes.small_server import small_server
+from tests.conftest import Eventually
 
+from headrace_backend_kubernetes import retention
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_backend_kubernetes.retention import Retention, batches, surplus
@@ -64,3 +67,24 @@ async def test_what_cannot_be_deleted_is_tried_again(tmp_path: Path) -> None:
         server.refuses["DELETE"] = "not now"
         await Retention(api, table, "d", per_cluster=0, in_all=10).delete_all()
         await asyncio.wait_for(table.changed.wait(), 1)
+
+
+async def test_a_fault_of_ours_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    monkeypatch.setattr(retention, "_PAUSE_SECONDS", (0.0, 0.0))
+    async with small_server(tmp_path) as (server, api):
+        faults = [RuntimeError("the token's file is empty")]
+        delete_pods = api.delete_pods
+
+        async def delete(*arguments: Any, **further: Any) -> None:
+            if faults:
+                raise faults.pop()
+            await delete_pods(*arguments, **further)
+
+        monkeypatch.setattr(api, "delete_pods", delete)
+        table = PodTable(remembered=100)
+        table.accept(pod("w-1", "c1"))
+        running = asyncio.create_task(Retention(api, table, "d", per_cluster=0, in_all=10).run())
+        await eventually(lambda: server.selected)
+        running.cancel()

@@ -43,7 +43,11 @@ class Retention:
             await self._table.changed.wait()
             await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 spreads load, hides nothing
             self._table.changed.clear()
-            await self.delete_all()
+            try:
+                await self.delete_all()
+            except Exception:  # logged in full; nobody else deletes them
+                log.exception("pods that nobody needs cannot be deleted; will try again")
+                self._table.changed.set()
 
     async def delete_all(self) -> None:
         """Deletes what nobody needs now; those that have ended by many at a time."""
