@@ -17,6 +17,7 @@ from tests.client.fake_limits import FakeLimits
 from tests.client.fake_options import FakeOptions
 from tests.client.fake_usage import FakeUsage
 from tests.client.sni_proxy import SniProxy
+from tests.held_port import held_port
 
 from headrace import __version__, errors
 from headrace._wire.status import to_status
@@ -52,6 +53,8 @@ class FakeHeadrace(FakeClusters):
         self.culling = FakeCulling(self)
         self.limits = FakeLimits(self, self.auth.caller)
         self.usage = FakeUsage(self, self.auth.caller)
+        self._held = held_port()
+        self.port: int = self._held.getsockname()[1]
         self._serve()
         self.proxy = SniProxy(self.routes)
 
@@ -82,14 +85,15 @@ class FakeHeadrace(FakeClusters):
 
     def restart_server(self) -> None:
         """Comes back at the same port."""
-        self._serve(self.port)
+        self._serve()
 
     def close(self) -> None:
         self.proxy.close()
         super().close()
         self.stop_server()
+        self._held.close()
 
-    def _serve(self, port: int = 0) -> None:
+    def _serve(self) -> None:
         if not self.ca_file.exists():
             authority = Authority.create("fake headrace", timedelta(days=1))
             self.ca_file.write_bytes(authority.cert_pem)
@@ -103,7 +107,7 @@ class FakeHeadrace(FakeClusters):
         usage_service_pb2_grpc.add_UsageServiceServicer_to_server(self.usage, self._server)
         options_service_pb2_grpc.add_OptionsServiceServicer_to_server(FakeOptions(), self._server)
         credentials = grpc.ssl_server_credentials([(self._leaf.key_pem, self._leaf.cert_pem)])
-        self.port = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
+        self._server.add_secure_port(f"127.0.0.1:{self.port}", credentials)
         if self._socket:
             self._server.add_insecure_port(self._socket)
         self._server.start()

@@ -9,13 +9,16 @@ import threading
 from collections.abc import Mapping
 from typing import cast
 
+from tests.held_port import held_port
+
 
 class SniProxy:
     """Listens on a port of its own; `routes` is server name -> port, and may change at any time."""
 
     def __init__(self, routes: Mapping[str, int]) -> None:
         self._routes = routes
-        self.port = 0
+        self._held = held_port()
+        self.port: int = self._held.getsockname()[1]
         self.passed: list[str] = []
         self._threads: list[threading.Thread] = []
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -33,7 +36,6 @@ class SniProxy:
         """Listens, at the same port as before."""
         self._away = False
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
         self._start(self._accept, self._listener)
 
     def cut(self) -> None:
@@ -47,6 +49,7 @@ class SniProxy:
         self.go_away()
         for thread in self._threads:
             thread.join(5)
+        self._held.close()
 
     def _start(self, target: object, *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)  # pyright: ignore[reportArgumentType]

@@ -17,6 +17,7 @@ from distributed.comm.core import Listener as DaskListener
 from distributed.comm.registry import backends
 from distributed.comm.tcp import TLS, TLSBackend, TLSConnector
 from google.protobuf.timestamp_pb2 import Timestamp
+from tests.held_port import held_port
 
 from headrace._dask.scheduler_access import as_file
 from headrace._resumable.absences import Absences
@@ -74,7 +75,8 @@ class BreakingProxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self.held = held_port()  # while nobody listens there
+        self.port: int = self.held.getsockname()[1]
         self.accepted = 0
         # Bytes after which a connection is cut, one number for each direction of each connection; None: never.
         self.next_cut: Callable[[], int | None] = lambda: None
@@ -86,7 +88,6 @@ class BreakingProxy:
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -223,6 +224,7 @@ async def listening(handle: Handler = echo, grace: float = 60) -> AsyncGenerator
         yield Bed(authorities, table, listener, proxy, away=away, back=back)
     finally:
         await proxy.stop()
+        proxy.held.close()
         listener.stop()
 
 

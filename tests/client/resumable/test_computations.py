@@ -55,6 +55,7 @@ async def computing() -> AsyncGenerator[tuple[Any, BreakingProxy]]:
             for _ in range(2):
                 await stack.enter_async_context(Worker(scheduler.address, nthreads=1, **options))
             proxy = BreakingProxy(int(scheduler.address.rpartition(":")[2]))
+            stack.enter_context(proxy.held)
             await proxy.start()
             stack.push_async_callback(proxy.stop)
             client = Client(f"gateway://127.0.0.1:{proxy.port}/c1", asynchronous=True, security=GatewaySecurity(access))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import ssl
 import struct
@@ -275,12 +276,16 @@ async def test_a_session_that_is_resumed_twice_ends_the_older_connection(bed: Be
 
 async def test_please_redial_moves_a_busy_session(bed: Bed) -> None:
     comm = await bed.connect()
-    for number in range(300):
+    asked = 0
+    for number in itertools.count():
         if number % 100 == 50:
-            bed.table.redial()
+            bed.table.redial()  # no news while the dial before goes on, which may take longer than a hundred messages
+            asked += 1
         await comm.write(number)
         assert await comm.read() == number
-    assert bed.dials == 4
+        if number > 300 and bed.dials >= 4:
+            break
+    assert bed.dials <= 1 + asked
     assert not bed.away
     await comm.close()
 
