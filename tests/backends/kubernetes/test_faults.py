@@ -34,6 +34,8 @@ QUOTA = 'pods "p" is forbidden: exceeded quota: small, requested: pods=1, used: 
         (ApiError(500, "InternalError", 'failed calling webhook "w": connection refused'), None, None),
         (ApiError(503, "ServiceUnavailable", "etcdserver: no leader"), None, AWAY),
         (ApiError(500, "", "etcdserver: request timed out"), None, AWAY),
+        (ApiError(500, "", "etcdserver: leader changed"), None, AWAY),
+        (ApiError(500, "", "etcdserver: request is too large"), ExitCause.REFUSED, None),
         (ApiError(500, "", "rpc error: code = Unavailable desc = transport is closing"), None, AWAY),
         (ApiError(500, "ServerTimeout", "The POST operation against Pod could not be completed"), None, AWAY),
         (Unreachable(OSError("connection refused")), None, AWAY),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from headrace.v1.enums import ExitCause, WaitReason
 from headrace_backend_kubernetes.objects import Details
 from headrace_controller.backends.base import BackendError
@@ -10,7 +12,11 @@ _NO_DETAILS = Details()
 _AWAY = frozenset({502, 503, 504})  # of what stands before the API server, or itself as it ends
 _BUSY = frozenset({408, 429})
 _PASSING = frozenset({*_AWAY, *_BUSY, 500})
-_STORE_AWAY = ("etcdserver: ", "rpc error: code = Unavailable")
+_STORE_AWAY = re.compile(
+    r"etcdserver: (request timed out|no leader|leader changed|too many requests|server stopped|mvcc: database space)"
+    r"|rpc error: code = Unavailable"
+)
+_TOO_LARGE = "request is too large"  # for etcd, which the API server answers with 500
 
 
 class ApiError(Exception):
@@ -26,7 +32,7 @@ class ApiError(Exception):
     def is_passing(self) -> bool:
         """Whether the same request may succeed soon. A quota that two requests change at once answers Conflict."""
         of_quota = self.code == 409 and self.reason == "Conflict" and "resourcequotas" in str(self)
-        return self.code in _PASSING or of_quota
+        return (self.code in _PASSING and _TOO_LARGE not in str(self)) or of_quota
 
     @property
     def is_of_absence(self) -> bool:
@@ -36,7 +42,7 @@ class ApiError(Exception):
     @property
     def is_of_platform(self) -> bool:
         """Whether the API server is away, has too much to do, or does not reach its own store."""
-        of_store = self.reason == "ServerTimeout" or str(self).startswith(_STORE_AWAY)
+        of_store = self.reason == "ServerTimeout" or _STORE_AWAY.match(str(self)) is not None
         return self.code in _AWAY | _BUSY or (self.code == 500 and of_store)
 
     @property
