@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,6 +184,20 @@ async def test_a_pod_whose_answer_was_lost_is_given_once(pool: Pool, eventually:
     _is_given_once(pool, cluster)
     for task in waiting:
         task.cancel()
+
+
+async def test_pauses_need_no_clock_that_may_be_set_and_others_read_when_a_pod_was_given(
+    pool: Pool, eventually: Eventually
+) -> None:
+    """A clock that is set back would keep pods that failed once from being tried again until it is caught up with."""
+    pool.keep(1)
+    await eventually(lambda: len(pool.table.standby) == 1)
+    [name] = pool.server.pods
+    waiting = await pool.wait_ready(name, eventually)
+    before = int(time.time())
+    assert await pool.standby.take([process(new_cluster())]) == []
+    assert before <= int(pool.server.pods[name]["metadata"]["annotations"]["headrace.dev/given"]) <= time.time()
+    waiting.cancel()
 
 
 async def test_a_process_is_not_launched_while_it_is_unknown_whether_it_got_a_pod(

@@ -55,6 +55,8 @@ class StandbyPool:
         Makes and seals the deployment's pods.
     make
         Returns the pod in standby that can become a process; None if the process needs one of its own.
+    clock
+        Measures pauses; nobody sets it.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class StandbyPool:
         pods: ProcessPods,
         make: Callable[[ProcessSpec], StandbyPod | None],
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._table = table
@@ -106,7 +108,7 @@ class StandbyPool:
             self._taken.add(pod.uid)
             try:
                 self._table.accept(
-                    await self._api.json_patch_pod(pod, giving(pod, fitting, spec, self._pods, self._clock()))
+                    await self._api.json_patch_pod(pod, giving(pod, fitting, spec, self._pods, time.time()))
                 )
             except (ApiError, Unreachable) as error:
                 if await self._was_given(pod, spec):
