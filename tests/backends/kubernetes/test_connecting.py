@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from kubernetes.aio.config import ConfigException
 from tests.backends.kubernetes.pods import recorded
 from tests.backends.kubernetes.served import served
 
@@ -55,3 +56,40 @@ async def test_a_token_of_a_kubeconfig_is_read_again_before_it_expires(
         await api.get_pod("ns", "runs")  # what cannot be read now may be soon; the token may last until then
         await api.close()
     assert sent == ["Bearer first", "Bearer second", "Bearer second"]
+
+
+async def test_a_service_accounts_token_that_cannot_be_read_now_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, namespace = tmp_path / "token", tmp_path / "namespace"
+    token.write_text("first")
+    namespace.write_text("ns")
+    sent: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        sent.append(request.headers["Authorization"])
+        return web.json_response(POD)
+
+    async with served(handle, tmp_path) as kubeconfig:
+        host: str = json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+
+        def load(client_configuration: Any) -> None:
+            """As the client's, which wants TLS; its hook reads the file again, by the wall clock, and may raise."""
+            if not (read := token.read_text()):
+                raise ConfigException("Token file exists but empty.")
+            client_configuration.host = host
+            client_configuration.api_key["BearerToken"] = f"bearer {read}"
+            client_configuration.refresh_api_key_hook = load
+
+        monkeypatch.setattr(connecting, "_RENEW_SECONDS", 0.0)
+        monkeypatch.setattr(connecting, "_OWN_NAMESPACE", namespace)
+        monkeypatch.setattr(connecting.config, "load_incluster_config", load)
+        api = await connect(Settings())
+        assert api.namespace == "ns"
+        await api.get_pod("ns", "runs")
+        token.write_text("")
+        await api.get_pod("ns", "runs")
+        token.write_text("second")
+        await api.get_pod("ns", "runs")
+        await api.close()
+    assert sent == ["bearer first", "bearer first", "bearer second"]

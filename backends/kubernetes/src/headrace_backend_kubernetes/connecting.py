@@ -60,31 +60,38 @@ async def connect(settings: Settings, contact: ContactRecord | None = None) -> A
 async def _load(settings: Settings, configuration: Configuration) -> str:
     """Fills a configuration; returns the namespace that it names."""
     if settings.kubeconfig is None:
-        config.load_incluster_config(client_configuration=configuration)
+        await _load_own(configuration)
+        _keep_renewed(configuration, _load_own)
         return await asyncio.to_thread(_own_namespace)
     loader = await config.load_kube_config(
         str(settings.kubeconfig), settings.context or None, client_configuration=configuration, persist_config=False
     )
-    cast("Any", configuration).refresh_api_key_hook = _renewing(loader)
+    _keep_renewed(configuration, loader.load_and_set)
     return str(loader.current_context["context"].get("namespace") or "default")
 
 
-def _renewing(loader: Any) -> Callable[[Configuration], Awaitable[None]]:
-    """Reads the credentials of a kubeconfig again, before a request: tokens of plugins and of files expire."""
-    read_at = time.monotonic()
+async def _load_own(configuration: Configuration) -> None:
+    config.load_incluster_config(client_configuration=configuration)
 
-    async def renew(configuration: Configuration) -> None:
+
+def _keep_renewed(configuration: Configuration, load: Callable[[Configuration], Awaitable[None]]) -> None:
+    """Has credentials read again, before requests: tokens of files and of plugins expire."""
+    hooked, read_at = cast("Any", configuration), time.monotonic()
+
+    async def renew(_configuration: Configuration) -> None:
         nonlocal read_at
         if time.monotonic() - read_at < _RENEW_SECONDS:
             return
         read_at = time.monotonic()
         try:
             async with asyncio.timeout(_CREDENTIALS_SECONDS):
-                await loader.load_and_set(configuration)
+                await load(configuration)
         except (config.ConfigException, OSError, TimeoutError, ValueError) as error:
-            log.warning("the kubeconfig's credentials cannot be read again; will try again", error=repr(error))
+            log.warning("credentials for the API server cannot be read again; will try again", error=repr(error))
+        finally:
+            hooked.refresh_api_key_hook = renew  # one of the client's own may be in its place
 
-    return renew
+    hooked.refresh_api_key_hook = renew
 
 
 def _proxy(server: str) -> str | None:
