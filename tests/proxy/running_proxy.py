@@ -26,8 +26,8 @@ LISTS = ("http_services", "allowed_destinations")
 SOCKETS = ("listen", "route_address", "xds_listen", "auth_target", "authz_target", "controller_target")
 
 
-def write_settings(directory: Path, authority: Authority) -> dict[str, str]:
-    """Settings of a proxy on a free port, with its certificate and key written."""
+def write_settings(directory: Path, authority: Authority, port: int) -> dict[str, str]:
+    """Settings of a proxy on a port, with its certificate and key written."""
     leaf = authority.issue(
         "gateway", timedelta(hours=1), dns_names=("localhost", "headrace.test"), ip_addresses=("127.0.0.1",)
     )
@@ -35,9 +35,6 @@ def write_settings(directory: Path, authority: Authority) -> dict[str, str]:
     (directory / "tls" / "public.pem").write_bytes(leaf.cert_pem)
     (directory / "tls" / "public.key").write_bytes(leaf.key_pem)
     (directory / "deployment.key").write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     return {name: f"unix:{directory}/{name}" for name in SOCKETS} | {
         "state_directory": str(directory / "state"),
         "deployment_key_file": str(directory / "deployment.key"),

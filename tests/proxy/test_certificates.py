@@ -30,7 +30,7 @@ def inside_authority() -> Authority:
 
 
 @pytest.fixture
-def settings(directory: Path, authority: Authority, inside_authority: Authority) -> dict[str, str]:
+def settings(directory: Path, authority: Authority, inside_authority: Authority, public_port: int) -> dict[str, str]:
     """Settings of a proxy that has a certificate for the names by which it is known inside of a cluster."""
     leaf = inside_authority.issue("headrace", timedelta(hours=1), dns_names=INSIDE)
     files = directory / "inside" / "tls.crt", directory / "inside" / "tls.key"
@@ -38,7 +38,7 @@ def settings(directory: Path, authority: Authority, inside_authority: Authority)
     files[0].write_bytes(leaf.cert_pem)
     files[1].write_bytes(leaf.key_pem)
     names = ("inside_certificate_file", "inside_key_file")
-    return write_settings(directory, authority) | dict(zip(names, map(str, files), strict=True))
+    return write_settings(directory, authority, public_port) | dict(zip(names, map(str, files), strict=True))
 
 
 @pytest.mark.parametrize(
