@@ -225,6 +225,22 @@ async def test_subjects_are_looked_through_in_the_order_in_which_they_were_woken
     assert found == subjects
 
 
+async def test_whose_room_was_freed_first_is_looked_through_first(redis: Redis) -> None:
+    replica = Replica(redis, policy(user={"clusters": 1}))
+    users = [f"user{n}" for n in range(20, 10, -1)]
+    running = [await replica.create(user) for user in users]
+    for user in users:
+        await replica.create(user)
+    for cluster in running:
+        await replica.end(cluster)
+    found: list[str] = []
+    freed = await replica.store.queue.next_freed()
+    while freed:
+        found.append(freed.subject)
+        freed = await replica.store.queue.next_freed(freed)
+    assert found == [f"users/{user}" for user in users]
+
+
 async def test_a_record_that_cannot_be_read_holds_up_nobody(redis: Redis, keys: Keys) -> None:
     replica = Replica(redis, policy(deployment={"clusters": 1}))
     running = await replica.create("zoe")

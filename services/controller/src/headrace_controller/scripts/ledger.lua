@@ -119,7 +119,8 @@ local function wake(subject)
   if redis.call('EXISTS', ask.queue_at .. subject) == 0 then
     return
   end
-  if redis.call('ZADD', key.queue_freed, redis.call('TIME')[1], subject) == 1 then
+  local time = redis.call('TIME')
+  if redis.call('ZADD', key.queue_freed, time[1] + time[2] / 1e6, subject) == 1 then
     redis.call('XADD', key.changes, 'MAXLEN', '~', CHANGES_KEPT, '*',
       'kind', 'queue', 'cluster', '', 'owner', '', 'revision', 0)
   end
