@@ -48,9 +48,26 @@ def test_a_value_that_is_none_is_named(helm: Helm, tmp_path: Path, values: Mappi
     assert said in _refusal(helm, tmp_path, values)
 
 
+def test_a_policy_that_is_a_text_keeps_its_order_and_its_namespaces(helm: Helm, tmp_path: Path) -> None:
+    """Helm sorts the keys of values, and the first profile is the default."""
+    policy = tmp_path / "policy.yaml"
+    text = "profiles:\n  standard: {label: Standard}  # the default\n  gpu: {label: GPU, settings: {namespace: gpus}}\n"
+    policy.write_text(text)
+    made = [
+        each
+        for each in yaml.safe_load_all(helm("template", "headrace", str(CHART), "--set-file", f"policyText={policy}"))
+        if each
+    ]
+    [kept] = [each["data"]["policy.yaml"] for each in made if each["metadata"]["name"] == "headrace-policy"]
+    assert kept == text
+    roles = {each["metadata"].get("namespace") for each in made if each["kind"] == "Role"}
+    assert "gpus" in roles
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
+        ({"policyText": "profiles: [:"}, "policyText: "),
         ({"ingress": INGRESS}, "ingress.enabled needs basePath, such as /headrace"),
         ({"ingress": {"enabled": True}, "basePath": "/headrace"}, "ingress.enabled needs ingress.host"),
         ({"ingress": INGRESS, "basePath": "/headrace"}, "whose TLS must pass unopened (SNI passthrough)"),

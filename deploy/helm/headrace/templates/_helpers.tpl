@@ -145,13 +145,20 @@ and what others make may come late: unless the chart makes the public certificat
 {{ .Values.existingSecrets.metricsToken | default (printf "%s-metrics-token" (include "headrace.fullname" .)) }}
 {{- end }}
 
+{{- /* The policy file. Helm sorts the keys of values, and the first profile of the file is the default: a text stays as it is. */ -}}
+{{- define "headrace.policy" -}}
+{{- if .Values.policyText }}{{ .Values.policyText }}{{ else }}{{ toYaml .Values.policy }}{{ end -}}
+{{- end }}
+
 {{- /* All namespaces in which Dask pods may run, as a JSON list. */ -}}
 {{- define "headrace.daskNamespace" -}}
 {{ .Values.daskNamespace | default .Release.Namespace }}
 {{- end }}
 {{- define "headrace.daskNamespaces" -}}
 {{- $found := prepend .Values.daskNamespaces (include "headrace.daskNamespace" .) -}}
-{{- range (.Values.policy.profiles | default dict) -}}
+{{- $policy := include "headrace.policy" . | fromYaml -}}
+{{- if hasKey $policy "Error" }}{{ fail (printf "policyText: %s" $policy.Error) }}{{ end -}}
+{{- range ($policy.profiles | default dict) -}}
 {{- with (. | default dict).settings }}{{ with .namespace }}{{ $found = append $found . }}{{ end }}{{ end -}}
 {{- end -}}
 {{- $found | uniq | toJson -}}
