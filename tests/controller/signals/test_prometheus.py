@@ -81,11 +81,20 @@ class Asking:
     source: Prometheus
 
 
-@pytest.fixture
-def asking(there: FakePrometheus) -> Asking:
-    source = Prometheus(there.url, "headrace-schedulers", timeout=0.5)
+def new_asking(there: FakePrometheus, timeout: float) -> Asking:
+    source = Prometheus(there.url, "headrace-schedulers", timeout=timeout)
     targets = [Target(cluster, CREATED, CREATED, "127.0.0.1:1") for cluster in (C1, C2)]
     return Asking(MeasuredSignals(source, lambda: targets, interval=1, stale=90, clock=lambda: NOW), source)
+
+
+@pytest.fixture
+def asking(there: FakePrometheus) -> Asking:
+    return new_asking(there, timeout=30)
+
+
+@pytest.fixture
+def hasty(there: FakePrometheus) -> Asking:
+    return new_asking(there, timeout=0.5)
 
 
 async def test_one_query_brings_all_clusters_with_their_age(there: FakePrometheus, asking: Asking) -> None:
@@ -189,17 +198,17 @@ async def test_an_answer_that_is_repeated_tells_nothing_new(there: FakePrometheu
     assert asking.signals.of(C1) != first
 
 
-async def test_one_that_is_away_or_slow_or_refuses_decides_nothing(there: FakePrometheus, asking: Asking) -> None:
+async def test_one_that_is_away_or_slow_or_refuses_decides_nothing(there: FakePrometheus, hasty: Asking) -> None:
     there.answer = vector(*sample("c1"))
     there.status = "503 Service Unavailable"
     there.answer = b""
-    await asking.signals.measure()
+    await hasty.signals.measure()
     there.hangs = True
-    await asking.signals.measure()
+    await hasty.signals.measure()
     away = Prometheus("http://127.0.0.1:1", "job", timeout=0.5)
     with pytest.raises(QueryFailed):
         await away.query("up")
-    assert asking.signals.of(C1) == NotMeasured(absence=Absence.MISSING)
+    assert hasty.signals.of(C1) == NotMeasured(absence=Absence.MISSING)
 
 
 async def test_a_rule_gets_its_values_by_cluster(there: FakePrometheus, asking: Asking) -> None:
@@ -239,10 +248,10 @@ async def test_series_that_a_scheduler_adds_spoil_the_answer_for_its_own_cluster
     assert [(cluster, math.isnan(value)) for cluster, value in answer.items()] == [("c2", True)]
 
 
-async def test_a_slow_rule_is_given_up(there: FakePrometheus, asking: Asking) -> None:
+async def test_a_slow_rule_is_given_up(there: FakePrometheus, hasty: Asking) -> None:
     there.hangs = True
     with pytest.raises(QueryFailed, match="it did not answer"):
-        await asking.signals.query("my rule")
+        await hasty.signals.query("my rule")
 
 
 async def test_the_token_is_sent_as_the_file_says_now(there: FakePrometheus, tmp_path: Path) -> None:
