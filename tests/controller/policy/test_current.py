@@ -144,12 +144,12 @@ def test_at_the_start_a_broken_file_is_told_with_its_name(file: Path) -> None:
 class Python:
     """A policy whose profile names a module, and what the function of the module in force says."""
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(self, directory: Path, clock: Clock, reading_seconds: float) -> None:
         self.module = directory / "site_offer.py"
         self.write("count = 0")
         file = directory / "policy.yaml"
         file.write_text("profiles:\n  lab:\n    python: 'site_offer:offer'\n")
-        self.current = CurrentPolicy(file, PolicyFile(), self._fit, clock=clock, reading_seconds=0.5)
+        self.current = CurrentPolicy(file, PolicyFile(), self._fit, clock=clock, reading_seconds=reading_seconds)
         self.heard: list[int] = []
         self.current.on_change(lambda _: self.heard.append(self.current.fitted()))
 
@@ -168,9 +168,14 @@ class Python:
 
 
 @pytest.fixture
-def python(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Python]:
+def reading_seconds() -> float:
+    return 60
+
+
+@pytest.fixture
+def python(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, reading_seconds: float) -> Iterator[Python]:
     monkeypatch.syspath_prepend(tmp_path)
-    yield Python(tmp_path, clock)
+    yield Python(tmp_path, clock, reading_seconds)
     sys.modules.pop("site_offer", None)
 
 
@@ -202,6 +207,7 @@ async def test_a_broken_module_is_refused_once_and_the_one_in_force_stays(python
     assert (python.heard, python.current.refused, refused()) == ([2], None, 0)
 
 
+@pytest.mark.parametrize("reading_seconds", [0.5])
 async def test_a_module_that_hangs_is_refused_and_the_policy_is_followed_on(python: Python) -> None:
     python.write("while True: pass")
     await python.current.refresh()
