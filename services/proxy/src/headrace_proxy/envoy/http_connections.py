@@ -71,6 +71,8 @@ def _tracing(settings: Settings) -> Config:
 def _http2() -> Config:
     return {
         "max_concurrent_streams": 1000,
+        # Websockets by HTTP/2 (RFC 8441), as Gateways open them. Other requests of CONNECT have no route.
+        "allow_connect": True,
         "initial_stream_window_size": 1 << 20,
         "initial_connection_window_size": 1 << 22,
         # Streams may be silent for long: only a ping detects a client that is gone.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from headrace_proxy.config import HttpService, Settings
 from headrace_proxy.envoy.dashboard_headers import dashboard_headers
 from headrace_proxy.envoy.parts import Config, typed
@@ -74,9 +76,16 @@ def _dashboard(headers: Config) -> Config:
             "idle_timeout": "3600s",
             "upgrade_configs": [{"upgrade_type": "websocket"}],
         },
+        "request_headers_to_add": [_websocket_key()],
         "request_headers_to_remove": ["authorization", "cookie", "origin", "referer", "x-envoy-external-address"],
         **headers,
     }
+
+
+def _websocket_key() -> Config:
+    """What websockets that come by HTTP/2 lack and servers of HTTP/1.1 ask for, only to derive an answer from it."""
+    key = base64.b64encode(b"headrace by http").decode()
+    return {"header": {"key": "sec-websocket-key", "value": key}, "append_action": "ADD_IF_ABSENT"}
 
 
 def _dashboard_root() -> Config:
