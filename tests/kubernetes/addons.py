@@ -1,4 +1,4 @@
-"""What clusters have besides Kubernetes and only some tests need: metrics-server and cert-manager.
+"""What clusters have besides Kubernetes and only some tests need: metrics-server, cert-manager and Envoy Gateway.
 
 Each runs in pods, with the rights and the settings that its own project gives it, until the test has ended. A cluster
 that has one already is used as it is.
@@ -7,8 +7,13 @@ that has one already is used as it is.
 from __future__ import annotations
 
 import json
+import secrets
+import shutil
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -19,6 +24,7 @@ from tests.kubernetes.running import Kubernetes, of_recipe, until
 
 METRICS = "v1beta1.metrics.k8s.io"
 CERT_MANAGER = "cert-manager"
+ENVOY_GATEWAY = "envoy-gateway"
 LITTLE = {"requests": {"cpu": "10m", "memory": "32Mi"}}
 Objects = list[dict[str, Any]]
 
@@ -55,6 +61,28 @@ def cert_manager(kubernetes: Kubernetes) -> Generator[str]:
         yield CERT_MANAGER
 
 
+@contextmanager
+def envoy_gateway(kubernetes: Kubernetes) -> Generator[str]:
+    """The cluster has Envoy Gateway, which implements the Gateway API. Definitions of the API are there before.
+
+    Yields a GatewayClass whose Gateways are Services of the cluster's own network. It has this name and no other, since
+    it goes slowly.
+    """
+    name = f"{ENVOY_GATEWAY}-{secrets.token_hex(3)}"
+    _load(kubernetes, ENVOY_GATEWAY)
+    chart = module_folder("github.com/envoyproxy/gateway", ENVOY_GATEWAY) / "charts" / "gateway-helm"
+    defined = chart / "charts" / "crds" / "crds" / "generated"
+    definitions = [each for file in sorted(defined.glob("*.yaml")) for each in _objects(file.read_text())]
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    with (
+        _defined(kubernetes, definitions),
+        _running(kubernetes, [namespace, *_envoy_gateway(kubernetes, chart, name)]),
+        # It alone can give them up.
+        _there(kubernetes, _gateway_class(name), wait=True),
+    ):
+        yield name
+
+
 def _metrics_server(kubernetes: Kubernetes) -> Objects:
     """metrics-server as its project installs it, but small, quick, and for nodes that really run pods."""
     base = module_folder("sigs.k8s.io/metrics-server") / "manifests" / "base"
@@ -82,6 +110,59 @@ def _cert_manager(kubernetes: Kubernetes) -> Objects:
     return _objects(kubernetes.helm(*template, stdin=json.dumps(values)))
 
 
+def _envoy_gateway(kubernetes: Kubernetes, chart: Path, name: str) -> Objects:
+    """Envoy Gateway as its chart installs it. Only its releases have a file of values without gaps."""
+    gaps = {"GatewayImage": _image(ENVOY_GATEWAY), "GatewayImagePullPolicy": "Never"}
+    values = Template((chart / "values.tmpl.yaml").read_text()).substitute(gaps)
+    changes = {
+        "crds": {"enabled": False},
+        "topologyInjector": {"enabled": False},
+        "deployment": {"envoyGateway": {"resources": LITTLE}},
+        "config": {"envoyGateway": {"provider": {"kubernetes": {"shutdownManager": {"image": _image(ENVOY_GATEWAY)}}}}},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for file, text in (("values", values), ("changes", json.dumps(changes))):
+            (Path(folder) / f"{file}.yaml").write_text(text)
+        copy = shutil.copytree(chart, Path(folder) / "chart")
+        shutil.copy(Path(folder) / "values.yaml", copy)
+        template = ("template", name, str(copy), "-n", name, "-f", f"{folder}/changes.yaml")
+        return _objects(kubernetes.helm(*template))
+
+
+def _gateway_class(name: str) -> Objects:
+    """A GatewayClass with our image of Envoy."""
+    container = {"image": _image("envoy"), "resources": LITTLE}
+    soon_gone = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
+    deployment = {"container": container, "patch": {"type": "StrategicMerge", "value": soon_gone}}
+    provider = {
+        "type": "Kubernetes",
+        "kubernetes": {"envoyDeployment": deployment, "envoyService": {"type": "ClusterIP"}},
+    }
+    kind = "EnvoyProxy"
+    proxy = {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": name},
+        "spec": {"provider": provider},
+    }
+    parameters = {"group": "gateway.envoyproxy.io", "kind": kind, "name": name, "namespace": name}
+    spec = {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller", "parametersRef": parameters}
+    made = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass"}
+    return [proxy, made | {"metadata": {"name": name}, "spec": spec}]
+
+
+@contextmanager
+def _defined(kubernetes: Kubernetes, definitions: Objects) -> Generator[None]:
+    names = [f"customresourcedefinition/{each['metadata']['name']}" for each in definitions]
+    try:
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": definitions})
+        kubernetes.kubectl("apply", "--server-side", "-f", "-", stdin=listed)  # too large for an annotation
+        kubernetes.kubectl("wait", "--for=condition=Established", "--timeout=120s", *names)
+        yield
+    finally:
+        kubernetes.kubectl("delete", "--ignore-not-found", "--wait=false", *names)
+
+
 @contextmanager
 def _running(kubernetes: Kubernetes, objects: Objects) -> Generator[None]:
     """The objects are there, and their Deployments available."""
@@ -95,13 +176,14 @@ def _running(kubernetes: Kubernetes, objects: Objects) -> Generator[None]:
 
 
 @contextmanager
-def _there(kubernetes: Kubernetes, objects: Objects) -> Generator[None]:
+def _there(kubernetes: Kubernetes, objects: Objects, *, wait: bool = False) -> Generator[None]:
+    """The objects are there; with `wait`, they are gone at the end."""
     try:
         kubernetes.apply(*objects)
         yield
     finally:
         listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        kubernetes.kubectl("delete", "-f", "-", "--ignore-not-found", "--wait=false", stdin=listed)
+        kubernetes.kubectl("delete", "-f", "-", "--ignore-not-found", f"--wait={wait}".lower(), stdin=listed)
 
 
 def _load(kubernetes: Kubernetes, name: str) -> None:

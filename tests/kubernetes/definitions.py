@@ -16,7 +16,10 @@ _OPERATOR = "example/prometheus-operator-crd/monitoring.coreos.com"
 MODULES = {
     "sigs.k8s.io/gateway-api@v1.6.2": [
         f"config/crd/standard/gateway.networking.k8s.io_{kind}.yaml"
-        for kind in ("gateways", "httproutes", "tlsroutes", "backendtlspolicies")
+        for kind in (
+            *("gatewayclasses", "gateways", "httproutes", "grpcroutes", "tlsroutes"),
+            *("backendtlspolicies", "referencegrants"),
+        )
     ],
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": [
         f"{_OPERATOR}_{kind}.yaml" for kind in ("podmonitors", "scrapeconfigs", "prometheusrules")
@@ -42,11 +45,11 @@ def definitions() -> list[dict[str, Any]]:
     return [each for each in found if each["spec"]["group"] not in UNUSED]
 
 
-def module_folder(module: str) -> Path:
-    """Fetch a Go module, or find it in Go's cache; one without a version is that of the recipe."""
+def module_folder(module: str, of: str = "") -> Path:
+    """Fetch a Go module, or find it in Go's cache; one without a version is that of the recipe, or of its folder."""
     done = subprocess.run(
         ["go", "mod", "download", "-json", module],
-        cwd="/" if "@" in module else RECIPE,
+        cwd="/" if "@" in module else RECIPE / of,
         check=False,
         capture_output=True,
         text=True,

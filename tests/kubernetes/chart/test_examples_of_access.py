@@ -1,19 +1,21 @@
 """Examples that say how users and others reach headrace, installed: each computes. One release takes them on in turn.
 
 What stands before headrace is played, as far as nothing here can be it: a load balancer's address is given to the
-Service, and names lead to the Service by the visitor's hosts file. cert-manager is the real one.
+Service, and names lead to addresses by the visitor's hosts file. cert-manager and the Gateway are real ones.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 import pytest
-from tests.kubernetes.addons import cert_manager
+from tests.kubernetes.addons import cert_manager, envoy_gateway
 from tests.kubernetes.chart.certificates import Certificates, cluster_issuer
 from tests.kubernetes.chart.examples import PLAIN, Examples, one_release
+from tests.kubernetes.chart.gateways import PASSTHROUGH, edge, https
 from tests.kubernetes.chart.installation import RELEASE, Installation, client_pod
 from tests.kubernetes.chart.load import under_load
 from tests.kubernetes.running import Kubernetes, image, until
@@ -25,6 +27,27 @@ HOST = "headrace.example.org"
 # For documentation only: no machine has it.
 LOAD_BALANCER = "203.0.113.7"
 PUBLIC = "public-authority"
+# As a browser does: the link gives a cookie, the page a token, and its websocket the figures.
+DASHBOARD = f"""{PLAIN}
+import asyncio, http.cookiejar, os, re, urllib.request
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
+
+os.environ["SSL_CERT_FILE"] = os.environ["DASK_HEADRACE__TLS__CA_FILE"]
+jar = http.cookiejar.CookieJar()
+browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+
+async def first_message(address, token):
+    headers = {{"Cookie": "; ".join(f"{{each.name}}={{each.value}}" for each in jar)}}
+    request = HTTPRequest(address.replace("https", "wss", 1) + "/ws", headers=headers)
+    return await (await websocket_connect(request, subprotocols=["bokeh", token])).read_message()
+
+with headrace.Gateway() as gateway, gateway.new_cluster() as cluster:
+    with browser.open(cluster.dashboard_link, timeout=60) as page:
+        address, text = page.url.partition("?")[0], page.read().decode()
+    [token] = re.findall('"token":"([^"]+)"', text)
+    print("dashboard", address, asyncio.run(first_message(address, token)))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +56,12 @@ def examples(
 ) -> Iterator[Examples]:
     with one_release(kubernetes, tmp_path_factory.mktemp("values"), "access") as release:
         yield release
+
+
+@pytest.fixture(scope="module")
+def gateway_class(kubernetes: Kubernetes, custom_resources: None) -> Iterator[str]:
+    with envoy_gateway(kubernetes) as name:
+        yield name
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +88,8 @@ def test_cert_manager(examples: Examples, authority: Authority, kubernetes: Kube
             load.end()
 
 
-def test_load_balancer(examples: Examples, authority: Authority) -> None:
-    _public_secret(examples.installation, "headrace-example-org", [HOST], authority)
+def test_load_balancer(examples: Examples, authority: Authority, kubernetes: Kubernetes) -> None:
+    _public_secret(kubernetes, examples.namespace, "headrace-example-org", [HOST], authority)
     ranges = {"loadBalancerSourceRanges": ["10.0.0.0/8"]}
     release = examples.take("load-balancer", {"proxy": {"service": ranges}}, hooks=True)
     _give_address(release)
@@ -81,24 +110,25 @@ def test_ingress(examples: Examples) -> None:
     assert "result 45" in _visit(release, hosts, address=address, proxy_address=f"{HOST}:443")
 
 
-def test_gateway_api(examples: Examples) -> None:
-    release = examples.take("gateway-api", hooks=True)
-    [route] = release.get("tlsroutes")["items"]
-    assert set(route["spec"]["hostnames"]) == {HOST, f"*.clusters.{HOST}"}
-    # As the Gateway would: the connection unopened, to the Service that the route names.
-    [rule] = route["spec"]["rules"]
-    [backend] = rule["backendRefs"]
-    hosts = {HOST: release.get("service", backend["name"])["spec"]["clusterIP"]}
-    assert "result 45" in _visit(release, hosts, address=f"https://{HOST}:{backend['port']}")
+def test_gateway_api(examples: Examples, kubernetes: Kubernetes, gateway_class: str) -> None:
+    with edge(kubernetes, gateway_class, [PASSTHROUGH | {"port": 443}]) as gateway:
+        release = examples.take("gateway-api", names={"gateways": gateway.namespace}, hooks=True)
+        gateway.await_routes(release, "tlsroutes")
+        assert "result 45" in _visit(release, {HOST: gateway.address()}, address=f"https://{HOST}")
 
 
-def test_gateway_api_http(examples: Examples) -> None:
-    release = examples.take("gateway-api-http", hooks=True)
-    kinds = "tlsroutes,httproutes,backendtlspolicies"
-    assert len(release.get(kinds)["items"]) == 3
-    hosts = {HOST: _cluster_ip(release)}
-    visitor = _visit(release, hosts, address=f"https://{HOST}", proxy_address=f"{HOST}:443")
-    assert "result 45" in visitor
+def test_gateway_api_http(examples: Examples, kubernetes: Kubernetes, gateway_class: str, authority: Authority) -> None:
+    listeners = [https("edge-certificate"), PASSTHROUGH | {"port": 8443}]
+    with edge(kubernetes, gateway_class, listeners) as gateway:
+        _public_secret(kubernetes, gateway.namespace, "edge-certificate", [HOST], authority)
+        release = examples.take("gateway-api-http", names={"gateways": gateway.namespace}, hooks=True)
+        gateway.await_routes(release, "tlsroutes", "httproutes")
+        _publish(release, authority)
+        hosts, proxy = {HOST: gateway.address()}, f"{HOST}:8443"
+        visitor = _visit(release, hosts, f"https://{HOST}", proxy, trusts=PUBLIC, script=DASHBOARD)
+        assert "result 45" in visitor
+        [dashboard] = re.findall(r"dashboard (\S+) .*\bACK\b", visitor)
+        assert dashboard.startswith(f"https://{HOST}:443/clusters/")
 
 
 def test_monitoring(examples: Examples) -> None:
@@ -123,13 +153,14 @@ def _visit(
     address: str,
     proxy_address: str = "",
     trusts: str = "headrace-client",
+    script: str = PLAIN,
 ) -> str:
     """What a pod prints that reaches headrace as users outside do, with these names in its hosts file.
 
     It trusts the authority that a ConfigMap has.
     """
     name = "outside"
-    pod = client_pod(release.namespace, name, PLAIN, image("headrace-dask"))
+    pod = client_pod(release.namespace, name, script, image("headrace-dask"))
     environment = {"DASK_HEADRACE__ADDRESS": address, "DASK_HEADRACE__TLS__CA_FILE": "/etc/visitor/ca.crt"}
     if proxy_address:
         environment["DASK_HEADRACE__PROXY_ADDRESS"] = proxy_address
@@ -159,10 +190,10 @@ def _give_address(release: Installation) -> None:
     release.kubectl("patch", "service", RELEASE, "--subresource=status", "-p", patch)
 
 
-def _public_secret(release: Installation, name: str, hosts: list[str], authority: Authority) -> None:
+def _public_secret(kubernetes: Kubernetes, namespace: str, name: str, hosts: list[str], authority: Authority) -> None:
     leaf = authority.issue(hosts[0], timedelta(days=1), dns_names=hosts)
     files = {"tls.crt": leaf.cert_pem, "tls.key": leaf.key_pem, "ca.crt": authority.cert_pem}
     data = {key: base64.b64encode(value).decode() for key, value in files.items()}
-    metadata = {"name": name, "namespace": release.namespace}
+    metadata = {"name": name, "namespace": namespace}
     secret = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": data}
-    release.kubernetes.apply(secret)
+    kubernetes.apply(secret)
