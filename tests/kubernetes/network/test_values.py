@@ -78,6 +78,14 @@ def test_a_policy_that_is_a_text_keeps_its_order_and_its_namespaces(helm: Helm, 
         ({"gatewayApi": {"enabled": True}}, "gatewayApi.enabled needs gatewayApi.parentRefs"),
         ({"gatewayApi": {"enabled": True, "parentRefs": PARENT}}, "gatewayApi.enabled needs publicHostnames"),
         ({"gatewayApi": {"http": {"enabled": True, "parentRefs": PARENT}}}, "http.enabled needs gatewayApi.enabled"),
+        (
+            {
+                "gatewayApi": {"enabled": True, "parentRefs": PARENT, "http": {"enabled": True, "parentRefs": PARENT}},
+                "client": {"address": "https://headrace.example.org"},
+                "tls": {"public": {"mode": "secret", "secret": "public"}},
+            },
+            "the Gateway needs that of the Service's name, which is in the Secret headrace-inside-tls",
+        ),
         ({"controller": {"settings": {"sni_suffix": "a.example"}}}, "proxy.settings.sni_suffix differ"),
         (
             {"redis": {"url": "redis://store:6379/0"}},

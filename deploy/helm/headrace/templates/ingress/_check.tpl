@@ -31,6 +31,9 @@
 {{- if and .Values.gatewayApi.http.enabled (not .Values.gatewayApi.http.parentRefs) }}
 {{- fail "gatewayApi.http.enabled needs gatewayApi.http.parentRefs: the Gateway with an HTTPS listener for calls and dashboards" }}
 {{- end }}
+{{- if and .Values.gatewayApi.http.enabled .Values.client.address (ne .Values.tls.public.mode "internal") (not .Values.gatewayApi.http.caConfigMap) }}
+{{- fail (printf "gatewayApi.http.enabled needs gatewayApi.http.caConfigMap here: with client.address, the ConfigMap %s has the authority of the public certificate, and the Gateway needs that of the Service's name, which is in the Secret %s" .Values.client.configMap (include "headrace.insideTlsSecret" .)) }}
+{{- end }}
 {{- if not (or .Values.gatewayApi.hostnames .Values.publicHostnames) }}
 {{- fail "gatewayApi.enabled needs publicHostnames or gatewayApi.hostnames: the names that users type, which the Gateway routes to headrace" }}
 {{- end }}
