@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import dask.config
@@ -14,7 +15,7 @@ from tests.conftest import Eventually
 from headrace import Gateway, GatewayCluster
 from headrace._dask import worker_feed
 
-IDENTITY = "identity"
+IDENTITY, SUBSCRIBE = "identity", "subscribe_worker_status"
 
 
 def _count(cluster: GatewayCluster) -> int:
@@ -53,24 +54,31 @@ async def test_it_follows_again_after_an_absence(
 
 
 async def test_a_scheduler_that_does_not_answer_is_asked_again(
-    fake: FakeHeadrace, agateway: AsyncGateway, monkeypatch: pytest.MonkeyPatch
+    fake: FakeHeadrace, agateway: AsyncGateway, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     monkeypatch.setattr(worker_feed, "_ANSWER_SECONDS", 0.2)
     async with agateway.new_cluster() as cluster:
         handlers = fake.clusters[cluster.name].scheduler.handlers
-        answer, asked = handlers[IDENTITY], 0
+        answers, asked = dict(handlers), Counter[str]()
 
-        async def answer_the_third(**question: Any) -> Any:
-            nonlocal asked
-            asked += 1
-            if asked == 1:
+        async def identity(**question: Any) -> Any:
+            asked[IDENTITY] += 1
+            if asked[IDENTITY] == 1:
                 await asyncio.Event().wait()
-            if asked == 2:
+            if asked[IDENTITY] == 2:
                 raise OSError("the disk is full")
-            return answer(**question)
+            return answers[IDENTITY](**question)
 
-        monkeypatch.setitem(handlers, IDENTITY, answer_the_third)
-        monkeypatch.setitem(handlers, "subscribe_worker_status", answer_the_third)
+        async def subscribe(comm: object) -> Any:
+            asked[SUBSCRIBE] += 1
+            if asked[IDENTITY] < 3:
+                await asyncio.Event().wait()
+            return answers[SUBSCRIBE](comm)
+
+        handlers |= {IDENTITY: identity, SUBSCRIBE: subscribe}
         await cluster.scale(1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await cluster.wait_for_workers(1)
+        await cluster.scale(2)
+        await eventually(lambda: len(cluster.scheduler_info["workers"]) == 2)
+        assert asked[SUBSCRIBE] > 1

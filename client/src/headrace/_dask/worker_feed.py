@@ -112,8 +112,13 @@ class WorkerFeed:
         self._is_connecting = True
         comm = await self._scheduler.live_comm()
         comm.name = "headrace worker status"
-        await comm.write({"op": "subscribe_worker_status"})
-        self.info = SchedulerInfo(await comm.read())
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await comm.write({"op": "subscribe_worker_status"})
+                self.info = SchedulerInfo(await comm.read())
+        except BaseException:
+            comm.abort()
+            raise
         self._changed.set()
         return comm
 
