@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from distributed.comm.core import CommClosedError
 from tests.client.resumable.conftest import Bed, listening
 
+from headrace._resumable import guests as guests_module
 from headrace._resumable.guests import Guests
 
 ANN, BOB, LAB = "users/ann", "users/bob", "groups/lab"
@@ -39,7 +41,10 @@ async def test_what_a_guest_has_open_ends_with_the_share(resumable: bool, grace:
 
 
 @pytest.mark.parametrize("resumable", [True, False])
-async def test_a_certificate_that_is_valid_yet_opens_nothing_more(bed: Bed, resumable: bool) -> None:
+async def test_a_certificate_that_is_valid_yet_opens_nothing_more(
+    bed: Bed, resumable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests_module, "_HEAR_SECONDS", 0.1)
     address = bed.listener.listen_address
     assert address is not None
     bed.proxy.port = int(address.rpartition(":")[2])  # the proxy would swallow a reset
@@ -49,6 +54,21 @@ async def test_a_certificate_that_is_valid_yet_opens_nothing_more(bed: Bed, resu
     assert bed.refused == resumable
     bed.table.guests.set({ANN: math.inf, BOB: math.inf})
     assert await talks(await bed.connect("bob", resumable=resumable, units=[BOB]))
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+async def test_a_guest_may_be_faster_than_the_news_of_the_share(
+    bed: Bed, resumable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests_module, "_HEAR_SECONDS", 60.0)
+    bed.table.guests.set({ANN: math.inf})
+    connecting = asyncio.create_task(bed.connect("bob", resumable=resumable, units=[BOB]))
+    await asyncio.sleep(0.2)
+    assert not connecting.done()
+    bed.table.guests.set({ANN: math.inf, LAB: math.inf})
+    bed.table.guests.set({ANN: math.inf, BOB: math.inf})
+    assert await talks(await connecting)
+    assert not bed.refused
 
 
 async def test_a_session_goes_on_with_a_certificate_through_somebody_else(bed: Bed) -> None:

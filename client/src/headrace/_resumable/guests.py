@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from distributed.comm.tcp import TLS
 T = TypeVar("T")
 
 _UNIT = "organizationalUnitName"
+# headrace gives out certificates as soon as a cluster is shared; its scheduler hears of that a moment later.
+_HEAR_SECONDS = 2.0
 
 
 def members_of(comm: TLS) -> frozenset[str]:
@@ -29,6 +32,7 @@ class Guests:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._ends: Mapping[str, float] | None = None
+        self._changed = asyncio.Event()
         self._open: WeakKeyDictionary[Any, tuple[frozenset[str], Callable[[Any], None]]] = WeakKeyDictionary()
 
     def admits(self, members: frozenset[str]) -> bool:
@@ -38,6 +42,16 @@ class Guests:
         now = self._clock()
         return any(now < self._ends.get(member, 0.0) for member in members)
 
+    async def admits_soon(self, members: frozenset[str]) -> bool:
+        """Make `admits`, and wait for a moment for the news that admit them."""
+        try:
+            async with asyncio.timeout(_HEAR_SECONDS):
+                while not self.admits(members):
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
     def enter(self, connection: T, members: frozenset[str], end: Callable[[T], None]) -> None:
         """Note an open connection, and how it is ended."""
         if members:
@@ -46,6 +60,8 @@ class Guests:
     def set(self, ends: Mapping[str, float]) -> None:
         """Admit these members only, each until a time."""
         self._ends = ends
+        self._changed.set()
+        self._changed = asyncio.Event()
         self.check()
 
     def check(self) -> None:

@@ -77,6 +77,8 @@ class SessionTable:
             async with asyncio.timeout(_HELLO_SECONDS):
                 header = await transport.read_header()
                 hello = Hello.unpack(header, await transport.read(min(header.length, HELLO_BYTES)))
+            if not await self.guests.admits_soon(members_of(comm)):
+                return _refuse(comm, transport, _NO_GUEST)
             return self._take(comm, transport, hello)
         except (OSError, TimeoutError, ProtocolError) as error:
             logger.info("a connection from %s was refused: %s", comm.peer_address, error)
@@ -92,8 +94,6 @@ class SessionTable:
     def _take(self, comm: TLS, transport: Transport, hello: Hello) -> ResumableComm | None:
         subject, members = _subject(comm), members_of(comm)
         kept = self._sessions.get(hello.name)
-        if not self.guests.admits(members):
-            return _refuse(comm, transport, _NO_GUEST)
         if (kept is None and not hello.new) or (kept is not None and kept.subject != subject):
             return _refuse(comm, transport, _UNKNOWN)
         if kept is not None:
@@ -190,7 +190,7 @@ class _Listener(TLSListener):
         """Take an ordinary connection."""
         if isinstance(comm, TLS):
             members = members_of(comm)
-            if not self._table.guests.admits(members):
+            if not await self._table.guests.admits_soon(members):
                 logger.info("a connection from %s was refused: %s", comm.peer_address, _NO_GUEST)
                 self._accepted[comm] = None
                 comm.abort()
