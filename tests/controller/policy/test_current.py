@@ -1,15 +1,19 @@
 """The policy in force follows its file: whole, checked, and by itself in each replica."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
+from headrace_controller.policy import current as in_force
 from headrace_controller.policy import modules
 from headrace_controller.policy.current import BadPolicyFile, CurrentPolicy
 from headrace_controller.policy.file import PolicyFile, UnfitPolicy
@@ -78,6 +82,26 @@ async def test_a_change_is_taken_up_and_told_to_who_listens(
     clock.now = 300
     await current.refresh()
     assert (current.since, len(heard)) == (200, 1)
+
+
+@pytest.mark.parametrize("half", ["", "limits: {user: {}}"])
+async def test_a_file_that_is_being_written_is_not_taken_up(
+    current: CurrentPolicy[None], file: Path, monkeypatch: pytest.MonkeyPatch, half: str
+) -> None:
+    heard: list[PolicyFile] = []
+    current.on_change(heard.append)
+    look, looks = in_force._look, 0
+
+    def write_on(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        write(file, half if looks == 1 else THREE)
+        return look(*arguments)
+
+    monkeypatch.setattr(in_force, "_look", write_on)
+    await current.refresh()
+    assert [policy.limits.user.clusters for policy in heard] == [3]
+    assert looks == 3
 
 
 async def test_every_replica_follows_its_own_copy_as_kubernetes_swaps_it(tmp_path: Path) -> None:

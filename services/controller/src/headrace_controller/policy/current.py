@@ -22,8 +22,11 @@ from headrace_controller.policy.modules import Stamp
 T = TypeVar("T")
 log = logs.get_logger()
 _POLL_SECONDS = 1.0
+_AT_REST_SECONDS = 0.1
+"""Time for which a changed file must stay as it is. One that is written in place is empty first, which is a policy."""
 _VERIFY_AGAIN_SECONDS = 30.0
-_NOTHING: tuple[str | None, Mapping[str, Stamp]] = None, {}
+_Seen = tuple[str | None, Mapping[str, Stamp]]
+_NOTHING: _Seen = None, {}
 
 Listener = Callable[[PolicyFile], None]
 
@@ -111,7 +114,7 @@ class CurrentPolicy(Generic[T]):
             read = list[_Read[T]]()
             text, _ = read_file(file, lambda policy: read.append(self._fitted(policy, {})))
             [self._now] = read
-        self._seen: tuple[str | None, Mapping[str, Stamp]] = text, self._now.stamps
+        self._seen: _Seen = text, self._now.stamps
         self.since = clock()
 
     @property
@@ -165,7 +168,7 @@ class CurrentPolicy(Generic[T]):
         before, self._seen = self._seen, _NOTHING
         try:
             # The text is compared: a file that is written twice in one tick of the clock changes nothing else.
-            seen = await asyncio.to_thread(_look, self.file, before[1])
+            seen = await self._at_rest(self.file, before)
             if seen == before and not due:
                 self._seen = before
                 return
@@ -186,6 +189,15 @@ class CurrentPolicy(Generic[T]):
         for listener in self._listeners:
             listener(read.policy)
         log.info("a new policy is in force", file=str(self.file))
+
+    async def _at_rest(self, file: Path, before: _Seen) -> tuple[str, Mapping[str, Stamp]]:
+        """Look at the file, and once it has changed, until nobody writes it."""
+        last: _Seen = _NOTHING
+        seen = await asyncio.to_thread(_look, file, before[1])
+        while seen not in (last, before):
+            await asyncio.sleep(_AT_REST_SECONDS)
+            last, seen = seen, await asyncio.to_thread(_look, file, before[1])
+        return seen
 
     def _due(self) -> bool:
         """Whether to verify the policy now, though nothing has changed."""
