@@ -6,7 +6,7 @@ import contextlib
 import socket
 import socketserver
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 _RECEIVE = 1 << 16
 
@@ -51,7 +51,7 @@ class Breakable(socketserver.ThreadingTCPServer):
 
     @contextlib.contextmanager
     def unanswered(self) -> Generator[None]:
-        """The target hears everything, and its answers arrive only afterwards."""
+        """The target hears everything, and its answers arrive only afterwards. TLS shakes hands nevertheless."""
         self.answers.clear()
         try:
             yield
@@ -80,19 +80,34 @@ class _Passing(socketserver.BaseRequestHandler):
             self.server.counted(self.request),
             contextlib.suppress(OSError),
         ):
-            always = threading.Event()
-            always.set()
-            back = threading.Thread(target=_pass_on, args=(there, self.request, self.server.answers), daemon=True)
+            talk = _Talk(self.server.answers)
+            back = threading.Thread(target=_pass_on, args=(there, self.request, talk.answer), daemon=True)
             back.start()
-            _pass_on(self.request, there, always)
+            _pass_on(self.request, there, talk.ask)
             back.join()
 
 
-def _pass_on(source: socket.socket, target: socket.socket, may: threading.Event) -> None:
-    """Passes bytes on, when it may, until one side ends; then ends both."""
+class _Talk:
+    """What has been said on a connection: questions follow the other side's part of the handshake."""
+
+    def __init__(self, answers: threading.Event) -> None:
+        self._answers = answers
+        self._greeted = self._asked = False
+
+    def ask(self) -> None:
+        self._asked = self._asked or self._greeted
+
+    def answer(self) -> None:
+        if self._asked:
+            self._answers.wait()
+        self._greeted = True
+
+
+def _pass_on(source: socket.socket, target: socket.socket, before: Callable[[], None]) -> None:
+    """Passes bytes on, each time after `before`, until one side ends; then ends both."""
     try:
         while received := source.recv(_RECEIVE):
-            may.wait()
+            before()
             target.sendall(received)
     except OSError:
         pass

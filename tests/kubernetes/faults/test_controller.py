@@ -18,8 +18,6 @@ def kill(headrace: System) -> None:
 
 
 def test_killed_before_it_hears_of_a_schedulers_pod_it_takes_that_one(headrace: System, gateway: Gateway) -> None:
-    # The controller asks by a connection that it has already; the handshake of another would need answers.
-    gateway.new_cluster(shutdown_on_close=False).shutdown()
     with headrace.api.unanswered():
         name = gateway.submit()
         until(lambda: headrace.pods(name), "the pod is created")
