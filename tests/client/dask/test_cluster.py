@@ -14,6 +14,7 @@ from distributed.deploy.cluster import Cluster
 from tests.client.conftest import AsyncGateway
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
+from tests.e2e.running import wait_until
 
 from headrace import ClusterStatus, Gateway, GatewayCluster, GatewayWarning, errors
 from headrace.v1 import cluster_pb2
@@ -204,8 +205,7 @@ def test_a_cluster_that_is_stopped_meanwhile(fake: FakeHeadrace, gateway: Gatewa
     fake.starts = False
 
     def stop() -> None:
-        while "WatchClusters" not in fake.calls:
-            time.sleep(0.01)
+        wait_until(lambda: "WatchClusters" in fake.calls)
         gateway.stop_all()
 
     with ThreadPoolExecutor() as pool:

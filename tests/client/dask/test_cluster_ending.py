@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from distributed import Client, get_client
 from tests.client.conftest import AsyncGateway
 from tests.client.fake_headrace import FakeHeadrace
 from tests.conftest import Eventually
+from tests.e2e.running import wait_until
 
 from headrace import Gateway, errors
 
@@ -56,8 +56,7 @@ def test_ctrl_c_stops_the_cluster_that_was_being_started(
     fake.starts = False
 
     def interrupt() -> None:
-        while "WatchClusters" not in fake.calls:
-            time.sleep(0.01)
+        wait_until(lambda: "WatchClusters" in fake.calls)
         os.kill(os.getpid(), signal.SIGINT)
 
     interrupting = threading.Thread(target=interrupt)

@@ -44,7 +44,7 @@ async def test_of_one_or_all_processes_whole_or_their_tail(ann: User, site: Site
 async def test_following_ends_with_the_cluster_and_has_its_last_words(
     ann: User, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_reading, "_LAST_LINES_SECONDS", 60)  # whoever is slow here, they are not missed
+    monkeypatch.setattr(log_reading, "_LAST_LINES_SECONDS", 60)  # the last lines come, however slow this machine is
     made = await ann.create()
     await ann.until(made.name, "RUNNING")
     cluster = made.name.removeprefix("clusters/")

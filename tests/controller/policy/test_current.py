@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +103,27 @@ async def test_a_file_that_is_being_written_is_not_taken_up(
     await current.refresh()
     assert [policy.limits.user.clusters for policy in heard] == [3]
     assert looks == 3
+
+
+async def test_a_file_that_is_written_all_the_time_is_refused_until_it_rests(
+    current: CurrentPolicy[None], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, numbers = in_force._look, itertools.count(3)
+
+    def write_on(*arguments: Any) -> Any:
+        write(file, f"limits: {{user: {{clusters: {next(numbers)}}}}}")
+        return look(*arguments)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(in_force, "_AT_REST_SECONDS", 0)
+        meanwhile.setattr(in_force, "_look", write_on)
+        await current.refresh()
+    assert clusters(current) == 2
+    assert current.refused is not None
+    assert "is being written all the time" in current.refused.reason
+    write(file, THREE)
+    await current.refresh()
+    assert (clusters(current), current.refused) == (3, None)
 
 
 async def test_every_replica_follows_its_own_copy_as_kubernetes_swaps_it(tmp_path: Path) -> None:

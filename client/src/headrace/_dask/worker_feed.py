@@ -57,7 +57,8 @@ class WorkerFeed:
         try:
             comm = await self._subscribe()
         except (OSError, HeadraceError) as error:
-            logger.warning("the list of workers of %s is not up to date: %s", self._scheduler.address, error)
+            why = str(error) or f"no answer within {_ANSWER_SECONDS:.0f} s"
+            logger.warning("the list of workers of %s is not up to date: %s", self._scheduler.address, why)
         self._reading = asyncio.ensure_future(self._follow(comm))
 
     async def wait_for(self, count: int) -> None:

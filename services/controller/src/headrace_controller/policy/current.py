@@ -24,6 +24,7 @@ log = logs.get_logger()
 _POLL_SECONDS = 1.0
 _AT_REST_SECONDS = 0.1
 """Time for which a changed file must stay as it is. One that is written in place is empty first, which is a policy."""
+_LOOKS = 50
 _VERIFY_AGAIN_SECONDS = 30.0
 _Seen = tuple[str | None, Mapping[str, Stamp]]
 _NOTHING: _Seen = None, {}
@@ -191,13 +192,15 @@ class CurrentPolicy(Generic[T]):
         log.info("a new policy is in force", file=str(self.file))
 
     async def _at_rest(self, file: Path, before: _Seen) -> tuple[str, Mapping[str, Stamp]]:
-        """Look at the file, and once it has changed, until nobody writes it."""
+        """Look at the file, and once it has changed, until it rests; raise `UnreadablePolicy` if it never does."""
         last: _Seen = _NOTHING
-        seen = await asyncio.to_thread(_look, file, before[1])
-        while seen not in (last, before):
+        for _ in range(_LOOKS):
+            seen = await asyncio.to_thread(_look, file, before[1])
+            if seen in (last, before):
+                return seen
+            last = seen
             await asyncio.sleep(_AT_REST_SECONDS)
-            last, seen = seen, await asyncio.to_thread(_look, file, before[1])
-        return seen
+        raise UnreadablePolicy(f"the policy file {file}, or Python that it names, is being written all the time")
 
     def _due(self) -> bool:
         """Whether to verify the policy now, though nothing has changed."""
