@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import time
 from typing import cast
 
 from headrace_controller.model import ClusterId, UserId
@@ -14,8 +13,6 @@ _next_freed = plain_script("next_freed")
 
 LOOK_SECONDS = 2
 """Time for which one replica alone looks through the queue of a subject; then another may."""
-_STEP_SECONDS = 1e-6
-"""Distance of times that Redis tells apart: it keeps them as doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +43,8 @@ class Queue:
 
     async def wake(self, subjects: Sequence[str]) -> None:
         """Has the queues of these subjects looked through in this order, for example because their limits changed."""
-        begin = time() - len(subjects) * _STEP_SECONDS
-        pairs = [part for n, subject in enumerate(subjects) for part in (begin + n * _STEP_SECONDS, subject)]
+        # Long ago by Redis' clock, which decides: ours may be ahead of it.
+        pairs = [part for n, subject in enumerate(subjects) for part in (n, subject)]
         if pairs:
             await self._connection.command("ZADD", self._connection.keys.queue("freed"), *pairs)
 
