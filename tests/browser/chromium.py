@@ -7,7 +7,7 @@ import base64
 import json
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -77,12 +77,12 @@ async def chromium(profile: Path, *flags: str) -> AsyncGenerator[Page]:
                 await asyncio.sleep(0.05)
         port, path = file.read_text().split()
         socket = await websocket_connect(f"ws://127.0.0.1:{port}{path}", max_message_size=1 << 26)
-        page = Page(socket)
-        target = await page.call("Target.createTarget", url="about:blank")
-        attached = await page.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-        page.session = attached["sessionId"]  # all calls are for this tab from now on
-        yield page
-        socket.close()
+        with closing(socket):
+            page = Page(socket)
+            target = await page.call("Target.createTarget", url="about:blank")
+            attached = await page.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+            page.session = attached["sessionId"]  # all calls are for this tab from now on
+            yield page
     finally:
         process.terminate()
         await process.wait()

@@ -91,7 +91,7 @@ async def _work(directory: Path, network: SniProxy) -> str:
         await page.until(f"{SAID}.includes('is interrupted; reconnecting')")
         await page.until(f"/Reconnecting \\([1-9]\\d* s\\)/.test({PANEL})")
         await page.picture(directory / "away.png")
-        assert "sum" not in await page.evaluate(SAID)
+        assert "sum of squares:" not in await page.evaluate(SAID)
         network.come_back()
         await page.until(f"{SAID}.includes('sum of squares:') && !{PANEL}.includes('Reconnecting')")
         await page.until(f"/connected to cluster .* again/.test({SAID})")
