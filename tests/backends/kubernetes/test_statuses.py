@@ -296,6 +296,21 @@ def test_an_eviction_is_known_from_its_event_on_whoever_else_ends_the_pod_meanwh
     assert deleted(stopped, pod, note).exit_cause is ExitCause.EVICTED
 
 
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [("EvictionByEvictionAPI", ExitCause.EVICTED), ("PreemptionByScheduler", ExitCause.PREEMPTED)],
+)
+def test_a_pod_that_others_end_says_so_even_if_headrace_had_stopped_it_before_it_heard_of_that(
+    reason: str, cause: ExitCause
+) -> None:
+    disruption = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "Said so."}
+    running = changed("runs", annotations=STOPPED, condition=disruption, deletionTimestamp=DELETED_AT)
+    assert (_status(running).state, _status(running).leaving) == (ProcessState.RUNNING, cause)
+    assert deleted(_status(running), running).exit_cause is cause
+    ended = _status(changed("exit-3", annotations=STOPPED, condition=disruption, status=DEADLINE))
+    assert (ended.state, ended.exit_cause, ended.message) == (ProcessState.EXITED, cause, "Said so.")
+
+
 def test_a_pod_of_a_lost_node_counts_as_exited_before_it_is_gone() -> None:
     disruption = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": "taint"}
     not_ready = {"type": "Ready", "status": "False"}

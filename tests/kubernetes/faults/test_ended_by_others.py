@@ -28,6 +28,19 @@ def test_an_evicted_worker_hands_its_results_over_and_is_replaced(
     assert ("WorkersLeaving", "evicted") in causes(gateway, cluster.name)
 
 
+def test_an_eviction_that_the_controller_hears_of_after_the_worker_has_left_is_told(
+    headrace: System, gateway: Gateway, cluster: GatewayCluster, client: Any
+) -> None:
+    """It has stopped the worker's pod by then, which had handed its results over."""
+    futures = client.map(counted, range(40))
+    wait(futures)
+    with headrace.api.unanswered():
+        headrace.evict(headrace.pod(cluster.name, "worker"))
+        until(lambda: "closed" in {str(worker.state) for worker in cluster.workers()}, "the worker has left")
+    until(lambda: ("WorkersClosed", "evicted") in causes(gateway, cluster.name), "the eviction is told")
+    assert sum(client.gather(futures)) == sum(range(40))
+
+
 def test_an_evicted_scheduler_ends_its_cluster(headrace: System, gateway: Gateway) -> None:
     cluster = gateway.new_cluster(shutdown_on_close=False)
     headrace.evict(headrace.pod(cluster.name, "scheduler"))

@@ -72,15 +72,14 @@ def pod_ending(pod: Pod) -> Ending | None:
 
 
 def eviction(pod: Pod, note: Note | None) -> Ending | None:
-    """Returns that a node evicts a pod, or has done so; None if nobody says so.
+    """Returns that others evict a pod from its node, or have done so; None if nobody says so.
 
-    An event says it first. The pod itself says it when it has ended, if it did not end by itself before it was killed.
+    Of a node an event says it first; its pod says it when it has ended, unless it did so before it was killed.
     """
     if note and note.evicted:
         return Ending(ExitCause.EVICTED, _with_advice(one_line(note.message)))
-    said = pod.condition("DisruptionTarget")
-    by_node = said is not None and (said.status, said.reason) == ("True", "TerminationByKubelet")
-    return _disruption(pod) if by_node else None
+    disruption = _disruption(pod)
+    return None if disruption and disruption.cause is ExitCause.NODE_LOST else disruption
 
 
 def container_ending(pod: Pod) -> Ending:
@@ -189,7 +188,7 @@ def is_permanent_pull_error(message: str) -> bool:
 def leaving(pod: Pod, note: Note | None) -> Ending | None:
     """Returns why others are ending a pod that may still run; None if nobody is, or headrace itself.
 
-    A worker that its node evicts hands its data over, whereupon headrace stops it before the pod itself says why.
+    A worker that is evicted hands its data over, whereupon headrace may stop it before it has heard who ended it.
     """
     if evicted := eviction(pod, note):
         return evicted
