@@ -72,9 +72,10 @@ class SmallServer:
 
 
 def _apply(pod: Plain, patch: list[Plain] | Plain) -> bool:
-    """Applies a JSON patch, or merges labels; says whether its tests hold."""
+    """Applies a JSON patch, or merges labels and the spec; says whether its tests hold."""
     if isinstance(patch, dict):
-        pod["metadata"]["labels"] |= patch["metadata"]["labels"]
+        pod["metadata"]["labels"] |= patch["metadata"].get("labels", {})
+        pod.setdefault("spec", {}).update(patch.get("spec", {}))
         return True
     for step in patch:
         *way, last = (part.replace("~1", "/").replace("~0", "~") for part in step["path"][1:].split("/"))

@@ -11,6 +11,7 @@ from tests.backends.kubernetes.pods import decoded, recorded
 from tests.backends.kubernetes.small_server import small_server
 from tests.conftest import Eventually
 
+from headrace.v1.enums import ExitCause
 from headrace_backend_kubernetes import retention
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
@@ -57,6 +58,41 @@ async def test_ended_pods_are_deleted_together_and_hopeless_ones_singly(tmp_path
         ]
         assert ("DELETE", "w-9") in server.requests
         assert len(server.requests) == 2
+
+
+def beside(other: str, cluster: str = "c1", *, version: int = 1) -> dict[str, Any]:
+    """A pod whose Dask process has ended, beside a container of somebody else in a state."""
+    made: dict[str, Any] = recorded("exit-3")
+    made["metadata"] |= {"name": "w-1", "uid": "w-1", "namespace": "ns", "resourceVersion": str(version)}
+    made["metadata"]["annotations"] |= {"headrace.dev/cluster": cluster, "headrace.dev/process": "w-1"}
+    made["status"]["phase"] = "Running"
+    made["status"]["containerStatuses"].append({"name": "proxy", "state": {other: {}}})
+    return made
+
+
+@pytest.mark.parametrize("other", ["running", "waiting"])
+async def test_a_pod_in_which_a_container_of_others_outlives_dask_is_ended_once_and_kept(
+    tmp_path: Path, other: str
+) -> None:
+    async with small_server(tmp_path) as (server, api):
+        table = PodTable(remembered=100)
+        server.pods["w-1"] = beside(other)
+        table.accept(decoded(beside(other, version=0)))
+        retention = Retention(api, table, "d", per_cluster=1, in_all=10)
+        for _ in range(2):
+            await retention.delete_all()
+        assert server.requests == [("PATCH", "w-1")]
+        assert server.pods["w-1"]["spec"]["activeDeadlineSeconds"] == 1
+        [status] = table.statuses()
+        assert (status.exit_cause, status.exit_code) == (ExitCause.EXITED, 3)
+
+
+async def test_a_pod_whose_containers_have_all_ended_is_left_to_its_kubelet(tmp_path: Path) -> None:
+    async with small_server(tmp_path) as (server, api):
+        table = PodTable(remembered=100)
+        table.accept(decoded(beside("terminated")))
+        await Retention(api, table, "d", per_cluster=1, in_all=10).delete_all()
+        assert server.requests == []
 
 
 async def test_what_cannot_be_deleted_is_tried_again(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class Container(Slim):
 class PodSpec(Slim):
     containers: list[Container] = field(default_factory=list[Container])
     node_name: str = ""
+    active_deadline_seconds: int = 0
     termination_grace_period_seconds: int = 30
 
 
@@ -183,6 +184,13 @@ class Pod(Slim):
     def done(self) -> bool:
         """Whether it runs no Dask process any more; its phase may say so only later."""
         return self.ended or self.main.terminated is not None
+
+    @property
+    def is_outlived(self) -> bool:
+        """Whether a container of others, which a webhook put into it, outlives the Dask process, and nobody ends it."""
+        if not self.main.terminated or self.spec.active_deadline_seconds == 1 or self.metadata.deletion_timestamp:
+            return False
+        return any(each.state.terminated is None for each in self.status.container_statuses)
 
     @property
     def is_removed(self) -> bool:

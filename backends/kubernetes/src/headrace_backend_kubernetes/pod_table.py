@@ -41,10 +41,12 @@ class PodTable:
         self.hopeless: dict[str, Pod] = {}
         """Pods that stay as they are although their process has exited, by uid: never started, of a lost node, or
         changed by somebody while in standby."""
+        self.outlived: dict[str, Pod] = {}
+        """Pods whose Dask process has ended, and in which another container runs on, by uid."""
         self.standby: dict[str, Pod] = {}
         """Pods that belong to no cluster, by uid."""
         self.changed = asyncio.Event()
-        """Set when a pod was added to `ended`, `hopeless` or `standby`, or left the latter."""
+        """Set when a pod was added to `ended`, `hopeless`, `outlived` or `standby`, or left the latter."""
         self.on_standby: Callable[[Pod], None] = lambda _pod: None
         """Called with each version of a pod in standby, with the one that belongs to a cluster, and with its end."""
         self._remembered = remembered
@@ -87,7 +89,7 @@ class PodTable:
         note = self._notes.pop(pod.uid, None)
         self._overdue.pop(pod.uid, None)
         was_kept = self.ended.pop(pod.uid, None) is not None
-        for kept in (self.hopeless, self.standby):
+        for kept in (self.hopeless, self.outlived, self.standby):
             kept.pop(pod.uid, None)
         if known is None or known.uid != pod.uid:
             return
@@ -150,7 +152,7 @@ class PodTable:
             self._pods.pop((pod.namespace, pod.name), None)
             self._gone.pop(ProcessKey(cluster, pod.process), None)
             _keep(self._deleted, pod.uid, None, most=4 * self._remembered + 1000)
-            for kept in (self.ended, self.hopeless, self._notes, self._overdue):
+            for kept in (self.ended, self.hopeless, self.outlived, self._notes, self._overdue):
                 kept.pop(pod.uid, None)
         self._wake(cluster)
 
@@ -235,6 +237,11 @@ class PodTable:
             self.on_standby(pod)
         if pod.ended:
             self._sort_in_ended(pod)
+        if pod.is_outlived:
+            self.outlived[pod.uid] = pod
+            self.changed.set()
+        else:
+            self.outlived.pop(pod.uid, None)
         found = self._find(key)
         if found and found[0].uid != pod.uid and _age(found[0]) > _age(pod):
             return  # an older pod of a process that was launched again

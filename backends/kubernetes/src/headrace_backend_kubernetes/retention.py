@@ -1,4 +1,8 @@
-"""Deletes pods that nobody needs: the oldest that have ended, those that never start, those of lost nodes."""
+"""Deletes pods that nobody needs: the oldest that have ended, those that never start, those of lost nodes.
+
+A pod whose Dask process has ended, and in which a container of others runs on, would keep its cores and its memory. It
+is ended as it is when headrace stops it, and stays with its log like all that have ended.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from headrace_backend_kubernetes.faults import ApiError, Unreachable
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pace import SHARE
 from headrace_backend_kubernetes.pod_table import PodTable
+from headrace_backend_kubernetes.stopping import END
 from headrace_chassis.logs import get_logger
 
 log = get_logger()
@@ -50,13 +55,21 @@ class Retention:
                 self._table.changed.set()
 
     async def delete_all(self) -> None:
-        """Deletes what nobody needs now; those that have ended by many at a time."""
+        """Deletes and ends what nobody needs now; deletes those that have ended by many at a time."""
         ended = surplus(self._table.ended.values(), per_cluster=self._per_cluster, in_all=self._in_all)
         room = asyncio.Semaphore(SHARE)
         await asyncio.gather(
+            *(self._try(room, self._end, [pod]) for pod in self._table.outlived.values()),
             *(self._try(room, self._delete, [pod]) for pod in self._table.hopeless.values()),
             *(self._try(room, self._delete_ended, pods) for pods in batches(ended)),
         )
+
+    async def _end(self, pods: list[Pod]) -> None:
+        [pod] = pods
+        if ended := await self._api.patch_pod(pod, END):
+            self._table.accept(ended)
+        else:
+            self._table.delete(pod)
 
     async def _delete(self, pods: list[Pod]) -> None:
         [pod] = pods
@@ -76,7 +89,11 @@ class Retention:
         except (ApiError, Unreachable) as error:
             first = pods[0]
             log.warning(
-                "cannot delete pods", namespace=first.namespace, pod=first.name, number=len(pods), error=str(error)
+                "cannot delete or end pods",
+                namespace=first.namespace,
+                pod=first.name,
+                number=len(pods),
+                error=str(error),
             )
             self._table.changed.set()
 

@@ -242,7 +242,7 @@ class StandbyPool:
 
     def _useless(self, pod: Pod) -> str:
         """Returns why a pod will never be ready; "" if it is, or may be soon."""
-        if pod.ended:
+        if pod.done:
             said = pod.main.terminated.message.strip() if pod.main.terminated else pod.status.message
             return f"has ended: {said[-300:] or 'it says nothing'}"
         if pod.main.running is None or is_ready(pod):

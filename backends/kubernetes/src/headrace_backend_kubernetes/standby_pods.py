@@ -108,7 +108,7 @@ def kind_of(pod: Pod) -> str:
 
 def is_ready(pod: Pod) -> bool:
     """Whether it waits for its cluster."""
-    return labels.READY in pod.metadata.labels and not pod.ended and pod.metadata.deletion_timestamp is None
+    return labels.READY in pod.metadata.labels and not pod.done and pod.metadata.deletion_timestamp is None
 
 
 def _unchanged(pod: Pod) -> list[Plain]:

@@ -19,9 +19,10 @@ log = get_logger()
 MARGIN_SECONDS = 15.0
 """Time that Kubernetes may take to end a pod, besides the pod's own grace."""
 
+END = {"spec": {"activeDeadlineSeconds": 1}}
+"""A patch after which the kubelet ends a pod with its own grace; it stays, with its exit code and its log."""
+
 _MARK = {"metadata": {"annotations": {STOPPED: "true"}}}
-# The kubelet ends a pod whose deadline has passed with its own grace; it stays, with its exit code and its log.
-_END = {**_MARK, "spec": {"activeDeadlineSeconds": 1}}
 
 
 class Stopping:
@@ -55,7 +56,7 @@ class Stopping:
 
     async def _ask(self, pod: Pod) -> None:
         starts = pod.main.running is not None
-        marked = await self._api.patch_pod(pod, _END if starts else _MARK)
+        marked = await self._api.patch_pod(pod, {**_MARK, **END} if starts else _MARK)
         if marked is None:
             self._table.delete(pod)
             return
