@@ -53,6 +53,20 @@ class Kubernetes:
         """Returns an object, or a list of them, as the API has it: ``get("pod", name, "-n", namespace)``."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
+    def refusal(self, namespace: str, **spec: Any) -> str:
+        """What the API server says of a pod, which it does not keep; "" if it would take it.
+
+        It hears of quotas and labels of namespaces only some time after those who write them.
+        """
+        metadata = {"name": "tried", "namespace": namespace}
+        whole = {"containers": [{"name": "c", "image": "localhost/none:1"}], **spec}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": whole}
+        try:
+            self.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+        except CommandFailed as failure:
+            return str(failure)
+        return ""
+
     def _run(self, program: str, *arguments: str, stdin: str) -> str:
         done = subprocess.run(
             [program_path(program), *arguments],

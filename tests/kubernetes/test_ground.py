@@ -108,16 +108,18 @@ def test_a_full_quota_refuses_a_pod(kubernetes: Kubernetes, namespace: str) -> N
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     kubernetes.apply(_in(namespace, quota))
     try:
-        until(lambda: "hard" in _quota(kubernetes, namespace).get("status", {}), "the quota is in force")
+        until(lambda: "quota" in kubernetes.refusal(namespace), "the quota is in force")
         with pytest.raises(CommandFailed, match="exceeded quota: none"):
             kubernetes.apply(_in(namespace, _pod("too-many", "headrace", "x")))
     finally:
         kubernetes.kubectl("delete", "resourcequota", "none", "-n", namespace)
+        until(lambda: not kubernetes.refusal(namespace), "the quota is out of force")
 
 
 def test_pod_security_refuses_what_is_not_restricted(kubernetes: Kubernetes, namespace: str) -> None:
     kubernetes.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     try:
+        until(lambda: "PodSecurity" in kubernetes.refusal(namespace, hostNetwork=True), "the label is in force")
         with pytest.raises(CommandFailed, match="violates PodSecurity"):
             kubernetes.apply(_in(namespace, _pod("host", "headrace", "x", hostNetwork=True)))
         kubernetes.apply(_in(namespace, _pod("fit", "headrace", "x", **ON_PRETENDED)))
@@ -171,10 +173,6 @@ def _pod_metadata(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str
 
 def _status(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str, Any]:
     return kubernetes.get("pod", name, "-n", namespace)["status"]
-
-
-def _quota(kubernetes: Kubernetes, namespace: str) -> dict[str, Any]:
-    return kubernetes.get("resourcequota", "none", "-n", namespace)
 
 
 def test_a_refused_start_leaves_the_running_cluster_alone(kubernetes: Kubernetes, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.backends.programs import Program
 from tests.kubernetes.backend.opened import Site
 from tests.kubernetes.backend.watched import exited, running, until
 from tests.kubernetes.running import PRETENDED, Kubernetes, lose, pretended_node
+from tests.kubernetes.running import until as wait_until
 
 from headrace.v1.enums import ExitCause, WaitReason
 from headrace_backend_kubernetes.backend import KubernetesBackend
@@ -43,6 +44,10 @@ async def opened(site: Site, pods: dict[str, Any], **settings: Any) -> AsyncGene
 
 async def _kubectl(kubernetes: Kubernetes, *arguments: str, stdin: str = "") -> str:
     return await asyncio.to_thread(kubernetes.kubectl, *arguments, stdin=stdin)
+
+
+async def _waits(reached: Callable[[], object], what: str) -> None:
+    await asyncio.to_thread(wait_until, reached, what)
 
 
 async def _gone(kubernetes: Kubernetes, namespace: str, cluster: str) -> None:
@@ -151,6 +156,7 @@ async def test_a_process_that_takes_too_much_memory_is_told_so(site: Site) -> No
 async def test_a_full_quota_refuses_it_with_its_numbers(site: Site, kubernetes: Kubernetes) -> None:
     await _kubectl(kubernetes, "create", "quota", "small", "-n", site.namespace, "--hard=pods=0")
     try:
+        await _waits(lambda: "quota" in kubernetes.refusal(site.namespace), "the quota is in force")
         async with opened(site, PRETENDED_PODS) as backend:
             cluster = new_cluster()
             with pytest.raises(BackendError, match="exceeded quota: small") as raised:
@@ -159,6 +165,7 @@ async def test_a_full_quota_refuses_it_with_its_numbers(site: Site, kubernetes: 
             assert await backend.observe(cluster) == []
     finally:
         await _kubectl(kubernetes, "delete", "quota", "small", "-n", site.namespace)
+        await _waits(lambda: not kubernetes.refusal(site.namespace), "the quota is out of force")
 
 
 async def test_pods_pass_the_restricted_pod_security_standard_and_others_are_refused(
@@ -167,6 +174,7 @@ async def test_pods_pass_the_restricted_pod_security_standard_and_others_are_ref
     enforce = "pod-security.kubernetes.io/enforce"
     await _kubectl(kubernetes, "label", "namespace", site.namespace, f"{enforce}=restricted")
     try:
+        await _waits(lambda: kubernetes.refusal(site.namespace, hostPID=True), "the label is in force")
         async with opened(site, PRETENDED_PODS) as backend:
             cluster = new_cluster()
             await backend.start([spec(cluster, SCHEDULER)])

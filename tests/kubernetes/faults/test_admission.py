@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 from tests.kubernetes.faults.seen import MARKS, failed, runs, startable
 from tests.kubernetes.faults.system import OUTSIDE, System
-from tests.kubernetes.running import CommandFailed, until
+from tests.kubernetes.running import until
 
 from headrace import Gateway
 
@@ -73,23 +72,12 @@ def _namespace(headrace: System) -> dict[str, Any]:
 @contextmanager
 def _in_force(headrace: System, said: str, *objects: dict[str, Any]) -> Generator[None]:
     """The objects are there meanwhile, and the API server has heard of it."""
+    judged = headrace.namespace("judged")
     headrace.kubernetes.apply(*objects)
     try:
-        until(lambda: said in _refusal(headrace), "it is in force")
+        until(lambda: said in headrace.kubernetes.refusal(judged), "it is in force")
         yield
     finally:
         for each in objects:
             headrace.kubernetes.kubectl("delete", each["kind"], each["metadata"]["name"])
-        until(lambda: not _refusal(headrace), "it is out of force")
-
-
-def _refusal(headrace: System) -> str:
-    """What the API server says of a pod, which it does not keep."""
-    container = {"name": "c", "image": "localhost/none:1"}
-    metadata = {"name": "tried", "namespace": headrace.namespace("judged")}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
-    try:
-        headrace.kubernetes.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
-    except CommandFailed as failure:
-        return str(failure)
-    return ""
+        until(lambda: not headrace.kubernetes.refusal(judged), "it is out of force")

@@ -22,8 +22,9 @@ def test_an_image_that_does_not_exist_is_named_with_what_the_registry_says(gatew
 
 
 def test_pods_that_the_namespace_does_not_admit_are_refused_with_the_field(headrace: System, gateway: Gateway) -> None:
-    enforce = "pod-security.kubernetes.io/enforce"
-    headrace.kubernetes.kubectl("label", "namespace", headrace.namespace("strict"), f"{enforce}=restricted")
+    name = headrace.namespace("strict")
+    headrace.kubernetes.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    until(lambda: "PodSecurity" in headrace.kubernetes.refusal(name, hostPID=True), "it is in force")
     failure = failed(gateway, "strict")
     assert failure.reason == "REFUSED"
     assert 'violates PodSecurity "restricted:latest": host namespaces (hostPID=true)' in str(failure)
