@@ -78,7 +78,7 @@ def test_a_pod_that_cannot_be_understood_hides_no_other() -> None:
     table = _table()
     odd = _pod(1, uid="u0", pod_name="odd")
     odd.metadata.resource_version = "no number"
-    table.replace("", [odd, RUNNING], 9)
+    table.replace("", [odd, RUNNING], 9, before={})
     assert [status.state for status in table.statuses()] == [ProcessState.RUNNING]
 
 
@@ -157,19 +157,59 @@ def test_an_older_launch_of_a_process_hides_no_newer_one() -> None:
 def test_what_a_list_does_not_show_is_gone() -> None:
     table = _table()
     table.accept(RUNNING)
-    table.replace("another", [], version=9)
+    table.replace("another", [], version=9, before={})
     assert table.runs(KEY)
-    table.replace(RUNNING.namespace, [], version=1)  # it was created after the list was made
+    table.replace(RUNNING.namespace, [], version=1, before={})  # it was created after the list was made
     assert table.runs(KEY)
-    table.replace(RUNNING.namespace, [], version=9)
+    table.replace(RUNNING.namespace, [], version=9, before={})
     assert not table.runs(KEY)
 
 
 def test_what_a_list_shows_and_cannot_be_read_stays_as_it_was_known() -> None:
     table = _table()
     table.accept(RUNNING)
-    table.replace(RUNNING.namespace, [], version=9, unread={"u1"})
+    table.replace(RUNNING.namespace, [], version=9, before={}, unread={"u1"})
     assert table.runs(KEY)
+
+
+def test_what_a_list_shows_counts_once_the_api_server_has_gone_back_to_an_older_version_of_it() -> None:
+    table = _table()
+    for pod in (_pod(5, "exit-3"), _pod(6, uid="u2", pod_name="p2", process="w2")):
+        table.accept(pod)
+    table.accept(_pod(7, uid="u3", pod_name="p3", process="w3"))
+    table.delete(_pod(8, uid="u3", pod_name="p3", process="w3"))
+    back = _pod(3, uid="u3", pod_name="p3", process="w3")
+    table.replace(RUNNING.namespace, [RUNNING, back], version=4, before=table.versions())
+    states = {status.key.process: (status.state, status.exit_cause) for status in table.statuses()}
+    runs, gone = (ProcessState.RUNNING, None), (ProcessState.EXITED, ExitCause.DELETED)
+    assert states == {"w1": runs, "w2": gone, "w3": runs}
+    assert not table.ended
+    table.accept(ENDED)  # it grows from there again
+    assert not table.runs(KEY)
+
+
+def test_a_launch_that_the_api_server_has_gone_back_to_is_not_hidden_by_a_later_one_that_it_has_lost() -> None:
+    table = _table()
+    table.accept(RUNNING)
+    table.delete(RUNNING)
+    table.accept(_pod(5, uid="u2", pod_name="p2", generation="2"))
+    table.replace(RUNNING.namespace, [RUNNING], version=3, before=table.versions())
+    assert table.runs(KEY)
+    assert [pod.uid for pod in table.running("c1")] == ["u1"]
+
+
+def test_a_list_that_is_older_than_an_answer_brings_nothing_back() -> None:
+    table = _table()
+    table.accept(RUNNING)
+    before = table.versions()
+    table.accept(ENDED)
+    table.replace(RUNNING.namespace, [RUNNING], version=2, before=before)
+    assert not table.runs(KEY)
+    table.delete(ENDED)
+    table.replace(RUNNING.namespace, [RUNNING], version=2, before=before)
+    going = _deleted(4, "exit-3", grace=5)
+    table.replace(RUNNING.namespace, [going], version=9, before=table.versions())  # something holds it up
+    assert table.find(RUNNING.namespace, "p1") is None
 
 
 def test_nothing_is_kept_that_nobody_reads_and_no_text_that_is_long() -> None:

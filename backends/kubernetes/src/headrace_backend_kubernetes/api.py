@@ -86,6 +86,11 @@ class Api:
             if not page.metadata.continue_:
                 return ListedPods(pods, unread, page.metadata.resource_version)
 
+    async def newest_pod_version(self, namespace: str) -> str:
+        """Returns the version from which later changes of pods can be watched."""
+        answer = await self._requests.read("list", "pods", "list_namespaced_pod", namespace=namespace, limit=1)
+        return decode_pods(answer).metadata.resource_version
+
     async def get_pod(self, namespace: str, name: str) -> Pod | None:
         """Returns a pod, None if there is none of this name."""
         try:

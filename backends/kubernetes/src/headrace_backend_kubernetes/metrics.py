@@ -11,7 +11,7 @@ REQUESTS = Counter(
 )
 WATCH_RESTARTS = Counter(
     "headrace_kubernetes_watch_restarts",
-    "Watches that were opened again, by resource and reason: end (the server closed it), expired (everything was "
-    "listed again), error.",
+    "Watches that were opened again, by resource and reason: end (the server closed it), expired and restored "
+    "(everything was listed again), error.",
     ["resource", "reason"],
 )

@@ -73,6 +73,7 @@ class Namespaces:
 
     def _pods(self, namespace: str) -> Watch:
         async def refresh() -> str:
+            before = self._table.versions()
             listed = await self._api.list_pods(namespace, self._selector)
             ours: list[Pod] = []
             others: list[Pod] = []
@@ -81,7 +82,7 @@ class Namespaces:
             for pod in others:
                 self._table.disown(pod)
             unread = {*listed.unread, *(pod.uid for pod in others)}
-            self._table.replace(namespace, ours, int(listed.version), unread=unread)
+            self._table.replace(namespace, ours, int(listed.version), before=before, unread=unread)
             self._listed.add(namespace)
             return listed.version
 
@@ -89,19 +90,20 @@ class Namespaces:
             "pods",
             namespace,
             refresh=refresh,
+            newest=partial(self._api.newest_pod_version, namespace),
             open_stream=partial(self._api.watch_pods, namespace, self._selector),
             accept=self._accept_pod,
         )
 
     def _events(self, namespace: str) -> Watch:
-        async def refresh() -> str:
-            # Old events do not matter, so only the version is of interest.
+        async def newest() -> str:
             return (await self._api.list_events(namespace, _EVENTS, limit=1)).metadata.resource_version
 
         return Watch(
             "events",
             namespace,
-            refresh=refresh,
+            refresh=newest,  # old events do not matter
+            newest=newest,
             open_stream=partial(self._api.watch_events, namespace, _EVENTS),
             accept=self._accept_event,
         )

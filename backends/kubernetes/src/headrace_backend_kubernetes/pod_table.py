@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
 from typing import TypeVar
 
@@ -113,19 +114,36 @@ class PodTable:
             self.delete(pod)
             self.hopeless[pod.uid] = pod
 
-    def replace(self, namespace: str, pods: Iterable[Pod], version: int, *, unread: Collection[str] = ()) -> None:
+    def replace(
+        self,
+        namespace: str,
+        pods: Iterable[Pod],
+        version: int,
+        *,
+        before: Mapping[str, float],
+        unread: Collection[str] = (),
+    ) -> None:
         """Accepts all pods of a namespace, as they were at a version; those that are missing are gone.
 
-        Those whose uids are in `unread` are there, and stay as they were known.
+        Parameters
+        ----------
+        before
+            What `versions` returned before the pods were asked for. Nothing can be older now, unless the API server's
+            store was restored from a back-up: then the pods are what it says.
+        unread
+            Uids of those that are there, and stay as they were known.
         """
         fresh = {pod.uid: pod for pod in pods}
         there = fresh.keys() | unread
         for (where, _), known in list(self._pods.items()):
-            if where == namespace and known.uid not in there and known.version <= version:
+            if where == namespace and known.uid not in there and (known.version <= version or known.uid in before):
                 self.delete(known)
         for pod in fresh.values():
             try:
-                self.accept(pod)
+                if pod.version < before.get(pod.uid, 0):
+                    self._go_back_to(pod)
+                else:
+                    self.accept(pod)
             except Exception:  # one pod must not hide the others; logged in full
                 log.exception("pod cannot be read", namespace=namespace, pod=pod.name)
 
@@ -182,6 +200,13 @@ class PodTable:
         """Returns the pods of a cluster's processes."""
         return [pod for pod, _ in self._processes.get(cluster, {}).values()]
 
+    def versions(self) -> Mapping[str, float]:
+        """Returns the version of each pod by its uid, infinity of one that is gone."""
+        return {
+            **{pod.uid: pod.version for pod in self._pods.values()},
+            **dict.fromkeys(self._deleted, math.inf),
+        }
+
     def exists(self, pod: Pod) -> bool:
         """Whether the API server has a pod, as far as is known."""
         known = self._pods.get((pod.namespace, pod.name))
@@ -224,6 +249,20 @@ class PodTable:
         return None if self._closed else self._waiting.setdefault(cluster, asyncio.Event())
 
     # --- how it keeps it ---
+
+    def _go_back_to(self, pod: Pod) -> None:
+        """Accepts a version of a pod that is older than the one that was known, or of a pod that was gone."""
+        if pod.uid in self._deleted and pod.metadata.deletion_timestamp:
+            return  # it has yet to go
+        self._deleted.pop(pod.uid, None)
+        place = pod.namespace, pod.name
+        if (known := self._pods.get(place)) and known.uid == pod.uid and known.key == pod.key:
+            del self._pods[place]
+            for kept in (self.ended, self.hopeless, self._overdue):
+                kept.pop(pod.uid, None)
+        if pod.key and (found := self._find(pod.key)) and found[0].uid != pod.uid and not self.exists(found[0]):
+            self._discard(pod.key)  # a later launch, which was never
+        self.accept(pod)
 
     def _sort_in(self, pod: Pod) -> None:
         key = pod.key

@@ -31,6 +31,8 @@ class Watch:
         For the log and the metrics.
     refresh
         Lists everything, hands it on, and returns the version from which its changes can be watched.
+    newest
+        Returns the newest version that there is.
     open_stream
         Opens the stream of changes from a version on.
     accept
@@ -43,12 +45,14 @@ class Watch:
         namespace: str,
         *,
         refresh: Callable[[], Awaitable[str]],
+        newest: Callable[[], Awaitable[str]],
         open_stream: Open,
         accept: Callable[[str, msgspec.Raw], None],
     ) -> None:
         self._resource = resource
         self._namespace = namespace
         self._refresh = refresh
+        self._newest = newest
         self._open = open_stream
         self._accept = accept
         self._version = ""
@@ -65,7 +69,7 @@ class Watch:
             reason = "end"
             self._received = False
             try:
-                if not self._version:
+                if not self._version or await self._is_ahead():
                     await self.list()
                 await self._follow()
             except ApiError as error:
@@ -84,6 +88,21 @@ class Watch:
             if self._received:  # a stream that breaks often must not be late as well
                 pauses = delays(*_PAUSES)
             await asyncio.sleep(next(pauses))
+
+    async def _is_ahead(self) -> bool:
+        """Whether the API server's store has gone back to before the version: a watch from there would say nothing."""
+        newest = await self._newest()
+        if int(newest) >= int(self._version):
+            return False
+        log.warning(
+            "the API server's store was restored from a back-up; everything is listed again",
+            resource=self._resource,
+            namespace=self._namespace,
+            version=self._version,
+            newest=newest,
+        )
+        metrics.WATCH_RESTARTS.labels(self._resource, "restored").inc()
+        return True
 
     def _warn(self, reason: str, error: Exception) -> None:
         log.warning(
