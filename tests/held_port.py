@@ -1,8 +1,10 @@
-"""A port for a server of a test that is away for a while."""
+"""Ports for servers of a test that do not listen yet, or are away for a while."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 
 
 def held_port() -> socket.socket:
@@ -11,3 +13,10 @@ def held_port() -> socket.socket:
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))
     return held
+
+
+@contextmanager
+def held_ports(count: int) -> Generator[list[int]]:
+    """Holds several."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(held_port()).getsockname()[1] for _ in range(count)]

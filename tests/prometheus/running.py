@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Generator, Mapping
@@ -14,16 +13,11 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from tests.held_port import held_ports
+
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "prometheus" / "prometheus.yml"
 RULES = (CONFIGURATION.with_name("recording.yml"), CONFIGURATION.with_name("alerts.yml"))
 TOKEN = "the-token-of-the-metrics"
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Prometheus:
@@ -81,21 +75,21 @@ def running(directory: Path, *, controller: str, services: list[str], envoy: str
         text = text.replace(given, ours)
     file = directory / "prometheus.yml"
     file.write_text(text)
-    port = free_port()
-    arguments = [
-        f"--config.file={file}",
-        f"--storage.tsdb.path={directory / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--log.level=warn",
-    ]
-    with (directory / "log").open("w") as log:
-        process = subprocess.Popen(["prometheus", *arguments], stdout=log, stderr=log)
-        try:
-            _wait_until_ready(port, process, directory / "log")
-            yield Prometheus(port, process)
-        finally:
-            process.kill()
-            process.wait()
+    with held_ports(1) as (port,):
+        arguments = [
+            f"--config.file={file}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=warn",
+        ]
+        with (directory / "log").open("w") as log:
+            process = subprocess.Popen(["prometheus", *arguments], stdout=log, stderr=log)
+            try:
+                _wait_until_ready(port, process, directory / "log")
+                yield Prometheus(port, process)
+            finally:
+                process.kill()
+                process.wait()
 
 
 def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -16,10 +16,12 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from tests.conftest import Eventually
+from tests.held_port import held_ports
 from tests.prometheus.processes import process
-from tests.prometheus.running import Prometheus, free_port, running
+from tests.prometheus.running import Prometheus, running
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana"
 DASHBOARDS: dict[str, Any] = {file.stem: json.loads(file.read_text()) for file in FOLDER.glob("*.json")}
@@ -69,11 +71,12 @@ def has_data(prometheus: Prometheus, query: str, values: dict[str, str]) -> bool
     return any(math.isfinite(float(one["value"][1])) for one in series)
 
 
+@pytest.mark.timeout(400)
 async def test_each_query_returns_data_and_each_panel_is_drawn(eventually: Eventually) -> None:
-    listen = {service: f"127.0.0.1:{free_port()}" for service in SERVICES}
-    envoy = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="hr-p-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
         directory = Path(name)
+        envoy, *others = (f"127.0.0.1:{port}" for port in stack.enter_context(held_ports(1 + len(SERVICES))))
+        listen = dict(zip(SERVICES, others, strict=True))
         started = running(directory, controller=listen["controller"], services=list(listen.values()), envoy=envoy)
         prometheus = stack.enter_context(started)
         environment = {

@@ -13,8 +13,9 @@ from tests.conftest import Eventually
 from tests.controller.builders import running_cluster
 from tests.controller.signals.contract import STALE_SECONDS, SignalsContract, World
 from tests.controller.signals.pages import Page, key, text
+from tests.held_port import held_ports
 from tests.prometheus import running
-from tests.prometheus.running import TOKEN, Prometheus, free_port
+from tests.prometheus.running import TOKEN, Prometheus
 
 from headrace_chassis.metrics_page import metrics_page
 from headrace_controller.model import Cluster, ClusterId
@@ -44,8 +45,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    controller = f"127.0.0.1:{free_port()}"
-    with tempfile.TemporaryDirectory(prefix="hr-prometheus-") as name:
+    with tempfile.TemporaryDirectory(prefix="hr-prometheus-") as name, held_ports(1) as (port,):
+        controller = f"127.0.0.1:{port}"
         directory = Path(name)
         with running.running(directory, controller=controller, services=[controller]) as prometheus:
             made = Site(prometheus)

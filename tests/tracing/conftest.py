@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.running import wait_until
+from tests.held_port import held_ports
 from tests.tracing.spans import Span, printed_spans, receiver
 
 CONFIGURATION = """
@@ -40,17 +40,15 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
 
 
 def _real(binary: str, directory: Path) -> Iterator[Collector]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings, log = directory / "collector.yaml", directory / "collector.log"
-    settings.write_text(CONFIGURATION.format(port=port))
-    with log.open("wb") as output:
-        process = subprocess.Popen([binary, "--config", str(settings)], stdout=output, stderr=output)
-    try:
-        wait_until(lambda: "Everything is ready" in log.read_text() or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
-        yield Collector(f"http://127.0.0.1:{port}", lambda: printed_spans(log))
-    finally:
-        process.terminate()
-        process.wait(20)
+    with held_ports(1) as (port,):
+        settings, log = directory / "collector.yaml", directory / "collector.log"
+        settings.write_text(CONFIGURATION.format(port=port))
+        with log.open("wb") as output:
+            process = subprocess.Popen([binary, "--config", str(settings)], stdout=output, stderr=output)
+        try:
+            wait_until(lambda: "Everything is ready" in log.read_text() or process.poll() is not None)
+            assert process.poll() is None, log.read_text()
+            yield Collector(f"http://127.0.0.1:{port}", lambda: printed_spans(log))
+        finally:
+            process.terminate()
+            process.wait(20)

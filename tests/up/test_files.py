@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from tests.held_port import held_ports
 
 from headrace_auth.model import is_user_id
 from headrace_chassis.identity.seal import read_deployment_keys
@@ -195,33 +196,43 @@ async def test_a_port_out_of_range_is_explained(tmp_path: Path):
         await hold_port(70000, tmp_path)
 
 
-async def test_a_port_that_is_taken_is_explained_with_the_program_that_has_it(tmp_path: Path):
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-        with pytest.raises(CannotRun, match=rf"port {port} of 127.0.0.1 is taken by pid {os.getpid()} \("):
-            await hold_port(port, tmp_path)
+async def test_a_port_that_is_taken_is_explained_with_the_program_that_has_it(tmp_path: Path, port: int):
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(CannotRun, match=rf"port {port} of 127.0.0.1 is taken by pid {os.getpid()} \("),
+    ):
+        await hold_port(port, tmp_path)
     with await hold_port(port, tmp_path) as held:
         assert held.getsockname()[1] == port
 
 
 IP_LOCAL_PORT_RANGE = 51  # of <linux/in.h>
 
-LISTEN = "import socket, signal; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
+LISTEN = "import socket, signal, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print(flush=True)"
+
+
+@pytest.fixture
+def port() -> Generator[int]:
+    """A port that nobody else is given when a test has left it."""
+    with held_ports(1) as (held,):
+        yield held
 
 
 @pytest.fixture(params=[True, False], ids=["tagged", "without an environment"])
-def holder(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[subprocess.Popen[bytes]]:
+def holder(tmp_path: Path, port: int, request: pytest.FixtureRequest) -> Generator[subprocess.Popen[bytes]]:
     """An Envoy of this data directory, or any process whose end has begun."""
-    program = [sys.executable, "-S", "-c", f"{LISTEN}; signal.pause()"]
+    program = [sys.executable, "-S", "-c", f"{LISTEN}; signal.pause()", str(port)]
     own = {VARIABLE: str(tmp_path)} if request.param else {}
     with subprocess.Popen(program, stdout=subprocess.PIPE, env=own) as process:
         yield process
         process.kill()
 
 
-async def test_a_port_that_an_ending_process_has_is_waited_for(tmp_path: Path, holder: subprocess.Popen[bytes]):
+async def test_a_port_that_an_ending_process_has_is_waited_for(
+    tmp_path: Path, port: int, holder: subprocess.Popen[bytes]
+):
     assert holder.stdout is not None
-    port = int(holder.stdout.readline())
+    assert holder.stdout.readline()
     waiting = asyncio.create_task(hold_port(port, tmp_path))
     await asyncio.sleep(0)
     assert not waiting.done()

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from distributed import Client
+from tests.held_port import held_ports
 from tests.up.processes import find, running
 
 from headrace import Gateway
@@ -119,6 +120,13 @@ def start(data: Path) -> Generator[Callable[..., RealUp]]:
         shutil.rmtree(note.read_text().strip(), ignore_errors=True)
 
 
+@pytest.fixture
+def port() -> Generator[str]:
+    """A port that nobody else is given while a test starts headrace there again and again."""
+    with held_ports(1) as (held,):
+        yield str(held)
+
+
 Start = Callable[..., RealUp]
 
 
@@ -208,8 +216,10 @@ def test_after_a_kill_of_up_itself_the_next_one_adopts_the_clusters(start: Start
     assert not running(data)
 
 
-def test_no_future_is_lost_when_auth_dies_often_all_is_killed_and_the_store_is_damaged(start: Start, data: Path):
-    first = start()
+def test_no_future_is_lost_when_auth_dies_often_all_is_killed_and_the_store_is_damaged(
+    start: Start, data: Path, port: str
+):
+    first = start("--port", port)
     cluster = first.create()
     with first.client(cluster) as client:
         client.publish_dataset(kept=client.submit(sum, range(101)))
@@ -221,7 +231,6 @@ def test_no_future_is_lost_when_auth_dies_often_all_is_killed_and_the_store_is_d
     first.prints("auth was killed by SIGKILL, 4 times in a row; clusters compute on")
     first.prints("auth is back")
 
-    port = json.loads((data / "gateway.json").read_text())["address"].rpartition(":")[2]
     first.process.kill()
     first.process.wait()
     start("--port", port).process.kill()
