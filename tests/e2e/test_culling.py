@@ -15,6 +15,8 @@ from tests.e2e.running import Running, running, wait_until
 
 from headrace import Gateway, GatewayCluster
 
+# Until all clusters are as the test wants them.
+NOBODY = "culling: {idle: null}\n"
 POLICY = """
 culling:
   idle: {after: 5 s, warn: 2 s}
@@ -37,7 +39,7 @@ time.sleep(600)
 @pytest.fixture
 def headrace(tmp_path: Path) -> Iterator[Running]:
     policy = tmp_path / "policy.yaml"
-    policy.write_text(POLICY)
+    policy.write_text(NOBODY)
     environment = {
         "HEADRACE_CONTROLLER_SIGNALS__INTERVAL_SECONDS": "0.5",
         "HEADRACE_CONTROLLER_SESSION_GRACE_SECONDS": "1",
@@ -47,7 +49,7 @@ def headrace(tmp_path: Path) -> Iterator[Running]:
 
 
 def test_what_nobody_needs_is_stopped_and_what_works_or_holds_results_is_kept(
-    headrace: Running, monkeypatch: pytest.MonkeyPatch
+    headrace: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADRACE_DATA_DIR", str(headrace.data))
     with Gateway() as gateway, ExitStack() as stack:
@@ -67,6 +69,7 @@ def test_what_nobody_needs_is_stopped_and_what_works_or_holds_results_is_kept(
         killed.kill()
         killed.wait()
         killed.stdout.close()
+        (tmp_path / "policy.yaml").write_text(POLICY)
 
         for name, reason in ((idle.name, "IDLE"), (abandoned, "NO_CLIENT")):
             wait_until(lambda name=name: gateway.get_cluster(name).status.name == "STOPPED", within=60)

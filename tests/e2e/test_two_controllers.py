@@ -12,7 +12,7 @@ from typing import Any, cast
 import grpc
 import pytest
 from tests.e2e.running import wait_until
-from tests.e2e.tasks import gathered, slow
+from tests.e2e.tasks import gathered, slow, wait_for_file
 from tests.e2e.two_controllers import CLUSTERS_LIMIT, Replica, TwoControllers, two_controllers
 
 from headrace import Gateway, GatewayCluster
@@ -61,7 +61,9 @@ def test_both_answer_about_the_same_cluster(controllers: TwoControllers) -> None
     assert controllers.processes(name.removeprefix("clusters/")) == set()
 
 
-def test_when_the_one_in_charge_is_killed_the_other_goes_on(controllers: TwoControllers, gateway: Gateway) -> None:
+def test_when_the_one_in_charge_is_killed_the_other_goes_on(
+    controllers: TwoControllers, gateway: Gateway, tmp_path: Path
+) -> None:
     a, b = controllers.first, controllers.second
     client: Any
     with cluster_of(a, controllers, gateway) as cluster, cluster.get_client() as client:
@@ -69,10 +71,12 @@ def test_when_the_one_in_charge_is_killed_the_other_goes_on(controllers: TwoCont
         cluster.scale(2)
         client.wait_for_workers(2, timeout=60)
         before = controllers.processes(cluster.name)
+        last = client.submit(wait_for_file, str(tmp_path / "released"))
         futures = client.map(slow, range(160))
         cluster.scale(3)  # promised by the one that dies over it
         a.service.end(signal.SIGKILL)
-        assert not all(future.done() for future in futures)
+        assert not last.done()
+        (tmp_path / "released").touch()
 
         wait_until(lambda: controllers.shares() == {"b": SHARDS})
         until(b, name, "RUNNING", workers=3)  # as the agent tells the other one
