@@ -338,6 +338,20 @@ def test_a_pod_that_had_not_ended_when_it_was_to_be_deleted_was_deleted_whatever
     assert (status.state, status.exit_cause, status.exit_code) == (ProcessState.EXITED, cause, 3)
 
 
+def test_who_deletes_a_pod_that_headrace_stops_is_known_since_headrace_deletes_only_what_has_not_begun() -> None:
+    def seen(name: str, **deadline: int) -> ProcessStatus:
+        pod = recorded(name)
+        pod["spec"] |= deadline
+        pod["metadata"]["annotations"] |= STOPPED
+        pod["metadata"] |= {"deletionTimestamp": DELETED_AT, "deletionGracePeriodSeconds": 5}
+        return _status(decoded(pod))
+
+    assert seen("runs", activeDeadlineSeconds=1).leaving is ExitCause.DELETED
+    assert seen("exit-3", activeDeadlineSeconds=1).exit_cause is ExitCause.DELETED
+    assert seen("runs").leaving is None
+    assert seen("exit-3").exit_cause is ExitCause.STOPPED
+
+
 # --- ended by headrace ---
 
 

@@ -60,6 +60,16 @@ def test_a_worker_that_is_deleted_by_hand_is_replaced(
     assert client.submit(sum, [1, 2]).result(timeout=60) == 3
 
 
+def test_a_deletion_that_the_controller_hears_of_after_the_worker_has_left_is_told(
+    headrace: System, gateway: Gateway, cluster: GatewayCluster, client: Any
+) -> None:
+    pod = headrace.pod(cluster.name, "worker")
+    with headrace.api.unanswered():
+        headrace.kubernetes.kubectl("delete", "pod", pod, "-n", headrace.name, "--wait=false")
+        until(lambda: "closed" in {str(worker.state) for worker in cluster.workers()}, "the worker has left")
+    until(lambda: ("WorkersClosed", "deleted") in causes(gateway, cluster.name), "the deletion is told")
+
+
 def test_a_scheduler_that_is_deleted_by_hand_ends_its_cluster(headrace: System, gateway: Gateway) -> None:
     cluster = gateway.new_cluster(shutdown_on_close=False)
     pod = headrace.pod(cluster.name, "scheduler")

@@ -192,7 +192,7 @@ def leaving(pod: Pod, note: Note | None) -> Ending | None:
     """
     if evicted := eviction(pod, note):
         return evicted
-    if pod.stopped:
+    if pod.stopped and not pod.deleted_first:
         return None
     if disruption := _disruption(pod):
         return disruption

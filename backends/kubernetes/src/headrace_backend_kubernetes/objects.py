@@ -199,11 +199,14 @@ class Pod(Slim):
 
     @property
     def deleted_first(self) -> bool:
-        """Whether somebody had asked to delete it before it had ended.
+        """Whether somebody else had asked to delete it before it had ended.
 
-        The API server gives one that has ended no grace, so nobody's clock has to say what came first.
+        The API server gives one that has ended no grace, so nobody's clock has to say what came first. Headrace itself
+        ends what has begun by a deadline.
         """
-        return self.metadata.deletion_timestamp is not None and self.metadata.deletion_grace_period_seconds > 0
+        by_headrace = self.stopped and self.spec.active_deadline_seconds != 1
+        in_order = self.metadata.deletion_timestamp is not None and self.metadata.deletion_grace_period_seconds > 0
+        return in_order and not by_headrace
 
     @property
     def created(self) -> float:

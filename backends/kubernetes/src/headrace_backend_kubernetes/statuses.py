@@ -62,12 +62,12 @@ def _ending(pod: Pod, note: Note | None, *, overdue: bool) -> Ending | None:
     if not pod.done:
         return abandoned(pod, overdue=overdue) or (None if pod.main.running else never_starts(pod))
     code = pod.main.terminated.exit_code if pod.main.terminated else None
-    if others := eviction(pod, note) or (None if pod.stopped else pod_ending(pod)):
+    if others := eviction(pod, note) or (None if pod.stopped and not pod.deleted_first else pod_ending(pod)):
         return Ending(others.cause, others.message, code)
-    if pod.stopped:
-        return Ending(ExitCause.STOPPED, exit_code=code)
     if pod.deleted_first:
         return Ending(ExitCause.DELETED, exit_code=code)
+    if pod.stopped:
+        return Ending(ExitCause.STOPPED, exit_code=code)
     return container_ending(pod)
 
 
