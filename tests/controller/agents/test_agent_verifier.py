@@ -9,6 +9,7 @@ from dataclasses import replace
 import grpc.aio
 import pytest
 from tests.backends.fake_platform import AttestingBackend, FakePlatform
+from tests.backends.processes import spec
 from tests.conftest import Eventually
 from tests.controller.agents.fake_agents import token
 from tests.controller.errors_of import fails
@@ -20,11 +21,13 @@ from headrace.errors import StoreUnavailable, TokenExpired, TokenInvalid
 from headrace.internal.v1 import agent_service_pb2 as pb
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as clusters_pb
+from headrace.v1.enums import WaitReason
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.caller import AgentCaller
 from headrace_chassis.server import App
 from headrace_controller.agents.agent_verifier import AgentVerifier
 from headrace_controller.app import build_with
+from headrace_controller.backends.process import ProcessState
 from headrace_controller.backends.router import BackendRouter
 from headrace_controller.config import Settings
 
@@ -78,6 +81,42 @@ async def test_a_token_of_the_platform_enrols_soon_after_the_launch_only(
         await verifier.verify(platform.issue("c1", "w-1", launched=NOW - 60))
     in_standby = platform.issue("", "", launch="uid-1", launched=NOW - 6000)
     assert await verifier.verify(in_standby) == AgentCaller("", "", "uid-1")
+
+
+@pytest.mark.parametrize("launched", [NOW - 61, NOW - 6000])
+async def test_a_process_that_waited_for_room_enrols_soon_after_its_start(
+    verifier: AgentVerifier, site: Site, launched: float
+) -> None:
+    """With the token of its launch, which has expired meanwhile."""
+    issued = AgentTokens([bytes(32)], "test", clock=lambda: launched).launch("c1", "w-1", 60)
+    site.machine.waits = lambda _spec: WaitReason.UNSCHEDULABLE
+    with pytest.raises(TokenExpired):
+        await verifier.verify(issued)  # of a process that nobody knows
+    site.machine.start(spec("c1", "w-1"))
+    with pytest.raises(StoreUnavailable, match="not known to run yet; try again"):
+        await verifier.verify(issued)
+    site.machine.let_run("c1", "w-1")
+    running = site.machine.statuses["c1", "w-1"]
+    site.machine.set(replace(running, started=NOW - 59))
+    assert await verifier.verify(issued) == TOKENS.owner(issued)
+    site.machine.trouble = "it is away"
+    with pytest.raises(StoreUnavailable, match="it is away; try again"):
+        await verifier.verify(issued)
+    site.machine.trouble = ""
+    site.machine.set(replace(running, started=NOW - 60))
+    with pytest.raises(TokenExpired):
+        await verifier.verify(issued)
+    site.machine.set(replace(running, started=NOW, state=ProcessState.EXITED))
+    with pytest.raises(TokenExpired):
+        await verifier.verify(issued)
+
+
+async def test_a_credential_that_has_expired_is_good_for_nothing(verifier: AgentVerifier, site: Site) -> None:
+    issued = AgentTokens([bytes(32)], "test", clock=lambda: NOW - 60).credential("c1", "w-1", 60)
+    site.machine.start(spec("c1", "w-1"))
+    site.machine.set(replace(site.machine.statuses["c1", "w-1"], started=NOW))
+    with pytest.raises(TokenExpired):
+        await verifier.verify(issued)
 
 
 async def test_a_giant_token_is_refused_before_anybody_reads_it(

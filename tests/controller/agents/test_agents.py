@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import grpc
 import grpc.aio
@@ -115,7 +116,9 @@ async def test_the_token_of_a_launch_enrols_one_process_once(
 
 async def test_an_expired_token_of_a_launch_enrols_nothing(site: Site, ann: User, controller: Replica) -> None:
     _, _, spec = await running(site, ann)
-    late = token(tokens(site).launch(spec.key.cluster, "scheduler", -1))
+    place = spec.key.cluster, "scheduler"
+    site.machine.set(replace(site.machine.statuses[place], started=1.0))
+    late = token(tokens(site).launch(*place, -1))
     request = agent_pb.EnrollRequest(role=SCHEDULER, process="scheduler", nonce="n")
     async with grpc.aio.insecure_channel(controller.endpoint) as channel:
         await fails(TokenExpired, agent_service(channel).Enroll(request, metadata=late, timeout=30))

@@ -124,13 +124,17 @@ class System:
 
 
 @contextmanager
-def system(kubernetes: Kubernetes, directory: Path, redis_url: str, profiles: Mapping[str, Any]) -> Generator[System]:
+def system(
+    kubernetes: Kubernetes, directory: Path, redis_url: str, profiles: Mapping[str, Any], **settings: str
+) -> Generator[System]:
     """Starts everything; ends it and removes what it made.
 
     Parameters
     ----------
     profiles
         Settings of profiles beside the first one. ``namespace: true`` is one of the profile's own.
+    settings
+        Further settings of the controller, by the rest of their variable's name.
     """
     name = f"test-faults-{secrets.token_hex(3)}"
     layout = _layout(directory)
@@ -147,7 +151,7 @@ def system(kubernetes: Kubernetes, directory: Path, redis_url: str, profiles: Ma
         policy.write_text(_policy(name, profiles, own))
         port = _free_port(OUTSIDE)
         credentials = _credentials(layout)
-        services = _services(layout, credentials, name, redis_url, port, policy, kubeconfig)
+        services = _services(layout, credentials, name, redis_url, port, policy, kubeconfig, settings)
         stack.callback(_end, list(services.values()))
         for service in services.values():
             service.start()
@@ -263,6 +267,7 @@ def _services(
     port: int,
     policy: Path,
     kubeconfig: Path,
+    settings: Mapping[str, str],
 ) -> dict[str, Service]:
     options = UpOptions(data=layout.data)
     backend = {
@@ -284,6 +289,7 @@ def _services(
         "ORPHAN_GRACE_SECONDS": "5",
         "SCHEDULER_LOST_SECONDS": "10",
         "BACKENDS": json.dumps({"kubernetes": backend}),
+        **settings,
     }
     environments = {
         "auth": auth_environment(layout, options, credentials),

@@ -133,7 +133,8 @@ class Settings(ServiceSettings):
         default=3600,
         ge=60,
         le=30 * 86400,
-        description="Seconds after its launch within which a process must enrol, its wait for room included.",
+        description="Seconds within which a process must enrol: after its launch, or after its start if it waited "
+        "for room in between.",
     )
     logs_per_user: int = Field(
         default=1000,

@@ -38,8 +38,8 @@ key                       type   content                                      un
 ``request:<owner>:<id>``  string id of the cluster that the request created   a day                     cr, rm
 ``observed:<shard>``      string since when its clusters are observed         a day                     `Kept-
                                  (msgpack)                                                              Observations`
-``enrolled:<launch>``     string nonce of the process that has enrolled       its token's end           `Enrolments`
-``schedulers:<id>``       string number of schedulers that have enrolled       its token's end           `Enrolments`
+``enrolled:<launch>``     string nonce of the process that has enrolled       after its token's end     `Enrolments`
+``schedulers:<id>``       string number of schedulers that have enrolled       after its token's end     `Enrolments`
 ``archived:<id>``         hash   a record that could not be read when its     30 days                   ar
                                  owner stopped it
 ``archived-workers:<id>`` hash   its workers                                  30 days                   ar

@@ -42,19 +42,29 @@ class AgentTokens:
         return self._issue(AgentCaller(cluster, process), seconds)
 
     def verify(self, token: str) -> AgentCaller:
-        """Return the process whose token it is."""
+        """Return the process whose token it is; raise `TokenInvalid` or `TokenExpired`."""
+        caller, end = self._read(token)
+        if end <= self._clock():
+            raise TokenExpired(
+                f"the token of {caller.process} of cluster {caller.cluster} has expired: it was launched long ago"
+            )
+        return caller
+
+    def owner(self, token: str) -> AgentCaller:
+        """Return the process whose token it is or was: it may have expired."""
+        return self._read(token)[0]
+
+    async def verify_own(self, token: str) -> AgentCaller:
+        """Like `verify`, as a `VerifyAgent`: for services that take no other tokens."""
+        return self.verify(token)
+
+    def _read(self, token: str) -> tuple[AgentCaller, float]:
         text, _, signature = token.rpartition(".")
         given = signature.encode()
         if not text or not any(hmac.compare_digest(_signature(key, text).encode(), given) for key in self._keys):
             raise TokenInvalid("this deployment did not issue the agent's token")
         cluster, process, launch, end = _claims(text)
-        if end <= self._clock():
-            raise TokenExpired(f"the token of {process} of cluster {cluster} has expired: it was launched long ago")
-        return AgentCaller(cluster, process, launch)
-
-    async def verify_own(self, token: str) -> AgentCaller:
-        """Like `verify`, as a `VerifyAgent`: for services that take no other tokens."""
-        return self.verify(token)
+        return AgentCaller(cluster, process, launch), end
 
     def _issue(self, caller: AgentCaller, seconds: float) -> str:
         claims: _Claims = (caller.cluster, caller.process, caller.launch, self._clock() + seconds)

@@ -14,7 +14,7 @@ from headrace_controller.store.enrolments import Enrolments
 log = logs.get_logger()
 
 _MAX_NONCE = 128
-_MARGIN_SECONDS = 60.0  # between this clock and the store's
+_MARGIN_SECONDS = 3600.0  # between the clocks of the store, of controllers, and of the machines of processes
 _SESSION_BITS = 32  # of a session's number, the lower ones count the sessions of one process
 
 

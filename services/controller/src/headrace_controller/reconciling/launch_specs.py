@@ -26,7 +26,7 @@ class LaunchSpecs:
     agent_ca_pem
         Returns the certificate authority that agents check this service with; empty for a unix socket.
     token_seconds
-        Time after its launch within which a process must enrol.
+        Life of the token of a launch. A process that waits for room longer may enrol with it all the same.
     scheduler
         Returns what a scheduler may use: what it counts as in limits.
     """
