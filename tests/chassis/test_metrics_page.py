@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -52,6 +52,21 @@ def test_without_a_token_whoever_reaches_the_page_reads_it(start: Start, host: s
     status, page = get(start(host=host))
     assert status == 200
     assert "headrace_rpc_seconds" in page
+
+
+def test_all_addresses_are_those_of_both_families(start: Start) -> None:
+    port = start(host="::").rpartition(":")[2]
+    assert [get(f"{host}:{port}")[0] for host in ("127.0.0.1", "[::1]")] == [200, 200]
+
+
+def test_all_addresses_are_those_of_ipv4_where_the_kernel_has_no_ipv6(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    port = start(host="::").rpartition(":")[2]
+    assert get(f"127.0.0.1:{port}")[0] == 200
+    with pytest.raises(URLError):
+        get(f"[::1]:{port}")
 
 
 def test_the_page_ends_with_its_service() -> None:

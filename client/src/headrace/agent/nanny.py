@@ -8,6 +8,7 @@ from typing import Any
 
 import dask.config
 from distributed import Nanny
+from distributed.comm.addressing import unparse_host_port
 from distributed.core import Status
 from distributed.proctitle import enable_proctitle_on_children, enable_proctitle_on_current
 
@@ -87,7 +88,7 @@ def make_nanny(identity: Identity, enrollment: pb.EnrollResponse, security: Rene
         resources=dict(enrollment.worker_resources) or None,
         security=security,
         protocol="tls",
-        host=enrollment.listen_host or None,
+        host=unparse_host_port(enrollment.listen_host) or None,
         worker_port=0,
         port=0,
         death_timeout=dask.config.get("distributed.worker.death-timeout", default=None) or _DEATH_TIMEOUT,

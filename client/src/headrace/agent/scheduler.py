@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 import dask.config
 from distributed import Scheduler
+from distributed.comm.addressing import unparse_host_port
 from distributed.proctitle import enable_proctitle_on_children, enable_proctitle_on_current
 
 from headrace._resumable import listening
@@ -63,10 +64,10 @@ def make_scheduler(enrollment: pb.EnrollResponse, security: RenewableSecurity) -
     scheduler = Scheduler(
         security=security,
         protocol="tls",
-        host=host or None,
+        host=unparse_host_port(host) or None,
         port=_port("HEADRACE_SCHEDULER_PORT"),
         dashboard=False,
-        dashboard_address=f"{_bracketed(host)}:{_port('HEADRACE_DASHBOARD_PORT')}",
+        dashboard_address=[(host, _port("HEADRACE_DASHBOARD_PORT"))],  # as a text it could have no IPv6 host
         jupyter=False,
     )
     worker_status.serve_many(scheduler)
@@ -86,10 +87,6 @@ def _connect_dashboard(scheduler: Scheduler) -> None:
 def _port(variable: str) -> int:
     """Reads a port that a backend wants, whose processes have network addresses of their own; 0 means any."""
     return int(os.environ.get(variable, "0"))
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 async def _until_end(scheduler: Scheduler, agent: SchedulerAgent, grace: float) -> None:

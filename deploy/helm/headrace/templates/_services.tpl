@@ -3,8 +3,8 @@
 {{- define "headrace.commonSettings" -}}
 {{- $root := .root -}}
 deployment: {{ include "headrace.deployment" $root }}
-health_listen: 0.0.0.0:8081
-metrics_listen: 0.0.0.0:9100
+health_listen: "[::]:8081"
+metrics_listen: "[::]:9100"
 metrics_token_file: /etc/headrace/metrics/token
 deployment_key_file: /etc/headrace/key/deployment.key
 log_format: {{ $root.Values.logFormat }}
@@ -26,8 +26,8 @@ trusted_proxies: [127.0.0.0/8, "::1/128", 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0
 {{- define "headrace.authSettings" -}}
 {{ include "headrace.commonSettings" . }}
 {{ include "headrace.redisSettings" .root | trim }}
-listen: 0.0.0.0:50051
-internal_listen: 0.0.0.0:50052
+listen: "[::]:50051"
+internal_listen: "[::]:50052"
 shutdown_delay_seconds: 5
 route_address: {{ include "headrace.host" (dict "root" .root "component" "controller") }}:50052
 bootstrap_token_file: /etc/headrace/admin/token.json
@@ -41,8 +41,8 @@ allowed_destinations: {{ toJson .root.Values.allowedDestinations }}
 {{- define "headrace.controllerSettings" -}}
 {{ include "headrace.commonSettings" . }}
 {{ include "headrace.redisSettings" .root | trim }}
-listen: 0.0.0.0:50051
-internal_listen: 0.0.0.0:50052
+listen: "[::]:50051"
+internal_listen: "[::]:50052"
 shutdown_delay_seconds: 5
 auth_address: {{ include "headrace.host" (dict "root" .root "component" "auth") }}:50051
 policy_file: /etc/headrace/policy/policy.yaml
@@ -84,14 +84,14 @@ route_address: {{ include "headrace.host" (dict "root" .root "component" "contro
 auth_target: {{ include "headrace.host" (dict "root" .root "component" "auth") }}:50051
 authz_target: {{ include "headrace.host" (dict "root" .root "component" "auth") }}:50052
 controller_target: {{ include "headrace.host" (dict "root" .root "component" "controller") }}:50051
-public_listen: 0.0.0.0:8443
+public_listen: "[::]:8443"
 public_certificate_file: /etc/headrace/public/tls.crt
 public_key_file: /etc/headrace/public/tls.key
 {{- if ne .root.Values.tls.public.mode "internal" }}
 inside_certificate_file: /etc/headrace/inside/tls.crt
 inside_key_file: /etc/headrace/inside/tls.key
 {{- end }}
-envoy_metrics_listen: 0.0.0.0:9101
+envoy_metrics_listen: "[::]:9101"
 allowed_destinations: {{ toJson .root.Values.allowedDestinations }}
 {{- with .root.Values.basePath }}
 base_path: {{ . }}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from pathlib import Path
 
 # sun_path has 108 bytes on Linux and 104 on macOS, including a zero at the end.
@@ -25,6 +26,15 @@ def host_port(address: str) -> tuple[str, int]:
     """Split ``host:port``; an IPv6 host is in brackets."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def listening_address(address: str) -> tuple[str, int]:
+    """Split a ``host:port`` to listen on. The host ``::`` means all addresses of both families.
+
+    A kernel without IPv6 cannot listen on it: there it becomes ``0.0.0.0``.
+    """
+    host, port = host_port(address)
+    return ("0.0.0.0" if host == "::" and not socket.has_dualstack_ipv6() else host), port  # noqa: S104 as was asked for
 
 
 def is_loopback(address: str) -> bool:

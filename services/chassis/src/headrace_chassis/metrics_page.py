@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from http.server import HTTPServer
 from pathlib import Path
-from socket import AF_INET, AF_INET6, socket
+from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, socket
 from socketserver import ThreadingMixIn
 from threading import BoundedSemaphore, Thread
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 
 from headrace_chassis import logs
-from headrace_chassis.addresses import host_port
+from headrace_chassis.addresses import listening_address
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -41,7 +41,7 @@ class NotReady(Exception):
 def metrics_page(
     address: str, token_file: Path | None = None, pages: Mapping[str, Page] | None = None
 ) -> Generator[None]:
-    """Serve on ``host:port``. An empty address serves none.
+    """Serve on ``host:port``, as `listening_address` reads it. An empty address serves none.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def metrics_page(
     if not address:
         yield
         return
-    host, port = host_port(address)
+    host, port = listening_address(address)
     server_class = _Server6 if ":" in host else _Server
     server = make_server(host, port, _Application(token_file, pages or {}), server_class, _Handler)
     thread = Thread(target=server.serve_forever, daemon=True)
@@ -137,6 +137,10 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Server6(_Server):
     address_family = AF_INET6
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 class _Handler(WSGIRequestHandler):

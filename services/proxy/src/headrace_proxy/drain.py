@@ -16,6 +16,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from headrace.errors import GatewayServerError
+from headrace_chassis.addresses import host_port
 from headrace_proxy.app import REDIAL_SIGNAL
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.bootstrap import admin_socket
@@ -82,13 +83,13 @@ class _Admin:
                 "another directory with HEADRACE_PROXY_STATE_DIRECTORY"
             )
         self._path = path
-        self._statistic = f"listener.{settings.public_listen.replace(':', '_')}.downstream_cx_active"
+        self._statistic = f"_{host_port(settings.public_listen)[1]}.downstream_cx_active"
 
     def connections(self) -> int:
         """Return how many connections the public port has."""
         for line in self.ask("GET", "/stats?filter=downstream_cx_active$").splitlines():
             name, _, value = line.partition(": ")
-            if name == self._statistic:
+            if name.startswith("listener.") and name.endswith(self._statistic):
                 return int(value)
         return 0
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from headrace_chassis.addresses import host_port
 from headrace_proxy.config import Settings
 from headrace_proxy.envoy.http_connections import http_connection_manager
-from headrace_proxy.envoy.parts import BUFFER_BYTES, Config, extension, listener_keepalive
+from headrace_proxy.envoy.parts import BUFFER_BYTES, Config, extension, listener_keepalive, listening
 from headrace_proxy.envoy.secrets import reference
 
 
 def public_listener(settings: Settings) -> Config:
     """TLS for a cluster passes through unopened; everything else is HTTP."""
-    host, port = host_port(settings.public_listen)
     return {
         "name": "public",
-        "address": {"socket_address": {"address": host, "port_value": port}},
+        "address": listening(settings.public_listen),
         # Otherwise two Envoys could listen on the port unnoticed, each with half of the connections.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,

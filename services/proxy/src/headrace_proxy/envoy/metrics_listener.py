@@ -5,9 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from headrace_chassis.addresses import host_port
 from headrace_proxy.envoy.http_connections import router
-from headrace_proxy.envoy.parts import Config, extension
+from headrace_proxy.envoy.parts import Config, extension, listening
 
 METRICS_PATH = "/stats/prometheus"
 UPSTREAM = "admin"
@@ -17,10 +16,9 @@ _MOST_CONNECTIONS = 100
 
 def metrics_listener(address: str, token_file: Path) -> Config:
     """A listener for the page and nothing else. The token is read for each request, as the services do it."""
-    host, port = host_port(address)
     return {
         "name": "metrics",
-        "address": {"socket_address": {"address": host, "port_value": port}},
+        "address": listening(address),
         "enable_reuse_port": False,
         "ignore_global_conn_limit": True,
         "filter_chains": [{"filters": [_connection_limit(), _http(token_file)]}],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from headrace_chassis.addresses import listening_address
+
 Config = dict[str, object]
 
 BUFFER_BYTES = 262_144
@@ -18,6 +20,12 @@ def extension(name: str, message: str, fields: Config | None = None) -> Config:
 def typed(message: str, fields: Config | None = None) -> Config:
     """A message of Envoy's API inside an `Any`."""
     return {"@type": f"type.googleapis.com/{message}", **(fields or {})}
+
+
+def listening(address: str) -> Config:
+    """The address of a listener, as `listening_address` reads it."""
+    host, port = listening_address(address)
+    return {"socket_address": {"address": host, "port_value": port, "ipv4_compat": host == "::"}}
 
 
 def upstream_keepalive() -> Config:
