@@ -72,6 +72,8 @@ def printed_spans(log: Path) -> list[Span]:
     for piece in re.split(r"(?=ResourceSpans #)|\n(?=Span #)", log.read_text()):
         if piece.startswith("Span #"):
             facts = dict(re.findall(r"^    ([A-Z][A-Za-z ]*?) *: (.*)$", piece, re.MULTILINE))
+            if "Start time" not in facts:  # it is being written
+                continue
             ids = facts["Trace ID"], facts["ID"], facts["Parent ID"].strip()
             cluster = re.search(r"headrace\.cluster: Str\((.*)\)", piece)
             spans.append(Span(service, facts["Name"], *ids, facts["Kind"], cluster[1] if cluster else ""))
