@@ -37,7 +37,9 @@ def compute_while_envoy_is_killed(headrace: Running, gateway: Gateway, kills: in
             for number in range(kills):
                 if number and number % _IN_A_ROW == 0:
                     wait_until(lambda: time.time() - find_envoy(headrace).create_time() > _LONG_ENOUGH, every=0.2)
-                find_envoy(headrace).kill()
+                envoy = find_envoy(headrace)
+                envoy.kill()
+                envoy.wait()  # what is found next is another one
                 if number % 3:
                     wait_until(lambda: _listens(headrace.port))
             assert client.gather(futures) == [x * x for x in range(count)]
