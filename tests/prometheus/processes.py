@@ -25,4 +25,4 @@ def process(arguments: list[str], environment: Mapping[str, str], log: Path) -> 
             yield started
         finally:
             started.terminate()
-            started.communicate(timeout=30)
+            started.communicate(timeout=60)

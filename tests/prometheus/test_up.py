@@ -8,8 +8,9 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from tests.conftest import Eventually
+from tests.held_port import held_ports
 from tests.prometheus.processes import process
-from tests.prometheus.running import TOKEN, free_port, running
+from tests.prometheus.running import TOKEN, running
 
 USER = """
 import headrace, sys
@@ -22,9 +23,9 @@ with headrace.Gateway().new_cluster() as cluster, cluster.get_client() as client
 
 
 async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventually) -> None:
-    controller, auth, proxy, envoy = (f"127.0.0.1:{free_port()}" for _ in range(4))
     with tempfile.TemporaryDirectory(prefix="hr-p-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
         directory = Path(name)
+        controller, auth, proxy, envoy = (f"127.0.0.1:{port}" for port in stack.enter_context(held_ports(4)))
         prometheus = stack.enter_context(
             running(directory, controller=controller, services=[controller, auth, proxy], envoy=envoy)
         )
@@ -55,8 +56,10 @@ async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventu
                 return answer.read().decode()
 
         await eventually(lambda: 'headrace_controller_signals{state="fresh"} 1.0' in page())
-        [series] = prometheus.query('headrace_scheduler_clients{job="headrace-schedulers"}')
-        assert series["value"][1] == "1"
+        # The first sample may be from before the client was there.
+        clients = 'headrace_scheduler_clients{job="headrace-schedulers"}'
+        await eventually(lambda: prometheus.query(f"{clients} == 1"))
+        [series] = prometheus.query(clients)
         assert series["metric"]["profile"] == "default"
         await eventually(lambda: prometheus.query('headrace_controller_clusters{phase="RUNNING"} == 1'))
         await eventually(lambda: prometheus.query('sum(up{job="headrace"}) == 3'))
