@@ -78,7 +78,7 @@ def running(directory: Path, *options: str, environment: Mapping[str, str] | Non
     finally:
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
+            process.wait(60)
         left = [(p.pid, _cmdline(p)) for p in headrace.processes()]
         for pid, _ in left:
             with contextlib.suppress(ProcessLookupError):

@@ -87,11 +87,11 @@ def test_the_dashboard_opens_with_its_link_and_not_without(gateway: Gateway, hea
         urllib.request.HTTPSHandler(context=context), urllib.request.HTTPCookieProcessor()
     )
     with gateway.new_cluster() as cluster:
-        with opener.open(cluster.dashboard_link, timeout=10) as page:
+        with opener.open(cluster.dashboard_link, timeout=60) as page:
             assert b"Bokeh" in page.read()
         bare = cluster.dashboard_link.partition("?")[0]
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(bare, context=context, timeout=10)
+            urllib.request.urlopen(bare, context=context, timeout=60)
         assert refused.value.code == 401
         refused.value.close()
 

@@ -79,7 +79,7 @@ async def test_what_a_share_has_opened_ends_with_it(
                     _end_of_logs(shared, opened),
                 )
             ]
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await opened.wait()
                 await cluster.unshare("bob")
                 await asyncio.gather(*ends)

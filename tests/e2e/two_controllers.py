@@ -84,7 +84,7 @@ class Service:
         if self._process is None:
             return None
         self._process.send_signal(number)
-        return self._process.wait(10)
+        return self._process.wait(60)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Replica:
     metadata: tuple[tuple[str, str], ...]
 
     def call(self, method: str, request: Any) -> Any:
-        return getattr(self.stub, method)(request, metadata=self.metadata, timeout=20, wait_for_ready=True)
+        return getattr(self.stub, method)(request, metadata=self.metadata, timeout=60, wait_for_ready=True)
 
 
 @dataclass(frozen=True)

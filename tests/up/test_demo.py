@@ -33,11 +33,11 @@ def running_below(directory: Path) -> list[str]:
     found: list[str] = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            facts = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            line, environment = ((entry / name).read_bytes() for name in ("cmdline", "environ"))
         except OSError:
             continue
-        if f"{directory}/headrace-demo-".encode() in facts:
-            found.append((entry / "cmdline").read_text().replace("\0", " "))
+        if f"{directory}/headrace-demo-".encode() in line + environment:
+            found.append(line.replace(b"\0", b" ").decode(errors="replace"))
     return found
 
 
