@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 from tests.chassis.redis.faulty import REDIS_ERRORS, FaultyRedis, error_name
 
 from headrace.errors import StoreUnavailable
@@ -114,9 +114,10 @@ async def test_whatever_redis_answers_is_store_unavailable(redis: Redis, error: 
     faulty = FaultyRedis.of(redis)
     script = scripts.load("headrace_chassis.redis", "lease_release")
     counted = _errors()
+    said = "store is full" if isinstance(error, OutOfMemoryError) else "repeat it in a moment"
     with faulty.failing(error):
         for call in (ping(faulty), script(faulty, ["k"], ["a"])):
-            with pytest.raises(StoreUnavailable, match="repeat it in a moment"):
+            with pytest.raises(StoreUnavailable, match=said):
                 await call
     assert _errors() == counted + 2
 

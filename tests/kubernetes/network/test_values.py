@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,70 @@ def test_private_networks_may_be_opened(helm: Helm, network: str) -> None:
 def test_no_network_with_a_metadata_service_is_opened(helm: Helm, tmp_path: Path, network: str) -> None:
     values = {"networkPolicy": {"dask": {"privateNetworks": [network]}}}
     assert "networkPolicy.dask.privateNetworks: " in _refusal(helm, tmp_path, values)
+
+
+def test_services_listen_on_all_addresses_of_both_families(helm: Helm) -> None:
+    settings = [
+        yaml.safe_load(each["data"]["settings.yaml"])
+        for each in yaml.safe_load_all(helm("template", "headrace", str(CHART)))
+        if each and "settings.yaml" in each.get("data", {})
+    ]
+    listeners = [value for each in settings for name, value in each.items() if name.endswith("listen")]
+    assert len(listeners) == 14
+    assert {value.partition(":")[0] if value.startswith("unix:") else value[:5] for value in listeners} == {
+        "unix",
+        "[::]:",
+    }
+
+
+def test_the_internet_is_nothing_private_behind_nat64(helm: Helm) -> None:
+    policies = yaml.safe_load_all(helm("template", "headrace", str(CHART), "-s", "templates/networkpolicies/dask.yaml"))
+    [egress] = [each["spec"]["egress"] for each in policies if each["metadata"]["name"] == "headrace-dask"]
+    [excepted] = [
+        [ip_network(network) for network in to["ipBlock"]["except"]]
+        for rule in egress
+        if "ports" not in rule
+        for to in rule["to"]
+        if to.get("ipBlock", {}).get("cidr") == "::/0"
+    ]
+    private = ("10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "127.0.0.1", "169.254.169.254", "168.63.129.16")
+    behind = [ip_address(int(ip_address("64:ff9b::")) + int(ip_address(each))) for each in (*private, "8.8.8.8")]
+    reached = [address for address in behind if not any(address in network for network in excepted)]
+    assert reached == [ip_address("64:ff9b::808:808")]
+
+
+@pytest.mark.parametrize(
+    ("limit", "held"),
+    [
+        ("1Gi", "644245094"),
+        ("256Mi", "161061273"),
+        ("1G", "600000000"),
+        ("500M", "300000000"),
+        (1073741824, "644245094"),
+        ("1073741824", "644245094"),
+    ],
+)
+def test_valkey_holds_less_than_its_pod_may(helm: Helm, limit: str | int, held: str) -> None:
+    arguments = _valkey(helm, {"limits": {"memory": limit}})
+    assert arguments[arguments.index("--maxmemory") + 1] == held
+    assert arguments[arguments.index("--maxmemory-policy") + 1] == "noeviction"
+
+
+def test_valkey_without_a_limit_has_no_other(helm: Helm) -> None:
+    assert "--maxmemory" not in _valkey(helm, {"limits": {"memory": None}})
+
+
+@pytest.mark.parametrize("limit", ["1.5Gi", "100m", "1 Gi", "much"])
+def test_a_limit_that_cannot_be_counted_is_explained(helm: Helm, tmp_path: Path, limit: str) -> None:
+    said = _refusal(helm, tmp_path, {"valkey": {"resources": {"limits": {"memory": limit}}}})
+    assert f"valkey.resources.limits.memory: {limit} is not a whole number of bytes" in said
+
+
+def _valkey(helm: Helm, resources: Mapping[str, Any]) -> list[str]:
+    stated = f"valkey.resources={json.dumps(resources)}"
+    template = "templates/valkey/stateful-set.yaml"
+    made = yaml.safe_load(helm("template", "headrace", str(CHART), "-s", template, "--set-json", stated))
+    return made["spec"]["template"]["spec"]["containers"][0]["args"]
 
 
 def _maps(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -32,8 +32,8 @@ USE_STEP = timedelta(minutes=1)
 REVOKED = b"revoked"
 
 _save = lua.load("headrace_auth", "api_token_save")
-_revoke = lua.load("headrace_auth", "api_token_revoke")
-_use = lua.load("headrace_auth", "api_token_use")
+_revoke = lua.load("headrace_auth", "api_token_revoke", when_full=True)
+_use = lua.load("headrace_auth", "api_token_use", when_full=True)
 
 
 def digest_of(secret: str) -> str:

@@ -19,7 +19,7 @@ ATTEMPTS = 10
 ATTEMPTS_OF_STRANGERS = 100
 KNOWN_SECONDS = 30 * 86_400
 
-_attempt = lua.load("headrace_auth", "attempt")
+_attempt = lua.load("headrace_auth", "attempt", when_full=True)
 
 
 @dataclass(frozen=True, slots=True)

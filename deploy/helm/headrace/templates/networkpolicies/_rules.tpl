@@ -48,6 +48,11 @@ metadata service, and the metadata services that Azure and Alibaba have elsewher
 ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8"]
 {{- end }}
 
+{{/* The same within IPv6, with the private and metadata networks of IPv4 as NAT64 (64:ff9b::/96) writes them. */}}
+{{- define "headrace.network.private6" -}}
+["fc00::/7", "fe80::/10", "64:ff9b::a00:0/104", "64:ff9b::ac10:0/108", "64:ff9b::c0a8:0/112", "64:ff9b::6440:0/106", "64:ff9b::7f00:0/104", "64:ff9b::a9fe:0/112", "64:ff9b::a83f:8110/128", "64:ff9b:1::/48"]
+{{- end }}
+
 {{/* Checks privateNetworks: each is a private network without the address of a cloud's metadata service. */}}
 {{- define "headrace.network.check" -}}
 {{- $private := list

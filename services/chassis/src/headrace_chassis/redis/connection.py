@@ -133,6 +133,11 @@ def as_store_unavailable(error: BaseException) -> StoreUnavailable | None:
     """
     if not isinstance(error, exceptions.RedisError | ConnectionError):
         return None
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return StoreUnavailable(
+            f"headrace's store is full ({error}): clusters compute on and can be stopped, and nothing new is accepted; "
+            "stop clusters that are not needed, or ask the administrator to give the store more memory, and repeat it"
+        )
     return StoreUnavailable(
         f"headrace's store does not answer as it should ({error}); nothing else is wrong with this request, repeat it "
         "in a moment"

@@ -29,8 +29,8 @@ RELEASE_SECONDS = 1.0
 ShardCallback = Callable[[int], object]
 
 log = get_logger()
-_tick = lua.load("headrace_chassis.redis", "lease_tick")
-_release = lua.load("headrace_chassis.redis", "lease_release")
+_tick = lua.load("headrace_chassis.redis", "lease_tick", when_full=True)
+_release = lua.load("headrace_chassis.redis", "lease_release", when_full=True)
 
 
 def shard_of(cluster_id: str, shards: int = SHARDS) -> int:

@@ -89,19 +89,19 @@ def usage_script(name: str) -> Script:
     return _joined(name, "usage", name)
 
 
-def record_script(name: str) -> Script:
+def record_script(name: str, *, when_full: bool = False) -> Script:
     """Loads a script with `record.lua` before it."""
-    return _joined(name, "record", name)
+    return _joined(name, "record", name, when_full=when_full)
 
 
-def ledger_script(name: str) -> Script:
+def ledger_script(name: str, *, when_full: bool = False) -> Script:
     """Loads a script that changes what a cluster is promised, with all before it that it needs."""
-    return _joined(name, "usage", "record", "ledger", "queue", name)
+    return _joined(name, "usage", "record", "ledger", "queue", name, when_full=when_full)
 
 
-def _joined(name: str, *parts: str) -> Script:
+def _joined(name: str, *parts: str, when_full: bool = False) -> Script:
     content = "".join(load(_PACKAGE, part).text for part in parts)
-    return Script(name, content, hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest())
+    return Script(name, content, hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest(), when_full)
 
 
 def not_found(cluster: ClusterId) -> ClusterNotFound:

@@ -34,11 +34,11 @@ ARCHIVE_SECONDS = 30 * 86_400
 
 _create = ledger_script("create")
 _admit = ledger_script("admit")
-_change = ledger_script("change")
+_change = ledger_script("change", when_full=True)
 _recharge = ledger_script("recharge")
-_save_status = ledger_script("save_status")
+_save_status = ledger_script("save_status", when_full=True)
 _save_report = record_script("save_report")
-_remove = record_script("remove")
+_remove = record_script("remove", when_full=True)
 _archive = ledger_script("archive")
 
 
