@@ -46,8 +46,11 @@ def test_an_uninstallation_leaves_no_dask_pod_and_no_object_of_the_release(insta
     assert installation.dask_pods()
     installation.uninstall()
     until(lambda: not installation.dask_pods(), "all Dask pods are removed")
-    found = installation.get(
-        "all,roles,rolebindings,serviceaccounts,networkpolicies", "-l", "app.kubernetes.io/name=headrace"
-    )
-    left = [each["metadata"]["name"] for each in found["items"] if each["kind"] != "Pod"]
-    assert left == []
+    until(lambda: not _left(installation), "nothing of the release is left")
+
+
+def _left(installation: Installation) -> list[str]:
+    """What there still is of the release; Kubernetes removes what its Deployments made some time after them."""
+    kinds = "all,roles,rolebindings,serviceaccounts,networkpolicies"
+    found = installation.get(kinds, "-l", "app.kubernetes.io/name=headrace")["items"]
+    return [each["metadata"]["name"] for each in found if each["kind"] != "Pod"]
