@@ -188,7 +188,8 @@ class Pod(Slim):
     @property
     def is_outlived(self) -> bool:
         """Whether a container of others, which a webhook put into it, outlives the Dask process, and nobody ends it."""
-        if not self.main.terminated or self.spec.active_deadline_seconds == 1 or self.metadata.deletion_timestamp:
+        is_ending = self.metadata.deletion_timestamp or self.spec.active_deadline_seconds == _DEADLINE
+        if self.main.terminated is None or is_ending:
             return False
         return any(each.state.terminated is None for each in self.status.container_statuses)
 
@@ -247,6 +248,11 @@ class Pod(Slim):
     def condition(self, kind: str) -> Condition | None:
         return next((each for each in self.status.conditions if each.type == kind), None)
 
+
+_DEADLINE = 1  # the least that Kubernetes takes
+
+END = {"spec": {"activeDeadlineSeconds": _DEADLINE}}
+"""A patch after which the kubelet ends a pod with its own grace; it stays, with its exit code and its log."""
 
 _NOTHING = ContainerState()
 _READ_CONDITIONS = frozenset({"PodScheduled", "Initialized", "Ready", "DisruptionTarget"})

@@ -14,10 +14,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from headrace_backend_kubernetes import labels
 from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.faults import ApiError, Unreachable
-from headrace_backend_kubernetes.objects import Pod
+from headrace_backend_kubernetes.objects import END, Pod
 from headrace_backend_kubernetes.pace import SHARE
 from headrace_backend_kubernetes.pod_table import PodTable
-from headrace_backend_kubernetes.stopping import END
 from headrace_chassis.logs import get_logger
 
 log = get_logger()

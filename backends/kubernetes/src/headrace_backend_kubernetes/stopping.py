@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from headrace_backend_kubernetes.api import Api
 from headrace_backend_kubernetes.faults import ApiError, Unreachable, backend_error
 from headrace_backend_kubernetes.labels import STOPPED
-from headrace_backend_kubernetes.objects import Pod
+from headrace_backend_kubernetes.objects import END, Pod
 from headrace_backend_kubernetes.pace import SHARE
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_chassis.logs import get_logger
@@ -18,9 +18,6 @@ log = get_logger()
 
 MARGIN_SECONDS = 15.0
 """Time that Kubernetes may take to end a pod, besides the pod's own grace."""
-
-END = {"spec": {"activeDeadlineSeconds": 1}}
-"""A patch after which the kubelet ends a pod with its own grace; it stays, with its exit code and its log."""
 
 _MARK = {"metadata": {"annotations": {STOPPED: "true"}}}
 
