@@ -27,16 +27,17 @@ RESOLVER = f"--host-resolver-rules=MAP *.{DOMAIN} 127.0.0.1"
 HOSTILE = """<html><body><iframe id="frame" src="{victim}"></iframe><script>
 const other = "{victim}", results = {{}};
 const read = address => fetch(address, {{credentials: "include"}}).then(answer => answer.ok ? "reached" : "failed");
-const waited = () => new Promise(resolve => setTimeout(resolve, 500));
+// A window has an empty page, which is the opener's own, until the other's page comes.
+const shown = async opened => {{
+  while (opened.location.href === "about:blank") await new Promise(resolve => setTimeout(resolve, 50));
+  return opened.document.body && "reached";
+}};
 const attempts = {{
   own: () => read(location.href),
   fetch: () => read(other),
   here: () => read(new URL(other).pathname),
-  frame: () => waited().then(() => document.getElementById("frame").contentDocument.body && "reached"),
-  popup: () => {{
-    const popup = window.open(other);
-    return waited().then(() => popup.document.body && "reached");
-  }},
+  frame: () => shown(document.getElementById("frame").contentWindow),
+  popup: () => shown(window.open(other)),
   socket: () => new Promise((resolve, reject) => {{
     const socket = new WebSocket(other.replace("https", "wss") + "/ws", ["bokeh", "x"]);
     socket.onopen = () => resolve("reached");

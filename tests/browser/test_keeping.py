@@ -38,7 +38,7 @@ async def _keep(directory: Path) -> None:
         await page.picture(directory / "warned.png")
         await page.evaluate(f"{KEEP}.click()")
         await page.until(f"!{SHOWN} && !{SAID}.includes('This cluster is stopped in')")
-        assert "The warning is withdrawn: " in await page.evaluate(SAID)
+        await page.until(f"{SAID}.includes('The warning is withdrawn: ')")
         await page.picture(directory / "kept.png")
 
 
