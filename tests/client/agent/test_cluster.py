@@ -39,6 +39,19 @@ async def test_the_hello_has_the_addresses_of_scheduler_and_dashboard(cluster: C
     assert hello.activity.HasField("idle_since")
 
 
+async def test_a_cluster_computes_where_it_may_listen_on_an_ipv6_address_alone(cluster: Cluster) -> None:
+    cluster.controller.enrollment.listen_host = "::1"
+    await cluster.start_scheduler()
+    hello = cluster.controller.state.hellos[0]
+    assert hello.scheduler_address.startswith("tls://[::1]:")
+    assert hello.dashboard_address.startswith("[::1]:")
+    await cluster.start_workers(1)
+    async with cluster.connect() as client:
+        assert await client.submit(sum, [1, 2, 3]) == 6
+        [worker] = (await client.scheduler.identity())["workers"]
+    assert worker.startswith("tls://[::1]:")
+
+
 async def test_a_client_with_a_certificate_of_another_cluster_is_refused(cluster: Cluster) -> None:
     await cluster.start_scheduler()
     leaf = Authority.create("another", timedelta(hours=1)).issue("client", timedelta(hours=1))

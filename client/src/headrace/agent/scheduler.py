@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from importlib.util import find_spec
+from typing import Any
 
 import dask.config
 from distributed import Scheduler
@@ -61,13 +62,14 @@ def make_scheduler(enrollment: pb.EnrollResponse, security: RenewableSecurity) -
     enable_proctitle_on_current()
     enable_proctitle_on_children()
     host = enrollment.listen_host
+    dashboard_address: Any = [(host, _port("HEADRACE_DASHBOARD_PORT"))]  # as a text it could have no IPv6 host
     scheduler = Scheduler(
         security=security,
         protocol="tls",
         host=unparse_host_port(host) or None,
         port=_port("HEADRACE_SCHEDULER_PORT"),
         dashboard=False,
-        dashboard_address=[(host, _port("HEADRACE_DASHBOARD_PORT"))],  # as a text it could have no IPv6 host
+        dashboard_address=dashboard_address,
         jupyter=False,
     )
     worker_status.serve_many(scheduler)
