@@ -91,7 +91,7 @@ async def test_only_wanted_processes_enrol_each_with_its_own_credential(
 async def test_the_token_of_a_launch_enrols_one_process_once(
     site: Site, ann: User, controller: Replica, eventually: Eventually
 ) -> None:
-    name, _, spec = await running(site, ann)
+    name, agent, spec = await running(site, ann)
     async with grpc.aio.insecure_channel(controller.endpoint) as channel:
         stub = agent_service(channel)
 
