@@ -74,6 +74,7 @@ class Agents:
         options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500))
         self._channels = [grpc.aio.insecure_channel(endpoint, options=options) for _ in range(_CHANNELS)]
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._counter = 0
         self._known: set[tuple[str, str]] = set()
         self._news = asyncio.Event()
@@ -96,9 +97,13 @@ class Agents:
         self._news.set()
         if launch.process == _SCHEDULER:
             self.schedulers[launch.cluster] = SimulatedScheduler(launch, self, len(self.schedulers))
-            self._spawn(self.schedulers[launch.cluster].run())
+            self._running[launch.cluster] = self._spawn(self.schedulers[launch.cluster].run())
         elif self.join:
             self._spawn(self._join(launch))
+
+    def end(self, cluster: str) -> None:
+        """Ends the agent of a scheduler whose process was stopped."""
+        self._running.pop(cluster).cancel()
 
     def connect(self, cluster: str) -> None:
         self.connected.add(cluster)
@@ -120,10 +125,11 @@ class Agents:
         for channel in self._channels:
             await channel.close()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -59,11 +59,16 @@ class RunningController:
         page = await self._read()
         return Counter({labels: int(float(number)) for labels, number in _REQUESTS.findall(page)})
 
-    async def objects(self) -> int:
-        """Objects that are left in the controller's process."""
-        found = re.search(rf"^{OBJECTS} (.+)$", await self._read(), re.MULTILINE)
-        assert found is not None
-        return int(float(found[1]))
+    async def left(self) -> dict[str, float]:
+        """What is there now in the controller's process and in Valkey."""
+        page = await self._read()
+        redis = self.deployment.redis
+        return {
+            "objects": _value(page, OBJECTS),
+            "open files": _value(page, "process_open_fds"),
+            "keys": await redis.dbsize(),
+            "Valkey, MiB": (await redis.info("memory"))["used_memory"] / 2**20,
+        }
 
     async def stop(self, clusters: list[cluster_pb2.Cluster]) -> None:
         await asyncio.gather(*(self._stop(cluster.name) for cluster in clusters))
@@ -88,6 +93,12 @@ class RunningController:
                 return page.read().decode()
 
         return await asyncio.to_thread(read)
+
+
+def _value(page: str, metric: str) -> float:
+    found = re.search(rf"^{metric} (.+)$", page, re.MULTILINE)
+    assert found is not None, f"no {metric}"
+    return float(found[1])
 
 
 @asynccontextmanager
@@ -168,12 +179,13 @@ async def come_and_go(
                 cluster = await controller.user.create(workers)
                 await controller.until_running((cycle + 1) * (workers + 1))
                 await controller.stop([cluster])
+                controller.deployment.agents.end(cluster.name.removeprefix("clusters/"))
                 await controller.delete([cluster])
 
         figures = await controller.figures(cycles(), number)
         figures = {name.replace("per pod", "per cluster"): figure for name, figure in figures.items()}
         figures["s per cluster"] = figures.pop("s") / number
-        figures["objects"] = await controller.objects()
+        figures |= await controller.left()
         figures["pods left"] = len(kubernetes.get("pods", "-n", namespace)["items"])
         rows.append(Row(f"{first + 1} to {first + number}", f"clusters of 1 scheduler and {workers} workers", figures))
         print(rows[-1], flush=True)
