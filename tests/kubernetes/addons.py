@@ -1,4 +1,4 @@
-"""What clusters have besides Kubernetes and only some tests need: metrics-server, cert-manager and Envoy Gateway.
+"""What clusters have besides Kubernetes and only some tests need: metrics-server, cert-manager, Envoy Gateway, Contour.
 
 Each runs in pods, with the rights and the settings that its own project gives it, until the test has ended. A cluster
 that has one already is used as it is.
@@ -7,6 +7,7 @@ that has one already is used as it is.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ from tests.kubernetes.running import Kubernetes, of_recipe, until
 METRICS = "v1beta1.metrics.k8s.io"
 CERT_MANAGER = "cert-manager"
 ENVOY_GATEWAY = "envoy-gateway"
+CONTOUR = "contour"
 LITTLE = {"requests": {"cpu": "10m", "memory": "32Mi"}}
 Objects = list[dict[str, Any]]
 
@@ -80,6 +82,20 @@ def envoy_gateway(kubernetes: Kubernetes) -> Generator[str]:
         # It alone can give them up.
         _there(kubernetes, _gateway_class(name), wait=True),
     ):
+        yield name
+
+
+@contextmanager
+def contour(kubernetes: Kubernetes) -> Generator[str]:
+    """The cluster has Contour, which implements Ingresses of the class `contour`.
+
+    Yields the namespace in which the Service `envoy` is, with this name and no other, since it goes slowly.
+    """
+    name = f"{CONTOUR}-{secrets.token_hex(3)}"
+    _load(kubernetes, CONTOUR)
+    examples = module_folder("github.com/projectcontour/contour", CONTOUR) / "examples"
+    definitions = _objects((examples / CONTOUR / "01-crds.yaml").read_text())
+    with _defined(kubernetes, definitions), _running(kubernetes, _contour(examples, name)):
         yield name
 
 
@@ -149,6 +165,29 @@ def _gateway_class(name: str) -> Objects:
     spec = {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller", "parametersRef": parameters}
     made = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass"}
     return [proxy, made | {"metadata": {"name": name}, "spec": spec}]
+
+
+def _contour(examples: Path, name: str) -> Objects:
+    """Contour as its project installs it, with Envoy as a Deployment, one pod of each, and our images."""
+    files = [*sorted((examples / CONTOUR).glob("0[!1]*.yaml")), examples / CONTOUR / "01-contour-config.yaml"]
+    texts = [file.read_text() for file in (*files, *(examples / "deployment").glob("*.yaml"))]
+    text = re.sub(r"(name|namespace): projectcontour\b", rf"\1: {name}", "---\n".join(texts))
+    objects = [each for each in _objects(text) if each["kind"] != "DaemonSet"]
+    for each in objects:
+        if each["kind"] == "Deployment":
+            each["spec"]["replicas"] = 1
+        if each["kind"] in {"Deployment", "Job"}:
+            pod = each["spec"]["template"]["spec"]
+            pod["terminationGracePeriodSeconds"] = 1
+            # It would let connections end first.
+            pod["containers"] = [one for one in pod["containers"] if one["name"] != "shutdown-manager"]
+            for container in (*pod.get("initContainers", ()), *pod["containers"]):
+                name_of_image = container["image"].partition(":")[0].rpartition("/")[2]
+                container |= {"image": _image(name_of_image), "resources": LITTLE}
+                container.pop("lifecycle", None)
+                for port in container.get("ports", ()):
+                    port.pop("hostPort", None)
+    return objects
 
 
 @contextmanager

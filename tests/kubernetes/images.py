@@ -120,7 +120,7 @@ def of_recipe() -> dict[str, Image]:
     """Programs that the recipe builds and only some tests have in pods; who needs one loads it."""
     return {
         name: Image((files(name, {place: BINARIES / name}),), entrypoint=(f"/{place}",), workdir="/", environment=())
-        for name in ("metrics-server", "cert-manager", "envoy-gateway")
+        for name in ("metrics-server", "cert-manager", "envoy-gateway", "contour")
         for place in (f"usr/local/bin/{name}",)
     }
 

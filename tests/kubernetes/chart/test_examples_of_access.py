@@ -1,7 +1,8 @@
 """Examples that say how users and others reach headrace, installed: each computes. One release takes them on in turn.
 
 What stands before headrace is played, as far as nothing here can be it: a load balancer's address is given to the
-Service, and names lead to addresses by the visitor's hosts file. cert-manager and the Gateway are real ones.
+Service, and names lead to addresses by the visitor's hosts file. cert-manager, the Gateway, and the Ingress controller
+are real ones.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 import pytest
-from tests.kubernetes.addons import cert_manager, envoy_gateway
+from tests.kubernetes.addons import cert_manager, contour, envoy_gateway
 from tests.kubernetes.chart.certificates import Certificates, cluster_issuer
 from tests.kubernetes.chart.examples import PLAIN, Examples, one_release
 from tests.kubernetes.chart.gateways import PASSTHROUGH, edge, https
@@ -24,6 +25,7 @@ from headrace_chassis.tls.certificates import Authority
 
 pytestmark = pytest.mark.usefixtures("custom_resources")
 HOST = "headrace.example.org"
+INGRESS_HOST = "apps.example.org"
 # For documentation only: no machine has it.
 LOAD_BALANCER = "203.0.113.7"
 PUBLIC = "public-authority"
@@ -98,16 +100,16 @@ def test_load_balancer(examples: Examples, authority: Authority, kubernetes: Kub
     assert "The sum of 0 to 999 is 499500" in release.test()
 
 
-def test_ingress(examples: Examples) -> None:
-    release = examples.take("ingress", hooks=True)
-    [rule] = release.get("ingress", RELEASE)["spec"]["rules"]
-    [path] = rule["http"]["paths"]
-    backend = path["backend"]["service"]
-    # As the Ingress controller would: HTTP/1.1 with the path as it is, to the Service that the Ingress names.
-    hosts = {rule["host"]: release.get("service", backend["name"])["spec"]["clusterIP"], HOST: LOAD_BALANCER}
-    _give_address(release)
-    address = f"https://{rule['host']}:{backend['port']['number']}{path['path']}"
-    assert "result 45" in _visit(release, hosts, address=address, proxy_address=f"{HOST}:443")
+def test_ingress(examples: Examples, kubernetes: Kubernetes, authority: Authority) -> None:
+    with contour(kubernetes) as place:
+        _public_secret(kubernetes, examples.namespace, "apps-example-org", [INGRESS_HOST], authority)
+        release = examples.take("ingress", hooks=True)
+        _give_address(release)
+        _publish(release, authority)
+        address = kubernetes.get("service", "envoy", "-n", place)["spec"]["clusterIP"]
+        hosts, proxy = {INGRESS_HOST: address, HOST: LOAD_BALANCER}, f"{HOST}:443"
+        visitor = _visit(release, hosts, f"https://{INGRESS_HOST}/headrace", proxy, trusts=PUBLIC)
+        assert "result 45" in visitor
 
 
 def test_gateway_api(examples: Examples, kubernetes: Kubernetes, gateway_class: str) -> None:
