@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import ssl
 import urllib.request
+from contextlib import closing
 
 import pytest
 from tests.jupyterhub.hub import Hub
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
 
 from headrace import BasicAuth, Gateway, JupyterHubAuth, errors
 from headrace._target.target import Target
@@ -32,7 +37,9 @@ def test_a_dashboard_opens_through_the_hub(gateway: Gateway, hub: Hub) -> None:
         link = cluster.dashboard_link
         assert link is not None
         assert link.startswith(f"{hub.address}/services/headrace/clusters/{cluster.name}/")
-        assert b"Bokeh" in _open(hub, link)
+        address, page = _open(hub, link)
+        [token] = re.findall('"token":"([^"]+)"', page)
+        assert "ACK" in asyncio.run(_first_figures(hub, address.partition("?")[0], token))
 
 
 def test_the_hubs_token_is_valid_there_and_goes_along(hub: Hub, outside: None) -> None:
@@ -74,10 +81,21 @@ def test_a_proxy_that_is_started_again_is_waited_for(gateway: Gateway, hub: Hub)
         assert client.submit(sum, [1, 2]).result(timeout=60) == 3
 
 
-def _open(hub: Hub, link: str) -> bytes:
+def _open(hub: Hub, link: str) -> tuple[str, str]:
+    """Where the link leads to, and the page there."""
     context = ssl.create_default_context(cafile=str(hub.ca_file))
     opener = urllib.request.build_opener(
         urllib.request.HTTPSHandler(context=context), urllib.request.HTTPCookieProcessor()
     )
     with opener.open(link, timeout=30) as answer:
-        return answer.read()
+        return answer.url, answer.read().decode()
+
+
+async def _first_figures(hub: Hub, address: str, token: str) -> str:
+    """What the page's websocket says first."""
+    request = HTTPRequest(
+        address.replace("https", "wss", 1) + "/ws", headers={"Origin": hub.address}, ca_certs=str(hub.ca_file)
+    )
+    async with asyncio.timeout(30):
+        with closing(await websocket_connect(request, subprotocols=["bokeh", token])) as socket:
+            return str(await socket.read_message())

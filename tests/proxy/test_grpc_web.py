@@ -17,6 +17,7 @@ from tests.proxy.fake_dashboard import FakeDashboard
 from tests.proxy.fake_services import FakeServices
 from tests.proxy.running_proxy import RunningProxy
 from tests.tracing.spans import receiver
+from tornado.httpclient import HTTPClientError
 
 from headrace import TokenAuth, errors
 from headrace._target.target import Target
@@ -172,6 +173,19 @@ async def test_a_dashboard_below_the_base_path(
     assert (await browser.get(f"{BASE}/clusters/ca1/status", headers={})).code == 403
     root = await browser.get(f"{BASE}/clusters/ca1")
     assert root.headers["location"] == f"{BASE}/clusters/ca1/"
+
+
+async def test_the_websocket_of_a_dashboard_below_the_base_path(
+    proxy: RunningProxy, browser: Browser, dashboard: FakeDashboard
+) -> None:
+    socket = await browser.open_socket(f"{BASE}/clusters/ca1/ws")
+    await socket.write_message("hello")
+    assert await socket.read_message() == "hello"
+    socket.close()
+    for path, headers in ((f"{BASE}/clusters/ca1/ws", {}), (f"{BASE}{CLUSTERS}Echo", TOKEN)):
+        with pytest.raises(HTTPClientError) as refused:
+            await browser.open_socket(path, headers)
+        assert refused.value.code == 403
 
 
 @pytest.mark.parametrize("path", [f"{BASE}2/clusters/ca1/status", f"{BASE}clusters/ca1/status", "/services/x"])

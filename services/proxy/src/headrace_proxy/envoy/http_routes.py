@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 from headrace_proxy.config import HttpService, Settings
 from headrace_proxy.envoy.dashboard_headers import dashboard_headers
@@ -47,7 +48,7 @@ def virtual_hosts(settings: Settings) -> list[Config]:
         "name": "public",
         "domains": ["*"],
         "routes": [
-            _dashboard(dashboard_headers(settings, sandboxed=True)),
+            _dashboard(settings.base_path, dashboard_headers(settings, sandboxed=True)),
             _dashboard_root(),
             *(_grpc(name, upstream) for name, upstream in GRPC_SERVICES.items()),
             *(_http(service) for service in settings.http_services),
@@ -59,16 +60,21 @@ def virtual_hosts(settings: Settings) -> list[Config]:
     own_hosts: Config = {
         "name": "dashboards",
         "domains": [f"*.{settings.dashboard_domain}"],
-        "routes": [_dashboard(dashboard_headers(settings, sandboxed=False)), _dashboard_root(), _not_found()],
+        "routes": [
+            _dashboard(settings.base_path, dashboard_headers(settings, sandboxed=False)),
+            _dashboard_root(),
+            _not_found(),
+        ],
     }
     return [gateway, own_hosts]
 
 
-def _dashboard(headers: Config) -> Config:
+def _dashboard(base_path: str, headers: Config) -> Config:
+    # Whether a websocket may pass is decided before a filter removes the base path.
     # A dashboard runs code of the cluster's owner: it gets no credentials of its visitors. ext_authz reads the request
     # before these headers are removed, and has checked the origin. "referer" has the session in its path.
     return {
-        "match": {"safe_regex": {"regex": f"{CLUSTER_PATH}/.*"}},
+        "match": {"safe_regex": {"regex": f"({re.escape(base_path)})?{CLUSTER_PATH}/.*"}},
         "route": {
             "cluster": DASHBOARDS,
             "regex_rewrite": {"pattern": {"regex": f"^{PREFIX}"}, "substitution": "/"},
