@@ -108,8 +108,15 @@ def test_ingress(examples: Examples, kubernetes: Kubernetes, authority: Authorit
         _publish(release, authority)
         address = kubernetes.get("service", "envoy", "-n", place)["spec"]["clusterIP"]
         hosts, proxy = {INGRESS_HOST: address, HOST: LOAD_BALANCER}, f"{HOST}:443"
-        visitor = _visit(release, hosts, f"https://{INGRESS_HOST}/headrace", proxy, trusts=PUBLIC)
+        visitor = _visit(release, hosts, f"https://{INGRESS_HOST}/headrace", proxy, trusts=PUBLIC, script=DASHBOARD)
         assert "result 45" in visitor
+        [dashboard] = re.findall(r"dashboard (\S+) .*\bACK\b", visitor)
+        assert dashboard.startswith(f"https://{INGRESS_HOST}:443/headrace/clusters/")
+    # Other Ingress controllers pass gRPC-Web on as it is, by HTTP/1.1 to the Service that the Ingress names.
+    [rule] = release.get("ingress", RELEASE)["spec"]["rules"]
+    backend = rule["http"]["paths"][0]["backend"]["service"]
+    hosts[INGRESS_HOST] = release.get("service", backend["name"])["spec"]["clusterIP"]
+    assert "result 45" in _visit(release, hosts, f"https://{INGRESS_HOST}:{backend['port']['number']}/headrace", proxy)
 
 
 def test_gateway_api(examples: Examples, kubernetes: Kubernetes, gateway_class: str) -> None:
