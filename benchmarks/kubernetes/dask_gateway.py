@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.systems import PEER_VERSION
 from tests.kubernetes import images
+from tests.kubernetes.definitions import await_established
 from tests.kubernetes.running import Kubernetes, image, until
 
 POD = "gateway"
@@ -50,8 +51,7 @@ def installed(kubernetes: Kubernetes) -> Generator[str]:
     kubernetes.kubectl("create", "namespace", namespace)
     try:
         kubernetes.apply(*definitions)
-        for definition in definitions:
-            kubernetes.kubectl("wait", "--for=condition=Established", f"crd/{definition['metadata']['name']}")
+        await_established(kubernetes.kubectl, [f"crd/{each['metadata']['name']}" for each in definitions])
         kubernetes.apply(*_objects(namespace))
         until(lambda: _is_ready(kubernetes, namespace), "dask-gateway is ready")
         yield namespace

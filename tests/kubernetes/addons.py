@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.kubernetes import images
-from tests.kubernetes.definitions import module_folder
+from tests.kubernetes.definitions import await_established, module_folder
 from tests.kubernetes.running import Kubernetes, of_recipe, until
 
 METRICS = "v1beta1.metrics.k8s.io"
@@ -196,7 +196,7 @@ def _defined(kubernetes: Kubernetes, definitions: Objects) -> Generator[None]:
     try:
         listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": definitions})
         kubernetes.kubectl("apply", "--server-side", "-f", "-", stdin=listed)  # too large for an annotation
-        kubernetes.kubectl("wait", "--for=condition=Established", "--timeout=120s", *names)
+        await_established(kubernetes.kubectl, names)
         yield
     finally:
         kubernetes.kubectl("delete", "--ignore-not-found", "--wait=false", *names)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.kubernetes.running import until
 
 # What to take from which release, by file. One that needs a newer Go than the build of the test cluster must wait.
 _OPERATOR = "example/prometheus-operator-crd/monitoring.coreos.com"
@@ -66,12 +67,21 @@ def defined(kubectl: Callable[..., str]) -> Generator[None]:
     kubectl("apply", "--server-side", "-f", "-", stdin=listed)
     brought = _there(kubectl) - before
     if brought:
-        kubectl("wait", "--for=condition=Established", "--timeout=240s", *brought)
+        await_established(kubectl, brought)
     try:
         yield
     finally:
         if brought:
             kubectl("delete", "--wait=false", *brought)
+
+
+def await_established(kubectl: Callable[..., str], definitions: Iterable[str]) -> None:
+    """Wait until the API server serves the resources.
+
+    `kubectl wait` fails on a definition that has no conditions yet.
+    """
+    wait = ("wait", "--for=condition=Established", "--timeout=60s", *definitions)
+    until(lambda: kubectl(*wait), "the definitions are established", within=240)
 
 
 def _there(kubectl: Callable[..., str]) -> set[str]:

@@ -101,7 +101,8 @@ def second(_second: SecondNode) -> Iterator[SecondNode]:
 def registry(headrace: System) -> Iterator[None]:
     """A registry that has no images."""
     headrace.kubernetes.apply(_registry(headrace.name))
-    headrace.kubernetes.kubectl("wait", "pod", "registry", "-n", headrace.name, "--for=condition=Ready")
+    wait = ("wait", "pod", "registry", "-n", headrace.name, "--for=condition=Ready", "--timeout=120s")
+    headrace.kubernetes.kubectl(*wait)
     yield
     headrace.kubernetes.kubectl("delete", "pod", "registry", "-n", headrace.name, "--grace-period=1")
 

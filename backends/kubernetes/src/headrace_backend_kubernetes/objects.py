@@ -205,7 +205,7 @@ class Pod(Slim):
         The API server gives one that has ended no grace, so nobody's clock has to say what came first. Headrace itself
         ends what has begun by a deadline.
         """
-        by_headrace = self.stopped and self.spec.active_deadline_seconds != 1
+        by_headrace = self.stopped and self.spec.active_deadline_seconds != _DEADLINE
         in_order = self.metadata.deletion_timestamp is not None and self.metadata.deletion_grace_period_seconds > 0
         return in_order and not by_headrace
 
