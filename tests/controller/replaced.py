@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def replace_file(file: Path, text: str) -> None:
-    """Write a file anew as editors do. One that is written in place is empty for a moment, which is a policy, too."""
+    """Write a new file and rename it, as editors do. A file that is written in place is empty for a moment."""
     new = file.with_suffix(".new")
     new.write_text(text)
     new.rename(file)

@@ -10,11 +10,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from tests.kubernetes.faults.conftest import gateway
 from tests.kubernetes.faults.seen import MARKS
 from tests.kubernetes.faults.system import System, system
 from tests.kubernetes.running import Kubernetes, until
 
 from headrace import Gateway
+
+__all__ = ["gateway"]
 
 pytestmark = MARKS
 TOKEN_SECONDS = 60
@@ -32,14 +35,6 @@ def headrace(request: pytest.FixtureRequest, kubernetes: Kubernetes, redis_url: 
     ):
         _allow_secrets(running)
         yield running
-
-
-@pytest.fixture
-def gateway(headrace: System, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    monkeypatch.setenv("HEADRACE_DATA_DIR", str(headrace.layout.data))
-    with Gateway() as gateway:
-        yield gateway
-        gateway.stop_all()
 
 
 def test_a_worker_whose_node_comes_after_its_token_has_expired_joins(headrace: System, gateway: Gateway) -> None:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.held_port import held_ports
 from tests.kubernetes.running import BINARIES, Kubernetes, until
 
 _TOKEN = "administrator"
 
 
 class ControlPlane(Kubernetes):
-    """Runs in a folder."""
+    """Runs in a folder, on three ports: etcd's for clients and for its peers, and the API server's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ports: Sequence[int]) -> None:
         super().__init__(folder / "kubeconfig")
         self._folder = folder
         self._data, self._kept = folder / "etcd", folder / "back-up"
-        self._ports = _free_ports(3)
+        self._ports = ports
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self._write_files()
 
@@ -106,13 +106,14 @@ class ControlPlane(Kubernetes):
 
 @contextmanager
 def control_plane(folder: Path) -> Generator[ControlPlane]:
-    plane = ControlPlane(folder)
-    try:
-        plane.start()
-        plane.kubectl("create", "serviceaccount", "default")  # as the controllers do, which do not run
-        yield plane
-    finally:
-        plane.stop()
+    with held_ports(3) as ports:
+        plane = ControlPlane(folder, ports)
+        try:
+            plane.start()
+            plane.kubectl("create", "serviceaccount", "default")  # as the controllers do, which do not run
+            yield plane
+        finally:
+            plane.stop()
 
 
 def _answers(url: str) -> bool:
@@ -121,11 +122,3 @@ def _answers(url: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
