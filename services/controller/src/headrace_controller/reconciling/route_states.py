@@ -64,9 +64,9 @@ class RouteStates:
             await self._someone_waits.wait()
             with faults_logged("cannot check the readers of routes"):
                 await self._check_readers()
+            await asyncio.sleep(_POLL_SECONDS)
             if not self._waiting:
                 self._someone_waits.clear()
-            await asyncio.sleep(_POLL_SECONDS)
 
     async def _check_readers(self) -> None:
         found = await self._routes.readers()
