@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from asyncio.subprocess import DEVNULL
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -16,7 +16,13 @@ from typing import Any, cast
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 # Root may run it in a container only without its own sandbox; the certificate of `headrace up` is its own.
-_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--ignore-certificate-errors")
+# A tab that Chromium takes for hidden is drawn late or never, and then no picture of it is taken.
+_FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--ignore-certificate-errors",
+    "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding",
+    "--disable-background-timer-throttling",
+)  # fmt: skip
+_ANSWER_SECONDS = 30.0
 
 
 @dataclass
@@ -37,9 +43,13 @@ class Page:
 
     async def until(self, script: str, within: float = 60) -> Any:
         """The first value that is true."""
-        async with asyncio.timeout(within):
-            while not (value := await self.evaluate(script)):  # noqa: ASYNC110 another process's state
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(within):
+                while not (value := await self.evaluate(script)):  # noqa: ASYNC110 another process's state
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            shown = await self.evaluate("document.body.innerText")
+            raise AssertionError(f"not within {within:.0f} s: {script}; the page shows:\n{shown}") from None
         return value
 
     async def resize(self, width: int, height: int) -> None:
@@ -56,6 +66,13 @@ class Page:
         number = next(self._numbers)
         session = {"sessionId": self.session} if self.session else {}
         await self._socket.write_message(json.dumps({"id": number, "method": method, "params": params, **session}))
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await self._answer(number)
+        except TimeoutError:
+            raise AssertionError(f"Chromium has not answered {method} within {_ANSWER_SECONDS:.0f} s") from None
+
+    async def _answer(self, number: int) -> dict[str, Any]:
         while (message := await self._socket.read_message()) is not None:
             answer = cast("dict[str, Any]", json.loads(message))
             if answer.get("id") == number:
@@ -84,5 +101,15 @@ async def chromium(profile: Path, *flags: str) -> AsyncGenerator[Page]:
             page.session = attached["sessionId"]  # all calls are for this tab from now on
             yield page
     finally:
-        process.terminate()
+        await end(process)
+
+
+async def end(process: Process) -> None:
+    """Asks a process to end; kills it if it does not."""
+    process.terminate()
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
         await process.wait()

@@ -14,12 +14,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.browser.chromium import end
 from tests.held_port import held_ports
 
 # scripts/install_jupyterlab.sh
 JUPYTER = Path(__file__).parents[2] / ".venv-jupyterlab/bin/jupyter"
-# In the page.
-RUN_ALL = "jupyterapp.commands.execute('notebook:run-all-cells')"
+# In the page: whether a cell can be run, and how the next one is.
+READY = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+RUN_NEXT = "void jupyterapp.commands.execute('notebook:run-cell-and-select-next')"
 _CLIENT = Path(__file__).parents[2] / "client/src"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _STATE = "application/vnd.jupyter.widget-state+json"
@@ -110,8 +112,7 @@ async def jupyterlab(directory: Path, shown: Mapping[str, Any]) -> AsyncGenerato
                     await asyncio.sleep(0.1)
             yield f"http://127.0.0.1:{port}/doc/tree/shown.ipynb?token=token"
         finally:
-            process.terminate()
-            await process.wait()
+            await end(process)
 
 
 def _answers(url: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.browser.chromium import chromium
-from tests.browser.jupyterlab import RUN_ALL, choose_kernel, choose_theme, jupyterlab, program
+from tests.browser.jupyterlab import READY, RUN_NEXT, choose_kernel, choose_theme, jupyterlab, program
 from tests.browser.pages import MAKE, PANEL, SAID
 from tests.e2e.running import Running, running
 
@@ -30,8 +30,8 @@ async def _keep(directory: Path) -> None:
     async with jupyterlab(directory, program([MAKE])) as address, chromium(directory / "chromium") as page:
         await page.resize(800, 1600)
         await page.open(address)
-        await page.until("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
-        await page.evaluate(f"void {RUN_ALL}")
+        await page.until(READY)
+        await page.evaluate(RUN_NEXT)
         await page.until(f"{PANEL}?.includes('Workers: 1')")
         await page.until(f"/This cluster is stopped in .* idle for .* cluster.keep\\(hours=2\\)/.test({SAID})")
         await page.until(f"{SHOWN} && {PANEL}.includes('This cluster is stopped in')")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.browser.chromium import chromium
-from tests.browser.jupyterlab import RUN_ALL, choose_kernel, choose_theme, jupyterlab, program
+from tests.browser.jupyterlab import READY, RUN_NEXT, choose_kernel, choose_theme, jupyterlab, program
 from tests.browser.pages import BOKEH_WORKS, MAKE, PANEL, SAID
 from tests.client.sni_proxy import SniProxy
 from tests.connections.killing import find_envoy
@@ -83,9 +83,11 @@ async def _work(directory: Path, network: SniProxy) -> str:
     async with jupyterlab(directory, cells) as address, chromium(directory / "chromium") as page:
         await page.resize(800, 1600)
         await page.open(address)
-        await page.until("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
-        await page.evaluate(f"void {RUN_ALL}")
-        await page.until(f"{SAID}.includes('computing') && {PANEL}?.includes('Workers: 1')")
+        await page.until(READY)
+        await page.evaluate(RUN_NEXT)
+        await page.until(f"{PANEL}?.includes('Workers: 1')")  # while the kernel is busy, a panel may wait for it
+        await page.evaluate(RUN_NEXT)
+        await page.until(f"{SAID}.includes('computing')")
         network.go_away()
         file.touch()
         await page.until(f"{SAID}.includes('is interrupted; reconnecting')")
