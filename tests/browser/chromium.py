@@ -16,13 +16,19 @@ from typing import Any, cast
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 # Root may run it in a container only without its own sandbox; the certificate of `headrace up` is its own.
-# A tab that Chromium takes for hidden is drawn late or never, and then no picture of it is taken.
+# A page that Chromium takes for hidden is never drawn, and JupyterLab does not even load in it: there is no other tab
+# that could come to the front, and nothing that slows down what is not seen.
 _FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--ignore-certificate-errors",
+    "--headless=new", "--no-startup-window", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+    "--ignore-certificate-errors",
     "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding",
     "--disable-background-timer-throttling",
 )  # fmt: skip
 _ANSWER_SECONDS = 30.0
+
+
+class CallRefusedError(Exception):
+    """Chromium could not do what it was asked for: a page that is opening has nothing yet that evaluates a script."""
 
 
 @dataclass
@@ -45,12 +51,18 @@ class Page:
         """The first value that is true."""
         try:
             async with asyncio.timeout(within):
-                while not (value := await self.evaluate(script)):  # noqa: ASYNC110 another process's state
+                while not (value := await self._evaluate_if_it_can(script)):  # noqa: ASYNC110 another process's state
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            shown = await self.evaluate("document.body.innerText")
+            shown = await self._evaluate_if_it_can("document.body.innerText")
             raise AssertionError(f"not within {within:.0f} s: {script}; the page shows:\n{shown}") from None
         return value
+
+    async def _evaluate_if_it_can(self, script: str) -> Any:
+        try:
+            return await self.evaluate(script)
+        except CallRefusedError:
+            return None
 
     async def resize(self, width: int, height: int) -> None:
         await self.call(
@@ -76,6 +88,8 @@ class Page:
         while (message := await self._socket.read_message()) is not None:
             answer = cast("dict[str, Any]", json.loads(message))
             if answer.get("id") == number:
+                if "error" in answer:
+                    raise CallRefusedError(answer["error"]["message"])
                 return answer["result"]
         raise ConnectionError("Chromium has ended")
 
@@ -84,7 +98,7 @@ class Page:
 async def chromium(profile: Path, *flags: str) -> AsyncGenerator[Page]:
     """Starts Chromium with a new profile; ends it."""
     process = await asyncio.create_subprocess_exec(
-        "chromium", *_FLAGS, *flags, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank",
+        "chromium", *_FLAGS, *flags, f"--user-data-dir={profile}", "--remote-debugging-port=0",
         stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL,
     )  # fmt: skip
     try:
