@@ -29,6 +29,7 @@ class Absences:
         self._cluster = cluster
         self._sessions: set[object] = set()
         self._since = 0.0
+        self._is_any_back = False
         self._given_up = -1.0
 
     @property
@@ -39,20 +40,21 @@ class Absences:
     def begin(self, session: object) -> None:
         """Note that a session has lost its connection."""
         if not self._sessions:
-            self._since = time.monotonic()
+            self._since, self._is_any_back = time.monotonic(), False
             asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._announce, self._since)
         self._sessions.add(session)
 
     def back(self, session: object) -> None:
         """Note that a session has a connection again."""
-        seconds = self.seconds
+        self._is_any_back = True
         self.end(session)
-        if not self._sessions and seconds is not None and seconds > _QUIET_SECONDS:
-            logger.warning("connected to cluster %s again after %.0f s", self._cluster(), seconds)
 
     def end(self, session: object) -> None:
-        """Note that a session ended."""
+        """Note that a session ended. The last one to do so may be one that nobody needs, after others are back."""
+        seconds = self.seconds
         self._sessions.discard(session)
+        if not self._sessions and self._is_any_back and seconds is not None and seconds > _QUIET_SECONDS:
+            logger.warning("connected to cluster %s again after %.0f s", self._cluster(), seconds)
 
     def give_up(self, reason: str) -> None:
         """Say, once for all sessions of an absence, that they cannot go on."""
