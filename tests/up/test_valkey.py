@@ -58,5 +58,5 @@ async def test_what_it_acknowledged_survives_a_kill(valkey: Child, layout: Layou
 async def test_it_stops_in_order(valkey: Child, layout: Layout):
     valkey.start()
     await valkey.ready()
-    await valkey.stop(within=2)
+    await valkey.stop(within=60)
     assert await valkey.wait() == 0

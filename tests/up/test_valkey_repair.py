@@ -39,7 +39,7 @@ class Store:
             async with Redis(unix_socket_path=self._socket) as redis:
                 yield redis
         finally:
-            await self._supervisor.stop(["valkey"], within=2)
+            await self._supervisor.stop(["valkey"], within=60)
 
     def kept(self) -> list[Path]:
         return sorted(self.files.parent.glob("appendonlydir.*"))

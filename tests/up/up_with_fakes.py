@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headrace_backend_local.account_rule import AccountRule
+from headrace_up import system
 from headrace_up.credentials import Credentials
 from headrace_up.envoy import bootstrap_file
 from headrace_up.layout import Layout
@@ -67,7 +68,9 @@ def main() -> int:
     parser.add_argument("--development", action="store_true")
     parser.add_argument("--one-account", action="store_true")
     parser.add_argument("--accounts", type=AccountRule, default=AccountRule.NONE)
+    parser.add_argument("--service-seconds", type=float, default=system.SERVICE_SECONDS)
     arguments = parser.parse_args()
+    system.SERVICE_SECONDS = arguments.service_seconds
     data = Path(os.environ["HEADRACE_DATA_DIR"])
     options = UpOptions(
         data=data,
