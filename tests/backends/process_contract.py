@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 from tests.backends.contract import BackendContract
-from tests.backends.processes import spec, text, until_exited, until_running, until_written
+from tests.backends.processes import promised, spec, text, until_exited, until_running, until_written
 from tests.backends.programs import Program
 
 from headrace_controller.backends.base import AddressRefused, Attests, Backend
@@ -86,7 +86,7 @@ class ProcessContract(BackendContract):
             await asyncio.sleep(0.1)
             return await text(backend, cluster) == before
 
-        async with asyncio.timeout(3):
+        async with promised(0):
             while not await silent():
                 continue
 

@@ -102,7 +102,7 @@ async def until_written(backend: Backend, cluster: str, text: str, process: str 
 
 def promised(seconds: float) -> asyncio.Timeout:
     """Bounds what a backend promises to take so long; with much time on top, for the machine may be busy."""
-    return asyncio.timeout(seconds + 15)
+    return asyncio.timeout(seconds + 60)
 
 
 def _follow(backend: Backend, cluster: str, process: str) -> AsyncGenerator[LogPiece]:

@@ -102,7 +102,7 @@ async def test_what_cannot_be_deleted_is_tried_again(tmp_path: Path) -> None:
         table.changed.clear()
         server.refuses["DELETE"] = "not now"
         await Retention(api, table, "d", per_cluster=0, in_all=10).delete_all()
-        await asyncio.wait_for(table.changed.wait(), 1)
+        await asyncio.wait_for(table.changed.wait(), 60)
 
 
 async def test_a_fault_of_ours_ends_nothing(

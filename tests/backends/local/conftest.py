@@ -36,8 +36,8 @@ class Site:
     @property
     def zygote(self) -> int:
         """The pid of the zygote."""
-        [pid] = self.zygotes()
-        return pid
+        # What it forks for another account leads a session for a moment before it has a title of its own.
+        return _only(self.zygotes)
 
     def zygotes(self) -> list[int]:
         """Pids of zygotes: one, or none."""
@@ -58,6 +58,11 @@ class Site:
         tag = re.compile(rf"headrace={re.escape(self.name)}/{cluster}/\d+/{process}".encode())
         return [pid for pid in self.processes() if tag.search(_read(pid, "environ"))]
 
+    def process_of(self, cluster: str, process: str = "") -> int:
+        """Pid of the only one that runs for it."""
+        # One that is being executed shows no environment for a moment.
+        return _only(lambda: self.processes_of(cluster, process))
+
     def standbys(self) -> list[int]:
         """Pids of those that wait for a cluster."""
         return self.titled(b"dask standby")
@@ -69,6 +74,15 @@ class Site:
     def backend(self, *, standby: int = 0, agent: str = "fake_agent", **settings: Any) -> LocalBackend:
         deployment = Deployment(id=self.deployment, agent_endpoint="unix:/nowhere")
         return LocalBackend(Settings(directory=self.directory, standby=standby, **settings), deployment, agent=agent)
+
+
+def _only(find: Callable[[], list[int]]) -> int:
+    """Waits until one is found."""
+    deadline = time.monotonic() + 30
+    while len(found := find()) != 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    [pid] = found
+    return pid
 
 
 def _leads_session(pid: int) -> bool:
@@ -126,7 +140,7 @@ def cluster() -> str:
 def _left(site: Site) -> list[int]:
     if site.directory.exists():
         shut_down(site.directory)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (left := site.processes()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return left

@@ -35,7 +35,7 @@ def names_in(directory: Path) -> set[str]:
 
 async def until_loaded(site: Site, eventually: Eventually) -> int:
     """Returns the fork server's pid. It is the last that is loaded."""
-    await eventually(lambda: fork_servers(site) and site.standbys(), within=20)
+    await eventually(lambda: fork_servers(site) and site.standbys())
     [pid] = fork_servers(site)
     return pid
 
@@ -68,8 +68,8 @@ async def test_one_that_is_killed_is_replaced_and_so_are_the_standbys_that_knew_
     killed = await until_loaded(site, eventually)
     known = site.standbys()
     os.kill(killed, signal.SIGKILL)
-    await eventually(lambda: fork_servers(site) not in ([], [killed]), within=20)
-    await eventually(lambda: len(site.standbys()) == 1 and site.standbys() != known, within=20)
+    await eventually(lambda: fork_servers(site) not in ([], [killed]))
+    await eventually(lambda: len(site.standbys()) == 1 and site.standbys() != known)
     await backend.close()
 
 

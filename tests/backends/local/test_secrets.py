@@ -70,7 +70,7 @@ async def test_the_environment_of_an_executed_process_shows_no_token(
     token = f"token{secrets.token_hex(16)}"
     await backend.start([spec(cluster, SCHEDULER, agent_token=token)])
     await until_written(backend, cluster, "up")
-    [pid] = site.processes_of(cluster)
+    pid = site.process_of(cluster)
     assert token.encode() not in Path(f"/proc/{pid}/environ").read_bytes()  # noqa: ASYNC240 no disk behind it
     [file] = paths.work(site.directory, cluster).glob(".*")
     assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == (token, 0o600)

@@ -96,7 +96,8 @@ async def test_many_forks_at_once_take_turns(backend: LocalBackend, cluster: str
         await until_written(backend, cluster, "up:", worker)
     seen = [await facts(backend, cluster, worker) for worker in workers]
     began = sorted((float(s["began"]), 1) for s in seen)
-    ended = [(float(s["ended"]), -1) for s in seen]
+    # A start that lasts for seconds, as on a busy machine, is not waited for any more.
+    ended = [(min(float(s["ended"]), float(s["began"]) + 1.5), -1) for s in seen]
     at_once = max(itertools.accumulate(change for _, change in sorted([*began, *ended])))
     assert at_once <= (os.cpu_count() or 1) + 2  # one more than the bound: each look is a moment late
     order = [int(s["pid"]) for s in seen]
@@ -112,7 +113,7 @@ async def test_processes_of_clusters_have_a_lower_priority_than_the_services(
         await backend.start([spec(cluster, SCHEDULER, WARM), spec(cluster, "forked", WARM), spec(cluster, "spawned")])
         for process in (SCHEDULER, "forked", "spawned"):
             await until_written(backend, cluster, "up", process)
-            [pid] = site.processes_of(cluster, process)
+            pid = site.process_of(cluster, process)
             await eventually(lambda pid=pid: niceness(pid) == min(19, niceness(os.getpid()) + nice))
         assert niceness(site.zygote) == niceness(os.getpid())
 
@@ -134,6 +135,7 @@ async def test_standbys_that_came_before_the_end_of_preloading_are_replaced(
     async with opened(site.backend(standby=2, agent="slow_agent")) as backend:
         await backend.warm()
         early = site.standbys()
+        (paths.zygote(site.directory) / "preload").touch()
         await eventually(lambda: len(site.standbys()) == 2 and not set(early) & set(site.standbys()))
         await backend.start([spec(cluster, SCHEDULER, WARM)])
         seen = await facts(backend, cluster)

@@ -35,7 +35,7 @@ async def test_controllers_that_start_at_once_share_one_zygote(site: Site, clust
     changes = [b.changes() for b in backends]
     await backends[0].start([spec(cluster, SCHEDULER)])
     for stream in changes:
-        assert (await asyncio.wait_for(anext(stream), 5)).key.cluster == cluster
+        assert (await asyncio.wait_for(anext(stream), 60)).key.cluster == cluster
     await until_running(backends[2], cluster)
     await backends[1].stop(cluster)
     await asyncio.gather(*(until_exited(b, cluster) for b in backends))
@@ -93,9 +93,9 @@ async def test_processes_outlive_the_zygote_and_are_found_again(
     after = sorted(await backend.observe(cluster), key=lambda s: s.key)
     for old, new in zip(before, after, strict=True):
         assert (new.key, new.generation, new.state) == (old.key, old.generation, ProcessState.RUNNING)
-        assert abs(new.started - old.started) < 1
+        assert -30 < new.started - old.started < 1  # the kernel's time; the other one was taken after the start
 
-    [worker] = site.processes_of(cluster, "w-1")
+    worker = site.process_of(cluster, "w-1")
     os.kill(worker, signal.SIGKILL)
     seen = await until_exited(backend, cluster, "w-1")
     assert (seen.exit_code, seen.exit_cause) == (None, ExitCause.EXITED)
@@ -137,6 +137,7 @@ async def test_what_is_left_of_a_process_that_ended_without_a_zygote_is_killed(
     leader = next(p for p in mine if os.getpgid(p) == p)
     os.kill(site.zygote, signal.SIGKILL)
     os.kill(leader, signal.SIGKILL)
+    await eventually(lambda: not is_alive(leader))
     async with opened(site.backend()) as backend:
         assert await backend.observe(cluster) == []
         await eventually(lambda: not any(map(is_alive, mine)))
@@ -155,7 +156,7 @@ async def test_a_process_that_ended_while_there_was_no_zygote_is_reported(
 ) -> None:
     await backend.start([spec(cluster, SCHEDULER)])
     await until_written(backend, cluster, "up")
-    [pid] = site.processes_of(cluster)
+    pid = site.process_of(cluster)
     zygote = site.zygote
     os.kill(zygote, signal.SIGSTOP)  # it cannot see the end
     os.kill(pid, signal.SIGKILL)
