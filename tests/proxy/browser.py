@@ -37,7 +37,8 @@ class Browser:
         return await websocket_connect(self._request("wss", path, headers))
 
     def _request(self, scheme: str, path: str, headers: Mapping[str, str]) -> HTTPRequest:
-        return HTTPRequest(f"{scheme}://{self.public}{path}", headers=dict(headers), ssl_options=self.tls)
+        address = f"{scheme}://{self.public}{path}"
+        return HTTPRequest(address, headers=dict(headers), ssl_options=self.tls, connect_timeout=60, request_timeout=60)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import shutil
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,6 +56,17 @@ def public_port() -> Iterator[int]:
     """The public port. Nobody else is given it, also while no Envoy listens."""
     with held_port() as held:
         yield held.getsockname()[1]
+
+
+@pytest.fixture
+def held_address() -> Iterator[Callable[[], str]]:
+    """Gives addresses to listen on. Nobody else is given their ports, also while nobody listens."""
+    with ExitStack() as stack:
+
+        def hold() -> str:
+            return "{}:{}".format(*stack.enter_context(held_port()).getsockname())
+
+        yield hold
 
 
 @pytest.fixture

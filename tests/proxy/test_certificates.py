@@ -77,11 +77,13 @@ async def test_a_renewed_one_is_used_without_a_restart(
 
 
 async def test_the_metrics_say_when_each_ends(
-    idle_proxy: RunningProxy, controller: FakeRoutes, settings: dict[str, str], inside_authority: Authority
+    idle_proxy: RunningProxy,
+    controller: FakeRoutes,
+    settings: dict[str, str],
+    inside_authority: Authority,
+    held_address: Callable[[], str],
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = "{}:{}".format(*probe.getsockname())
+    address = held_address()
     await idle_proxy.start(metrics_listen=address)
 
     async def ends() -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -37,7 +36,7 @@ async def test_a_scheduler_there_is_rejected_and_its_server_name_is_unknown(
     connection = await connect(proxy.public, scheduler, f"good.{SUFFIX}")
     assert await connection.say("x") == "good: x"
     connection.close()
-    assert "169.254.0.0/16" in proxy.printed()
+    await eventually(lambda: "169.254.0.0/16" in proxy.printed())
 
 
 @pytest.mark.parametrize("address", [METADATA, "[fe80::1]:80", "[::ffff:127.0.0.1]:80", "10.0.0.7:8787"])
@@ -50,11 +49,14 @@ async def test_a_dashboard_there_is_refused_by_envoy_too(
 
 
 async def test_ports_of_our_own_are_no_dashboards(
-    idle_proxy: RunningProxy, controller: FakeRoutes, dashboard: FakeDashboard, authz: FakeAuthz, browser_of: Browser
+    idle_proxy: RunningProxy,
+    controller: FakeRoutes,
+    dashboard: FakeDashboard,
+    authz: FakeAuthz,
+    browser_of: Browser,
+    held_address: Callable[[], str],
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        xds = f"127.0.0.1:{probe.getsockname()[1]}"
+    xds = held_address()
     await idle_proxy.start(xds_listen=xds, http_services=json.dumps([_service(dashboard.address)]))
     for name, address in (("public", idle_proxy.public), ("xds", xds), ("service", dashboard.address)):
         authz.dashboards[name] = address

@@ -122,7 +122,7 @@ async def test_grpc_paths_without_grpc_are_not_found(browser: Browser, services:
 
 
 async def _unary(channel: grpc.aio.Channel, method: str, request: bytes) -> bytes:
-    return await channel.unary_unary(method)(request, timeout=20)
+    return await channel.unary_unary(method)(request, timeout=60)
 
 
 def _answers(call: grpc.aio.UnaryStreamCall[bytes, bytes]) -> AsyncIterator[bytes]:
@@ -137,7 +137,7 @@ async def test_headers_that_are_too_long_end_one_call_only(
     await watch.write(b"1")
     assert await watch.read() == b"1"
     with pytest.raises(grpc.aio.AioRpcError):
-        await channel.unary_unary(CLUSTERS + "Echo")(b"", metadata=[("authorization", "x" * (kib << 10))], timeout=20)
+        await channel.unary_unary(CLUSTERS + "Echo")(b"", metadata=[("authorization", "x" * (kib << 10))], timeout=60)
     await watch.write(b"2")
     assert await watch.read() == b"2"
     watch.cancel()
@@ -154,8 +154,8 @@ async def test_longer_ones_end_the_connection_of_who_sent_them(
     async with grpc.aio.secure_channel(proxy.public, credentials, options=options) as other:
         for _ in range(5):
             with pytest.raises(grpc.aio.AioRpcError):
-                await other.unary_unary(CLUSTERS + "Echo")(b"", metadata=[("x", "x" * (200 << 10))], timeout=20)
-        assert await other.unary_unary(CLUSTERS + "Echo")(b"3", timeout=20, wait_for_ready=True) == b"3"
+                await other.unary_unary(CLUSTERS + "Echo")(b"", metadata=[("x", "x" * (200 << 10))], timeout=60)
+        assert await other.unary_unary(CLUSTERS + "Echo")(b"3", timeout=60, wait_for_ready=True) == b"3"
     await watch.write(b"2")
     assert await watch.read() == b"2"
     watch.cancel()

@@ -228,7 +228,7 @@ async def test_without_an_endpoint_nothing_is_traced(target: Target, services: S
     assert "traceparent" not in services["controller"].metadata
 
 
-async def _unary(channel: GrpcWebChannel, method: str, request: bytes, timeout: float = 20) -> bytes:
+async def _unary(channel: GrpcWebChannel, method: str, request: bytes, timeout: float = 60) -> bytes:
     return await channel.unary_unary(method, bytes, bytes)(request, timeout=timeout, metadata=())
 
 

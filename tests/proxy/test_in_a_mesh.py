@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -17,13 +16,10 @@ Eventually = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
-def settings(settings: dict[str, str]) -> dict[str, str]:
+def settings(settings: dict[str, str], held_address: Callable[[], str]) -> dict[str, str]:
     """Settings with everything on TCP, without a certificate between services."""
     names = ("listen", "route_address", "auth_target", "authz_target", "controller_target", "xds_listen")
-    sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in names}
-    addresses = {name: f"127.0.0.1:{one.getsockname()[1]}" for name, one in sockets.items()}
-    for one in sockets.values():
-        one.close()
+    addresses = {name: held_address() for name in names}
     addresses["xds_listen"] = addresses["xds_listen"].replace("127.0.0.1", "0.0.0.0")
     return settings | addresses
 

@@ -44,7 +44,7 @@ async def test_a_large_error_arrives_and_leaves_the_streams_of_others_alone(
             await watch.write(b"%d" % n)
             assert await watch.read() == b"%d" % n
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.unary_unary(CLUSTERS + "Refuse")(b"", timeout=20)
+                await channel.unary_unary(CLUSTERS + "Refuse")(b"", timeout=60)
             error = from_rpc_error(caught.value)
             assert isinstance(error, errors.InvalidRequest)
             assert error.violations
@@ -65,7 +65,7 @@ async def test_headers_of_a_service_beyond_its_bound_leave_the_connection_as_wel
             assert await watch.read() == b"%d" % n
             # The client refuses them, this call alone.
             with pytest.raises(grpc.aio.AioRpcError, match="metadata size exceeds"):
-                await channel.unary_unary(CLUSTERS + "Shout")(b"", timeout=20)
+                await channel.unary_unary(CLUSTERS + "Shout")(b"", timeout=60)
         watch.cancel()
     finally:
         await service.stop()

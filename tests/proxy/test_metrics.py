@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.proxy.conftest import replace
 from tests.proxy.running_proxy import RunningProxy
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
+from headrace_chassis import procfs
 from headrace_chassis.tls.certificates import Authority
 
 PAGE = "/stats/prometheus"
@@ -38,14 +38,15 @@ class Metrics:
             headers=dict(headers),
             raise_error=False,
             allow_nonstandard_methods=True,
+            request_timeout=60,
         )
 
 
 @pytest.fixture
-async def metrics(idle_proxy: RunningProxy, controller: FakeRoutes, directory: Path) -> Metrics:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = "{}:{}".format(*probe.getsockname())
+async def metrics(
+    idle_proxy: RunningProxy, controller: FakeRoutes, directory: Path, held_address: Callable[[], str]
+) -> Metrics:
+    address = held_address()
     made = Metrics(address, directory / 'a "token" \\ü')
     made.token_file.write_text("the-token\n")
     await idle_proxy.start(
@@ -105,10 +106,12 @@ async def test_the_token_may_be_replaced_and_without_one_nobody_reads(metrics: M
     assert (await metrics.get(PAGE, {"authorization": "Bearer another"})).code == 401
 
 
-async def test_no_header_keeps_envoy_busy(metrics: Metrics) -> None:
-    async with asyncio.timeout(5):  # three times as long where each space is tried as the beginning of the end
-        answer = await metrics.get(PAGE, {"authorization": f"Bearer the{' ' * 30_000}token"})
+async def test_no_header_keeps_envoy_busy(metrics: Metrics, idle_proxy: RunningProxy) -> None:
+    before = procfs.cpu_seconds(idle_proxy.envoy.process.pid)
+    answer = await metrics.get(PAGE, {"authorization": f"Bearer the{' ' * 30_000}token"})
     assert answer.code == 401
+    # Three times as much where each space is tried as the beginning of the end.
+    assert procfs.cpu_seconds(idle_proxy.envoy.process.pid) - before < 5
 
 
 async def test_nothing_else_of_the_admin_interface_can_be_reached(metrics: Metrics) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,15 +27,15 @@ def services_authority() -> Authority:
 
 @pytest.fixture
 def tls_settings(
-    settings: dict[str, str], services_authority: Authority, directory: Path, request: pytest.FixtureRequest
+    settings: dict[str, str], services_authority: Authority, directory: Path, held_address: Callable[[], str]
 ) -> dict[str, str]:
     """Settings with everything that Envoy calls on TCP."""
     files = ("tls_certificate_file", "tls_key_file", "tls_ca_file")
     for name, content in zip(files, _pems(services_authority, timedelta(hours=1)), strict=True):
         (directory / name).write_bytes(content)
-    ports = {name: _free_port() for name in ("xds_listen", "controller_target")}
     addresses = {
-        name: f"{host}:{port}" for (name, port), host in zip(ports.items(), ("127.0.0.1", "localhost"), strict=True)
+        "xds_listen": held_address(),
+        "controller_target": held_address().replace("127.0.0.1", "localhost"),
     }
     return settings | addresses | {name: str(directory / name) for name in files}
 
@@ -119,9 +118,3 @@ def _replace(settings: dict[str, str], services_authority: Authority, lifetime: 
     files = (settings[f"tls_{name}_file"] for name in ("certificate", "key", "ca"))
     for file, content in zip(files, _pems(services_authority, lifetime), strict=True):
         replace(Path(file), content)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -93,7 +93,7 @@ def websocket(browser: Browser, path: str) -> list[tuple[str, str]]:
 
 
 async def test_they_pass(browser: Browser, dashboard: FakeDashboard) -> None:
-    async with asyncio.timeout(20), http2(browser) as connection:
+    async with asyncio.timeout(60), http2(browser) as connection:
         assert connection.settings[SettingCodes.ENABLE_CONNECT_PROTOCOL] == 1
         await connection.send(*websocket(browser, "/clusters/ca1/ws"), *TOKEN.items())
         while not connection.status:
@@ -106,7 +106,7 @@ async def test_they_pass(browser: Browser, dashboard: FakeDashboard) -> None:
 
 
 async def test_who_has_no_right_is_refused(browser: Browser, dashboard: FakeDashboard) -> None:
-    async with asyncio.timeout(20), http2(browser) as connection:
+    async with asyncio.timeout(60), http2(browser) as connection:
         await connection.send(*websocket(browser, "/clusters/ca1/ws"))
         while not connection.status:
             await connection.receive()
@@ -117,7 +117,7 @@ async def test_who_has_no_right_is_refused(browser: Browser, dashboard: FakeDash
 async def test_it_is_no_proxy_for_other_connections(
     browser: Browser, dashboard: FakeDashboard, right: dict[str, str]
 ) -> None:
-    async with asyncio.timeout(20), http2(browser) as connection:
+    async with asyncio.timeout(60), http2(browser) as connection:
         await connection.send((":method", "CONNECT"), (":authority", dashboard.address), *right.items())
         while not connection.status:
             await connection.receive()
