@@ -149,7 +149,7 @@ def system(
         kubeconfig = _kubeconfig(kubernetes, name, address.hostname, api.port, layout.secrets / "kubeconfig")
         policy = layout.data / "policy.yaml"
         policy.write_text(_policy(name, profiles, own))
-        port = _free_port(OUTSIDE)
+        port = stack.enter_context(_held_port(OUTSIDE))
         credentials = _credentials(layout)
         services = _services(layout, credentials, name, redis_url, port, policy, kubeconfig, settings)
         stack.callback(_end, list(services.values()))
@@ -348,7 +348,10 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((OUTSIDE, port)) == 0
 
 
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def _held_port(host: str) -> Generator[int]:
+    """A free port: Envoy can listen on it, and nobody who takes any free port is given it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((host, 0))
+        yield int(held.getsockname()[1])

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from tests.held_port import held_ports
 from tests.kubernetes.running import Kubernetes, until
 
 from headrace.errors import BadCredentials, InternalError, PermissionDenied, StoreUnavailable
@@ -169,17 +170,18 @@ async def test_pods_log_in_again_once_the_api_server_is_back(
     kubernetes: Kubernetes, namespace: str, pod: str, pods: Authenticator, tmp_path: Path
 ) -> None:
     token = token_of(kubernetes, namespace, pod)
-    way = Way(kubernetes)
-    authenticator = pods(changed(kubernetes, tmp_path, server=await way.open()), cache_seconds=0)
-    assert await named(authenticator, token) == f"{namespace}:default"
-    await way.close()
-    with pytest.raises(StoreUnavailable):
-        await authenticator.check_token(token)
-    await way.open()
-    async with asyncio.timeout(120):
-        while not await _logs_in(authenticator, token):  # noqa: ASYNC110 auth pauses for a second
-            await asyncio.sleep(0.1)
-    await way.close()
+    with held_ports(1) as (port,):
+        way = Way(kubernetes, port)
+        authenticator = pods(changed(kubernetes, tmp_path, server=await way.open()), cache_seconds=0)
+        assert await named(authenticator, token) == f"{namespace}:default"
+        await way.close()
+        with pytest.raises(StoreUnavailable):
+            await authenticator.check_token(token)
+        await way.open()
+        async with asyncio.timeout(120):
+            while not await _logs_in(authenticator, token):  # noqa: ASYNC110 auth pauses for a second
+                await asyncio.sleep(0.1)
+        await way.close()
 
 
 async def _logs_in(authenticator: Pods, token: str) -> bool:
@@ -192,17 +194,16 @@ async def _logs_in(authenticator: Pods, token: str) -> bool:
 class Way:
     """The way to the API server, which can be cut."""
 
-    def __init__(self, kubernetes: Kubernetes) -> None:
+    def __init__(self, kubernetes: Kubernetes, port: int) -> None:
         config = yaml.safe_load(kubernetes.kubectl("config", "view", "--minify"))
         there = urlsplit(config["clusters"][0]["cluster"]["server"])
         self._there = there.hostname, there.port or 443
-        self._port = 0
+        self._port = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def open(self) -> str:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
         return f"https://127.0.0.1:{self._port}"
 
     async def close(self) -> None:
