@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,12 +215,14 @@ conf_dir = "{self.folder}/cni"
                 run("umount", "--lazy", place, check=False)
         for group in GROUPS.glob(f"*/{self.group or 'kubepods'}"):
             for folder, _, _ in os.walk(group, topdown=False):
-                Path(folder).rmdir()
+                with suppress(FileNotFoundError):  # the parents of the containers take theirs back, too
+                    Path(folder).rmdir()
 
     def _contained(self) -> Iterator[Process]:
         """The processes in the pods: the node keeps each in a cgroup below kubepods."""
         for group in (GROUPS / "memory" / self.kubepods).glob("**/cgroup.procs"):
-            yield from (Process.of(int(pid)) for pid in group.read_text().split())
+            with suppress(OSError):  # its container has ended since
+                yield from [Process.of(int(pid)) for pid in group.read_text().split()]
 
     def _shims(self) -> Iterator[Process]:
         """The parents of the containers, started by containerd: each names its socket."""
