@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -27,15 +28,16 @@ def test_after_rotation_old_seals_open_and_new_ones_use_the_new_key() -> None:
         Seal([NEW]).open(sealed)
 
 
-@given(st.integers(min_value=0, max_value=40), st.integers(min_value=1, max_value=255))
+@given(st.integers(min_value=0, max_value=80), st.integers(min_value=1, max_value=255))
 def test_an_altered_or_cut_seal_does_not_open(position: int, flip: int) -> None:
-    sealed = bytearray(Seal([NEW]).seal(b"content"))
+    # Not of the base64: "+" and "-" are read as the same there.
+    sealed = bytearray(base64.urlsafe_b64decode(Seal([NEW]).seal(b"content")))
     if position < len(sealed):
         sealed[position] ^= flip
     else:
         sealed = sealed[:10]
     with pytest.raises(DeploymentKeyError):
-        Seal([NEW]).open(bytes(sealed))
+        Seal([NEW]).open(base64.urlsafe_b64encode(sealed))
 
 
 def test_keys_are_read_from_a_file_the_sealing_one_first(tmp_path: Path) -> None:
