@@ -7,11 +7,11 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
 
-def held_port() -> socket.socket:
+def held_port(host: str = "127.0.0.1") -> socket.socket:
     """Binds a free port: servers can listen on it, and nobody who takes any free port is given it."""
-    held = socket.socket()
+    held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind(("127.0.0.1", 0))
+    held.bind((host, 0))
     return held
 
 

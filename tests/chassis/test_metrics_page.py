@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from tests.conftest import Eventually
+from tests.held_port import held_port
 
 from headrace_chassis.metrics_page import MOST_READERS, NotReady, Page, metrics_page
 
@@ -26,10 +27,7 @@ def start() -> Iterator[Start]:
         def start(
             token_file: Path | None = None, pages: Mapping[str, Page] | None = None, host: str = "127.0.0.1"
         ) -> str:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            with socket.socket(family) as probe:
-                probe.bind((host, 0))
-                port = probe.getsockname()[1]
+            port = stack.enter_context(held_port(host)).getsockname()[1]
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             stack.enter_context(metrics_page(address, token_file, pages))
             return address
@@ -70,13 +68,12 @@ def test_all_addresses_are_those_of_ipv4_where_the_kernel_has_no_ipv6(
 
 
 def test_the_page_ends_with_its_service() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    with metrics_page(address):
-        assert get(address)[0] == 200
-    with pytest.raises(OSError, match="refused"):
-        get(address)
+    with held_port() as held:
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        with metrics_page(address):
+            assert get(address)[0] == 200
+        with pytest.raises(OSError, match="refused"):
+            get(address)
 
 
 def test_with_a_token_nothing_is_shown_without_it(start: Start, tmp_path: Path) -> None:
@@ -128,7 +125,7 @@ async def test_who_opens_many_connections_takes_no_more_threads(start: Start, ev
     address = start()
     host, _, port = address.rpartition(":")
     with ExitStack() as stack:
-        opened = [stack.enter_context(socket.create_connection((host, int(port)), 10)) for _ in range(MOST_READERS + 1)]
+        opened = [stack.enter_context(socket.create_connection((host, int(port)), 60)) for _ in range(MOST_READERS + 1)]
         assert opened[-1].recv(1) == b""
 
     def answers() -> bool:

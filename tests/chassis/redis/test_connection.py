@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError
 from tests.chassis.redis.faulty import REDIS_ERRORS, FaultyRedis, error_name
+from tests.held_port import held_ports
 
 from headrace.errors import StoreUnavailable
 from headrace_chassis.redis import keys
@@ -96,7 +97,7 @@ async def test_a_loop_ends_whenever_it_is_cancelled(redis_url: str) -> None:
             for _ in range(turns):
                 await asyncio.sleep(0)
             loop.cancel()
-            await asyncio.wait({loop}, timeout=2)
+            await asyncio.wait({loop}, timeout=30)
             assert loop.cancelled()
 
 
@@ -162,11 +163,11 @@ def test_all_keys_of_a_deployment_share_prefix_and_slot() -> None:
 class TlsRedis:
     """TLS before a Valkey on a unix socket, with a certificate from an authority that a test chooses."""
 
-    def __init__(self, unix_path: str, directory: Path) -> None:
+    def __init__(self, unix_path: str, directory: Path, port: int) -> None:
         self.ca_file = directory / "store-ca.crt"
         self._unix_path = unix_path
         self._pair = directory / "store.pem"
-        self._port = 0
+        self._port = port
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -175,14 +176,13 @@ class TlsRedis:
         return f"rediss://127.0.0.1:{self._port}/0?ssl_ca_certs={self.ca_file}"
 
     async def start(self, authority: Authority) -> None:
-        """Listen on the port of before; the authority's certificate is in `ca_file` from now on."""
+        """Listen, again if need be; the authority's certificate is in `ca_file` from now on."""
         leaf = authority.issue("store", timedelta(hours=1), ip_addresses=["127.0.0.1"])
         self._pair.write_bytes(leaf.cert_pem + leaf.key_pem)
         self.ca_file.write_bytes(authority.cert_pem)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self._pair)
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=context)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         assert self._server is not None
@@ -205,11 +205,12 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def test_a_renewed_authority_needs_no_restart(redis: Redis, redis_url: str, tmp_path: Path) -> None:
-    store = TlsRedis(urlsplit(redis_url).path, tmp_path)
-    await store.start(Authority.create("store", timedelta(hours=1)))
-    async with connect(store.url) as connection:
-        await connection.set("k", "v")
+    with held_ports(1) as [port]:
+        store = TlsRedis(urlsplit(redis_url).path, tmp_path, port)
+        await store.start(Authority.create("store", timedelta(hours=1)))
+        async with connect(store.url) as connection:
+            await connection.set("k", "v")
+            await store.stop()
+            await store.start(Authority.create("store, later", timedelta(hours=1)))
+            assert await connection.get("k") == b"v"
         await store.stop()
-        await store.start(Authority.create("store, later", timedelta(hours=1)))
-        assert await connection.get("k") == b"v"
-    await store.stop()

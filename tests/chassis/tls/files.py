@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,6 @@ from headrace_chassis.tls.certificates import Authority, Leaf
 
 DAY = timedelta(days=1)
 FAILED = "the changed TLS files cannot be used; the old ones stay in use"
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def issue(authority: Authority) -> Leaf:

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from tests.chassis.running import running_service
-from tests.chassis.tls.files import DAY, FAILED, free_address, health, issue, reading, write
+from tests.chassis.tls.files import DAY, FAILED, health, issue, reading, write
 
 from headrace_chassis.settings import ServiceSettings
 from headrace_chassis.tls.certificate_files import BadTlsFile
@@ -33,9 +33,9 @@ def files(directory: Path, authority: Authority) -> Path:
 
 
 @pytest.fixture
-async def service(settings: ServiceSettings, files: Path) -> AsyncIterator[ServiceSettings]:
+async def service(settings: ServiceSettings, files: Path, addresses: list[str]) -> AsyncIterator[ServiceSettings]:
     """A running service with both listeners on TCP."""
-    tcp = settings.model_copy(update={"listen": free_address(), "internal_listen": free_address()})
+    tcp = settings.model_copy(update={"listen": addresses[0], "internal_listen": addresses[1]})
     async with running_service(reading(tcp, files)) as running:
         yield running.settings
 
@@ -56,13 +56,13 @@ async def test_a_renewed_certificate_is_served_to_new_connections_and_old_ones_l
 
 
 async def test_a_secret_that_is_swapped_by_symlink_is_taken_up(
-    settings: ServiceSettings, directory: Path, authority: Authority
+    settings: ServiceSettings, directory: Path, authority: Authority, addresses: list[str]
 ) -> None:
     for name in ("first", "second"):
         write(directory / name, issue(authority), authority)
     current = directory / "current"
     current.symlink_to("first")
-    service = reading(settings.model_copy(update={"listen": free_address()}), current)
+    service = reading(settings.model_copy(update={"listen": addresses[0]}), current)
     async with running_service(service):
         assert await served(service.listen) == (directory / "first" / "tls.crt").read_text().strip()
         (directory / "next").symlink_to("second")
@@ -128,10 +128,10 @@ async def test_a_new_authority_decides_who_is_let_in(
     ],
 )
 async def test_a_service_does_not_start_with_files_that_it_cannot_use(
-    settings: ServiceSettings, files: Path, name: str, content: bytes | None, said: str
+    settings: ServiceSettings, files: Path, addresses: list[str], name: str, content: bytes | None, said: str
 ) -> None:
     (files / name).unlink() if content is None else (files / name).write_bytes(content)
     with pytest.raises(ExceptionGroup) as caught:
-        async with running_service(reading(settings.model_copy(update={"listen": free_address()}), files)):
+        async with running_service(reading(settings.model_copy(update={"listen": addresses[0]}), files)):
             pass
     assert caught.group_contains(BadTlsFile, match=said)

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from tests.chassis.running import running_service
-from tests.chassis.tls.files import DAY, FAILED, free_address, health, issue, reading, write
+from tests.chassis.tls.files import DAY, FAILED, health, issue, reading, write
 from tests.conftest import Eventually
 
 from headrace_chassis.route_watch import RouteWatch
@@ -45,10 +45,12 @@ class Opened:
 
 
 @pytest.fixture
-def service(settings: ServiceSettings, directory: Path, authority: Authority) -> ServiceSettings:
+def service(
+    settings: ServiceSettings, directory: Path, authority: Authority, addresses: list[str]
+) -> ServiceSettings:
     """Settings of a service that lets nobody in without a certificate."""
     write(directory / "service", issue(authority), authority)
-    return reading(settings.model_copy(update={"internal_listen": free_address()}), directory / "service")
+    return reading(settings.model_copy(update={"internal_listen": addresses[0]}), directory / "service")
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ async def test_calls_and_watches_go_on_when_the_certificate_of_the_start_has_exp
 ) -> None:
     routes: list[RouteChange] = []
     async with running_service(service):
-        first = authority.issue("caller", timedelta(seconds=3))
+        first = authority.issue("caller", timedelta(seconds=6))
         write(files, first, authority)
         channel = open_channel(service.internal_listen, reading(service, files))
         check = health(channel).Check

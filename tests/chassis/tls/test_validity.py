@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 from tests.chassis.running import running_service
-from tests.chassis.tls.files import DAY, free_address, issue, reading, write
+from tests.chassis.tls.files import DAY, issue, reading, write
 
 from headrace_chassis.certificate_validity import UNREADABLE, of_authorities, of_chain, report
 from headrace_chassis.redis.connection import connect
@@ -37,11 +37,11 @@ def test_a_chain_is_valid_while_all_of_it_is_and_authorities_while_one_is(author
 
 
 async def test_a_renewed_certificate_counts_before_anybody_connects(
-    settings: ServiceSettings, directory: Path, authority: Authority
+    settings: ServiceSettings, directory: Path, authority: Authority, addresses: list[str]
 ) -> None:
     files = directory / "tls"
     write(files, ending(authority, 2), authority)
-    tcp = settings.model_copy(update={"listen": free_address(), "internal_listen": free_address()})
+    tcp = settings.model_copy(update={"listen": addresses[0], "internal_listen": addresses[1]})
     async with running_service(reading(tcp, files)):
         assert shown("end", "service") == of_chain((files / "tls.crt").read_bytes()).end
         assert shown("begin", "service") == of_chain((files / "tls.crt").read_bytes()).begin
@@ -52,12 +52,12 @@ async def test_a_renewed_certificate_counts_before_anybody_connects(
 
 
 async def test_of_files_that_cannot_be_used_those_before_count(
-    settings: ServiceSettings, directory: Path, authority: Authority
+    settings: ServiceSettings, directory: Path, authority: Authority, addresses: list[str]
 ) -> None:
     files = directory / "tls"
     first, second = ending(authority, 2), ending(authority, 9)
     write(files, first, authority)
-    async with open_channel(free_address(), reading(settings, files)):
+    async with open_channel(addresses[0], reading(settings, files)):
         (files / "tls.crt").write_bytes(second.cert_pem)  # its key comes later
         assert shown("end", "service") == of_chain(first.cert_pem).end
         (files / "tls.key").write_bytes(second.key_pem)
