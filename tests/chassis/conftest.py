@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.chassis.running import Running, running_service
+from tests.held_port import held_ports
 
 from headrace_chassis.identity.seal import new_deployment_key
 from headrace_chassis.settings import ServiceSettings
@@ -28,9 +29,15 @@ def settings(directory: Path) -> ServiceSettings:
         listen=f"unix:{directory}/public.sock",
         internal_listen=f"unix:{directory}/internal.sock",
         deployment_key_file=key_file,
-        default_deadline_seconds=0.3,
-        drain_seconds=1,
+        drain_seconds=60,
     )
+
+
+@pytest.fixture
+def addresses() -> Iterator[list[str]]:
+    """Addresses of two ports that nobody else is given."""
+    with held_ports(2) as ports:
+        yield [f"127.0.0.1:{port}" for port in ports]
 
 
 @pytest.fixture

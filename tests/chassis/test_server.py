@@ -37,7 +37,7 @@ def mode_of(path: Path) -> int:
 
 async def health(channel: grpc.aio.Channel, service: str = "") -> int:
     check = channel.unary_unary("/grpc.health.v1.Health/Check")
-    answer = await check(health_pb2.HealthCheckRequest(service=service).SerializeToString(), timeout=5)
+    answer = await check(health_pb2.HealthCheckRequest(service=service).SerializeToString(), timeout=30)
     return health_pb2.HealthCheckResponse.FromString(answer).status
 
 
@@ -114,7 +114,7 @@ async def test_sigterm_ends_streams_with_draining_and_the_service_in_order(runni
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     assert isinstance(from_rpc_error(caught.value), errors.Draining)
-    await asyncio.wait_for(running.task, 5)
+    await asyncio.wait_for(running.task, 30)
     assert running.fake.clusters.ended.is_set()
 
 
@@ -126,7 +126,7 @@ async def test_calls_under_way_are_finished_while_draining(running: Running) -> 
         await leave.wait()
 
     running.fake.auth.behaviour = slow
-    call = asyncio.ensure_future(running.auth.Login(auth_service_pb2.LoginRequest(), timeout=5))
+    call = asyncio.ensure_future(running.auth.Login(auth_service_pb2.LoginRequest(), timeout=60))
     await entered.wait()
     watch = running.clusters.WatchClusters(cluster_service_pb2.WatchClustersRequest(), metadata=running.bearer())
     await watch.read()
@@ -135,7 +135,7 @@ async def test_calls_under_way_are_finished_while_draining(running: Running) -> 
         await watch.read()  # it ends when the drain starts
     leave.set()
     assert isinstance(await call, auth_service_pb2.LoginResponse)
-    await asyncio.wait_for(running.task, 5)
+    await asyncio.wait_for(running.task, 30)
 
 
 async def test_a_second_start_on_the_same_socket_fails_and_harms_nobody(running: Running) -> None:
@@ -170,19 +170,13 @@ async def test_sockets_are_for_their_owner_only(running: Running) -> None:
         assert mode_of(Path(address.removeprefix("unix:"))) == 0o600
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
 async def test_a_kubelet_without_tls_learns_health_and_nothing_else(
-    settings: ServiceSettings, directory: Path, eventually: Eventually
+    settings: ServiceSettings, directory: Path, addresses: list[str], eventually: Eventually
 ) -> None:
-    address = free_port()
+    listen, address = addresses
     service = certified(settings, directory, "service", Authority.create("ours", DAY))
     async with (
-        running_service(service.model_copy(update={"listen": free_port(), "health_listen": address})) as running,
+        running_service(service.model_copy(update={"listen": listen, "health_listen": address})) as running,
         grpc.aio.insecure_channel(address) as probe,
     ):
 
@@ -191,8 +185,8 @@ async def test_a_kubelet_without_tls_learns_health_and_nothing_else(
 
         await eventually(ready)
         assert await health(probe, "headrace.v1.AuthService") == SERVING
-        watch = probe.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=5)
-        login = probe.unary_unary("/headrace.v1.AuthService/Login")(b"", timeout=5)
+        watch = probe.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=30)
+        login = probe.unary_unary("/headrace.v1.AuthService/Login")(b"", timeout=30)
         for call in (watch.read(), login):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
@@ -207,9 +201,9 @@ async def _not_ready(probe: grpc.aio.Channel) -> bool:
 
 
 async def test_after_sigterm_calls_are_served_until_load_balancers_know(
-    settings: ServiceSettings, eventually: Eventually
+    settings: ServiceSettings, addresses: list[str], eventually: Eventually
 ) -> None:
-    address = free_port()
+    address = addresses[0]
     patient = settings.model_copy(update={"health_listen": address, "shutdown_delay_seconds": 600})
     async with running_service(patient) as running, grpc.aio.insecure_channel(address) as probe:
         watch = running.clusters.WatchClusters(cluster_service_pb2.WatchClustersRequest(), metadata=running.bearer())
@@ -218,7 +212,7 @@ async def test_after_sigterm_calls_are_served_until_load_balancers_know(
         os.kill(os.getpid(), signal.SIGTERM)
         await eventually(lambda: _not_ready(probe))
         assert await health(probe, "live") == SERVING
-        await running.auth.Login(auth_service_pb2.LoginRequest(), timeout=5)
+        await running.auth.Login(auth_service_pb2.LoginRequest(), timeout=60)
         again = running.clusters.WatchClusters(cluster_service_pb2.WatchClustersRequest(), metadata=running.bearer())
         await again.read()
         assert not watch.done()
@@ -232,7 +226,7 @@ async def test_the_drain_follows_the_delay(settings: ServiceSettings) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
         assert isinstance(from_rpc_error(caught.value), errors.Draining)
-        await asyncio.wait_for(running.task, 5)
+        await asyncio.wait_for(running.task, 30)
 
 
 async def _ready(probe: grpc.aio.Channel) -> bool:
@@ -248,12 +242,10 @@ def certified(settings: ServiceSettings, directory: Path, name: str, authority: 
 
 
 async def test_the_internal_listener_on_tcp_wants_a_certificate_of_our_authority(
-    settings: ServiceSettings, directory: Path
+    settings: ServiceSettings, directory: Path, addresses: list[str]
 ) -> None:
     authority, stranger = Authority.create("ours", DAY), Authority.create("theirs", DAY)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = addresses[0]
     service = certified(settings, directory, "service", authority).model_copy(update={"internal_listen": address})
     async with running_service(service):
         async with open_channel(address, certified(settings, directory, "peer", authority)) as channel:
