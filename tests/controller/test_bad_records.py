@@ -50,8 +50,13 @@ async def test_bad_records_are_set_aside_one_by_one(site: Site, redis: Redis, ev
     await all_goes_on(ann, fine, 1)
     await all_goes_on(bob, bobs, 1)
     assert await is_told(everything, fine)
-    told = await events(ann, victims["a route version that cannot be compared"])
-    assert told.count(cluster_pb2.EVENT_TYPE_RECONCILING_FAILED) == 1
+
+    async def failures_told() -> int:
+        told = await events(ann, victims["a route version that cannot be compared"])
+        return told.count(cluster_pb2.EVENT_TYPE_RECONCILING_FAILED)
+
+    await eventually(failures_told)
+    assert await failures_told() == 1
     everything.cancel()
 
     await site.stop(replica)  # the next one has never read them

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from headrace.v1.cluster_service_pb2_grpc import ClusterServiceAsyncStub
     from headrace.v1.options_service_pb2_grpc import OptionsServiceAsyncStub
 
+_SECONDS = 60.0  # for a call; a slow machine is no fault of the controller
+
 
 @dataclass(frozen=True)
 class User:
@@ -32,19 +34,21 @@ class User:
     channel: grpc.aio.Channel
 
     async def call(self, method: str, request: Any, **arguments: Any) -> Any:
-        return await getattr(self.stub, method)(request, metadata=self.metadata, timeout=10, **arguments)
+        return await getattr(self.stub, method)(request, metadata=self.metadata, timeout=_SECONDS, **arguments)
 
     def stream(self, method: str, request: Any) -> Any:
         return getattr(self.stub, method)(request, metadata=self.metadata)
 
     async def ask_culling(self, method: str, request: Any) -> Any:
-        return await getattr(CullingServiceStub(self.channel), method)(request, metadata=self.metadata, timeout=10)
+        return await getattr(CullingServiceStub(self.channel), method)(
+            request, metadata=self.metadata, timeout=_SECONDS
+        )
 
     async def ask_limits(self, request: Any, method: str = "GetLimits") -> Any:
-        return await getattr(limits_service(self.channel), method)(request, metadata=self.metadata, timeout=10)
+        return await getattr(limits_service(self.channel), method)(request, metadata=self.metadata, timeout=_SECONDS)
 
     async def ask_options(self, method: str, request: Any) -> Any:
-        return await getattr(self.options_stub, method)(request, metadata=self.metadata, timeout=10)
+        return await getattr(self.options_stub, method)(request, metadata=self.metadata, timeout=_SECONDS)
 
     async def create(
         self, options: Mapping[str, object] | None = None, *, request: Mapping[str, Any] | None = None, **spec: Any

@@ -8,6 +8,7 @@ import pytest
 from tests.backends.fake_machine import FakeMachine
 from tests.conftest import Eventually
 from tests.controller.agents.fake_agents import FakeAgents
+from tests.controller.replaced import replace_file
 from tests.controller.running import Site
 from tests.controller.user import User
 
@@ -183,7 +184,7 @@ async def test_a_cluster_whose_profile_goes_before_its_launch_starts_as_it_was_c
         return "It is tried again until " in (await ann.get(made.name)).status.message
 
     await eventually(is_tried)
-    file.write_text("profiles: {small: {}}")
+    replace_file(file, "profiles: {small: {}}")
 
     async def is_gone() -> bool:
         listed = await ann.ask_options("ListProfiles", options_service_pb2.ListProfilesRequest())
