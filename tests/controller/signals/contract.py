@@ -137,8 +137,8 @@ class SignalsContract:
         await world.until(lambda: isinstance(world.of(page), Measured))
         found = world.of(page)
         assert isinstance(found, Measured)
-        assert found.idle_since == pytest.approx(found.time - 500)
-        assert found.active == pytest.approx(found.time - 400)
+        assert found.idle_since == pytest.approx(found.time - 500, abs=0.001)
+        assert found.active == pytest.approx(found.time - 400, abs=0.001)
         assert (found.clients, found.queued_tasks, found.processing_tasks) == (2, 3, 4)
         assert (found.held_tasks, found.held_bytes, found.spilled_bytes, found.workers) == (5, 6, 7, 8)
         assert (found.memory_bytes, found.cores) == (9_000_000_000, 1.5)
@@ -165,7 +165,9 @@ class SignalsContract:
         assert found.last == last
         world.changed.clear()
         await world.until(lambda: isinstance(world.of(other), Measured))
-        assert world.changed == [page.cluster]
+        assert world.changed.count(ClusterId(page.cluster)) == 1
+        # Of the other one, each round that did not reach it in time is told, and the round after that.
+        assert world.changed.count(ClusterId(other.cluster)) % 2 == 0
         page.hangs = False
         await world.until(lambda: isinstance(world.of(page), Measured))
 

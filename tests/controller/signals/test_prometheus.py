@@ -134,7 +134,7 @@ async def test_its_authority_is_read_again_when_its_file_changes(tmp_path: Path)
     file.write_bytes(first.cert_pem)
     async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=serve(second)) as server:
         url = "https://{}:{}".format(*server.sockets[0].getsockname())
-        source = Prometheus(url, "headrace-schedulers", timeout=5, ca_file=file)
+        source = Prometheus(url, "headrace-schedulers", timeout=30, ca_file=file)
         with pytest.raises(QueryFailed, match="certificate verify failed"):
             await source.query("vector(1)")
         file.write_text("half a file")
@@ -257,7 +257,7 @@ async def test_a_slow_rule_is_given_up(there: FakePrometheus, hasty: Asking) -> 
 async def test_the_token_is_sent_as_the_file_says_now(there: FakePrometheus, tmp_path: Path) -> None:
     there.answer = vector()
     token = tmp_path / "token"
-    source = Prometheus(there.url, "job", timeout=5, token_file=token)
+    source = Prometheus(there.url, "job", timeout=30, token_file=token)
     with pytest.raises(QueryFailed, match="No such file"):
         await source.query("up")
     for wrong in ("", "two words", "a\r\nX-Other: b", "ü"):
