@@ -14,14 +14,15 @@ from headrace.v1.enums import Right
 
 async def know(auth: RunningAuth, routes: FakeRoutes, eventually: Eventually) -> None:
     """Waits until auth knows the routes, by one more."""
-    routes.send(route("last", "operator"))
 
-    async def is_known() -> bool:
+    async def answers(status: int) -> bool:
         answer = await auth.ask("/clusters/last/status", authorization=f"Bearer {BOOTSTRAP_SECRET}")
-        return answer.status == 200
+        return answer.status == status
 
-    await eventually(is_known)
+    routes.send(route("last", "operator"))
+    await eventually(lambda: answers(200))
     routes.send(removed=("clusters/last",))
+    await eventually(lambda: answers(404))  # or the next one who waits would still find it
 
 
 @pytest.fixture

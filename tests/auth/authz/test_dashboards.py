@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 
 import pytest
 from argon2 import PasswordHasher
 from tests.auth.authz.conftest import know
 from tests.auth.authz.links import cookie_of, header, opened
-from tests.auth.conftest import change_user
 from tests.auth.running import Metadata, RunningAuth, failure, route, running_auth
 from tests.conftest import Eventually
 from tests.fake_routes import FakeRoutes
@@ -327,20 +327,29 @@ async def test_an_expired_link_says_where_to_get_a_fresh_one(
     short = settings.model_copy(update={"link_seconds": 0})
     async with running_auth(short) as auth:
         ann = await auth.login("ann", "ann's")
-        await eventually(lambda: routes.subscriptions)
+        await know(auth, routes, eventually)
         answer = await auth.ask(await auth.link("c1", ann))
     assert answer.status == 401
     assert "has expired" in answer.body
 
 
 async def test_logins_being_checked_do_not_hold_up_dashboards(
-    settings: AuthSettings, auth: RunningAuth, known: FakeRoutes, ann: Metadata
+    auth: RunningAuth, known: FakeRoutes, ann: Metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change_user(settings, "bob", password_hash=PasswordHasher().hash("bob's"))  # one that takes long
+    checking, may_end = threading.Event(), threading.Event()
+
+    def verify(*_: object) -> bool:
+        checking.set()
+        return may_end.wait(30)
+
+    monkeypatch.setattr(PasswordHasher, "verify", verify)
     logins = [asyncio.create_task(auth.login("bob", "bob's")) for _ in range(6)]
-    await asyncio.sleep(0)
-    assert (await auth.ask("/clusters/c1/status", authorization=header(ann))).status == 200
-    assert not all(login.done() for login in logins)
+    try:
+        assert await asyncio.to_thread(checking.wait, 30)
+        assert (await auth.ask("/clusters/c1/status", authorization=header(ann))).status == 200
+        assert not any(login.done() for login in logins)
+    finally:
+        may_end.set()
     await asyncio.gather(*logins)
 
 
