@@ -98,8 +98,9 @@ async def test_a_pod_logs_in(auth: RunningAuth) -> None:
 
 
 async def test_while_the_api_server_is_silent_others_log_in_and_pods_hear_why(
-    auth: RunningAuth, api: FakeApiServer
+    auth: RunningAuth, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("headrace_auth.authenticators.kubernetes_api._TIMEOUT_SECONDS", 6.0)
     api.silent.set()
     waiting = [asyncio.ensure_future(failure(auth.login_with(token(f"pod-{n}")))) for n in range(60)]
     while api.asked < 16:  # noqa: ASYNC110 another task's count

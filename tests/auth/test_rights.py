@@ -62,7 +62,8 @@ async def credentials(auth: RunningAuth, caller: str, ann: Metadata) -> Metadata
         case "nobody":
             return ()
         case "a forger":
-            return bearer(ann[0][1].removeprefix("Bearer ")[:-3] + "xyz")
+            token = ann[0][1].removeprefix("Bearer ")
+            return bearer(token[:-40] + token[-40:].swapcase())
         case "an agent":
             keys = read_deployment_keys(auth.settings.deployment_key_file)
             token = AgentTokens(keys, auth.settings.deployment).credential("c1", "scheduler", 60)

@@ -104,7 +104,7 @@ async def test_with_the_store_emptied_the_keys_at_hand_go_back_into_it(redis: Re
 async def test_a_running_service_puts_them_back_soon(auth: RunningAuth, redis: Redis, eventually: Eventually) -> None:
     before = (await auth.stub.ListSigningKeys(pb.ListSigningKeysRequest())).signing_keys[0].key_id
     await redis.flushall()
-    await eventually(lambda: redis.exists(KEY), within=10)
+    await eventually(lambda: redis.exists(KEY))
     keys = SigningKeys(
         redis,
         Prefix("headrace"),
@@ -168,7 +168,7 @@ async def test_a_service_that_starts_meanwhile_serves_afterwards(
 async def test_a_damaged_entry_is_replaced(redis: Redis, clock: Clock) -> None:
     await redis.hset(signing_keys(Prefix("t")), "revision", "of nothing")
     keys = replica(redis, clock)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await keys.ensure()
     other = replica(redis, clock)
     await other.ensure()
