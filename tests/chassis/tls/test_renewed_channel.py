@@ -45,9 +45,7 @@ class Opened:
 
 
 @pytest.fixture
-def service(
-    settings: ServiceSettings, directory: Path, authority: Authority, addresses: list[str]
-) -> ServiceSettings:
+def service(settings: ServiceSettings, directory: Path, authority: Authority, addresses: list[str]) -> ServiceSettings:
     """Settings of a service that lets nobody in without a certificate."""
     write(directory / "service", issue(authority), authority)
     return reading(settings.model_copy(update={"internal_listen": addresses[0]}), directory / "service")
