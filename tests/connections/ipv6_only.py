@@ -132,7 +132,7 @@ def _read_pages(host: str) -> None:
     pages = [f"{first + 3}/metrics" for first in PORTS.values()]
     for page, reached in product([*pages, f"{PUBLIC + 1}/stats/prometheus"], (f"[{host}]", "127.0.0.1")):
         request = Request(f"http://{reached}:{page}", headers={"Authorization": "Bearer secret"})
-        with urlopen(request, timeout=10) as answer:
+        with urlopen(request, timeout=60) as answer:
             assert answer.status == 200
 
 
@@ -144,12 +144,12 @@ def _use(address: str, ca: Path, token: str) -> None:
         for connect in "proxied", "direct":
             with dask.config.set({"headrace.connect": connect}), cluster.get_client() as client:
                 assert client.submit(sum, [1, 2]).result(60) == 3
-        with cookies.open(cluster.dashboard_link, timeout=10) as page:
+        with cookies.open(cluster.dashboard_link, timeout=60) as page:
             assert b"Bokeh" in page.read()
 
 
 def _serves(health: Any) -> bool:
-    return health.Check(HealthCheckRequest(), timeout=5).status == HealthCheckResponse.SERVING
+    return health.Check(HealthCheckRequest(), timeout=60).status == HealthCheckResponse.SERVING
 
 
 def _answers(store: Redis) -> bool:

@@ -22,7 +22,7 @@ def test_a_cluster_computes_and_is_gone_afterwards(gateway: Gateway, headrace: R
     with gateway.new_cluster() as cluster:
         cluster.scale(2)
         with cluster.get_client() as client:
-            client.wait_for_workers(2, timeout=30)
+            client.wait_for_workers(2, timeout=60)
             peer: str = cast("Any", client.scheduler_comm).comm.peer_address
             assert (str(headrace.port) in peer) == (way == "proxied")
             x = da.random.random((400, 400), chunks=(100, 100))
@@ -37,13 +37,13 @@ def test_adaptive_scaling_goes_up_and_down(gateway: Gateway) -> None:
         futures = client.map(slow, range(40))
         assert sum(gathered(client, futures)) == 780
         del futures
-        wait_until(lambda: not client.scheduler_info()["workers"], within=30)
+        wait_until(lambda: not client.scheduler_info()["workers"], within=60)
 
 
 def test_scaling_down_keeps_the_data(gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster, cluster.get_client() as client:
         cluster.scale(3)
-        client.wait_for_workers(3, timeout=30)
+        client.wait_for_workers(3, timeout=60)
         futures = client.map(slow, range(30))
         client.gather(futures)
         cluster.scale(1)
@@ -55,22 +55,22 @@ def test_scaling_down_keeps_the_data(gateway: Gateway) -> None:
 def test_worker_groups_have_shapes_of_their_own(gateway: Gateway) -> None:
     groups = [{"name": "small", "size": 1}, {"name": "big", "size": 1, "options": {"worker_threads": 3}}]
     with gateway.new_cluster(worker_groups=groups) as cluster, cluster.get_client() as client:
-        client.wait_for_workers(2, timeout=30)
+        client.wait_for_workers(2, timeout=60)
         threads = {info["name"].split("-")[0]: info["nthreads"] for info in client.scheduler_info()["workers"].values()}
         assert threads["big"] == 3
         cluster.scale(2, group="small")
-        client.wait_for_workers(3, timeout=30)
+        client.wait_for_workers(3, timeout=60)
 
 
 def test_restart_and_a_killed_worker(gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster, cluster.get_client() as client:
         cluster.scale(2)
-        client.wait_for_workers(2, timeout=30)
-        client.restart(timeout=30)
-        assert client.submit(slow, 3).result(timeout=30) == 3
+        client.wait_for_workers(2, timeout=60)
+        client.restart(timeout=60)
+        assert client.submit(slow, 3).result(timeout=60) == 3
         client.submit(die, retries=0)
-        assert client.submit(slow, 4).result(timeout=30) == 4
-        client.wait_for_workers(2, timeout=30)
+        assert client.submit(slow, 4).result(timeout=60) == 4
+        client.wait_for_workers(2, timeout=60)
 
 
 def test_logs_and_events_also_after_the_end(gateway: Gateway) -> None:

@@ -25,11 +25,12 @@ culling:
 # Another user's notebook, whose kernel is killed while its cluster works.
 WORKS = """
 import time
+from distributed import fire_and_forget
 from headrace import Gateway, GatewayCluster
 cluster = Gateway().new_cluster(name="killed", shutdown_on_close=False)
 cluster.scale(1)
 client = cluster.get_client()
-future = client.submit(time.sleep, 600)
+fire_and_forget(client.submit(time.sleep, 600))  # so that it is never idle, without its client
 cluster.wait_for_workers(1)
 print("works", flush=True)
 time.sleep(600)

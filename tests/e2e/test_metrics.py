@@ -32,7 +32,9 @@ async def test_owners_read_the_metrics_of_their_cluster_with_an_api_token(
 
         async def read(page: str, headers: dict[str, str]) -> HTTPResponse:
             url = f"{address}/clusters/{cluster.name}/{page}"
-            return await AsyncHTTPClient().fetch(url, headers=headers, raise_error=False, ssl_options=tls)
+            return await AsyncHTTPClient().fetch(
+                url, headers=headers, raise_error=False, ssl_options=tls, request_timeout=60
+            )
 
         await cluster.scale(1)
         client: Any = await cluster.get_client(set_as_default=False)

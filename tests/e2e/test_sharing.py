@@ -184,7 +184,8 @@ class Browser:
 
     async def open(self, link: str, **headers: str) -> str:
         """Open a link; return the address of the page that it leads to, and the token of its websocket."""
-        answer = await AsyncHTTPClient().fetch(HTTPRequest(link, headers=headers, ssl_options=self._tls))
+        request = HTTPRequest(link, headers=headers, ssl_options=self._tls, request_timeout=60)
+        answer = await AsyncHTTPClient().fetch(request)
         found = re.search(r'"token":"([^"]+)"', answer.body.decode())
         assert found is not None
         return f"{answer.effective_url}#{found[1]}"
@@ -196,5 +197,6 @@ class Browser:
             f"wss://{parts.netloc}{parts.path}/ws",
             headers={"Origin": f"https://{parts.netloc}"},
             ssl_options=self._tls,
+            request_timeout=60,
         )
         return await websocket_connect(request, subprotocols=["bokeh", token])
