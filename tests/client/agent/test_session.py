@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -125,14 +126,14 @@ async def test_a_record_that_is_permanently_gone_ends_the_session(
 ) -> None:
     controller.session_refusal = ClusterNotFound("no cluster c1")
     async with _running(_session(channel, PendingReports(), gone_seconds=0.3)) as task:
-        assert await asyncio.wait_for(asyncio.shield(task), 5) is Outcome.CLUSTER_GONE
+        assert await asyncio.wait_for(asyncio.shield(task), 30) is Outcome.CLUSTER_GONE
 
 
 async def test_a_record_that_comes_back_in_time_gets_a_session(
     controller: FakeController, channel: ControllerChannel, eventually: Eventually
 ) -> None:
     controller.session_refusal = ClusterNotFound("no cluster c1")
-    async with _running(_session(channel, PendingReports(), gone_seconds=5)) as task:
+    async with _running(_session(channel, PendingReports(), gone_seconds=60)) as task:
         await eventually(lambda: controller.refused >= 2)
         controller.session_refusal = None
         await eventually(lambda: controller.state.hellos)
@@ -173,7 +174,31 @@ async def test_the_end_of_the_scheduler_is_acknowledged_by_the_end_of_the_sessio
     async with _running(_session(channel, pending)) as task:
         await eventually(lambda: controller.state.hellos)
         pending.set_closing(cluster_pb2.END_REASON_IDLE)
-        assert await asyncio.wait_for(asyncio.shield(task), 5) is Outcome.CLOSING_ACKNOWLEDGED
+        assert await asyncio.wait_for(asyncio.shield(task), 30) is Outcome.CLOSING_ACKNOWLEDGED
+    assert controller.state.closings == [cluster_pb2.END_REASON_IDLE]
+
+
+async def test_an_acknowledgement_may_overtake_the_news_that_all_is_written(
+    controller: FakeController, channel: ControllerChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_session: Any = channel.stub.Session
+
+    def open_with_slow_news(**arguments: object) -> Any:
+        call = open_session(**arguments)
+        done_writing = call.done_writing
+
+        async def done_writing_without_end() -> None:
+            await done_writing()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(call, "done_writing", done_writing_without_end)
+        return call
+
+    monkeypatch.setattr(channel.stub, "Session", open_with_slow_news)
+    pending = PendingReports()
+    pending.set_closing(cluster_pb2.END_REASON_IDLE)
+    async with _running(_session(channel, pending)) as task:
+        assert await asyncio.wait_for(asyncio.shield(task), 30) is Outcome.CLOSING_ACKNOWLEDGED
     assert controller.state.closings == [cluster_pb2.END_REASON_IDLE]
 
 
@@ -186,5 +211,5 @@ async def test_the_end_of_the_scheduler_is_reported_to_a_controller_that_comes_b
         await controller.stop()
         pending.set_closing(cluster_pb2.END_REASON_IDLE)
         await controller.start()
-        assert await asyncio.wait_for(asyncio.shield(task), 10) is Outcome.CLOSING_ACKNOWLEDGED
+        assert await asyncio.wait_for(asyncio.shield(task), 30) is Outcome.CLOSING_ACKNOWLEDGED
     assert controller.state.closings == [cluster_pb2.END_REASON_IDLE]

@@ -73,6 +73,7 @@ class Session:
         self._heartbeat_seconds = heartbeat_seconds
         self._gone_since: float | None = None
         self._enrolment = enrolment
+        self._closing_written = False
         self.number = 0
         self._delays = delays(0.05, 2.0)
         self._last_problem = ""
@@ -101,17 +102,17 @@ class Session:
     async def _exchange(self) -> bool:
         """Holds one session; returns whether the controller ended it after it had received all, `closing` included."""
         call = self._channel.stub.Session(metadata=self._channel.metadata)
+        self._closing_written = False
         writing = asyncio.create_task(self._write(call), name="headrace session writer")
         try:
             async for response in call:
                 self._answered()
                 self._apply(response)
         finally:
-            complete = writing.done()
             writing.cancel()
             call.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-        return complete and writing.exception() is None
+        return self._closing_written
 
     async def _write(self, call: Call) -> None:
         """Writes until cancelled, or until it has written that the scheduler closes."""
@@ -129,6 +130,8 @@ class Session:
             for request in requests:
                 request.sequence = sequence = sequence + 1
                 await call.write(request)
+        # The controller may end the session before this task has heard that its side is closed.
+        self._closing_written = True
         await call.done_writing()
 
     def _answered(self) -> None:
