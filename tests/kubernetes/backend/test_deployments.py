@@ -13,6 +13,7 @@ from tests.backends.processes import new_cluster, spec
 from tests.kubernetes.backend.opened import Site
 from tests.kubernetes.backend.watched import exited, running, until
 from tests.kubernetes.running import PRETENDED, Kubernetes
+from tests.kubernetes.running import until as wait_until
 
 from headrace_backend_kubernetes.backend import KubernetesBackend
 from headrace_backend_kubernetes.profile_settings import ProfileSettings
@@ -100,6 +101,8 @@ async def test_one_deployment_uses_the_namespaces_of_its_profiles(
     second = f"{site.namespace}-b"
     kubernetes.kubectl("create", "namespace", second)
     opened.callback(kubernetes.kubectl, "delete", "namespace", second, "--wait=false")
+    account = ("get", "serviceaccount", "default", "-n", second)
+    await asyncio.to_thread(wait_until, lambda: kubernetes.kubectl(*account), f"{second} is usable")
     profiles = {"far": ProfileSettings.model_validate({"namespace": second})}
     backend = await _open(opened, site)
     backend.use_profiles(profiles)

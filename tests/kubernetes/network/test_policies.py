@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 from tests.kubernetes.network.pods import PORTS, Kubectl, Pod, manifest, reached_by_all
+from tests.kubernetes.running import until
 
 CHART = Path(__file__).parents[3] / "deploy" / "helm" / "headrace"
 NODE_NETWORK = Path("/run/netns/test-kubernetes")
@@ -128,6 +129,8 @@ def namespaces(kubectl: Kubectl) -> Iterator[dict[str, str]]:
     names = {role: f"k6-net-{role}-{secrets.token_hex(3)}" for role in ("release", "dask", "other")}
     for name in names.values():
         kubectl("create", "namespace", name)
+    for name in names.values():
+        until(lambda name=name: kubectl("get", "serviceaccount", "default", "-n", name), f"{name} is usable")
     yield names
     kubectl("delete", "namespace", "--wait=false", *names.values())
 
