@@ -76,7 +76,7 @@ class FakeAgents:
             try:
                 async with grpc.aio.insecure_channel(await self.endpoint()) as channel:
                     stub = agent_service(channel)
-                    answer = await stub.Enroll(request, metadata=launch_token(spec), timeout=5, wait_for_ready=True)
+                    answer = await stub.Enroll(request, metadata=launch_token(spec), timeout=60, wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise

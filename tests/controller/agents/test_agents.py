@@ -199,9 +199,14 @@ async def test_an_address_that_is_not_the_schedulers_never_becomes_a_route(
     assert site.proxy.routes[name] == before
 
 
-async def test_adaptive_scaling_gets_what_it_asks_for_within_its_range(site: Site, ann: User) -> None:
+async def test_adaptive_scaling_gets_what_it_asks_for_within_its_range(
+    site: Site, ann: User, eventually: Eventually
+) -> None:
     name, agent, _ = await running(site, ann)
     agent.ask_for(9)  # nobody has started adaptive scaling yet
+    then = agent_pb.AgentEvent(type=cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED, message="read after it")
+    agent.report(agent_pb.SessionRequest(event=then))
+    await eventually(lambda: events(ann, name, then.type))
     await adapt(ann, name, 1, 4)
     etag = (await ann.until(name, "RUNNING", running=1)).etag
     agent.ask_for(3)
