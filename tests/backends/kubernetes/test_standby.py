@@ -23,7 +23,7 @@ from headrace_backend_kubernetes.process_pods import ProcessPods
 from headrace_backend_kubernetes.profile_settings import PodDefaults
 from headrace_backend_kubernetes.seals import PodSeals
 from headrace_backend_kubernetes.standby import StandbyPool
-from headrace_backend_kubernetes.standby_pods import standby_pod
+from headrace_backend_kubernetes.standby_pods import is_ready, standby_pod
 from headrace_controller.backends.base import BackendError
 from headrace_controller.backends.process import SCHEDULER, ProcessKey, Role
 
@@ -65,7 +65,7 @@ class Pool:
 
     async def wait_ready(self, name: str, eventually: Eventually) -> asyncio.Task[Any]:
         task = asyncio.create_task(self.standby.stand_by(f"uid-of-{name}"))
-        await eventually(lambda: "headrace.dev/ready" in self.server.pods[name]["metadata"]["labels"])
+        await eventually(lambda: any(each.name == name and is_ready(each) for each in self.table.standby.values()))
         return task
 
     async def look(self, eventually: Eventually) -> None:
