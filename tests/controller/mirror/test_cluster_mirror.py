@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -20,6 +22,7 @@ from headrace.errors import StoreUnavailable
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, ClusterId, Demand, Phase, Status, UserId
 from headrace_controller.store import ChangeKind, Fence, Store
+from headrace_controller.store.reads import Found, Reads
 
 NOBODY = ClusterId("c-nobody")
 
@@ -59,7 +62,7 @@ async def test_own_writes_are_there_at_once_and_others_soon(
 ) -> None:
     created = await record(new_cluster("c1", alias="etl"))
     one.mirror.apply(created)
-    assert one.mirror.get(created.id) is created
+    assert one.mirror.get(created.id) == created
     assert one.mirror.by_alias(ANN, "etl") == "c1"
     changed = await change(store, created, "a")
     ended = await store.records.save_status(
@@ -77,12 +80,31 @@ async def test_own_writes_are_there_at_once_and_others_soon(
     assert one.known() == two.known() == {}
 
 
-async def test_the_writer_of_a_record_does_not_hear_of_it_itself(store: Store, record: Recorder, one: Replica) -> None:
+@contextmanager
+def held_reads(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Has the mirror of a replica read no record meanwhile: it hears of none before the test says so."""
+    differing, goes_on = Reads.differing, asyncio.Event()
+
+    async def later(self: Reads, *arguments: Any, **options: Any) -> Mapping[ClusterId, Found]:
+        if self is replica.store.reads:
+            await goes_on.wait()
+        return await differing(self, *arguments, **options)
+
+    monkeypatch.setattr(Reads, "differing", later)
+    yield
+    goes_on.set()
+
+
+async def test_the_writer_of_a_record_does_not_hear_of_it_itself(
+    store: Store, record: Recorder, one: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = Log()
     one.mirror.connect(other)
     created = await record(new_cluster("c1"))
     one.mirror.apply(created)
-    one.mirror.apply(await change(store, created, "a"), by=one.log)
+    await one.mirror.fresh()
+    with held_reads(one, monkeypatch):
+        one.mirror.apply(await change(store, created, "a"), by=one.log)
     await one.mirror.fresh()  # what it has written comes by the stream, too
     assert one.log.calls == ["added c1"]
     assert other.calls == ["added c1", "updated c1"]
@@ -122,6 +144,7 @@ async def test_after_fresh_every_acknowledged_write_is_there(store: Store, one: 
 async def test_fresh_reads_once_for_all_and_nothing_for_each_cluster(
     redis: Redis, record: Recorder, one: Replica, two: Replica
 ) -> None:
+    await asyncio.gather(one.mirror.ready.wait(), two.mirror.ready.wait())  # so that the stream tells of these:
     for n in range(30):
         await record(new_cluster(f"c{n}"))
     await asyncio.gather(one.mirror.fresh(), two.mirror.fresh())
@@ -134,16 +157,16 @@ async def test_fresh_reads_once_for_all_and_nothing_for_each_cluster(
 
 async def test_at_least_waits_for_a_revision_and_not_for_long(store: Store, record: Recorder, one: Replica) -> None:
     created = await record(new_cluster("c1"))
-    waiting = asyncio.create_task(one.mirror.at_least(created.id, created.revision, 5))
+    waiting = asyncio.create_task(one.mirror.at_least(created.id, created.revision, 60))
     assert await waiting == created
     assert await one.mirror.at_least(created.id, created.revision, 0) == created
     assert await one.mirror.at_least(created.id, created.revision + 10**6, 0.01) is None
     assert await one.mirror.at_least(NOBODY, created.revision + 10**6, 0.01) is None
-    changed = asyncio.create_task(one.mirror.at_least(created.id, created.revision + 1, 5))
+    changed = asyncio.create_task(one.mirror.at_least(created.id, created.revision + 1, 60))
     await asyncio.sleep(0)
     newest = await change(store, created, "a")
     assert await changed == newest
-    assert await one.mirror.at_least(NOBODY, created.revision, 5) is None  # all up to there is known
+    assert await one.mirror.at_least(NOBODY, created.revision, 60) is None  # all up to there is known
 
 
 async def test_the_version_counts_what_people_see(store: Store, record: Recorder, fence: Fence, one: Replica) -> None:
@@ -312,18 +335,18 @@ async def test_a_record_that_cannot_be_read_harms_no_other(
 
 
 async def test_a_record_that_could_never_be_read_is_set_aside_until_it_is_removed(
-    redis: Redis, keys: Keys, record: Recorder, one: Replica, eventually: Eventually
+    redis: Redis, redis_url: str, keys: Keys, record: Recorder, eventually: Eventually
 ) -> None:
-    await one.mirror.ready.wait()
-    one.mirror.changes.invalidate()
     cluster = await record(new_cluster("c1"))
     await redis.hset(keys.record(cluster.id), "spec", b"\xc1")
-    await eventually(lambda: one.mirror.set_aside(cluster.id) == ANN)
-    assert one.mirror.get(cluster.id) is None
-    await redis.delete(keys.record(cluster.id), keys.events(cluster.id))
-    await redis.zrem(keys.living(), cluster.id)
-    one.mirror.changes.invalidate()
-    await eventually(lambda: one.mirror.set_aside(cluster.id) is None)
+    async with replica(redis_url, keys) as late:  # which has never read it before that
+        await late.mirror.ready.wait()
+        assert late.mirror.set_aside(cluster.id) == ANN
+        assert late.mirror.get(cluster.id) is None
+        await redis.delete(keys.record(cluster.id), keys.events(cluster.id))
+        await redis.zrem(keys.living(), cluster.id)
+        late.mirror.changes.invalidate()
+        await eventually(lambda: late.mirror.set_aside(cluster.id) is None)
 
 
 async def test_without_a_store_fresh_fails_and_the_mirror_goes_on_trying(keys: Keys, tmp_path: Path) -> None:
