@@ -18,6 +18,7 @@ from tests.controller.killable import killable
 from tests.controller.running import Site, User
 
 from headrace.v1 import cluster_pb2
+from headrace.v1 import cluster_service_pb2 as pb
 from headrace_chassis.redis.leases import ShardLeases
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster
@@ -84,12 +85,10 @@ async def test_an_agent_that_never_comes_back_from_a_killed_replica_is_lost(
     if started_again:
         await site.replica("b", scheduler_lost_seconds=1)  # under the same name, but it holds no session
 
-    async def away() -> bool:
-        return await reachable(ann, made.name) == ("UNKNOWN", "AgentAway")
-
-    await eventually(away, within=60)
     ended = await ann.until(made.name, "FAILED")
     assert ended.status.reason == cluster_pb2.END_REASON_SCHEDULER_LOST
+    told = await ann.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=made.name))
+    assert cluster_pb2.EVENT_TYPE_SCHEDULER_UNREACHABLE in [event.type for event in told.cluster_events]
 
 
 async def test_an_agent_that_comes_back_from_a_killed_replica_late_is_reachable_again(
