@@ -1,5 +1,18 @@
 """A running headrace, as the end-to-end tests have it."""
 
+from pathlib import Path
+
+import pytest
 from tests.e2e.conftest import gateway, headrace
 
 __all__ = ["gateway", "headrace"]
+
+HERE = Path(__file__).parent
+TEST_SECONDS = 300
+"""A limit against hanging: whoever waits for a page in vain comes first, and says what it shows."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))

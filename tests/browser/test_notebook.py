@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,12 @@ def _ours(options: Options) -> str:
 
 
 async def _faults(page: Page) -> list[str]:
-    return await page.evaluate(
-        f"[...document.querySelectorAll('.jp-OutputArea-output')].flatMap(one => ({LOOKS})(one, {json.dumps(OURS)}))"
-    )
+    """What is wrong with the looks, also once JupyterLab has had time to lay out everything."""
+    find = f"[...document.querySelectorAll('.jp-OutputArea-output')].flatMap(one => ({LOOKS})(one, {json.dumps(OURS)}))"
+    end = time.monotonic() + 10
+    while (found := await page.evaluate(find)) and time.monotonic() < end:  # noqa: ASYNC110 another process's state
+        await asyncio.sleep(0.2)
+    return found
 
 
 async def _look(directory: Path, profile: Path, outputs: list[Any]) -> dict[str, list[str]]:
