@@ -155,13 +155,14 @@ async def test_a_cluster_that_waits_ends_when_its_budget_is_used_up(site: Site, 
     policy = """
         profiles: {default: {prices: {core_hour: 1000000}}}
         limits: {deployment: {clusters: 1}, on_create: queue}
-        budgets: {user: [{per: month, cost: 300}], users: {bob: [], carl: [{per: month, cost: 1, then: warn}]}}
+        budgets: {user: [{per: month, cost: 300}], users: {bob: [], dan: [], carl: [{per: month, cost: 1, then: warn}]}}
     """
     (directory / "policy.yaml").write_text(policy)
     replica = await site.replica(policy_file=directory / "policy.yaml")
-    ann, bob, carl = [await replica.user(name) for name in ("ann", "bob", "carl")]
-    first = await ann.create()
-    waits, next_, last = await ann.create(), await bob.create(), await carl.create()
+    ann, bob, carl, dan = [await replica.user(name) for name in ("ann", "bob", "carl", "dan")]
+    before = await dan.create()  # nothing is used of a budget until all of the others are there
+    first, waits, next_, last = await ann.create(), await ann.create(), await bob.create(), await carl.create()
+    await dan.stop(before.name)
     ended = await ann.until(waits.name, "STOPPED")
     assert ended.status.reason == cluster_pb2.END_REASON_BUDGET
     told = "The cluster waited for room, and meanwhile the budget of users/ann of a cost of 300 for the month"
