@@ -38,7 +38,7 @@ async def ask(controller: Replica) -> AsyncIterator[Ask]:
         async def ask(user: str, *roles: str, **fields: Any) -> Any:
             metadata = (("authorization", f"Bearer {token(user, *roles)}"),) if user else ()
             request = audit_pb.ListAuditRecordsRequest(**fields)
-            return await AuditServiceStub(channel).ListAuditRecords(request, metadata=metadata, timeout=10)  # pyright: ignore[reportGeneralTypeIssues]
+            return await AuditServiceStub(channel).ListAuditRecords(request, metadata=metadata, timeout=60)  # pyright: ignore[reportGeneralTypeIssues]
 
         yield ask
 

@@ -160,6 +160,7 @@ async def test_absurd_sizes_are_over_the_limit(ann: User, size: int) -> None:
 
 async def test_a_hundred_at_once_all_run_and_others_are_answered_meanwhile(ann: User, bob: User, site: Site) -> None:
     mine = await bob.create()
+    await bob.until(mine.name, "RUNNING")
     answers = 0
 
     async def ask() -> None:

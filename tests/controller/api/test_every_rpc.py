@@ -133,7 +133,7 @@ class Calls:
         """Return the status code of a call; of a stream, of its first answer."""
         path = f"/{method.containing_service.full_name}/{method.name}"
         answer = GetMessageClass(method.output_type)
-        arguments: dict[str, Any] = {"metadata": self.metadata(who, cluster), "timeout": 10}
+        arguments: dict[str, Any] = {"metadata": self.metadata(who, cluster), "timeout": 60}
         serialize, read = request.SerializeToString, answer.FromString
         try:
             if method.server_streaming:
@@ -153,7 +153,7 @@ class Calls:
             cluster_service_pb2.CreateClusterRequest.SerializeToString,
             cluster_pb2.Cluster.FromString,
         )
-        made: Any = await create(request, metadata=self.metadata("ann"), timeout=10)
+        made: Any = await create(request, metadata=self.metadata("ann"), timeout=60)
         return str(made.name)
 
 

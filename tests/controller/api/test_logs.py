@@ -20,8 +20,8 @@ from headrace_controller.api.log_reading import split
 from headrace_controller.backends.base import LogPiece
 
 
-async def read(user: User, name: str, **request: Any) -> dict[str, bytes]:
-    logs: dict[str, bytes] = {}
+async def read(user: User, name: str, into: dict[str, bytes] | None = None, /, **request: Any) -> dict[str, bytes]:
+    logs = {} if into is None else into
     async with asyncio.timeout(60):
         async for piece in user.stream("ReadLogs", pb.ReadLogsRequest(name=name, **request)):
             logs[piece.process] = logs.get(piece.process, b"") + piece.lines
@@ -42,15 +42,16 @@ async def test_of_one_or_all_processes_whole_or_their_tail(ann: User, site: Site
 
 
 async def test_following_ends_with_the_cluster_and_has_its_last_words(
-    ann: User, site: Site, monkeypatch: pytest.MonkeyPatch
+    ann: User, site: Site, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_reading, "_LAST_LINES_SECONDS", 60)  # the last lines come, however slow this machine is
     made = await ann.create()
     await ann.until(made.name, "RUNNING")
     cluster = made.name.removeprefix("clusters/")
     site.machine.write_log(cluster, "scheduler", b"first\n")
-    following = asyncio.create_task(read(ann, made.name, follow=True))
-    await asyncio.sleep(0)
+    logs: dict[str, bytes] = {}
+    following = asyncio.create_task(read(ann, made.name, logs, follow=True))
+    await eventually(lambda: logs)  # what is not followed yet when its cluster ends is only read
     site.machine.write_log(cluster, "scheduler", b"second\n")
     await ann.stop(made.name)
     await ann.until(made.name, "STOPPED")

@@ -42,7 +42,7 @@ async def replica(site: Site, file: Path) -> Replica:
 async def ask(user: User, replica: Replica, method: str, request: Any) -> Any:
     async with grpc.aio.insecure_channel(replica.endpoint) as channel:
         stub = cast("PolicyServiceAsyncStub", policy_service_pb2_grpc.PolicyServiceStub(channel))
-        return await getattr(stub, method)(request, metadata=user.metadata, timeout=10)
+        return await getattr(stub, method)(request, metadata=user.metadata, timeout=60)
 
 
 async def diff(replica: Replica, policy: str) -> pb.DiffPolicyResponse:
@@ -56,7 +56,7 @@ async def show(replica: Replica) -> pb.ShowPolicyResponse:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110 the file is polled too
             await asyncio.sleep(0.05)
 

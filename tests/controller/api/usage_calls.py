@@ -18,4 +18,4 @@ async def ask(
     metadata = (("authorization", f"Bearer {token(name, *roles, groups=groups)}"),)
     type_ = getattr(pb, f"{method}Request")
     async with grpc.aio.insecure_channel(controller.endpoint) as channel:
-        return await getattr(UsageServiceStub(channel), method)(type_(**request), metadata=metadata, timeout=10)
+        return await getattr(UsageServiceStub(channel), method)(type_(**request), metadata=metadata, timeout=60)
