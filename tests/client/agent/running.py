@@ -40,7 +40,7 @@ class Zygote:
         self.codes: dict[int, int] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._started.get(timeout=30)
+        self._started.get(timeout=60)
 
     def start(self, environment: Mapping[str, str], log: Path, *, standby: bool = False) -> int:
         return self._ask({"environment": dict(environment), "log": str(log), "standby": standby})
@@ -59,8 +59,8 @@ class Zygote:
         """Ends it, and all processes that it has forked."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
-        self._reader.join(10)
+        self._process.wait(60)
+        self._reader.join(60)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -68,7 +68,7 @@ class Zygote:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
-        return self._started.get(timeout=10)
+        return self._started.get(timeout=60)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -77,7 +77,9 @@ class Zygote:
             if "code" in message:
                 self.codes[message["pid"]] = message["code"]
             else:
-                self._started.put(message.get("pid", 0))
+                pid = message.get("pid", 0)
+                self.codes.pop(pid, None)  # of an earlier process, whose number the kernel has given again
+                self._started.put(pid)
 
 
 @dataclass
@@ -133,13 +135,13 @@ class Cluster:
 
     async def start_scheduler(self, *, standby: bool = False) -> Agent:
         agent = self.start("scheduler", standby=standby)
-        await self.eventually(lambda: self.controller.state.hellos or agent.code is not None, within=15)
+        await self.eventually(lambda: self.controller.state.hellos or agent.code is not None, within=60)
         assert self.controller.state.hellos, agent.log
         return agent
 
     async def start_workers(self, count: int = 1, group: str = "default") -> list[Agent]:
         agents = [self.start(f"{group}-{next(self._numbers)}-abc234") for _ in range(count)]
-        await self.eventually(lambda: all(a.process in self.controller.state.workers for a in agents), within=20)
+        await self.eventually(lambda: all(a.process in self.controller.state.workers for a in agents), within=60)
         return agents
 
     @property
@@ -177,4 +179,4 @@ class Cluster:
                 for kill in (os.killpg, os.kill):  # one that was just started may not have its own group yet
                     with contextlib.suppress(ProcessLookupError):  # one that was just killed, and is not reported yet
                         kill(agent.pid, signal.SIGKILL)
-        await self.eventually(lambda: all(agent.code is not None for agent in self.started), within=10)
+        await self.eventually(lambda: all(agent.code is not None for agent in self.started))

@@ -6,6 +6,7 @@ Lines in: {"environment": {...}, "log": path, "standby": bool}, or {"repair": tr
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -85,6 +86,8 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
 def fork(request: dict[str, object]) -> int:
     pid = os.fork()
     if pid:
+        with contextlib.suppress(OSError):  # it was faster, or has ended
+            os.setpgid(pid, pid)
         return pid
     code = 70
     try:
