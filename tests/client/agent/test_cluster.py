@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 import distributed
+import grpc
 import pytest
 from distributed.security import Security
 from tests.client.agent import tasks
@@ -125,8 +126,11 @@ async def test_clients_and_idleness_are_reported(cluster: Cluster) -> None:
     state = cluster.controller.state
     async with cluster.connect() as client:
         await cluster.eventually(lambda: state.activity.clients == 1)
-        future = client.submit(tasks.sleep, 0.5)
+        hold = cluster.directory / "hold-1"
+        hold.touch()
+        future = client.submit(tasks.counted, str(cluster.directory), 1)
         await cluster.eventually(lambda: not state.activity.HasField("idle_since"))
+        hold.unlink()
         await future
         await cluster.eventually(lambda: state.activity.HasField("idle_since"))
     await cluster.eventually(lambda: state.activity.clients == 0)
@@ -148,9 +152,11 @@ async def test_a_scheduler_that_ends_by_its_idle_timeout_reports_why(cluster: Cl
 
 async def test_an_idle_scheduler_ends_although_no_controller_answers(cluster: Cluster) -> None:
     cluster.controller.enrollment.dask_config.update({"distributed": {"scheduler": {"idle-timeout": "1s"}}})
-    scheduler = await cluster.start_scheduler()
-    await cluster.controller.stop()
-    await cluster.eventually(lambda: scheduler.code == 0, within=20)
+    cluster.controller.session_refusal = grpc.StatusCode.UNAVAILABLE  # as soon as it has enrolled
+    scheduler = cluster.start("scheduler")
+    await cluster.eventually(lambda: scheduler.code is not None, within=60)
+    assert scheduler.code == 0, scheduler.log
+    assert cluster.controller.refused
     assert "no controller received the reason why" in scheduler.log
 
 

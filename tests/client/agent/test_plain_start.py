@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 
 import pytest
 from tests.client.agent.fake_controller import TOKEN
 from tests.client.agent.plain_processes import environments, log_of, run, run_by_file
 from tests.client.agent.running import Cluster
+from tests.held_port import held_ports
 
 from headrace.errors import TokenInvalid
 
@@ -34,11 +34,10 @@ async def test_a_plain_scheduler_and_worker_compute(cluster: Cluster) -> None:
 
 
 async def test_a_scheduler_listens_on_the_ports_that_its_backend_wants(cluster: Cluster) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        port, dashboard = str(one.getsockname()[1]), str(other.getsockname()[1])
-    ports = {"HEADRACE_SCHEDULER_PORT": port, "HEADRACE_DASHBOARD_PORT": dashboard}
-    scheduler = await run(cluster, "scheduler", given={**cluster.identity("scheduler").to_environment(), **ports})
-    await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
+    with held_ports(2) as (port, dashboard):
+        ports = {"HEADRACE_SCHEDULER_PORT": str(port), "HEADRACE_DASHBOARD_PORT": str(dashboard)}
+        scheduler = await run(cluster, "scheduler", given={**cluster.identity("scheduler").to_environment(), **ports})
+        await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
     (hello,) = cluster.controller.state.hellos
     assert hello.scheduler_address.endswith(f":{port}")
     assert hello.dashboard_address.endswith(f":{dashboard}")

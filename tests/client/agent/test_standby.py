@@ -106,9 +106,9 @@ async def test_it_opens_another_stream_with_a_renewed_token(cluster: Cluster) ->
     tokens = ["h.first.s"]
     task = await waiting(cluster, lambda: tokens[-1])
     await cluster.eventually(lambda: "h.first.s" in cluster.controller.standing_by)
-    await cluster.controller.stop()
     cluster.controller.platform_tokens = {"h.renewed.s"}
-    tokens.append("h.renewed.s")
+    tokens.append("h.renewed.s")  # before the stream ends, as it is read for each attempt
+    await cluster.controller.stop()
     await cluster.controller.start()
     await cluster.eventually(lambda: "h.renewed.s" in cluster.controller.standing_by)
     give(cluster, "h.renewed.s", "scheduler", SCHEDULER)

@@ -18,7 +18,7 @@ KEY, DASHBOARD_KEY = "1" * 64, "3" * 64
 
 async def get(address: str, path: str, **headers: str) -> HTTPResponse:
     url = f"http://{address}{path}"
-    return await AsyncHTTPClient().fetch(url, headers=headers, raise_error=False, request_timeout=20)
+    return await AsyncHTTPClient().fetch(url, headers=headers, raise_error=False, request_timeout=60)
 
 
 def numbers(answer: HTTPResponse) -> dict[str, float]:
@@ -44,7 +44,8 @@ async def test_a_workers_page_is_on_its_schedulers_server(cluster: Cluster) -> N
         await held
 
         async def shown() -> bool:
-            return numbers(await get(address, f"{page}?key={KEY}"))["headrace_worker_memory_bytes"] > 0
+            found = numbers(await get(address, f"{page}?key={KEY}"))  # as its last heartbeat says
+            return found["headrace_worker_memory_bytes"] > 0 == found["headrace_worker_executing_tasks"]
 
         await cluster.eventually(shown)
         answer = await get(address, f"{page}?key={KEY}")
