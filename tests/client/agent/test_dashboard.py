@@ -28,7 +28,7 @@ async def _get(cluster: Cluster, path: str) -> tuple[int, str, str]:
 
     def ask() -> tuple[int, str, str]:
         try:
-            with build_opener(_NoRedirect).open(Request(url), timeout=20) as answer:
+            with build_opener(_NoRedirect).open(Request(url), timeout=60) as answer:
                 return answer.status, "", answer.read().decode(errors="replace")
         except HTTPError as error:
             with error:
@@ -95,7 +95,7 @@ async def test_bokehs_websocket_opens_with_the_origin_of_the_gateway(cluster: Cl
 
     request = HTTPRequest(f"ws://{address}/status/ws", headers={"Origin": "https://gateway"})
     socket = await websocket_connect(request, subprotocols=["bokeh", token])
-    message = await asyncio.wait_for(socket.read_message(), 10)
+    message = await asyncio.wait_for(socket.read_message(), 60)
     assert isinstance(message, str)
     assert json.loads(message)["msgtype"] == "ACK" or "msgid" in message
     socket.close()

@@ -97,9 +97,9 @@ async def test_a_scheduler_demands_the_key_of_its_enrolment(cluster: Cluster) ->
     cluster.controller.enrollment.dashboard_key = KEY
     await cluster.start_scheduler()
     url = f"http://{cluster.controller.state.hellos[0].dashboard_address}/status"
-    answer = await AsyncHTTPClient().fetch(url, raise_error=False, request_timeout=20)
+    answer = await AsyncHTTPClient().fetch(url, raise_error=False, request_timeout=60)
     assert answer.code == 403
-    answer = await AsyncHTTPClient().fetch(url, headers={KEY_HEADER: KEY}, request_timeout=20)
+    answer = await AsyncHTTPClient().fetch(url, headers={KEY_HEADER: KEY}, request_timeout=60)
     assert b"docs_json" in answer.body
 
 

@@ -66,7 +66,7 @@ async def test_one_that_runs_after_all_ends_in_order(cluster: Cluster) -> None:
     _instruct(cluster, lost)
     await cluster.eventually(lambda: lost.process in cluster.controller.state.left)
     os.killpg(lost.pid, signal.SIGCONT)
-    await cluster.eventually(lambda: lost.code is not None, within=20)
+    await cluster.eventually(lambda: lost.code is not None)
     assert lost.code == 0, lost.log
     assert lost.process not in cluster.controller.state.workers
 

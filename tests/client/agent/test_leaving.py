@@ -23,7 +23,7 @@ from headrace.v1 import cluster_pb2
 @pytest.fixture
 def patient(cluster: Cluster) -> Cluster:
     """A cluster whose processes have much time to end."""
-    cluster.environment["HEADRACE_GRACE_SECONDS"] = "40"
+    cluster.environment["HEADRACE_GRACE_SECONDS"] = "300"
     return cluster
 
 
@@ -64,7 +64,7 @@ async def test_what_a_leaving_worker_holds_is_not_computed_again(patient: Cluste
         futures = [work.submit(n, at=agents[n % 2]) for n in range(20)]
         await client.gather(futures)
         agents[0].kill(signal.SIGTERM)
-        await patient.eventually(lambda: agents[0].code is not None, within=20)
+        await patient.eventually(lambda: agents[0].code is not None, within=60)
         assert agents[0].code == 0, agents[0].log
         assert sum(await client.gather(futures)) == sum(range(20))
         assert work.runs() == list(range(20))
@@ -92,7 +92,7 @@ async def test_a_notice_in_the_middle_of_a_computation_loses_nothing(patient: Cl
         work.release(8)
         assert await running == 8 + sum(range(8))
         assert await client.gather(later) == [n + 36 for n in range(9, 15)]
-        await patient.eventually(lambda: leaving.code is not None, within=20)
+        await patient.eventually(lambda: leaving.code is not None, within=60)
         assert work.runs() == list(range(16))
     assert leaving.code == 0, leaving.log
 
@@ -108,7 +108,7 @@ async def test_a_worker_process_that_does_not_find_headrace_hands_over_too(patie
         address = patient.controller.state.workers[leaving.process]
         await client.run(exec, "import sys; sys.modules['headrace.agent.leaving'] = None", workers=[address])
         leaving.kill(signal.SIGTERM)
-        await patient.eventually(lambda: leaving.code is not None, within=20)
+        await patient.eventually(lambda: leaving.code is not None, within=60)
         assert sum(await client.gather(futures)) == sum(range(10))
         assert work.runs() == list(range(10))
     assert "what this worker held has moved to other workers" in leaving.log
@@ -172,14 +172,14 @@ async def test_the_only_worker_waits_for_the_one_that_replaces_it(patient: Clust
         only.kill(signal.SIGTERM)
         await patient.eventually(lambda: "this worker leaves" in only.log)
         await patient.start_workers()
-        await patient.eventually(lambda: only.code is not None, within=20)
+        await patient.eventually(lambda: only.code is not None, within=60)
         assert await client.gather(futures) == list(range(5))
         assert work.runs() == list(range(5))
 
 
 async def test_a_task_that_does_not_end_is_given_up_and_nothing_else_is_lost(cluster: Cluster) -> None:
     await cluster.start_scheduler()
-    cluster.environment["HEADRACE_GRACE_SECONDS"] = "4"
+    cluster.environment["HEADRACE_GRACE_SECONDS"] = "10"
     [leaving] = await cluster.start_workers()
     async with cluster.connect() as client:
         work = Work(cluster, client)
@@ -189,7 +189,7 @@ async def test_a_task_that_does_not_end_is_given_up_and_nothing_else_is_lost(clu
         await cluster.eventually(lambda: 1 in work.runs())
         await cluster.start_workers()
         leaving.kill(signal.SIGTERM)
-        await cluster.eventually(lambda: leaving.code is not None, within=20)
+        await cluster.eventually(lambda: leaving.code is not None, within=60)
         work.release(1)
         assert await client.gather([done, endless]) == [0, 1]
         assert work.runs() == [0, 1, 1]
@@ -201,7 +201,7 @@ async def test_a_worker_whose_scheduler_is_gone_does_not_wait(patient: Cluster) 
     await patient.settled()
     scheduler.kill()
     agent.kill(signal.SIGTERM)
-    await patient.eventually(lambda: agent.code is not None, within=10)
+    await patient.eventually(lambda: agent.code is not None)
 
 
 async def test_a_worker_of_a_scheduler_that_stops_does_not_wait(patient: Cluster) -> None:
@@ -213,7 +213,7 @@ async def test_a_worker_of_a_scheduler_that_stops_does_not_wait(patient: Cluster
         await patient.eventually(lambda: 1 in work.runs())
         agent.kill(signal.SIGTERM)
         patient.controller.instruct(pb.SessionResponse(stop=True))
-        await patient.eventually(lambda: scheduler.code is not None and agent.code is not None, within=15)
+        await patient.eventually(lambda: scheduler.code is not None and agent.code is not None, within=60)
         work.release(1)
         del future
 
@@ -223,7 +223,7 @@ async def test_a_worker_without_time_ends_at_once(cluster: Cluster) -> None:
     [agent] = await cluster.start_workers()
     await cluster.settled()
     agent.kill(signal.SIGTERM)
-    await cluster.eventually(lambda: agent.code == 0, within=10)
+    await cluster.eventually(lambda: agent.code == 0)
     await cluster.eventually(lambda: agent.process in cluster.controller.state.left)
     assert not cluster.controller.state.left[agent.process].retired
     assert "leaves" not in agent.log
@@ -233,7 +233,7 @@ async def test_a_scheduler_that_a_signal_ends_says_so_and_ends_in_order(patient:
     scheduler = await patient.start_scheduler()
     [agent] = await patient.start_workers()
     scheduler.kill(signal.SIGTERM)
-    await patient.eventually(lambda: scheduler.code is not None and agent.code is not None, within=15)
+    await patient.eventually(lambda: scheduler.code is not None and agent.code is not None, within=60)
     assert scheduler.code == 0, scheduler.log
     assert patient.controller.state.closings == [cluster_pb2.END_REASON_SCHEDULER_LOST]
 
@@ -243,7 +243,7 @@ async def test_a_scheduler_that_a_signal_ends_does_not_wait_long_for_a_controlle
     scheduler = await cluster.start_scheduler()
     await cluster.controller.stop()
     scheduler.kill(signal.SIGTERM)
-    await cluster.eventually(lambda: scheduler.code is not None, within=15)
+    await cluster.eventually(lambda: scheduler.code is not None, within=60)
     assert scheduler.code == 0
     assert "no controller received the reason" in scheduler.log
 
@@ -254,7 +254,7 @@ async def test_a_scheduler_that_is_stopped_and_signalled_gives_no_reason_of_its_
     await patient.eventually(lambda: "stopping, as instructed" in scheduler.log)
     with contextlib.suppress(ProcessLookupError):  # it may have ended already
         scheduler.kill(signal.SIGTERM)
-    await patient.eventually(lambda: scheduler.code is not None, within=15)
+    await patient.eventually(lambda: scheduler.code is not None, within=60)
     assert patient.controller.state.closings == []
 
 

@@ -130,7 +130,7 @@ async def test_metrics_are_read_with_their_own_key_and_it_opens_nothing_else(clu
     base = f"http://{cluster.controller.state.hellos[0].dashboard_address}"
 
     async def get(path: str, **headers: str) -> tuple[int, str]:
-        answer = await AsyncHTTPClient().fetch(base + path, headers=headers, raise_error=False, request_timeout=20)
+        answer = await AsyncHTTPClient().fetch(base + path, headers=headers, raise_error=False, request_timeout=60)
         return answer.code, answer.body.decode()
 
     status, page = await get(f"/metrics/headrace?key={'2' * 64}")

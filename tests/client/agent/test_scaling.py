@@ -45,7 +45,7 @@ async def test_work_brings_workers_soon_and_its_end_takes_them_away(adaptive: Cl
         assert await client.gather(futures) == list(range(20))
         assert max(state.requested_sizes) == 3
         del futures
-        await adaptive.eventually(lambda: not state.workers, within=20)
+        await adaptive.eventually(lambda: not state.workers, within=60)
         assert state.requested["default"] == 0
 
 
