@@ -44,16 +44,16 @@ def test_workers_join_compute_and_restart(cluster: headrace.GatewayCluster) -> N
     cluster.scale(2)
     with cluster.get_client() as client:
         client.wait_for_workers(2, timeout=60)
-        assert client.submit(sum, range(100)).result(timeout=30) == 4950
+        assert client.submit(sum, range(100)).result(timeout=60) == 4950
         client.restart(timeout=60)
-        assert client.submit(sum, range(10)).result(timeout=30) == 45
+        assert client.submit(sum, range(10)).result(timeout=60) == 45
 
 
 def test_workers_are_retired_when_scaled_down(cluster: headrace.GatewayCluster) -> None:
     cluster.scale(1)
     with cluster.get_client() as client:
         futures = client.map(operator.neg, range(20))
-        assert client.submit(sum, futures).result(timeout=30) == -190
+        assert client.submit(sum, futures).result(timeout=60) == -190
 
 
 def test_adaptive_scaling_brings_workers(cluster: headrace.GatewayCluster) -> None:

@@ -10,6 +10,7 @@ from tests.backends.local.conftest import Site
 from tests.backends.process_contract import ProcessContract
 from tests.backends.processes import spec, text, until_exited, until_running, until_written
 from tests.backends.programs import NO_SUCH_COMMAND, Program
+from tests.held_port import held_ports
 
 from headrace_controller.backends.base import AddressRefused, Backend
 from headrace_controller.backends.process import SCHEDULER
@@ -39,9 +40,10 @@ class TestLocalBackend(ProcessContract):
         theirs = (await text(backend, cluster, "w-1")).strip()
         with pytest.raises(AddressRefused, match="something else"):
             await backend.check_address(cluster, SCHEDULER, theirs)
-        with socket.create_server(("127.0.0.1", 0)) as service:
-            with pytest.raises(AddressRefused, match="something else"):
-                await backend.check_address(cluster, SCHEDULER, f"127.0.0.1:{service.getsockname()[1]}")
-            free = service.getsockname()[1]
-        with pytest.raises(AddressRefused, match="nothing listens"):
+        with (
+            socket.create_server(("127.0.0.1", 0)) as service,
+            pytest.raises(AddressRefused, match="something else"),
+        ):
+            await backend.check_address(cluster, SCHEDULER, f"127.0.0.1:{service.getsockname()[1]}")
+        with held_ports(1) as (free,), pytest.raises(AddressRefused, match="nothing listens"):
             await backend.check_address(cluster, SCHEDULER, f"127.0.0.1:{free}")
