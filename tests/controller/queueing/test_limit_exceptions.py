@@ -91,7 +91,7 @@ async def test_listeners_hear_of_another_replicas_changes_and_of_the_end(redis: 
     mirror.read_besides(exceptions.load)
     before = exception("groups/lab")
     await store.limit_exceptions.change(now, add=[before])
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(run()) for run in (mirror.run, exceptions.run)]
         await mirror.ready.wait()
         assert exceptions.all() == [before]

@@ -45,7 +45,7 @@ async def test_each_cluster_above_a_lowered_limit_is_warned_once(redis: Redis) -
 
 
 async def test_the_newest_clusters_lose_workers_after_the_grace(redis: Redis) -> None:
-    lowered: dict[str, Any] = {"on_lowered": "scale_down", "lowered_grace": 60}
+    lowered: dict[str, Any] = {"on_lowered": "scale_down", "lowered_grace": 3600}
     replica = Replica(redis, policy(deployment={"workers": 10}))
     ann, bob, eve = [await replica.create(name, 3, created=n) for n, name in enumerate(("ann", "bob", "eve"))]
     replica.follow(policy(deployment={"workers": 5}, **lowered))
@@ -55,16 +55,16 @@ async def test_the_newest_clusters_lose_workers_after_the_grace(redis: Redis) ->
     unless = "data, unless less is used by then."
     assert await told(replica, ann) == [f"{above} It gets no more until that is less."]
     assert await told(replica, bob) == [
-        f"{above} 1 worker of this cluster is retired in 1 min, after handing over its {unless}"
+        f"{above} 1 worker of this cluster is retired in 1 h, after handing over its {unless}"
     ]
     assert await told(replica, eve) == [
-        f"{above} 3 workers of this cluster are retired in 1 min, after handing over their {unless}"
+        f"{above} 3 workers of this cluster are retired in 1 h, after handing over their {unless}"
     ]
     await replica.scale(eve, 2)
-    replica.later = 59
+    replica.later = 3540  # and what the test takes
     await replica.lowering.step()
     assert await replica.workers(ann, bob, eve) == [3, 3, 2]
-    replica.later = 61
+    replica.later = 3601
     await replica.lowering.step()
     assert await replica.workers(ann, bob, eve) == [3, 2, 0]
     assert (await told(replica, eve))[-1] == "2 workers are retired: deployment may have 5 workers, and has 8."
