@@ -57,13 +57,15 @@ class FakePrometheus:
     head: str = ""
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        self.query = parse_qs(urlsplit(self.head.split(" ")[1]).query)["query"][0]
-        if self.hangs:
-            await reader.read()
-        body = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
-        writer.write(f"HTTP/1.0 {self.status}\r\nContent-Type: application/json\r\n\r\n".encode() + body)
-        writer.close()
+        try:
+            self.head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            self.query = parse_qs(urlsplit(self.head.split(" ")[1]).query)["query"][0]
+            if self.hangs:
+                await reader.read()
+            body = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
+            writer.write(f"HTTP/1.0 {self.status}\r\nContent-Type: application/json\r\n\r\n".encode() + body)
+        finally:
+            writer.close()  # also if the test ends meanwhile: what is left open fails the next one
 
 
 @pytest.fixture
