@@ -21,7 +21,7 @@ class SniProxy:
         self.port: int = self._held.getsockname()[1]
         self.passed: list[str] = []
         self._threads: list[threading.Thread] = []
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._ends: list[socket.socket] = []
         self.come_back()
 
     def go_away(self) -> None:
@@ -39,11 +39,10 @@ class SniProxy:
         self._start(self._accept, self._listener)
 
     def cut(self) -> None:
-        """Breaks all connections that pass through."""
-        for pair in self._pairs:
-            for end in pair:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
+        """Breaks all connections, also those that have said nothing yet."""
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.go_away()
@@ -62,6 +61,7 @@ class SniProxy:
                 connection, _ = listener.accept()
             except OSError:
                 return
+            self._ends.append(connection)
             self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
@@ -79,7 +79,7 @@ class SniProxy:
             except ConnectionRefusedError:  # it ends
                 return
             with scheduler:
-                self._pairs.append((connection, scheduler))
+                self._ends.append(scheduler)
                 if not self._away:
                     _pump(connection, scheduler)
 
