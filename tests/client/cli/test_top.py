@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -46,7 +47,7 @@ def add(
         f"users/{owner}",
         cluster_pb2.ClusterSpec(worker_groups=[group], **spec),
     )
-    headrace.clusters[made.id] = made
+    headrace.clusters = {**headrace.clusters, made.id: made}  # its threads read the one of before meanwhile
     made.record.status.promised.CopyFrom(cluster_pb2.Resources(cores=2 * number, memory_bytes=number << 30))
     headrace.set_phase(made, phase)
     return made
@@ -74,11 +75,25 @@ async def running(headrace: FakeHeadrace, owner: str = "", size: tuple[int, int]
 
 async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
     """Waits while the application works."""
-    for _ in range(400):
-        if condition():
-            return
+    end = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(screen(pilot))
         await pilot.pause(0.02)
-    raise AssertionError(screen(pilot))
+
+
+async def type_in(pilot: Pilot[Any], key: str, *keys: str) -> None:
+    """Presses the first key, and the others once it has opened an input."""
+    await pilot.press(key)
+    await until(pilot, lambda: isinstance(pilot.app.focused, Input))
+    await pilot.press(*keys)
+
+
+async def stop_selected(pilot: Pilot[Any], answer: str) -> None:
+    """Answers the question whether the cluster shall be stopped."""
+    await pilot.press("s")
+    await until(pilot, lambda: "Stop cluster" in screen(pilot))
+    await pilot.press(answer)
 
 
 def screen(pilot: Pilot[Any]) -> str:
@@ -128,14 +143,15 @@ async def test_rows_are_sorted_and_filtered_by_keys(headrace: FakeHeadrace) -> N
     async with running(headrace) as pilot:
         await until(pilot, lambda: shown(pilot, "NAME") == ["dark-blue", "blue", "red"])
         await pilot.press("r")
-        assert shown(pilot, "NAME") == ["red", "blue", "dark-blue"]
-        await pilot.press("slash", *"BLUE", "enter")
-        assert shown(pilot, "NAME") == ["blue", "dark-blue"]
-        await pilot.press("slash", "escape")
-        assert shown(pilot, "NAME") == ["red", "blue", "dark-blue"]
+        await until(pilot, lambda: shown(pilot, "NAME") == ["red", "blue", "dark-blue"])
+        await type_in(pilot, "slash", *"BLUE", "enter")
+        await until(pilot, lambda: shown(pilot, "NAME") == ["blue", "dark-blue"])
+        await type_in(pilot, "slash", "escape")
+        await until(pilot, lambda: shown(pilot, "NAME") == ["red", "blue", "dark-blue"])
+        await until(pilot, lambda: not isinstance(pilot.app.focused, Input))
         for _ in range(4):  # from CORES to NAME
             await pilot.press("less_than_sign")
-        assert shown(pilot, "NAME") == ["blue", "dark-blue", "red"]
+        await until(pilot, lambda: shown(pilot, "NAME") == ["blue", "dark-blue", "red"])
         assert not pilot.app.query_one(Input).display
 
 
@@ -144,7 +160,9 @@ async def test_the_cursor_stays_at_its_cluster(headrace: FakeHeadrace) -> None:
     add(headrace, 3, alias="large")
     async with running(headrace) as pilot:
         await until(pilot, lambda: len(shown(pilot)) == 2)
+        before = pilot.app.table.selected
         await pilot.press("down")
+        await until(pilot, lambda: pilot.app.table.selected != before)
         selected = pilot.app.table.selected
         add(headrace, 2, alias="between")
         await until(pilot, lambda: shown(pilot, "NAME") == ["large", "between", "small"])
@@ -160,7 +178,8 @@ async def test_users_are_summed_up_and_the_queue_is_apart(headrace: FakeHeadrace
     async with running(headrace, "-") as pilot:
         await pilot.press("2")
         await until(pilot, lambda: shown(pilot) == ["bob", "ann"])
-        assert [shown(pilot, column)[0] for column in ("CLUSTERS", "QUEUED", "CORES")] == ["3", "1", "10"]
+        columns = ("CLUSTERS", "QUEUED", "CORES")
+        await until(pilot, lambda: [shown(pilot, column)[0] for column in columns] == ["3", "1", "10"])
         await pilot.press("3")
         await until(pilot, lambda: pilot.app.table.id == "queue" and shown(pilot, "NAME") == ["waits"])
 
@@ -172,8 +191,9 @@ async def test_a_cluster_is_stopped_after_a_question(headrace: FakeHeadrace) -> 
         await pilot.press("s")
         await until(pilot, lambda: f"Stop cluster {mine.id} (mine) of ann?" in screen(pilot))
         await pilot.press("n")
+        await until(pilot, lambda: "Stop cluster" not in screen(pilot))
         assert mine.lives
-        await pilot.press("s", "y")
+        await stop_selected(pilot, "y")
         await until(pilot, lambda: not mine.lives)
         await until(pilot, lambda: not shown(pilot))
 
@@ -182,13 +202,13 @@ async def test_a_cluster_is_kept_for_a_time_that_is_asked_for(headrace: FakeHead
     add(headrace, 1)
     async with running(headrace) as pilot:
         await until(pilot, lambda: shown(pilot) == ["ann"])
-        await pilot.press("e", *["backspace"] * 2, *"3h", "enter")
+        await type_in(pilot, "e", *["backspace"] * 2, *"3h", "enter")
         await until(pilot, lambda: "for 3h" in screen(pilot))
         [request] = headrace.requests_of(KeepClusterRequest)
         assert request.duration.seconds == 3 * 3600
-        await pilot.press("e", "x", "enter")
+        await type_in(pilot, "e", "x", "enter")
         await until(pilot, lambda: "must be a time such as" in " ".join(screen(pilot).split()))
-        await pilot.press("e", "escape")
+        await type_in(pilot, "e", "escape")
         assert len(headrace.requests_of(KeepClusterRequest)) == 1
 
 
@@ -197,7 +217,7 @@ async def test_a_stop_that_is_refused_says_why(headrace: FakeHeadrace) -> None:
     headrace.fail("StopCluster", errors.PermissionDenied("you may not stop it [b]now[/b]"))
     async with running(headrace) as pilot:
         await until(pilot, lambda: shown(pilot) == ["ann"])
-        await pilot.press("s", "y")
+        await stop_selected(pilot, "y")
         await until(pilot, lambda: "you may not stop it [b]now[/b]" in screen(pilot))
         assert mine.lives
 
@@ -237,8 +257,8 @@ async def test_a_long_name_is_cut_and_found_by_what_was_cut(headrace: FakeHeadra
     add(headrace, 2, alias="other")
     async with running(headrace) as pilot:
         await until(pilot, lambda: shown(pilot, "NAME") == ["other", "weather-forecas…"])
-        await pilot.press("slash", *"ensemble", "enter")
-        assert shown(pilot, "NAME") == ["weather-forecas…"]
+        await type_in(pilot, "slash", *"ensemble", "enter")
+        await until(pilot, lambda: shown(pilot, "NAME") == ["weather-forecas…"])
 
 
 async def test_what_clusters_cost_is_shown_by_cluster_and_by_user(headrace: FakeHeadrace) -> None:
@@ -291,7 +311,7 @@ async def test_a_server_that_is_away_for_longer_than_clients_wait_does_not_end_i
 ) -> None:
     monkeypatch.setattr("headrace._wire.resuming._QUIET_SECONDS", math.inf)  # so that only giving up is told
     add(headrace, 1)
-    with dask.config.set({"headrace.timeouts.call": "1s", "headrace.session-grace": "1s"}):
+    with dask.config.set({"headrace.timeouts.call": "5s", "headrace.session-grace": "1s"}):
         async with running(headrace) as pilot:
             await until(pilot, lambda: shown(pilot) == ["ann"])
             headrace.stop_server()
