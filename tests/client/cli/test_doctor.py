@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Generator
@@ -93,8 +93,17 @@ def test_a_web_server_that_is_not_headrace(cli: Cli, plain_http: str):
     assert failed(cli("doctor", "--json", "--address", f"http://{plain_http}"))["name"] == "auth"
 
 
-def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
+def hang_up(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """Closes each connection after its handshake."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        try:
+            context.wrap_socket(connection, server_side=True).close()
+        except OSError:
+            connection.close()
 
 
 @pytest.fixture
@@ -106,17 +115,12 @@ def tls_server(tmp_path: Path) -> Generator[str]:
     (tmp_path / "server.pem").write_bytes(leaf.cert_pem + leaf.key_pem)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "server.pem")
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(
-        asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
-    )
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    loop.call_soon_threadsafe(server.close)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=hang_up, args=(listener, context))
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_a_certificate_of_another_authority(cli: Cli, tls_server: str, tmp_path: Path):

@@ -103,7 +103,7 @@ async def test_logging_in_is_repeated_too(fake: FakeHeadrace, connection: Connec
 async def test_repeats_end_with_the_deadline(fake: FakeHeadrace, connection: Connection) -> None:
     await whoami(connection)  # to connect may take longer
     fake.fail("WhoAmI", *[errors.StoreUnavailable("the store is away")] * 100)
-    with dask.config.set({"headrace.timeouts.call": "400ms"}), pytest.raises(errors.StoreUnavailable, match="away"):
+    with dask.config.set({"headrace.timeouts.call": "2s"}), pytest.raises(errors.StoreUnavailable, match="away"):
         await whoami(connection)
     assert fake.failures["WhoAmI"]
 
@@ -176,7 +176,7 @@ def web_server(fake: FakeHeadrace, tmp_path: Path) -> Iterator[tuple[int, Path]]
         thread.start()
         yield listener.getsockname()[1], ca
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    thread.join(30)
 
 
 def _answer(listener: socket.socket, context: ssl.SSLContext) -> None:

@@ -102,7 +102,7 @@ async def test_a_hub_that_has_lost_its_routes_for_a_while_is_waited_for(page: Pa
 async def test_a_proxy_that_reaches_nothing(page: Page, connection: Connection, status: str) -> None:
     page.answers = [_html(status)]
     with (
-        dask.config.set({"headrace.timeouts.call": "500ms"}),
+        dask.config.set({"headrace.timeouts.call": "2s"}),
         pytest.raises(errors.Unreachable, match=f"HTTP {status}: the proxy there does not reach headrace"),
     ):
         await _version(connection)
@@ -113,7 +113,7 @@ async def test_an_attempt_that_the_deadline_cuts_short_hides_no_reason(page: Pag
     page.answers = [_html("503 Service Unavailable"), b"HTTP/1.1 100 Continue\r\n\r\n"]
     page.closes = False
     with (
-        dask.config.set({"headrace.timeouts.call": "500ms"}),
+        dask.config.set({"headrace.timeouts.call": "2s"}),
         pytest.raises(errors.Unreachable, match="HTTP 503 Service Unavailable"),
     ):
         await _version(connection)
