@@ -33,6 +33,18 @@ async def test_the_way_back_is_told_if_the_last_connection_that_is_away_ends(
     assert caplog.text.count(AGAIN) == 1
 
 
+async def test_nothing_is_told_if_who_came_back_is_away_again(
+    shared: Absences, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared.begin("client")
+    shared.begin("idle")
+    shared.back("client")
+    shared.begin("client")
+    shared.end("idle")
+    shared.end("client")
+    assert AGAIN not in caplog.text
+
+
 async def test_nothing_is_told_if_none_of_them_came_back(shared: Absences, caplog: pytest.LogCaptureFixture) -> None:
     shared.begin("before")
     shared.back("before")

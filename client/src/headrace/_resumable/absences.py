@@ -29,7 +29,7 @@ class Absences:
         self._cluster = cluster
         self._sessions: set[object] = set()
         self._since = 0.0
-        self._is_any_back = False
+        self._back: set[object] = set()
         self._given_up = -1.0
 
     @property
@@ -40,21 +40,21 @@ class Absences:
     def begin(self, session: object) -> None:
         """Note that a session has lost its connection."""
         if not self._sessions:
-            self._since, self._is_any_back = time.monotonic(), False
+            self._since = time.monotonic()
+            self._back.clear()
             asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._announce, self._since)
         self._sessions.add(session)
+        self._back.discard(session)
 
     def back(self, session: object) -> None:
         """Note that a session has a connection again."""
-        self._is_any_back = True
-        self.end(session)
+        self._back.add(session)
+        self._leave(session)
 
     def end(self, session: object) -> None:
-        """Note that a session ended. The last one to do so may be one that nobody needs, after others are back."""
-        seconds = self.seconds
-        self._sessions.discard(session)
-        if not self._sessions and self._is_any_back and seconds is not None and seconds > _QUIET_SECONDS:
-            logger.warning("connected to cluster %s again after %.0f s", self._cluster(), seconds)
+        """Note that a session ended."""
+        self._back.discard(session)
+        self._leave(session)
 
     def give_up(self, reason: str) -> None:
         """Say, once for all sessions of an absence, that they cannot go on."""
@@ -62,6 +62,13 @@ class Absences:
             self._given_up = self._since
             message = "the connection to cluster %s cannot go on: %s; results that were not fetched are lost"
             logger.error(message, self._cluster(), reason)
+
+    def _leave(self, session: object) -> None:
+        """The last one to be away may be one that ends, of which nobody had need, when others are back."""
+        seconds = self.seconds
+        self._sessions.discard(session)
+        if not self._sessions and self._back and seconds is not None and seconds > _QUIET_SECONDS:
+            logger.warning("connected to cluster %s again after %.0f s", self._cluster(), seconds)
 
     def _announce(self, since: float) -> None:
         if self._sessions and self._since == since:
