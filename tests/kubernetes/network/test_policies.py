@@ -6,6 +6,7 @@ import json
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -174,15 +175,23 @@ def test_each_pod_reaches_what_it_needs_and_nothing_else(kubectl: Kubectl, pods:
         sender: [(receiver.ip, port) for receiver in pods.values() if receiver != sender for port in PORTS]
         for sender in pods.values()
     }
-    answers = reached_by_all(kubectl, asked)
-    wrong = [
-        f"{sender} {'reaches' if open_ else 'does not reach'} {receiver}:{port}"
-        for sender, by in pods.items()
-        for receiver, to in pods.items()
-        if sender != receiver
-        for port in PORTS
-        if (open_ := answers[by][to.ip, port]) != (port in _expected(sender, receiver))
-    ]
+    wrong: list[str] = []
+
+    def as_expected() -> bool:
+        answers = reached_by_all(kubectl, asked)
+        wrong[:] = [
+            f"{sender} {'reaches' if open_ else 'does not reach'} {receiver}:{port}"
+            for sender, by in pods.items()
+            for receiver, to in pods.items()
+            if sender != receiver
+            for port in PORTS
+            if (open_ := answers[by][to.ip, port]) != (port in _expected(sender, receiver))
+        ]
+        return not wrong
+
+    # The plugin hears of pods and policies by and by, and drops what it has no time for.
+    with suppress(AssertionError):
+        until(as_expected, "all is as the policies say", within=60)
     assert not wrong, "\n".join(wrong)
 
 
