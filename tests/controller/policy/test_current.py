@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -260,10 +261,34 @@ async def test_a_module_that_hangs_is_refused_and_the_policy_is_followed_on(pyth
     assert python.current.refused is not None
     assert "reading the policy and its Python did not answer within 0.5 s" in python.current.refused.reason
     assert python.current.fitted() == 0
-    python.write("count = 3")
-    async with asyncio.timeout(10):
-        while python.heard != [3]:  # the loop is being ended
+    await until_heard(python, 3)  # once the loop is ended
+
+
+async def until_heard(python: Python, count: int) -> None:
+    """Write the module each time: one that was imported too slowly is read again only once it changes."""
+    async with asyncio.timeout(60):
+        while python.heard != [count]:
+            python.write(f"count = {count}")
             await python.current.refresh()
+
+
+@pytest.mark.parametrize("reading_seconds", [0.5])
+async def test_a_policy_that_is_given_up_before_its_modules_are_known_is_read_again(
+    python: Python, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def hang(*_: object) -> PolicyFile:
+        release.wait()
+        raise RuntimeError("nobody waits any more")
+
+    python.write("count = 1")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(PolicyFile, "read", hang)
+        await python.current.refresh()
+    release.set()
+    assert python.current.refused is not None
+    await until_heard(python, 2)
 
 
 async def test_without_a_file_the_policy_of_the_settings_stays() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from headrace.errors import HeadraceError, TooManyRequests
+from headrace.errors import HeadraceError, InternalError, TooManyRequests
 from headrace_chassis import logs
 from headrace_chassis.policy_document import BadPolicy, UnreadablePolicy, read_text
 from headrace_controller.bounded_threads import BoundedThreads
@@ -167,19 +167,20 @@ class CurrentPolicy(Generic[T]):
                 await self._verify_again()
             return
         before, self._seen = self._seen, _NOTHING
+        stamps: dict[str, Stamp] = {}
         try:
             # The text is compared: a file that is written twice in one tick of the clock changes nothing else.
             seen = await self._at_rest(self.file, before)
             if seen == before and not due:
                 self._seen = before
                 return
-            stamps: dict[str, Stamp] = {}
             self._seen = seen[0], stamps
             read = await self._read(seen[0], stamps)
             await self._verified(read.fitted, seen[0])
         except HeadraceError as error:
-            if isinstance(error, TooManyRequests):
-                self._seen = _NOTHING  # it is read again
+            # Without the stamps of its modules, no change of them would be seen: it is read again.
+            if isinstance(error, TooManyRequests) or (isinstance(error, InternalError) and not stamps):
+                self._seen = _NOTHING
             self._refuse(str(error))
             return
         self._accept()
