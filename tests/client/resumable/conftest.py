@@ -130,7 +130,7 @@ class BreakingProxy:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = self.next_cut()
-        with contextlib.suppress(OSError):
+        try:
             while data := await reader.read(1 << 16):
                 if left is not None:
                     data = data[:left]
@@ -146,6 +146,8 @@ class BreakingProxy:
                     self.cut()
                     return
             writer.write_eof()
+        except OSError:
+            writer.transport.abort()  # a reset is passed on, too
 
 
 @dataclass
@@ -193,7 +195,7 @@ class Bed:
 
         backends["bed"] = ToListener()
         try:
-            return await connect(f"bed://127.0.0.1:{self.proxy.port}", timeout=5)
+            return await connect(f"bed://127.0.0.1:{self.proxy.port}", timeout=30)
         finally:
             del backends["bed"]
 

@@ -17,7 +17,7 @@ from distributed.protocol.serialize import to_serialize
 from tests.client.resumable.conftest import Bed, listening
 from tests.conftest import Eventually
 
-from headrace._resumable import dialing
+from headrace._resumable import dialing, session
 from headrace._resumable.comm import ResumableComm
 from headrace._resumable.records import HEADER_BYTES, NAME_BYTES, Header, Hello, Kind
 from headrace._resumable.session import Session
@@ -143,7 +143,7 @@ async def test_an_absence_beyond_the_grace_ends_it_at_both_ends(eventually: Even
     async with listening(wait_for_end, grace=1) as bed:
         comm = await bed.connect()
         await bed.proxy.stop()
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 30)
         assert len(bed.table) == 0
         await bed.proxy.start()
         with pytest.raises(CommClosedError, match="given up the session"):
@@ -171,7 +171,8 @@ async def test_close_ends_the_session_at_both_ends(bed: Bed, eventually: Eventua
         await comm.read()
 
 
-async def test_what_was_written_before_close_arrives() -> None:
+async def test_what_was_written_before_close_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_CLOSE_SECONDS", 60)  # it is much
     got: asyncio.Queue[object] = asyncio.Queue()
 
     async def collect(comm: Any) -> None:
@@ -188,12 +189,13 @@ async def test_what_was_written_before_close_arrives() -> None:
         assert [await got.get(), await got.get()] == [20_000_000, "end"]
 
 
-async def test_close_while_away_ends_at_once(bed: Bed, eventually: Eventually) -> None:
+async def test_close_while_away_ends_at_once(bed: Bed, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_CLOSE_SECONDS", 600)
     comm = await bed.connect()
     await bed.proxy.stop()
     await eventually(lambda: bed.away)
     await comm.write("nobody will read this")
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await comm.close()
 
 
@@ -274,7 +276,7 @@ async def test_a_session_that_is_resumed_twice_ends_the_older_connection(bed: Be
     await comm.close()
 
 
-async def test_please_redial_moves_a_busy_session(bed: Bed) -> None:
+async def test_please_redial_moves_a_busy_session(bed: Bed, eventually: Eventually) -> None:
     comm = await bed.connect()
     asked = 0
     for number in itertools.count():
@@ -286,7 +288,8 @@ async def test_please_redial_moves_a_busy_session(bed: Bed) -> None:
         if number > 300 and bed.dials >= 4:
             break
     assert bed.dials <= 1 + asked
-    assert not bed.away
+    # A connection may end before the hello of the next one is there.
+    await eventually(lambda: len(bed.away) == len(bed.back))
     await comm.close()
 
 
@@ -356,16 +359,20 @@ async def test_a_redial_that_cannot_succeed_leaves_the_older_connection(bed: Bed
 
 
 async def test_a_scheduler_that_asks_for_connections_all_the_time_gets_some(
-    bed: Bed, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dialing, "_DIALS_AT_ONCE", 3)
     monkeypatch.setattr(dialing, "_DIALS_PER_SECOND", 0.001)
     comm = await bed.connect()
-    for number in range(200):
+    asked_in_vain = 0  # a dial may take longer than any number of messages
+    for number in itertools.count():
         bed.table.redial()
         await comm.write(number)
         assert await comm.read() == number
-    await eventually(lambda: bed.dials == 1 + 3)
+        asked_in_vain += bed.dials >= 1 + 3
+        if asked_in_vain == 100:
+            break
+    assert bed.dials == 1 + 3
     await comm.close()
 
 
