@@ -79,7 +79,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
             self._changed.notify_all()
 
     def close(self) -> None:
-        for cluster in self.clusters.values():
+        for cluster in self._all():
             self._stop(cluster).result(60)
         self._loop_runner.stop()
 
@@ -89,11 +89,11 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         owner = request.owner or self._caller(context)
         _check_spec(request.spec)
         with self._changed:
-            for cluster in self.clusters.values():
+            for cluster in self._all():
                 same_call = request.request_id and cluster.request_id == request.request_id
                 if same_call and cluster.record.owner == owner:
                     return cluster.record
-            for cluster in self.clusters.values():
+            for cluster in self._all():
                 if request.spec.alias and self._has_alias(cluster, owner, request.spec.alias):
                     message = f"cluster {cluster.id} has the name {request.spec.alias!r}"
                     raise errors.AliasTaken(message, {"cluster": cluster.record.name})
@@ -117,7 +117,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         self._check_filter(request.filter, context)
         found = [
             _view(cluster.record, request.view)
-            for cluster in reversed(self.clusters.values())
+            for cluster in reversed(self._all())
             if self._matches(cluster, request.filter, context)
         ]
         page, more = _page(found, request)
@@ -223,7 +223,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
                 else:
                     answer.stopped.append(name)
             return answer
-        for cluster in self.clusters.values():
+        for cluster in self._all():
             if self._matches(cluster, request.filter, context):
                 self._stop(cluster)
                 answer.stopped.append(cluster.record.name)
@@ -298,7 +298,7 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
             with self._changed:
                 clusters = [
                     cluster
-                    for cluster in self.clusters.values()
+                    for cluster in self._all()
                     if cluster.id in sent or self._matches(cluster, request.filter, context)
                 ]
                 news = [cluster for cluster in clusters if sent.get(cluster.id) != cluster.version]
@@ -316,12 +316,16 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
                 step.resume_token = " ".join(f"{name}.{version}" for name, version in sent.items())
                 yield step
 
+    def _all(self) -> list[FakeCluster]:
+        """As they are now: other calls may create and delete some meanwhile."""
+        return list(self.clusters.values())
+
     def _find(self, name: str, context: Any) -> FakeCluster:
         collection, _, wanted = name.partition("/")
         owner = self._caller(context)
         if collection != "clusters" or not wanted:
             raise _wrong("name", f"{name!r} is not of the form clusters/{{cluster}}")
-        for cluster in self.clusters.values():
+        for cluster in self._all():
             mine = (cluster.record.owner == owner or owner in self.admins) and cluster.id == wanted
             alias = wanted[1:].removeprefix(f"{owner.removeprefix('users/')}:")
             if mine or (wanted.startswith("~") and self._has_alias(cluster, owner, alias)):
@@ -377,19 +381,21 @@ class FakeClusters(cluster_service_pb2_grpc.ClusterServiceServicer):
         self.set_phase(cluster, cluster_pb2.PHASE_FAILED)
 
     def _stop(self, cluster: FakeCluster) -> Future[None]:
-        cluster.record.spec.stop = True
-        if cluster.lives:
-            cluster.record.status.reason = cluster_pb2.END_REASON_USER
-            self.set_phase(cluster, cluster_pb2.PHASE_STOPPED)
+        with self._changed:
+            cluster.record.spec.stop = True
+            if cluster.lives:
+                cluster.record.status.reason = cluster_pb2.END_REASON_USER
+                self.set_phase(cluster, cluster_pb2.PHASE_STOPPED)
         self.routes.pop(cluster.server_name, None)
         return self._spawn(cluster.stop())
 
     async def _run(self, cluster: FakeCluster) -> None:
         await cluster.start()
         await cluster.follow()
-        if not cluster.record.spec.stop:
-            self.routes[cluster.server_name] = cluster.port
-            self.set_phase(cluster, cluster_pb2.PHASE_RUNNING)
+        with self._changed:
+            if not cluster.record.spec.stop:
+                self.routes[cluster.server_name] = cluster.port
+                self.set_phase(cluster, cluster_pb2.PHASE_RUNNING)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
         loop: Any = self._loop_runner.loop

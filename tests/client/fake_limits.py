@@ -37,7 +37,7 @@ class FakeLimits(limits_service_pb2_grpc.LimitsServiceServicer):
             raise errors.InvalidRequest.of(errors.Violation("user", "must be users/{user}"))
         if user != caller and caller not in self._clusters.admins:
             raise errors.PermissionDenied(f"{caller} may not see the limits of others; only admins may")
-        records = [cluster.record for cluster in self._clusters.clusters.values()]
+        records = [cluster.record for cluster in list(self._clusters.clusters.values())]
         own = [record for record in records if record.owner == user and record.status.phase in LIVING]
         workers = sum(group.size for record in own for group in record.spec.worker_groups)
         limits = [
