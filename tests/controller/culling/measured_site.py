@@ -94,17 +94,22 @@ async def cullings(admin: User) -> list[culling_service_pb2.Culling]:
     return list((await admin.ask_culling("ListCulling", EVERYBODY)).cullings)
 
 
-async def due(admin: User, eventually: Eventually) -> float:
-    """When the one cluster is culled, as soon as that is known."""
-    found: list[float] = []
+async def known(admin: User, eventually: Eventually) -> culling_service_pb2.Culling:
+    """What happens to the one cluster, as soon as it is known when."""
+    found: list[culling_service_pb2.Culling] = []
 
-    async def known() -> bool:
-        found[:] = [one.act_time.ToNanoseconds() / 1e9 for one in await cullings(admin) if one.HasField("act_time")]
+    async def is_known() -> bool:
+        found[:] = [one for one in await cullings(admin) if one.HasField("act_time")]
         return bool(found)
 
-    await eventually(known)
-    [time] = found
-    return time
+    await eventually(is_known)
+    [culling] = found
+    return culling
+
+
+async def due(admin: User, eventually: Eventually) -> float:
+    """When the one cluster is culled, as soon as that is known."""
+    return (await known(admin, eventually)).act_time.ToNanoseconds() / 1e9
 
 
 async def happened(user: User, cluster: str) -> list[str]:
