@@ -66,8 +66,9 @@ def test_without_a_proxy_address_the_error_says_what_to_set(fake: FakeHeadrace, 
 
 
 def test_without_a_proxy_address_a_direct_way_serves(fake: FakeHeadrace, behind_hub: None) -> None:
+    settings = {"headrace.proxy-address": None, "headrace.connect": "auto", "headrace.timeouts.direct": "60s"}
     with (
-        dask.config.set({"headrace.proxy-address": None, "headrace.connect": "auto"}),
+        dask.config.set(settings),
         Gateway() as gateway,
         gateway.new_cluster() as cluster,
         cluster.get_client() as client,
