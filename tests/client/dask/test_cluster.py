@@ -34,8 +34,8 @@ def test_a_cluster_is_one_of_dasks(gateway: Gateway) -> None:
 def test_it_computes(gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster, cluster.get_client() as client:
         cluster.scale(2)
-        client.wait_for_workers(2, timeout=10)
-        assert client.submit(sum, [1, 2]).result(timeout=10) == 3
+        client.wait_for_workers(2, timeout=60)
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
         assert len(cluster.scheduler_info["workers"]) == 2
         assert "workers=2" in repr(cluster)
         cluster.scale(1)
@@ -138,6 +138,13 @@ def test_a_report_is_no_older_than_what_was_seen(fake: FakeHeadrace, gateway: Ga
     assert versions[1:] == [version, ""]
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What workers wait for is asked for as long as a busy machine needs."""
+    monkeypatch.setattr("headrace._dask.missing_workers._SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_waiting_for_workers_ends(gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster, cluster.get_client() as client:
         with pytest.raises(
@@ -148,6 +155,7 @@ def test_waiting_for_workers_ends(gateway: Gateway) -> None:
         cluster.wait_for_workers(1)
 
 
+@pytest.mark.usefixtures("patient")
 def test_an_error_of_missing_workers_says_what_they_wait_for(fake: FakeHeadrace, gateway: Gateway) -> None:
     with gateway.new_cluster() as cluster:
         fake.clusters[cluster.name].waits_for = "0/4 nodes are available"
@@ -157,6 +165,7 @@ def test_an_error_of_missing_workers_says_what_they_wait_for(fake: FakeHeadrace,
             cluster.wait_for_workers(2, timeout=0.1)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_an_error_of_missing_workers_says_which_are_paused(
     fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually
 ) -> None:
@@ -249,7 +258,7 @@ async def test_the_asynchronous_face(fake: FakeHeadrace, agateway: AsyncGateway,
         assert cluster.status == Status.running
         await cluster.scale(2)
         async with cluster.get_client() as client:
-            await cast("Any", client).wait_for_workers(2, timeout=10)
+            await cast("Any", client).wait_for_workers(2, timeout=60)
             assert await client.submit(sum, [1, 2]) == 3
         await cluster.adapt(maximum=2)
         assert "scheduler" in await cluster.logs()

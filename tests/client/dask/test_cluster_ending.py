@@ -111,7 +111,7 @@ os.wait()
 cluster.shutdown_on_close = False
 print(cluster.name)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     *lines, name = done.stdout.splitlines()
     assert lines == ["GatewayServerError True"] * 3

@@ -66,8 +66,8 @@ async def test_what_it_costs_follows_what_is_watched(
     made.record.status.usage.as_of.FromSeconds(1)  # an answer that comes late
     made.record.status.usage.cost = 3
     fake.set_phase(made, cluster_pb2.PHASE_RUNNING)
-    made.record.status.usage.as_of.GetCurrentTime()
     made.record.status.usage.cost = 8
+    made.record.status.usage.as_of.GetCurrentTime()  # last: until then it is the late answer, whenever it is read
     fake.set_phase(made, cluster_pb2.PHASE_RUNNING)
     await eventually(lambda: "cost=7.00 EUR" not in repr(cluster))
     assert "cost=8.00 EUR" in repr(cluster)

@@ -40,7 +40,7 @@ sys.exit(os.waitpid(child, 0)[1] or new_gateway().whoami().name != "ann")
 )
 def test_a_gateway_of_ones_own_in_a_forked_process(fake: FakeHeadrace, before: str, output: str) -> None:
     program = _PROGRAM.format(address=fake.address, ca_file=str(fake.ca_file), before=before)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(output)
     assert ("spawn" in done.stdout) == ("Error" in done.stdout)

@@ -77,7 +77,7 @@ async def test_a_scheduler_that_does_not_answer_is_asked_again(
 
         handlers |= {IDENTITY: identity, SUBSCRIBE: subscribe}
         await cluster.scale(1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await cluster.wait_for_workers(1)
         await cluster.scale(2)
         await eventually(lambda: len(cluster.scheduler_info["workers"]) == 2)
