@@ -17,7 +17,7 @@ from headrace_controller.signals.collection import Collection
 from headrace_controller.signals.measured import Absence, Measured, NotMeasured, QueryFailed
 
 
-def new_world(stack: AsyncExitStack, key: Callable[[str], str] = key, **settings: Any) -> World:
+def new_world(stack: AsyncExitStack, key: Callable[[str], str] = key, /, **settings: Any) -> World:
     """One in which nobody is too late, however slow the machine is."""
     given: dict[str, Any] = {"at_once": 1, "most_kept": 100, "timeout": 30, "longest": 60, **settings}
     return World(stack.enter_context(closing(Collection(key, **given))), {}, stack)
