@@ -18,7 +18,8 @@ from headrace.cli import app
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("client", "services", "backends", "deploy", "protos", "docs", "scripts", "tests", "benchmarks")
-PAGES = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
+# Sorted: processes that run tests in parallel must name the same ones in the same order.
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 SOURCES = [path.as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.*")]
 # `plan/planning.py`, or with the part that it is of: `controller: plan/planning.py`
 SOURCE = re.compile(r"`(?:[\w/]+: )?([\w./-]+\.(?:py|lua|proto))`")
