@@ -52,7 +52,7 @@ def _no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("HEADRACE_DATA_DIR", str(tmp_path / "none"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     tokens.clear()
-    with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
+    with dask.config.set({"distributed.comm.timeouts.connect": "30s"}):
         yield
 
 
