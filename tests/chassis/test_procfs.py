@@ -8,6 +8,7 @@ from collections.abc import Generator
 
 import pytest
 from tests.conftest import Eventually
+from tests.held_port import held_port
 
 from headrace_chassis import procfs
 
@@ -58,12 +59,13 @@ def test_processor_time_is_that_of_the_process():
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_the_process_that_listens_on_a_port_is_found(family: socket.AddressFamily, host: str):
-    with socket.create_server((host, 0), family=family) as server:
-        port = server.getsockname()[1]
-        holder = procfs.port_holder(port)
-        assert procfs.port_owner(port) == os.getuid()
-    assert holder is not None
-    assert holder[0] == os.getpid()
-    assert holder[1]
-    assert procfs.port_holder(port) is None
-    assert procfs.port_owner(port) is None
+    with held_port(host) as held:
+        port = held.getsockname()[1]
+        with socket.create_server((host, port), family=family):
+            holder = procfs.port_holder(port)
+            assert procfs.port_owner(port) == os.getuid()
+        assert holder is not None
+        assert holder[0] == os.getpid()
+        assert holder[1]
+        assert procfs.port_holder(port) is None
+        assert procfs.port_owner(port) is None
