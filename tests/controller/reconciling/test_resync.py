@@ -81,7 +81,7 @@ async def test_a_quiet_deployment_asks_nothing_for_each_cluster(
     monkeypatch.setattr(recharging, "_AGAIN_SECONDS", 0.1)  # once after the start, all are looked at again
     ann = await (await site.replica()).user("ann")
     costs: list[dict[str, int]] = []
-    for count in (1, 20):
+    for count in (1, 40):
         made = [await ann.create() for _ in range(count)]
         for cluster in made:
             await ann.until(cluster.name, "RUNNING")
@@ -97,4 +97,5 @@ async def test_a_quiet_deployment_asks_nothing_for_each_cluster(
         costs.append(await commands(redis))
     few, many = costs
     del many["info"]  # asked by the test, as often as it likes
-    assert all(many[name] <= few.get(name, 0) + 5 for name in many), (few, many)
+    # Some reads come by the clock, and a window of renewals that are late is longer.
+    assert all(many[name] <= few.get(name, 0) + 20 for name in many), (few, many)
