@@ -90,6 +90,10 @@ class RunningEnvoy:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
 
+    async def has_routes(self) -> bool:
+        """Whether its control plane has sent any, or that there are none."""
+        return await self.statistic("cluster_manager.cds.update_success") > 0
+
     async def statistic(self, name: str) -> int:
         """One of its counters, from the admin socket."""
         reader, writer = await asyncio.open_unix_connection(self.state_directory / "envoy-admin.sock")
@@ -108,6 +112,7 @@ class RunningProxy:
 
     settings: dict[str, str]
     warm: WarmProxy | None = None
+    awaits_routes: bool = True
     log: list[str] = field(default_factory=list[str])
     _process: Process | ForkedProxy | None = None
     _envoy: RunningEnvoy | None = None
@@ -144,8 +149,14 @@ class RunningProxy:
             await self.start_envoy()
 
     async def start_envoy(self) -> None:
-        """Start Envoy, also again after it has ended."""
+        """Start Envoy, also again after it has ended, and wait until it has the routes.
+
+        It listens without them once it has waited for them for 2 s.
+        """
         self._envoy = await RunningEnvoy.start(self.settings)
+        async with asyncio.timeout(60):
+            while self.awaits_routes and not await self._envoy.has_routes():  # noqa: ASYNC110 another process's state
+                await asyncio.sleep(0.01)
 
     async def spawn(self, ready_fd: int | None = None, **changes: str) -> None:
         """Start the proxy, without Envoy, and wait for nothing."""
