@@ -18,6 +18,7 @@ from tests.conftest import Eventually
 from headrace.errors import HeadraceError, InternalError, InvalidRequest, PermissionDenied, TooManyRequests
 from headrace.option_types import Choice, Int, OptionValue, Select, Text
 from headrace_chassis.policy_document import BadPolicy
+from headrace_controller import bounded_threads
 from headrace_controller.bounded_threads import MAX_THREADS
 from headrace_controller.options.catalogue import Option, Options
 from headrace_controller.options.programs import Offer
@@ -275,6 +276,32 @@ async def test_a_loop_without_end_is_ended(code: Any) -> None:
             await check({}, one)
     await asyncio.to_thread(threads[0].join, 60)
     assert not threads[0].is_alive()
+
+
+async def test_a_thread_that_begins_late_is_ended_within_its_call(code: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up, called = threading.Event(), list[threading.Thread]()
+    begin = bounded_threads._call  # pyright: ignore[reportPrivateUsage]
+
+    def begin_late(*arguments: Any) -> None:
+        while not given_up.is_set():
+            pass
+        begin(*arguments)
+
+    def offer(user: str, groups: tuple[str, ...]) -> Offer:
+        called.append(threading.current_thread())
+        while True:
+            pass
+
+    code.offer = offer
+    one = profile("0.2 s")
+    monkeypatch.setattr(bounded_threads, "_call", begin_late)
+    with pytest.raises(InternalError, match="did not answer"):
+        await check({}, one)
+    await asyncio.sleep(0)  # in which it would be ended
+    given_up.set()
+    async with asyncio.timeout(60):
+        while not called or called[0].is_alive():  # noqa: ASYNC110 a thread
+            await asyncio.sleep(0.01)
 
 
 async def test_threads_are_bounded_whatever_users_do(

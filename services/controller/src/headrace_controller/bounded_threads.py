@@ -68,8 +68,9 @@ class BoundedThreads:
         loop = asyncio.get_running_loop()
         ended = self._running[user] = loop.create_future()
         result: asyncio.Future[T] = loop.create_future()
+        begun = threading.Event()
         # A daemon: one that never ends must not keep the controller from ending.
-        thread = threading.Thread(target=_call, args=(call, loop, result), name=self._what, daemon=True)
+        thread = threading.Thread(target=_call, args=(call, loop, result, begun), name=self._what, daemon=True)
         thread.start()
         try:
             async with asyncio.timeout_at(end):
@@ -82,14 +83,18 @@ class BoundedThreads:
                 self._end(user, ended)
             else:
                 result.cancel()
-                ending = asyncio.create_task(self._wait_for_end(user, ended, thread))
+                ending = asyncio.create_task(self._wait_for_end(user, ended, thread, begun))
                 self._ending.add(ending)
                 ending.add_done_callback(self._ending.discard)
 
-    async def _wait_for_end(self, user: str, ended: asyncio.Future[None], thread: threading.Thread) -> None:
+    async def _wait_for_end(
+        self, user: str, ended: asyncio.Future[None], thread: threading.Thread, begun: threading.Event
+    ) -> None:
         while thread.is_alive():
-            # A loop without end would slow the controller down for ever.
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_TooLong))
+            if begun.is_set():  # before that nothing would catch it
+                # A loop without end would slow the controller down for ever.
+                ident, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_TooLong)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
             await asyncio.sleep(_POLL_SECONDS)
         self._end(user, ended)
 
@@ -98,9 +103,12 @@ class BoundedThreads:
         ended.set_result(None)
 
 
-def _call(call: Callable[[], T], loop: asyncio.AbstractEventLoop, result: asyncio.Future[T]) -> None:
+def _call(
+    call: Callable[[], T], loop: asyncio.AbstractEventLoop, result: asyncio.Future[T], begun: threading.Event
+) -> None:
     # The loop may be closed meanwhile.
     with contextlib.suppress(RuntimeError, _TooLong):
+        begun.set()
         try:
             value = call()
         except Exception as error:  # noqa: BLE001 - whoever waits raises it
