@@ -15,6 +15,7 @@ from tests.client.agent.fake_controller import TOKEN, FakeController
 from tests.client.agent.running import Cluster
 from tests.conftest import Eventually
 
+from headrace.agent import session as session_module
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.identity import Identity
 from headrace.agent.pending_reports import PendingReports
@@ -141,14 +142,15 @@ async def test_a_record_that_comes_back_in_time_gets_a_session(
 
 
 async def test_a_leftover_does_not_take_the_cluster_from_its_newer_scheduler(
-    controller: FakeController, channel: ControllerChannel, eventually: Eventually
+    controller: FakeController, channel: ControllerChannel, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(session_module, "_REPLACED_PAUSE_SECONDS", 0.01)
     controller.session_refusal = grpc.StatusCode.ABORTED
     session = _session(channel, PendingReports())
     async with _running(session) as task:
         await eventually(lambda: controller.refused)
         number = session.number
-        await eventually(lambda: controller.refused)
+        await eventually(lambda: controller.refused >= 3)
         assert session.number == number
         assert not task.done()
 

@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from headrace.agent import forkserver, process, warm_up
+from headrace.agent import forkserver, nanny, process, warm_up
 from headrace.agent.identity import Identity
 
 MARK = 1 << 61
@@ -29,6 +29,7 @@ def main() -> None:
     set_spawn_environment()
     for _ in warm_up.preload():
         pass
+    vars(nanny)["_TELL_SECONDS"] = 60.0  # a slow machine may take longer than a second
     gc.collect()
     gc.freeze()
     start_fork_server()
