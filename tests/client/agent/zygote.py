@@ -29,7 +29,7 @@ def main() -> None:
     set_spawn_environment()
     for _ in warm_up.preload():
         pass
-    vars(nanny)["_TELL_SECONDS"] = 60.0  # a slow machine may take longer than a second
+    nanny.__dict__["_TELL_SECONDS"] = 60.0  # a slow machine may take longer than a second
     gc.collect()
     gc.freeze()
     start_fork_server()
