@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -56,7 +56,6 @@ def test_periods_are_those_of_the_calendar_in_utc(per: str, time: str, first: st
     assert (date_of(days.start), date_of(days.stop)) == (first, after)
 
 
-@settings(deadline=None)
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - in UTC
 def test_a_day_is_written_as_it_is_read(time: datetime) -> None:
     seconds = time.replace(tzinfo=UTC).timestamp()
@@ -95,7 +94,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(steps=STEPS, read_at=st.integers(0, 11), rest=st.integers(0, DAY_MS))
 def test_what_is_known_is_what_was_used_however_clusters_change_after_the_reading(
     steps: list[tuple[str, int, int]], read_at: int, rest: int
@@ -174,7 +172,6 @@ def test_budgets_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
         Budget.model_validate({"per": "day", **wrong})
 
 
-@settings(deadline=None)
 @given(limit=st.floats(0, 1e9), used=st.floats(0, 1e9), rate=st.floats(0, 1e15), per=st.sampled_from(["day", "month"]))
 def test_a_budget_of_any_size_stands_somewhere(limit: float, used: float, rate: float, per: str) -> None:
     now = ms("2026-11-26T12:00")

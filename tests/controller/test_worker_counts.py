@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.controller.builders import worker
 
@@ -21,7 +21,6 @@ def _record(name: WorkerId, group: str, state: WorkerState) -> WorkerRecord:
 records = st.builds(_record, ids, st.sampled_from(["default", "gpu"]), st.sampled_from(list(WorkerState)))
 
 
-@settings(deadline=None)
 @given(st.lists(records), st.lists(st.one_of(ids, records)))
 def test_counts_follow_every_change(first: list[WorkerRecord], changes: list[WorkerId | WorkerRecord]) -> None:
     before = Workers({record.id: record for record in first})

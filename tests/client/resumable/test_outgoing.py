@@ -88,7 +88,7 @@ class LossyChannel(RuleBasedStateMachine):
 
 
 TestLossyChannel = LossyChannel.TestCase
-TestLossyChannel.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestLossyChannel.settings = settings(max_examples=100, stateful_step_count=60)
 
 
 @pytest.mark.parametrize("received", [-1, 1, 4, 11])

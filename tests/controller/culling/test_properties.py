@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.controller.builders import running_cluster
 from tests.controller.plan.deciding import decide
@@ -130,7 +130,6 @@ class World:
         assert self.now - max(warned, self.watching_since) >= WARN
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 150), st.sampled_from([*HAPPENS, "nothing", "nothing", "idle", "leaves"]))))
 def test_nothing_is_culled_too_early(steps: list[tuple[float, str]]) -> None:
     world = World()

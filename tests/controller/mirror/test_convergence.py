@@ -160,4 +160,4 @@ class MirrorMachine(RuleBasedStateMachine):
 
 def test_mirrors_converge(redis_url: str) -> None:
     MirrorMachine.redis_url = redis_url
-    run_state_machine_as_test(MirrorMachine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(MirrorMachine, settings=settings(max_examples=25, stateful_step_count=30))

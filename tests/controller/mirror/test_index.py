@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.controller.builders import ANN, new_cluster
 
@@ -59,7 +59,6 @@ def test_a_cluster_that_was_adopted_again_has_another_place() -> None:
     assert index.ids(None, None, None) == ["c1", "c2"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["put", "end", "discard"])), max_size=60))
 def test_the_index_is_what_sorting_would_give(steps: list[tuple[int, str]]) -> None:
     index, known = Index(), dict[str, Cluster]()

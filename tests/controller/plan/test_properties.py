@@ -357,7 +357,7 @@ class PlanMachine(RuleBasedStateMachine):
 
 
 TestPlanMachine = PlanMachine.TestCase
-TestPlanMachine.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestPlanMachine.settings = settings(max_examples=50, stateful_step_count=30)
 
 names = st.sampled_from([new_id("default", n) for n in range(1, 9)])
 records = st.builds(
@@ -398,7 +398,7 @@ process_tables = st.dictionaries(st.just(SCHEDULER) | names, st.sampled_from(Pro
 
 
 @given(status=statuses, workers=worker_tables, report=reports, processes=process_tables, size=sizes, stop=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_from_any_state_it_comes_to_what_is_wanted(
     status: Status,
     workers: dict[WorkerId, WorkerRecord],

@@ -20,7 +20,7 @@ EACH, ALL = 8, 12
 KEYS = Keys(Prefix("test"))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     wanted=st.lists(st.tuples(st.sampled_from(["ann", "bob", "eve"]), st.integers(0, 6)), min_size=4, max_size=20),
     patience=st.sampled_from([0, 300]),

@@ -64,7 +64,7 @@ CHANGES = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, MOST), st.lists(CHANGES, max_size=8))
 def test_those_with_another_rounded_place_are_told(at_first: int, changes: list[Changes]) -> None:
     people = People()
@@ -79,7 +79,6 @@ def test_those_with_another_rounded_place_are_told(at_first: int, changes: list[
         people.check()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 20), st.floats(-1, 21), st.floats(-1, 21), st.sets(st.integers(0, 20)))
 def test_those_that_have_waited_for_long_are_found(number: int, since: float, than: float, left: set[int]) -> None:
     order = Order(clock=lambda: 0.0)

@@ -328,4 +328,4 @@ def _same_wish(one: Cluster, other: Cluster) -> bool:
 
 def test_the_store_answers_as_a_dict_would(redis_url: str) -> None:
     StoreMachine.redis_url = redis_url
-    run_state_machine_as_test(StoreMachine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(StoreMachine, settings=settings(max_examples=60, stateful_step_count=40))

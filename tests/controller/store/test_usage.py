@@ -123,7 +123,7 @@ def demands(draw: st.DrawFn) -> Demand:
 STEPS = st.lists(st.tuples(demands(), st.integers(0, 3 * DAY_MS)), min_size=1, max_size=6)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_the_sum_is_the_integral_of_what_was_promised(
     steps: list[tuple[Demand, int]], redis_url: str, keys: Keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.proxy.conftest import ANYWHERE
 from tests.proxy.fake_envoy import DeltaResponse
@@ -63,7 +63,6 @@ def test_a_version_is_a_hash_of_the_content(route: Route) -> None:
 
 
 @given(st.lists(steps, min_size=1, max_size=10), st.data())
-@settings(deadline=None)
 def test_an_envoy_ends_with_the_last_snapshot_whatever_happens_on_the_way(
     sequence: list[RouteChange], data: st.DataObject
 ) -> None:

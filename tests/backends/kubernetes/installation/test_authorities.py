@@ -49,7 +49,7 @@ def test_an_authority_that_has_expired_is_trusted_no_longer() -> None:
     assert first.trusted[0] not in after.trusted
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.integers(min_value=1, max_value=250), min_size=1, max_size=60))
 def test_whenever_the_job_runs_the_authority_that_signs_was_trusted_a_run_before(days: list[int]) -> None:
     now, authorities = NOW, NONE.renewed("headrace", NOW)
