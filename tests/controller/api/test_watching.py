@@ -201,7 +201,7 @@ async def test_a_slow_reader_holds_nobody_up_and_misses_nothing(ann: User) -> No
 
 
 async def test_a_drain_ends_watches_so_that_they_go_on_elsewhere(site: Site) -> None:
-    replica = await site.replica(drain_seconds=60)  # without any time, what is served is cut off
+    replica = await site.replica(drain_seconds=10)  # without any time, what is served is cut off
     ann = await replica.user("ann")
     async with watch(ann) as call:
         await until_checkpoint(call)
