@@ -9,7 +9,7 @@ __all__ = ["gateway", "headrace"]
 
 HERE = Path(__file__).parent
 TEST_SECONDS = 300
-"""A limit against hanging: whoever waits for a page in vain comes first, and says what it shows."""
+"""Ends a test that hangs. It is longer than the waits for a page, whose errors say what the page shows."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

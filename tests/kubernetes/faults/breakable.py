@@ -81,7 +81,7 @@ class _Passing(socketserver.BaseRequestHandler):
             self.server.counted(self.request),
             contextlib.suppress(OSError),
         ):
-            if self.server.broken:  # since it was asked above: whoever cut connections has not seen this one
+            if self.server.broken:  # since the look above: `cut` did not find this connection
                 return
             talk = _Talk(self.server.answers)
             back = threading.Thread(target=_pass_on, args=(there, self.request, talk.answer), daemon=True)
