@@ -27,14 +27,15 @@ async def served(handle: Handler, directory: Path) -> AsyncGenerator[Path]:
         await runner.cleanup()
 
 
-def kubeconfig(directory: Path, port: int) -> Path:
+def kubeconfig(directory: Path, port: int, scheme: str = "http") -> Path:
     file = directory / "kubeconfig"
     named = {"name": "test"}
+    server = {"server": f"{scheme}://127.0.0.1:{port}", "insecure-skip-tls-verify": True}
     content = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "test",
-        "clusters": [{**named, "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "clusters": [{**named, "cluster": server}],
         "users": [{**named, "user": {"token": "t"}}],
         "contexts": [{**named, "context": {"cluster": "test", "user": "test"}}],
     }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
+import ssl
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +15,12 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.config import ConfigException
 from tests.backends.kubernetes.pods import recorded
-from tests.backends.kubernetes.served import served
+from tests.backends.kubernetes.served import kubeconfig, served
 
 from headrace_backend_kubernetes import connecting
 from headrace_backend_kubernetes.config import Settings
 from headrace_backend_kubernetes.connecting import connect
+from headrace_chassis.tls.certificates import Authority
 
 POD = recorded("runs")
 
@@ -93,3 +98,35 @@ async def test_a_service_accounts_token_that_cannot_be_read_now_is_read_later(
         await api.get_pod("ns", "runs")
         await api.close()
     assert sent == ["bearer first", "bearer first", "bearer second"]
+
+
+async def test_a_connection_whose_request_is_cancelled_as_it_is_made_ends_when_all_are_closed(tmp_path: Path) -> None:
+    loop, tls = asyncio.get_running_loop(), _tls(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        api = await connect(Settings(kubeconfig=kubeconfig(tmp_path, server.getsockname()[1], "https"), namespace="ns"))
+        request = asyncio.create_task(api.get_pod("ns", "runs"))
+        connection, _ = await loop.sock_accept(server)
+        with connection:
+            connection.setblocking(False)
+            received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+            received.write(await loop.sock_recv(connection, 65536))
+            with pytest.raises(ssl.SSLWantReadError):
+                tls.wrap_bio(received, sent, server_side=True).do_handshake()
+            connection.send(sent.read())
+            await asyncio.sleep(0)
+            request.cancel()  # in the turn in which what was sent is read, which ends the handshake for the client
+            await asyncio.wait([request])
+            await api.close()
+            async with asyncio.timeout(10):  # nothing answers the client's own end of TLS
+                while await loop.sock_recv(connection, 65536):
+                    continue
+
+
+def _tls(directory: Path) -> ssl.SSLContext:
+    shown = Authority.create("api server", timedelta(hours=1)).issue("api server", timedelta(hours=1), dns_names=[])
+    file = directory / "shown.pem"
+    file.write_bytes(shown.cert_pem + shown.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context

@@ -6,14 +6,14 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+from weakref import WeakSet
 
 import aiohttp
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.rest import RESTClientObject
@@ -31,6 +31,8 @@ log = get_logger()
 # A log that is followed may say nothing for hours, and so does one whose API server is gone. So the kernel asks the
 # other end, and breaks the connection within a minute. Load balancers in between do not forget it either.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+_TURNS_TO_CLOSE = 100  # of the event loop, which sees the end of a connection and closes it: some three
 
 _RENEW_SECONDS = 60.0  # a plugin is only asked again some minutes before its token expires
 _CREDENTIALS_SECONDS = 10.0
@@ -104,45 +106,40 @@ def _own_namespace() -> str:
     return _OWN_NAMESPACE.read_text(encoding="utf-8").strip()
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Knows its connections until they have ended."""
+class _Connections(RESTClientObject):
+    """Ends all connections when it is closed.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.transports: set[asyncio.Transport] = set()  # uvloop's take no weak references
+    A request that is cancelled leaves its connection to TLS, which waits until the server agrees that it ends, and
+    aiohttp does not know of it any longer.
+    """
 
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        if connection.transport and connection.transport not in self.transports:
-            _keep_alive(connection.transport)
-            self.transports = {each for each in self.transports if not each.is_closing()} | {connection.transport}
-        return connection
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__(configuration)
+        self._sockets = WeakSet[socket.socket]()
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=self._open)
+
+    def _open(self, address: tuple[int, int, int, str, Any]) -> socket.socket:
+        family, kind, protocol, *_ = address
+        opened = socket.socket(family, kind, protocol)
+        _keep_alive(opened)
+        self._sockets.add(opened)
+        return opened
+
+    async def close(self) -> None:
+        await super().close()
+        for left in self._sockets:
+            with suppress(OSError):  # it has been closed, or is not connected
+                left.shutdown(socket.SHUT_RDWR)
+        for _ in range(_TURNS_TO_CLOSE):
+            if all(left.fileno() < 0 for left in self._sockets):
+                return
+            await asyncio.sleep(0)
 
 
-def _keep_alive(transport: asyncio.Transport) -> None:
-    opened = transport.get_extra_info("socket")
-    if opened is None or opened.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
+def _keep_alive(opened: socket.socket) -> None:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE.items():
         if hasattr(socket, name):  # not everywhere
             opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-class _Connections(RESTClientObject):
-    """Ends all connections when it is closed. After a cancelled request TLS would wait for the server to agree."""
-
-    _connector: _Connector | None = None
-
-    def _create_connector(self) -> aiohttp.TCPConnector:
-        self._connector = _Connector(limit=self.maxsize, ssl=self.ssl_context)
-        return self._connector
-
-    async def close(self) -> None:
-        await super().close()
-        for transport in self._connector.transports if self._connector else ():
-            transport.abort()
-        await asyncio.sleep(0)  # what was aborted is closed by the event loop, one turn for TLS and one for TCP
-        await asyncio.sleep(0)
