@@ -160,6 +160,7 @@ class BackendContract:
 
     async def test_stopping_terminates_first(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER, Program(goodbye="goodbye\n"))])
+        await until_running(backend, cluster)  # what is not known to is deleted, with its log
         await until_written(backend, cluster, "up")
         await backend.stop(cluster)
         seen = await status(backend, cluster)
@@ -169,6 +170,7 @@ class BackendContract:
 
     async def test_stopping_kills_what_ignores_its_termination(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER, DEAF)])
+        await until_running(backend, cluster)
         await until_written(backend, cluster, "up")
         async with promised(backend.capabilities.stop_seconds):
             await backend.stop(cluster)
@@ -339,6 +341,7 @@ class BackendContract:
 
     async def test_an_address_that_a_process_listens_on_is_accepted(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER, Program(listens=True))])
+        await until_running(backend, cluster)
         await until_written(backend, cluster, "\n")
         address = (await text(backend, cluster)).strip()
         await backend.check_address(cluster, SCHEDULER, address)

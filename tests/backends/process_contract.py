@@ -67,6 +67,7 @@ class ProcessContract(BackendContract):
     ) -> None:
         beat = "trap '' TERM; echo up; while :; do echo beat; sleep 0.01; done"
         await backend.start([spec(cluster, SCHEDULER, ["sh", "-c", f'{prefix}sh -c "$0" & wait', beat])])
+        await until_running(backend, cluster)
         await until_written(backend, cluster, "beat")
         await backend.stop(cluster)
         after = await text(backend, cluster)
@@ -92,7 +93,8 @@ class ProcessContract(BackendContract):
 
     async def test_an_address_of_another_process_is_refused(self, backend: Backend, cluster: str) -> None:
         await backend.start([spec(cluster, SCHEDULER), spec(cluster, "w-1", Program(listens=True))])
-        await until_running(backend, cluster)
+        for process in (SCHEDULER, "w-1"):
+            await until_running(backend, cluster, process)
         await until_written(backend, cluster, "\n", "w-1")
         theirs = (await text(backend, cluster, "w-1")).strip()
         await backend.check_address(cluster, "w-1", theirs)
