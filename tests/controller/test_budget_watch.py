@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.conftest import Eventually
@@ -16,9 +18,11 @@ from headrace_controller.model import Cluster, Demand, Phase, Status
 from headrace_controller.policy.file import PolicyFile
 from headrace_controller.policy.sections import Budget, Budgets
 from headrace_controller.store import Fence, Store
+from headrace_controller.usage import budgets
 from headrace_controller.usage.budgets import BudgetWatch
 
 POLICY = PolicyFile(budgets=Budgets(user=[Budget(per="month", core_hours=100)]))
+LARGE = Demand(clusters=1, cores_milli=6_000_000)  # uses the budget up in a minute
 HUGE = Demand(clusters=1, cores_milli=2**34)  # uses the budget up in 21 ms
 ONE = Demand(clusters=1, cores_milli=1000)
 
@@ -95,4 +99,24 @@ async def test_a_cluster_that_ended_before_it_was_known_counts(
     ended = replace(huge, status=Status(phase=Phase.STOPPED, ended=time.time()))
     watching.mirror.apply(await store.records.save_status(huge, ended, fence=fence))  # read from the stream at once
     await watching.watch.known(huge.owner, ())
+    assert watching.refuses(new_cluster(), ONE)
+
+
+async def test_time_in_which_the_store_does_not_answer_is_not_used(
+    store: Store, record: Recorder, watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals, now = store.used.totals, time.monotonic()
+
+    async def late(*asked: Any) -> Any:
+        nonlocal now
+        now += 600
+        return await totals(*asked)
+
+    monkeypatch.setattr(store.used, "totals", late)
+    monkeypatch.setattr(budgets, "time", SimpleNamespace(monotonic=lambda: now))
+    large = await record(new_cluster(), demand=LARGE)
+    watching.mirror.apply(large)
+    await watching.watch.known(large.owner, large.groups)
+    assert not watching.refuses(new_cluster(), ONE)
+    now += 61
     assert watching.refuses(new_cluster(), ONE)

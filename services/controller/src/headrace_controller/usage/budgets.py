@@ -44,8 +44,8 @@ class _Known:
     read: float
 
     def now(self) -> int:
-        """The store's time, in ms."""
-        return self.tally.at + round(self.age * 1000)
+        """The store's time in ms, or somewhat less: never more, so that nothing is used up before its time."""
+        return self.tally.at + int(self.age * 1000)
 
     @property
     def age(self) -> float:
@@ -276,8 +276,8 @@ class BudgetWatch:
     async def _read_some(self, some: Mapping[str, Sequence[ClusterId]]) -> None:
         today = self._clock()
         first = min(period("week", today).start, period("month", today).start) - 1  # clocks may differ
-        read = time.monotonic()
         now, found = await self._store.used.totals(some, range(first, period("day", today).stop + 1))
+        read = time.monotonic()
         for subject in some:
             self._tallies[subject] = _Known(Tally.read(found[subject], now), read)
 
