@@ -17,6 +17,7 @@ from tests.fake_routes import FakeRoutes
 
 from headrace_auth.authenticators import password_file
 from headrace_auth.authenticators.users_file import UserRecord, read_users, write_users
+from headrace_auth.authz import route_table
 from headrace_auth.config import AuthSettings
 from headrace_chassis.identity.seal import new_deployment_key
 
@@ -44,6 +45,12 @@ def users_file_of(settings: AuthSettings) -> Path:
     password = settings.authenticators["password"]
     assert isinstance(password, password_file.Settings)
     return password.users_file
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """News of routes are waited for in the tests of that only."""
+    monkeypatch.setattr(route_table, "HEAR_SECONDS", 0.01)
 
 
 @pytest.fixture

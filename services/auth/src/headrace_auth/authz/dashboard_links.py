@@ -19,6 +19,7 @@ from headrace_auth.authz.route_table import RouteTable
 from headrace_auth.signer import LINK, DashboardGrant, Signer
 from headrace_chassis.audit.note import about
 from headrace_chassis.identity.caller import Caller
+from headrace_chassis.routes import Route
 
 FIRST_PAGE = "status"
 PAGE_LENGTH = 1024
@@ -47,9 +48,12 @@ class DashboardLinks:
         """Return the user as the link names them: without roles, with the groups through which they may open it."""
         if not self.routes.is_known:
             raise StoreUnavailable("the controller has not sent its clusters yet; repeat the call in a moment")
-        route, guests = self.routes.get(cluster), list[str]()
+
+        async def through(route: Route) -> list[str]:
+            return visits_through(caller, route.access, now=self.clock())
+
+        route, guests = await self.routes.visited(cluster, through)
         if route is not None:
-            guests = visits_through(caller, route.access, now=self.clock())
             about(cluster_name(cluster), route.access.owner, visitors_role(caller, route.access, guests))
         if route is None or not guests:
             raise ClusterNotFound(f"there is no running cluster clusters/{cluster} whose dashboard you may open")

@@ -131,9 +131,12 @@ class Authorizer:
     async def _answer(self, request: DashboardRequest, credential: _Signed | Caller) -> Decision:
         if not self.routes.is_known:
             return Refuse(503, "Please try again", "headrace has just started and does not know all clusters yet.")
-        if (route := self.routes.get(request.cluster)) is None:
+        route, guests = await self.routes.visited(
+            request.cluster, lambda route: self._visits_through(request, credential, route.access)
+        )
+        if route is None:
             return Refuse(404, "No such cluster", f"The cluster {request.cluster} does not run, or has ended.")
-        if not (guests := await self._visits_through(request, credential, route.access)):
+        if not guests:
             return Refuse(
                 403,
                 "No access",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from headrace_auth import metrics
@@ -13,6 +14,9 @@ from headrace_chassis.roles import Roles
 from headrace_chassis.routes import Route, RouteChange
 
 log = get_logger()
+
+# A cluster runs, and is shared, as soon as the proxy knows: auth hears of it a moment later. Envoy waits 2 s for auth.
+HEAR_SECONDS = 1.0
 
 
 class RouteTable:
@@ -30,6 +34,7 @@ class RouteTable:
         self._destinations = destinations
         self._roles = roles
         self._routes: dict[str, Route] = {}
+        self._changed = asyncio.Event()
         self.is_known = False
 
     def get(self, cluster: str) -> Route | None:
@@ -39,6 +44,29 @@ class RouteTable:
         operators = self._roles().operators_of(route.access.groups)
         return replace(route, access=replace(route.access, operators=operators)) if operators else route
 
+    async def visited(
+        self, cluster: str, visits_through: Callable[[Route], Awaitable[list[str]]]
+    ) -> tuple[Route | None, list[str]]:
+        """Return the route of a cluster and through whom it is visited, and wait for a moment for the news that say so.
+
+        Parameters
+        ----------
+        visits_through
+            Returns the members through whom; none if the visitor may not. Called again for each news of the cluster.
+        """
+        give_up = asyncio.get_running_loop().time() + HEAR_SECONDS
+        while True:
+            known, route = self._routes.get(cluster), self.get(cluster)
+            guests = await visits_through(route) if route else []
+            if guests:
+                return route, guests
+            try:
+                async with asyncio.timeout_at(give_up):
+                    while self._routes.get(cluster) is known:
+                        await self._changed.wait()
+            except TimeoutError:
+                return route, guests
+
     def apply(self, change: RouteChange) -> None:
         if change.snapshot:
             self._routes.clear()
@@ -46,6 +74,8 @@ class RouteTable:
             self._routes.pop(cluster, None)
         self._routes.update((route.cluster, self._checked(route)) for route in change.routes)
         self.is_known = True
+        self._changed.set()  # wakes all who wait now
+        self._changed.clear()
         metrics.ROUTES.set(len(self._routes))
 
     def _checked(self, route: Route) -> Route:
