@@ -6,8 +6,9 @@ import pytest
 from tests.controller.signals.fake_signals import FakeSignals
 
 from headrace_controller.culling.observations import Observations
+from headrace_controller.culling.observed import Observed
 from headrace_controller.model import ClusterId
-from headrace_controller.signals.measured import Measured, NotMeasured
+from headrace_controller.signals.measured import Absence, Measured, NotMeasured
 from headrace_controller.store import Store
 
 C1, C2 = ClusterId("c"), ClusterId("cc")  # of shards 1 and 2
@@ -36,6 +37,7 @@ def replica(store: Store) -> Replica:
 
 
 async def test_a_shard_that_is_lost_takes_its_own_clusters_along_only(replica: Replica) -> None:
+    await replica.observations.step()
     replica.measure()
     replica.observations.lost(2)
     replica.measure()
@@ -54,6 +56,16 @@ async def test_what_was_observed_is_kept_for_the_next_holder_of_the_shard(replic
     assert (other.since(C2), other.observations.of(C2).pauses) == (1100, ())  # of a shard that nobody had
 
 
+async def test_nothing_is_known_of_a_cluster_until_what_was_observed_before_is_loaded(replica: Replica) -> None:
+    loaded: list[ClusterId] = []
+    replica.observations.on_load(loaded.append)
+    replica.measure()
+    assert replica.observations.of(C1) == Observed(sample=NotMeasured(absence=Absence.MISSING))
+    assert loaded == []
+    await replica.observations.step()
+    assert (replica.since(C1), loaded) == (1015, [C1])
+
+
 async def test_what_cannot_be_read_begins_again(replica: Replica, store: Store) -> None:
     await store.observations.save(1, b"nonsense")
     await replica.observations.step()
@@ -62,6 +74,7 @@ async def test_what_cannot_be_read_begins_again(replica: Replica, store: Store) 
 
 
 async def test_time_in_which_the_process_stood_still_is_a_pause(replica: Replica) -> None:
+    await replica.observations.step()
     replica.measure()
     replica.measure(300)
     assert replica.observations.of(C1).pauses == ((1015, 1315),)

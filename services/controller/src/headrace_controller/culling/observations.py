@@ -62,16 +62,23 @@ class Observations:
         self._held: set[int] = set()
         self._to_load: set[int] = set()
         self._gained = asyncio.Event()
+        self._callbacks: list[Callable[[ClusterId], None]] = []
         self._reading = asyncio.Lock()
         self._of_others: tuple[float, Mapping[ClusterId, Observed]] = _NOT_READ
         self._beat = self._saved = clock()
 
     def of(self, cluster: ClusterId) -> Observed:
-        """Return what is observed of a cluster now."""
+        """Return what is observed of a cluster now: nothing until what was observed before is loaded."""
         self._check_beat()
         sample, before = self._signals.of(cluster), self._observed.get(cluster)
         self._observed[cluster] = observed = first(sample) if before is None else before.next(sample)
+        if self._shard(cluster) in self._to_load:
+            return Observed(sample=NotMeasured(absence=Absence.MISSING))
         return observed
+
+    def on_load(self, callback: Callable[[ClusterId], None]) -> None:
+        """Call this with each cluster of which something is known only now that its shard is loaded."""
+        self._callbacks.append(callback)
 
     async def of_others(self) -> Mapping[ClusterId, Observed]:
         """Return what the other replicas have kept of their clusters, with samples that are somewhat older.
@@ -143,6 +150,9 @@ class Observations:
         self._to_load.discard(shard)
         # What this replica has seen since it got the shard is newer, but little.
         self._observed |= {cluster: of_another(marks).pause() for cluster, marks in kept.items()}
+        async for cluster in in_turns([cluster for cluster in self._observed if self._shard(cluster) == shard]):
+            for callback in self._callbacks:
+                callback(cluster)
 
     async def _read(self, shard: int) -> Mapping[ClusterId, Marks]:
         kept = await self._store.observations.load(shard)

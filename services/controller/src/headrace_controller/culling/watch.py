@@ -45,6 +45,7 @@ class CullingWatch:
         self._own = own
         self._wake = wake
         self._clock = clock
+        observations.on_load(self.changed)
 
     def findings(self, cluster: Cluster, observed: Observed | None = None) -> tuple[Finding, ...]:
         """Return what rules find about a cluster now, by what this replica, or another one, has observed."""
