@@ -20,8 +20,9 @@ from headrace.v1 import cluster_pb2
 from headrace.v1 import culling_service_pb2 as pb
 from headrace_chassis.identity.caller import ADMIN, USER
 
-SOON = "culling: {idle: {after: 1.5 s, warn: 0.7 s, action: scale_to_zero, then_stop: 1 s}}"
+SOON = "culling: {idle: {after: 1 s, warn: 0.2 s, action: scale_to_zero, then_stop: 2 s}}"
 WARNED_SOON = "culling: {idle: {after: 1 h, warn: 3599 s}}"
+NEVER_STALE = {"stale_seconds": 60}  # a slow machine makes no pauses, which would withdraw a warning
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ async def keep(user: User, cluster: cluster_pb2.Cluster) -> float:
 async def test_an_idle_cluster_is_warned_scaled_to_zero_warned_again_and_stopped(measured: MeasuredSite) -> None:
     measured.policy.write_text(SOON)
     measured.work()
-    ann = await (await measured.replica()).user("ann")
+    ann = await (await measured.replica(signals=NEVER_STALE)).user("ann")
     cluster = await ann.create()
     await ann.scale(cluster.name, 2)
     await ann.until(cluster.name, "RUNNING", running=2)
@@ -61,11 +62,13 @@ async def test_nothing_follows_a_warning_while_a_scheduler_says_what_cannot_be_t
     ann, admin = await replica.user("ann"), await replica.user("root", USER, ADMIN)
     lies, other = await ann.create(), await ann.create()
     await ann.until(other.name, "RUNNING")
+    told: list[str] = []
 
     async def listed() -> dict[str, tuple[bool, bool]]:
         return {one.cluster: (one.warned, one.HasField("act_time")) for one in await cullings(admin)}
 
     async def both_warned() -> bool:
+        told[:] = await happened(ann, lies.name)
         return await listed() == {lies.name: (True, True), other.name: (True, True)}
 
     async def only_the_other_is_known() -> bool:
@@ -74,7 +77,8 @@ async def test_nothing_follows_a_warning_while_a_scheduler_says_what_cannot_be_t
     await eventually(both_warned)
     measured.liars[lies.name.removeprefix("clusters/")] = {"clients": -1}
     await eventually(only_the_other_is_known)
-    assert await happened(ann, lies.name) == ["CULLING_WARNED"]
+    later = (await happened(ann, lies.name))[len(told) :]
+    assert set(later) <= {"CULLING_WITHDRAWN", "CULLING_WARNED"}  # a slow machine makes pauses, before the lies
 
 
 async def test_a_start_that_never_completes_is_given_up(measured: MeasuredSite) -> None:
@@ -103,7 +107,7 @@ async def test_without_a_policy_file_an_idle_cluster_is_warned_and_stopped_too(
 async def test_work_after_the_warning_withdraws_it_and_idleness_begins_again(
     measured: MeasuredSite, eventually: Eventually
 ) -> None:
-    replica = await measured.replica()
+    replica = await measured.replica(signals=NEVER_STALE)
     ann, admin = await replica.user("ann"), await replica.user("root", USER, ADMIN)
     cluster = await ann.create()
 
