@@ -145,7 +145,11 @@ async def test_clusters_are_stopped_where_the_policy_says_so(
     assert "It begins again on" in ended.status.message
     assert (await (await replica.user("bob")).get(other.name)).status.phase < cluster_pb2.PHASE_STOPPING
     # What is known outlives the cluster, and the replica.
-    await eventually(lambda: is_refused(ann))  # the cluster may have ended some ms before the budget
+
+    async def refused_for_what_has_ended() -> bool:
+        return not (await ann.call("ListClusters", pb.ListClustersRequest())).clusters and await is_refused(ann)
+
+    await eventually(refused_for_what_has_ended)
     await site.stop(replica)
     again = await (await controller(site, directory, "stop", name="b")).user("ann")
     await fails(QuotaExceeded, again.create())
@@ -181,6 +185,7 @@ async def test_a_warning_comes_once_also_after_a_restart(site: Site, directory: 
     ((_, message),) = [event for event in await events(rich, made.name) if event[0] == "BUDGET_WARNED"]
     assert "budget of users/rich" in message
     assert "Then clusters are stopped" in message
+    await rich.until(made.name, "RUNNING")  # the next replica has no proxy
     await site.stop(replica)
     replica = await controller(site, directory, "stop", name="b")
     rich = await replica.user("rich")
