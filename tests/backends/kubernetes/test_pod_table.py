@@ -273,6 +273,18 @@ def test_what_was_kept_for_its_log_is_gone_with_its_pod() -> None:
     assert not table.ended
 
 
+def test_what_ended_before_its_pod_was_deleted_is_gone_with_it_also_if_its_phase_never_said_so() -> None:
+    """Another replica has forgotten its cluster sooner than its node has said that the whole pod has ended."""
+    pod = recorded("exit-3")
+    pod["metadata"] |= {"resourceVersion": "3", "uid": "u1", "name": "p1"}
+    pod["status"]["phase"] = "Running"
+    table = _table()
+    for version in (RUNNING, decoded(pod)):
+        table.accept(version)
+    table.delete(decoded(pod))
+    assert table.statuses() == []
+
+
 def test_a_container_that_has_ended_is_not_deleted_before_its_pod_says_so() -> None:
     pod = recorded("exit-3")
     pod["status"]["phase"] = "Running"

@@ -83,7 +83,7 @@ class PodTable:
         self._sort_in(pod)
 
     def delete(self, pod: Pod) -> None:
-        """Accepts that a pod is gone. Its process has exited, and is remembered for a while."""
+        """Accepts that a pod is gone. A process that ran in it has exited, and is remembered for a while."""
         place = pod.namespace, pod.name
         known = self._pods.get(place)
         _keep(self._deleted, pod.uid, None, most=4 * self._remembered + 1000)
@@ -99,8 +99,8 @@ class PodTable:
             self.changed.set()
             self.on_standby(known)  # the last version may say anything: its seal is not looked at
         elif (found := self._find(known.key)) and found[0].uid == pod.uid:
-            if was_kept:
-                self._discard(known.key)  # it was there for its log only
+            if was_kept or (known.done and not known.metadata.deletion_timestamp):
+                self._discard(known.key)  # it was there for its log only, whether or not its phase has said so yet
             else:
                 newest = max(known, pod, key=_version) if pod.key == known.key else known
                 self._lose(newest, deleted(found[1], newest, note))
