@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.backends.contract import MakeBackend
 from tests.backends.local.conftest import Site
+from tests.backends.local.opened import opened
 from tests.backends.process_contract import ProcessContract
 from tests.backends.processes import spec, text, until_exited, until_running, until_written
 from tests.backends.programs import NO_SUCH_COMMAND, Program
@@ -20,6 +22,11 @@ class TestLocalBackend(ProcessContract):
     @pytest.fixture
     def make_backend(self, site: Site) -> MakeBackend:
         return site.backend
+
+    @pytest.fixture
+    async def patient(self, site: Site) -> AsyncIterator[Backend]:
+        async with opened(site.backend(agent="patient_agent")) as backend:
+            yield backend
 
     async def test_a_command_that_does_not_exist_is_reported_with_its_search_path(
         self, backend: Backend, cluster: str
