@@ -19,7 +19,7 @@ import pytest
 from tests.backends.local.account_users import ATTACK, ROOT, with_readable_python
 from tests.backends.local.conftest import Site
 from tests.backends.local.opened import WARM, is_alive, opened
-from tests.backends.processes import spec, status, text, until_exited, until_running, until_written
+from tests.backends.processes import spec, status, text, until_exited, until_written
 from tests.conftest import Eventually
 
 from headrace.v1.enums import ExitCause
@@ -178,14 +178,18 @@ async def test_a_user_without_an_account_gets_no_process_and_reads_why(world: Wo
             assert reason in seen.message
 
 
+def _asleep(site: Site, cluster: str) -> set[int]:
+    """Pids of a cluster's that have become `sleep`: one that is being executed has no environment for a moment."""
+    return set(site.titled(b"sleep")) & set(site.processes_of(cluster))
+
+
 async def test_another_users_process_that_claims_to_be_of_a_cluster_is_neither_adopted_nor_waited_for(
     world: World, eventually: Eventually
 ) -> None:
     async with world.opened(AccountRule.POOL) as backend:
         await backend.start([spec("bob", SCHEDULER, COLD, owner="bob")])
-        await until_running(backend, "bob")
-        await eventually(lambda: world.site.processes_of("bob"))  # a process that is being executed has no environment
-        [real] = world.site.processes_of("bob")
+        await eventually(lambda: _asleep(world.site, "bob"))
+        [real] = _asleep(world.site, "bob")
         tag = ProcessTag.of(real)
         limit = procfs.soft_limit(real, b"Max resident set")
         impostor = (
@@ -194,18 +198,18 @@ async def test_another_users_process_that_claims_to_be_of_a_cluster_is_neither_a
         )
         await backend.start([spec("ann", "w-1", ["bash", "-c", impostor], owner="ann")])
         await until_written(backend, "ann", "up", "w-1")
-        await eventually(lambda: len(world.site.processes_of("bob")) > 1)
-        impostors = [pid for pid in world.site.processes_of("bob") if pid != real]
+        await eventually(lambda: len(_asleep(world.site, "bob")) > 1)
+        [pretends] = _asleep(world.site, "bob") - {real}
         await backend.stop("bob")
-        assert all(map(is_alive, impostors))
+        assert is_alive(pretends)
         os.kill(world.site.zygote, signal.SIGKILL)
         await eventually(lambda: not is_alive(real))
     async with world.opened(AccountRule.POOL) as backend:
         assert [seen.key.cluster for seen in await backend.observe()] == ["ann"]
         assert await status(backend, "ann", "w-1")
         await backend.stop("ann")
-    for pid in filter(is_alive, impostors):
-        os.kill(pid, signal.SIGKILL)
+    if is_alive(pretends):
+        os.kill(pretends, signal.SIGKILL)
 
 
 async def test_a_cluster_that_runs_as_headrace_itself_goes_on_so_but_gets_no_process_of_another_account(
