@@ -24,6 +24,7 @@ from headrace.v1.enums import ExitCause
 from headrace_backend_local import paths, protocol
 from headrace_backend_local.backend import LocalBackend
 from headrace_backend_local.zygote_process import launch, shut_down
+from headrace_chassis import procfs
 from headrace_controller.backends.process import SCHEDULER, ProcessState
 
 # --- several controllers ---
@@ -49,7 +50,9 @@ async def test_deployments_on_one_machine_leave_one_another_alone(make_site: Cal
     async with opened(mine.backend()) as my_backend, opened(theirs.backend()) as their_backend:
         await my_backend.start([spec("c1", SCHEDULER), spec("c1", "w-1", WARM)])
         await their_backend.start([spec("c1", SCHEDULER)])
-        await asyncio.gather(until_running(my_backend, "c1"), until_running(their_backend, "c1"))
+        for backend, process in ((my_backend, SCHEDULER), (my_backend, "w-1"), (their_backend, SCHEDULER)):
+            await until_written(backend, "c1", "up", process)  # what was just forked has no tag yet
+            await until_running(backend, "c1", process)
         os.kill(mine.zygote, signal.SIGKILL)
         os.kill(theirs.zygote, signal.SIGKILL)
         await their_backend.stop("c1")
@@ -107,7 +110,7 @@ async def test_processes_outlive_the_zygote_and_are_found_again(
 async def test_a_backend_opened_after_the_zygote_died_finds_what_runs(site: Site, cluster: str) -> None:
     async with opened(site.backend()) as before:
         await before.start([spec(cluster, SCHEDULER)])
-        await until_running(before, cluster)
+        await until_written(before, cluster, "up")
         os.kill(site.zygote, signal.SIGKILL)
     async with opened(site.backend()) as after:
         assert (await status(after, cluster)).state is ProcessState.RUNNING
@@ -135,8 +138,8 @@ async def test_what_is_left_of_a_process_that_ended_without_a_zygote_is_killed(
     async with opened(site.backend()) as backend:
         await backend.start([spec(cluster, SCHEDULER, ("sh", "-c", 'sh -c "$0" & exec sh -c "$0"', DEAF[2]))])
         await until_written(backend, cluster, "up\nup")
-    mine = site.processes_of(cluster)
-    leader = next(p for p in mine if os.getpgid(p) == p)
+    mine = site.titled(b"sh")  # not what they start and that soon ends
+    leader = next(p.pid for p in procfs.processes() if p.pid in mine and p.group == p.pid)
     os.kill(site.zygote, signal.SIGKILL)
     os.kill(leader, signal.SIGKILL)
     await eventually(lambda: not is_alive(leader))
@@ -183,7 +186,7 @@ async def test_shutting_down_ends_everything(site: Site, eventually: Eventually)
 async def test_a_zygote_of_another_version_makes_room_and_its_processes_live_on(site: Site, cluster: str) -> None:
     async with opened(site.backend()) as backend:
         await backend.start([spec(cluster, SCHEDULER)])
-        await until_running(backend, cluster)
+        await until_written(backend, cluster, "up")
     os.kill(site.zygote, signal.SIGKILL)
     path = paths.zygote(site.directory) / paths.SOCKET
     asked: list[protocol.Request] = []
