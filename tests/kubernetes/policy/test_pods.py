@@ -144,6 +144,7 @@ async def test_classes_spread_and_grace_are_those_of_the_profile(site: Site, kub
             extra_pod_config={"initContainers": [{"name": "sidecar", "image": "x", "restartPolicy": "Always"}]},
             groups={"large": {"labels": {"team": "large"}, "node_selector": {"no-such": None, "neither": "node"}}},
         )
+        until(lambda: not kubernetes.refusal(site.namespace, priorityClassName=name), "the class is known")
         pod = await site.start()
         spec = pod["spec"]
         assert (spec["priority"], spec["runtimeClassName"], spec["serviceAccountName"]) == (1000, name, "dask")
