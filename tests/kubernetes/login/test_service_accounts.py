@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -45,7 +46,8 @@ async def pods(kubeconfig: Path, namespace: str) -> AsyncIterator[Authenticator]
 @pytest.fixture
 def pod(kubernetes: Kubernetes, namespace: str) -> Iterator[str]:
     """A pod that nothing runs."""
-    name = "notebook"
+    # Of the pods before it, the API server still knows when it reviews a token: none has the name of another.
+    name = f"notebook-{secrets.token_hex(3)}"
     container = {"name": "main", "image": "none", "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}}}
     kubernetes.apply(
         {
