@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.kubernetes.running import Kubernetes, image, until
+from tests.kubernetes.running import CommandFailed, Kubernetes, image, until
 
 from headrace_auth.authenticators.kubernetes import Pods, Settings
 from headrace_auth.authenticators.kubernetes_api import KubernetesApi
@@ -40,7 +40,18 @@ def offered(kubernetes: Kubernetes, namespace: str) -> str:
         {"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": [role]},
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [group], "roleRef": reference},
     )
+    until(lambda: may_read(kubernetes, namespace), "the ConfigMap may be read")
     return namespace
+
+
+def may_read(kubernetes: Kubernetes, namespace: str) -> bool:
+    """Whether the API server lets pods read the ConfigMap: it hears of roles and bindings some time after the test."""
+    account = f"system:serviceaccount:{namespace}:default"
+    try:
+        kubernetes.kubectl("auth", "can-i", "get", "configmaps/headrace-client", "--as", account, "-n", namespace)
+    except CommandFailed:  # kubectl's way to say no
+        return False
+    return True
 
 
 def found_in(kubernetes: Kubernetes, namespace: str, name: str, **changes: Any) -> dict[str, str]:
@@ -106,6 +117,7 @@ async def test_what_is_mounted_at_dasks_directory_needs_no_api_server(kubernetes
 
 def test_where_nothing_may_be_read_it_says_what_to_do(kubernetes: Kubernetes, offered: str) -> None:
     kubernetes.kubectl("delete", "rolebinding", "headrace-client", "-n", offered)
+    until(lambda: not may_read(kubernetes, offered), "the ConfigMap may not be read")
     error = found_in(kubernetes, offered, "refused")["error"]
     assert f"the ConfigMap headrace-client of the namespace {offered} must not be read" in error
     assert "ask the administrator to let this pod's service account read it" in error
