@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from headrace.v1.enums import ExitCause, WaitReason
 from headrace_backend_kubernetes.backend import KubernetesBackend
 from headrace_backend_kubernetes.objects import Pod
 from headrace_controller.backends.base import BackendError
-from headrace_controller.backends.process import SCHEDULER, ProcessState
+from headrace_controller.backends.process import SCHEDULER, ProcessState, ProcessStatus
 
 PLACE = "headrace.test/place"
 """A resource that the tests give to nodes of their own."""
@@ -76,12 +76,21 @@ async def test_an_autoscaler_is_heard_that_adds_a_node_or_cannot(site: Site, kub
         await backend.start([spec(cluster, SCHEDULER)])
         await until(backend, cluster, lambda found: found.wait is WaitReason.UNSCHEDULABLE)
         [pod] = backend.table.pods(cluster)
-        await _say(kubernetes, pod, "TriggeredScaleUp", "pod triggered scale-up: [{pool-1 3->4 (max: 10)}]")
-        seen = await until(backend, cluster, lambda found: found.wait is WaitReason.NODE_COMING)
+
+        async def heard(wait: WaitReason, reason: str, message: str) -> ProcessStatus:
+            """Says it until it is heard: of what was said before it began to listen, the backend knows nothing."""
+            async with asyncio.timeout(120):
+                while True:
+                    await _say(kubernetes, pod, reason, message)
+                    with suppress(AssertionError):
+                        return await until(backend, cluster, lambda found: found.wait is wait, within=5)
+
+        scale_up = "pod triggered scale-up: [{pool-1 3->4 (max: 10)}]"
+        seen = await heard(WaitReason.NODE_COMING, "TriggeredScaleUp", scale_up)
         assert "pool-1 3->4" in seen.message
-        await _say(kubernetes, pod, "FailedScaleUp", "Node scale up failed: GCE quota exceeded.")
-        seen = await until(backend, cluster, lambda found: found.wait is WaitReason.NO_NODE_COMING)
-        assert seen.message == "Node scale up failed: GCE quota exceeded."
+        no_quota = "Node scale up failed: GCE quota exceeded."
+        seen = await heard(WaitReason.NO_NODE_COMING, "FailedScaleUp", no_quota)
+        assert seen.message == no_quota
 
 
 async def _say(kubernetes: Kubernetes, pod: Pod, reason: str, message: str) -> None:
@@ -301,6 +310,7 @@ async def test_the_end_of_the_log_of_a_pod_that_was_deleted_can_be_read(site: Si
     async with opened(site, {}) as backend:
         cluster = new_cluster()
         await backend.start([spec(cluster, SCHEDULER, Program(writes="one\ntwo\n", deaf=True))])
+        await until(backend, cluster, running)  # the log comes from the kubelet, which may know sooner
         await until_written(backend, cluster, "two")
         [pod] = backend.table.pods(cluster)
         await _kubectl(kubernetes, "delete", "pod", pod.name, "-n", pod.namespace)
