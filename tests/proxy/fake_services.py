@@ -27,8 +27,9 @@ class FakeServices(grpc.GenericRpcHandler):
     address: str
     calls: list[str] = field(default_factory=list[str])
     metadata: dict[str, str] = field(default_factory=dict[str, str])
+    begun: int = 0
     cancelled: int = 0
-    """How many calls of `Wait` and `Forever` have ended."""
+    """How many calls of `Wait` and `Forever` have begun to wait, and have ended: one that is reset at once does not."""
     _server: grpc.aio.Server | None = None
 
     async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
@@ -65,6 +66,7 @@ class FakeServices(grpc.GenericRpcHandler):
                 return grpc.unary_unary_rpc_method_handler(_fail)
 
     async def _wait(self, request: bytes, _: Context) -> bytes:
+        self.begun += 1
         try:
             await asyncio.Event().wait()
         finally:
