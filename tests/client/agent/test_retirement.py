@@ -86,7 +86,10 @@ async def test_a_newer_instruction_replaces_the_older(cluster: Cluster) -> None:
         cluster.controller.instruct(_keep(0))
         await cluster.eventually(lambda: state.events)
         retired = len(state.retired)
-        cluster.controller.instruct(pb.SessionResponse())
+        # What it asks for besides shows that it is in force.
+        other = pb.AdaptiveGroup(group="other", minimum=1, maximum=1)
+        cluster.controller.instruct(pb.SessionResponse(adaptive_groups=[other]))
+        await cluster.eventually(lambda: state.requested == {"other": 1})
         for future in futures:
             future.release()
         [agent] = await cluster.start_workers(1)
