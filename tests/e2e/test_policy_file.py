@@ -29,6 +29,11 @@ class Site:
     def log(self) -> str:
         return (self.running.data / "logs" / "controller.log").read_text()
 
+    def put_in_force(self, policy: str) -> None:
+        before = self.log.count("a new policy is in force")
+        self.file.write_text(policy)
+        wait_until(lambda: self.log.count("a new policy is in force") > before)
+
     def admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return headrace("admin", "policy", *arguments, HEADRACE_DATA_DIR=str(self.running.data))
 
@@ -60,8 +65,7 @@ def test_an_admin_compares_a_policy_and_then_puts_it_in_force(site: Site, tmp_pa
     assert "\n  + label: Tiny\n" in compared.stdout
     assert "limits.user" not in compared.stdout
     assert "It affects nobody who has a cluster now." in compared.stdout
-    site.file.write_text(other.read_text())
-    wait_until(lambda: "a new policy is in force" in site.log)
+    site.put_in_force(other.read_text())
     profiles = headrace("clusters", "profiles", HEADRACE_DATA_DIR=str(site.running.data))
     assert "Tiny" in profiles.stdout
 
@@ -78,9 +82,7 @@ def test_a_file_that_would_be_refused_is_told_before_and_after(site: Site) -> No
 
 
 def test_ctrl_c_while_new_cluster_waits_leaves_the_queue(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = site.log.count("a new policy is in force")
-    site.file.write_text("limits: {on_create: queue, user: {clusters: 1}}")
-    wait_until(lambda: site.log.count("a new policy is in force") > before)
+    site.put_in_force("limits: {on_create: queue, user: {clusters: 1}}")
     monkeypatch.setenv("HEADRACE_DATA_DIR", str(site.running.data))
     code = "from headrace import Gateway; Gateway().new_cluster(name='waits', queue_timeout='1 h')"
     with Gateway() as gateway:
@@ -97,6 +99,7 @@ def test_ctrl_c_while_new_cluster_waits_leaves_the_queue(site: Site, monkeypatch
         assert err.rstrip().endswith("KeyboardInterrupt")
         wait_until(lambda: gateway.get_cluster(name).status == ClusterStatus.STOPPED)
         gateway.stop_cluster(first)
+    site.put_in_force(POLICY)
 
 
 def test_headrace_up_does_not_start_with_a_broken_file(tmp_path: Path) -> None:
