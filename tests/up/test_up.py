@@ -272,6 +272,6 @@ def test_the_first_cluster_finds_a_warm_scheduler(start: Start, data: Path):
     def standbys() -> int:
         return sum("dask standby" in line for line in running(data).values())
 
-    # There is one more while those that came before everything was imported are replaced.
-    assert standbys() in {2, 3}
+    # The two that came before everything was imported are replaced one by one, and may still be ending.
+    assert 2 <= standbys() <= 4
     wait_until(lambda: standbys() == 2, within=60)
