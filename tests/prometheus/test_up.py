@@ -58,9 +58,11 @@ async def test_a_users_cluster_is_measured_through_prometheus(eventually: Eventu
         await eventually(lambda: 'headrace_controller_signals{state="fresh"} 1.0' in page())
         # The first sample may be from before the client was there.
         clients = 'headrace_scheduler_clients{job="headrace-schedulers"}'
-        await eventually(lambda: prometheus.query(f"{clients} == 1"))
-        [series] = prometheus.query(clients)
-        assert series["metric"]["profile"] == "default"
+
+        def profiles() -> list[str]:
+            return [series["metric"]["profile"] for series in prometheus.query(f"{clients} == 1")]
+
+        await eventually(lambda: profiles() == ["default"])
         await eventually(lambda: prometheus.query('headrace_controller_clusters{phase="RUNNING"} == 1'))
         await eventually(lambda: prometheus.query('sum(up{job="headrace"}) == 3'))
         await eventually(lambda: prometheus.query("headrace_proxy_nodes == 1"))
