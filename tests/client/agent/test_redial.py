@@ -6,9 +6,9 @@ import asyncio
 import ssl
 from typing import Any
 
-from distributed.comm.tcp import TLS, TLSConnector
 from tests.client.agent.running import Cluster
 
+from headrace._dask.comm import _TLSConnector  # pyright: ignore[reportPrivateUsage]
 from headrace._resumable.absences import Absences
 from headrace._resumable.dialing import Dialer
 from headrace._resumable.records import ALPN
@@ -25,10 +25,10 @@ async def test_clients_are_asked_to_connect_again_as_instructed(cluster: Cluster
     dialed: list[int] = []
 
     async def connect(number: int) -> Any:
-        async def dial() -> TLS:
+        async def dial() -> Any:
             dialed.append(number)
             address = cluster.scheduler_address.removeprefix("tls://")
-            return await TLSConnector().connect(address, ssl_context=context)
+            return await _TLSConnector().connect(address, ssl_context=context)
 
         comm: Any = await Dialer(dial, Absences(lambda: "c1", 60)).open(deserialize=True)
         await comm.write(comm.handshake_info())

@@ -15,10 +15,11 @@ import pytest
 from distributed.comm.core import Comm, CommClosedError, connect
 from distributed.comm.core import Listener as DaskListener
 from distributed.comm.registry import backends
-from distributed.comm.tcp import TLS, TLSBackend, TLSConnector
+from distributed.comm.tcp import TLSBackend
 from google.protobuf.timestamp_pb2 import Timestamp
 from tests.held_port import held_port
 
+from headrace._dask.comm import _TLSConnector  # pyright: ignore[reportPrivateUsage]
 from headrace._dask.scheduler_access import as_file
 from headrace._resumable.absences import Absences
 from headrace._resumable.dialing import Dialer
@@ -178,11 +179,11 @@ class Bed:
         context = self.authorities.client(name, resumable=resumable, units=units)
         bed = self
 
-        async def dial() -> TLS:
+        async def dial() -> Any:
             bed.dials += 1
             if bed.refusal is not None:
                 raise bed.refusal
-            return await TLSConnector().connect(f"127.0.0.1:{bed.proxy.port}", ssl_context=context)
+            return await _TLSConnector().connect(f"127.0.0.1:{bed.proxy.port}", ssl_context=context)
 
         class Connector:
             async def connect(self, loc: str, deserialize: bool = True, **_: object) -> Comm:
