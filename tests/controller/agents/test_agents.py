@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import grpc
 import grpc.aio
@@ -23,6 +24,8 @@ from headrace.v1.enums import ExitCause
 from headrace_chassis.identity.agent_tokens import AgentTokens
 from headrace_chassis.identity.seal import read_deployment_keys
 from headrace_controller.backends.process import ProcessSpec
+from headrace_controller.parts import reconciling
+from headrace_controller.plan import Policy
 
 WORKER = agent_pb.PROCESS_ROLE_WORKER
 SCHEDULER = agent_pb.PROCESS_ROLE_SCHEDULER
@@ -270,7 +273,11 @@ async def test_an_idle_scheduler_ends_its_cluster_as_intended(site: Site, ann: U
     assert site.machine.running() == []
 
 
-async def test_the_loss_of_a_worker_is_one_event_with_its_cost(site: Site, ann: User, eventually: Eventually) -> None:
+async def test_the_loss_of_a_worker_is_one_event_with_its_cost(
+    site: Site, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciling, "Policy", partial(Policy, loss_wait=60))  # both sides are heard by then
+    ann = await (await site.replica()).user("ann")
     name, agent, spec = await running(site, ann, 1)
     victim = next(worker for worker in site.machine.running() if worker != "scheduler")
     agent.left(victim, tasks_lost=3)
