@@ -269,8 +269,12 @@ async def test_with_the_store_emptied_what_runs_is_adopted(
     assert (back.generation, list(back.shares)) == (running.generation, [share])
     assert (await bob.get(made.name)).name == made.name
     assert await workers(ann, made.name) == names
-    events = await ann.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=made.name))
-    assert cluster_pb2.EVENT_TYPE_ADOPTED in [event.type for event in events.cluster_events]
+
+    async def adoption_is_told() -> bool:
+        events = await ann.call("ListClusterEvents", pb.ListClusterEventsRequest(parent=made.name))
+        return cluster_pb2.EVENT_TYPE_ADOPTED in [event.type for event in events.cluster_events]
+
+    await eventually(adoption_is_told)
     assert (back.owner, back.spec.alias, dict(back.spec.tags)) == ("users/ann", "lab", {"team": "a"})
     assert back.spec.options["worker_memory"].int_value == 3 * 2**30
     assert back.spec.worker_groups[0].size == 3
