@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import base64
 import re
+import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from http.client import HTTPConnection, HTTPException
 
 import pytest
 from tests.kubernetes.addons import cert_manager, contour, envoy_gateway
@@ -108,6 +111,7 @@ def test_ingress(examples: Examples, kubernetes: Kubernetes, authority: Authorit
         _give_address(release)
         _publish(release, authority)
         address = kubernetes.get("service", "envoy", "-n", place)["spec"]["clusterIP"]
+        _await_headrace(address, INGRESS_HOST, "/headrace")
         hosts, proxy = {INGRESS_HOST: address, HOST: LOAD_BALANCER}, f"{HOST}:443"
         visitor = _visit(release, hosts, f"https://{INGRESS_HOST}/headrace", proxy, trusts=PUBLIC, script=DASHBOARD)
         assert "result 45" in visitor
@@ -124,6 +128,7 @@ def test_gateway_api(examples: Examples, kubernetes: Kubernetes, gateway_class: 
     with edge(kubernetes, gateway_class, [PASSTHROUGH | {"port": 443}]) as gateway:
         release = examples.take("gateway-api", names={"gateways": gateway.namespace}, hooks=True)
         gateway.await_routes(release, "tlsroutes")
+        _await_headrace(gateway.address(), HOST)
         assert "result 45" in _visit(release, {HOST: gateway.address()}, address=f"https://{HOST}")
 
 
@@ -133,6 +138,7 @@ def test_gateway_api_http(examples: Examples, kubernetes: Kubernetes, gateway_cl
         _public_secret(kubernetes, gateway.namespace, "edge-certificate", [HOST], authority)
         release = examples.take("gateway-api-http", names={"gateways": gateway.namespace}, hooks=True)
         gateway.await_routes(release, "tlsroutes", "httproutes")
+        _await_headrace(gateway.address(), HOST)
         _publish(release, authority)
         hosts, proxy = {HOST: gateway.address()}, f"{HOST}:8443"
         visitor = _visit(release, hosts, f"https://{HOST}", proxy, trusts=PUBLIC, script=DASHBOARD)
@@ -195,9 +201,32 @@ def _cluster_ip(release: Installation) -> str:
 
 
 def _give_address(release: Installation) -> None:
-    """Gives the Service an address, as a cloud does that has made a load balancer for it."""
+    """Gives the Service an address that leads to it, as a cloud does that has made a load balancer for it."""
     patch = f'{{"status": {{"loadBalancer": {{"ingress": [{{"ip": "{LOAD_BALANCER}"}}]}}}}}}'
     release.kubectl("patch", "service", RELEASE, "--subresource=status", "-p", patch)
+    connect = f"import socket; print(socket.create_connection(('{LOAD_BALANCER}', 443), 2))"
+    inside = ("exec", f"deploy/{RELEASE}-controller", "--", "python3", "-c", connect)
+    until(lambda: release.kubectl(*inside), "connections to the address are accepted")
+
+
+def _await_headrace(address: str, host: str, path: str = "/") -> None:
+    """Waits until headrace answers there: what stands before it has its routes some time after the API says so."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def answers() -> bool:
+        connection = HTTPConnection(host)
+        try:
+            with socket.create_connection((address, 443), 5) as plain:
+                connection.sock = context.wrap_socket(plain, server_hostname=host)
+                connection.request("GET", path)
+                return b"This is a headrace gateway" in connection.getresponse().read()
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    until(answers, f"headrace answers as {host}")
 
 
 def _public_secret(kubernetes: Kubernetes, namespace: str, name: str, hosts: list[str], authority: Authority) -> None:
