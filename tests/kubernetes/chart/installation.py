@@ -75,9 +75,10 @@ class Installation:
         """Data of a Secret of the release, as the API has it."""
         return self.get("secret", f"{RELEASE}-{name}")["data"]
 
-    def dask_pods(self) -> dict[str, str]:
-        """Phase of each Dask pod of the deployment that is not being removed, by its uid."""
-        pods = self.get("pods", "-l", f"headrace.dev/deployment={self.deployment}")["items"]
+    def dask_pods(self, cluster: str = "") -> dict[str, str]:
+        """Phase of each Dask pod of the deployment, or of a cluster, that is not being removed, by its uid."""
+        of = f",headrace.dev/cluster={cluster}" if cluster else ""
+        pods = self.get("pods", "-l", f"headrace.dev/deployment={self.deployment}{of}")["items"]
         return {
             pod["metadata"]["uid"]: pod["status"]["phase"] for pod in pods if "deletionTimestamp" not in pod["metadata"]
         }

@@ -30,12 +30,13 @@ def test_clusters_compute_on_without_headrace_and_are_adopted_by_the_next_instal
     installation: Installation,
 ) -> None:
     printed = installation.run("begin", BEGIN).splitlines()[-1]
+    cluster = printed.split()[0]
     key = installation.secret("deployment-key")
-    running = {uid for uid, phase in installation.dask_pods().items() if phase == "Running"}
+    running = _running(installation, cluster)
 
     installation.upgrade("--set", "uninstall.keepClusters=true")
     installation.uninstall()
-    assert running <= {uid for uid, phase in installation.dask_pods().items() if phase == "Running"}
+    assert running <= _running(installation, cluster)
     installation.install()
     assert installation.secret("deployment-key") == key
     assert installation.run("continue", CONTINUE).splitlines()[-1] == printed
@@ -47,6 +48,10 @@ def test_an_uninstallation_leaves_no_dask_pod_and_no_object_of_the_release(insta
     installation.uninstall()
     until(lambda: not installation.dask_pods(), "all Dask pods are removed")
     until(lambda: not _left(installation), "nothing of the release is left")
+
+
+def _running(installation: Installation, cluster: str) -> set[str]:
+    return {uid for uid, phase in installation.dask_pods(cluster).items() if phase == "Running"}
 
 
 def _left(installation: Installation) -> list[str]:
