@@ -28,6 +28,8 @@ REGISTRY_PORT = 5917
 MISSING = f"localhost:{REGISTRY_PORT}/no-such:1"
 """An image of a registry on each node itself, from where nodes pull without TLS."""
 LOST_NODE = "test-faults-lost"
+GRACE = 60
+"""Of workers that must have handed everything over by the end, however slow this machine is."""
 _PREFERS: dict[str, Any] = {
     "weight": 100,
     "preference": {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [SECOND_NODE]}]},
@@ -40,6 +42,7 @@ PROFILES: dict[str, Any] = {
     "judged": {"namespace": True},
     "gone": {"namespace": True},
     "moved": {"namespace": True},
+    "patient": {"termination_grace_period_seconds": GRACE},
     "small-disk": {"worker": {"scratch_size": "16Mi"}},
     "strict": {"namespace": True, "extra_pod_config": {"hostPID": True}},
     "pretended": {"tolerations": [PRETENDED], "node_selector": {"type": "kwok"}},
@@ -47,6 +50,7 @@ PROFILES: dict[str, Any] = {
         # Dask would wait for a silent connection for longer than any test.
         "environment": {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "10m"},
         "worker": {
+            "termination_grace_period_seconds": GRACE,
             "tolerations": [ON_SECOND_NODE],
             "lost_node_seconds": 1,
             "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [_PREFERS]}},

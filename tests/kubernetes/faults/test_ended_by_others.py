@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from distributed import wait
+import pytest
+from distributed import Event, wait
 from tests.kubernetes.faults.seen import MARKS, causes, until_failed
 from tests.kubernetes.faults.system import System
-from tests.kubernetes.faults.tasks import counted
+from tests.kubernetes.faults.tasks import counted, gated
 from tests.kubernetes.running import until
 
 from headrace import Gateway, GatewayCluster
@@ -15,17 +17,29 @@ from headrace import Gateway, GatewayCluster
 pytestmark = MARKS
 
 
+@pytest.fixture
+def cluster(gateway: Gateway) -> Iterator[GatewayCluster]:
+    """Its workers have time to leave while others are late to hear of it."""
+    with gateway.new_cluster(profile="patient") as cluster:
+        yield cluster
+
+
 def test_an_evicted_worker_hands_its_results_over_and_is_replaced(
     headrace: System, gateway: Gateway, cluster: GatewayCluster, client: Any
 ) -> None:
     futures = client.map(counted, range(40))
     wait(futures)
+    workers = list(client.scheduler_info()["workers"])
+    running = [client.submit(gated, number, workers=[worker]) for number, worker in enumerate(workers)]
+    until(lambda: len(client.get_events("begun")) == len(workers) == 2, "all workers have something to do")
     headrace.evict(headrace.pod(cluster.name, "worker"))
+    until(lambda: ("WorkersLeaving", "evicted") in causes(gateway, cluster.name), "that a worker leaves is told")
+    Event("gate", client).set()
     until(lambda: ("WorkersClosed", "evicted") in causes(gateway, cluster.name), "the eviction is told")
     client.wait_for_workers(2, timeout=60)
     assert sum(client.gather(futures)) == sum(range(40))
-    assert len(client.get_events("runs")) == 40
-    assert ("WorkersLeaving", "evicted") in causes(gateway, cluster.name)
+    assert client.gather(running) == [0, 1]
+    assert (len(client.get_events("runs")), len(client.get_events("begun"))) == (40, 2)
 
 
 def test_an_eviction_that_the_controller_hears_of_after_the_worker_has_left_is_told(
