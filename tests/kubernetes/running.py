@@ -191,7 +191,12 @@ class SecondNode:
     def start(self) -> None:
         """Starts it, also after its loss, and lets pods on to it."""
         _recipe("add-node", self.state, *(f"--image={each}" for each in self.images))
+        self.uncordon()
+
+    def uncordon(self) -> None:
+        """Returns when it takes pods: Kubernetes' controllers take their taints away after what these are for."""
         self.kubernetes.kubectl("uncordon", self.name)
+        until(lambda: "node.kubernetes.io/" not in self._taints(), f"{self.name} takes pods")
 
     def lose(self) -> None:
         """Takes its power away, and says so for the controllers, which would find out after 50 s."""
@@ -200,6 +205,9 @@ class SecondNode:
 
     def remove(self) -> None:
         _recipe("remove-node", self.state)
+
+    def _taints(self) -> str:
+        return self.kubernetes.kubectl("get", "node", self.name, "-o", "jsonpath={.spec.taints[*].key}")
 
 
 def of_recipe(kubernetes: Kubernetes) -> bool:

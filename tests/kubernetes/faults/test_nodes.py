@@ -48,7 +48,7 @@ def test_a_worker_of_a_drained_node_hands_its_results_over(
         headrace.kubernetes.kubectl("cordon", second.name)
         cluster.scale(1)
         client.wait_for_workers(1, timeout=120)
-        headrace.kubernetes.kubectl("uncordon", second.name)
+        second.uncordon()
         cluster.scale(2)
         client.wait_for_workers(2, timeout=120)
         assert _nodes(headrace, cluster.name) > {second.name}
