@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -31,6 +32,11 @@ RUNS = json.dumps({
         ],
     }
 })  # fmt: skip
+
+LATER: list[dict[str, Any]] = [
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"later-{number}"}} for number in range(100)
+]
+"""So many that an API server that has been restored does not come as far by what it writes itself."""
 
 
 @pytest.fixture
@@ -59,6 +65,7 @@ async def _go_back(plane: ControlPlane, backend: KubernetesBackend) -> None:
     await backend.start([spec(CLUSTER, "stays"), spec(CLUSTER, "comes-back")])
     await asyncio.to_thread(plane.back_up)
     await backend.start([spec(CLUSTER, "never-was")])
+    plane.apply(*LATER)
     stays = backend.table.running(CLUSTER, ["stays"])[0].name
     plane.kubectl("patch", "pod", stays, "--subresource=status", "-p", RUNS)
     await until(backend, CLUSTER, running, "stays")
