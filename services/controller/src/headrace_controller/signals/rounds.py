@@ -49,6 +49,7 @@ class MeasuredSignals:
         self._callbacks: list[Callable[[ClusterId], None]] = []
         self._samples: dict[ClusterId, Measured] = {}
         self._told: dict[ClusterId, object] = {}
+        self._seen_stale: set[ClusterId] = set()
         self._failing = False
 
     def of(self, cluster: ClusterId) -> Measured | NotMeasured:
@@ -58,6 +59,7 @@ class MeasuredSignals:
             return NotMeasured(absence=Absence.MISSING)
         if -_AHEAD_SECONDS <= self._clock() - sample.time < self._stale:
             return sample
+        self._seen_stale.add(cluster)
         return NotMeasured(absence=Absence.STALE, last=sample)
 
     def on_change(self, callback: Callable[[ClusterId], None]) -> None:
@@ -120,6 +122,7 @@ class MeasuredSignals:
         counts: Counter[str] = Counter()
         told: dict[ClusterId, object] = {}
         late = self._clock() - self._stale
+        seen_stale, self._seen_stale = self._seen_stale, set()
         for cluster, target in targets.items():
             found = self.of(cluster)
             told[cluster] = news = _news(found)
@@ -127,7 +130,9 @@ class MeasuredSignals:
                 counts[_FRESH] += 1
             elif found.absence is Absence.STALE or target.started < late:
                 counts[found.absence] += 1
-            if news != self._told.get(cluster, _NOTHING):
+            # Somebody may have decided by a sample that was stale between two rounds only.
+            comes_back = cluster in seen_stale and isinstance(found, Measured)
+            if comes_back or news != self._told.get(cluster, _NOTHING):
                 for callback in self._callbacks:
                     callback(cluster)
         self._told = told
