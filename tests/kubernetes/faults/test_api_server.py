@@ -69,6 +69,7 @@ def test_an_absence_that_is_longer_than_a_start_may_take_fails_nothing(
         starting = gateway.submit()
         cluster.scale(2)
         until(lambda: _run(headrace.pods(cluster.name, "worker")) == 2, "the process of the second worker runs")
+        until(lambda: _known_to_run(cluster) == 2, "the controller has heard of it")
         until(lambda: _says(gateway, starting, "The scheduler's process runs."), "the process of a scheduler runs")
         with headrace.api.away():
             since = time.monotonic()
@@ -95,6 +96,10 @@ def test_an_absence_that_is_longer_than_a_start_may_take_fails_nothing(
 
 def _run(pods: Sequence[dict[str, Any]]) -> int:
     return sum(pod["status"].get("phase") == "Running" for pod in pods)
+
+
+def _known_to_run(cluster: GatewayCluster) -> int:
+    return sum(bool(worker.host) and not worker.wait_reason for worker in cluster.workers())
 
 
 def _says(gateway: Gateway, cluster: str, sentence: str) -> bool:
