@@ -163,6 +163,7 @@ def _follow_records(parts: Parts) -> None:
         reconciling.reconciler,  # queues the cluster
         services.sessions,  # sends new instructions to the agent
         tenancy.observations,  # drops what was observed of ended ones
+        tenancy.culling_watch,  # queues those that agents, too, report to be idle or without a client
         OnRemoved(services.views.discard, base.authorities.discard),
     ]
     for handler in handlers:
@@ -239,3 +240,4 @@ def _follow_measurements(parts: Parts) -> None:
     """They queue clusters that are idle for long enough."""
     parts.measurements.signals.on_change(parts.tenancy.culling_watch.changed)
     parts.tenancy.metric_rules.on_change(parts.tenancy.culling_watch.changed)
+    parts.tenancy.observations.on_load(parts.tenancy.culling_watch.changed)

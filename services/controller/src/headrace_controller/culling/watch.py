@@ -15,7 +15,7 @@ from headrace_controller.policy.sections import Culling
 
 
 class CullingWatch:
-    """Tells what rules find about a cluster.
+    """Tells what rules find about a cluster; as a handler of the mirror it hears what agents report.
 
     Parameters
     ----------
@@ -45,7 +45,6 @@ class CullingWatch:
         self._own = own
         self._wake = wake
         self._clock = clock
-        observations.on_load(self.changed)
 
     def findings(self, cluster: Cluster, observed: Observed | None = None) -> tuple[Finding, ...]:
         """Return what rules find about a cluster now, by what this replica, or another one, has observed."""
@@ -60,6 +59,16 @@ class CullingWatch:
         """Return `findings` as it would be with other rules, and by name what new queries say now."""
         metrics, news = await self._metric_rules.foresee(rules.rules)
         return lambda cluster: self._find(cluster, rules, metrics(cluster.id)), news
+
+    def added(self, cluster: Cluster) -> None: ...
+
+    def updated(self, old: Cluster, new: Cluster) -> None:
+        """Look again if the agent reports what a sample has said before: until both say it, a state does not hold."""
+        was, is_now = old.report, new.report
+        if (was.clients and not is_now.clients) or (was.idle_since is None and is_now.idle_since is not None):
+            self.changed(new.id)
+
+    def removed(self, cluster: Cluster) -> None: ...
 
     def changed(self, cluster_id: ClusterId) -> None:
         """Take in what is measured of a cluster now, or what a rule of the administrator's says of it."""
