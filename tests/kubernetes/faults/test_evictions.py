@@ -27,8 +27,7 @@ def test_a_worker_for_which_its_node_has_no_memory_left_says_so_and_is_replaced(
         future.cancel()
         until(lambda: "was evicted" in told_of(gateway, cluster.name, "evicted"), "the eviction is told")
         said = told_of(gateway, cluster.name, "evicted")
-        # "is being", or only "was" if the controller hears of the event no earlier than of the end.
-        assert "evicted from its node: The node was low on resource: memory." in said
+        assert "is being evicted from its node: The node was low on resource: memory." in said
         assert "raise worker_memory, or use smaller chunks" in said
         assert runs(gateway, cluster.name)
 

@@ -18,8 +18,8 @@ pytestmark = MARKS
 def test_a_worker_that_takes_too_much_memory_says_so(gateway: Gateway, cluster: GatewayCluster, client: Any) -> None:
     """The kernel ends its process or, by the node's settings, all processes of its pod."""
     future = client.submit(fill, 4 << 30)
-    # The first may be told without it, if its nanny says late how its process ended: the task kills the next ones too.
-    until(lambda: any("memory" in said for said in _losses(cluster)), "it is told")
+    until(lambda: "WorkersLost" in told(gateway, cluster.name), "it is told")
+    assert "memory" in next(event.message for event in cluster.events() if event.type == "WorkersLost")
     future.cancel()
     client.wait_for_workers(2, timeout=60)
 
@@ -35,10 +35,6 @@ def test_workers_of_a_node_that_disappears_are_replaced(headrace: System, gatewa
         until(lambda: "node_lost" in {cause for _, cause in causes(gateway, cluster.name)}, "the loss is told")
         assert "lost with its node" in " ".join(told(gateway, cluster.name).values())
         assert gateway.get_cluster(cluster.name).status.name == "RUNNING"
-
-
-def _losses(cluster: GatewayCluster) -> list[str]:
-    return [event.message for event in cluster.events() if event.type == "WorkersLost"]
 
 
 def _running(headrace: System, cluster: str, node: str) -> list[str]:
