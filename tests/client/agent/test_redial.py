@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.client.agent.running import Cluster
 
-from headrace._dask.comm import _TLSConnector  # pyright: ignore[reportPrivateUsage]
+from headrace._dask.comm import RetryableTLSConnector
 from headrace._resumable.absences import Absences
 from headrace._resumable.dialing import Dialer
 from headrace._resumable.records import ALPN
@@ -28,7 +28,7 @@ async def test_clients_are_asked_to_connect_again_as_instructed(cluster: Cluster
         async def dial() -> Any:
             dialed.append(number)
             address = cluster.scheduler_address.removeprefix("tls://")
-            return await _TLSConnector().connect(address, ssl_context=context)
+            return await RetryableTLSConnector().connect(address, ssl_context=context)
 
         comm: Any = await Dialer(dial, Absences(lambda: "c1", 60)).open(deserialize=True)
         await comm.write(comm.handshake_info())

@@ -25,7 +25,7 @@ from tornado.tcpclient import TCPClient
 from headrace import Gateway, GatewayCluster, errors
 from headrace._dask.comm import (
     GatewayBackend,
-    _TLSConnector,  # pyright: ignore[reportPrivateUsage]
+    RetryableTLSConnector,
     parse_address,
 )
 from headrace._dask.scheduler_access import as_file
@@ -191,7 +191,7 @@ async def test_a_connection_that_breaks_within_its_handshake_may_be_tried_again(
         broken.set()
 
     async with await asyncio.start_server(break_after_the_hello, "127.0.0.1", 0) as server:
-        connector: Any = _TLSConnector()
+        connector: Any = RetryableTLSConnector()
         connector.client = client
         address = "{}:{}".format(*server.sockets[0].getsockname())
         with pytest.raises(CommClosedError, match="was closed before its TLS handshake was over") as raised:

@@ -19,7 +19,7 @@ from distributed.comm.tcp import TLSBackend
 from google.protobuf.timestamp_pb2 import Timestamp
 from tests.held_port import held_port
 
-from headrace._dask.comm import _TLSConnector  # pyright: ignore[reportPrivateUsage]
+from headrace._dask.comm import RetryableTLSConnector
 from headrace._dask.scheduler_access import as_file
 from headrace._resumable.absences import Absences
 from headrace._resumable.dialing import Dialer
@@ -183,7 +183,7 @@ class Bed:
             bed.dials += 1
             if bed.refusal is not None:
                 raise bed.refusal
-            return await _TLSConnector().connect(f"127.0.0.1:{bed.proxy.port}", ssl_context=context)
+            return await RetryableTLSConnector().connect(f"127.0.0.1:{bed.proxy.port}", ssl_context=context)
 
         class Connector:
             async def connect(self, loc: str, deserialize: bool = True, **_: object) -> Comm:

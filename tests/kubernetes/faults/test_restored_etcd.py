@@ -36,7 +36,7 @@ RUNS = json.dumps({
 LATER: list[dict[str, Any]] = [
     {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"later-{number}"}} for number in range(100)
 ]
-"""So many that an API server that has been restored does not come as far by what it writes itself."""
+"""More than a restored API server writes by itself until it is asked again."""
 
 
 @pytest.fixture

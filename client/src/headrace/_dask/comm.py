@@ -71,7 +71,7 @@ class GatewayConnector(Connector):
         if not isinstance(context, ssl.SSLContext):
             raise TypeError(_NO_SECURITY)
         server_name = connection_args.get("server_hostname") or f"{cluster}.{DEFAULT_SNI_SUFFIX}"
-        return await _TLSConnector().connect(
+        return await RetryableTLSConnector().connect(
             join_host_port(host, port), deserialize, ssl_context=context, server_hostname=server_name
         )
 
@@ -149,7 +149,7 @@ async def _try_direct(access: SchedulerAccess, context: ssl.SSLContext) -> TLS |
 
 
 async def _connect(location: str, context: ssl.SSLContext, access: SchedulerAccess) -> TLS:
-    comm = await _TLSConnector().connect(location, ssl_context=context, server_hostname=access.server_name)
+    comm = await RetryableTLSConnector().connect(location, ssl_context=context, server_hostname=access.server_name)
     assert isinstance(comm, TLS)
     return comm
 
@@ -192,7 +192,7 @@ _FOR_GOOD = frozenset(
 )
 
 
-class _TLSConnector(TLSConnector):
+class RetryableTLSConnector(TLSConnector):
     """Takes a connection that breaks before its handshake is over for one that may be tried again.
 
     A proxy that ends, or has just started, breaks it. The base gives up then, or lets an error of tornado's pass.
