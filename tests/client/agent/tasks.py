@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dask.config
 import distributed
@@ -96,3 +99,34 @@ async def counted_coroutine(directory: str, number: int, *needs: int) -> int:
 
 def worker_statuses(dask_scheduler: distributed.Scheduler) -> dict[str, str]:
     return {address: worker.status.name for address, worker in dask_scheduler.workers.items()}
+
+
+def task_state(key: str, dask_worker: distributed.Worker) -> str | None:
+    task = dask_worker.state.tasks.get(key)
+    return task and task.state
+
+
+def speak_late(seconds: float, dask_worker: distributed.Worker) -> None:
+    """Has the scheduler hear late what the worker has computed."""
+    stream: Any = dask_worker.batched_stream
+    stream.send = functools.partial(dask_worker.loop.call_later, seconds, stream.send)
+
+
+def hear_late(dask_worker: distributed.Worker) -> None:
+    """Has the worker hear what the scheduler wants of it only after it has answered the next function to run."""
+    loop, handlers = dask_worker.loop, dask_worker.stream_handlers
+    run = dask_worker.handlers["run"]
+    unheard: list[Callable[[], Any]] = []
+
+    async def run_and_hear(comm: Any, **request: Any) -> Any:
+        answer = await run(comm, **request)
+        while unheard:
+            loop.add_callback(unheard.pop(0))
+        return answer
+
+    def hear(handler: Any, **message: Any) -> None:
+        unheard.append(functools.partial(handler, **message))
+
+    dask_worker.handlers["run"] = run_and_hear
+    for name, handler in handlers.items():
+        handlers[name] = functools.partial(hear, handler)

@@ -97,6 +97,46 @@ async def test_a_notice_in_the_middle_of_a_computation_loses_nothing(patient: Cl
     assert leaving.code == 0, leaving.log
 
 
+async def test_a_result_that_the_scheduler_has_not_heard_of_is_not_computed_again(patient: Cluster) -> None:
+    await patient.start_scheduler()
+    leaving, _ = await patient.start_workers(2)
+    async with patient.connect() as client:
+        work = Work(patient, client)
+        address = patient.controller.state.workers[leaving.process]
+        future = work.submit(8, at=leaving, hold=True)
+        await patient.eventually(lambda: 8 in work.runs())
+        await client.run(tasks.speak_late, 3, workers=[address])
+        work.release(8)
+        await patient.eventually(lambda: _is_computed(client, address, "t-8"))
+        leaving.kill(signal.SIGTERM)
+        await patient.eventually(lambda: leaving.code is not None, within=60)
+        assert await future == 8
+        assert work.runs() == [8], leaving.log
+
+
+async def test_a_task_that_the_worker_has_not_heard_of_is_not_computed_twice(patient: Cluster) -> None:
+    await patient.start_scheduler()
+    leaving, _ = await patient.start_workers(2)
+    async with patient.connect() as client:
+        work = Work(patient, client)
+        address = patient.controller.state.workers[leaving.process]
+        await client.run(tasks.hear_late, workers=[address])
+        future = work.submit(8, at=leaving)
+        await patient.eventually(lambda: _is_given(client, address, "t-8"))
+        leaving.kill(signal.SIGTERM)
+        await patient.eventually(lambda: leaving.code is not None, within=60)
+        assert await future == 8
+        assert work.runs() == [8], leaving.log
+
+
+async def _is_given(client: Any, address: str, key: str) -> bool:
+    return key in (await client.processing([address]))[address]
+
+
+async def _is_computed(client: Any, address: str, key: str) -> bool:
+    return (await client.run(tasks.task_state, key, workers=[address])) == {address: "memory"}
+
+
 async def test_a_worker_process_that_does_not_find_headrace_hands_over_too(patient: Cluster) -> None:
     """Such as one that a command starts in another environment."""
     await patient.start_scheduler()

@@ -12,12 +12,14 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from distributed.core import ConnectionPool
+from distributed.core import ConnectionPool, Status
 from distributed.protocol.pickle import dumps
 
 from headrace.agent.plugin import RETIRE_STIMULUS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distributed import Nanny, Security, Worker
 
 logger = logging.getLogger("headrace.agent")
@@ -30,6 +32,8 @@ _RETRY_SECONDS = 0.5
 _ANSWER_SECONDS = 0.5
 # A scheduler that is gone would be dialled for half a minute.
 _CONNECT_SECONDS = 5.0
+# States of tasks whose results a worker has told its scheduler, which may not have heard it.
+_ENDED = frozenset(("memory", "error"))
 
 
 async def hand_over(nanny: Nanny, seconds: float) -> None:
@@ -101,25 +105,30 @@ async def _retire(scheduler: Any, address: str, *, close: bool) -> None:
 
 async def _tasks_have_ended(scheduler: Any, worker: Any, address: str) -> None:
     """Waits until no task runs, and until the scheduler knows the results of those that did."""
-    ran: set[Any] = set()
     while True:
-        known = await _ask(worker)
-        processing = set((await scheduler.processing(workers=[address])).get(address, ()))
-        running = processing if known is None else known
-        ran |= running
-        if not running and ran.isdisjoint(processing):
+        processing = (await scheduler.processing(workers=[address])).get(address, ())
+        if not processing or not await _have_begun(worker, processing):
             return
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _ask(worker: Any) -> set[Any] | None:
-    """Returns what a worker computes; None if its process does not find this module, such as that of a command."""
+async def _have_begun(worker: Any, processing: Sequence[Any]) -> bool:
+    """Returns what the worker says; True if its process does not find this module, such as that of a command."""
     try:
-        return set((await worker.run(function=dumps(_running)))["result"])
+        answer: bool = (await worker.run(function=dumps(_have_begun_here), args=dumps((processing,))))["result"]
     except (ImportError, AttributeError):
-        return None
+        return True
+    return answer
 
 
-def _running(dask_worker: Worker) -> list[Any]:
-    """Returns the keys of what a worker computes, in threads and as coroutines; called in its process."""
-    return list(dask_worker.active_keys)
+def _have_begun_here(processing: Sequence[Any], dask_worker: Worker) -> bool:
+    """Whether tasks of which the scheduler waits for results have begun, or may begin; called in a worker's process.
+
+    What a thread computes ends before the scheduler hears of it, and until then would be computed again.
+    """
+    if dask_worker.status is not Status.closing_gracefully:  # it does not know yet that it leaves
+        return True
+    state = dask_worker.state
+    running = {task.key for task in state.all_running_tasks}
+    tasks = (state.tasks.get(key) for key in processing)
+    return any(task is not None and (task.key in running or task.state in _ENDED) for task in tasks)
