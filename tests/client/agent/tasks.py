@@ -97,6 +97,10 @@ async def counted_coroutine(directory: str, number: int, *needs: int) -> int:
     return number + sum(needs)
 
 
+def workers(dask_scheduler: distributed.Scheduler) -> list[str]:
+    return list(dask_scheduler.workers)
+
+
 def worker_statuses(dask_scheduler: distributed.Scheduler) -> dict[str, str]:
     return {address: worker.status.name for address, worker in dask_scheduler.workers.items()}
 
@@ -104,6 +108,19 @@ def worker_statuses(dask_scheduler: distributed.Scheduler) -> dict[str, str]:
 def task_state(key: str, dask_worker: distributed.Worker) -> str | None:
     task = dask_worker.state.tasks.get(key)
     return task and task.state
+
+
+def gather_late(directory: str, dask_worker: distributed.Worker) -> None:
+    """Has the worker fetch results for its scheduler when there is no file ``hold-gather`` any more."""
+    gather = dask_worker.handlers["gather"]
+
+    async def gather_once_allowed(**request: Any) -> Any:
+        (Path(directory) / "gathers").touch()
+        while (Path(directory) / "hold-gather").exists():  # noqa: ASYNC110 a file
+            await asyncio.sleep(0.01)
+        return await gather(**request)
+
+    dask_worker.handlers["gather"] = gather_once_allowed
 
 
 def speak_late(seconds: float, dask_worker: distributed.Worker) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.client.agent import tasks
 from tests.client.agent.running import Cluster
 
@@ -95,3 +97,34 @@ async def test_a_newer_instruction_replaces_the_older(cluster: Cluster) -> None:
         [agent] = await cluster.start_workers(1)
         assert agent.process in state.workers
         assert len(state.retired) == retired
+
+
+async def test_workers_that_wait_to_be_retired_are_not_chosen_twice(cluster: Cluster) -> None:
+    """Dask retires none while it replicates results. Meanwhile others may have become the cheapest."""
+    await cluster.start_scheduler()
+    await cluster.start_workers(4)
+    state = cluster.controller.state
+    hold = cluster.directory / "hold-gather"
+    async with cluster.connect() as client:
+        holder, cheapest, _, target = await client.run_on_scheduler(tasks.workers)
+        result = await client.scatter(b"x" * 1000, workers=[holder])
+        hold.touch()
+        await client.run(tasks.gather_late, str(cluster.directory), workers=[target])
+        replicating = asyncio.ensure_future(client.replicate([result], n=2, workers=[holder, target]))
+        await cluster.eventually((cluster.directory / "gathers").exists)
+        await _keep_and_check(cluster, 3, check=1)
+        other = await client.scatter(b"y" * 1000, workers=[cheapest], hash=False)
+        await _keep_and_check(cluster, 3, check=2)
+        hold.unlink()
+        await replicating
+        await cluster.eventually(lambda: cheapest not in state.workers.values())
+        assert len(state.workers) == 3
+        assert await other == b"y" * 1000
+
+
+async def _keep_and_check(cluster: Cluster, count: int, *, check: int) -> None:
+    """Instructs, and waits until the scheduler has been checked since, which asks for a size: the number of the check."""
+    instruction = _keep(count)
+    instruction.adaptive_groups.add(group="other", minimum=check, maximum=check)
+    cluster.controller.instruct(instruction)
+    await cluster.eventually(lambda: cluster.controller.state.requested == {"other": check})

@@ -31,6 +31,8 @@ class Retirement:
         self._pending = pending
         self._keep: dict[str, int] = {}
         self._moving: set[asyncio.Task[None]] = set()
+        # Addresses of workers that Dask was asked to retire. It marks them only when no rebalance or replication runs.
+        self._asked: set[str] = set()
         self._not_before: dict[str, float] = {}
         self._delay_reported: set[str] = set()
 
@@ -46,9 +48,10 @@ class Retirement:
                 self._retire_excess(group, keep)
 
     def _retire_excess(self, group: str, keep: int) -> None:
-        running = list(staying(self._scheduler, group))
+        running = [worker for worker in staying(self._scheduler, group) if worker.address not in self._asked]
         leaving = cheapest(running, len(running) - keep)
         if leaving:
+            self._asked.update(worker.address for worker in leaving)
             task = asyncio.create_task(self._retire(group, leaving), name=f"headrace retire {group}")
             self._moving.add(task)
             task.add_done_callback(self._moving.discard)
@@ -63,6 +66,8 @@ class Retirement:
         except Exception:
             logger.exception("workers of group %s could not be retired", group)
             return
+        finally:
+            self._asked.difference_update(addresses)
         kept = [address for address in addresses if address not in retired and address in self._scheduler.workers]
         if kept:
             self._not_before[group] = time.monotonic() + _RETRY_SECONDS
