@@ -123,7 +123,7 @@ async def test_workers_that_wait_to_be_retired_are_not_chosen_twice(cluster: Clu
 
 
 async def _keep_and_check(cluster: Cluster, count: int, *, check: int) -> None:
-    """Instructs, and waits until the scheduler has been checked since, which asks for a size: the number of the check."""
+    """Instructs, and waits until the scheduler was checked since: a check asks for as many others as its number."""
     instruction = _keep(count)
     instruction.adaptive_groups.add(group="other", minimum=check, maximum=check)
     cluster.controller.instruct(instruction)
