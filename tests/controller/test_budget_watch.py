@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from tests.conftest import Eventually
 from tests.controller.builders import new_cluster
 from tests.controller.conftest import Recorder
+from tests.controller.cuts import lose_connection
 
-from headrace.errors import QuotaExceeded
+from headrace.errors import QuotaExceeded, StoreUnavailable
+from headrace.v1.enums import EventType
 from headrace_controller.mirror import ClusterMirror
 from headrace_controller.model import Cluster, Demand, Phase, Status
 from headrace_controller.policy.file import PolicyFile
@@ -100,6 +104,36 @@ async def test_a_cluster_that_ended_before_it_was_known_counts(
     watching.mirror.apply(await store.records.save_status(huge, ended, fence=fence))  # read from the stream at once
     await watching.watch.known(huge.owner, ())
     assert watching.refuses(new_cluster(), ONE)
+
+
+@pytest.mark.parametrize("executed", [False, True])
+@pytest.mark.parametrize("command", [1, 2, 3])
+async def test_a_cluster_is_warned_once_wherever_the_store_goes_away(
+    redis: Redis,
+    store: Store,
+    record: Recorder,
+    watching: Watching,
+    eventually: Eventually,
+    command: int,
+    *,
+    executed: bool,
+) -> None:
+    huge = await record(new_cluster(), demand=HUGE)
+    watching.mirror.apply(huge)
+    await watching.watch.known(huge.owner, huge.groups)
+
+    async def used_up() -> bool:
+        return watching.refuses(new_cluster(), ONE)
+
+    await eventually(used_up)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        lose_connection(redis, monkeypatch, command=command, executed=executed)
+        with suppress(StoreUnavailable):
+            await watching.watch.refresh()
+    for _ in range(2):
+        await watching.watch.refresh()
+    told = [event.type for event in await store.events.list(huge.id)]
+    assert told.count(EventType.BUDGET_USED_UP) == 1
 
 
 async def test_time_in_which_the_store_does_not_answer_is_not_used(

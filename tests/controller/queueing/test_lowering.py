@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from tests.controller.cuts import lose_connection
 from tests.controller.queueing.waiting import Replica, policy
 
+from headrace.errors import StoreUnavailable
 from headrace.v1.enums import EventType
 from headrace_controller.model import AdaptRange, Cluster, Group, Severity
 from headrace_controller.store import DEPLOYMENT
@@ -42,6 +45,23 @@ async def test_each_cluster_above_a_lowered_limit_is_warned_once(redis: Redis) -
         replica.follow(policy(user={"workers": workers}))
         await replica.lowering.step()
     assert await told(replica, ann) == [warning, warning]
+
+
+@pytest.mark.parametrize("executed", [False, True])
+@pytest.mark.parametrize("command", [1, 2, 3])
+async def test_a_cluster_is_warned_once_wherever_the_store_goes_away(
+    redis: Redis, command: int, *, executed: bool
+) -> None:
+    replica = Replica(redis, policy(user={"workers": 10}))
+    ann = await replica.create("ann", 6)
+    replica.follow(policy(user={"workers": 5}))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        lose_connection(redis, monkeypatch, command=command, executed=executed)
+        with suppress(StoreUnavailable):
+            await replica.lowering.step()
+    for _ in range(2):
+        await replica.lowering.step()
+    assert len(await told(replica, ann)) == 1
 
 
 async def test_the_newest_clusters_lose_workers_after_the_grace(redis: Redis) -> None:

@@ -107,11 +107,10 @@ class Lowering:
         for pair, (cluster, one) in pairs.items():
             if pair in self._told:
                 continue
-            if await self._store.notes.add(cluster.id, _note(pair[1]), seconds=_NOTED_SECONDS):
-                await self._warn(cluster, one, surplus.get(cluster.id, 0))
+            await self._warn(cluster, one, surplus.get(cluster.id, 0), _note(pair[1]))
             self._told.add(pair)
 
-    async def _warn(self, cluster: Cluster, exceeded: Exceeded, surplus: int) -> None:
+    async def _warn(self, cluster: Cluster, exceeded: Exceeded, surplus: int, note: str) -> None:
         follows = "It gets no more until that is less."
         if surplus:
             them = f"{count(surplus, 'worker')} of this cluster {'is' if surplus == 1 else 'are'}"
@@ -120,7 +119,7 @@ class Lowering:
             follows = f"{them} retired {when}, after handing over {theirs} data, unless less is used by then."
         event = self._event(f"A limit was lowered: {exceeded}. {follows}")
         with suppress(ClusterNotFound):
-            await self._store.events.add(cluster.id, cluster.owner, event)
+            await self._store.notes.add_event(cluster.id, cluster.owner, event, note=note, seconds=_NOTED_SECONDS)
 
     async def _take_away(self, seen: Cluster, surplus: Mapping[str, int], exceeded: Exceeded) -> None:
         """Scale a cluster down, unless somebody has changed its size since."""

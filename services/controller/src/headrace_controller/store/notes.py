@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from headrace_controller.model import ClusterId
-from headrace_controller.store.connection import Connection
+from headrace_controller.model import ClusterId, Event, UserId
+from headrace_controller.store.connection import Connection, not_found, record_script
+
+_add_event = record_script("add_event")
 
 
 class Notes:
@@ -12,10 +14,14 @@ class Notes:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def add(self, cluster: ClusterId, note: str, *, seconds: int) -> bool:
-        """Keep a note for some seconds; return whether it was not there before."""
-        key = self._connection.keys.noted(cluster, note)
-        return await self._connection.command("SET", key, "1", "NX", "EX", max(1, seconds)) is not None
+    async def add_event(self, cluster: ClusterId, owner: UserId, event: Event, *, note: str, seconds: int) -> None:
+        """Add an event unless its note is there, and keep the note for some seconds, in one write.
+
+        Raises `ClusterNotFound`.
+        """
+        keys, ask = {"noted": self._connection.keys.noted(cluster, note)}, {"seconds": max(1, seconds)}
+        if await self._connection.run_on(_add_event, cluster, owner, ask, keys=keys, events=[event]) is None:
+            raise not_found(cluster)
 
     async def discard(self, cluster: ClusterId, note: str) -> None:
         """Remove a note."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
@@ -223,14 +224,12 @@ class BudgetWatch:
             return
         level = "used up" if one.is_used_up else "warned"
         note = sha256(f"{bound.subject} {bound.what} {bound.budget.per} {one.starts} {level}".encode()).hexdigest()[:20]
-        if not await self._store.notes.add(id_, note, seconds=(one.resets - one.at) // 1000 + 1):
-            return
         type_ = EventType.BUDGET_USED_UP if one.is_used_up else EventType.BUDGET_WARNED
         event = Event(type=type_, message=warning(one), severity=Severity.WARNING, time=self._clock())
-        try:
-            await self._store.events.add(id_, cluster.owner, event)
-        except ClusterNotFound:
-            return
+        with suppress(ClusterNotFound):
+            await self._store.notes.add_event(
+                id_, cluster.owner, event, note=note, seconds=(one.resets - one.at) // 1000 + 1
+            )
 
     # What is known
 
