@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -18,14 +19,45 @@ from tests.fake_routes import FakeRoutes
 from headrace import errors
 from headrace.access import Access
 from headrace.v1 import auth_service_pb2 as pb
+from headrace_auth.api_token_secrets import ApiTokenSecrets
+from headrace_auth.api_token_store import ApiTokenStore
+from headrace_auth.api_tokens import ApiTokens
 from headrace_auth.authenticators.base import Identity
 from headrace_auth.authenticators.realms import Realm, Realms
+from headrace_auth.authz.credentials import Credentials
+from headrace_auth.authz.dashboard_origins import DashboardOrigins
+from headrace_auth.authz.decision import Authorizer, Redirect, Refuse
+from headrace_auth.authz.link_codes import LinkCodes
 from headrace_auth.authz.link_users import LinkUsers
+from headrace_auth.authz.request import DashboardRequest
+from headrace_auth.authz.route_table import RouteTable
 from headrace_auth.ended_sessions import EndedSessions
+from headrace_auth.signer import LINK, DashboardGrant, Signer
+from headrace_auth.signing_keys import SigningKeys
+from headrace_chassis.destinations import Destinations
 from headrace_chassis.identity.caller import Caller
+from headrace_chassis.identity.dashboard_keys import DashboardKeys
+from headrace_chassis.identity.seal import Seal
 from headrace_chassis.redis.keys import Prefix
+from headrace_chassis.routes import Route, RouteChange
 
 NOON = 1_800_000_000.0
+
+
+@dataclass
+class Directory:
+    """Knows its users of now, unless it is away."""
+
+    users: dict[str, Identity]
+    away: bool = False
+    before_answer: Callable[[], Awaitable[None]] | None = None
+
+    async def find_user(self, name: str) -> Identity | None:
+        if self.before_answer:
+            await self.before_answer()
+        if self.away:
+            raise errors.StoreUnavailable("the directory does not answer")
+        return self.users.get(name)
 
 
 async def end_sessions(auth: RunningAuth, caller: Metadata, owner: str = "") -> None:
@@ -95,6 +127,49 @@ async def test_a_clock_that_is_ahead_does_not_refuse_what_is_still_to_come(redis
     assert not ended.covers("ann", NOON + 5)
 
 
+async def test_a_session_that_a_link_is_about_to_open_ends_with_it(redis: Redis) -> None:
+    now = NOON
+    directory = Directory({"ann": Identity("ann")})
+    realms = Realms([Realm("people", "", "", directory)])
+    seal, prefix = Seal([b"k" * 32]), Prefix("t")
+    keys = SigningKeys(redis, prefix, seal, rotation_seconds=3600, longest_token_seconds=3600, clock=lambda: now)
+    await keys.ensure()
+    signer, codes = Signer(keys, "t", lambda: now), LinkCodes(redis, prefix, 900)
+    ended = EndedSessions(redis, prefix, longest_seconds=3600, clock=lambda: now)
+    tokens = ApiTokens(ApiTokenStore(redis, prefix), ApiTokenSecrets(seal), realms, ended)
+    routes = RouteTable(Destinations((), ()))
+    route = Route(cluster="c1", access=Access("ann"), dashboard_address="10.0.0.7:8787")
+    routes.apply(RouteChange(version="1", snapshot=True, routes=(route,)))
+    authorizer = Authorizer(
+        signer=signer,
+        routes=routes,
+        credentials=Credentials(signer, tokens, codes, ended),
+        link_users=LinkUsers(realms),
+        keys=DashboardKeys([b"k" * 32], "t"),
+        origins=DashboardOrigins(),
+        session_seconds=3600,
+    )
+    grant = DashboardGrant("c1", Caller("ann", method="people"))
+    link = await codes.save(signer.dashboard_token(LINK, grant, 900)[0], "ann", now, now + 900)
+
+    async def end() -> None:
+        nonlocal now
+        await ended.end("ann")
+        now += 2
+
+    directory.before_answer = end
+    opening = await authorizer.decide(_get(f"/clusters/c1/status?link={link}"))
+    assert isinstance(opening, Redirect)
+    assert ended.covers("ann", NOON)
+    refused = await authorizer.decide(_get(opening.location))
+    assert isinstance(refused, Refuse)
+    assert refused.status == 401
+
+
+def _get(target: str) -> DashboardRequest:
+    return DashboardRequest.parse("GET", "headrace.example", target, {})
+
+
 @pytest.mark.parametrize("error", REDIS_ERRORS, ids=error_name)
 async def test_the_loop_survives_every_error_of_redis(redis: Redis, eventually: Eventually, error: RedisError) -> None:
     faulty = FaultyRedis.of(redis)
@@ -106,19 +181,6 @@ async def test_the_loop_survives_every_error_of_redis(redis: Redis, eventually: 
     await eventually(lambda: ended.covers("ann", NOON) or running.done())
     assert ended.covers("ann", NOON)
     running.cancel()
-
-
-@dataclass
-class Directory:
-    """Knows its users of now, unless it is away."""
-
-    users: dict[str, Identity]
-    away: bool = False
-
-    async def find_user(self, name: str) -> Identity | None:
-        if self.away:
-            raise errors.StoreUnavailable("the directory does not answer")
-        return self.users.get(name)
 
 
 async def test_a_user_who_is_removed_opens_not_even_their_own_dashboards() -> None:

@@ -58,7 +58,7 @@ async def build(settings: AuthSettings, stack: AsyncExitStack) -> App:
     bootstrap = BootstrapToken.read(settings.bootstrap_token_file) if settings.bootstrap_token_file else None
     policy_roles = PolicyRoles(settings.policy_file)
     realms = create_realms(settings.authenticators, bootstrap, stack, policy_roles)
-    ended = EndedSessions(redis, prefix, longest_seconds=max(settings.link_seconds, settings.session_seconds))
+    ended = EndedSessions(redis, prefix, longest_seconds=settings.link_seconds + settings.session_seconds)
     api_tokens = ApiTokens(ApiTokenStore(redis, prefix), _secrets(settings), realms, ended)
 
     codes = LinkCodes(redis, prefix, settings.link_seconds)

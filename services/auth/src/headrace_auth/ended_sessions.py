@@ -32,7 +32,7 @@ class EndedSessions:
     Parameters
     ----------
     longest_seconds
-        Longest life of a session. What was ended before that time needs no mention.
+        Longest life of a link and the session that it opens. What was ended before that time needs no mention.
     """
 
     def __init__(

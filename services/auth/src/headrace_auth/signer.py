@@ -26,7 +26,8 @@ class DashboardGrant:
     """A user who came by a link to the dashboard of one cluster.
 
     `user` has no roles: links and sessions live long. Its groups are those that the cluster was shared with when the
-    link was created, for authenticators that keep no list of users. `issued` is when it was signed.
+    link was created, for authenticators that keep no list of users. `issued` is when the link was signed, of a session
+    too: what ends a link ends what it has opened, or is about to open.
     """
 
     cluster: str
@@ -56,7 +57,8 @@ class Signer:
 
     def dashboard_token(self, audience: str, grant: DashboardGrant, seconds: float) -> tuple[str, float]:
         """Return a link's or a session's token, and the time at which it expires."""
-        return self._sign(audience, grant.user, seconds, {"cluster": grant.cluster})
+        issued = {"iat": int(grant.issued)} if grant.issued else {}
+        return self._sign(audience, grant.user, seconds, {"cluster": grant.cluster, **issued})
 
     def read_access_token(self, token: str) -> Caller:
         return read_claims(self._read(token, AUDIENCE))
