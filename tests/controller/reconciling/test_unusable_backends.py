@@ -11,9 +11,12 @@ from tests.controller.agents.fake_agents import FakeAgents
 from tests.controller.running import Site
 from tests.controller.user import User
 
+from headrace.errors import StoreUnavailable
 from headrace.v1 import cluster_pb2
 from headrace.v1 import cluster_service_pb2 as pb
-from headrace.v1.enums import ExitCause, WaitReason
+from headrace.v1.enums import EventType, ExitCause, WaitReason
+from headrace_controller.model import ClusterId, Event, UserId
+from headrace_controller.store.events import Events
 
 PROFILES = {"first": {"backend": "one"}, "second": {"backend": "two"}}
 CLOSED = "the directory is closed"
@@ -71,9 +74,27 @@ async def test_a_platform_that_is_away_is_waited_for_until_it_answers(
     assert len(two.starts) == 1
 
 
+class LostEvents:
+    """Loses the first event that a step fails: the store is away just then."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lost = 0
+        add = Events.add
+
+        async def lose(events: Events, cluster: ClusterId, owner: UserId, event: Event) -> Event:
+            if event.type is EventType.RECONCILING_FAILED and not self.lost:
+                self.lost += 1
+                raise StoreUnavailable("away")
+            return await add(events, cluster, owner, event)
+
+        monkeypatch.setattr(Events, "add", lose)
+
+
+@pytest.mark.parametrize("loses_one", [False, True])
 async def test_a_cluster_that_runs_is_told_what_keeps_its_processes_from_being_seen(
-    two: FakeMachine, site: Site, eventually: Eventually
+    two: FakeMachine, site: Site, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, *, loses_one: bool
 ) -> None:
+    events = LostEvents(monkeypatch) if loses_one else None
     ann = await started(site)
     runs = await ann.create(profile="second")
     await ann.until(runs.name, "RUNNING")
@@ -86,7 +107,8 @@ async def test_a_cluster_that_runs_is_told_what_keeps_its_processes_from_being_s
         sentence = f"headrace cannot see this cluster's processes: backend two: {CLOSED}. What runs is left alone"
         return any(event.message.startswith(sentence) for event in found.cluster_events)
 
-    await eventually(told)
+    await eventually(told, within=60)
+    assert events is None or events.lost
     await ann.until(runs.name, "RUNNING")
 
 

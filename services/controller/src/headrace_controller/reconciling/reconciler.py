@@ -231,10 +231,10 @@ class Reconciler:
         """Tells the owner by an event why no step succeeds, once until one does."""
         if cluster_id in self._failing or (cluster := self._mirror.get(cluster_id)) is None:
             return
-        self._failing.add(cluster_id)
         event = Event(type=EventType.RECONCILING_FAILED, message=message, severity=Severity.ERROR, time=self._clock())
-        with suppress(HeadraceError):
+        with suppress(HeadraceError):  # the next step that fails tells of it
             await self._events.add(cluster_id, cluster.owner, event)
+            self._failing.add(cluster_id)
 
     async def _look_again(self, cluster: ClusterId) -> None:
         if self._pause(cluster) > _LONG_PAUSE_SECONDS:
