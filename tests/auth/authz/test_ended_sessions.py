@@ -32,7 +32,7 @@ from headrace_auth.authz.link_users import LinkUsers
 from headrace_auth.authz.request import DashboardRequest
 from headrace_auth.authz.route_table import RouteTable
 from headrace_auth.ended_sessions import EndedSessions
-from headrace_auth.signer import LINK, DashboardGrant, Signer
+from headrace_auth.signer import LINK, SESSION, DashboardGrant, Signer
 from headrace_auth.signing_keys import SigningKeys
 from headrace_chassis.destinations import Destinations
 from headrace_chassis.identity.caller import Caller
@@ -42,6 +42,7 @@ from headrace_chassis.redis.keys import Prefix
 from headrace_chassis.routes import Route, RouteChange
 
 NOON = 1_800_000_000.0
+SEAL = Seal([b"k" * 32])
 
 
 @dataclass
@@ -127,30 +128,37 @@ async def test_a_clock_that_is_ahead_does_not_refuse_what_is_still_to_come(redis
     assert not ended.covers("ann", NOON + 5)
 
 
+async def _signer(redis: Redis, clock: Callable[[], float]) -> Signer:
+    keys = SigningKeys(redis, Prefix("t"), SEAL, rotation_seconds=3600, longest_token_seconds=3600, clock=clock)
+    await keys.ensure()
+    return Signer(keys, "t", clock)
+
+
+def _credentials(redis: Redis, signer: Signer, realms: Realms, ended: EndedSessions) -> Credentials:
+    tokens = ApiTokens(ApiTokenStore(redis, Prefix("t")), ApiTokenSecrets(SEAL), realms, ended)
+    return Credentials(signer, tokens, LinkCodes(redis, Prefix("t"), 900), ended)
+
+
 async def test_a_session_that_a_link_is_about_to_open_ends_with_it(redis: Redis) -> None:
     now = NOON
     directory = Directory({"ann": Identity("ann")})
     realms = Realms([Realm("people", "", "", directory)])
-    seal, prefix = Seal([b"k" * 32]), Prefix("t")
-    keys = SigningKeys(redis, prefix, seal, rotation_seconds=3600, longest_token_seconds=3600, clock=lambda: now)
-    await keys.ensure()
-    signer, codes = Signer(keys, "t", lambda: now), LinkCodes(redis, prefix, 900)
-    ended = EndedSessions(redis, prefix, longest_seconds=3600, clock=lambda: now)
-    tokens = ApiTokens(ApiTokenStore(redis, prefix), ApiTokenSecrets(seal), realms, ended)
+    signer = await _signer(redis, lambda: now)
+    ended = EndedSessions(redis, Prefix("t"), longest_seconds=3600, clock=lambda: now)
     routes = RouteTable(Destinations((), ()))
     route = Route(cluster="c1", access=Access("ann"), dashboard_address="10.0.0.7:8787")
     routes.apply(RouteChange(version="1", snapshot=True, routes=(route,)))
     authorizer = Authorizer(
         signer=signer,
         routes=routes,
-        credentials=Credentials(signer, tokens, codes, ended),
+        credentials=_credentials(redis, signer, realms, ended),
         link_users=LinkUsers(realms),
         keys=DashboardKeys([b"k" * 32], "t"),
         origins=DashboardOrigins(),
         session_seconds=3600,
     )
-    grant = DashboardGrant("c1", Caller("ann", method="people"))
-    link = await codes.save(signer.dashboard_token(LINK, grant, 900)[0], "ann", now, now + 900)
+    token, expires = signer.dashboard_token(LINK, DashboardGrant("c1", Caller("ann", method="people")), 900)
+    link = await LinkCodes(redis, Prefix("t"), 900).save(token, "ann", now, expires)
 
     async def end() -> None:
         nonlocal now
@@ -164,6 +172,19 @@ async def test_a_session_that_a_link_is_about_to_open_ends_with_it(redis: Redis)
     refused = await authorizer.decide(_get(opening.location))
     assert isinstance(refused, Refuse)
     assert refused.status == 401
+
+
+async def test_a_replica_that_has_just_started_looks_first_which_were_ended(redis: Redis) -> None:
+    signer, realms = await _signer(redis, lambda: NOON), Realms([])
+    session, _ = signer.dashboard_token(SESSION, DashboardGrant("c1", Caller("ann")), 3600)
+    await EndedSessions(redis, Prefix("t"), longest_seconds=3600, clock=lambda: NOON).end("ann")
+    started = EndedSessions(redis, Prefix("t"), longest_seconds=3600, clock=lambda: NOON + 1)
+    with pytest.raises(errors.TokenRevoked):
+        await _credentials(redis, signer, realms, started).session(session)
+    faulty = FaultyRedis.of(redis)
+    away = EndedSessions(faulty, Prefix("t"), longest_seconds=3600, clock=lambda: NOON + 1)
+    with faulty.failing(REDIS_ERRORS[0]), pytest.raises(errors.StoreUnavailable):
+        await _credentials(redis, signer, realms, away).session(session)
 
 
 def _get(target: str) -> DashboardRequest:

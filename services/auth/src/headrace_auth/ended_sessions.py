@@ -50,6 +50,11 @@ class EndedSessions:
         self._ended: TTLCache[str, float] = TTLCache(MAX_USERS, longest_seconds + MARGIN_SECONDS, clock)
         self._read_until = float("-inf")
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it was read once which were ended."""
+        return self._read_until > float("-inf")
+
     async def end(self, user: str) -> None:
         """Refuse what was issued to a user until now."""
         now = self._clock()

@@ -49,6 +49,9 @@ class Credentials:
 
     async def _grant(self, token: str, audience: str) -> DashboardGrant:
         grant = await self._with_keys(lambda: self._signer.read_dashboard_token(token, audience))
+        if not self._ended.is_known:  # this replica has just started
+            async with lookup():
+                await self._ended.read()
         if self._ended.covers(grant.user.user, grant.issued):
             raise TokenRevoked("the sessions of this user were ended")
         return grant
