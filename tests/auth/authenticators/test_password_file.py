@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ from argon2 import Parameters, PasswordHasher, extract_parameters
 from tests.auth.conftest import HASHER, hashed
 
 from headrace.errors import BadCredentials
+from headrace_auth.authenticators import password_file
 from headrace_auth.authenticators.base import ChecksPasswords, ChecksTokens, Identity, KnowsUsers
 from headrace_auth.authenticators.password_file import PasswordFile
 from headrace_auth.authenticators.users_file import UserRecord, UsersFileError, read_users, write_users
@@ -76,6 +79,29 @@ async def test_a_changed_file_is_read_again_and_a_broken_one_is_not(file: Passwo
     assert await file.find_user("eve") == Identity("eve")
     users_file.unlink()  # noqa: ASYNC240
     assert await file.find_user("eve") == Identity("eve")
+
+
+async def test_nobody_is_found_who_was_removed_before_another_call_has_read_the_file(
+    file: PasswordFile, users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read_late(path: Path) -> dict[str, UserRecord]:
+        reading.set()
+        go_on.wait()
+        return read_users(path)
+
+    users = read_users(users_file)
+    del users["ann"]
+    monkeypatch.setattr(password_file, "read_users", read_late)
+    write_users(users_file, users)
+    first = asyncio.ensure_future(file.find_user("ann"))
+    await asyncio.to_thread(reading.wait)
+    second = asyncio.ensure_future(file.find_user("ann"))
+    await asyncio.wait([second], timeout=0.3)
+    go_on.set()
+    assert await first is None
+    assert await second is None
 
 
 def test_without_a_file_it_does_not_start(tmp_path: Path) -> None:

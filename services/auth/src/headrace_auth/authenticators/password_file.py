@@ -8,6 +8,7 @@ from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
+from threading import Lock
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -42,6 +43,7 @@ class PasswordFile:
         self._hasher = hasher
         self._version = _version(path)
         self._users = read_users(path)
+        self._reading = Lock()
         # Verified for unknown names, so that these take as long as a wrong password.
         self._nobody = _hash_of_no_password(hasher)
 
@@ -62,15 +64,16 @@ class PasswordFile:
         return _identity(user)
 
     def _current(self) -> dict[str, UserRecord]:
-        version = _version(self._path)
-        if version != self._version:
-            self._version = version
-            try:
-                self._users = read_users(self._path)
-                log.info("users read", file=str(self._path), users=len(self._users))
-            except UsersFileError as error:
-                log.error("the changed users file cannot be used; the old users stay in use", error=str(error))  # noqa: TRY400
-        return self._users
+        with self._reading:  # or a second thread would go on with the users that were before
+            version = _version(self._path)
+            if version != self._version:
+                self._version = version
+                try:
+                    self._users = read_users(self._path)
+                    log.info("users read", file=str(self._path), users=len(self._users))
+                except UsersFileError as error:
+                    log.error("the changed users file cannot be used; the old users stay in use", error=str(error))  # noqa: TRY400
+            return self._users
 
 
 def _hash_of_no_password(hasher: PasswordHasher) -> str:
