@@ -16,6 +16,7 @@ from typing import Any
 import dask.config
 import distributed
 from distributed.diagnostics.plugin import NannyPlugin
+from distributed.nanny import WorkerProcess
 
 
 def settings() -> tuple[str | None, float, int, str | None]:
@@ -105,9 +106,26 @@ def worker_statuses(dask_scheduler: distributed.Scheduler) -> dict[str, str]:
     return {address: worker.status.name for address, worker in dask_scheduler.workers.items()}
 
 
+def is_leaving(name: str, dask_scheduler: distributed.Scheduler) -> bool:
+    """Whether the worker has left, or is about to."""
+    return worker_statuses(dask_scheduler).get(dask_scheduler.aliases.get(name, "")) != "running"
+
+
 def task_state(key: str, dask_worker: distributed.Worker) -> str | None:
     task = dask_worker.state.tasks.get(key)
     return task and task.state
+
+
+def know_late(directory: str) -> None:
+    """Has the nanny of this process find out that its worker runs when there is no file ``hold-nanny`` any more."""
+    wait: Any = WorkerProcess._wait_until_connected  # pyright: ignore[reportPrivateUsage]
+
+    async def wait_longer(process: WorkerProcess, *arguments: Any) -> Any:
+        while (Path(directory) / "hold-nanny").exists():  # noqa: ASYNC110 a file
+            await asyncio.sleep(0.01)
+        return await wait(process, *arguments)
+
+    WorkerProcess._wait_until_connected = wait_longer  # pyright: ignore[reportPrivateUsage]
 
 
 def gather_late(directory: str, dask_worker: distributed.Worker) -> None:

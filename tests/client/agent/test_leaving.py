@@ -129,6 +129,28 @@ async def test_a_task_that_the_worker_has_not_heard_of_is_not_computed_twice(pat
         assert work.runs() == [8], leaving.log
 
 
+async def test_a_worker_that_computes_before_its_nanny_knows_that_it_runs_hands_over_too(patient: Cluster) -> None:
+    await patient.start_scheduler()
+    await patient.start_workers()
+    hold = patient.directory / "hold-nanny"
+    hold.touch()
+    code = f"from tests.client.agent import tasks; tasks.know_late({str(patient.directory)!r})"
+    patient.controller.enrollment.dask_config.update({"distributed": {"nanny": {"preload": [code]}}})
+    [leaving] = await patient.start_workers()
+    async with patient.connect() as client:
+        work = Work(patient, client)
+        future = work.submit(8, at=leaving, hold=True)
+        await patient.eventually(lambda: 8 in work.runs())
+        leaving.kill(signal.SIGTERM)
+        await patient.eventually(lambda: "this worker leaves" in leaving.log)
+        hold.unlink()
+        await patient.eventually(lambda: client.run_on_scheduler(tasks.is_leaving, "default-2-abc234"))
+        work.release(8)
+        await patient.eventually(lambda: leaving.code is not None, within=60)
+        assert await future == 8
+        assert work.runs() == [8], leaving.log
+
+
 async def _is_given(client: Any, address: str, key: str) -> bool:
     return key in (await client.processing([address]))[address]
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distributed import Nanny, Security, Worker
+    from distributed.nanny import WorkerProcess
 
 logger = logging.getLogger("headrace.agent")
 
@@ -41,11 +42,10 @@ async def hand_over(nanny: Nanny, seconds: float) -> None:
 
     Gives up when the scheduler or the worker process is gone, or the time is over.
     """
-    address, process = nanny.worker_address, nanny.process
-    if address is None or process is None:
-        return  # its worker process has not started: it has nothing
+    if (process := nanny.process) is None:
+        return  # there is no worker process: nothing is computed
     nanny.rpc.timeout = _CONNECT_SECONDS
-    moving = asyncio.create_task(_hand_over(nanny.scheduler, nanny.rpc(address), address, seconds))
+    moving = asyncio.create_task(_hand_over_started(nanny, process, seconds))
     ended = asyncio.create_task(process.stopped.wait())
     try:
         await asyncio.wait((moving, ended), return_when=asyncio.FIRST_COMPLETED)
@@ -72,6 +72,21 @@ async def hand_over_of(process: str, scheduler_address: str, security: Security,
         for address, worker in workers.items():
             if worker["name"] == process:
                 await _hand_over(scheduler, pool(address), address, seconds)
+
+
+async def _hand_over_started(nanny: Nanny, process: WorkerProcess, seconds: float) -> None:
+    """Waits until the nanny knows that its worker has started, which may compute by then."""
+    end = time.monotonic() + seconds
+    try:
+        async with asyncio.timeout(seconds):
+            while process.status is Status.starting:
+                await nanny.scheduler.processing(workers=[])  # fails if the scheduler is gone: then it does not start
+                await asyncio.sleep(_POLL_SECONDS)
+    except OSError as error:  # comms that break, and time-outs
+        logger.info("the scheduler takes nothing over: %s", error)
+        return
+    if (address := process.worker_address) is not None:
+        await _hand_over(nanny.scheduler, nanny.rpc(address), address, end - time.monotonic())
 
 
 async def _hand_over(scheduler: Any, worker: Any, address: str, seconds: float) -> None:
