@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
+from tests.auth.conftest import hashed
 from typer.testing import CliRunner
 
 from headrace_auth.__main__ import app
-from headrace_auth.authenticators.users_file import FILE_BYTES, UsersFileError, read_users
+from headrace_auth.authenticators import users_command
+from headrace_auth.authenticators.users_file import (
+    FILE_BYTES,
+    UserRecord,
+    Users,
+    UsersFileError,
+    read_users,
+    write_users,
+)
+
+HASH = hashed("one")
 
 
 def run(*arguments: str, password: str = "") -> tuple[int, str]:
@@ -58,6 +72,44 @@ def test_what_cannot_be_is_explained_and_changes_nothing(
 def test_removing_nobody_is_explained(tmp_path: Path) -> None:
     (tmp_path / "users").write_text("")
     assert run("remove", "ann", "--file", str(tmp_path / "users"))[0] == 1
+
+
+def test_a_user_who_is_removed_while_a_password_is_read_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "users"
+    write_users(file, {name: UserRecord(name, HASH) for name in ("bob", "root")})
+
+    def hash_late(_self: PasswordHasher, _password: str) -> str:
+        users_command.remove("bob", file)
+        return HASH
+
+    monkeypatch.setattr(PasswordHasher, "hash", hash_late)
+    assert run("add", "ann", "--file", str(file), "--password-stdin", password="one\n")[0] == 0
+    assert read_users(file).keys() == {"ann", "root"}
+
+
+def test_two_who_edit_at_once_undo_nothing_of_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "users"
+    write_users(file, {name: UserRecord(name, HASH) for name in ("ann", "bob", "root")})
+    writing, go_on = threading.Event(), threading.Event()
+
+    def write_late(path: Path, users: Users) -> None:
+        if "bob" in users:
+            writing.set()
+            go_on.wait()
+        write_users(path, users)
+
+    monkeypatch.setattr(users_command, "write_users", write_late)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(users_command.remove, "ann", file)
+        writing.wait()
+        second = threads.submit(users_command.remove, "bob", file)
+        wait([second], timeout=0.3)
+        go_on.set()
+        first.result()
+        second.result()
+    assert read_users(file).keys() == {"root"}
 
 
 @pytest.mark.parametrize("line", ["ann", "ann:plaintext::", "ann:$argon2id$x:a b:user", "ann:$argon2id$x::king"])

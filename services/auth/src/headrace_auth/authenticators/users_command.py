@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from argon2 import PasswordHasher
 
-from headrace_auth.authenticators.users_file import UserRecord, UsersFileError, read_users, write_users
+from headrace_auth.authenticators.users_file import UserRecord, UsersFileError, editing, read_users, write_users
 from headrace_auth.model import PASSWORD_BYTES
 
 users = typer.Typer(help="Edit the file of users with passwords.", no_args_is_help=True)
@@ -39,7 +39,7 @@ def add(
 ) -> None:
     """Add a user, or change the password, groups and roles of one."""
     with _explained():
-        known = _read(file)
+        _read(file)  # whatever is wrong with it or the user is said before a password is asked for
         record = UserRecord(name, "", tuple(group), tuple(role))
         password = sys.stdin.readline().rstrip("\n") if password_stdin else _ask()
         if not password:
@@ -47,14 +47,16 @@ def add(
         if len(password.encode()) > PASSWORD_BYTES:
             raise UsersFileError(f"the password must not be longer than {PASSWORD_BYTES} bytes")
         record = UserRecord(name, PasswordHasher().hash(password), record.groups, record.roles)
-        write_users(file, {**known, name: record})
+        with editing(file):
+            known = _read(file)
+            write_users(file, {**known, name: record})
     typer.echo(f"{'Changed' if name in known else 'Added'} {name}.")
 
 
 @users.command()
 def remove(name: Name, file: UsersFile) -> None:
     """Remove a user. API tokens stop at once, dashboard sessions within half a minute, access tokens within minutes."""
-    with _explained():
+    with _explained(), editing(file):
         known = _read(file)
         if known.pop(name, None) is None:
             raise UsersFileError(f"there is no user {name} in {file}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +62,18 @@ def read_users(path: Path) -> dict[str, UserRecord]:
                 raise UsersFileError(f"line {number} of the users file {path}: {error}") from None
             users[user.name] = user
     return users
+
+
+@contextmanager
+def editing(path: Path) -> Generator[None]:
+    """Make others who edit the file wait for the length of the block, in which it is read and written."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the file itself is replaced
+    try:
+        with suppress(OSError):  # some network file systems lock no directories
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def write_users(path: Path, users: Users) -> None:
