@@ -118,14 +118,15 @@ def task_state(key: str, dask_worker: distributed.Worker) -> str | None:
 
 def know_late(directory: str) -> None:
     """Has the nanny of this process find out that its worker runs when there is no file ``hold-nanny`` any more."""
-    wait: Any = WorkerProcess._wait_until_connected  # pyright: ignore[reportPrivateUsage]
+    processes: Any = WorkerProcess
+    wait = processes._wait_until_connected
 
     async def wait_longer(process: WorkerProcess, *arguments: Any) -> Any:
         while (Path(directory) / "hold-nanny").exists():  # noqa: ASYNC110 a file
             await asyncio.sleep(0.01)
         return await wait(process, *arguments)
 
-    WorkerProcess._wait_until_connected = wait_longer  # pyright: ignore[reportPrivateUsage]
+    processes._wait_until_connected = wait_longer
 
 
 def gather_late(directory: str, dask_worker: distributed.Worker) -> None:
