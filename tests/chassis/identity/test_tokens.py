@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -21,13 +22,19 @@ class Published:
     def __init__(self, *keys: Signing) -> None:
         self.keys = list(keys)
         self.asked = 0
+        self.first_asked = asyncio.Event()
         self.away = False
+        self.late: list[asyncio.Event] = []  # the next answers, as they are now, come when these are set
 
     async def __call__(self) -> Mapping[str, jwt.PyJWK]:
         self.asked += 1
+        self.first_asked.set()
         if self.away:
             raise ConnectionError("auth is away")
-        return {key.key_id: key.public for key in self.keys}
+        answer = {key.key_id: key.public for key in self.keys}
+        if self.late:
+            await self.late.pop(0).wait()
+        return answer
 
 
 @pytest.fixture
@@ -108,6 +115,34 @@ async def test_invented_key_ids_do_not_hammer_auth(signing: Signing, monkeypatch
         with pytest.raises(TokenInvalid):
             await verifier.verify(Signing(f"invented-{number}").token())
     assert source.asked == 1
+
+
+async def test_a_call_that_is_cancelled_while_it_reads_leaves_the_keys_to_the_next(signing: Signing) -> None:
+    source = Published(signing)
+    verifier = TokenVerifier(source, "headrace")
+    source.late.append(asyncio.Event())
+    cancelled = asyncio.create_task(verifier.verify(signing.token()))
+    waiting = asyncio.create_task(verifier.verify(signing.token("bob")))
+    await source.first_asked.wait()
+    cancelled.cancel()
+    assert (await waiting).user == "bob"
+
+
+async def test_a_late_answer_withdraws_no_key_that_came_after_it_was_written(signing: Signing) -> None:
+    source, newer, late = Published(signing), Signing("k2"), asyncio.Event()
+    verifier = TokenVerifier(source, "headrace")
+    source.late.append(late)
+    running = asyncio.create_task(verifier.run())
+    await source.first_asked.wait()
+    source.keys.append(newer)
+    first = asyncio.create_task(verifier.verify(newer.token("ann")))
+    await asyncio.wait([first], timeout=0.1)
+    late.set()
+    assert (await first).user == "ann"
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (await verifier.verify(newer.token("bob"))).user == "bob"
+    running.cancel()
 
 
 async def test_with_auth_away_known_keys_go_on_and_unknown_ones_are_worth_repeating(

@@ -98,7 +98,9 @@ class TokenVerifier:
         """Keep the keys fresh until cancelled. While auth is away the last ones stay in use."""
         tries = backoff.delays()
         while True:
-            if await self._refresh():
+            async with self._refreshing:  # an older answer must not come after a newer one
+                refreshed = await self._refresh()
+            if refreshed:
                 tries = backoff.delays()
                 await asyncio.sleep(REFRESH_SECONDS)
             else:
@@ -140,9 +142,9 @@ class TokenVerifier:
 
     async def _refresh_if_due(self) -> None:
         async with self._refreshing:
-            if time.monotonic() - self._refreshed >= MIN_REFRESH_SECONDS:
-                self._refreshed = time.monotonic()
+            if (now := time.monotonic()) - self._refreshed >= MIN_REFRESH_SECONDS:
                 await self._refresh()
+                self._refreshed = now  # unless the call is cancelled: the next one reads them
 
     async def _refresh(self) -> bool:
         try:
