@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster
 from headrace_controller.reconciling.replica_liveness import ReplicaLiveness
 from headrace_controller.store import Store
+from headrace_controller.store.replicas import Replicas
 
 
 class Clock:
@@ -210,6 +211,28 @@ async def test_while_agents_return_the_others_are_waited_for(
         await liveness.check()
     assert liveness.gone_from(clusters[-1].report) is not None  # not for ever
     assert "c99" in woken
+
+
+async def test_a_replica_whose_last_agent_returns_while_it_is_asked_for_is_not_missed(
+    liveness: ReplicaLiveness, clock: Clock, woken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_for, cluster = Replicas.live_for, held_by("b/1")
+
+    async def late(replicas: Replicas, holders: Sequence[str]) -> list[float]:
+        answer = await live_for(replicas, holders)
+        liveness.updated(cluster, held_by("me"))
+        return answer
+
+    liveness.added(cluster)
+    with monkeypatch.context() as delayed:
+        delayed.setattr(Replicas, "live_for", late)
+        await liveness.check()
+    clock.now += 1000
+    assert liveness._pause() > 1  # pyright: ignore[reportPrivateUsage] it is not asked for again and again
+    liveness.added(cluster)
+    await liveness.check()
+    assert liveness.gone_from(cluster.report) is None  # it is waited for, as any that is missed now
+    assert woken == []
 
 
 async def test_an_agent_that_returns_after_its_replica_counted_as_gone_is_planned_for(

@@ -78,6 +78,8 @@ class ReplicaLiveness:
         if not doubtful:
             return
         for holder, seconds in zip(doubtful, await self._replicas.live_for(doubtful), strict=True):
+            if holder not in self._sessions:
+                continue  # its last agent has left it meanwhile
             if seconds:
                 self._lives_until[holder] = now + min(seconds, _POLL_SECONDS)
                 if (found := self._missing.pop(holder, None)) and found.gone:
