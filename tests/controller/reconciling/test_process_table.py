@@ -93,6 +93,39 @@ async def test_a_change_during_an_observation_is_newer_than_what_is_observed(
     assert table.of(C1)[SCHEDULER] == exited_process()
 
 
+async def test_a_change_during_an_observation_of_one_cluster_is_newer_than_what_is_observed(
+    machine: Machine, table: ProcessTable, eventually: Eventually
+) -> None:
+    await table.known.wait()
+    machine.observes.clear()
+    refreshing = asyncio.create_task(table.refresh_cluster(C1))
+    await eventually(lambda: machine.observations == 2)
+    machine.feed.publish(exited_process())
+    await eventually(lambda: table.of(C1)[SCHEDULER] == exited_process())
+    machine.observes.set()
+    await refreshing
+    assert table.of(C1) == {SCHEDULER: exited_process(), "default-1": process("default-1")}
+
+
+async def test_a_change_during_two_observations_is_newer_than_what_either_observes(
+    machine: Machine, table: ProcessTable, changed: list[str], eventually: Eventually
+) -> None:
+    await table.known.wait()
+    machine.observes.clear()
+    one = asyncio.create_task(table.refresh())
+    await eventually(lambda: machine.observations == 2)
+    machine.feed.publish(exited_process())
+    await eventually(lambda: table.of(C1)[SCHEDULER] == exited_process())
+    machine.statuses = [exited_process(), process("default-1")]
+    other = asyncio.create_task(table.refresh())
+    await eventually(lambda: machine.observations == 3)
+    machine.observes.set()
+    await one
+    await other
+    assert table.of(C1)[SCHEDULER] == exited_process()
+    assert changed.count("c1") == 2  # it was never taken for running again
+
+
 async def test_an_observation_repairs_what_changes_have_missed(
     machine: Machine, table: ProcessTable, changed: list[str]
 ) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from headrace.backoff import delays
 from headrace_chassis import logs
 from headrace_controller import metrics
 from headrace_controller.backends.base import Backend, BackendError
-from headrace_controller.backends.process import ProcessState, ProcessStatus, Role
+from headrace_controller.backends.process import ProcessKey, ProcessState, ProcessStatus, Role
 from headrace_controller.model import Cluster, ClusterId
 
 log = logs.get_logger()
@@ -44,7 +44,7 @@ class ProcessTable:
         self._by_cluster: dict[ClusterId, dict[str, ProcessStatus]] = {}
         self._running: Counter[Role] = Counter()
         self._gauges = {role: metrics.PROCESSES.labels(role) for role in Role}
-        self._changed_meanwhile: set[ClusterId] | None = None
+        self._changed_meanwhile: list[set[ProcessKey]] = []  # one for each observation under way
         self.known = asyncio.Event()
 
     def of(self, cluster: ClusterId) -> Mapping[str, ProcessStatus]:
@@ -79,22 +79,28 @@ class ProcessTable:
 
     async def refresh(self) -> None:
         """Observes everything, for what a change has missed."""
-        self._changed_meanwhile = set()
-        try:
-            seen = await self._backend.observe()
-        finally:
-            meanwhile, self._changed_meanwhile = self._changed_meanwhile, None
+        seen, changed = await self._observe(None)
         by_cluster: dict[ClusterId, dict[str, ProcessStatus]] = {}
         for status in seen:
             by_cluster.setdefault(ClusterId(status.key.cluster), {})[status.key.process] = status
-        # What has changed while the backend was observed is newer than what was seen.
-        for cluster in (by_cluster.keys() | self._by_cluster.keys()) - (meanwhile or set()):
+        for cluster in (by_cluster.keys() | self._by_cluster.keys()) - {key.cluster for key in changed}:
             self._replace(cluster, by_cluster.get(cluster, {}))
 
     async def refresh_cluster(self, cluster: ClusterId) -> None:
         """Observes one cluster."""
-        for status in await self._backend.observe(cluster):
-            self._accept(status)
+        seen, changed = await self._observe(cluster)
+        for status in seen:
+            if status.key not in changed:
+                self._accept(status)
+
+    async def _observe(self, cluster: ClusterId | None) -> tuple[Sequence[ProcessStatus], set[ProcessKey]]:
+        """What the backend observes, and what has changed meanwhile: that is newer."""
+        changed = set[ProcessKey]()
+        self._changed_meanwhile.append(changed)
+        try:
+            return await self._backend.observe(cluster), changed
+        finally:
+            self._changed_meanwhile = [other for other in self._changed_meanwhile if other is not changed]
 
     def added(self, cluster: Cluster) -> None:
         """As a handler of the mirror: nothing to do."""
@@ -118,8 +124,8 @@ class ProcessTable:
 
     def _accept(self, status: ProcessStatus) -> None:
         cluster, process = ClusterId(status.key.cluster), status.key.process
-        if self._changed_meanwhile is not None:
-            self._changed_meanwhile.add(cluster)
+        for changed in self._changed_meanwhile:
+            changed.add(status.key)
         of_cluster = self._by_cluster.setdefault(cluster, {})
         before = of_cluster.get(process)
         status = self._timed(status, before)
