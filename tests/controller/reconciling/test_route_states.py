@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -124,3 +124,25 @@ async def test_a_reader_that_counts_no_more_is_waited_for_no_longer(
     states.accept("proxy-1", in_use(""))
     states.of(starting("c1", "5-0"))
     await eventually(lambda: woken == ["c1"])
+
+
+@pytest.mark.usefixtures("running")
+async def test_a_reader_that_comes_while_the_readers_are_read_counts(
+    store: Store, states: RouteStates, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers, read = store.routes.readers, asyncio.Event()
+
+    async def late() -> Mapping[str, Acknowledgement]:
+        found = await readers()
+        states.accept("proxy-1", in_use(""))
+        read.set()
+        return found
+
+    monkeypatch.setattr(store.routes, "readers", late)
+    await store.routes.acknowledge("proxy-0", in_use("9-0"), 60)
+    states.accept("proxy-0", in_use("4-0"))
+    cluster = starting("c1", "5-0")
+    states.of(cluster)
+    await read.wait()
+    states.accept("proxy-0", in_use("9-0"))
+    assert not states.of(cluster).routed

@@ -69,10 +69,12 @@ class RouteStates:
                 self._someone_waits.clear()
 
     async def _check_readers(self) -> None:
+        before = dict(self._readers)
         found = await self._routes.readers()
         known = self._readers
-        # What was accepted while they were read is newer.
-        self._readers = {
+        # What was accepted while they were read is newer, also of a reader that was not there yet.
+        new = {reader: in_use for reader, in_use in known.items() if in_use is not before.get(reader)}
+        self._readers = new | {
             reader: known[reader] if reader in known and reaches(known[reader].version, in_use.version) else in_use
             for reader, in_use in found.items()
         }
