@@ -187,3 +187,28 @@ async def test_a_request_to_connect_again_is_sent_once_if_need_be_later(address:
             watch.acknowledge("5")
             await eventually(lambda: second.acknowledged == [("5", [])])
             assert second.redials == 0
+
+
+async def test_a_request_to_connect_again_that_a_stream_ended_before_is_sent_on_the_next(
+    address: str, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with unix_channel(address) as channel:
+        kind: Any = type(channel.stream_stream("/any")())
+    sending, write = asyncio.Event(), kind.write
+
+    async def write_late(call: Any, request: pb.WatchRoutesRequest) -> None:
+        if request.HasField("redial") and not sending.is_set():
+            sending.set()
+            await asyncio.Event().wait()
+        await write(call, request)
+
+    monkeypatch.setattr(kind, "write", write_late)
+    accepted: list[RouteChange] = []
+    async with following(address, accepted.append) as watch:
+        async with running(address) as first:
+            await eventually(lambda: first.received)
+            watch.redial()
+            await sending.wait()
+        async with running(address) as second:
+            await eventually(lambda: second.redials == 1)
+    assert first.redials == 0

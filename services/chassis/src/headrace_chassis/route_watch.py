@@ -127,7 +127,11 @@ class RouteWatch:
                 await call.write(pb.WatchRoutesRequest(acknowledgement=acknowledgement))
             if self._redial:
                 self._redial = False
-                await call.write(pb.WatchRoutesRequest(redial=pb.Redial()))
+                try:
+                    await call.write(pb.WatchRoutesRequest(redial=pb.Redial()))
+                except BaseException:
+                    self._redial = True  # for the next stream: this one has ended
+                    raise
 
     def _set_connected(self, *, connected: bool) -> None:
         self._connected = connected
