@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -87,22 +88,101 @@ async def test_what_a_cluster_used_counts_at_once_when_it_ends_or_shrinks(
     assert not watching.refuses(small, ONE)
 
 
+class FirstAsker:
+    """Asks how the budgets stand, and has the store's answer only when that is released."""
+
+    def __init__(self, store: Store, watching: Watching) -> None:
+        self._store = store
+        self._watching = watching
+        self._released = asyncio.Event()
+
+    async def ask(self) -> asyncio.Task[object]:
+        totals, answered = self._store.used.totals, asyncio.Event()
+
+        async def late(*of: Any) -> Any:
+            found = await totals(*of)
+            answered.set()
+            await self._released.wait()
+            return found
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(self._store.used, "totals", late)
+            call = asyncio.create_task(self._watching.watch.read(new_cluster().owner, ()))
+            await answered.wait()
+        return call
+
+    def release(self) -> None:
+        self._released.set()
+
+
+class Unheard:
+    """A cluster that used the budget up and ended before this replica had heard of it."""
+
+    def __init__(self, store: Store, record: Recorder, fence: Fence, watching: Watching) -> None:
+        self._store = store
+        self._record = record
+        self._fence = fence
+        self._watching = watching
+        self._other = Watching(store)
+        self._cluster: Cluster | None = None
+
+    async def run(self, eventually: Eventually) -> None:
+        await self._watching.watch.known(new_cluster().owner, ())
+        self._cluster = huge = await self._record(new_cluster(), demand=HUGE)
+        self._other.mirror.apply(huge)
+        await self._other.watch.known(huge.owner, ())
+
+        async def used_up() -> bool:
+            return self._other.refuses(new_cluster(), ONE)
+
+        await eventually(used_up)
+
+    async def end(self) -> None:
+        """Ends it; the replica reads that from the stream at once."""
+        assert self._cluster is not None
+        ended = replace(self._cluster, status=Status(phase=Phase.STOPPED, ended=time.time()))
+        self._watching.mirror.apply(await self._store.records.save_status(self._cluster, ended, fence=self._fence))
+
+
+@pytest.fixture
+def unheard(store: Store, record: Recorder, fence: Fence, watching: Watching) -> Unheard:
+    return Unheard(store, record, fence, watching)
+
+
 async def test_a_cluster_that_ended_before_it_was_known_counts(
-    store: Store, record: Recorder, fence: Fence, watching: Watching, eventually: Eventually
+    unheard: Unheard, watching: Watching, eventually: Eventually
 ) -> None:
-    other = Watching(store)
+    await unheard.run(eventually)
+    await unheard.end()
     await watching.watch.known(new_cluster().owner, ())
-    huge = await record(new_cluster(), demand=HUGE)
-    other.mirror.apply(huge)
-    await other.watch.known(huge.owner, ())
+    assert watching.refuses(new_cluster(), ONE)
 
-    async def used_up() -> bool:
-        return other.refuses(new_cluster(), ONE)
 
-    await eventually(used_up)
-    ended = replace(huge, status=Status(phase=Phase.STOPPED, ended=time.time()))
-    watching.mirror.apply(await store.records.save_status(huge, ended, fence=fence))  # read from the stream at once
-    await watching.watch.known(huge.owner, ())
+async def test_a_cluster_that_ended_counts_although_who_asked_first_has_gone(
+    store: Store, unheard: Unheard, watching: Watching, eventually: Eventually
+) -> None:
+    await unheard.run(eventually)
+    await unheard.end()
+    call = await FirstAsker(store, watching).ask()
+    call.cancel()
+    await asyncio.wait([call])
+    await watching.watch.known(new_cluster().owner, ())
+    assert watching.refuses(new_cluster(), ONE)
+
+
+@pytest.mark.parametrize("asks", ["before its end", "after its end"])
+async def test_a_cluster_that_ended_counts_while_and_after_another_one_has_an_older_answer(
+    store: Store, unheard: Unheard, watching: Watching, eventually: Eventually, asks: str
+) -> None:
+    first = FirstAsker(store, watching)
+    await unheard.run(eventually)
+    call = await first.ask() if asks == "before its end" else None
+    await unheard.end()
+    call = call or await first.ask()
+    await watching.watch.known(new_cluster().owner, ())
+    assert watching.refuses(new_cluster(), ONE)
+    first.release()
+    await call
     assert watching.refuses(new_cluster(), ONE)
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import count
 from math import inf
 
-from headrace.errors import ClusterNotFound, QuotaExceeded, StoreUnavailable
+from headrace.errors import ClusterNotFound, QuotaExceeded
 from headrace.resource_names import group_name, user_name
 from headrace.v1.enums import EventType
 from headrace_controller import resources
@@ -39,10 +40,11 @@ _THEN = {"warn": "", "stop_growing": " Then clusters cannot grow any more.", "st
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A tally, with the time of this process's own clock at which it was read."""
+    """A tally, with the time of this process's own clock at which it was read. `asked` grows with each read."""
 
     tally: Tally
     read: float
+    asked: int
 
     def now(self) -> int:
         """The store's time in ms, or somewhat less: never more, so that nothing is used up before its time."""
@@ -86,7 +88,8 @@ class BudgetWatch:
         self._clock = clock
         self._running: dict[str, set[ClusterId]] = defaultdict(set)
         self._tallies: dict[str, _Known] = {}
-        self._changed: set[str] = set()
+        self._changed: dict[str, int] = {}  # by subject, the number of its last change that was not read
+        self._numbers = count()
         self._news = asyncio.Event()
 
     # What others ask
@@ -184,7 +187,8 @@ class BudgetWatch:
         """Read what may have changed, warn, and wake clusters whose time has come."""
         self._news.clear()
         binding = self._binding(self._policy())
-        self._changed &= binding.keys() | self._tallies.keys()
+        for subject in self._changed.keys() - binding.keys() - self._tallies.keys():
+            del self._changed[subject]
         await self._read(
             subject for subject, found in binding.items() if subject in self._changed or self._is_due(subject, found)
         )
@@ -264,24 +268,24 @@ class BudgetWatch:
         wanted = sorted(subjects)
         for start in range(0, len(wanted), _AT_ONCE):
             some = {subject: sorted(self._running.get(subject, ())) for subject in wanted[start : start + _AT_ONCE]}
-            changed = self._changed & some.keys()
-            self._changed -= changed  # what changes from here on is read again
-            try:
-                await self._read_some(some)
-            except StoreUnavailable:
-                self._changed |= changed
-                raise
+            changed = {subject: self._changed[subject] for subject in self._changed.keys() & some.keys()}
+            await self._read_some(some)
+            for subject, number in changed.items():
+                if self._changed.get(subject) == number:  # what changes meanwhile is read again
+                    del self._changed[subject]
 
     async def _read_some(self, some: Mapping[str, Sequence[ClusterId]]) -> None:
-        today = self._clock()
+        today, asked = self._clock(), next(self._numbers)
         first = min(period("week", today).start, period("month", today).start) - 1  # clocks may differ
         now, found = await self._store.used.totals(some, range(first, period("day", today).stop + 1))
         read = time.monotonic()
         for subject in some:
-            self._tallies[subject] = _Known(Tally.read(found[subject], now), read)
+            known = self._tallies.get(subject)
+            if known is None or known.asked < asked:  # a later one may have been answered first
+                self._tallies[subject] = _Known(Tally.read(found[subject], now), read, asked)
 
     def _note_change(self, cluster: Cluster) -> None:
-        self._changed.update(_subjects(cluster))
+        self._changed.update(dict.fromkeys(_subjects(cluster), next(self._numbers)))
         self._news.set()
 
     def _drop(self, cluster: Cluster) -> None:
