@@ -50,6 +50,18 @@ def test_a_kill_of_the_kernel_counts_once(count: Path) -> None:
     assert not kernel.has_killed()
 
 
+def test_two_kills_before_the_first_exit_is_seen_count_for_two(count: Path) -> None:
+    kernel = OutOfMemory([count])
+    kernel.refresh()
+    count.write_text("oom_kill 3\n")
+    assert kernel.has_killed()
+    kernel.refresh()
+    assert kernel.has_killed()
+    kernel.refresh()
+    kernel.refresh()
+    assert not kernel.has_killed()
+
+
 def test_a_kill_that_has_just_happened_is_not_lost_to_a_look(count: Path) -> None:
     kernel = OutOfMemory([count])
     count.write_text("oom_kill 2\n")

@@ -38,13 +38,14 @@ class OutOfMemory:
     def refresh(self) -> None:
         """Reads the count now and then, so that a kill long ago is not blamed for an exit today."""
         # One reading behind: a process that was just killed may not have been noticed yet.
-        self._seen, self._latest = self._latest, self._count()
+        self._seen, self._latest = max(self._seen, self._latest), self._count()
 
     def has_killed(self) -> bool:
-        """Whether it has killed in the last moments, and since the last call."""
-        before, self._seen = self._seen, self._count()
-        self._latest = self._seen
-        return self._seen > before
+        """Whether it has killed in the last moments; each kill is the answer to one call."""
+        if self._count() <= self._seen:
+            return False
+        self._seen += 1
+        return True
 
     def _count(self) -> int:
         for path in self._files:
