@@ -107,6 +107,34 @@ def test_closing_is_the_last_report_of_each_session() -> None:
     assert _kinds(pending) == ["closing"]
 
 
+def test_what_happens_while_reports_are_written_is_reported_before_the_closing() -> None:
+    pending = PendingReports()
+    pending.add_joined("w", "tls://b")
+    requests = pending.take()
+    assert next(requests).HasField("change")
+    pending.add_left("w", Departure(tasks=2))
+    pending.set_closing(cluster_pb2.END_REASON_IDLE)
+    rest = [request.WhichOneof("report") for request in requests]
+    assert rest + _kinds(pending) == ["change", "closing"]
+
+
+def test_what_was_not_written_is_reported_in_the_next_session() -> None:
+    pending = PendingReports()
+    pending.add_left("w", Departure(tasks=2))
+    written = pending.take()
+    next(written)  # its writing fails
+    pending.add_left("w", Departure(results=1))
+    pending.start_session(_hello)
+    pending.add_event(cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED, cluster_pb2.SEVERITY_WARNING, "it waits")
+    again = pending.take()
+    assert list(next(again).change.left) == [pb.LeftWorker(process="w", tasks_lost=2, results_lost=1)]
+    assert next(again).event.message == "it waits"  # its writing fails
+    pending.start_session(_hello)
+    assert _kinds(pending) == ["event"]
+    pending.start_session(_hello)
+    assert _kinds(pending) == []
+
+
 def test_what_the_scheduler_does_is_sent_with_the_clock_that_it_was_read_from() -> None:
     pending = PendingReports()
     activity = pb.Activity(clients=1)

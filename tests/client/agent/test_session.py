@@ -18,7 +18,7 @@ from tests.conftest import Eventually
 from headrace.agent import session as session_module
 from headrace.agent.channel import ControllerChannel
 from headrace.agent.identity import Identity
-from headrace.agent.pending_reports import PendingReports
+from headrace.agent.pending_reports import Departure, PendingReports
 from headrace.agent.session import Outcome, Session
 from headrace.errors import ClusterNotFound
 from headrace.internal.v1 import agent_service_pb2 as pb
@@ -167,6 +167,43 @@ async def test_retirements_are_reported_again_after_a_reconnect(
         await controller.stop()
         await controller.start()
         await eventually(lambda: controller.state.retired == {"default-1-abc234"})
+
+
+@pytest.mark.parametrize("kind", ["change", "event"])
+async def test_what_is_being_written_as_a_session_ends_is_reported_in_the_next(
+    controller: FakeController,
+    channel: ControllerChannel,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    open_session: Any = channel.stub.Session
+    writing = asyncio.Event()
+
+    def open_with_slow_writing(**arguments: object) -> Any:
+        call = open_session(**arguments)
+        write = call.write
+
+        async def write_late(request: pb.SessionRequest) -> None:
+            if request.WhichOneof("report") == kind and not writing.is_set():
+                writing.set()
+                await asyncio.Event().wait()
+            await write(request)
+
+        monkeypatch.setattr(call, "write", write_late)
+        return call
+
+    monkeypatch.setattr(channel.stub, "Session", open_with_slow_writing)
+    pending, state = PendingReports(), controller.state
+    async with _running(_session(channel, pending)):
+        await eventually(lambda: state.hellos)
+        pending.add_left("default-1-abc234", Departure(tasks=2))
+        pending.add_event(cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED, cluster_pb2.SEVERITY_WARNING, "it waits")
+        await eventually(writing.is_set)
+        controller.end_sessions()
+        await eventually(lambda: state.events)
+    assert state.left["default-1-abc234"].tasks_lost == 2
+    assert [event.message for event in state.events] == ["it waits"]
 
 
 async def test_the_end_of_the_scheduler_is_acknowledged_by_the_end_of_the_session(

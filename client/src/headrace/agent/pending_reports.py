@@ -59,6 +59,7 @@ class PendingReports:
         self._changed = asyncio.Event()
         self._joined: dict[str, str] = {}
         self._left: dict[str, Departure] = {}
+        self._being_written: dict[str, Departure] = {}
         self._retired: deque[str] = deque(maxlen=_RETIRED_REMEMBERED)
         self._activity: pb.Activity | None = None
         self._scale_requests: dict[str, int] = {}
@@ -107,28 +108,39 @@ class PendingReports:
         return True
 
     def start_session(self, hello: Callable[[], pb.SchedulerHello]) -> pb.SessionRequest:
-        """Returns the first message of a session: the whole state, which replaces all changes but losses."""
+        """Returns the first message of a session: the whole state, which replaces all changes but losses.
+
+        What the previous session was writing when it ended counts as not reported.
+        """
         request = pb.SessionRequest(hello=hello())
         present = {worker.process: worker.address for worker in request.hello.workers}
+        for process, departure in self._being_written.items():
+            self._left[process] = departure + self._left.get(process, NOTHING_LOST)
+        self._being_written = {}
         self._left = {process: departure for process, departure in self._left.items() if departure}
         self._left |= {process: NOTHING_LOST for process in self._retired if process not in self._left}
         self._joined = {process: present[process] for process in self._left if process in present}
         self._activity = None
-        if self._left or self._closing is not None:
+        if self._left or self._events or self._closing is not None:
             self._changed.set()
         return request
 
     def take(self) -> Iterator[pb.SessionRequest]:
-        """Removes and yields all messages; a `closing` is the last."""
+        """Removes and yields all messages, each to be written before the next is asked for; a `closing` is the last."""
         self._changed.clear()
         if self._joined or self._left or self._activity is not None:
+            self._being_written = self._left
             yield pb.SessionRequest(change=self._take_change())
+            self._being_written = {}
         requests, self._scale_requests = self._scale_requests, {}
         for group, size in requests.items():
             yield pb.SessionRequest(scale_request=pb.ScaleRequest(group=group, size=size))
         while self._events:
-            yield pb.SessionRequest(event=self._events.popleft())
-        if self._closing is not None:
+            event = self._events[0]
+            yield pb.SessionRequest(event=event)
+            if self._events[0] is event:  # else it had to make room for another
+                self._events.popleft()
+        if self._closing is not None and not self._changed.is_set():  # else what has come meanwhile goes first
             yield pb.SessionRequest(closing=pb.SchedulerClosing(reason=self._closing))
 
     def _take_change(self) -> pb.SchedulerChange:
