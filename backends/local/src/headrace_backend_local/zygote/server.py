@@ -91,6 +91,8 @@ class Connection:
             self.close()
             return
         for line in self._lines.feed(data):
+            if not self.open:  # an answer found nobody, and the files of what follows are closed
+                return
             try:
                 request = protocol.decode_request(line)
                 files = self._take_files(len(request.specs)) if isinstance(request, Start) else []
