@@ -85,7 +85,8 @@ class BreakingProxy:
         self.next_delay: Callable[[], float] = lambda: 0.0
         # Whether a connection is accepted and nothing of it passed on.
         self.next_mute: Callable[[], bool] = lambda: False
-        self.silent = asyncio.Event()
+        # Whether what is sent is lost, and how many bytes were.
+        self.silent, self.swallowed = asyncio.Event(), 0
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -138,7 +139,9 @@ class BreakingProxy:
                     left -= len(data)
                 if delay := self.next_delay():
                     await asyncio.sleep(delay)
-                if not self.silent.is_set():
+                if self.silent.is_set():
+                    self.swallowed += len(data)
+                else:
                     writer.write(data)
                     await writer.drain()
                 if left == 0:
@@ -149,6 +152,10 @@ class BreakingProxy:
             writer.write_eof()
         except OSError:
             writer.transport.abort()  # a reset is passed on, too
+
+
+async def _at_once() -> None:
+    """Dial without waiting."""
 
 
 @dataclass
@@ -163,6 +170,7 @@ class Bed:
     away: list[Comm] = field(default_factory=list[Comm])
     back: list[Comm] = field(default_factory=list[Comm])
     dials: int = 0
+    ready: Callable[[], Awaitable[object]] = field(default=_at_once)  # awaited before each dial
     refusal: Exception | None = None
     refused: int = 0
 
@@ -181,6 +189,7 @@ class Bed:
 
         async def dial() -> Any:
             bed.dials += 1
+            await bed.ready()
             if bed.refusal is not None:
                 raise bed.refusal
             return await RetryableTLSConnector().connect(f"127.0.0.1:{bed.proxy.port}", ssl_context=context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import random
 import ssl
@@ -187,6 +188,61 @@ async def test_what_was_written_before_close_arrives(monkeypatch: pytest.MonkeyP
         await comm.write(b"x" * 20_000_000)
         await comm.close()
         assert [await got.get(), await got.get()] == [20_000_000, "end"]
+
+
+async def collect(got: asyncio.Queue[object], comm: Any) -> None:
+    """Note each message, and the end."""
+    try:
+        while True:
+            got.put_nowait(await comm.read())
+    except CommClosedError:
+        got.put_nowait("end")
+
+
+async def test_close_while_the_next_connection_takes_over_ends_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: asyncio.Queue[object] = asyncio.Queue()
+    hello, answer = asyncio.Event(), asyncio.Event()
+
+    async def admit_late(_: object) -> bool:
+        hello.set()
+        return await answer.wait()
+
+    async with listening(functools.partial(collect, got)) as bed:
+        comm = await bed.connect()
+        monkeypatch.setattr(bed.table.guests, "admits_soon", admit_late)
+        bed.table.redial()
+        await hello.wait()
+        await comm.write("last words")
+        closing = asyncio.ensure_future(comm.close())
+        await asyncio.sleep(0)
+        answer.set()
+        await closing
+        async with asyncio.timeout(30):
+            assert [await got.get(), await got.get()] == ["last words", "end"]
+        assert len(bed.table) == 0
+
+
+async def test_a_connection_that_takes_over_during_close_ends_both_ends(
+    eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_CLOSE_SECONDS", 30)
+    got: asyncio.Queue[object] = asyncio.Queue()
+    dial = asyncio.Event()
+    async with listening(functools.partial(collect, got)) as bed:
+        comm = await bed.connect()
+        bed.ready = dial.wait
+        bed.table.redial()
+        await eventually(lambda: bed.dials == 2)
+        bed.proxy.silent.set()  # the old connection is slower than the new one
+        await comm.write("last words")
+        closing = asyncio.ensure_future(comm.close())
+        await eventually(lambda: bed.proxy.swallowed)
+        bed.proxy.silent.clear()
+        dial.set()
+        await closing
+        async with asyncio.timeout(30):
+            assert [await got.get(), await got.get()] == ["last words", "end"]
+        assert len(bed.table) == 0
 
 
 async def test_close_while_away_ends_at_once(bed: Bed, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,13 +158,13 @@ class Dialer:
         transport = Transport(comm)
         # What the old connection still brings does not count: the hello says how much was received.
         self._absences.begin(self)
-        self._session.detach()
-        transport.write(self._hello().pack())
-        header = await transport.read_header()
-        payload = await transport.read(header.length)
-        if header.kind is Kind.GONE:
-            raise FatalCommClosedError(f"the scheduler has given up the session: {unpack_gone(payload)}")
-        if header.kind is not Kind.WELCOME:
-            raise ProtocolError(f"an unexpected {header.kind.name}")
-        self._session.welcome(unpack_welcome(payload))
-        self._session.attach(transport, header.received)
+        with self._session.moving():
+            transport.write(self._hello().pack())
+            header = await transport.read_header()
+            payload = await transport.read(header.length)
+            if header.kind is Kind.GONE:
+                raise FatalCommClosedError(f"the scheduler has given up the session: {unpack_gone(payload)}")
+            if header.kind is not Kind.WELCOME:
+                raise ProtocolError(f"an unexpected {header.kind.name}")
+            self._session.welcome(unpack_welcome(payload))
+            self._session.attach(transport, header.received)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 from headrace._resumable.outgoing import Outgoing
 from headrace._resumable.records import MAX_RECORD, Header, Kind, ProtocolError, unpack_gone, unpack_welcome
@@ -76,6 +77,7 @@ class Session:
         self._acknowledging: asyncio.TimerHandle | None = None
         self._wrote = self._heard = self._loop.time()
         self._reading = False
+        self._moving = False
         self._closing = False
         self._ticking = self._loop.call_later(_ALIVE_SECONDS, self._tick, time.time())
 
@@ -106,6 +108,18 @@ class Session:
         self._heard = self._loop.time()
         self._notify()
         self._send_more()
+
+    @contextlib.contextmanager
+    def moving(self) -> Generator[None]:
+        """End the present connection for another one, which is attached within: `close` waits for that."""
+        self._moving = True
+        self.detach()
+        self._notify()
+        try:
+            yield
+        finally:
+            self._moving = False
+            self._notify()
 
     def detach(self) -> None:
         """End the present connection: nothing that is on its way counts as received."""
@@ -142,20 +156,23 @@ class Session:
 
     async def close(self) -> None:
         """End the session at both ends. What was sent is delivered, unless there is no connection now."""
-        transport = self._transport
-        if self.end_reason is None and transport is not None:
-            try:
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    while self._outgoing.sent < self._outgoing.end and self._transport is transport:
-                        await self._change()
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while (transport := await self._with_all_sent()) is not None:
                     self._closing = True
                     transport.write(Header(Kind.CLOSE, 0, self.received).pack())
                     # The peer closes the connection: closed by this end, it might lose what is on its way.
                     while self._transport is transport:
                         await self._change()
-            except (OSError, TimeoutError, SessionEnded):
-                logger.debug("a session was closed without its peer")
+        except (OSError, TimeoutError, SessionEnded):
+            logger.debug("a session was closed without its peer")
         self.end("closed")
+
+    async def _with_all_sent(self) -> Transport | None:
+        """Return the connection once it has all that is to be sent, None if there is none."""
+        while self._moving or (self._transport is not None and self._outgoing.sent < self._outgoing.end):
+            await self._change()
+        return self._transport
 
     def end(self, reason: str) -> None:
         """End the session here and now."""
