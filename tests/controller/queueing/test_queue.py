@@ -10,7 +10,7 @@ from tests.controller.damage import overwrite
 from tests.controller.queueing.waiting import Replica, policy
 
 from headrace_controller.keys import Keys
-from headrace_controller.model import Demand, Phase, Status
+from headrace_controller.model import Cluster, ClusterId, Demand, Phase, Status
 from headrace_controller.store import DEPLOYMENT, Fence, Store, queue
 
 pytestmark = pytest.mark.usefixtures("fence", "store")
@@ -120,6 +120,28 @@ async def test_room_is_not_kept_for_who_is_over_their_own_limit(redis: Redis) ->
     await replica.serving.step()
     others = [await replica.create(name, 3) for name in ("bob", "eve")]
     assert await replica.waits(waiting, *others) == [True, False, False]
+
+
+@pytest.mark.parametrize("comes", ["a cluster", "a worker"])
+async def test_who_comes_as_the_queue_was_looked_through_gets_room(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, comes: str
+) -> None:
+    replica = Replica(redis, policy(deployment={"workers": 10}, on_scale="queue"))
+    first, second = await replica.create("ann", 4), await replica.create("zoe", 4)
+    large = await replica.create("bob", 9)
+    await replica.end(first)
+    waiting, late = replica.store.queue.waiting, list[Cluster]()
+
+    async def looked_through(subject: str, skip: int, number: int) -> list[ClusterId]:
+        found = await waiting(subject, skip, number)
+        if not found and not late:  # what comes now comes behind bob's, when all have been tried
+            late.append(await (replica.create("eve", 1) if comes == "a cluster" else replica.scale(second, 5)))
+        return found
+
+    monkeypatch.setattr(replica.store.queue, "waiting", looked_through)
+    await replica.serving.serve()
+    assert await replica.waits(large, *late) == [True, False]
+    assert await replica.workers(*late) == [1 if comes == "a cluster" else 5]
 
 
 async def test_who_stops_waiting_leaves_nothing(redis: Redis, keys: Keys) -> None:

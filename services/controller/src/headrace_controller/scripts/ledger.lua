@@ -46,6 +46,9 @@ local function refusal()
   end
 end
 
+-- Whether overtaking() has refused something.
+local late = false
+
 -- Returns as refusal() if others wait for room that has just become free: they come first.
 local function overtaking()
   local had = unpacked('promised')
@@ -53,6 +56,7 @@ local function overtaking()
     local bound = limit.bounds[1]
     if bound and redis.call('ZSCORE', key.queue_freed, limit.subject)
       and redis.call('EXISTS', ask.queue_at .. limit.subject) == 1 then
+      late = true
       local used = tonumber(redis.call('HGET', ask.usage .. limit.subject, bound[1]) or 0)
       return { 'limit', limit.subject, bound[1], used, had[bound[1]] or 0, bound[2] }
     end
@@ -82,8 +86,8 @@ end
 -- `first`: its turn has come; otherwise others come first that wait for room that has just become free.
 local function fit(first)
   local grows = ask.growth and #ask.growth.groups > 0
-  local late = grows and not first and overtaking()
-  local refused = refusal() or late
+  local others_first = grows and not first and overtaking()
+  local refused = refusal() or others_first
   if not refused or not grows then
     return refused
   end
@@ -95,7 +99,7 @@ local function fit(first)
   end
   local granted, short = {}, nil
   for _, group in ipairs(ask.growth.groups) do
-    local more = late and 0 or group.wanted - group.had
+    local more = others_first and 0 or group.wanted - group.had
     demand_more(group, more)
     local over = refusal()
     while over and more > 0 do

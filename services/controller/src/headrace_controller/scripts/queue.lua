@@ -29,6 +29,9 @@ local function enqueue(refused, wants, weight, wait)
   redis.call('HSET', key.queue_wants, ask.cluster, cmsgpack.pack(wants))
   local queued = reason(refused, wait)
   redis.call('HSET', key.record, 'queued', queued, 'queued_at', at)
+  if late then  -- who looks through the queue now may be past its place
+    wake(at)
+  end
   return queued
 end
 
