@@ -66,3 +66,23 @@ async def test_new_connections_get_renewed_certificates_and_old_ones_stay(cluste
         first, *later = [shown for request, shown in enrolled if request.process == process]
         assert first == launched
         assert set(later) == {renewed_with}
+
+
+async def test_a_worker_that_starts_during_a_renewal_gets_the_renewed_certificate(cluster: Cluster) -> None:
+    await cluster.start_scheduler()
+    hold = cluster.directory / "hold-nanny"
+    hold.touch()
+    code = f"from tests.client.agent import tasks; tasks.know_late({str(cluster.directory)!r})"
+    cluster.controller.enrollment.dask_config.update({"distributed": {"nanny": {"preload": [code]}}})
+    cluster.controller.certificate_lifetime = timedelta(seconds=9)
+    [agent] = await cluster.start_workers()
+    cluster.controller.certificate_lifetime = timedelta(hours=1)
+    issued = cluster.controller.issued[agent.process]
+    await cluster.eventually(lambda: len(issued) == 2)
+    hold.unlink()
+    worker_address = cluster.controller.state.workers[agent.process]
+
+    async def renewed() -> bool:
+        return await _serial(cluster, worker_address) == issued[1]
+
+    await cluster.eventually(renewed)

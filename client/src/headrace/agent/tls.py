@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distributed.core import Status
 from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
@@ -97,7 +98,9 @@ def _memory_file(*pems: str) -> Generator[Path]:
 
 
 async def install_in_worker(nanny: Nanny, certificates: Certificates) -> None:
-    """Renews the certificates of the running worker process; one that starts later gets them from its nanny."""
+    """Renews the certificates of the worker process; one that starts later gets them from its nanny."""
+    if (process := nanny.process) is not None and process.status is Status.starting:
+        await process.running.wait()  # it may have got the certificates of before
     if nanny.worker_address is not None:
         async with nanny.rpc(nanny.worker_address) as worker:
             await worker.run(function=dumps(_renew), kwargs=dumps({"certificates": certificates}))
