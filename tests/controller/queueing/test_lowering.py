@@ -92,6 +92,26 @@ async def test_the_newest_clusters_lose_workers_after_the_grace(redis: Redis) ->
     assert (await replica.store.usage(DEPLOYMENT))["workers"] == 5
 
 
+async def test_what_is_given_back_while_clusters_are_warned_is_not_taken_away(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = Replica(redis, policy())
+    ann, bob, eve = [await replica.create(name, 3, created=n) for n, name in enumerate(("ann", "bob", "eve"))]
+    replica.follow(policy(deployment={"workers": 5}, on_lowered="scale_down", lowered_grace=0))
+    add_event, warned = replica.store.notes.add_event, 0
+
+    async def meanwhile(*arguments: Any, **options: Any) -> None:
+        nonlocal warned
+        await add_event(*arguments, **options)
+        warned += 1
+        if warned == 3:
+            await replica.end(ann)
+
+    monkeypatch.setattr(replica.store.notes, "add_event", meanwhile)
+    await replica.lowering.step()
+    assert await replica.workers(bob, eve) == [3, 2]
+
+
 async def test_a_replica_takes_workers_from_its_own_clusters_only(redis: Redis) -> None:
     lowered = policy(deployment={"workers": 2}, on_lowered="scale_down", lowered_grace=0)
     replica = Replica(redis, policy())

@@ -74,6 +74,20 @@ class Lowering:
 
     async def step(self) -> None:
         """Warn the clusters that are above a limit; take workers away from those that were warned for long enough."""
+        mine, surplus = await self._look()
+        await self._warn_all(mine, {id_: sum(groups.values()) for id_, groups in surplus.items()})
+        now = self._clock()
+        self._since = {cluster.id: self._since.get(cluster.id, now) for cluster, _ in mine if cluster.id in surplus}
+        due = {id_ for id_, since in self._since.items() if now - since >= self._admission.lowered_grace}
+        if not due:
+            return
+        mine, surplus = await self._look()  # less may be used than before the warnings
+        for cluster, above in mine:
+            if cluster.id in due & surplus.keys():
+                await self._take_away(cluster, surplus[cluster.id], above[0])
+
+    async def _look(self) -> tuple[list[tuple[Cluster, list[Exceeded]]], dict[ClusterId, dict[str, int]]]:
+        """This replica's clusters that are above a limit, and the workers that any cluster loses, by group."""
         found = map(self._mirror.get, self._mirror.ids(living=True))
         clusters = {cluster.id: cluster for cluster in found if cluster is not None and not cluster.stopping}
         promised = Promised(self._admission)
@@ -82,14 +96,7 @@ class Lowering:
                 promised.add(cluster)
         exceeded = promised.exceeded()
         surplus = promised.surplus(exceeded) if self._admission.takes_away else {}
-        mine = [(clusters[id_], above) for id_, above in exceeded.items() if self._own(id_)]
-        await self._warn_all(mine, {id_: sum(groups.values()) for id_, groups in surplus.items()})
-        now = self._clock()
-        self._since = {cluster.id: self._since.get(cluster.id, now) for cluster, _ in mine if cluster.id in surplus}
-        for cluster, above in mine:
-            since = self._since.get(cluster.id)
-            if since is not None and now - since >= self._admission.lowered_grace:
-                await self._take_away(cluster, surplus[cluster.id], above[0])
+        return [(clusters[id_], above) for id_, above in exceeded.items() if self._own(id_)], surplus
 
     async def _warn_all(
         self, mine: Iterable[tuple[Cluster, Sequence[Exceeded]]], surplus: Mapping[ClusterId, int]
