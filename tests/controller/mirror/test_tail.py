@@ -217,3 +217,15 @@ async def test_after_a_fault_everything_is_read_again_but_what_caused_it(
     await eventually(lambda: stream.restarts == 2)
     stream.add("4-0")
     await eventually(lambda: heard == [Entry("4-0")])
+
+
+async def test_what_is_found_missing_while_entries_are_prepared_is_read_again(
+    tail: Tail[Entry], stream: Stream, eventually: Eventually
+) -> None:
+    stream.prepares.clear()
+    stream.add(*(f"{n}-0" for n in range(3, 20)))  # more than stay in memory
+    await eventually(lambda: stream.prepared)
+    tail.invalidate()
+    stream.prepares.set()
+    await eventually(lambda: stream.restarts == 2)
+    assert ids(await tail.after("17-0", 5)) == ["18-0", "19-0"]

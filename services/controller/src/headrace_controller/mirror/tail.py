@@ -169,7 +169,8 @@ class Tail(Generic[E]):
 
     def _drop_oldest(self) -> None:
         oldest = self._entries.popleft()
-        self._start = oldest.id
+        if not self._has_gap():
+            self._start = oldest.id
         for topic in self._topics(oldest):
             about = self._about[topic]
             about.popleft()
