@@ -18,7 +18,7 @@ from headrace._dask import worker_feed
 IDENTITY, SUBSCRIBE = "identity", "subscribe_worker_status"
 
 
-def _count(cluster: GatewayCluster) -> int:
+def _count(cluster: GatewayCluster[Any]) -> int:
     return len(cluster.scheduler_info["workers"])
 
 
@@ -82,3 +82,30 @@ async def test_a_scheduler_that_does_not_answer_is_asked_again(
         await cluster.scale(2)
         await eventually(lambda: len(cluster.scheduler_info["workers"]) == 2)
         assert asked[SUBSCRIBE] > 1
+
+
+async def test_an_answer_that_is_older_than_a_change_does_not_undo_it(
+    fake: FakeHeadrace, agateway: AsyncGateway, eventually: Eventually
+) -> None:
+    async with agateway.new_cluster() as cluster:
+        await cluster.scale(1)
+        await cluster.wait_for_workers(1)
+        handlers = fake.clusters[cluster.name].scheduler.handlers
+        answer = handlers[IDENTITY]
+        answered: list[Any] = []
+
+        async def identity(**question: Any) -> Any:
+            answered.append(answer(**question))
+            while _count(cluster) < 3:  # noqa: ASYNC110 what the stream of changes has told the object
+                await asyncio.sleep(0.01)
+            return answered[-1]
+
+        handlers[IDENTITY] = identity
+        await cluster.scale(2)
+        await eventually(lambda: _count(cluster) == 2)
+        waiting = asyncio.ensure_future(cluster.wait_for_workers(2))
+        await eventually(lambda: answered)
+        await cluster.scale(3)
+        await waiting
+        assert len(answered[0]["workers"]) == 2
+        assert _count(cluster) == 3

@@ -42,6 +42,7 @@ class WorkerFeed:
         self._scheduler: Any = scheduler
         self._prepare = prepare
         self._changed = asyncio.Event()
+        self._changes = 0
         self._needed = asyncio.Event()
         self._is_connecting = False
         self._starting: asyncio.Task[None] | None = None
@@ -77,9 +78,11 @@ class WorkerFeed:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             await self._prepare()
+            changes = self._changes
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
-                    self.info = SchedulerInfo(await self._scheduler.identity())
+                    answer = await self._scheduler.identity()
+                self._update(answer, is_newest=changes == self._changes)
             except FatalCommClosedError:
                 raise
             except OSError as error:  # also if there was no answer: the next question has a connection of its own
@@ -117,6 +120,7 @@ class WorkerFeed:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await comm.write({"op": "subscribe_worker_status"})
                 self.info = SchedulerInfo(await comm.read())
+                self._changes += 1
         except BaseException:
             comm.abort()
             raise
@@ -153,7 +157,16 @@ class WorkerFeed:
             comm.abort()
             raise
 
+    def _update(self, answer: dict[str, Any], *, is_newest: bool) -> None:
+        """Use what the scheduler has answered; of workers that have come or gone meanwhile, the stream knows more."""
+        if not is_newest:
+            answered = answer["workers"]
+            workers = {address: answered.get(address, worker) for address, worker in self.info["workers"].items()}
+            answer = {**answer, "workers": workers}
+        self.info = SchedulerInfo(answer)
+
     def _apply(self, op: str, message: Any) -> None:
+        self._changes += 1
         if op == "add":
             self.info["workers"].update(message.pop("workers"))
             self.info.update(message)
