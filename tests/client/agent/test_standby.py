@@ -13,10 +13,11 @@ import pytest
 from tests.client.agent.plain_processes import log_of, run
 from tests.client.agent.running import Cluster
 
+from headrace.agent.channel import ControllerChannel
 from headrace.agent.enrollment import NotEnrolled, enroll
 from headrace.agent.identity import move_token_to_file
 from headrace.agent.process import Assigned
-from headrace.agent.standby import wait_for_cluster
+from headrace.agent.standby import until_ended, wait_for_cluster
 from headrace.errors import TokenInvalid
 from headrace.internal.v1 import agent_service_pb2 as pb
 
@@ -132,3 +133,21 @@ async def test_it_becomes_only_what_it_is_prepared_as(cluster: Cluster) -> None:
     give(cluster, "h.first.s", "default-1-abc234", WORKER)
     with pytest.raises(NotEnrolled, match="prepared as a scheduler, and was given another role"):
         await task
+
+
+async def test_one_that_is_told_to_end_as_it_is_given_to_a_cluster_ends(cluster: Cluster) -> None:
+    identity = cluster.identity("scheduler")
+    channel = ControllerChannel(identity)
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def given() -> Assigned:
+        await cluster.eventually(lambda: signal.getsignal(signal.SIGTERM) != before)
+        handler = signal.getsignal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        while signal.getsignal(signal.SIGTERM) == handler:  # noqa: ASYNC110 until the loop has noticed
+            await asyncio.sleep(0)
+        return identity, channel
+
+    assert await until_ended(given()) is None
+    await channel.close()
+    signal.signal(signal.SIGTERM, before)

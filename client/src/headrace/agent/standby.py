@@ -44,7 +44,7 @@ def run() -> int:
     _prepare(identity.role)
 
     async def assigned() -> process.Assigned | None:
-        return await _until_ended(wait_for_cluster(identity, read_token))
+        return await until_ended(wait_for_cluster(identity, read_token))
 
     return process.run(identity, assigned)
 
@@ -89,13 +89,13 @@ def _become(identity: Identity, response: pb.StandbyResponse, token: str) -> Ide
     )
 
 
-async def _until_ended(waiting: Awaitable[process.Assigned]) -> process.Assigned | None:
-    """Returns None if the process is told to end first."""
+async def until_ended(waiting: Awaitable[process.Assigned]) -> process.Assigned | None:
+    """Returns None if the process is told to end first, or at the same moment: nobody says it again."""
     assignment = asyncio.ensure_future(waiting)
     signalled = asyncio.create_task(signals.wait_for_end())
     try:
         await asyncio.wait((assignment, signalled), return_when=asyncio.FIRST_COMPLETED)
-        return assignment.result() if assignment.done() else None
+        return None if signalled.done() else assignment.result()
     finally:
         for task in (assignment, signalled):
             task.cancel()
