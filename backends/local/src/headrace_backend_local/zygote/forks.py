@@ -51,7 +51,12 @@ def fork(
     if not session:
         with contextlib.suppress(OSError):  # the child does so too, whichever is first
             os.setpgid(pid, pid)
-    return Child(pid, session=session)
+    try:
+        return Child(pid, session=session)
+    except OSError:  # such as too many open files
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def become(agent: Agent, spec: LaunchSpec, files: LaunchFiles) -> int:
@@ -88,8 +93,13 @@ class Standby:
             ours.close()
             return _stand_by(agent, theirs, title)
 
-        self.child = fork(loop, body, nice, session=session)
-        theirs.close()
+        try:
+            self.child = fork(loop, body, nice, session=session)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self.ready = False
         self._on_ready = on_ready
         loop.watch(self._ours, self._on_readable)

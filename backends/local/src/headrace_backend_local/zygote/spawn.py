@@ -36,6 +36,9 @@ def spawn(loop: Loop, spec: LaunchSpec, files: LaunchFiles, nice: int) -> Child:
     loop.keep(reading)
     try:
         child = fork(loop, partial(_execute, spec, files, writing), nice, files, session=bool(spec.account))
+    except OSError:
+        loop.discard(reading)
+        raise
     finally:
         os.close(writing)
     child.failure = reading

@@ -172,12 +172,23 @@ class WarmPool:
             return
         # One at a time, and only while nobody waits for a start.
         if self._is_quiet() and time.monotonic() >= self._refill_from and all(s.ready for s in self._standbys):
-            standby = Standby(
-                self._loop, self._agent, self._title, self._nice, self._on_ready, session=not self._share_helpers
-            )
-            self._standbys.append(standby)
-            self._loop.watch(standby.child.descriptor, lambda: self._on_exit(standby))
+            try:
+                self._add()
+            except OSError as error:
+                log.warning("no process can be forked for standby: %s", error)
+                self._give_up_for_now()
         self._refill_later(_REFILL_SECONDS)
+
+    def _add(self) -> None:
+        standby = Standby(
+            self._loop, self._agent, self._title, self._nice, self._on_ready, session=not self._share_helpers
+        )
+        self._standbys.append(standby)
+        self._loop.watch(standby.child.descriptor, lambda: self._on_exit(standby))
+
+    def _give_up_for_now(self) -> None:
+        self._set_warm()  # as warm as it gets
+        self._refill_from = time.monotonic() + _AFTER_DEATH_SECONDS
 
     def _lacks(self) -> bool:
         return len(self._standbys) - len(self._outdated()) < self._size
@@ -197,10 +208,9 @@ class WarmPool:
         code = standby.child.reap()
         if standby in self._standbys:
             log.warning("a process in standby has exited with code %s", code)
-            self._set_warm()  # as warm as it gets
             self._standbys.remove(standby)
             standby.dismiss()
-            self._refill_from = time.monotonic() + _AFTER_DEATH_SECONDS
+            self._give_up_for_now()
             self._refill_later(_REFILL_SECONDS)
 
     def _check_warm(self) -> None:
