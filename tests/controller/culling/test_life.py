@@ -12,6 +12,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from redis.asyncio import Redis
 from tests.conftest import Eventually
+from tests.controller.bad_records import events
 from tests.controller.culling.measured_site import MeasuredSite, cullings, due, happened, known, measured_site
 from tests.controller.running import Site
 from tests.controller.user import User
@@ -19,6 +20,8 @@ from tests.controller.user import User
 from headrace.v1 import cluster_pb2
 from headrace.v1 import culling_service_pb2 as pb
 from headrace_chassis.identity.caller import ADMIN, USER
+from headrace_controller.culling.scaling import ScalingToZero
+from headrace_controller.model import Cluster
 
 SOON = "culling: {idle: {after: 1 s, warn: 0.2 s, action: scale_to_zero, then_stop: 2 s}}"
 WARNED_SOON = "culling: {idle: {after: 1 h, warn: 3599 s}}"
@@ -53,6 +56,28 @@ async def test_an_idle_cluster_is_warned_scaled_to_zero_warned_again_and_stopped
     assert ended.status.reason == cluster_pb2.END_REASON_IDLE
     assert [group.size for group in ended.spec.worker_groups] == [0]
     assert await happened(ann, cluster.name) == ["CULLING_WARNED", "CULLED", "CULLING_WARNED", "STOPPING"]
+
+
+async def test_a_cluster_that_its_user_stops_as_it_is_scaled_to_zero_stops_without_a_fault(
+    measured: MeasuredSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply, applied = ScalingToZero.apply, 0
+
+    async def late(scaling: ScalingToZero, seen: Cluster, why: str) -> None:
+        nonlocal applied
+        applied += 1
+        await ann.stop(cluster.name)
+        await apply(scaling, seen, why)
+
+    monkeypatch.setattr(ScalingToZero, "apply", late)
+    measured.policy.write_text(SOON)
+    ann = await (await measured.replica(signals=NEVER_STALE)).user("ann")
+    cluster = await ann.create()
+    await ann.scale(cluster.name, 1)
+    ended = await ann.until(cluster.name, "STOPPED")
+    assert ended.status.reason == cluster_pb2.END_REASON_USER
+    assert applied == 1
+    assert cluster_pb2.EVENT_TYPE_RECONCILING_FAILED not in await events(ann, cluster.name)
 
 
 async def test_nothing_follows_a_warning_while_a_scheduler_says_what_cannot_be_true(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
+from headrace.errors import ClusterEnded
 from headrace.v1.enums import EventType
 from headrace_controller.admission import Admission
 from headrace_controller.mirror import ClusterMirror
@@ -25,16 +27,17 @@ class ScalingToZero:
         self._clock = clock
 
     async def apply(self, cluster: Cluster, why: str) -> None:
-        """Scale a cluster to zero, unless a user has changed it since."""
+        """Scale a cluster to zero, unless a user has changed or stopped it since."""
         message = f"The cluster was scaled to zero workers because {why}. Its scheduler stays; scale it to continue."
-        changed = await self._store.records.change(
-            cluster,
-            lambda record: at_zero(record) if record.spec == cluster.spec else record,
-            demand=self._admission.demand,
-            limits=self._admission.limits(cluster),
-            event=Event(type=EventType.CULLED, message=message, severity=Severity.WARNING, time=self._clock()),
-        )
-        self._mirror.apply(changed)
+        with suppress(ClusterEnded):
+            changed = await self._store.records.change(
+                cluster,
+                lambda record: at_zero(record) if record.spec == cluster.spec else record,
+                demand=self._admission.demand,
+                limits=self._admission.limits(cluster),
+                event=Event(type=EventType.CULLED, message=message, severity=Severity.WARNING, time=self._clock()),
+            )
+            self._mirror.apply(changed)
 
 
 def at_zero(cluster: Cluster) -> Cluster:
