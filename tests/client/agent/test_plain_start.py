@@ -12,8 +12,10 @@ from tests.client.agent.fake_controller import TOKEN
 from tests.client.agent.plain_processes import environments, log_of, run, run_by_file
 from tests.client.agent.running import Cluster
 from tests.held_port import held_ports
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
-from headrace.errors import TokenInvalid
+from headrace.agent.dashboard import KEY_HEADER
+from headrace.errors import StoreUnavailable, TokenInvalid
 
 
 async def test_a_plain_scheduler_and_worker_compute(cluster: Cluster) -> None:
@@ -99,6 +101,28 @@ async def test_without_an_identity_it_says_what_is_missing(cluster: Cluster) -> 
     log = await log_of(process)
     assert process.returncode == 1
     assert "HEADRACE_DEPLOYMENT is not set" in log
+
+
+async def test_the_dashboard_of_a_command_is_closed_until_it_has_its_key(cluster: Cluster) -> None:
+    cluster.controller.enrollment.dashboard_key = "the key"
+    with held_ports(1) as (port,):
+        address = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", f"127.0.0.1:{port}")
+        scheduler = await run(cluster, "scheduler", "--", sys.executable, "-m", "dask", "scheduler", *address)
+        await cluster.eventually(lambda: cluster.controller.enrolled)  # before the command runs
+        cluster.controller.refusal = StoreUnavailable("the store is away")
+        await cluster.eventually(lambda: cluster.controller.refused, within=60)
+        assert await _answers(port) == [403, 403]
+        cluster.controller.refusal = None
+        await cluster.eventually(lambda: cluster.controller.state.hellos, within=60)
+        assert await _answers(port) == [403, 200]
+    scheduler.send_signal(signal.SIGTERM)
+    await log_of(scheduler)
+
+
+async def _answers(port: int) -> list[int]:
+    """Returns what a dashboard answers without and with the key."""
+    requests = [HTTPRequest(f"http://127.0.0.1:{port}/health", headers=h) for h in ({}, {KEY_HEADER: "the key"})]
+    return [(await AsyncHTTPClient().fetch(request, raise_error=False)).code for request in requests]
 
 
 async def test_dasks_own_commands_become_parts_of_the_cluster(cluster: Cluster) -> None:

@@ -27,6 +27,8 @@ from headrace.agent.dashboard_files import keep_files
 from headrace.agent.metrics_page import may_read
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bokeh.document import Document
     from bokeh.server.tornado import BokehTornado
     from distributed import Scheduler, Worker
@@ -78,10 +80,16 @@ def protect(scheduler: Scheduler, key: str, metrics_key: str = "") -> None:
     application.find_handler = find
 
 
-def refuse_all(worker: Worker) -> None:
-    """Closes the pages of a worker that a user's command runs: its HTTP server may listen on the network."""
-    application: RoutingApplication = worker.http_application
+def refuse_all(server: Scheduler | Worker) -> Callable[[], None]:
+    """Closes the pages of what a user's command runs: its HTTP server may listen on the network. Returns what opens."""
+    application: RoutingApplication = server.http_application
+    find_handler = application.find_handler
     application.find_handler = lambda request, **_: application.get_handler_delegate(request, _Refusal)
+
+    def open_again() -> None:
+        application.find_handler = find_handler
+
+    return open_again
 
 
 def close_with_guests(scheduler: Scheduler, guests: Guests) -> None:
