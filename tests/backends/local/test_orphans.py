@@ -53,6 +53,18 @@ async def test_it_ends_with_a_process_that_was_killed(
 
 
 @both
+async def test_a_stop_waits_for_what_is_left_of_a_process_that_had_ended_before(
+    site: Site, cluster: str, command: tuple[str, ...]
+) -> None:
+    async with opened(site.backend(agent="late_agent")) as backend:
+        orphan = await start_orphan(backend, cluster, command)
+        os.kill(leader_of(site, cluster), signal.SIGKILL)
+        await until_exited(backend, cluster)
+        await backend.stop(cluster)
+        assert not is_alive(orphan)
+
+
+@both
 async def test_it_is_found_by_the_next_zygote(
     site: Site, cluster: str, command: tuple[str, ...], eventually: Eventually
 ) -> None:

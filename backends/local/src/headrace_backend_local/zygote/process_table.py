@@ -94,8 +94,11 @@ class ProcessTable:
         """Terminates processes, all of a cluster or of everything by default; calls `then` when they are gone."""
         gone = _Gone(then)
         for record in list(self._all() if cluster is None else self._records.get(cluster, {}).values()):
-            if record.live and (processes is None or record.key.process in processes):
-                self._stop(record, gone)
+            if processes is None or record.key.process in processes:
+                if record.live:
+                    self._stop(record)
+                # Also what is left of one that has exited by itself.
+                self._terminations.after(record.key, gone.expect(record.key))
         gone.count_down()
 
     def forget(self, cluster: str) -> str:
@@ -126,7 +129,7 @@ class ProcessTable:
     def _of_cluster(self, cluster: str) -> dict[str, ProcessRecord]:
         return self._records.setdefault(cluster, {})
 
-    def _queue(self, record: ProcessRecord, spec: LaunchSpec) -> None:
+    def _queue(self, record: ProcessRecord, spec: LaunchSpec, _left: object) -> None:
         if record.live:  # it may have been stopped meanwhile
             self._starts.put(record.key, partial(self._launch, record, spec))
 
@@ -182,10 +185,10 @@ class ProcessTable:
             self._loop.discard(record.log)
             record.log = None
 
-    def _stop(self, record: ProcessRecord, gone: _Gone) -> None:
+    def _stop(self, record: ProcessRecord) -> None:
         record.stopping = True
         if record.child:
-            self._terminations.stop(record.key, record.child, gone.expect(record.key))
+            self._terminations.stop(record.key, record.child)
         else:
             self._starts.remove(record.key)
             self._discard_secrets(record)

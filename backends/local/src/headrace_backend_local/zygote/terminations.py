@@ -56,25 +56,24 @@ class Terminations:
         """Whether nothing is being terminated."""
         return not self._terminations
 
-    def stop(self, key: ProcessKey, child: Child, then: Callable[[list[int]], None]) -> None:
+    def stop(self, key: ProcessKey, child: Child) -> None:
         """Terminates a process; it may run on for the grace time."""
         if child not in self._terminations:
             child.signal(signal.SIGTERM)
             self._add(_Termination(key, child, time.monotonic() + GRACE_SECONDS))
-        self._terminations[child].waiting.append(then)
 
     def sweep(self, key: ProcessKey, child: Child) -> None:
         """Kills what is left of a process that has exited by itself."""
         if child not in self._terminations:
             self._add(_Termination(key, child, time.monotonic()))
 
-    def after(self, key: ProcessKey, then: Callable[[], None]) -> None:
-        """Calls `then` when nothing is being terminated under this name: at once, or a moment later."""
+    def after(self, key: ProcessKey, then: Callable[[list[int]], None]) -> None:
+        """Calls `then` with what is left when nothing is terminated under this name: at once, or a moment later."""
         current = next((t for t in self._terminations.values() if t.key == key), None)
         if current is None:
-            then()
+            then([])
         else:
-            current.waiting.append(lambda _left: then())
+            current.waiting.append(then)
 
     def _add(self, termination: _Termination) -> None:
         if not self._terminations:
