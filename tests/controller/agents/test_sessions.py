@@ -34,6 +34,7 @@ from headrace_controller.model import (
     Exit,
     Group,
     Phase,
+    Report,
     Severity,
     WorkerId,
     WorkerState,
@@ -85,6 +86,67 @@ async def test_changes_are_stored(replica: Replica, cluster: Cluster, eventually
     assert report.joined == {TWO: "tls://127.0.0.1:2"}
     assert report.departures == {ONE: Departure(tasks_lost=4)}
     assert (report.clients, report.idle_since) == (3, CLOCK - 7)
+
+
+class Scaled:
+    """A handler of the mirror that notes which workers had joined when another size was asked for."""
+
+    def __init__(self) -> None:
+        self.joined: list[set[WorkerId]] = []
+
+    def added(self, _cluster: Cluster) -> None: ...
+
+    def updated(self, old: Cluster, new: Cluster) -> None:
+        if old.targets != new.targets:
+            self.joined.append(set(new.report.joined))
+
+    def removed(self, _cluster: Cluster) -> None: ...
+
+
+async def test_what_has_joined_is_stored_before_the_size_that_was_asked_for_after_it(
+    replica: Replica, record: Recorder, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group(adapt=AdaptRange(minimum=0, maximum=3))
+    cluster = await record(replace(new_cluster(groups=(group,)), targets={"default": 1}, workers={TWO: worker(TWO)}))
+    await replica.mirror.fresh()
+    replica.mirror.connect(scaled := Scaled())
+    save_report, released = replica.store.records.save_report, asyncio.Event()
+
+    async def late(seen: Cluster, report: Report) -> Cluster:
+        await released.wait()
+        return await save_report(seen, report)
+
+    monkeypatch.setattr(replica.store.records, "save_report", late)
+    stream = replica.connect(cluster.id)
+    stream.send_change(joined=joined(TWO))
+    stream.send(scale_request=pb.ScaleRequest(group="default", size=0))
+    stream.send(event=pb.AgentEvent(type=cluster_pb2.EVENT_TYPE_RETIREMENT_DELAYED, message="read"))
+
+    async def all_is_read() -> bool:
+        return [event.message for event in await replica.store.events.list(cluster.id)][-1:] == ["read"]
+
+    await eventually(all_is_read)
+    released.set()
+    await eventually(lambda: replica.record(cluster.id).targets == {"default": 0})
+    assert scaled.joined == [{TWO}]
+
+
+async def test_a_size_is_granted_although_the_store_is_too_full_for_reports(
+    replica: Replica, record: Recorder, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group(adapt=AdaptRange(minimum=0, maximum=3))
+    cluster = await record(replace(new_cluster(groups=(group,)), targets={"default": 1}))
+    await replica.mirror.fresh()
+    stream = replica.connect(cluster.id)
+    await eventually(lambda: stream.instructions)
+
+    async def full(_seen: Cluster, _report: Report) -> Cluster:
+        raise StoreUnavailable("full")
+
+    monkeypatch.setattr(replica.store.records, "save_report", full)
+    stream.send_change(activity=pb.Activity(clients=1))
+    stream.send(scale_request=pb.ScaleRequest(group="default", size=0))
+    await eventually(lambda: replica.record(cluster.id).targets == {"default": 0})
 
 
 async def test_instructions_follow_the_record(replica: Replica, cluster: Cluster, eventually: Eventually) -> None:

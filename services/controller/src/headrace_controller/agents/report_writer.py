@@ -49,6 +49,8 @@ class ReportWriter:
         self._adopt = adopt
         self._pace = pace
         self._work = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._fails = False
         self.report = report
         self.merge(report)
 
@@ -66,8 +68,20 @@ class ReportWriter:
         """Takes over the record as it is now; None means that the store has lost it."""
         self._cluster = cluster or self._cluster
         self._stored = _mark(cluster.report) if cluster is not None else None
+        self._tried.set()
         if not self.saved:
             self._work.set()
+
+    async def caught_up(self) -> None:
+        """Waits until the store has all that was reported before the call, or could not take it.
+
+        For one caller at a time.
+        """
+        reported = self.report.session, self.report.sequence
+        self._fails = False
+        while not (self.saved or self._fails or (self._stored is not None and self._stored[:2] >= reported)):
+            self._tried.clear()
+            await self._tried.wait()
 
     async def run(self) -> None:
         """Saves until cancelled. Raises `SessionReplaced` and `ClusterNotFound`."""
@@ -78,6 +92,8 @@ class ReportWriter:
             try:
                 await self._save()
             except StoreUnavailable:
+                self._fails = True
+                self._tried.set()
                 await asyncio.sleep(next(pauses))
                 self._work.set()
             else:

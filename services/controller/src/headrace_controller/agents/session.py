@@ -222,6 +222,8 @@ class AgentSession:
             await self._paces.targets.wait(self._cluster.id)
             self._size_wanted.clear()
             wanted, self._wanted_sizes = self._wanted_sizes, {}
+            # A worker that has joined, and may have results, must not be taken for one that is still to start.
+            await self._writer.caught_up()
             for group, size in wanted.items():
                 try:
                     await self._scale_requests.apply(self._cluster, group, size)
