@@ -11,7 +11,7 @@ from headrace_backend_kubernetes.faults import ApiError, Unreachable
 from headrace_backend_kubernetes.objects import Pod
 from headrace_backend_kubernetes.pod_table import PodTable
 from headrace_chassis.logs import get_logger
-from headrace_controller.backends.process import ProcessKey
+from headrace_controller.backends.process import ProcessKey, ProcessStatus
 
 log = get_logger()
 
@@ -34,9 +34,11 @@ class LastWords:
     async def run(self) -> None:
         """Works until cancelled."""
         try:
-            async for status in self._table.feed.stream():
-                if status.leaving is not None and (pod := self._table.pod(status.key)):
-                    self._start(pod)
+            changes = self._table.feed.stream()
+            for status in self._table.statuses():  # some may have been leaving before
+                self._check(status)
+            async for status in changes:
+                self._check(status)
         finally:
             for task in self._reading.values():
                 task.cancel()
@@ -51,6 +53,10 @@ class LastWords:
         lines = self._kept.get(pod.uid, b"").splitlines(keepends=True)
         for line in lines if tail_lines is None else lines[max(0, len(lines) - tail_lines) :]:
             yield line
+
+    def _check(self, status: ProcessStatus) -> None:
+        if status.leaving is not None and (pod := self._table.pod(status.key)):
+            self._start(pod)
 
     def _start(self, pod: Pod) -> None:
         if pod.uid in self._kept or len(self._reading) >= _AT_ONCE:
