@@ -78,6 +78,28 @@ async def test_a_signal_reaches_the_command(cluster: Cluster) -> None:
     assert process.returncode == 5
 
 
+SIGNALLED = """
+import signal, subprocess, sys
+from headrace.agent import start
+
+begin = subprocess.Popen
+
+def begin_and_be_signalled(*arguments, **options):
+    process = begin(*arguments, **options)
+    signal.raise_signal(signal.SIGTERM)
+    return process
+
+subprocess.Popen = begin_and_be_signalled
+sys.exit(start.run(["--", "sleep", "60"]))
+"""
+
+
+async def test_a_signal_that_comes_as_the_command_starts_reaches_it(cluster: Cluster) -> None:
+    environment = os.environ | cluster.identity("scheduler").to_environment()
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SIGNALLED, env=environment)
+    assert await asyncio.wait_for(process.wait(), 30) == 128 + signal.SIGTERM
+
+
 @pytest.mark.parametrize("command", [(), ("--", "true")])
 async def test_the_last_line_of_the_log_says_that_it_was_refused(cluster: Cluster, command: tuple[str, ...]) -> None:
     cluster.controller.refusal = TokenInvalid("no such token")

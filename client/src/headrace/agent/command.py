@@ -105,14 +105,11 @@ def _certificate_files(enrollment: pb.EnrollResponse) -> Generator[dict[str, str
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], leave: Callable[[], None] | None) -> int:
-    try:
-        process = subprocess.Popen(command, env=environment)
-    except OSError as error:
-        raise CommandFailed(f"cannot run {command[0]!r}: {error.strerror}") from error
-
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []  # signals that came before there was a process
     leaving = threading.Event()
 
-    def leave_and_end(number: int) -> None:
+    def leave_and_end(number: int, process: subprocess.Popen[bytes]) -> None:
         try:
             if leave is not None:
                 leave()
@@ -120,16 +117,28 @@ def _run(command: Sequence[str], environment: Mapping[str, str], leave: Callable
             process.send_signal(number)
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        if leave is None or number != signal.SIGTERM or leaving.is_set():
+        if process is None:
+            early.append(number)
+        elif leave is None or number != signal.SIGTERM or leaving.is_set():
             process.send_signal(number)
-            return
-        leaving.set()
-        threading.Thread(target=leave_and_end, args=(number,), name="headrace leaving", daemon=True).start()
+        else:
+            leaving.set()
+            threading.Thread(target=leave_and_end, args=(number, process), name="headrace leaving", daemon=True).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)
+    process = _start(command, environment)
+    while early:
+        forward(early.pop(0), None)
     code = process.wait()
     return code if code >= 0 else 128 - code
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, env=environment)
+    except OSError as error:
+        raise CommandFailed(f"cannot run {command[0]!r}: {error.strerror}") from error
 
 
 class CommandFailed(Exception):
