@@ -22,7 +22,7 @@ from headrace_backend_kubernetes.logs import Logs
 from headrace_backend_kubernetes.pod_table import PodTable
 
 DELETED: dict[str, Any] = {"deletionTimestamp": "2100-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
-LEAVING = changed("runs", resourceVersion="9000000", **DELETED)
+RUNNING, LEAVING = changed("runs"), changed("runs", resourceVersion="9000000", **DELETED)
 
 
 class Kubelet:
@@ -87,3 +87,20 @@ async def test_a_pod_that_was_leaving_already_is_read(api: Api, kubelet: Kubelet
         await eventually(is_kept)
         table.delete(LEAVING)
         assert await _read(api, table, words) == b"first\nlast\n"
+
+
+async def test_what_comes_after_the_news_of_the_end_is_waited_for(
+    api: Api, kubelet: Kubelet, eventually: Eventually
+) -> None:
+    table = PodTable(remembered=3)
+    words = LastWords(api, table)
+    async with running(words):
+        table.accept(RUNNING)
+        await asyncio.sleep(0)
+        table.accept(LEAVING)
+        await eventually(lambda: kubelet.followed)
+        table.delete(LEAVING)
+        reading = asyncio.create_task(_read(api, table, words))
+        await asyncio.wait([reading], timeout=0.2)
+        kubelet.ends.set()
+        assert await reading == b"first\nlast\n"

@@ -18,6 +18,7 @@ log = get_logger()
 _KEPT_PODS = 200
 _KEPT_BYTES = 64 * 1024
 _KEPT_LINES = 1000
+_LAST_LINES_SECONDS = 2.0  # the node may be gone
 _AT_ONCE = 50  # a node with a hundred pods may go
 _TOO_LATE = b"unable to retrieve container logs"  # what a kubelet answers once the container is gone
 
@@ -44,9 +45,16 @@ class LastWords:
                 task.cancel()
             await asyncio.gather(*self._reading.values(), return_exceptions=True)
 
-    def has(self, pod: Pod) -> bool:
-        """Whether this is what is left of a pod's log: without the container, the API server has an excuse for one."""
-        return bool(self._kept.get(pod.uid)) and not self._table.runs(ProcessKey(pod.cluster, pod.process))
+    async def has(self, pod: Pod) -> bool:
+        """Whether this is what is left of a pod's log: without the container, the API server has an excuse for one.
+
+        The word that a pod has ended may come before the last lines of its log, so these are waited for.
+        """
+        if self._table.runs(ProcessKey(pod.cluster, pod.process)):
+            return False
+        if reading := self._reading.get(pod.uid):
+            await asyncio.wait({reading}, timeout=_LAST_LINES_SECONDS)
+        return bool(self._kept.get(pod.uid))
 
     async def of(self, pod: Pod, tail_lines: int | None) -> AsyncIterator[bytes]:
         """Yields the lines that are kept of a pod, each with its time."""

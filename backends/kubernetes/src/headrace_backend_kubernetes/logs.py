@@ -99,7 +99,7 @@ class Logs:
     ) -> AsyncIterator[LogPiece]:
         if tail_lines == 0 and not follow:
             return
-        if not follow and self._last_words.has(pod):
+        if not follow and await self._last_words.has(pod):
             read = pieces(pod.process, pod, self._last_words.of(pod, tail_lines), position)
         else:
             read = self._asked(pod, position, tail_lines, follow=follow)
