@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -14,6 +15,7 @@ import pytest
 from tests.conftest import Eventually
 from tests.held_port import held_port
 
+from headrace_chassis import metrics_page as module
 from headrace_chassis.metrics_page import MOST_READERS, NotReady, Page, metrics_page
 
 Start = Callable[..., str]
@@ -135,3 +137,17 @@ async def test_who_opens_many_connections_takes_no_more_threads(start: Start, ev
             return False
 
     await eventually(answers)
+
+
+def test_readers_for_whom_there_was_no_thread_take_no_place(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_READERS", 1)
+    address = start()
+
+    def no_room(_thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", no_room)
+        with pytest.raises(OSError, match=r"closed|reset"):
+            get(address)
+    assert get(address)[0] == 200

@@ -116,10 +116,14 @@ class _Server(ThreadingMixIn, WSGIServer):
     request_queue_size = MOST_READERS
 
     def process_request(self, request: _Request, client_address: object) -> None:
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started, which would have released it
+            self._free.release()
+            raise
 
     def process_request_thread(self, request: _Request, client_address: object) -> None:
         try:
