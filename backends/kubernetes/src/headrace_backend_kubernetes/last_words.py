@@ -18,7 +18,7 @@ log = get_logger()
 _KEPT_PODS = 200
 _KEPT_BYTES = 64 * 1024
 _KEPT_LINES = 1000
-_LAST_LINES_SECONDS = 2.0  # the node may be gone
+_LAST_LINES_SECONDS = 1.0  # the node may be gone, and the controller gives up after 2 s
 _AT_ONCE = 50  # a node with a hundred pods may go
 _TOO_LATE = b"unable to retrieve container logs"  # what a kubelet answers once the container is gone
 
