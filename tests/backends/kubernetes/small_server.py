@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncGenerator
@@ -31,6 +32,8 @@ class SmallServer:
         """Selectors of the collections that were deleted."""
         self.lost_answers = 0
         """Number of the next patches that are applied without an answer: their connection breaks."""
+        self.late: list[asyncio.Event] = []
+        """The next patches are applied at once, and answered when these are set."""
         self._versions = itertools.count(1)
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -48,7 +51,12 @@ class SmallServer:
             return _status(404, "NotFound", f'pods "{name}" not found')
         if request.method == "DELETE":
             return web.json_response(self.pods.pop(name))
-        return self._patch(name, body, request) if body else self._answer(name)
+        if not body:
+            return self._answer(name)
+        answer = self._patch(name, body, request)
+        if self.late:
+            await self.late.pop(0).wait()
+        return answer
 
     def _create(self, body: Plain) -> web.Response:
         name = body["metadata"]["name"]

@@ -218,6 +218,23 @@ async def test_a_process_is_not_launched_while_it_is_unknown_whether_it_got_a_po
         task.cancel()
 
 
+async def test_a_pod_is_asked_for_again_after_a_launch_that_was_cancelled(pool: Pool, eventually: Eventually) -> None:
+    pool.keep(2)
+    await eventually(lambda: len(pool.table.standby) == 2)
+    waiting = [await pool.wait_ready(name, eventually) for name in list(pool.server.pods)]
+    cluster, late = new_cluster(), asyncio.Event()
+    pool.server.late.append(late)
+    cancelled = asyncio.create_task(pool.standby.take([process(cluster)]))
+    await eventually(lambda: not pool.server.late)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    assert await pool.standby.take([process(cluster)]) == []
+    _is_given_once(pool, cluster)
+    late.set()
+    for task in waiting:
+        task.cancel()
+
+
 def _is_given_once(pool: Pool, cluster: str) -> None:
     given = [
         name

@@ -115,6 +115,9 @@ class StandbyPool:
                     return True
                 # Somebody else was faster, or deletes it. What else is wrong would be so for a new pod, too.
                 log.info("a pod in standby was not to be had", pod=pod.name, error=str(error))
+            except asyncio.CancelledError:
+                self._taken.discard(pod.uid)  # it may have been given: the next try asks for it again
+                raise
             else:
                 return True
             finally:
