@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -11,6 +12,7 @@ from tests.controller.queueing.waiting import Replica, policy
 
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, ClusterId, Demand, Phase, Status
+from headrace_controller.queueing import serving
 from headrace_controller.store import DEPLOYMENT, Fence, Store, queue
 
 pytestmark = pytest.mark.usefixtures("fence", "store")
@@ -57,14 +59,14 @@ async def test_users_take_turns(redis: Redis) -> None:
     running = await replica.create("zoe")
     anns = [await replica.create("ann") for _ in range(3)]
     bobs = [await replica.create("bob") for _ in range(2)]
-    order = await replica.store.queue.waiting(DEPLOYMENT, 0, 9)
+    order = list(await replica.store.queue.waiting(DEPLOYMENT))
     assert order == [cluster.id for cluster in (anns[0], bobs[0], anns[1], bobs[1], anns[2])]
     await replica.end(running)
     await replica.serving.step()
     assert await replica.waits(anns[0], bobs[0]) == [False, True]
     # Who comes now has the turn of those who have been admitted least lately.
     eve = await replica.create("eve")
-    order = await replica.store.queue.waiting(DEPLOYMENT, 0, 9)
+    order = list(await replica.store.queue.waiting(DEPLOYMENT))
     assert order == [cluster.id for cluster in (bobs[0], anns[1], bobs[1], eve, anns[2])]
 
 
@@ -73,7 +75,7 @@ async def test_a_group_may_have_more_turns(redis: Redis) -> None:
     await replica.create("zoe")
     anns = [await replica.create("ann", groups=["staff", "guests"]) for _ in range(4)]
     bobs = [await replica.create("bob") for _ in range(2)]
-    order = await replica.store.queue.waiting(DEPLOYMENT, 0, 9)
+    order = list(await replica.store.queue.waiting(DEPLOYMENT))
     assert order == [cluster.id for cluster in (anns[0], anns[1], bobs[0], anns[2], anns[3], bobs[1])]
 
 
@@ -132,8 +134,8 @@ async def test_who_comes_as_the_queue_was_looked_through_gets_room(
     await replica.end(first)
     waiting, late = replica.store.queue.waiting, list[Cluster]()
 
-    async def looked_through(subject: str, skip: int, number: int) -> list[ClusterId]:
-        found = await waiting(subject, skip, number)
+    async def looked_through(subject: str, after: float, number: int) -> dict[ClusterId, float]:
+        found = await waiting(subject, after, number)
         if not found and not late:  # what comes now comes behind bob's, when all have been tried
             late.append(await (replica.create("eve", 1) if comes == "a cluster" else replica.scale(second, 5)))
         return found
@@ -142,6 +144,29 @@ async def test_who_comes_as_the_queue_was_looked_through_gets_room(
     await replica.serving.serve()
     assert await replica.waits(large, *late) == [True, False]
     assert await replica.workers(*late) == [1 if comes == "a cluster" else 5]
+
+
+async def test_who_stops_waiting_as_the_queue_is_looked_through_hides_nobody(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_BATCH", 2)
+    replica = Replica(redis, policy(deployment={"workers": 10}))
+    first, _ = await replica.create("ann", 4), await replica.create("zoe", 6)
+    large = [await replica.create(name, 9) for name in ("bob", "dan")]
+    small = await replica.create("eve", 1)
+    await replica.end(first)
+    admit, stopped = replica.store.records.admit, list[Cluster]()
+
+    async def meanwhile(seen: Cluster, **options: Any) -> Any:
+        answer = await admit(seen, **options)
+        if seen.id == large[1].id and not stopped:
+            stopped.append(large[0])
+            await replica.end(large[0])
+        return answer
+
+    monkeypatch.setattr(replica.store.records, "admit", meanwhile)
+    await replica.serving.serve()
+    assert await replica.waits(large[1], small) == [True, False]
 
 
 async def test_who_stops_waiting_leaves_nothing(redis: Redis, keys: Keys) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 
 from headrace.errors import ClusterNotFound, QuotaExceeded
 from headrace.resource_names import cluster_name
@@ -114,20 +115,17 @@ class Serving:
             freed = await self._store.queue.next_freed(freed)
 
     async def _look_through(self, freed: Freed) -> None:
-        passed: set[ClusterId] = set()
         refused = Counter[str]()  # by owner
-        while True:
-            found = await self._store.queue.waiting(freed.subject, len(passed), _BATCH)
-            untried = [cluster for cluster in found if cluster not in passed]
-            if not untried:
-                return
-            for cluster in untried:
+        turn = -inf
+        # By turn and not by place: whoever leaves meanwhile must not move others to where nobody looks any more.
+        while found := await self._store.queue.waiting(freed.subject, turn, _BATCH):
+            *_, turn = found.values()
+            for cluster in found:
                 record = self._mirror.get(cluster)
                 owner = "" if record is None else record.owner
                 if refused[owner] == LOOKAHEAD:
-                    passed.add(cluster)
-                elif await self._admit(cluster) in {freed.subject, None}:
-                    passed.add(cluster)
+                    continue
+                if await self._admit(cluster) in {freed.subject, None}:
                     refused[owner] += 1
                     if len(refused) == LOOKAHEAD:
                         return

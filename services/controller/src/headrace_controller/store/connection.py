@@ -32,9 +32,10 @@ class Connection:
         self._kept = KeptConnection(redis)
         self.keys = keys
 
-    async def command(self, *command: Argument) -> Any:
+    async def command(self, *command: Argument, **options: object) -> Any:
+        """Runs a command; `options` tell redis-py what its answer looks like."""
         with store_errors():
-            return await cast("Any", self._redis.execute_command(*command))
+            return await cast("Any", self._redis.execute_command(*command, **options))
 
     async def read_alone(self, *command: Argument) -> Any:
         """As `command` but cheaper: for one caller at a time, to read what is answered in plain bytes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import cast
 
 from headrace_controller.model import ClusterId, UserId
@@ -35,11 +36,12 @@ class Queue:
         answer = await self._connection.run(_next_freed, [self._connection.keys.queue("freed")], ask)
         return Freed(answer[0].decode(), answer[1]) if answer else None
 
-    async def waiting(self, subject: str, skip: int, number: int) -> list[ClusterId]:
-        """Returns clusters that wait for room of a subject, in their order."""
+    async def waiting(self, subject: str, after: float = -inf, number: int = 100) -> dict[ClusterId, float]:
+        """Returns clusters that wait for room of a subject and their turns, in this order, from after a turn on."""
         key = self._connection.keys.queue_at(subject)
-        found = await self._connection.command("ZRANGE", key, skip, skip + number - 1)
-        return [ClusterId(name.decode()) for name in cast("list[bytes]", found)]
+        by_turn = f"({after!r}", "+inf", "BYSCORE", "LIMIT", 0, number, "WITHSCORES"
+        found = await self._connection.command("ZRANGE", key, *by_turn, withscores=True)
+        return {ClusterId(name.decode()): turn for name, turn in cast("list[tuple[bytes, float]]", found)}
 
     async def wake(self, subjects: Sequence[str]) -> None:
         """Has the queues of these subjects looked through in this order, for example because their limits changed."""
