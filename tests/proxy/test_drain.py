@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -97,3 +98,18 @@ async def test_without_envoy_it_fails_with_a_sentence(proxy: RunningProxy) -> No
     assert "envoy-admin.sock" in (output := await printed(process))
     assert "is it running?" in output
     assert process.returncode == 1
+
+
+async def test_a_proxy_that_starts_meanwhile_asks_for_it_as_soon_as_it_can(
+    idle_proxy: RunningProxy, controller: FakeRoutes, eventually: Eventually
+) -> None:
+    directory = idle_proxy.state_directory
+    directory.mkdir()
+    os.mkfifo(directory / "routes.binpb")
+    writer = os.open(directory / "routes.binpb", os.O_RDWR)  # the proxy waits for the routes of its last run
+    await idle_proxy.spawn()
+    lock = directory / "proxy.lock"
+    await eventually(lambda: lock.exists() and lock.read_text().isdecimal(), within=60)
+    idle_proxy.ask_for_redial()
+    os.close(writer)
+    await eventually(lambda: controller.redials == 1)

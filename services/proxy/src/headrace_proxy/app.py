@@ -27,6 +27,19 @@ REDIAL_SIGNAL = signal.SIGUSR2
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
+    follower: RouteFollower | None = None
+    asked = False
+
+    def redial() -> None:
+        nonlocal asked
+        if follower is None:
+            asked = True
+        else:
+            follower.redial()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(REDIAL_SIGNAL, redial)  # before others find this process: the signal would end it
+    stack.callback(loop.remove_signal_handler, REDIAL_SIGNAL)
     stack.enter_context(locked(settings.state_directory))
     for name, (certificate, _) in settings.certificates.items():
         report(name.removesuffix("_certificate"), partial(_validity, certificate))
@@ -39,9 +52,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     stack.push_async_callback(server.stop, None)
     channel = await stack.enter_async_context(open_channel(settings.route_address, settings, spans_of_calls(settings)))
     follower = RouteFollower(channel, settings.node, table, distribution)
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(REDIAL_SIGNAL, follower.redial)
-    stack.callback(loop.remove_signal_handler, REDIAL_SIGNAL)
+    if asked:
+        follower.redial()
 
     async def check() -> None:
         if distribution.published is None:
