@@ -473,3 +473,14 @@ async def test_whoever_waits_for_an_exit_is_woken_by_a_deletion_too() -> None:
     table.delete(RUNNING)
     await waiting
     await table.exited(ProcessKey("c1", "unknown"))
+
+
+async def test_whoever_waits_for_an_exit_is_woken_when_the_cluster_is_forgotten_before_its_deletion_is_seen() -> None:
+    table = _table()
+    table.accept(RUNNING)
+    waiting = asyncio.ensure_future(table.exited(KEY))
+    await asyncio.sleep(0)
+    table.forget("c1")
+    table.delete(RUNNING)
+    await asyncio.wait([waiting], timeout=5)
+    assert waiting.done()

@@ -172,6 +172,7 @@ class PodTable:
             _keep(self._deleted, pod.uid, None, most=4 * self._remembered + 1000)
             for kept in (self.ended, self.hopeless, self.outlived, self._notes, self._overdue):
                 kept.pop(pod.uid, None)
+            self._wake_exits(ProcessKey(cluster, pod.process))
         self._wake(cluster)
 
     def close(self) -> None:
