@@ -10,7 +10,7 @@ import io
 import re
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import dask.config
@@ -94,6 +94,28 @@ async def test_the_other_face_says_it_too(capfd: pytest.CaptureFixture[str], sho
     progress.report("one")
     await progress.follow(asyncio.to_thread(shown.wait, 30))
     assert "s  one" in capfd.readouterr().err
+
+
+class LateFuture(Future[str]):
+    """Its result comes just after somebody who waited for it has given up for now."""
+
+    def result(self, timeout: float | None = None) -> str:
+        try:
+            return super().result(timeout)
+        except TimeoutError:
+            self.set_result("it runs")
+            raise
+
+
+def test_a_result_that_comes_between_two_looks_is_no_timeout() -> None:
+    assert Progress().wait_for(LateFuture()) == "it runs"
+
+
+def test_a_timeout_of_what_is_waited_for_is_one() -> None:
+    future = Future[str]()
+    future.set_exception(TimeoutError("it does not run"))
+    with pytest.raises(TimeoutError, match="it does not run"):
+        Progress().wait_for(future)
 
 
 def test_a_terminal_has_one_line_and_at_the_end_none() -> None:

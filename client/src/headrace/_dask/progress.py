@@ -51,7 +51,7 @@ class Progress:
                     return future.result(timeout=_TICK_SECONDS)
                 except TimeoutError:
                     if future.done():
-                        raise
+                        return future.result()  # its own error, or the result, which came just now
                     self._tick()
         finally:
             self._end()
