@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from tests.controller.cuts import lose_connection
 from tests.controller.damage import overwrite
 from tests.controller.queueing.waiting import Replica, policy
 
+from headrace.errors import StoreUnavailable
 from headrace_controller.keys import Keys
 from headrace_controller.model import Cluster, ClusterId, Demand, Phase, Status
 from headrace_controller.queueing import serving
@@ -199,13 +202,22 @@ async def test_a_lowered_limit_ends_the_hope_of_who_asks_for_more(redis: Redis) 
     assert not still.queued.never
 
 
-async def test_a_raised_limit_admits(redis: Redis) -> None:
+@pytest.mark.parametrize("lost", [None, 1, 2, 3, 4])
+async def test_a_raised_limit_admits_wherever_the_store_goes_away(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, lost: int | None
+) -> None:
+    monkeypatch.setattr(queue, "LOOK_SECONDS", 0)
     replica = Replica(redis, policy(deployment={"workers": 10}))
     await replica.create("ann", 10)
     waiting = await replica.create("bob", 9)
     raised = policy(deployment={"workers": 20})
     replica.admission.follow(raised)
     replica.serving.follow(raised)
+    if lost is not None:
+        with monkeypatch.context() as losing:
+            lose_connection(redis, losing, command=lost, executed=False)
+            with suppress(StoreUnavailable):
+                await replica.serving.step()
     await replica.serving.step()
     assert await replica.waits(waiting) == [False]
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 
-from headrace.errors import ClusterNotFound, QuotaExceeded
+from headrace.errors import ClusterNotFound, QuotaExceeded, StoreUnavailable
 from headrace.resource_names import cluster_name
 from headrace.v1.enums import EventType
 from headrace_controller.admission import Admission
@@ -97,7 +97,11 @@ class Serving:
         now = self._clock()
         if now - self._repaired >= _REPAIR_SECONDS and self._own("queue"):
             self._repaired = now
-            await self._store.queue.wake(self._order.subjects())
+            try:
+                await self._store.queue.wake(self._order.subjects())
+            except StoreUnavailable:
+                self._repaired = 0.0
+                raise
         await self.serve()
         long_ago = now - self._admission.patience
         for cluster in self._order.older(self._impatient_until, long_ago):
