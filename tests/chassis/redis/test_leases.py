@@ -166,6 +166,19 @@ async def test_a_gain_is_reported_with_its_fence_held(redis: Redis) -> None:
     assert fences == dict(leases.held)
 
 
+async def test_leases_that_expired_by_this_clock_only_are_lost_and_gained_again(redis: Redis) -> None:
+    now = 0.0
+    a = replica(redis, "a", LONG, clock=lambda: now)
+    heard: list[tuple[str, int]] = []
+    await a.tick()
+    a.on_lose(lambda shard: heard.append(("lost", shard)))
+    a.on_gain(lambda shard: heard.append(("gained", shard)))
+    now = LONG.total_seconds()  # Redis counts from when it heard of them, which is later
+    assert not a.held
+    await a.tick()
+    assert sorted(heard) == [(word, shard) for word in ("gained", "lost") for shard in range(SHARDS)]
+
+
 async def test_redis_away_is_survived(redis_url: str, redis: Redis) -> None:
     away = connect("unix:///nowhere.sock")
     with pytest.raises(StoreUnavailable):

@@ -118,6 +118,8 @@ class ShardLeases:
         # Released newest first: what was gained last has the least work under way.
         held = sorted(zip(shards, fences, strict=True), key=lambda lease: lease[1])
         self._surplus = [shard for shard, _ in held[share:]]
+        if not self.held:  # they expired before this answer came: what others asked for meanwhile was refused
+            self._hold({})
         self._valid_until = sent + self._ttl
         self._hold(dict(held[:share]))
 
