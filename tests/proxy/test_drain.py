@@ -7,6 +7,7 @@ import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from tests.fake_routes import FakeRoutes
@@ -105,11 +106,19 @@ async def test_a_proxy_that_starts_meanwhile_asks_for_it_as_soon_as_it_can(
 ) -> None:
     directory = idle_proxy.state_directory
     directory.mkdir()
-    os.mkfifo(directory / "routes.binpb")
-    writer = os.open(directory / "routes.binpb", os.O_RDWR)  # the proxy waits for the routes of its last run
+    os.mkfifo(directory / "routes.binpb")  # the proxy waits for the routes of its last run
     await idle_proxy.spawn()
     lock = directory / "proxy.lock"
     await eventually(lambda: lock.exists() and lock.read_text().isdecimal(), within=60)
     idle_proxy.ask_for_redial()
-    os.close(writer)
+    await eventually(lambda: _is_read_to_the_end(directory / "routes.binpb"))
     await eventually(lambda: controller.redials == 1)
+
+
+def _is_read_to_the_end(pipe: Path) -> bool:
+    """Whether somebody reads a pipe, which ends then."""
+    try:
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:  # nobody has opened it yet
+        return False
+    return True
