@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 from tests.controller.builders import running_cluster
+from tests.controller.emptying import empty
 
 from headrace.errors import TokenInvalid
 from headrace_chassis.identity.caller import AgentCaller
@@ -35,7 +36,7 @@ async def test_each_scheduler_has_a_greater_number(claims: LaunchClaims) -> None
 
 async def test_an_emptied_store_counts_on_after_what_is_reported(claims: LaunchClaims, redis: Redis) -> None:
     survivor = (await claims.number_scheduler(reported(0)) << 32) + 7
-    await redis.flushall()
+    await empty(redis)
     assert await claims.number_scheduler(reported(survivor)) << 32 > survivor
 
 

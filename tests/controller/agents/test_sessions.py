@@ -16,6 +16,7 @@ from tests.controller.agents.conftest import CLOCK, Replica
 from tests.controller.agents.stream import joined
 from tests.controller.builders import new_cluster, running_worker, worker
 from tests.controller.conftest import Recorder
+from tests.controller.emptying import empty
 
 from headrace.errors import ClusterNotFound, InternalError, InvalidRequest, SessionReplaced, StoreUnavailable
 from headrace.internal.v1 import agent_service_pb2 as pb
@@ -329,7 +330,7 @@ async def test_what_the_store_has_lost_is_stored_again(
     stream = replica.connect(cluster.id, ONE)
     await eventually(lambda: stream.instructions)
     replica.lost[cluster.id] = cluster  # without any report
-    await redis.flushall()
+    await empty(redis)
     stream.send_change(joined=joined(TWO))
 
     async def is_stored() -> bool:
@@ -349,7 +350,7 @@ async def test_a_session_of_a_lost_cluster_reports_again_even_if_nothing_changes
     stream = replica.connect(cluster.id, ONE)
     await eventually(lambda: stream.instructions)
     replica.lost[cluster.id] = cluster
-    await redis.flushall()
+    await empty(redis)
     await replica.mirror.verify([cluster.id])  # as the mirror does when it finds the gap
     await eventually(lambda: replica.mirror.get(cluster.id) is not None)
     await eventually(lambda: set(replica.record(cluster.id).report.joined) == {ONE})
@@ -361,7 +362,7 @@ async def test_a_session_of_a_cluster_that_cannot_be_adopted_ends(
 ) -> None:
     stream = replica.connect(cluster.id, ONE)
     await eventually(lambda: stream.instructions)
-    await redis.flushall()
+    await empty(redis)
     stream.send_change(activity=pb.Activity(clients=1))
     await stream.task
     assert isinstance(stream.error, ClusterNotFound)
@@ -594,7 +595,7 @@ async def test_a_store_that_is_away_is_waited_for(
     await eventually(lambda: stream.instructions)
     replica.errors = [StoreUnavailable("away"), StoreUnavailable("still away")]
     replica.lost[cluster.id] = cluster
-    await redis.flushall()
+    await empty(redis)
     await replica.mirror.verify([cluster.id])
     await eventually(lambda: (found := replica.mirror.get(cluster.id)) and found.report.joined)
     assert stream.error is None
@@ -616,7 +617,7 @@ async def test_a_fault_ends_the_session_with_an_error(
     stream = replica.connect(cluster.id, ONE)
     await eventually(lambda: stream.instructions)
     replica.errors = [RuntimeError("a bug")]
-    await redis.flushall()
+    await empty(redis)
     await replica.mirror.verify([cluster.id])
     await stream.task
     assert isinstance(stream.error, InternalError)

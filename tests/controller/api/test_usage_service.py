@@ -13,6 +13,7 @@ from msgspec import msgpack
 from redis.asyncio import Redis
 from tests.conftest import Eventually
 from tests.controller.api.usage_calls import ask
+from tests.controller.emptying import empty
 from tests.controller.errors_of import fails, wrong_fields
 from tests.controller.running import DEPLOYMENT, Replica, Site
 
@@ -164,7 +165,7 @@ async def test_a_cluster_keeps_its_cost_when_the_store_was_emptied(
     await ann.scale(made.name, 1)
     await eventually(lambda: manifests[name] != before)
     await site.stop(first)
-    await redis.flushall()
+    await empty(redis)
     second = await site.replica("b", policy_file=directory / "policy.yaml")
     again = await second.user("ann")
 

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from tests.conftest import Eventually
 from tests.controller.bad_records import events
 from tests.controller.culling.measured_site import MeasuredSite, cullings, due, happened, known, measured_site
+from tests.controller.emptying import empty
 from tests.controller.running import Site
 from tests.controller.user import User
 
@@ -173,7 +174,7 @@ async def test_a_cluster_that_was_kept_after_a_warning_is_kept_by_the_next_contr
     await eventually(lambda: manifests[name] != before)
     await measured.site.stop(first)
     if store == "emptied":
-        await redis.flushall()
+        await empty(redis)
     second = await measured.replica("b")
     measured.site.connect_proxy(second)
     admin = await second.user("root", USER, ADMIN)

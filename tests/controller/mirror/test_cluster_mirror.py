@@ -16,6 +16,7 @@ from tests.conftest import Eventually
 from tests.controller.builders import ANN, connected_report, event, new_cluster, running_cluster, worker
 from tests.controller.conftest import Recorder
 from tests.controller.damage import overwrite
+from tests.controller.emptying import empty, next_millisecond
 from tests.controller.mirror.mirrors import Log, Replica, replica, retagged
 
 from headrace.errors import StoreUnavailable
@@ -216,7 +217,7 @@ async def test_the_version_counts_another_place(redis: Redis, record: Recorder, 
     await record(new_cluster("c1"))
     await one.mirror.fresh()
     before, place = one.mirror.version(ANN), one.mirror.place(ClusterId("c1"))
-    await redis.flushdb()
+    await empty(redis)
     await record(new_cluster("c1"))
     await one.mirror.fresh()
     assert one.mirror.place(ClusterId("c1")) > place
@@ -266,7 +267,7 @@ async def test_with_the_store_emptied_everything_is_removed_and_comes_again(
     before = await record(running_cluster(worker("default-1-a"), name="c1"))
     await record(new_cluster("c2"))
     await one.mirror.fresh()
-    await redis.flushall()
+    await empty(redis)
     await one.mirror.fresh()
     assert one.known() == {}
     adopted = await store.records.adopt(before, secrets=b"", demand=Demand(clusters=1))
@@ -295,6 +296,7 @@ async def test_writes_that_the_store_has_lost_are_taken_back(
         for key, content in kept.items():
             pipeline.restore(key, 0, content or b"")
         await pipeline.execute()
+    await next_millisecond(redis)
     other = await change(store, cluster, "other")
 
     await eventually(lambda: one.mirror.get(cluster.id) == other)
@@ -375,8 +377,8 @@ async def test_own_writes_to_a_store_that_was_emptied_are_taken_back_by_fresh(
     redis: Redis, record: Recorder, one: Replica
 ) -> None:
     await one.mirror.ready.wait()
-    await redis.flushall()
+    await empty(redis)
     one.mirror.apply(await record(new_cluster("c1")))
-    await redis.flushall()
+    await empty(redis)
     await one.mirror.fresh()
     assert one.known() == {}

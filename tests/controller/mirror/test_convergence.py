@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from tests.controller.builders import event, new_cluster, worker
+from tests.controller.emptying import empty
 from tests.controller.mirror.mirrors import Replica, replica, retagged
 
 from headrace.errors import AliasTaken, ClusterEnded, ClusterNotFound, SessionReplaced, StaleEtag
@@ -133,7 +134,7 @@ class MirrorMachine(RuleBasedStateMachine):
     @rule()
     def empty(self) -> None:
         async def lose() -> None:
-            await self.redis.flushall()
+            await empty(self.redis)
             await self.lease()
 
         self.run(lose())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 from tests.conftest import Eventually
+from tests.controller.emptying import empty
 from tests.controller.running import Site
 
 from headrace.option_types import Text
@@ -40,7 +41,7 @@ async def test_new_workers_have_the_image_with_which_their_cluster_was_created(
     assert [images(site, made.name) for made in (old, new, own)] == [["dask:1"] * 2, ["dask:2"] * 2, ["own:3"] * 2]
 
     await site.stop(site.replicas[0])
-    await redis.flushall()
+    await empty(redis)
     ann = await (await site.replica("b")).user("ann")
 
     async def adopted() -> bool:
@@ -71,7 +72,7 @@ async def test_new_workers_are_where_their_cluster_was_created(
     assert places(site, cluster) == ["old"] * 2
 
     await site.stop(site.replicas[0])
-    await redis.flushall()
+    await empty(redis)
     ann = await (await site.replica("b")).user("ann")
 
     async def adopted() -> bool:

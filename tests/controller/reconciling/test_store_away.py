@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from tests.conftest import Eventually
+from tests.controller.emptying import empty
 from tests.controller.errors_of import fails
 from tests.controller.running import DEPLOYMENT, Replica, Site, User
 from tests.controller.usage import counted, summed
@@ -261,7 +262,7 @@ async def test_with_the_store_emptied_what_runs_is_adopted(
 
     with SyncRedis.from_url(redis_url) as store:
         before = counted(store, keys)
-        await redis.flushall()
+        await empty(redis)
 
         await found_again(ann, made.name, eventually)
         back = await ann.until(made.name, "RUNNING", running=3, within=60)
@@ -303,7 +304,7 @@ async def test_what_was_asked_for_after_the_start_is_adopted_too(
     sealer = sealer_of(controller)
     await eventually(lambda: sealer.open(site.machine.kept_manifests[cluster]).spec.groups[0].size == 1)
 
-    await redis.flushall()
+    await empty(redis)
     await found_again(ann, made.name, eventually)
     back = await ann.until(made.name, "RUNNING", running=3, within=60)
     assert [(group.name, group.size) for group in back.spec.worker_groups] == [("fixed", 1), ("adaptive", 2)]
@@ -325,7 +326,7 @@ async def test_a_stop_is_resumed_when_the_store_is_emptied_meanwhile(
     assert sealer_of(controller).open(sealed).spec.stop  # before the stop was carried out
     await site.stop(controller)  # and with it the stop
 
-    await redis.flushall()
+    await empty(redis)
     site.machine.stops_at_once.set()
     ann = await (await site.replica("b")).user("ann")
 

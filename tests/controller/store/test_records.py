@@ -20,6 +20,7 @@ from tests.controller.builders import (
 )
 from tests.controller.conftest import Recorder
 from tests.controller.damage import overwrite
+from tests.controller.emptying import empty
 
 from headrace.access import Share
 from headrace.errors import (
@@ -413,7 +414,7 @@ async def test_revisions_never_come_again(redis: Redis, store: Store, record: Re
     cluster = await record(new_cluster())
     for n in range(3):
         cluster = await store.records.save_report(cluster, Report(session=1, sequence=n))
-    await redis.flushall()
+    await empty(redis)
     adopted = await store.records.adopt(cluster, secrets=b"", demand=demand_of(cluster))
     assert adopted is not None
     assert adopted.revision > cluster.revision

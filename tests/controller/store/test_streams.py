@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from tests.controller.builders import ANN, connected_report, event, new_cluster
 from tests.controller.conftest import Recorder
+from tests.controller.emptying import empty
 
 from headrace.access import Access, Share
 from headrace.errors import ResumeTokenTooOld
@@ -113,7 +114,7 @@ async def test_a_token_from_before_the_history_is_too_old(
 async def test_a_token_from_before_redis_was_emptied_is_too_old(redis: Redis, store: Store, record: Recorder) -> None:
     before = await record(new_cluster())
     token = await store.changes.head()
-    await redis.flushall()
+    await empty(redis)
     with pytest.raises(ResumeTokenTooOld):
         await store.changes.read(token)
     after = await record(new_cluster())

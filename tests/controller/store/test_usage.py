@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from tests.controller import builders
 from tests.controller.builders import event
 from tests.controller.conftest import assert_no_leaks
+from tests.controller.emptying import empty
 from tests.controller.signals.fake_signals import FakeSignals
 
 from headrace_chassis.redis.connection import connect
@@ -300,7 +301,7 @@ async def test_an_adopted_cluster_has_used_what_its_manifest_says_and_what_it_ha
     await metered.ran(cluster, 5 * 3_600_000)
     cluster = await metered.promise(cluster, demand)
     meter = replace(cluster.meter, since=cluster.meter.since - 2 * DAY_MS)  # as its manifest has it
-    await metered.redis.flushdb()
+    await empty(metered.redis)
     adopted = await metered.store.records.adopt(replace(cluster, meter=meter), secrets=b"", demand=demand)
     assert adopted is not None
     assert adopted.meter.spent.core_seconds == pytest.approx(2 * (5 * 3600 + 2 * 86_400), rel=0.01)
