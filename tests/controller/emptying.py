@@ -12,7 +12,7 @@ async def empty(redis: Redis) -> None:
 
 
 async def next_millisecond(redis: Redis) -> None:
-    """Wait until what comes cannot have the position of an entry that was lost: its millisecond, and its number in it."""
+    """Wait until nothing new can have the position of a lost entry: its millisecond, and its number in it."""
     before = await _now(redis)
     while await _now(redis) == before:
         pass
