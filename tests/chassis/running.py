@@ -81,14 +81,16 @@ class Auth(auth_service_pb2_grpc.AuthServiceServicer):
 
 class Clusters(cluster_service_pb2_grpc.ClusterServiceServicer):
     def __init__(self) -> None:
-        self.ended = asyncio.Event()
+        self.writes, self.ended = asyncio.Event(), asyncio.Event()
+        self.suffix = ""
 
     @override
     async def WatchClusters(
         self, request: cluster_service_pb2.WatchClustersRequest, context: Any
     ) -> AsyncIterator[cluster_service_pb2.WatchClustersResponse]:
         try:
-            yield cluster_service_pb2.WatchClustersResponse(resume_token=current_caller().user)
+            self.writes.set()
+            yield cluster_service_pb2.WatchClustersResponse(resume_token=current_caller().user + self.suffix)
             await asyncio.Event().wait()
         finally:
             self.ended.set()

@@ -118,6 +118,20 @@ async def test_sigterm_ends_streams_with_draining_and_the_service_in_order(runni
     assert running.fake.clusters.ended.is_set()
 
 
+async def test_a_stream_that_is_being_written_ends_with_draining_once_it_is(
+    running: Running, eventually: Eventually, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running.fake.clusters.suffix = "x" * (1 << 20)  # more than is sent before it is read
+    call = running.clusters.WatchClusters(cluster_service_pb2.WatchClustersRequest(), metadata=running.bearer())
+    await running.fake.clusters.writes.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await eventually(lambda: "draining" in capsys.readouterr().out)
+    assert isinstance(await call.read(), cluster_service_pb2.WatchClustersResponse)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert isinstance(from_rpc_error(caught.value), errors.Draining)
+
+
 async def test_calls_under_way_are_finished_while_draining(running: Running) -> None:
     entered, leave = asyncio.Event(), asyncio.Event()
 

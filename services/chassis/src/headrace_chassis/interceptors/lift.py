@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
@@ -104,7 +105,18 @@ async def _write_all(answer: object, context: Context) -> None:
         return
     async with aclosing(cast("Any", answer)) as responses:
         async for response in cast("AsyncIterator[object]", responses):
-            await context.write(response)
+            await _write(response, context)
+
+
+async def _write(response: object, context: Context) -> None:
+    """Write to the end, also if the call is cancelled meanwhile: gRPC takes no status as long as it writes."""
+    writing = asyncio.ensure_future(context.write(response))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        writing.add_done_callback(lambda written: written.cancelled() or written.exception())  # nobody else asks
+        await asyncio.wait((writing,))
+        raise
 
 
 def _decoded(handler: Handler, raw: bytes, most_bytes: int) -> object:
