@@ -43,9 +43,9 @@ class Load:
         """Ends it; no call has failed, and the future is still there."""
         self.installation.kubectl("exec", self.name, "--", "touch", "/tmp/stop")
         result = json.loads(self.installation.finish(self.name).splitlines()[-1])
-        assert result["failed"] == []
-        assert result["kept"]
-        assert result["calls"] > 100
+        assert not result["failed"], result["failed"]
+        assert result["kept"], result
+        assert result["calls"] > 100, result
 
 
 @contextmanager
