@@ -121,7 +121,7 @@ class Serving:
     async def _look_through(self, freed: Freed) -> None:
         refused = Counter[str]()  # by owner
         turn = -inf
-        # By turn and not by place: whoever leaves meanwhile must not move others to where nobody looks any more.
+        # Read on from a turn, not from a place: places change when somebody leaves the queue meanwhile.
         while found := await self._store.queue.waiting(freed.subject, turn, _BATCH):
             *_, turn = found.values()
             for cluster in found:
