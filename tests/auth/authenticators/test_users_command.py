@@ -13,7 +13,7 @@ from tests.auth.conftest import hashed
 from typer.testing import CliRunner
 
 from headrace_auth.__main__ import app
-from headrace_auth.authenticators import users_command
+from headrace_auth.authenticators import users_command, users_file
 from headrace_auth.authenticators.users_file import (
     FILE_BYTES,
     UserRecord,
@@ -110,6 +110,18 @@ def test_two_who_edit_at_once_undo_nothing_of_each_other(tmp_path: Path, monkeyp
         first.result()
         second.result()
     assert read_users(file).keys() == {"root"}
+
+
+def test_a_directory_that_somebody_keeps_locked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users_file, "_LOCK_SECONDS", 0.1)
+    file = tmp_path / "users"
+    write_users(file, {"ann": UserRecord("ann", HASH)})
+    with users_file.editing(file):
+        code, said = run("remove", "ann", "--file", str(file))
+    assert code == 1
+    assert f"another process has held a lock on {tmp_path} for 0.1 s" in said
+    assert read_users(file).keys() == {"ann"}
+    assert run("remove", "ann", "--file", str(file)) == (0, "Removed ann.\n")
 
 
 @pytest.mark.parametrize("line", ["ann", "ann:plaintext::", "ann:$argon2id$x:a b:user", "ann:$argon2id$x::king"])

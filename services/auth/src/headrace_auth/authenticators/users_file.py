@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import stat
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from headrace_chassis.identity.caller import USER
 
 FILE_BYTES = 32 << 20
 _SEPARATORS = re.compile("[:,#]")
+_LOCK_SECONDS = 10.0
+_LOCK_POLL_SECONDS = 0.05
 
 
 class UsersFileError(ValueError):
@@ -66,14 +69,32 @@ def read_users(path: Path) -> dict[str, UserRecord]:
 
 @contextmanager
 def editing(path: Path) -> Generator[None]:
-    """Make others who edit the file wait for the length of the block, in which it is read and written."""
+    """Make others who edit the file wait for the length of the block, in which it is read and written.
+
+    Raises `UsersFileError` if somebody else holds its directory for too long: whoever can read that can.
+    """
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the file itself is replaced
     try:
         with suppress(OSError):  # some network file systems lock no directories
-            fcntl.flock(directory, fcntl.LOCK_EX)
+            _lock(directory, path)
         yield
     finally:
         os.close(directory)
+
+
+def _lock(directory: int, path: Path) -> None:
+    end = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return  # noqa: TRY300
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise UsersFileError(
+                    f"another process has held a lock on {path.parent} for {_LOCK_SECONDS:.3g} s; "
+                    "end it, or repeat the command when it has ended"
+                ) from None
+        time.sleep(_LOCK_POLL_SECONDS)
 
 
 def write_users(path: Path, users: Users) -> None:
